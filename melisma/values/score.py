@@ -1,0 +1,121 @@
+"""Notation as a value: tracks of notes in beats, a tempo map and metres.
+
+A *beat* is a quarter note throughout the program, whatever the metre.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+
+@dataclass(frozen=True, kw_only=True)
+class Notes:
+    """Columns of equal length, sorted by start and then pitch."""
+
+    start_beats: np.ndarray
+    """float64 [note], quarter notes from the start of the score."""
+    duration_beats: np.ndarray
+    """float64 [note], positive."""
+    pitch: np.ndarray
+    """int64 [note], MIDI pitch 0-127 (for drums: the General MIDI percussion key)."""
+    velocity: np.ndarray
+    """int64 [note], 1-127."""
+
+    def __post_init__(self) -> None:
+        lengths = {
+            len(c) for c in (self.start_beats, self.duration_beats, self.pitch, self.velocity)
+        }
+        if len(lengths) != 1:
+            raise ValueError(f"the columns of notes differ in length: {sorted(lengths)}")
+
+    def __len__(self) -> int:
+        return len(self.pitch)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Track:
+    """One part of a score."""
+
+    notes: Notes
+    program: int
+    """General MIDI program 0-127 (for drums: the kit)."""
+    is_drum: bool
+    name: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TempoMap:
+    """Piecewise constant tempo: `bpm[i]` (quarter notes a minute) holds from `beats[i]` on."""
+
+    beats: np.ndarray
+    """float64 [change], ascending, the first is 0."""
+    bpm: np.ndarray
+    """float64 [change], positive."""
+
+    def __post_init__(self) -> None:
+        if len(self.beats) == 0 or len(self.beats) != len(self.bpm) or self.beats[0] != 0:
+            raise ValueError("a tempo map needs one tempo at beat 0 or more")
+        if not (np.asarray(self.bpm) > 0).all() or not (np.diff(self.beats) > 0).all():
+            raise ValueError("tempi are positive and their beats ascend")
+
+    def _anchors_seconds(self) -> np.ndarray:
+        steps = np.diff(self.beats) * 60.0 / self.bpm[:-1]
+        return np.concatenate([[0.0], np.cumsum(steps)])
+
+    def seconds(self, beats: np.ndarray) -> np.ndarray:
+        """Time in seconds of each position in beats, any shape."""
+        beats = np.asarray(beats, dtype=np.float64)
+        index = np.clip(np.searchsorted(self.beats, beats, side="right") - 1, 0, None)
+        return (
+            self._anchors_seconds()[index] + (beats - self.beats[index]) * 60.0 / self.bpm[index]
+        )
+
+    def position_beats(self, seconds: np.ndarray) -> np.ndarray:
+        """Position in beats of each time in seconds, any shape; the inverse of `seconds`."""
+        seconds = np.asarray(seconds, dtype=np.float64)
+        anchors = self._anchors_seconds()
+        index = np.clip(np.searchsorted(anchors, seconds, side="right") - 1, 0, None)
+        return self.beats[index] + (seconds - anchors[index]) * self.bpm[index] / 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metre:
+    """A time signature that holds from a beat on."""
+
+    beat: float
+    numerator: int
+    denominator: int
+
+    @property
+    def bar_beats(self) -> float:
+        """Length of a bar in quarter notes."""
+        return self.numerator * 4.0 / self.denominator
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """A piece of notation."""
+
+    tracks: tuple[Track, ...]
+    tempo: TempoMap
+    metres: tuple[Metre, ...] = field(
+        default_factory=lambda: (Metre(beat=0.0, numerator=4, denominator=4),)
+    )
+    title: str = ""
+
+    @property
+    def end_beats(self) -> float:
+        """Where the last note ends, in beats; 0 for a score without notes."""
+        ends = [
+            float((t.notes.start_beats + t.notes.duration_beats).max())
+            for t in self.tracks
+            if len(t.notes)
+        ]
+        return max(ends, default=0.0)
+
+    @property
+    def seconds(self) -> float:
+        """Duration in seconds."""
+        return float(self.tempo.seconds(np.array(self.end_beats)))

@@ -1,0 +1,48 @@
+"""Discrete tokens as a value: a grid of levels by frames that knows its rate and its maker."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+FRAME_RATE_HZ = 25
+"""Frames per second of semantic and acoustic tokens alike (chosen: one clock for all stages)."""
+
+SAMPLE_RATE_HZ = 24_000
+"""Samples per second of the sound that the tokenizers hear (SoundStream, section III)."""
+
+SAMPLES_PER_FRAME = SAMPLE_RATE_HZ // FRAME_RATE_HZ
+"""Samples of sound under one frame of tokens."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenGrid:
+    """Tokens [level, frame] of one tokenizer."""
+
+    tokens: np.ndarray
+    """Integers in [0, vocabulary), int64 [level, frame]."""
+    vocabulary: int
+    """Entries of each level's codebook."""
+    frame_rate_hz: float
+    """Frames per second."""
+    fingerprint: str
+    """Fingerprint of the tokenizer that made the tokens; they mean nothing to another."""
+
+    def __post_init__(self) -> None:
+        if self.tokens.ndim != 2:
+            raise ValueError(
+                f"a token grid has the shape [level, frame], not {list(self.tokens.shape)}"
+            )
+        if not np.issubdtype(self.tokens.dtype, np.integer):
+            raise ValueError(f"tokens are integers, not {self.tokens.dtype}")
+        if self.tokens.size and not (
+            0 <= int(self.tokens.min()) and int(self.tokens.max()) < self.vocabulary
+        ):
+            raise ValueError(f"a token lies outside the vocabulary of {self.vocabulary}")
+        object.__setattr__(self, "tokens", self.tokens.astype(np.int64))
+
+    @property
+    def seconds(self) -> float:
+        """Duration in seconds."""
+        return self.tokens.shape[1] / self.frame_rate_hz
