@@ -1,0 +1,148 @@
+"""Standard MIDI files as bytes <-> `Score`, by symusic (0.5.9).
+
+Enters: the bytes of a file. Leaves: a `Score` in quarter notes. The sustain pedal (controller 64) is
+folded into the durations, because a `Score` says what sounds and has no pedal.
+Standard MIDI Files 1.0 (MIDI Manufacturers Association, 1996).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import symusic
+
+from melisma.values import Metre, Notes, Score, TempoMap, Track
+
+TICKS_PER_BEAT = 960
+"""Resolution of written files (chosen: divides by all tuplets up to 6 and is what editors use)."""
+DEFAULT_BPM = 120.0
+"""Tempo of a file that names none (Standard MIDI Files 1.0)."""
+SHORTEST_BEATS = 1 / 64
+"""Notes of no length get this one, in quarter notes (chosen)."""
+LONGEST_PEDAL_BEATS = 8.0
+"""A pedal holds a note no longer than this beyond its written end (chosen: sound has decayed)."""
+
+
+def read_midi(data: bytes) -> Score:
+    """The notation in a Standard MIDI file.
+
+    Tracks without notes are left out. Raises `ValueError` where the bytes are no MIDI file, are
+    damaged, count time in SMPTE frames or hold no note.
+    """
+    if not data:
+        raise ValueError("the MIDI file is empty: give one with notes in it")
+    if data[:4] != b"MThd":
+        raise ValueError(
+            f"these {len(data)} bytes are no MIDI file (they do not begin with MThd): "
+            "give a Standard MIDI file (.mid)"
+        )
+    if len(data) >= 14 and data[12] & 0x80:
+        raise ValueError(
+            "the MIDI file counts time in SMPTE frames: give one that counts in ticks per quarter"
+        )
+    try:
+        parsed = symusic.Score.from_midi(data)
+        ticks = float(parsed.ticks_per_quarter)
+    except (RuntimeError, ValueError, UnicodeDecodeError) as error:
+        raise ValueError(
+            f"the MIDI file is damaged ({error}): export it again from its program"
+        ) from error
+    if ticks <= 0:
+        raise ValueError("the MIDI file names no ticks per quarter note: export it again")
+    tracks = tuple(_read_track(track, ticks) for track in parsed.tracks if len(track.notes))
+    if not tracks:
+        raise ValueError("the MIDI file holds no note: give one with notes in it")
+    return Score(tracks=tracks, tempo=_read_tempo(parsed, ticks), metres=_read_metres(parsed, ticks))
+
+
+def _read_track(track: symusic.types.Track, ticks: float) -> Track:
+    columns = track.notes.numpy()
+    start = columns["time"].astype(np.float64) / ticks
+    duration = np.maximum(columns["duration"].astype(np.float64) / ticks, SHORTEST_BEATS)
+    if len(track.pedals) and not track.is_drum:
+        pedals = track.pedals.numpy()
+        down = pedals["time"].astype(np.float64) / ticks
+        duration = _hold(start, duration, down, down + pedals["duration"] / ticks)
+    pitch = columns["pitch"].astype(np.int64)
+    order = np.lexsort((pitch, start))
+    notes = Notes(
+        start_beats=np.maximum(start[order], 0.0),
+        duration_beats=duration[order],
+        pitch=np.clip(pitch[order], 0, 127),
+        velocity=np.clip(columns["velocity"].astype(np.int64)[order], 1, 127),
+    )
+    program = min(max(int(track.program), 0), 127)
+    return Track(notes=notes, program=program, is_drum=bool(track.is_drum), name=track.name.strip())
+
+
+def _hold(
+    start: np.ndarray, duration: np.ndarray, down: np.ndarray, up: np.ndarray
+) -> np.ndarray:
+    """Durations [note] with the pedal: a note that ends while it is down lasts until it is up."""
+    order = np.argsort(down)
+    down, up = down[order], up[order]
+    end = start + duration
+    pedal = np.searchsorted(down, end, side="right") - 1
+    held = (pedal >= 0) & (end < up[pedal])
+    longest = np.minimum(up[pedal], end + LONGEST_PEDAL_BEATS)
+    return np.where(held, longest, end) - start
+
+
+def _read_tempo(parsed: symusic.types.Score, ticks: float) -> TempoMap:
+    if not len(parsed.tempos):
+        return TempoMap(beats=np.zeros(1), bpm=np.full(1, DEFAULT_BPM))
+    columns = parsed.tempos.numpy()
+    beats = np.maximum(columns["time"].astype(np.float64) / ticks, 0.0)
+    bpm = 60e6 / np.maximum(columns["mspq"].astype(np.float64), 1.0)
+    order = np.argsort(beats, kind="stable")
+    beats, bpm = beats[order], bpm[order]
+    last_of_beat = np.append(np.diff(beats) > 0, True)  # of several at one time the last one rules
+    beats, bpm = beats[last_of_beat], bpm[last_of_beat]
+    if beats[0] > 0:
+        beats, bpm = np.append(0.0, beats), np.append(DEFAULT_BPM, bpm)
+    return TempoMap(beats=beats, bpm=bpm)
+
+
+def _read_metres(parsed: symusic.types.Score, ticks: float) -> tuple[Metre, ...]:
+    metres: dict[float, Metre] = {}
+    for mark in sorted(parsed.time_signatures, key=lambda mark: mark.time):
+        if 1 <= mark.numerator <= 64 and 1 <= mark.denominator <= 64:
+            beat = max(mark.time / ticks, 0.0)
+            metres[beat] = Metre(
+                beat=beat, numerator=int(mark.numerator), denominator=int(mark.denominator)
+            )
+    if 0.0 not in metres:
+        metres = {0.0: Metre(beat=0.0, numerator=4, denominator=4), **metres}
+    return tuple(metres.values())
+
+
+def write_midi(score: Score) -> bytes:
+    """A Standard MIDI file (format 1, 960 ticks per quarter note) that holds the score."""
+    written = symusic.Score(TICKS_PER_BEAT)
+    for beat, bpm in zip(score.tempo.beats, score.tempo.bpm, strict=True):
+        written.tempos.append(symusic.Tempo(round(beat * TICKS_PER_BEAT), float(bpm)))
+    for metre in score.metres:
+        if not math.log2(metre.denominator).is_integer():
+            raise ValueError(
+                f"MIDI knows no metre {metre.numerator}/{metre.denominator}: "
+                "the lower number must be a power of two"
+            )
+        written.time_signatures.append(
+            symusic.TimeSignature(
+                round(metre.beat * TICKS_PER_BEAT), metre.numerator, metre.denominator
+            )
+        )
+    for track in score.tracks:
+        notes = track.notes
+        start = np.round(notes.start_beats * TICKS_PER_BEAT).astype(np.int32)
+        end = np.round((notes.start_beats + notes.duration_beats) * TICKS_PER_BEAT)
+        line = symusic.Track(track.name, track.program, track.is_drum)
+        line.notes = symusic.Note.from_numpy(
+            start,
+            np.maximum(end.astype(np.int32) - start, 1),
+            notes.pitch.astype(np.int8),
+            notes.velocity.astype(np.int8),
+        )
+        written.tracks.append(line)
+    return bytes(written.dumps_midi())
