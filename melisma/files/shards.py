@@ -68,8 +68,7 @@ def _all_lines(folder: Path) -> list[IndexLine]:
     path = folder / INDEX
     if not path.exists():
         raise FileNotFoundError(f"there is no {INDEX} in {folder}: write shards there first")
-    text = path.read_text(encoding="utf-8")
-    whole, _, _ = text.rpartition("\n")
+    whole, _, _ = path.read_text(encoding="utf-8").rpartition("\n")
     lines = []
     for number, text in enumerate(whole.split("\n") if whole else [], start=1):
         try:

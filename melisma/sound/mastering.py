@@ -1,0 +1,132 @@
+"""From raw sound to sound fit for listening: even loudness, safe peaks, no clicks at the ends.
+
+Enters and leaves: `Waveform` of the same length and rate. Loudness after EBU R 128 (sections 1
+and 2, with a target for headphones), limiter after the look-ahead scheme of Giannoulis, Massberg
+and Reiss, "Digital Dynamic Range Compressor Design" (JAES 2012, section 4).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from scipy.ndimage import minimum_filter1d
+from scipy.signal import butter, fftconvolve, sosfiltfilt
+
+from melisma.sound.loudness import integrated_lufs, oversampled_peaks, true_peak_db
+from melisma.values import Waveform
+
+TARGET_LUFS = -16.0
+"""Chosen: what most streaming services play music at."""
+CEILING_DB = -1.0
+"""EBU R 128, section 2.4: maximum true peak, for sound that is not coded with loss."""
+LOSSY_CEILING_DB = -2.0
+"""EBU Tech 3343: leaves room for the overshoot of MP3 and Vorbis coders."""
+
+_MARGIN_DB = 0.1
+"""Below the ceiling, for rounding to 16 bits and peaks between the oversampled points."""
+_RUMBLE_HZ = 20.0
+"""Lowest audible frequency: what lies below is drift."""
+_FADE_IN_SECONDS = 0.005
+_FADE_OUT_SECONDS = 0.03
+"""Chosen: too short to soften an attack, long enough to avoid a click."""
+_LOOK_AHEAD_SECONDS = 0.005
+_MOST_LIMITING_DB = 6.0
+"""Chosen: beyond this reduction a limiter is heard, so the piece stays softer instead."""
+_MOST_GAIN_DB = 40.0
+"""Chosen: more would turn a noise floor into music."""
+_ROUNDS = 4
+_LOUDNESS_TOLERANCE_DB = 0.1
+
+
+def master(
+    waveform: Waveform, target_lufs: float = TARGET_LUFS, ceiling_db: float = CEILING_DB
+) -> Waveform:
+    """Remove DC and drift, fade the ends, bring to the target loudness and below the ceiling.
+
+    Silence stays silence. A piece whose peaks stand too far above its loudness ends up softer than
+    the target rather than crushed. Raises `ValueError` for a target or ceiling that is not
+    negative.
+    """
+    if not -60.0 <= target_lufs < 0.0:
+        raise ValueError(f"a target loudness lies between -60 and 0 LUFS, not {target_lufs}")
+    if not -30.0 <= ceiling_db <= 0.0:
+        raise ValueError(f"a ceiling lies between -30 and 0 dB, not {ceiling_db}")
+    clean = _fade(_without_drift(waveform.samples.astype(np.float64), waveform.rate_hz), waveform)
+    loudness = integrated_lufs(_sound(clean, waveform))
+    if loudness is None:
+        return _sound(clean, waveform)
+    ceiling = 10.0 ** ((ceiling_db - _MARGIN_DB) / 20.0)
+    peaks = oversampled_peaks(clean)
+    loudest_gain_db = 20.0 * math.log10(ceiling / float(peaks.max())) + _MOST_LIMITING_DB
+    loudest_gain_db = min(loudest_gain_db, _MOST_GAIN_DB)
+    gain_db = target_lufs - loudness
+    result = waveform
+    for _ in range(_ROUNDS):
+        gain_db = min(gain_db, loudest_gain_db)
+        gain = 10.0 ** (gain_db / 20.0)
+        result = _sound(_limit(clean * gain, peaks * gain, ceiling, waveform.rate_hz), waveform)
+        short_db = target_lufs - (integrated_lufs(result) or target_lufs)
+        if abs(short_db) < _LOUDNESS_TOLERANCE_DB or gain_db >= loudest_gain_db:
+            break
+        gain_db += short_db
+    return _below(result, ceiling_db - _MARGIN_DB / 2)
+
+
+def _sound(samples: np.ndarray, like: Waveform) -> Waveform:
+    return Waveform(samples=samples.astype(np.float32), rate_hz=like.rate_hz)
+
+
+def _without_drift(samples: np.ndarray, rate_hz: int) -> np.ndarray:
+    """Without the mean and all below the audible, phase kept."""
+    if samples.shape[-1] < 2:
+        return np.zeros_like(samples)
+    centred = samples - samples.mean(axis=-1, keepdims=True)
+    if not centred.any():
+        return centred
+    high_pass = butter(2, _RUMBLE_HZ, "highpass", fs=rate_hz, output="sos")
+    pad = min(samples.shape[-1] - 1, rate_hz // 10)
+    return sosfiltfilt(high_pass, centred, axis=-1, padlen=pad)
+
+
+def _fade(samples: np.ndarray, like: Waveform) -> np.ndarray:
+    """Raised-cosine fades at both ends, a quarter of the sound each at most, that leave no DC."""
+    length = samples.shape[-1]
+    shape = np.ones(length)
+    for seconds, at_start in ((_FADE_IN_SECONDS, True), (_FADE_OUT_SECONDS, False)):
+        count = min(round(seconds * like.rate_hz), length // 4)
+        if count == 0:
+            continue
+        ramp = 0.5 - 0.5 * np.cos(np.pi * np.arange(count) / count)
+        if at_start:
+            shape[:count] *= ramp
+        else:
+            shape[-count:] *= ramp[::-1]
+    total = float(shape.sum())
+    offset = (samples * shape).sum(axis=-1, keepdims=True) / total if total > 0 else 0.0
+    return (samples - offset) * shape
+
+
+def _limit(samples: np.ndarray, peaks: np.ndarray, ceiling: float, rate_hz: int) -> np.ndarray:
+    """Turn down smoothly around peaks above the ceiling (`peaks`: see `oversampled_peaks`).
+
+    The gain that each peak needs is held over a window and then averaged with a window of the
+    same width, so the average over a peak holds nothing but gains that are low enough for it.
+    """
+    if peaks.max() <= ceiling:
+        return samples
+    needed = np.minimum(1.0, ceiling / np.maximum(peaks, 1e-12))
+    half = max(1, round(_LOOK_AHEAD_SECONDS * rate_hz))
+    held = minimum_filter1d(needed, 2 * half + 1, mode="nearest")
+    window = np.hanning(2 * half + 3)[1:-1]
+    padded = np.pad(held, half, mode="edge")
+    smooth = fftconvolve(padded, window / window.sum(), mode="valid")
+    return samples * np.clip(smooth, 0.0, 1.0)
+
+
+def _below(waveform: Waveform, ceiling_db: float) -> Waveform:
+    """Turn the whole down where a peak still stands above the ceiling."""
+    over_db = true_peak_db(waveform) - ceiling_db
+    if over_db <= 0:
+        return waveform
+    return _sound(waveform.samples * 10.0 ** (-over_db / 20.0), waveform)
