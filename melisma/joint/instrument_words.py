@@ -1,0 +1,188 @@
+"""Names of instruments in words, and the family each belongs to.
+
+Enters: text. Leaves: the families that the text names, in order, those it wants and those it rules
+out ("no drums"). The families are those of `values.FAMILIES`; what General MIDI groups together
+stays together (a harmonica is with the accordions, plucked lutes of Asia are with the harps).
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+
+_NAMES: dict[str, str] = {
+    "piano": (
+        "piano|pianos|pianoforte|fortepiano|grand piano|upright piano|honky-tonk piano|"
+        "toy piano|bright piano|electric grand piano|acoustic piano"
+    ),
+    "electric piano": (
+        "electric piano|electric pianos|e-piano|epiano|rhodes|wurlitzer|fm piano|"
+        "fm electric piano|electric keys|fender rhodes"
+    ),
+    "harpsichord": (
+        "harpsichord|harpsichords|clavichord|clavinet|clavecin|spinet|virginal|cembalo|clav|"
+        "plucked keyboard"
+    ),
+    "mallets": (
+        "mallets|mallet|mallet percussion|tuned percussion|pitched percussion|celesta|"
+        "celeste|glockenspiel|music box|musical box|vibraphone|vibes|marimba|marimbas|"
+        "xylophone|xylophones|tubular bells|bells|chimes|dulcimer bells|steel drum|"
+        "steel drums|steelpan|steel pan|steel pans|agogo|handbells|bell"
+    ),
+    "organ": (
+        "organ|organs|pipe organ|church organ|hammond|hammond organ|harmonium|reed organ|"
+        "drawbar organ|rock organ|percussive organ|electronic organ|b3"
+    ),
+    "accordion": (
+        "accordion|accordions|harmonica|harmonicas|bandoneon|bandoneón|concertina|melodica|"
+        "mouth organ|squeezebox|mouth harp|free reeds|blues harp|musette"
+    ),
+    "guitar": (
+        "guitar|guitars|acoustic guitar|acoustic guitars|classical guitar|nylon guitar|"
+        "nylon-string guitar|steel-string guitar|spanish guitar|ukulele|ukuleles|mandolin|"
+        "mandolins|lute|lutes|folk guitar|twelve-string guitar|bouzouki|vihuela|"
+        "unplugged guitar|fingerpicked guitar"
+    ),
+    "electric guitar": (
+        "electric guitar|electric guitars|e-guitar|e-guitars|distorted guitar|"
+        "distorted guitars|overdriven guitar|overdriven guitars|fuzz guitar|lead guitar|"
+        "rhythm guitar|jazz guitar|clean guitar|muted guitar|slide guitar|surf guitar|"
+        "distortion guitar|power chords|clean electric guitar|muted electric guitar|"
+        "guitar harmonics|amplified guitar|guitar riff|guitar riffs|heavy guitars"
+    ),
+    "bass": (
+        "bass|basses|bass guitar|bass guitars|double bass|upright bass|acoustic bass|"
+        "electric bass|e-bass|string bass|slap bass|fretless bass|synth bass|bassline|"
+        "basslines|bass line|bass lines|walking bass|sub bass|sub-bass|fingered bass|"
+        "picked bass|bass synth|acid bass"
+    ),
+    "strings": (
+        "strings|string|violin|violins|viola|violas|cello|cellos|celli|violoncello|"
+        "contrabass|contrabasses|string quartet|string section|string orchestra|"
+        "string ensemble|string trio|fiddle|fiddles|synth strings|pizzicato strings|"
+        "bowed strings|string pad|string instruments|viol|viols|viola da gamba|"
+        "tremolo strings|erhu|string pads"
+    ),
+    "harp": (
+        "harp|harps|banjo|banjos|sitar|koto|shamisen|kalimba|thumb piano|dulcimer|zither|"
+        "lyre|hammered dulcimer|guzheng|plucked strings|celtic harp|mbira|autoharp"
+    ),
+    "choir": (
+        "choir|choirs|chorus|voices|voice|vocals|vocal|vocal harmonies|choral voices|singers|"
+        "children's choir|male choir|female choir|choral|a cappella|acapella|synth voice|"
+        "vocalise|voice oohs|soprano voice|wordless voices"
+    ),
+    "brass": (
+        "brass|trumpet|trumpets|trombone|trombones|tuba|tubas|horn|horns|french horn|"
+        "french horns|cornet|cornets|flugelhorn|euphonium|brass band|brass section|"
+        "horn section|muted trumpet|synth brass|bugle|brass instruments|brass quintet|"
+        "hunting horn|sousaphone"
+    ),
+    "reeds": (
+        "reeds|clarinet|clarinets|bass clarinet|oboe|oboes|bassoon|bassoons|contrabassoon|"
+        "english horn|cor anglais|saxophone|saxophones|sax|saxes|alto sax|tenor sax|"
+        "baritone sax|bari sax|soprano sax|alto saxophone|tenor saxophone|baritone saxophone|"
+        "soprano saxophone|bagpipe|bagpipes|shawm|duduk|shanai|reed instruments|crumhorn|"
+        "sax section"
+    ),
+    "flutes": (
+        "flute|flutes|piccolo|piccolos|recorder|recorders|pan flute|pan pipes|panpipes|"
+        "ocarina|ocarinas|whistle|tin whistle|penny whistle|shakuhachi|bamboo flute|"
+        "wooden flute|alto flute|bansuri|fife|whistling"
+    ),
+    "synth": (
+        "synth|synths|synthesizer|synthesizers|synthesiser|synthesisers|synth pad|synth pads|"
+        "synth lead|lead synth|pad|pads|warm pad|theremin|chiptune|8-bit synth|analog synth|"
+        "analogue synth|arpeggiator|electronic sounds|square wave|saw lead|square lead|moog"
+    ),
+    "drums": (
+        "drums|drum|drum kit|drumkit|drum set|drumset|percussion|kick|kick drum|snare|"
+        "snare drum|hi-hat|hi-hats|hi hat|hi hats|hihat|cymbal|cymbals|timpani|kettledrum|"
+        "kettledrums|bass drum|tom|toms|tom-toms|congas|conga|bongos|bongo|shaker|shakers|"
+        "tambourine|maracas|taiko|woodblock|woodblocks|cajon|cajón|tabla|djembe|castanets|"
+        "drum machine|drum loop|drum beat|drum groove|drumbeat|drumming|beats|claps|"
+        "handclaps|brushes|breakbeat|drum pattern|drum break"
+    ),
+}
+"""Names by family, split at bars; a longer name wins over a shorter one inside it."""
+
+_BOTH_WINDS = ("woodwind", "woodwinds", "wind instruments", "wind ensemble", "wind quintet")
+"""Words that name two families: reeds and flutes."""
+
+_NO_INSTRUMENT = (
+    "jaw harp", "drum roll please", "string of", "horn of plenty", "voice of", "wind chimes",
+    "rubber band", "organ donor", "bass voice", "musical instruments", "wedding bells",
+    "whistle stop",
+    "drum and bass", "drum n bass", "drum & bass",
+)  # fmt: skip
+"""Longer phrases that hold an instrument's name and mean none."""
+
+_NEGATION = re.compile(
+    r"\b(?:no|not|without|minus|never|avoid|excluding|except|lacking|instead of|rather than|"
+    r"do not use|don't use|don't want|leave out|isn't|hold the)\s+"
+    r"(?:(?:any|a|an|the|use|other|using)\s+)*$",
+    re.IGNORECASE,
+)
+_JOINS_NEGATION = re.compile(r"^\s*(?:,?\s*(?:or|nor)|and)\s+(?:any\s+|no\s+)?$", re.IGNORECASE)
+_FOLLOWING_NEGATION = re.compile(r"^(?:less\b|-free\b|-less\b)", re.IGNORECASE)
+_LOUD_GUITAR = re.compile(r"\b(rock|metal|punk|grunge|shred\w*|distort\w*|riffs?)\b", re.IGNORECASE)
+
+
+@cache
+def instrument_families() -> dict[str, str]:
+    """Every known name, lower case, with its family (the two-family words are not among them)."""
+    return {name: family for family, names in _NAMES.items() for name in names.split("|")}
+
+
+@cache
+def _pattern() -> re.Pattern[str]:
+    names = [*instrument_families(), *_BOTH_WINDS, *_NO_INSTRUMENT]
+    alternatives = "|".join(re.escape(n) for n in sorted(names, key=len, reverse=True))
+    return re.compile(rf"(?<![\w-])(?:{alternatives})(?![\w])", re.IGNORECASE)
+
+
+def name_family(name: str) -> str | None:
+    """The family of one instrument's name, None where the name is not known.
+
+    >>> name_family("Alto Sax"), name_family("gong orchestra")
+    ('reeds', None)
+    """
+    return instrument_families().get(name.strip().lower())
+
+
+def named_families(words: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Families that the words ask for, and families that they rule out, each in order of mention.
+
+    A family both wanted and ruled out counts as wanted ("no bongos, just a drum kit"). A bare
+    "guitar" is the electric one where the words speak of rock, metal or riffs.
+
+    >>> named_families("clarinet and piano, no drums or bass")
+    (('reeds', 'piano'), ('drums', 'bass'))
+    """
+    wanted: list[str] = []
+    absent: list[str] = []
+    previous_end, previous_absent = 0, False
+    for match in _pattern().finditer(words):
+        found = _families_of(match.group().lower(), words)
+        if not found:
+            continue
+        between = words[previous_end : match.start()]
+        ruled_out = bool(
+            _NEGATION.search(words[: match.start()])
+            or _FOLLOWING_NEGATION.match(words[match.end() :])
+            or (previous_absent and _JOINS_NEGATION.match(between))
+        )
+        (absent if ruled_out else wanted).extend(found)
+        previous_end, previous_absent = match.end(), ruled_out
+    unique = tuple(dict.fromkeys(wanted))
+    return unique, tuple(family for family in dict.fromkeys(absent) if family not in unique)
+
+
+def _families_of(name: str, words: str) -> tuple[str, ...]:
+    if name in _BOTH_WINDS:
+        return ("reeds", "flutes")
+    if name in _NO_INSTRUMENT:
+        return ()
+    if name in ("guitar", "guitars") and _LOUD_GUITAR.search(words):
+        return ("electric guitar",)
+    return (instrument_families()[name],)
