@@ -1,0 +1,22 @@
+"""Facts about one piece of sound: tempo, tonality, onsets, faults, the data of a plot.
+
+Floor 3: may import floors 0 to 2. Signal processing only, nothing here is trained: these
+functions also judge what the trained parts make. Read `onsets.py` first, then `tempo.py`.
+"""
+
+from melisma.measure.artefacts import Artefacts, find_artefacts
+from melisma.measure.onsets import OnsetScore, find_onsets, score_onsets
+from melisma.measure.tempo import TempoEstimate, measure_tempo
+from melisma.measure.tonality import TonalityEstimate, measure_tonality
+
+__all__ = [
+    "Artefacts",
+    "OnsetScore",
+    "TempoEstimate",
+    "TonalityEstimate",
+    "find_artefacts",
+    "find_onsets",
+    "measure_tempo",
+    "measure_tonality",
+    "score_onsets",
+]

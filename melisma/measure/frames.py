@@ -1,0 +1,65 @@
+"""Frames of sound: what every detector here begins with.
+
+Enters: a `Waveform` of any rate. Leaves: mono float64 samples at a chosen rate, magnitude spectra
+[frame, bin], band energies [frame, band]. Pure numpy: these detectors judge the generator, so
+they share no code with its spectra.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import soxr
+
+from melisma.values import Waveform
+
+
+def mono_samples(waveform: Waveform, rate_hz: int) -> np.ndarray:
+    """The mean of the channels, resampled: float64 [sample]."""
+    samples = waveform.mono.astype(np.float64)
+    if waveform.rate_hz != rate_hz:
+        samples = soxr.resample(samples, waveform.rate_hz, rate_hz)
+    return np.asarray(samples, dtype=np.float64)
+
+
+def magnitude_frames(samples: np.ndarray, window_samples: int, hop_samples: int) -> np.ndarray:
+    """Hann-windowed magnitudes, float32 [frame, bin]; frame i is centred on sample i * hop.
+
+    A full-scale sine has magnitude about 1 in its bin.
+    """
+    # Mirrored edges: sound that is cut off at the end must not look like a burst of noise there.
+    mode = "reflect" if len(samples) > window_samples + hop_samples else "constant"
+    padded = np.pad(samples, (window_samples // 2, window_samples // 2 + hop_samples), mode=mode)
+    frames = np.lib.stride_tricks.sliding_window_view(padded, window_samples)[::hop_samples]
+    frames = frames[: len(samples) // hop_samples + 1]
+    window = np.hanning(window_samples + 1)[:-1]
+    spectrum = np.abs(np.fft.rfft(frames * window, axis=1)) * (2.0 / window.sum())
+    return spectrum.astype(np.float32)
+
+
+def mel_filters(
+    rate_hz: int, window_samples: int, bands: int, low_hz: float, high_hz: float
+) -> np.ndarray:
+    """Triangular filters, evenly spaced in mel (O'Shaughnessy's formula), float32 [bin, band].
+
+    Each filter has peak 1; where a filter is narrower than a bin it takes the nearest bin.
+    """
+
+    def mel(hz: np.ndarray) -> np.ndarray:
+        return 2595.0 * np.log10(1.0 + hz / 700.0)
+
+    edges = np.linspace(mel(np.array(low_hz)), mel(np.array(high_hz)), bands + 2)
+    edges_hz = 700.0 * (10.0 ** (edges / 2595.0) - 1.0)
+    bins_hz = np.fft.rfftfreq(window_samples, 1.0 / rate_hz)
+    filters = np.zeros((len(bins_hz), bands), dtype=np.float32)
+    for band in range(bands):
+        left, centre, right = edges_hz[band : band + 3]
+        rising = (bins_hz - left) / (centre - left)
+        falling = (right - bins_hz) / (right - centre)
+        filters[:, band] = np.clip(np.minimum(rising, falling), 0.0, None)
+        filters[np.argmin(np.abs(bins_hz - centre)), band] = 1.0
+    return filters
+
+
+def level_db(amplitude: np.ndarray) -> np.ndarray:
+    """Amplitudes in decibels below full scale, floored at -200 dB."""
+    return 20.0 * np.log10(np.maximum(np.abs(amplitude), 1e-10))
