@@ -1,7 +1,7 @@
 """Standard MIDI files as bytes <-> `Score`, by symusic (0.5.9).
 
-Enters: the bytes of a file. Leaves: a `Score` in quarter notes. The sustain pedal (controller 64) is
-folded into the durations, because a `Score` says what sounds and has no pedal.
+Enters: the bytes of a file. Leaves: a `Score` in quarter notes. The sustain pedal (controller 64)
+is folded into the durations, because a `Score` says what sounds and has no pedal.
 Standard MIDI Files 1.0 (MIDI Manufacturers Association, 1996).
 """
 
@@ -53,7 +53,9 @@ def read_midi(data: bytes) -> Score:
     tracks = tuple(_read_track(track, ticks) for track in parsed.tracks if len(track.notes))
     if not tracks:
         raise ValueError("the MIDI file holds no note: give one with notes in it")
-    return Score(tracks=tracks, tempo=_read_tempo(parsed, ticks), metres=_read_metres(parsed, ticks))
+    return Score(
+        tracks=tracks, tempo=_read_tempo(parsed, ticks), metres=_read_metres(parsed, ticks)
+    )
 
 
 def _read_track(track: symusic.types.Track, ticks: float) -> Track:
@@ -76,9 +78,7 @@ def _read_track(track: symusic.types.Track, ticks: float) -> Track:
     return Track(notes=notes, program=program, is_drum=bool(track.is_drum), name=track.name.strip())
 
 
-def _hold(
-    start: np.ndarray, duration: np.ndarray, down: np.ndarray, up: np.ndarray
-) -> np.ndarray:
+def _hold(start: np.ndarray, duration: np.ndarray, down: np.ndarray, up: np.ndarray) -> np.ndarray:
     """Durations [note] with the pedal: a note that ends while it is down lasts until it is up."""
     order = np.argsort(down)
     down, up = down[order], up[order]

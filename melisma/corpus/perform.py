@@ -1,0 +1,328 @@
+"""From notation to a performance: tempo, transposition, human timing and dynamics.
+
+Enters: a `Score` (beats) and a numpy Generator. Leaves: a `Performance` (seconds). Files typeset
+without dynamics or rubato get both; files played by people keep theirs. Timing follows what studies
+of expressive performance report: deviations are correlated from note to note, phrases rise and
+fall, strong beats are stressed (Widmer & Goebl, Computational Models of Expressive Music
+Performance, JNMR 2004; Friberg et al., Overview of the KTH rule system, 2006).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from scipy.signal import lfilter
+
+from melisma.corpus.orchestrate import Casting, orchestrate
+from melisma.corpus.performance import Part, Performance
+from melisma.values import Metre, Notes, Score, Track
+
+FELT_TEMPO_BPM = (50.0, 200.0)
+"""The felt tempo stays within these, beats a minute."""
+FLAT_LEVELS = 6
+"""Fewer distinct velocities than this: the file has no dynamics of its own (chosen)."""
+FASTEST_ONSETS_HZ = 14.0
+"""Tempo augmentation makes no part faster than this, onsets a second (chosen)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Playing:
+    """How a score is played."""
+
+    casting: Casting | None = field(default_factory=Casting)
+    """How instruments are drawn; None keeps those of the score."""
+    lead_track: int | None = None
+    """The leading track where it is known."""
+    transpose: bool = True
+    """Whether to move to a random tonality, -5 to +6 semitones."""
+    human: bool = True
+    """Whether flat files get human timing and dynamics."""
+    rubato: bool = True
+    """Whether steady files may breathe in tempo."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BeatGrid:
+    """Felt beats and downbeats of a score, in quarter notes, ascending."""
+
+    beats: np.ndarray
+    """float64 [beat]."""
+    bars: np.ndarray
+    """float64 [bar]."""
+    metre: str | None
+    """One of `METRES` where the whole score keeps it."""
+
+
+def beat_grid(score: Score) -> BeatGrid:
+    """Where the felt beats and the downbeats of a score fall, up to its end.
+
+    The felt beat is the quarter; the dotted quarter in 6/8, 9/8 and 12/8, the half in 2/2 and 3/2
+    (unless that would be slower than 50 a minute), the eighth in 3/8.
+    """
+    end = max(score.end_beats, 1.0)
+    metres = [metre for metre in score.metres if metre.beat < end]
+    stops = [metre.beat for metre in metres[1:]] + [end + metres[-1].bar_beats]
+    beats: list[np.ndarray] = []
+    bars: list[np.ndarray] = []
+    names: set[str | None] = set()
+    for metre, stop in zip(metres, stops, strict=True):
+        bpm = _local_bpm(score, metre.beat, stop)
+        unit, name = _felt_beat(metre, bpm)
+        if stop - metre.beat < 0.9 * metre.bar_beats:  # a pickup or an odd bar
+            unit_count = math.floor((stop - metre.beat) / unit + 1e-6)
+            beats.append(stop - unit * np.arange(unit_count, 0, -1))
+            continue
+        names.add(name)
+        bars.append(np.arange(metre.beat, stop - 0.5 * metre.bar_beats, metre.bar_beats))
+        beats.append(np.arange(metre.beat, stop - 0.5 * unit, unit))
+    return BeatGrid(
+        beats=np.unique(np.concatenate(beats)),
+        bars=np.unique(np.concatenate(bars)) if bars else np.zeros(0),
+        metre=names.pop() if len(names) == 1 else None,
+    )
+
+
+def _local_bpm(score: Score, start: float, stop: float) -> float:
+    seconds = np.diff(score.tempo.seconds(np.array([start, stop])))[0]
+    return 60.0 * (stop - start) / max(float(seconds), 1e-6)
+
+
+def _felt_beat(metre: Metre, quarter_bpm: float) -> tuple[float, str | None]:
+    """The felt beat in quarter notes, and the metre's name among `METRES`."""
+    top, bottom = metre.numerator, metre.denominator
+    slowest = 45.0
+    if bottom == 8 and top in (6, 9, 12):
+        beat = 1.5 if quarter_bpm / 1.5 >= 38.0 else 0.5
+        return beat, "6/8" if top == 6 else None
+    if bottom == 8 and top == 3:
+        return (0.5, "3/4") if quarter_bpm * 2 <= 210 else (1.5, None)
+    if bottom == 8 and top in (2, 4):
+        return (0.5, f"{top}/4") if quarter_bpm * 2 <= 200 else (1.0, None)
+    if bottom == 4 and top == 6:
+        return (3.0, "6/8") if quarter_bpm / 3 >= slowest else (1.0, None)
+    if bottom == 2 and top in (2, 3, 4):
+        if quarter_bpm / 2 >= slowest:
+            return 2.0, f"{top}/4"
+        return 1.0, "4/4" if top == 2 else None
+    name = f"{top}/{bottom}"
+    return 1.0, name if name in ("2/4", "3/4", "4/4") else None
+
+
+def felt_bpm(score: Score) -> float:
+    """The median felt tempo in beats a minute; 120 for a score without two beats."""
+    beats = score.tempo.seconds(beat_grid(score).beats)
+    return 60.0 / float(np.median(np.diff(beats))) if len(beats) > 1 else 120.0
+
+
+def draw_speed(
+    score: Score, rng: np.random.Generator, narrowest: float = 0.7, widest: float = 1.45
+) -> float:
+    """A factor on the tempo (above 1 is faster) that spreads felt tempi over 50-200 bpm.
+
+    A target is drawn evenly in log tempo; where it lies out of reach, the factor is drawn within
+    reach. No part becomes faster than 14 onsets a second.
+    """
+    felt = felt_bpm(score)
+    fastest = max((_onset_rate(track, score) for track in score.tracks), default=1.0)
+    low = max(narrowest, FELT_TEMPO_BPM[0] / felt)
+    high = min(widest, FELT_TEMPO_BPM[1] / felt, max(FASTEST_ONSETS_HZ / fastest, 1.0))
+    if high < low:  # out of bounds as written: the nearest tempo that is in
+        return float(np.clip(high if felt > 100 else low, 0.5, 2.0))
+    target = math.exp(rng.uniform(*np.log(FELT_TEMPO_BPM))) / felt
+    if not low <= target <= high:
+        target = math.exp(rng.uniform(math.log(low), math.log(high)))
+    return target
+
+
+def _onset_rate(track: Track, score: Score) -> float:
+    """Onsets a second where a part is busy (the 90th percentile)."""
+    onsets = np.unique(score.tempo.seconds(track.notes.start_beats))
+    gaps = np.diff(onsets)
+    gaps = gaps[gaps > 0.045]  # rolled chords and flams are one onset
+    return 1.0 / float(np.quantile(gaps, 0.1)) if len(gaps) > 4 else 1.0
+
+
+def perform(
+    score: Score, rng: np.random.Generator, playing: Playing | None = None, speed: float = 1.0
+) -> Performance:
+    """The score as played, `speed` times as fast as written.
+
+    Raises `ValueError` where the score holds no note.
+    """
+    playing = playing or Playing()
+    if not any(len(track.notes) for track in score.tracks):
+        raise ValueError("the score holds no note: there is nothing to perform")
+    if playing.casting is not None and playing.lead_track is None:
+        score, lead = orchestrate(score, rng, playing.casting)
+    else:
+        lead = -1 if playing.lead_track is None else playing.lead_track
+    grid = beat_grid(score)
+    clock = _Clock(score, grid, rng, speed, playing.rubato)
+    shift = int(rng.integers(-5, 7)) if playing.transpose else 0
+    manner = _draw_manner(rng)
+    parts = []
+    for index, track in enumerate(score.tracks):
+        if not len(track.notes):
+            continue
+        leads = index == lead
+        notes = track.notes
+        if playing.human and _is_flat(notes):
+            notes = _shape(notes, grid, rng, manner, track.is_drum)
+        parts.append(_play(replace(track, notes=notes), clock, rng, playing, shift, leads))
+    return Performance(
+        parts=tuple(parts),
+        beat_seconds=clock.seconds(grid.beats),
+        bar_seconds=clock.seconds(grid.bars),
+        metre=grid.metre,
+    )
+
+
+class _Clock:
+    """Beats -> seconds, with rubato where the file is steady."""
+
+    def __init__(
+        self, score: Score, grid: BeatGrid, rng: np.random.Generator, speed: float, rubato: bool
+    ) -> None:
+        end = score.end_beats + 8.0
+        self._beats = np.arange(0.0, end + 0.5, 0.5)
+        changes = score.tempo.beats[(score.tempo.beats > 0) & (score.tempo.beats < end)]
+        self._beats = np.unique(np.concatenate([self._beats, changes]))
+        seconds = score.tempo.seconds(self._beats) / speed
+        steps = np.diff(seconds)
+        drums = any(track.is_drum for track in score.tracks)
+        steady = len(changes) < 8
+        if rubato and steady and not drums:
+            steps = steps * _breath(self._beats[:-1], rng)
+        self._seconds = np.concatenate([[0.0], np.cumsum(steps)])
+        self.bar_beats = float(np.median(np.diff(grid.bars))) if len(grid.bars) > 1 else 4.0
+
+    def seconds(self, beats: np.ndarray) -> np.ndarray:
+        """Time of each position, same shape."""
+        return np.interp(beats, self._beats, self._seconds)
+
+
+def _breath(beats: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Factors on the length of each step [step]: phrase-wide swells and a little drift."""
+    depth = float(rng.choice((0.0, 0.012, 0.025, 0.05), p=(0.35, 0.3, 0.25, 0.1)))
+    period = float(rng.choice((8.0, 12.0, 16.0, 32.0)))
+    phase = rng.uniform(0, 2 * np.pi)
+    swell = np.cos(2 * np.pi * beats / period + phase)
+    drift = lfilter([0.3], [1.0, -0.95], rng.standard_normal(len(beats)))
+    return np.exp(depth * (swell + 0.4 * drift))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Manner:
+    """How one performance is shaped."""
+
+    level: float
+    """Mean velocity."""
+    arc: float
+    """Velocity between the middle and the top of a phrase."""
+    accent: float
+    """Velocity that a downbeat adds."""
+    phrase_beats: float
+    noise: float
+    touch: float
+    """Share of the written duration that sounds."""
+
+
+def _draw_manner(rng: np.random.Generator) -> _Manner:
+    return _Manner(
+        level=float(rng.uniform(48, 100)),
+        arc=float(rng.uniform(3, 13)),
+        accent=float(rng.uniform(2, 10)),
+        phrase_beats=float(rng.choice((8.0, 12.0, 16.0))),
+        noise=float(rng.uniform(2, 6)),
+        touch=float(rng.choice((0.55, 0.8, 0.95, 1.0, 1.03), p=(0.1, 0.2, 0.3, 0.3, 0.1))),
+    )
+
+
+def _is_flat(notes: Notes) -> bool:
+    return len(np.unique(notes.velocity)) < FLAT_LEVELS
+
+
+def _shape(
+    notes: Notes, grid: BeatGrid, rng: np.random.Generator, manner: _Manner, drums: bool
+) -> Notes:
+    """Notes with dynamics: phrases, metre, contour and noise."""
+    start = notes.start_beats
+    written = notes.velocity - float(np.mean(notes.velocity))
+    phrase = np.sin(np.pi * ((start / manner.phrase_beats) % 1.0)) - 0.6
+    accent = np.where(
+        _falls_on(start, grid.bars), 1.0, np.where(_falls_on(start, grid.beats), 0.4, -0.3)
+    )
+    contour = 0.0 if drums else 0.25 * (notes.pitch - float(np.mean(notes.pitch)))
+    noise = lfilter([0.7], [1.0, -0.6], rng.standard_normal(len(start)))
+    velocity = (
+        manner.level
+        + written
+        + (0.3 if drums else 1.0) * manner.arc * phrase
+        + manner.accent * accent
+        + contour
+        + manner.noise * noise
+    )
+    touch = 1.0 if drums else manner.touch
+    return replace(
+        notes,
+        velocity=np.clip(np.round(velocity), 12, 124).astype(np.int64),
+        duration_beats=notes.duration_beats * touch,
+    )
+
+
+def _falls_on(positions: np.ndarray, grid: np.ndarray) -> np.ndarray:
+    """Whether each position lies within 1/16 beat of a point of the grid, bool [note]."""
+    if not len(grid):
+        return np.zeros(len(positions), dtype=bool)
+    nearest = np.clip(np.searchsorted(grid, positions + 0.0625) - 1, 0, len(grid) - 1)
+    return np.abs(positions - grid[nearest]) <= 0.0625
+
+
+def _play(
+    track: Track,
+    clock: _Clock,
+    rng: np.random.Generator,
+    playing: Playing,
+    shift: int,
+    leads: bool,
+) -> Part:
+    notes = track.notes
+    start = clock.seconds(notes.start_beats)
+    end = clock.seconds(notes.start_beats + notes.duration_beats)
+    on_grid = np.mean(np.abs(notes.start_beats * 24 - np.round(notes.start_beats * 24)) < 0.02)
+    if playing.human and on_grid > 0.8:
+        spread = float(rng.uniform(0.002, 0.006 if track.is_drum else 0.011))
+        wander = lfilter([0.5], [1.0, -0.8], rng.standard_normal(len(start)))
+        offset = spread * np.clip(wander, -2.5, 2.5) + rng.normal(0, 0.002, len(start))
+        offset -= 0.006 if leads else 0.0  # melody leads a little (Goebl 2001)
+        start, end = start + offset, end + offset
+    pitch = notes.pitch
+    if not track.is_drum:
+        pitch = pitch + shift
+        pitch = pitch + 12 * (pitch < 21) - 12 * (pitch > 108)
+    velocity = notes.velocity + (6 if leads else 0)
+    start = np.maximum(start, 0.0)
+    duration = np.maximum(end - start, 0.03)
+    order = np.lexsort((pitch, start))
+    start, duration, pitch = start[order], duration[order], pitch[order]
+    return Part(
+        program=track.program,
+        is_drum=track.is_drum,
+        is_lead=leads,
+        start_seconds=start,
+        duration_seconds=_separate(start, duration, pitch),
+        pitch=pitch.astype(np.int64),
+        velocity=np.clip(velocity[order], 1, 127).astype(np.int64),
+    )
+
+
+def _separate(start: np.ndarray, duration: np.ndarray, pitch: np.ndarray) -> np.ndarray:
+    """Durations that end before the same pitch is struck again."""
+    order = np.lexsort((start, pitch))
+    gap = np.diff(start[order])
+    same = np.diff(pitch[order]) == 0
+    limit = np.full(len(order), np.inf)
+    limit[order[:-1][same]] = np.maximum(gap[same] - 0.008, 0.01)
+    return np.minimum(duration, limit)
