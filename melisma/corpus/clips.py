@@ -58,7 +58,7 @@ class ClipSettings:
     seed: int = 0
     seconds: float = 10.0
     split: str = "train"
-    """ "train" or "held"."""
+    """ "train", "held" or "judge" (pieces that only judges are trained on)."""
     variety: str = "ears"
     """See `Sounding`."""
     kinds: Mapping[str, float] = field(default_factory=lambda: {"real": 0.88, "groove": 0.12})

@@ -2,7 +2,8 @@
 
 Files belong together where they share a work (`group`), a composer and title, or more than 30 % of
 their melodies of nine intervals (the same tune typeset twice). Joined files share one fate: a hash
-of the component's smallest identity holds out about 8 %.
+of the component's smallest identity holds out about 8 %, and sets another 8 % aside for the judges, which
+must not know the pieces that the generator learns from.
 """
 
 from __future__ import annotations
@@ -30,16 +31,20 @@ COMMON = 40
 """A melody found in more files than this is a scale or an Alberti bass and says nothing."""
 HELD_PERCENT = 8
 """Share of components that is held out."""
+JUDGE_PERCENT = 8
+"""Share of components that only judges are trained on."""
 
 
 def hashed_split(name: str) -> str:
-    """ "held" for about 8 % of names, otherwise "train"; the same on every machine."""
-    number = int(hashlib.sha1(name.encode()).hexdigest()[:8], 16)
-    return "held" if number % 100 < HELD_PERCENT else "train"
+    """ "held" or "judge" for about 8 % of names each, else "train"; the same on every machine."""
+    number = int(hashlib.sha1(name.encode()).hexdigest()[:8], 16) % 100
+    if number < HELD_PERCENT:
+        return "held"
+    return "judge" if number < HELD_PERCENT + JUDGE_PERCENT else "train"
 
 
 def assign_splits(sources: Sequence[Source], cache: Path | None = None) -> dict[str, str]:
-    """identity -> "train" or "held" for every source; about 20 s for 10,000 pieces.
+    """identity -> "train", "held" or "judge" for every source; about 20 s for 10,000 pieces.
 
     With a cache (JSON) the answer is read from there if it knows every source, and written there
     otherwise.
