@@ -2,8 +2,8 @@
 
 Files belong together where they share a work (`group`), a composer and title, or more than 30 % of
 their melodies of nine intervals (the same tune typeset twice). Joined files share one fate: a hash
-of the component's smallest identity holds out about 8 %, and sets another 8 % aside for the judges, which
-must not know the pieces that the generator learns from.
+of the component's smallest identity holds out about 8 %, and sets another 8 % aside for the
+judges, which must not know the pieces that the generator learns from.
 """
 
 from __future__ import annotations
