@@ -14,13 +14,14 @@ import numpy as np
 
 from melisma.corpus.scenes import fitting_scene, scene_clause, scene_phrase
 from melisma.corpus.sentences import (
-    Telling,
+    casual,
     imperative,
     long_description,
     one_sentence,
     short_phrase,
     tags,
 )
+from melisma.corpus.telling import Telling
 from melisma.corpus.words import AMERICAN
 from melisma.values import Facts
 
@@ -54,12 +55,14 @@ def _write_one(facts: Facts, rng: np.random.Generator) -> str:
         text = tags(telling)
         if scene is not None and rng.random() < 0.6:
             text += ", " + scene.text
-    elif form < 0.36:
+    elif form < 0.37:
         text = short_phrase(telling) + clause
-    elif form < 0.62:
+    elif form < 0.57:
         text = one_sentence(telling, clause)
-    elif form < 0.75:
+    elif form < 0.69:
         text = imperative(telling, clause)
+    elif form < 0.77:
+        text = casual(telling, clause)
     else:
         text = long_description(telling, scene_phrase(scene, rng) if scene else None)
     return finish(text, rng)

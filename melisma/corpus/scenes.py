@@ -6,12 +6,13 @@ where it contradicts no known fact and at least one mood or style speaks for it.
 
 from __future__ import annotations
 
+import csv
 from dataclasses import dataclass
 from functools import cache
+from importlib import resources
 
 import numpy as np
 
-from melisma.corpus.scene_table import SCENE_TABLE
 from melisma.corpus.words import choose
 from melisma.values import Facts
 
@@ -40,28 +41,41 @@ class Scene:
 
 @cache
 def all_scenes() -> tuple[Scene, ...]:
-    """Every scene of the table, in its order. `ValueError` names a line that cannot be read."""
-    return tuple(_read_line(line) for line in SCENE_TABLE.strip().splitlines() if line.strip())
+    """Every scene of `scenes.csv`, in its order."""
+    table = resources.files("melisma.corpus").joinpath("scenes.csv").read_text(encoding="utf-8")
+    return tuple(_read_row(row) for row in csv.DictReader(table.splitlines()))
 
 
-def _read_line(line: str) -> Scene:
-    cells = [cell.strip() for cell in line.split("|")]
-    if len(cells) != 7:
-        raise ValueError(f"a scene has 7 cells between bars, not {len(cells)}: {line}")
-    kind, text, moods, tempo, styles, dynamics, extra = cells
-    low, high = (float(value) for value in tempo.split("-"))
-    words = [word.strip() for word in extra.split(",") if word.strip()]
-    modes = [word for word in words if word in ("major", "minor")]
+def _read_row(row: dict[str, str]) -> Scene:
     return Scene(
-        text=text,
-        kind=kind,
-        moods=tuple(moods.split()),
-        tempo_bpm=(low, high),
-        styles=tuple(s.strip() for s in styles.split(",") if s.strip()),
-        dynamics=dynamics or None,
-        families=tuple(word for word in words if word not in modes),
-        mode=modes[0] if modes else None,
+        kind=row["kind"],
+        text=row["scene"],
+        moods=_cells(row["moods"]),
+        tempo_bpm=(float(row["slowest_bpm"]), float(row["fastest_bpm"])),
+        styles=_cells(row["styles"]),
+        dynamics=row["dynamics"] or None,
+        families=_cells(row["families"]),
+        mode=row["mode"] or None,
     )
+
+
+def _cells(text: str) -> tuple[str, ...]:
+    return tuple(cell.strip() for cell in text.split(";") if cell.strip())
+
+
+_OPPOSITES = frozenset(
+    frozenset(pair)
+    for pair in (
+        ("happy", "sad"), ("happy", "dark"), ("happy", "tense"), ("calm", "energetic"),
+        ("calm", "tense"), ("playful", "solemn"), ("playful", "sad"), ("tender", "energetic"),
+        ("tender", "dark"), ("solemn", "energetic"), ("dreamy", "energetic"),
+    )
+)  # fmt: skip
+
+
+def _opposed(mood: str, moods: tuple[str, ...]) -> bool:
+    """Whether a mood stands against a scene that does not name it."""
+    return mood not in moods and any(frozenset((mood, other)) in _OPPOSITES for other in moods)
 
 
 def fits(scene: Scene, facts: Facts) -> bool:
@@ -76,7 +90,11 @@ def fits(scene: Scene, facts: Facts) -> bool:
         return False
     if facts.families and scene.families and not set(facts.families) & set(scene.families):
         return False
+    if facts.style == "drum groove" and facts.style not in scene.styles:
+        return False
     if facts.moods and not set(facts.moods) & set(scene.moods):
+        return False
+    if any(_opposed(mood, scene.moods) for mood in facts.moods):
         return False
     return bool(facts.moods) or bool(facts.style and scene.styles)
 

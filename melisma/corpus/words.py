@@ -11,9 +11,9 @@ from __future__ import annotations
 import numpy as np
 
 TEMPO_WORDS: tuple[tuple[float, float, tuple[str, ...]], ...] = (
-    (0, 60, ("very slow", "extremely slow", "really slow", "crawling", "glacial", "very slow-paced")),
-    (0, 80, ("slow", "slow-paced", "unhurried", "slow-moving", "leisurely", "down-tempo")),
-    (80, 112, ("moderate", "medium-tempo", "mid-tempo", "moderately paced", "steady", "walking-pace")),
+    (0, 60, ("very slow", "extremely slow", "really slow", "crawling", "glacial")),
+    (0, 80, ("slow", "slow-paced", "unhurried", "leisurely", "down-tempo", "slow-moving")),
+    (80, 112, ("moderate", "medium-tempo", "mid-tempo", "moderately paced", "steady")),
     (112, 400, ("fast", "quick", "up-tempo", "brisk", "fast-paced", "swift", "rapid")),
     (150, 400, ("very fast", "really fast", "extremely fast", "racing", "breakneck", "very quick")),
 )
@@ -90,39 +90,63 @@ FAMILY_WORDS: dict[str, tuple[str, ...]] = {
     "reeds": ("reeds", "reed instruments", "woodwinds"),
     "flutes": ("flutes", "woodwinds", "wind instruments"),
     "synth": ("synth", "synthesiser", "electronic sounds", "synths"),
-    "drums": ("drums", "percussion", "a drum kit", "beats"),
+    "drums": ("drums", "percussion", "drum kit", "beats"),
 }
 """Words for a family where its instrument is not named."""
 
 INSTRUMENT_SYNONYMS: dict[str, tuple[str, ...]] = {
-    "piano": ("piano", "piano", "grand piano", "acoustic piano"),
-    "electric piano": ("electric piano", "e-piano", "Rhodes"),
-    "drums": ("drums", "drum kit", "drum set"),
-    "drum kit": ("drums", "drum kit", "drum set"),
-    "strings": ("strings", "string section", "string ensemble"),
+    "piano": ("piano", "piano", "piano", "grand piano", "acoustic piano"),
+    "electric piano": ("electric piano", "e-piano", "Rhodes piano"),
+    "FM electric piano": ("electric piano", "digital electric piano", "e-piano"),
+    "drums": ("drums", "drums", "drum kit", "drum set"),
+    "string ensemble": ("strings", "string section", "string ensemble", "string orchestra"),
+    "slow strings": ("strings", "slow strings", "string section"),
+    "synth strings": ("synth strings", "strings", "string pad"),
+    "warm synth strings": ("warm strings", "synth strings", "string pad"),
+    "pizzicato strings": ("pizzicato strings", "plucked strings", "pizzicato"),
+    "tremolo strings": ("tremolo strings", "trembling strings"),
     "choir": ("choir", "choral voices", "voices"),
-    "saxophone": ("saxophone", "sax"),
-    "alto saxophone": ("alto saxophone", "alto sax", "saxophone"),
-    "tenor saxophone": ("tenor saxophone", "tenor sax", "saxophone"),
-    "soprano saxophone": ("soprano saxophone", "soprano sax", "saxophone"),
-    "baritone saxophone": ("baritone saxophone", "baritone sax", "bari sax"),
-    "french horn": ("French horn", "horn"),
-    "horn": ("French horn", "horn"),
-    "acoustic bass": ("acoustic bass", "upright bass"),
-    "electric bass": ("electric bass", "bass guitar", "bass"),
-    "acoustic guitar": ("acoustic guitar", "guitar"),
-    "nylon guitar": ("nylon-string guitar", "classical guitar", "acoustic guitar"),
-    "steel guitar": ("steel-string guitar", "acoustic guitar"),
+    "voice oohs": ("voices", "humming voices", "wordless voices"),
+    "synth voice": ("synth voice", "synthetic choir", "voices"),
+    "soprano sax": ("soprano sax", "soprano saxophone", "saxophone"),
+    "alto sax": ("alto sax", "alto saxophone", "saxophone", "sax"),
+    "tenor sax": ("tenor sax", "tenor saxophone", "saxophone", "sax"),
+    "baritone sax": ("baritone sax", "bari sax", "baritone saxophone"),
+    "French horn": ("French horn", "horn"),
+    "English horn": ("English horn", "cor anglais"),
+    "brass section": ("brass", "brass section", "horn section"),
+    "synth brass": ("synth brass", "brassy synth"),
+    "trumpet": ("trumpet",),
+    "double bass": ("double bass", "upright bass", "acoustic bass"),
+    "fingered bass": ("electric bass", "bass guitar", "e-bass"),
+    "picked bass": ("picked bass", "electric bass", "bass guitar"),
+    "nylon-string guitar": ("nylon-string guitar", "classical guitar", "acoustic guitar", "guitar"),
+    "steel-string guitar": ("steel-string guitar", "acoustic guitar", "folk guitar"),
+    "clean electric guitar": ("clean electric guitar", "electric guitar", "e-guitar"),
+    "distorted guitar": ("distorted guitar", "distorted electric guitar", "heavy electric guitar"),
+    "overdriven guitar": ("overdriven guitar", "overdriven electric guitar", "electric guitar"),
+    "jazz guitar": ("jazz guitar", "electric jazz guitar"),
+    "muted electric guitar": ("muted electric guitar", "palm-muted guitar"),
     "vibraphone": ("vibraphone", "vibes"),
-    "synthesizer": ("synthesiser", "synth"),
-    "synth lead": ("synth lead", "lead synth", "synth"),
-    "synth pad": ("synth pad", "soft pads", "pad"),
     "church organ": ("church organ", "pipe organ", "organ"),
+    "drawbar organ": ("drawbar organ", "Hammond organ", "electric organ"),
+    "rock organ": ("rock organ", "Hammond organ", "electric organ"),
+    "reed organ": ("reed organ", "harmonium"),
     "harmonica": ("harmonica", "mouth organ"),
-    "cello": ("cello", "violoncello"),
+    "cello": ("cello", "cello", "violoncello"),
     "glockenspiel": ("glockenspiel", "bells"),
+    "tubular bells": ("tubular bells", "chimes", "church bells"),
     "timpani": ("timpani", "kettledrums"),
+    "dulcimer": ("dulcimer", "hammered dulcimer"),
+    "steel drums": ("steel drums", "steel pan"),
+    "square lead": ("square-wave synth", "chiptune synth", "synth lead"),
+    "saw lead": ("sawtooth synth", "synth lead", "lead synth"),
+    "warm pad": ("warm pad", "synth pad", "soft synth pad"),
+    "new age pad": ("new age pad", "synth pad", "airy pad"),
+    "polysynth pad": ("polysynth", "synth chords"),
+    "synth bass": ("synth bass", "electronic bass"),
 }
+"""Other words for some of the names in `instruments.INSTRUMENTS`."""
 
 STYLE_NOUNS: dict[str, tuple[str, ...]] = {
     "waltz": ("waltz", "waltz tune", "ballroom waltz", "waltz"),
@@ -258,16 +282,20 @@ AMERICAN: dict[str, str] = {
 }  # fmt: skip
 """British spellings and words, and what an American would write."""
 
-PLURAL_NAMES = frozenset({
-    "drums", "strings", "bagpipes", "tubular bells", "bells", "steel drums", "bongos", "congas",
-    "voices", "vibes", "timpani", "kettledrums", "choral voices", "soft pads", "keys", "horns",
-    "woodwinds", "reeds", "flutes", "brass", "percussion", "mallets", "beats", "synths",
+_MASS_NAMES = frozenset({
+    "brass", "percussion", "mallet percussion", "tuned percussion", "pitched percussion", "celli",
+    "synth brass", "pizzicato", "polysynth",
 })  # fmt: skip
-"""Names that stand without "a" (drums, brass)."""
+"""Names that stand without an article though they are no plural."""
+
+
+def is_plural(noun: str) -> bool:
+    """Whether a name is in the plural (drums, strings), unlike bass and brass."""
+    return noun.endswith("s") and not noun.endswith(("bass", "brass"))
 
 
 def article(noun: str) -> str:
-    """"a" or "an", as the sound of the noun's start asks (an EDM track, a euphonium)."""
+    """ "a" or "an", as the sound of the noun's start asks (an EDM track, a euphonium)."""
     first = noun.split()[0]
     if first.isupper() and len(first) > 1:
         return "an" if first[0] in "AEFHILMNORSX" else "a"
@@ -280,11 +308,10 @@ def article(noun: str) -> str:
 def with_article(noun: str) -> str:
     """The noun with "a" or "an"; plural and mass names stay bare.
 
-    >>> with_article("oboe"), with_article("drums")
-    ('an oboe', 'drums')
+    >>> with_article("oboe"), with_article("drums"), with_article("bass")
+    ('an oboe', 'drums', 'a bass')
     """
-    last = noun.lower()
-    if last in PLURAL_NAMES or last.startswith("a ") or last.endswith(("strings", "voices")):
+    if is_plural(noun) or noun in _MASS_NAMES or noun.startswith("a "):
         return noun
     return f"{article(noun)} {noun}"
 
