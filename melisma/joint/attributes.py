@@ -1,0 +1,226 @@
+"""The attributes that both towers read, laid out in one row of probabilities.
+
+A row is float32 [150]: the classes of all attributes, one block after another in the order of
+`ATTRIBUTES`. Beside a row of targets goes a row of masks [11]: which attributes are known.
+Tempo is a distribution over log-spaced bins (targets are smeared over the neighbours, because a
+bin's edge is no musical fact); moods and families may hold several at a time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from melisma.values import Facts
+from melisma.values.attributes import (
+    ARTICULATIONS,
+    DENSITIES,
+    DYNAMICS,
+    FAMILIES,
+    METRES,
+    MOODS,
+    REGISTERS,
+    STYLES,
+    TEMPO_BINS,
+    TEMPO_RANGE_BPM,
+    TONALITIES,
+    bin_tempo_bpm,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attribute:
+    """One attribute: its name, its classes in order, and whether several hold at a time."""
+
+    name: str
+    classes: tuple[str, ...]
+    several: bool = False
+
+
+ATTRIBUTES: tuple[Attribute, ...] = (
+    Attribute(name="tempo", classes=tuple(f"{bin_tempo_bpm(i):.0f}" for i in range(TEMPO_BINS))),
+    Attribute(name="tonality", classes=TONALITIES),
+    Attribute(name="metre", classes=METRES),
+    Attribute(name="lead", classes=FAMILIES),
+    Attribute(name="style", classes=STYLES),
+    Attribute(name="moods", classes=MOODS, several=True),
+    Attribute(name="families", classes=FAMILIES, several=True),
+    Attribute(name="density", classes=DENSITIES),
+    Attribute(name="dynamics", classes=DYNAMICS),
+    Attribute(name="register", classes=REGISTERS),
+    Attribute(name="articulation", classes=ARTICULATIONS),
+)
+"""The order is an interface: a trained head's rows follow it."""
+
+NAMES: tuple[str, ...] = tuple(a.name for a in ATTRIBUTES)
+ROW_WIDTH = sum(len(a.classes) for a in ATTRIBUTES)
+
+
+def _blocks() -> dict[str, slice]:
+    blocks, start = {}, 0
+    for attribute in ATTRIBUTES:
+        blocks[attribute.name] = slice(start, start + len(attribute.classes))
+        start += len(attribute.classes)
+    return blocks
+
+
+BLOCKS: Mapping[str, slice] = _blocks()
+"""Where each attribute stands in a row."""
+
+TEMPO_SMEAR_BINS = 0.6
+"""Standard deviation of a tempo target in bins (chosen: 2 %, a listener's tolerance)."""
+
+
+def tempo_distribution(tempo_bpm: float, smear_bins: float = TEMPO_SMEAR_BINS) -> np.ndarray:
+    """A bell over the tempo bins around a tempo, float32 [48], summing to one."""
+    low, high = TEMPO_RANGE_BPM
+    place = math.log(max(tempo_bpm, 1e-3) / low) / math.log(high / low) * TEMPO_BINS - 0.5
+    place = min(max(place, 0.0), TEMPO_BINS - 1.0)
+    bell = np.exp(-0.5 * ((np.arange(TEMPO_BINS) - place) / smear_bins) ** 2)
+    return (bell / bell.sum()).astype(np.float32)
+
+
+def target_row(facts: Facts) -> tuple[np.ndarray, np.ndarray]:
+    """Facts as a target: (probabilities float32 [150], known bool [11]).
+
+    An empty tuple of families or moods means that they are not known.
+    """
+    row = np.zeros(ROW_WIDTH, dtype=np.float32)
+    known = np.zeros(len(ATTRIBUTES), dtype=bool)
+    if facts.tempo_bpm is not None:
+        row[BLOCKS["tempo"]] = tempo_distribution(facts.tempo_bpm)
+        known[0] = True
+    for index, attribute in enumerate(ATTRIBUTES):
+        if attribute.name == "tempo":
+            continue
+        value = getattr(facts, attribute.name)
+        values = value if isinstance(value, tuple) else (value,) if value is not None else ()
+        chosen = [attribute.classes.index(v) for v in values if v in attribute.classes]
+        if chosen:
+            row[BLOCKS[attribute.name].start + np.array(chosen)] = 1.0
+            known[index] = True
+    return row, known
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttributeReading:
+    """What a tower reads in words or sound: a probability for every class of every attribute."""
+
+    row: np.ndarray
+    """float32 [150], see `BLOCKS`; a block sums to one unless several may hold."""
+    stated: Facts = field(default_factory=Facts)
+    """What the words say exactly; it overrides the probabilities (already merged into `row`)."""
+
+    def probabilities(self, name: str) -> dict[str, float]:
+        """Class -> probability of one attribute of `NAMES`."""
+        attribute = ATTRIBUTES[NAMES.index(name)]
+        return dict(zip(attribute.classes, map(float, self.row[BLOCKS[name]]), strict=True))
+
+    def best(self, name: str) -> tuple[str, float]:
+        """The most probable class of an attribute, and its probability."""
+        block = self.row[BLOCKS[name]]
+        index = int(block.argmax())
+        return ATTRIBUTES[NAMES.index(name)].classes[index], float(block[index])
+
+    def holding(self, name: str, at_least: float = 0.5) -> tuple[str, ...]:
+        """Classes at least so probable, the most probable first."""
+        ranked = sorted(self.probabilities(name).items(), key=lambda pair: -pair[1])
+        return tuple(one for one, probability in ranked if probability >= at_least)
+
+    @property
+    def tempo_bpm(self) -> float:
+        """The stated tempo, or the mean log tempo within two bins of the likeliest bin."""
+        if self.stated.tempo_bpm is not None:
+            return self.stated.tempo_bpm
+        block = self.row[BLOCKS["tempo"]]
+        peak = int(block.argmax())
+        near = np.arange(max(peak - 2, 0), min(peak + 3, TEMPO_BINS))
+        weights = block[near] / max(float(block[near].sum()), 1e-9)
+        return float(np.exp((np.log([bin_tempo_bpm(int(i)) for i in near]) * weights).sum()))
+
+    def confidence(self, name: str) -> float:
+        """Probability of the likeliest class; for tempo, of the three bins around it."""
+        block = self.row[BLOCKS[name]]
+        if name != "tempo":
+            return float(block.max())
+        peak = int(block.argmax())
+        return float(block[max(peak - 1, 0) : peak + 2].sum())
+
+    def overridden(self, stated: Facts, absent: tuple[str, ...] = ()) -> AttributeReading:
+        """The same reading where everything that `stated` knows is certain.
+
+        `absent`: families ruled out. Where families are stated, the lead is one of them.
+        """
+        target, known = target_row(stated)
+        row = self.row.copy()
+        for index, attribute in enumerate(ATTRIBUTES):
+            block = BLOCKS[attribute.name]
+            if known[index]:
+                row[block] = (
+                    np.maximum(row[block], target[block]) if attribute.several else target[block]
+                )
+        lead = row[BLOCKS["lead"]]
+        if known[NAMES.index("families")] and stated.lead is None:
+            lead = _restricted(lead, target[BLOCKS["families"]])
+        for family in absent:
+            row[BLOCKS["families"].start + FAMILIES.index(family)] = 0.0
+        present = np.array([family not in absent for family in FAMILIES], dtype=np.float32)
+        row[BLOCKS["lead"]] = _restricted(lead, present)
+        return AttributeReading(row=row, stated=stated)
+
+
+def _restricted(block: np.ndarray, allowed: np.ndarray) -> np.ndarray:
+    """A distribution over the allowed classes alone; unchanged where none is allowed."""
+    if not allowed.any():
+        return block
+    left = (block + 1e-6) * allowed
+    return left / left.sum()
+
+
+class AttributeHeads(nn.Module):
+    """One linear layer for all attributes: [batch, width] -> logits [batch, 150]."""
+
+    def __init__(self, *, width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.out = nn.Linear(width, ROW_WIDTH)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """hidden [batch, width] -> logits [batch, 150], float32."""
+        return self.out(self.norm(hidden)).float()
+
+
+def probabilities(logits: Tensor) -> Tensor:
+    """Logits [..., 150] -> probabilities: softmax, or sigmoid where several may hold."""
+    parts = []
+    for attribute in ATTRIBUTES:
+        block = logits[..., BLOCKS[attribute.name]]
+        parts.append(block.sigmoid() if attribute.several else block.softmax(dim=-1))
+    return torch.cat(parts, dim=-1)
+
+
+def attribute_loss(
+    logits: Tensor, targets: Tensor, known: Tensor, weights: Sequence[float] | None = None
+) -> Tensor:
+    """Cross-entropy of each attribute over the rows where it is known, [11].
+
+    logits and targets [batch, 150], known [batch, 11] (weights between 0 and 1 are allowed).
+    Attributes that no row knows count 0. `weights` multiplies each attribute's entry.
+    """
+    losses = []
+    for index, attribute in enumerate(ATTRIBUTES):
+        block = BLOCKS[attribute.name]
+        said, wanted, counts = logits[:, block], targets[:, block], known[:, index].float()
+        if attribute.several:
+            each = F.binary_cross_entropy_with_logits(said, wanted, reduction="none").sum(dim=-1)
+        else:
+            each = -(wanted * said.log_softmax(dim=-1)).sum(dim=-1)
+        losses.append((each * counts).sum() / counts.sum().clamp(min=1.0))
+    stacked = torch.stack(losses)
+    return stacked if weights is None else stacked * stacked.new_tensor(list(weights))

@@ -1,0 +1,103 @@
+"""A small bidirectional transformer for both towers: pre-norm, rotary positions, GELU.
+
+Enters and leaves [batch, token, width]; `present` [batch, token] says which positions exist.
+Attention: Vaswani et al., 1706.03762; rotary positions: Su et al., 2104.09864.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def _rotations(length: int, head_width: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Cosine and sine [token, head_width / 2] of every position's angles."""
+    rates = 10_000.0 ** (-torch.arange(0, head_width, 2, device=device).float() / head_width)
+    angles = torch.arange(length, device=device).float()[:, None] * rates
+    return angles.cos(), angles.sin()
+
+
+def _rotated(heads: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
+    first, second = heads.chunk(2, dim=-1)
+    cosine, sine = cosine.to(heads.dtype), sine.to(heads.dtype)
+    return torch.cat([first * cosine - second * sine, first * sine + second * cosine], dim=-1)
+
+
+class TransformerLayer(nn.Module):
+    """Attention over all present positions, then a feed-forward part, each with a residual."""
+
+    def __init__(self, *, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.dropout = dropout
+        self.attention_norm = nn.LayerNorm(width)
+        self.into_heads = nn.Linear(width, 3 * width, bias=False)
+        self.out_of_heads = nn.Linear(width, width)
+        self.forward_norm = nn.LayerNorm(width)
+        self.expand = nn.Linear(width, 4 * width)
+        self.contract = nn.Linear(4 * width, width)
+
+    def forward(self, hidden: Tensor, present: Tensor) -> Tensor:
+        """hidden [batch, token, width], present [batch, token] -> the same shape as hidden."""
+        length = hidden.shape[1]
+        parts = self.into_heads(self.attention_norm(hidden)).unflatten(-1, (3, self.heads, -1))
+        query, keyed, value = parts.permute(2, 0, 3, 1, 4)
+        cosine, sine = _rotations(length, query.shape[-1], hidden.device)
+        query, keyed = _rotated(query, cosine, sine), _rotated(keyed, cosine, sine)
+        mixed = F.scaled_dot_product_attention(
+            query, keyed, value, attn_mask=present[:, None, None, :]
+        )
+        mixed = self.out_of_heads(mixed.transpose(1, 2).flatten(2))
+        hidden = hidden + F.dropout(mixed, self.dropout, self.training)
+        wide = F.gelu(self.expand(self.forward_norm(hidden)), approximate="tanh")
+        return hidden + F.dropout(self.contract(wide), self.dropout, self.training)
+
+
+class Transformer(nn.Module):
+    """Layers of one width, then a norm."""
+
+    def __init__(self, *, width: int, layers: int, heads: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            TransformerLayer(width=width, heads=heads, dropout=dropout) for _ in range(layers)
+        )
+        self.norm = nn.LayerNorm(width)
+        for layer in self.layers:
+            assert isinstance(layer, TransformerLayer)
+            nn.init.normal_(layer.into_heads.weight, std=width**-0.5)
+            nn.init.normal_(layer.expand.weight, std=width**-0.5)
+            for out in (layer.out_of_heads, layer.contract):
+                nn.init.normal_(out.weight, std=(2 * layers * out.in_features) ** -0.5)
+
+    def forward(self, hidden: Tensor, present: Tensor) -> Tensor:
+        """hidden [batch, token, width], present [batch, token] -> the same shape as hidden."""
+        for layer in self.layers:
+            hidden = layer(hidden, present)
+        return self.norm(hidden)
+
+
+def mean_over(hidden: Tensor, present: Tensor) -> Tensor:
+    """Mean of the present positions: [batch, token, width] -> [batch, width]."""
+    share = present.to(hidden.dtype) / present.sum(dim=1, keepdim=True).clamp(min=1)
+    return (hidden * share[..., None]).sum(dim=1)
+
+
+class AttentionPool(nn.Module):
+    """A learned query's weighted mean: [batch, token, width] -> [batch, width].
+
+    One weighting for each head (the multi-head attention pooling of Lee et al., Set Transformer,
+    1810.00825, section 3.2, without its feed-forward part).
+    """
+
+    def __init__(self, *, width: int, heads: int) -> None:
+        super().__init__()
+        self.score = nn.Linear(width, heads)
+        self.value = nn.Linear(width, width)
+        self.heads = heads
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """[batch, token, width] -> [batch, width]."""
+        weights = self.score(hidden).softmax(dim=1)
+        value = self.value(hidden).unflatten(-1, (self.heads, -1))
+        return torch.einsum("bth,bthw->bhw", weights, value).flatten(1)
