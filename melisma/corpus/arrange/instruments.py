@@ -1,0 +1,117 @@
+"""What each General MIDI instrument can play: its range, its singing register, how it sounds on.
+
+The register keeps arrangements playable and the lead audible; ranges follow the instrumentation
+tables of Adler 2016, "The Study of Orchestration", narrowed to what soundfonts play well.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Instrument:
+    """Register of one program."""
+
+    low: int
+    high: int
+    """Lowest and highest MIDI pitch."""
+    centre: int
+    """Where a melody sits best (median MIDI pitch)."""
+    sustains: bool
+    """Whether a held note keeps its level (bowed, blown) or decays (plucked, struck)."""
+
+
+def _run(low: int, high: int, centre: int, sustains: bool) -> Instrument:
+    return Instrument(low=low, high=high, centre=centre, sustains=sustains)
+
+
+_PIANO = _run(28, 103, 72, False)
+_SYNTH = _run(40, 96, 72, True)
+
+INSTRUMENTS: dict[int, Instrument] = {
+    **dict.fromkeys((0, 1, 2, 3), _PIANO),
+    4: _run(33, 96, 70, False),
+    5: _run(33, 96, 71, False),
+    6: _run(36, 88, 70, False),
+    7: _run(36, 84, 66, False),
+    8: _run(60, 103, 82, False),
+    9: _run(72, 105, 86, False),
+    10: _run(60, 100, 82, False),
+    11: _run(53, 89, 72, False),
+    12: _run(45, 93, 70, False),
+    13: _run(65, 103, 82, False),
+    14: _run(60, 79, 70, False),
+    15: _run(48, 86, 72, False),
+    **dict.fromkeys((16, 17, 18, 19, 20), _run(36, 91, 70, True)),
+    21: _run(48, 91, 73, True),
+    22: _run(55, 91, 72, True),
+    23: _run(48, 91, 72, True),
+    24: _run(40, 83, 66, False),
+    25: _run(40, 83, 66, False),
+    26: _run(40, 84, 66, False),
+    27: _run(40, 86, 67, False),
+    28: _run(40, 80, 62, False),
+    29: _run(40, 88, 70, True),
+    30: _run(40, 88, 70, True),
+    **dict.fromkeys((32, 33, 34, 35, 36, 37, 38, 39), _run(28, 60, 40, False)),
+    40: _run(55, 96, 75, True),
+    41: _run(48, 84, 67, True),
+    42: _run(36, 76, 57, True),
+    43: _run(28, 60, 40, True),
+    44: _run(48, 88, 67, True),
+    45: _run(43, 88, 67, False),
+    46: _run(36, 96, 71, False),
+    47: _run(36, 57, 43, False),
+    **dict.fromkeys((48, 49, 50, 51), _run(36, 93, 72, True)),
+    **dict.fromkeys((52, 53, 54), _run(48, 81, 68, True)),
+    56: _run(54, 84, 69, True),
+    57: _run(40, 72, 58, True),
+    58: _run(28, 58, 40, True),
+    59: _run(54, 82, 69, True),
+    60: _run(43, 77, 62, True),
+    61: _run(43, 82, 66, True),
+    62: _run(43, 84, 68, True),
+    63: _run(43, 84, 68, True),
+    64: _run(56, 87, 71, True),
+    65: _run(49, 81, 67, True),
+    66: _run(44, 76, 62, True),
+    67: _run(36, 69, 55, True),
+    68: _run(58, 87, 73, True),
+    69: _run(52, 81, 67, True),
+    70: _run(34, 72, 55, True),
+    71: _run(50, 88, 70, True),
+    72: _run(74, 103, 86, True),
+    73: _run(60, 96, 78, True),
+    74: _run(60, 94, 77, True),
+    75: _run(60, 93, 76, True),
+    76: _run(60, 90, 74, True),
+    78: _run(60, 96, 78, True),
+    79: _run(60, 90, 76, True),
+    **dict.fromkeys(range(80, 104), _SYNTH),
+    105: _run(48, 84, 67, False),
+    108: _run(53, 89, 72, False),
+}
+"""Register by General MIDI program."""
+
+
+def fit_octave(pitches: list[int], instrument: Instrument) -> int:
+    """The shift in whole octaves (semitones) that puts a line best into an instrument's register.
+
+    Raises `ValueError` where the line is wider than the instrument.
+    """
+    best: tuple[float, int] | None = None
+    for shift in range(-48, 49, 12):
+        low, high = min(pitches) + shift, max(pitches) + shift
+        if low < instrument.low or high > instrument.high:
+            continue
+        middle = sorted(pitches)[len(pitches) // 2] + shift
+        distance = abs(middle - instrument.centre)
+        if best is None or distance < best[0]:
+            best = (distance, shift)
+    if best is None:
+        raise ValueError(
+            f"a line from {min(pitches)} to {max(pitches)} does not fit an instrument of "
+            f"{instrument.low} to {instrument.high}: choose another instrument"
+        )
+    return best[1]
