@@ -4,9 +4,26 @@ Read one file per floor to know the program: `values/__init__.py`, `compose/song
 becomes sound) and `recipes/__init__.py` (a folder becomes weights).
 """
 
+from __future__ import annotations
+
 from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from melisma.compose import Composer
 
 try:
     __version__ = version("melisma")
 except PackageNotFoundError:  # run from a checkout that was never installed
     __version__ = "0+unknown"
+
+
+def load(model: str = "default", threads: int | None = None) -> Composer:
+    """Load a composer: the shipped weights, or those of a name or path.
+
+    `threads` limits the processor threads. Raises `ValueError` for an unknown model. Torch is
+    loaded here, not before.
+    """
+    from melisma.compose import load as load_composer
+
+    return load_composer(model, threads)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from melisma.files.atomic import write_bytes
+from melisma.files.atomic import check_writable, write_bytes
 from melisma.values import TokenGrid
 
 TOKEN_ENDING = ".mlt"
@@ -94,11 +94,18 @@ def unpack_tokens(data: bytes, name: str = "this") -> TokenGrid:
         raise ValueError(f"{name} is damaged: {error}") from error
 
 
+def check_token_path(path: Path) -> None:
+    """Raise unless tokens could be written at `path`: `ValueError` for another ending, and the
+    `OSError`s of `check_writable`."""
+    if path.suffix.lower() != TOKEN_ENDING:
+        raise ValueError(f'{path.name} does not end in {TOKEN_ENDING}: call it "{path.stem}.mlt"')
+    check_writable(path)
+
+
 def write_tokens(path: Path, grid: TokenGrid) -> None:
     """Write a token file whole or not at all; `ValueError` unless it ends in `.mlt`."""
     path = Path(path)
-    if path.suffix.lower() != TOKEN_ENDING:
-        raise ValueError(f'{path.name} does not end in {TOKEN_ENDING}: call it "{path.stem}.mlt"')
+    check_token_path(path)
     write_bytes(path, pack_tokens(grid))
 
 

@@ -1,0 +1,219 @@
+"""`melisma generate`: from words to sound files."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import melisma
+from melisma.cli import options
+from melisma.cli.places import audio_places, picture_places
+from melisma.cli.progress import Progress, progress_bar
+from melisma.cli.wishes import (
+    LARGEST_SEED,
+    MOST_CANDIDATES,
+    MOST_PIECES,
+    check_model,
+    gather_words,
+    make_prompts,
+    real,
+    whole,
+)
+from melisma.values import Prompt
+
+if TYPE_CHECKING:
+    from melisma.compose import Composer, DrawingSettings, Piece
+
+_BATCH = 4
+"""Pieces drawn side by side (chosen: more need more memory and are hardly faster on two cores)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Order:
+    """Everything that was asked for, checked."""
+
+    prompts: list[Prompt]
+    places: list[Path]
+    pictures: list[Path | None]
+    seed: int
+    best_of: int
+    drawing: dict[str, float | int]
+    """Only the drawing settings that were given."""
+    model: str
+    threads: int | None
+
+
+def generate(
+    prompts: options.Prompts = None,
+    prompts_file: options.PromptsFile = None,
+    duration: options.Duration = 10.0,
+    seed: options.Seed = None,
+    output: options.Output = None,
+    count: options.Count = 1,
+    best_of: options.BestOf = 4,
+    bpm: options.Bpm = None,
+    key: options.Key = None,
+    metre: options.Metre = None,
+    guidance: options.Guidance = None,
+    guidance_coarse: options.GuidanceCoarse = None,
+    temperature_semantic: options.TemperatureSemantic = None,
+    top_k_semantic: options.TopKSemantic = None,
+    temperature_coarse: options.TemperatureCoarse = None,
+    top_k_coarse: options.TopKCoarse = None,
+    temperature_fine: options.TemperatureFine = None,
+    model: options.Model = "default",
+    form: options.Format = None,
+    plot: options.Plot = None,
+    as_json: options.Json = False,
+    threads: options.Threads = None,
+    quiet: options.Quiet = False,
+) -> None:
+    """Make music from words."""
+    words = gather_words(prompts or [], prompts_file)
+    wishes = make_prompts(
+        words, count=count, duration_seconds=duration, tempo_bpm=bpm, key=key, metre=metre
+    )
+    whole("--seed", seed, 0, LARGEST_SEED - MOST_PIECES)
+    whole("--best-of", best_of, 1, MOST_CANDIDATES)
+    whole("--threads", threads, 1, 1024)
+    drawing = _drawing(
+        {
+            "guidance_semantic": guidance,
+            "guidance_coarse": guidance_coarse,
+            "temperature_semantic": temperature_semantic,
+            "temperature_coarse": temperature_coarse,
+            "temperature_fine": temperature_fine,
+            "top_k_semantic": top_k_semantic,
+            "top_k_coarse": top_k_coarse,
+        }
+    )
+    check_model(model)
+    seed = secrets.randbelow(2**31) if seed is None else seed
+    order = _Order(
+        prompts=wishes,
+        places=audio_places(output, form, [wish.words for wish in wishes], seed),
+        pictures=picture_places(plot, len(wishes)),
+        seed=seed,
+        best_of=best_of,
+        drawing=drawing,
+        model=model,
+        threads=threads,
+    )
+    with progress_bar("composing", quiet=quiet) as progress:
+        receipts = _fulfil(order, progress)
+    if as_json:
+        document = {"version": melisma.__version__, "pieces": receipts}
+        print(json.dumps(document, indent=2, ensure_ascii=False))
+    elif not quiet:
+        for receipt in receipts:
+            print(_line(receipt))
+
+
+def _drawing(given: Mapping[str, float | int | None]) -> dict[str, float | int]:
+    """The drawing settings that were given, each within its limits."""
+    for name, number in given.items():
+        option = "--guidance" if name == "guidance_semantic" else "--" + name.replace("_", "-")
+        if name.startswith("top_k"):
+            whole(option, None if number is None else int(number), 1, 65_536)
+        elif name.startswith("guidance"):
+            real(option, number, 0.0, 20.0)
+        else:
+            real(option, number, 0.01, 5.0)
+    return {name: number for name, number in given.items() if number is not None}
+
+
+def _fulfil(order: _Order, progress: Progress) -> list[dict[str, object]]:
+    """Draw, master and write every piece; a batch is on disk before the next begins."""
+    from melisma.compose import DrawingSettings, load
+
+    composer = load(order.model, order.threads)
+    settings = replace(DrawingSettings(), **order.drawing)
+    receipts = []
+    total = len(order.prompts)
+    for first in range(0, total, _BATCH):
+        prompts = order.prompts[first : first + _BATCH]
+
+        def tell(part: float, first: int = first, size: int = len(prompts)) -> None:
+            progress((first + part * size) / total)
+
+        pieces = composer.generate(
+            prompts,
+            seed=order.seed + first,
+            settings=settings,
+            best_of=order.best_of,
+            progress=tell,
+        )
+        for number, piece in enumerate(pieces, start=first):
+            receipts.append(_write(order, number, piece, composer, settings))
+    return receipts
+
+
+def _write(
+    order: _Order, number: int, piece: Piece, composer: Composer, settings: DrawingSettings
+) -> dict[str, object]:
+    """Master and write one piece, and return its receipt."""
+    from melisma.files import Provenance, write_audio
+    from melisma.files.audio import LOSSY_ENDINGS
+    from melisma.sound.loudness import integrated_lufs, true_peak_db
+    from melisma.sound.mastering import CEILING_DB, LOSSY_CEILING_DB, master
+
+    place, picture = order.places[number], order.pictures[number]
+    lossy = place.suffix.lower() in LOSSY_ENDINGS
+    sound = master(piece.waveform, ceiling_db=LOSSY_CEILING_DB if lossy else CEILING_DB)
+    drawn = {
+        "duration_seconds": piece.prompt.duration_seconds,
+        "tempo_bpm": piece.prompt.tempo_bpm,
+        "tonality": piece.prompt.tonality,
+        "metre": piece.prompt.metre,
+        "best_of": order.best_of,
+        "drawing": asdict(settings),
+        "conditions": piece.conditions,
+    }
+    provenance = Provenance(
+        prompt=piece.prompt.words,
+        seed=piece.seed,
+        model=composer.name,
+        fingerprint=composer.fingerprint,
+        licence=composer.licence,
+        settings=json.dumps(drawn, ensure_ascii=False),
+        version=melisma.__version__,
+    )
+    write_audio(place, sound, provenance)
+    if picture is not None:
+        from melisma.measure.picture import draw_sound
+
+        draw_sound(sound, picture, piece.prompt.words)
+    lufs = integrated_lufs(sound)
+    peak_db = true_peak_db(sound)
+    return {
+        "path": str(place),
+        "plot": None if picture is None else str(picture),
+        "prompt": piece.prompt.words,
+        "seed": piece.seed,
+        "seconds": round(sound.seconds, 3),
+        "rate_hz": sound.rate_hz,
+        "similarity": round(piece.similarity, 4),
+        "candidates": [round(candidate, 4) for candidate in piece.candidates],
+        "conditions": piece.conditions,
+        "loudness_lufs": None if lufs is None else round(lufs, 2),
+        "true_peak_db": round(peak_db, 2) if lufs is not None else None,
+        "model": composer.name,
+        "fingerprint": composer.fingerprint,
+        "licence": composer.licence,
+        "ai_generated": True,
+        "settings": drawn,
+    }
+
+
+def _line(receipt: dict[str, object]) -> str:
+    """One line about a piece for a person."""
+    conditions = receipt["conditions"]
+    assert isinstance(conditions, dict)
+    facts = [f"{receipt['seconds']:g} s", f"seed {receipt['seed']}"]
+    facts += [f"{name} {value}" for name, value in conditions.items()]
+    facts.append(f"similarity {receipt['similarity']:.2f}")
+    return f"{receipt['path']}  ({', '.join(facts)})"

@@ -1,0 +1,83 @@
+"""`melisma inspect`: what a sound or token file is and where it came from."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from melisma.cli import options
+
+
+def inspect(
+    file: Annotated[Path, typer.Argument(help="A sound file, or a token file (.mlt).")],
+    as_json: options.Json = False,
+) -> None:
+    """Say what a file is and where it came from."""
+    facts = _token_facts(file) if file.suffix.lower() == ".mlt" else _sound_facts(file)
+    if as_json:
+        print(json.dumps(facts, indent=2, ensure_ascii=False))
+        return
+    width = max(len(name) for name in facts)
+    for name, value in facts.items():
+        print(f"{name.replace('_', ' '):<{width}}  {_words(value)}")
+
+
+def _sound_facts(file: Path) -> dict[str, object]:
+    from melisma.files import read_audio, read_provenance
+    from melisma.sound.loudness import integrated_lufs, true_peak_db
+
+    waveform = read_audio(file)
+    provenance = read_provenance(file)
+    lufs = integrated_lufs(waveform)
+    facts: dict[str, object] = {
+        "path": str(file),
+        "seconds": round(waveform.seconds, 3),
+        "rate_hz": waveform.rate_hz,
+        "channels": waveform.samples.shape[0],
+        "loudness_lufs": None if lufs is None else round(lufs, 2),
+        "true_peak_db": round(true_peak_db(waveform), 2) if waveform.samples.any() else None,
+        "melisma": provenance is not None,
+    }
+    if provenance is not None:
+        facts |= {
+            "ai_generated": provenance.ai_generated,
+            "prompt": provenance.prompt,
+            "seed": provenance.seed,
+            "model": provenance.model,
+            "fingerprint": provenance.fingerprint,
+            "licence": provenance.licence,
+            "version": provenance.version,
+            "settings": json.loads(provenance.settings),
+        }
+    return facts
+
+
+def _token_facts(file: Path) -> dict[str, object]:
+    from melisma.files import read_tokens
+    from melisma.files.tokens import token_bits
+
+    grid = read_tokens(file)
+    levels, frames = grid.tokens.shape
+    return {
+        "path": str(file),
+        "seconds": round(grid.seconds, 3),
+        "levels": levels,
+        "frames": frames,
+        "vocabulary": grid.vocabulary,
+        "frame_rate_hz": grid.frame_rate_hz,
+        "bits_per_second": levels * grid.frame_rate_hz * token_bits(grid.vocabulary),
+        "fingerprint": grid.fingerprint,
+    }
+
+
+def _words(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if value is None:
+        return "silence"
+    if isinstance(value, dict):
+        return json.dumps(value, ensure_ascii=False)
+    return str(value)

@@ -1,0 +1,62 @@
+"""The options of the verbs, each with its words of help, written once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Prompts = Annotated[
+    list[str] | None, typer.Argument(help="What to play; several give several pieces.")
+]
+PromptsFile = Annotated[
+    Path | None,
+    typer.Option("--prompts", metavar="FILE", help='A prompt on each line; "#" comments.'),
+]
+Duration = Annotated[float, typer.Option(metavar="SECONDS", help="Length of each piece, 1 to 600.")]
+Seed = Annotated[
+    int | None, typer.Option(help="The same seed gives the same music; random if missing.")
+]
+Output = Annotated[
+    str | None,
+    typer.Option(
+        "--output", "-o", metavar="PATH", help="A file (.wav .flac .mp3 .ogg) or a folder."
+    ),
+]
+Count = Annotated[int, typer.Option(help="Pieces for each prompt.")]
+BestOf = Annotated[
+    int, typer.Option(help="Candidates for each piece; the one nearest to the words is kept.")
+]
+Bpm = Annotated[float | None, typer.Option(help="Tempo, over that of the words.")]
+Key = Annotated[str | None, typer.Option(help='Tonality, over that of the words, e.g. "F# minor".')]
+Metre = Annotated[str | None, typer.Option(help="2/4, 3/4, 4/4 or 6/8.")]
+Guidance = Annotated[
+    float | None, typer.Option(help="How strictly the semantic stage follows the prompt.")
+]
+GuidanceCoarse = Annotated[
+    float | None, typer.Option(help="The same for the coarse acoustic stage.")
+]
+TemperatureSemantic = Annotated[
+    float | None, typer.Option(help="Boldness of the notes; 1 as learnt, less is safer.")
+]
+TopKSemantic = Annotated[
+    int | None, typer.Option(help="Only the K likeliest semantic tokens may be drawn.")
+]
+TemperatureCoarse = Annotated[float | None, typer.Option(help="Boldness of the timbre.")]
+TopKCoarse = Annotated[
+    int | None, typer.Option(help="Only the K likeliest coarse tokens may be drawn.")
+]
+TemperatureFine = Annotated[float | None, typer.Option(help="Boldness of the fine detail.")]
+Model = Annotated[str, typer.Option(help="A shipped model's name, or a path.")]
+Format = Annotated[
+    str | None,
+    typer.Option("--format", help="wav, flac, mp3 or ogg, where the output has no ending."),
+]
+Plot = Annotated[
+    str | None,
+    typer.Option(metavar="PNG", help="Also draw the waveform and the spectrogram."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+Threads = Annotated[int | None, typer.Option(help="Processor threads; all cores if missing.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing.")]

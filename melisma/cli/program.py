@@ -1,0 +1,49 @@
+"""The program `melisma`: its verbs, and `main`, which the installed script calls."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+import melisma
+from melisma.cli.decode import decode
+from melisma.cli.encode import encode
+from melisma.cli.errors import run
+from melisma.cli.generate import generate
+from melisma.cli.inspect import inspect
+
+program = typer.Typer(
+    name="melisma",
+    help="Words become music, as sound, with weights that come with the program.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for verb in (generate, inspect, encode, decode):
+    program.command(verb.__name__)(verb)
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        print(f"melisma {melisma.__version__}")
+        raise typer.Exit
+
+
+@program.callback()
+def entrance(
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_say_version, is_eager=True, help="Say the version and leave."
+        ),
+    ] = False,
+) -> None:
+    """Words become music, as sound, with weights that come with the program."""
+
+
+def main() -> None:
+    """Run the program on the words of the command line and leave with its exit code."""
+    sys.exit(run(program, sys.argv[1:]))

@@ -1,0 +1,235 @@
+"""Bad arguments: one sentence, exit code 2, no traceback, no torch."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+
+from melisma.cli.errors import run, spoken
+from melisma.cli.program import program
+from melisma.cli.wishes import read_tonality
+from melisma.values.attributes import TONALITIES
+
+REPOSITORY = Path(__file__).parents[2]
+
+BAD: dict[str, tuple[list[str], str]] = {
+    "no prompt": (["generate"], "no prompt was given: say what to play"),
+    "empty prompt": (["generate", "  "], "the prompt is empty: say what to play"),
+    "zero duration": (["generate", "a", "--duration", "0"], "between 1 and 600 seconds, not 0"),
+    "negative duration": (["generate", "a", "--duration", "-3"], "600 seconds, not -3"),
+    "not a number": (["generate", "a", "--duration", "nan"], "600 seconds, not nan"),
+    "infinite": (["generate", "a", "--duration", "inf"], "600 seconds, not inf"),
+    "too long": (["generate", "a", "--duration", "601"], "600 seconds, not 601"),
+    "words for a number": (["generate", "a", "--duration", "long"], "'--duration'"),
+    "unknown model": (["generate", "a", "--model", "nope"], 'no model "nope": known are default'),
+    "unknown ending": (["generate", "a", "-o", "x.aac"], "give one of .wav, .flac, .mp3, .ogg"),
+    "unknown format": (["generate", "a", "--format", "aac"], "known are wav, flac, mp3, ogg"),
+    "two formats": (["generate", "a", "-o", "x.wav", "--format", "mp3"], "disagree"),
+    "missing folder": (["generate", "a", "-o", "nix/x.wav"], "nix does not exist: create it"),
+    "missing output folder": (["generate", "a", "-o", "nix"], "neither a folder that exists nor"),
+    "missing folder with slash": (["generate", "a", "-o", "nix/"], "nix does not exist"),
+    "picture ending": (["generate", "a", "--plot", "x.jpg"], "end x.jpg in .png"),
+    "no pieces": (["generate", "a", "--count", "0"], "--count takes a whole number from 1"),
+    "too many pieces": (["generate", "a", "b", "--count", "900"], "1800 pieces were asked for"),
+    "candidates": (["generate", "a", "--best-of", "0"], "--best-of takes a whole number"),
+    "seed": (["generate", "a", "--seed", "-1"], "--seed takes a whole number from 0"),
+    "threads": (["generate", "a", "--threads", "0"], "--threads takes a whole number from 1"),
+    "tempo": (["generate", "a", "--bpm", "nan"], "a tempo lies between 30 and 300 bpm, not nan"),
+    "key": (["generate", "a", "--key", "H dur"], 'no key "H dur": give one like "C major"'),
+    "metre": (["generate", "a", "--metre", "5/4"], 'no metre "5/4": known are 2/4, 3/4'),
+    "temperature": (["generate", "a", "--temperature-fine", "nan"], "from 0.01 to 5, not nan"),
+    "top-k": (["generate", "a", "--top-k-coarse", "0"], "--top-k-coarse takes a whole number"),
+    "guidance": (["generate", "a", "--guidance", "inf"], "--guidance takes a number from 0 to 20"),
+    "prompt file": (["generate", "--prompts", "nix.txt"], "there is no file nix.txt"),
+    "empty prompt file": (["generate", "--prompts", "none.txt"], "none.txt holds no prompt"),
+    "binary prompt file": (["generate", "--prompts", "binary.txt"], "not text in UTF-8"),
+    "unknown option": (["generate", "a", "--loud"], "--loud"),
+    "unknown verb": (["dance"], "dance"),
+}
+
+_SCRIPT = """
+import contextlib, io, json, sys
+from melisma.cli.errors import run
+from melisma.cli.program import program
+outcomes = {}
+for name, words in json.load(sys.stdin).items():
+    with contextlib.redirect_stderr(io.StringIO()) as err:
+        with contextlib.redirect_stdout(io.StringIO()) as out:
+            code = run(program, words)
+    outcomes[name] = [code, out.getvalue(), err.getvalue()]
+heavy = [m for m in ("torch", "scipy", "matplotlib") if m in sys.modules]
+print(json.dumps([outcomes, heavy]))
+"""
+
+
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, list], list[str]]:
+    """What each bad call and each help page brings, all in one fresh interpreter."""
+    folder = tmp_path_factory.mktemp("bad")
+    (folder / "none.txt").write_text("# only a comment\n")
+    (folder / "binary.txt").write_bytes(b"\xff\xfe\xfa")
+    calls = {name: words for name, (words, _) in BAD.items()}
+    calls |= {f"help {verb}": [verb, "--help"] for verb in VERBS}
+    calls |= {"help": ["--help"], "nothing": [], "version": ["--version"]}
+    done = subprocess.run(
+        [sys.executable, "-c", _SCRIPT],
+        input=json.dumps(calls),
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+        check=True,
+    )
+    left = sorted(p.name for p in folder.iterdir())
+    assert left == ["binary.txt", "none.txt"]
+    return json.loads(done.stdout)
+
+
+VERBS = sorted(command.name or "" for command in program.registered_commands)
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_argument_gets_one_sentence(
+    outcomes: tuple[dict[str, list], list[str]], name: str
+) -> None:
+    code, out, err = outcomes[0][name]
+    assert (code, out) == (2, "")
+    assert err.startswith("melisma: ")
+    assert BAD[name][1] in err
+    assert err.count("\n") == 1
+
+
+def test_bad_arguments_and_help_come_without_heavy_libraries(
+    outcomes: tuple[dict[str, list], list[str]],
+) -> None:
+    assert outcomes[1] == []
+
+
+def test_help_and_version(outcomes: tuple[dict[str, list], list[str]]) -> None:
+    answers = outcomes[0]
+    assert answers["help"] == answers["nothing"]
+    for verb in VERBS:
+        assert verb in answers["help"][1]
+        assert answers[f"help {verb}"][0] == 0
+        assert f"Usage: melisma {verb}" in answers[f"help {verb}"][1]
+    assert answers["version"][1].startswith("melisma ")
+
+
+@pytest.mark.parametrize("tonality", TONALITIES)
+def test_every_tonality_can_be_asked_for(tonality: str) -> None:
+    assert read_tonality(tonality) == tonality
+    assert read_tonality(tonality.lower()) == tonality
+
+
+@pytest.mark.parametrize(
+    ("words", "tonality"),
+    [
+        ("Db major", "C# major"),
+        ("gb", "F# major"),
+        ("am", "A minor"),
+        ("Am", "A minor"),
+        ("B♭ minor", "Bb minor"),
+        ("bb min", "Bb minor"),
+        ("c sharp minor", "C# minor"),
+        ("E-flat Major", "Eb major"),
+        ("B", "B major"),
+    ],
+)
+def test_other_spellings_of_tonalities(words: str, tonality: str) -> None:
+    assert read_tonality(words) == tonality
+
+
+@pytest.mark.parametrize("words", ["", "H", "C dorian", "Cbb major", "major"])
+def test_unknown_tonalities(words: str) -> None:
+    with pytest.raises(ValueError, match="no key"):
+        read_tonality(words)
+
+
+def _failing(error: BaseException) -> typer.Typer:
+    app = typer.Typer()
+
+    @app.command()
+    def fail() -> None:
+        raise error
+
+    return app
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "sentence"),
+    [
+        (ValueError("one\n two"), 2, "one two"),
+        (FileNotFoundError("there is no file x"), 2, "there is no file x"),
+        (FileNotFoundError(errno.ENOENT, "No such file", "x"), 2, "x cannot be used: no such"),
+        (PermissionError(errno.EACCES, "Permission denied", "x"), 2, "x cannot be used: perm"),
+        (OSError(errno.ENOSPC, "the disk is full: free some"), 2, "the disk is full: free some"),
+        (OSError(errno.ENOSPC, "No space left on device", "/a/x"), 2, "/a/x is full"),
+        (MemoryError(), 2, "not enough memory"),
+        (KeyboardInterrupt(), 130, "stopped"),
+    ],
+)
+def test_errors_become_sentences_and_codes(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    error: BaseException,
+    code: int,
+    sentence: str,
+) -> None:
+    monkeypatch.delenv("MELISMA_TRACEBACK", raising=False)
+    assert run(_failing(error), ["--"]) == code
+    err = capsys.readouterr().err
+    assert sentence in err
+    assert "Traceback" not in err
+
+
+def test_our_own_faults_keep_their_traceback() -> None:
+    assert spoken(KeyError("x")) is None
+    with pytest.raises(KeyError):
+        run(_failing(KeyError("x")), ["--"])
+
+
+def test_the_traceback_comes_when_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MELISMA_TRACEBACK", "1")
+    with pytest.raises(ValueError, match="wrong"):
+        run(_failing(ValueError("wrong")), ["--"])
+
+
+_SLEEPER = """
+import sys, time
+from types import ModuleType
+stage = ModuleType("melisma.compose")
+def load(model, threads):
+    print("loading", flush=True)
+    time.sleep(60)
+stage.__dict__.update(load=load, DrawingSettings=None)
+sys.modules["melisma.compose"] = stage
+from melisma.cli import main
+sys.argv = ["melisma", "generate", "a", "--output", "x.wav"]
+main()
+"""
+
+
+def test_a_real_ctrl_c(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", _SLEEPER],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "loading\n"
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert err.strip() == "melisma: stopped; nothing unfinished was left behind"
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,329 @@
+"""The commands from words to files, with players in the place of the trained models."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from melisma.cli.errors import run
+from melisma.cli.program import program
+from melisma.files import AUDIO_ENDINGS, read_audio, read_provenance, write_audio
+from melisma.sound.loudness import integrated_lufs, true_peak_db
+from melisma.values import Prompt, TokenGrid, Waveform
+
+
+@dataclass(frozen=True)
+class DrawingSettings:
+    guidance_semantic: float = 3.0
+    guidance_coarse: float = 1.0
+    temperature_semantic: float = 0.95
+    top_k_semantic: int = 250
+    temperature_coarse: float = 0.9
+    top_k_coarse: int = 200
+    temperature_fine: float = 0.8
+
+
+@dataclass(frozen=True)
+class Piece:
+    waveform: Waveform
+    prompt: Prompt
+    seed: int
+    similarity: float
+    candidates: list[float]
+    semantic: TokenGrid
+    acoustic: TokenGrid
+    conditions: dict[str, str]
+
+
+class Composer:
+    name = "default"
+    fingerprint = "f00d"
+    licence = "CC-BY-SA-4.0"
+
+    def __init__(self) -> None:
+        self.calls: list[dict[str, object]] = []
+        self.interrupted_at: int | None = None
+        """The call during which somebody presses Ctrl-C."""
+
+    def generate(
+        self,
+        prompts: Sequence[Prompt],
+        *,
+        seed: int,
+        settings: DrawingSettings,
+        best_of: int = 4,
+        progress: Callable[[float], None] | None = None,
+    ) -> list[Piece]:
+        if self.interrupted_at == len(self.calls):
+            raise KeyboardInterrupt
+        self.calls.append(
+            {"prompts": list(prompts), "seed": seed, "settings": settings, "best_of": best_of}
+        )
+        if progress is not None:
+            progress(0.5)
+        return [self._piece(prompt, seed + i, best_of) for i, prompt in enumerate(prompts)]
+
+    def _piece(self, prompt: Prompt, seed: int, best_of: int) -> Piece:
+        rng = np.random.default_rng(seed)
+        samples = 0.02 * rng.standard_normal((1, round(prompt.duration_seconds * 24_000))) + 0.1
+        grid = TokenGrid(
+            tokens=np.zeros((1, 25), np.int64), vocabulary=4, frame_rate_hz=25, fingerprint="x"
+        )
+        return Piece(
+            waveform=Waveform(samples=samples, rate_hz=24_000),
+            prompt=prompt,
+            seed=seed,
+            similarity=0.5,
+            candidates=[0.5] * best_of,
+            semantic=grid,
+            acoustic=grid,
+            conditions={"tempo": "90 bpm"},
+        )
+
+
+class Codec:
+    """One token a frame: the loudest amplitude in it, in 1024 steps."""
+
+    def encode(self, waveform: Waveform, levels: int | None = None) -> TokenGrid:
+        frames = waveform.mono[: len(waveform.mono) // 960 * 960].reshape(-1, 960)
+        peaks = (np.abs(frames).max(axis=1) * 1023).astype(np.int64)
+        return TokenGrid(
+            tokens=np.tile(peaks, (levels or 8, 1)),
+            vocabulary=1024,
+            frame_rate_hz=25,
+            fingerprint="peaks",
+        )
+
+    def decode(self, grid: TokenGrid) -> Waveform:
+        if grid.fingerprint != "peaks":
+            raise ValueError(f"these tokens are of another codec ({grid.fingerprint})")
+        samples = np.repeat(grid.tokens[0] / 1023, 960)[None]
+        return Waveform(samples=samples, rate_hz=24_000)
+
+
+def seat(patch: pytest.MonkeyPatch) -> Composer:
+    """Put the players in the place of `melisma.compose`, and return the composer."""
+    composer = Composer()
+    stage = ModuleType("melisma.compose")
+    stage.__dict__.update(
+        Composer=Composer,
+        Piece=Piece,
+        DrawingSettings=DrawingSettings,
+        load=lambda *_: composer,
+        load_codec=Codec,
+    )
+    patch.setitem(sys.modules, "melisma.compose", stage)
+    return composer
+
+
+@dataclass(frozen=True)
+class Outcome:
+    code: int
+    out: str
+    err: str
+
+
+Command = Callable[..., Outcome]
+
+
+@pytest.fixture
+def composer(monkeypatch: pytest.MonkeyPatch) -> Composer:
+    return seat(monkeypatch)
+
+
+@pytest.fixture
+def melisma(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Command:
+    """Run the program in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def command(*words: object) -> Outcome:
+        code = run(program, [str(word) for word in words])
+        captured = capsys.readouterr()
+        return Outcome(code, captured.out, captured.err)
+
+    return command
+
+
+@pytest.mark.parametrize("ending", AUDIO_ENDINGS)
+def test_a_piece_is_mastered_and_knows_where_it_came_from(
+    composer: Composer, melisma: Command, tmp_path: Path, ending: str
+) -> None:
+    path = tmp_path / f"waltz{ending}"
+    outcome = melisma(
+        "generate", "a gentle waltz", "--duration", 2, "--seed", 7, "--output", path,
+        "--bpm", 90, "--key", "f# minor", "--metre", "3/4",
+    )  # fmt: skip
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.out == f"{path}  (2 s, seed 7, tempo 90 bpm, similarity 0.50)\n"
+    sound = read_audio(path)
+    assert sound.seconds == pytest.approx(2, abs=0.1)
+    lufs = integrated_lufs(sound)
+    assert lufs is not None
+    assert lufs == pytest.approx(-16, abs=0.5)
+    assert true_peak_db(sound) < -1
+    assert abs(sound.samples.mean()) < 1e-3
+    provenance = read_provenance(path)
+    assert provenance is not None
+    assert (provenance.prompt, provenance.seed) == ("a gentle waltz", 7)
+    assert (provenance.model, provenance.fingerprint) == ("default", "f00d")
+    assert provenance.ai_generated
+    assert json.loads(provenance.settings)["tonality"] == "F# minor"
+    (call,) = composer.calls
+    assert call["prompts"] == [
+        Prompt(
+            words="a gentle waltz",
+            duration_seconds=2,
+            tempo_bpm=90,
+            tonality="F# minor",
+            metre="3/4",
+        )
+    ]
+
+
+def test_several_pieces_are_numbered_and_have_seeds_of_their_own(
+    composer: Composer, melisma: Command, tmp_path: Path
+) -> None:
+    (tmp_path / "prompts.txt").write_text("# mine\n\na march\n  a ballad \n", encoding="utf-8")
+    outcome = melisma(
+        "generate", "a waltz", "--prompts", "prompts.txt", "--count", 2, "--duration", 1,
+        "--seed", 10, "--output", "piece.flac", "--best-of", 3, "--json",
+    )  # fmt: skip
+    assert (outcome.code, outcome.err) == (0, "")
+    pieces = json.loads(outcome.out)["pieces"]
+    assert [p["path"] for p in pieces] == [f"piece-{i}.flac" for i in range(1, 7)]
+    assert [p["seed"] for p in pieces] == [10, 11, 12, 13, 14, 15]
+    assert [p["prompt"] for p in pieces] == ["a waltz"] * 2 + ["a march"] * 2 + ["a ballad"] * 2
+    assert all((tmp_path / p["path"]).exists() for p in pieces)
+    assert all(len(p["candidates"]) == 3 for p in pieces)
+    assert [call["seed"] for call in composer.calls] == [10, 14]
+
+
+@pytest.mark.usefixtures("composer")
+def test_names_come_from_the_prompts_where_no_file_is_named(
+    melisma: Command, tmp_path: Path
+) -> None:
+    melisma("generate", "A waltz, slowly!", "--duration", 1, "--seed", 3)
+    assert (tmp_path / "a-waltz-slowly-3.wav").exists()
+    (tmp_path / "songs").mkdir()
+    outcome = melisma(
+        "generate", "a", "华尔兹", "--duration", 1, "--output", "songs", "--format", "ogg"
+    )
+    assert outcome.code == 0
+    assert sorted(p.name for p in (tmp_path / "songs").iterdir()) == ["1-a.ogg", "2-华尔兹.ogg"]
+
+
+@pytest.mark.usefixtures("composer")
+def test_pictures_are_numbered_like_their_pieces(melisma: Command, tmp_path: Path) -> None:
+    outcome = melisma("generate", "a", "b", "--duration", 1, "-o", "x.wav", "--plot", "y.png")
+    assert outcome.code == 0
+    names = ["x-1.wav", "x-2.wav", "y-1.png", "y-2.png"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == names
+    assert (tmp_path / "y-2.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.usefixtures("composer")
+def test_quiet_says_nothing(melisma: Command) -> None:
+    assert melisma("generate", "a", "--duration", 1, "--quiet") == Outcome(0, "", "")
+
+
+def test_drawing_settings_reach_the_composer(composer: Composer, melisma: Command) -> None:
+    melisma(
+        "generate", "a", "--duration", 1, "--guidance", 2.5, "--guidance-coarse", 1.5,
+        "--temperature-semantic", 1.1, "--top-k-semantic", 9, "--temperature-coarse", 1.2,
+        "--top-k-coarse", 8, "--temperature-fine", 0.5,
+    )  # fmt: skip
+    assert composer.calls[0]["settings"] == DrawingSettings(
+        guidance_semantic=2.5,
+        guidance_coarse=1.5,
+        temperature_semantic=1.1,
+        top_k_semantic=9,
+        temperature_coarse=1.2,
+        top_k_coarse=8,
+        temperature_fine=0.5,
+    )
+
+
+def test_ctrl_c_keeps_finished_pieces_and_leaves_no_halves(
+    composer: Composer, melisma: Command, tmp_path: Path
+) -> None:
+    composer.interrupted_at = 1
+    outcome = melisma("generate", "a", "--count", 6, "--duration", 1, "--output", "x.wav")
+    assert outcome.code == 130
+    assert outcome.err.strip() == "melisma: stopped; nothing unfinished was left behind"
+    assert sorted(p.name for p in tmp_path.iterdir()) == [f"x-{i}.wav" for i in range(1, 5)]
+
+
+@pytest.mark.usefixtures("composer")
+def test_inspect_reads_back_what_generate_wrote(melisma: Command) -> None:
+    melisma("generate", "a waltz", "--duration", 1, "--seed", 5, "--output", "x.mp3")
+    facts = json.loads(melisma("inspect", "x.mp3", "--json").out)
+    assert (facts["prompt"], facts["seed"]) == ("a waltz", 5)
+    assert facts["ai_generated"] is True
+    assert facts["rate_hz"] == 24_000
+    assert facts["loudness_lufs"] == pytest.approx(-16, abs=0.5)
+    text = melisma("inspect", "x.mp3").out
+    assert "prompt         a waltz\n" in text
+    assert "ai generated   yes\n" in text
+
+
+def test_inspect_says_when_sound_is_not_ours(melisma: Command, tmp_path: Path) -> None:
+    write_audio(
+        tmp_path / "x.wav", Waveform(samples=np.zeros((1, 24_000), np.float32), rate_hz=24_000)
+    )
+    outcome = melisma("inspect", "x.wav")
+    assert outcome.code == 0
+    assert "melisma        no\n" in outcome.out
+    assert "loudness lufs  silence\n" in outcome.out
+
+
+@pytest.mark.usefixtures("composer")
+def test_sound_goes_to_tokens_and_back(melisma: Command, tmp_path: Path) -> None:
+    ramp = Waveform(samples=np.linspace(0, 0.9, 48_000)[None], rate_hz=24_000)
+    write_audio(tmp_path / "x.wav", ramp)
+    outcome = melisma("encode", "x.wav", "x.mlt", "--levels", 2)
+    assert outcome.code == 0
+    facts = json.loads(melisma("inspect", "x.mlt", "--json").out)
+    assert (facts["levels"], facts["frames"], facts["bits_per_second"]) == (2, 50, 500)
+    assert melisma("decode", "x.mlt", "y.flac").code == 0
+    back = read_audio(tmp_path / "y.flac")
+    np.testing.assert_allclose(back.mono, ramp.mono, atol=0.03)
+
+
+@pytest.mark.usefixtures("composer")
+def test_the_package_loads_a_composer() -> None:
+    import melisma
+
+    assert melisma.load().fingerprint == "f00d"
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["encode", "nix.wav", "x.mlt"], "there is no file nix.wav: check the name"),
+        (["encode", "junk.wav", "x.mlt"], "junk.wav is not an audio file that can be read"),
+        (["encode", "junk.wav", "x.bin"], 'does not end in .mlt: call it "x.mlt"'),
+        (["decode", "junk.wav", "x.wav"], "junk.wav is not a token file"),
+        (["decode", "junk.wav", "x.txt"], 'x.txt has the ending ".txt"'),
+        (["inspect", "empty.wav"], "empty.wav is empty: it has 0 bytes"),
+        (["inspect", "."], ". is a folder: give the name of a file inside it"),
+    ],
+)
+def test_bad_files_get_a_sentence(
+    melisma: Command, tmp_path: Path, words: list[str], sentence: str
+) -> None:
+    (tmp_path / "junk.wav").write_text("words")
+    (tmp_path / "empty.wav").write_bytes(b"")
+    outcome = melisma(*words)
+    assert outcome.code == 2
+    assert outcome.err.startswith("melisma: ")
+    assert sentence in outcome.err
+    assert outcome.err.count("\n") == 1
