@@ -27,6 +27,11 @@ PRIOR_OCTAVES = 0.85
 """Centre and standard deviation of the prior (tuned on renders of real scores)."""
 GROUPS = ((0, 14), (14, 40), (40, BANDS))
 """Bands of bass (to 430 Hz), middle (to 2.2 kHz) and treble, whose envelopes are kept apart."""
+MULTIPLES = 4
+COMB_WEIGHTS = np.array([1.0, 0.6, 0.15, 0.5])
+PULSE_WEIGHTS = np.array([1.0, 0.7, 0.1, 0.4])
+"""Weights of correlation at 1 to 4 beats, and of the beat's harmonics (chosen: duple metres are
+commoner than triple)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,49 +66,63 @@ def _envelopes(waveform: Waveform) -> np.ndarray:
 
 
 def _autocorrelation(envelopes: np.ndarray) -> np.ndarray:
-    """Unbiased autocorrelation, mean over groups, float64 [lag]; 1 at lag 0."""
+    """Unbiased autocorrelation, float64 [group, lag]; 1 at lag 0."""
     length = envelopes.shape[1]
     size = 2 ** int(np.ceil(np.log2(2 * length)))
     power = np.abs(np.fft.rfft(envelopes, size, axis=1)) ** 2
     raw = np.fft.irfft(power, size, axis=1)[:, :length]
     overlap = np.arange(length, 0, -1)
     unbiased = raw / np.maximum(overlap, length // 4)
-    return (unbiased / (unbiased[:, :1] + 1e-9)).mean(axis=0)
+    return unbiased / (unbiased[:, :1] + 1e-9)
 
 
 def _fourier(envelopes: np.ndarray, frequencies_hz: np.ndarray) -> np.ndarray:
-    """Magnitude at any frequency, mean over groups, float64 [frequency]; 1 for a pure sinusoid."""
+    """Magnitude at any frequency, float64 [group, ...]; 1 for a pure sinusoid.
+
+    Read off a finely padded transform (about .003 Hz), linearly between its lines.
+    """
     length = envelopes.shape[1]
+    size = 2 ** int(np.ceil(np.log2(max(16 * length, 32_768))))
     window = np.hanning(length)
-    time = np.arange(length) / ENVELOPE_RATE_HZ
-    basis = np.exp(-2j * np.pi * frequencies_hz[:, None] * time[None])
-    values = np.abs((envelopes * window) @ basis.T) * (np.sqrt(2.0) / window.sum())
-    return values.mean(axis=0)
+    lines = np.abs(np.fft.rfft(envelopes * window, size, axis=1)) * (np.sqrt(2.0) / window.sum())
+    place = np.minimum(frequencies_hz * (size / ENVELOPE_RATE_HZ), lines.shape[1] - 2)
+    lower = place.astype(np.int64)
+    share = place - lower
+    return lines[:, lower] * (1.0 - share) + lines[:, lower + 1] * share
 
 
-def tempo_scores(waveform: Waveform) -> np.ndarray:
-    """Periodicity of each of `tempo_candidates`, before the prior: float64 [candidate]."""
-    envelopes = _envelopes(waveform)
+def _tempogram(envelopes: np.ndarray) -> np.ndarray:
+    """Correlation and Fourier magnitude at multiples, float64 [group, 2, multiple, candidate]."""
     tempi = tempo_candidates()
     correlation = _autocorrelation(envelopes)
-    lags = np.arange(len(correlation))
-    beat_frames = ENVELOPE_RATE_HZ * 60.0 / tempi
-    comb = np.zeros(len(tempi))
-    for multiple, weight in ((1, 1.0), (2, 0.6), (3, 0.15), (4, 0.5)):
-        comb += weight * np.interp(beat_frames * multiple, lags, correlation, right=0.0)
-    beat_hz = tempi / 60.0
-    pulse = np.zeros(len(tempi))
-    for harmonic, weight in ((1, 1.0), (2, 0.7), (3, 0.1), (4, 0.4)):
-        pulse += weight * _fourier(envelopes, beat_hz * harmonic)
-    return np.maximum(comb / 2.25, 0.0) + pulse / 2.2
+    lags = np.arange(correlation.shape[1])
+    multiples = np.arange(1, MULTIPLES + 1)[:, None]
+    wanted = ENVELOPE_RATE_HZ * 60.0 / tempi * multiples
+    combs = np.stack([np.interp(wanted, lags, row, right=0.0) for row in correlation])
+    return np.stack([combs, _fourier(envelopes, tempi / 60.0 * multiples)], axis=1)
+
+
+def measure_tempogram(waveform: Waveform) -> np.ndarray:
+    """How periodic the onsets are at each candidate tempo: float32 [group, 2, 4, candidate].
+
+    Groups are bass, middle, treble and all; then autocorrelation at 1 to 4 beats, and Fourier
+    magnitude at 1 to 4 times the beat's frequency. All zeros for silence.
+    """
+    return _tempogram(_envelopes(waveform)).astype(np.float32)
+
+
+def _periodicity(envelopes: np.ndarray) -> np.ndarray:
+    """Periodicity of each of `tempo_candidates`, before the prior: float64 [candidate]."""
+    combs, pulses = _tempogram(envelopes).mean(axis=0)
+    comb = np.maximum(COMB_WEIGHTS @ combs, 0.0) / COMB_WEIGHTS.sum()
+    return comb + PULSE_WEIGHTS @ pulses / PULSE_WEIGHTS.sum()
 
 
 def _refine(envelopes: np.ndarray, bpm: float) -> float:
     """The tempo within 3 % at which the harmonics of the beat are strongest over the clip."""
     nearby = bpm * np.linspace(0.97, 1.03, 121)
-    strength = np.zeros(len(nearby))
-    for harmonic in (1, 2, 4):
-        strength += _fourier(envelopes, nearby / 60.0 * harmonic) ** 2
+    harmonics = np.array([1, 2, 4])[:, None]
+    strength = np.square(_fourier(envelopes, nearby / 60.0 * harmonics).mean(axis=0)).sum(axis=0)
     best = int(np.argmax(strength))
     if best in (0, len(nearby) - 1):
         return bpm
@@ -112,13 +131,18 @@ def _refine(envelopes: np.ndarray, bpm: float) -> float:
     return float(nearby[best] + shift * (nearby[1] - nearby[0]))
 
 
+def refine_tempo(waveform: Waveform, bpm: float) -> float:
+    """The tempo near `bpm` (within 3 %) that fits the onsets of the whole piece best."""
+    return _refine(_envelopes(waveform), bpm)
+
+
 def measure_tempo(waveform: Waveform) -> TempoEstimate:
     """The felt tempo of a piece of at least about three seconds."""
     envelopes = _envelopes(waveform)
     if not envelopes.any() or waveform.seconds < 2.0:
         return TempoEstimate(bpm=None, confidence=0.0, alternatives=())
     tempi = tempo_candidates()
-    periodicity = tempo_scores(waveform)
+    periodicity = _periodicity(envelopes)
     prior = np.exp(-0.5 * (np.log2(tempi / PRIOR_CENTRE_BPM) / PRIOR_OCTAVES) ** 2)
     scores = periodicity * prior
     peaks = [
