@@ -76,27 +76,64 @@ def _tuning_semitones(pitch: np.ndarray, weight: np.ndarray) -> float:
     return float(np.angle(turns.sum()) / (2.0 * np.pi))
 
 
-def measure_chroma(waveform: Waveform) -> tuple[np.ndarray, float]:
-    """Share of each pitch class, float64 [frame, 12], about 12 frames a second, and the tuning
-    in semitones. Frames keep their loudness, compressed by a square root."""
+@dataclass(frozen=True, kw_only=True)
+class _Partials:
+    """Spectral peaks of a piece as pitches, one entry per peak."""
+
+    frames: int
+    """Frames of the piece, about 12 a second."""
+    frame: np.ndarray
+    """Which frame, int64 [peak]."""
+    pitch: np.ndarray
+    """MIDI pitch relative to the piece's own tuning, float64 [peak]."""
+    weight: np.ndarray
+    """Square root of the magnitude, float64 [peak]."""
+    tuning: float
+    """Semitones from A = 440 Hz."""
+
+
+def _partials(waveform: Waveform) -> _Partials:
     samples = mono_samples(waveform, RATE_HZ)
     magnitudes = magnitude_frames(samples, WINDOW_SAMPLES, HOP_SAMPLES)
-    chroma = np.zeros((len(magnitudes), 12))
     if np.abs(samples).max(initial=0.0) < 1e-4:
-        return chroma, 0.0
+        magnitudes = magnitudes * 0.0
     frame, frequency_hz, magnitude = _peaks(magnitudes)
-    if len(frame) == 0:
-        return chroma, 0.0
     pitch = 69.0 + 12.0 * np.log2(frequency_hz / 440.0)
     weight = np.sqrt(magnitude)
-    tuning = _tuning_semitones(pitch, weight)
-    for harmonic in range(1, HARMONICS + 1):
-        fundamental = pitch - tuning - 12.0 * np.log2(harmonic)
+    tuning = _tuning_semitones(pitch, weight) if len(pitch) else 0.0
+    return _Partials(
+        frames=len(magnitudes), frame=frame, pitch=pitch - tuning, weight=weight, tuning=tuning
+    )
+
+
+def _vote(partials: _Partials, harmonics: int, highest_pitch: float = 128.0) -> np.ndarray:
+    """Votes of the peaks up to a pitch for their pitch classes, float64 [frame, 12]."""
+    chroma = np.zeros((partials.frames, 12))
+    weight = partials.weight * (partials.pitch < highest_pitch)
+    for harmonic in range(1, harmonics + 1):
+        fundamental = partials.pitch - 12.0 * np.log2(harmonic)
         nearest = np.round(fundamental)
         closeness = np.cos(np.pi * np.clip(fundamental - nearest, -0.5, 0.5)) ** 2
         vote = weight * HARMONIC_DECAY ** (harmonic - 1) * closeness
-        np.add.at(chroma, (frame, nearest.astype(np.int64) % 12), vote)
-    return chroma, tuning
+        np.add.at(chroma, (partials.frame, nearest.astype(np.int64) % 12), vote)
+    return chroma
+
+
+def measure_chroma(waveform: Waveform) -> np.ndarray:
+    """Votes for each pitch class, C first, float64 [frame, 12], about 12 frames a second."""
+    return _vote(_partials(waveform), HARMONICS)
+
+
+def summarise_chroma(waveform: Waveform) -> np.ndarray:
+    """Shares of the pitch classes, float32 [4, 12]: of the whole, of the bass (to middle C), of
+    the last three seconds and of all frames with equal weight; rows of zeros for silence."""
+    partials = _partials(waveform)
+    chroma = _vote(partials, HARMONICS)
+    bass = _vote(partials, 1, highest_pitch=59.5)
+    ending = chroma[-round(3.0 * RATE_HZ / HOP_SAMPLES) :]
+    even = chroma / (chroma.sum(axis=1, keepdims=True) + 1e-9)
+    rows = np.stack([part.sum(axis=0) for part in (chroma, bass, ending, even)])
+    return (rows / (rows.sum(axis=1, keepdims=True) + 1e-9)).astype(np.float32)
 
 
 def rank_tonalities(chroma: np.ndarray) -> np.ndarray:
@@ -114,8 +151,8 @@ def rank_tonalities(chroma: np.ndarray) -> np.ndarray:
 
 def measure_tonality(waveform: Waveform) -> TonalityEstimate:
     """The tonality of the whole piece, as one."""
-    frames, tuning = measure_chroma(waveform)
-    total = frames.sum(axis=0)
+    partials = _partials(waveform)
+    total = _vote(partials, HARMONICS).sum(axis=0)
     if total.sum() <= 0.0:
         return TonalityEstimate(
             tonality=None, confidence=0.0, chroma=total, tuning_cents=0.0, ranking=()
@@ -127,6 +164,6 @@ def measure_tonality(waveform: Waveform) -> TonalityEstimate:
         tonality=TONALITIES[int(order[0])],
         confidence=confidence,
         chroma=total / total.sum(),
-        tuning_cents=100.0 * tuning,
+        tuning_cents=100.0 * partials.tuning,
         ranking=tuple(TONALITIES[int(index)] for index in order),
     )
