@@ -23,13 +23,16 @@ from melisma.cli.wishes import (
     real,
     whole,
 )
-from melisma.values import Prompt
+from melisma.values import Prompt, Waveform
 
 if TYPE_CHECKING:
     from melisma.compose import Composer, DrawingSettings, Piece
 
 _BATCH = 4
 """Pieces drawn side by side (chosen: more need more memory and are hardly faster on two cores)."""
+
+_CODING_ROUNDS = 6
+"""Attempts to keep a lossy file below the ceiling; each takes off all that stood out before."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,13 +160,10 @@ def _write(
 ) -> dict[str, object]:
     """Master and write one piece, and return its receipt."""
     from melisma.files import Provenance, write_audio
-    from melisma.files.audio import LOSSY_ENDINGS
     from melisma.sound.loudness import integrated_lufs, true_peak_db
-    from melisma.sound.mastering import CEILING_DB, LOSSY_CEILING_DB, master
 
     place, picture = order.places[number], order.pictures[number]
-    lossy = place.suffix.lower() in LOSSY_ENDINGS
-    sound = master(piece.waveform, ceiling_db=LOSSY_CEILING_DB if lossy else CEILING_DB)
+    sound = finish(piece.waveform, place.suffix)
     drawn = {
         "duration_seconds": piece.prompt.duration_seconds,
         "tempo_bpm": piece.prompt.tempo_bpm,
@@ -207,6 +207,25 @@ def _write(
         "ai_generated": True,
         "settings": drawn,
     }
+
+
+def finish(raw: Waveform, ending: str) -> Waveform:
+    """Master the sound so that its true peak keeps below the ceiling after lossy coding, too."""
+    from melisma.files.audio import LOSSY_ENDINGS, heard_after_coding
+    from melisma.sound.loudness import true_peak_db
+    from melisma.sound.mastering import CEILING_DB, master
+
+    sound = master(raw)
+    if ending.lower() not in LOSSY_ENDINGS:
+        return sound
+    ceiling_db = CEILING_DB
+    for _ in range(_CODING_ROUNDS):
+        over_db = true_peak_db(heard_after_coding(sound, ending)) - CEILING_DB
+        if over_db < 0:
+            break
+        ceiling_db -= over_db + 0.1
+        sound = master(raw, ceiling_db=ceiling_db)
+    return sound
 
 
 def _line(receipt: dict[str, object]) -> str:

@@ -32,7 +32,7 @@ AUDIO_ENDINGS: tuple[str, ...] = tuple(_CODERS)
 """Endings of the audio files that can be written."""
 
 LOSSY_ENDINGS: tuple[str, ...] = (".mp3", ".ogg")
-"""Those whose decoded peaks may differ from the written ones."""
+"""Those that do not give back the very samples that were written."""
 
 _COMPRESSION = {".mp3": 0.1, ".ogg": 0.3}
 """libsndfile's compression level, 0 best to 1 smallest (chosen: near transparent at 24 kHz)."""
@@ -58,7 +58,21 @@ def write_audio(path: Path, waveform: Waveform, provenance: Provenance | None = 
     """
     path = Path(path)
     check_audio_path(path)
-    ending = path.suffix.lower()
+    stream = _coded(waveform, path.suffix.lower())
+    if provenance is not None:
+        _write_tags(stream, path.suffix.lower(), provenance)
+    write_bytes(path, stream.getvalue())
+
+
+def heard_after_coding(waveform: Waveform, ending: str) -> Waveform:
+    """What a listener to a file with this ending hears; lossy coders raise some peaks."""
+    stream = _coded(waveform, ending.lower())
+    stream.seek(0)
+    samples, rate_hz = soundfile.read(stream, dtype="float32", always_2d=True)
+    return Waveform(samples=np.ascontiguousarray(samples.T), rate_hz=int(rate_hz))
+
+
+def _coded(waveform: Waveform, ending: str) -> io.BytesIO:
     form, subtype = _CODERS[ending]
     stream = io.BytesIO()
     try:
@@ -78,9 +92,7 @@ def write_audio(path: Path, waveform: Waveform, provenance: Provenance | None = 
         raise ValueError(
             f"sound at {waveform.rate_hz} Hz cannot be written as {form}: {error.error_string}"
         ) from error
-    if provenance is not None:
-        _write_tags(stream, ending, provenance)
-    write_bytes(path, stream.getvalue())
+    return stream
 
 
 def read_audio(path: Path) -> Waveform:

@@ -19,9 +19,7 @@ from melisma.values import Waveform
 TARGET_LUFS = -16.0
 """Chosen: what most streaming services play music at."""
 CEILING_DB = -1.0
-"""EBU R 128, section 2.4: maximum true peak, for sound that is not coded with loss."""
-LOSSY_CEILING_DB = -2.0
-"""EBU Tech 3343: leaves room for the overshoot of MP3 and Vorbis coders."""
+"""EBU R 128, section 2.4: maximum true peak, for sound in a listener's hands."""
 
 _MARGIN_DB = 0.1
 """Below the ceiling, for rounding to 16 bits and peaks between the oversampled points."""

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from melisma.cli.errors import run
+from melisma.cli.generate import finish
 from melisma.cli.program import program
 from melisma.files import AUDIO_ENDINGS, read_audio, read_provenance, write_audio
 from melisma.sound.loudness import integrated_lufs, true_peak_db
@@ -187,6 +188,18 @@ def test_a_piece_is_mastered_and_knows_where_it_came_from(
             metre="3/4",
         )
     ]
+
+
+@pytest.mark.parametrize("ending", [".mp3", ".ogg"])
+def test_peaks_stay_below_the_ceiling_after_lossy_coding(tmp_path: Path, ending: str) -> None:
+    time = np.arange(48_000) / 24_000
+    hits = np.random.default_rng(0).standard_normal(48_000) * np.exp(-(time % 0.25) * 12)
+    sound = finish(Waveform(samples=hits[None], rate_hz=24_000), ending)
+    write_audio(tmp_path / f"x{ending}", sound)
+    assert true_peak_db(read_audio(tmp_path / f"x{ending}")) < -1
+    lufs = integrated_lufs(sound)
+    assert lufs is not None
+    assert lufs > -18
 
 
 def test_several_pieces_are_numbered_and_have_seeds_of_their_own(
