@@ -14,7 +14,7 @@ import numpy as np
 
 from melisma.corpus.chords import PITCH_TO_CLASS, frame_chords
 from melisma.corpus.performance import Part, Performance
-from melisma.corpus.rolls import is_pitched, note_frames, note_roll
+from melisma.corpus.rolls import active_frames, is_pitched, note_frames, note_roll
 from melisma.values.attributes import FAMILIES, program_family
 from melisma.values.tokens import FRAME_RATE_HZ
 
@@ -88,32 +88,30 @@ def frame_labels(performance: Performance, start_seconds: float, frames: int) ->
     if frames < 1:
         raise ValueError(f"labels need at least one frame, not {frames}")
     padded = frames + 2 * _CONTEXT_FRAMES
-    loudness = np.zeros((padded, 128))
+    inside = slice(_CONTEXT_FRAMES, _CONTEXT_FRAMES + frames)
+    padded_start = start_seconds - _CONTEXT_FRAMES / FRAME_RATE_HZ
     lead = np.zeros((frames, 128), dtype=bool)
     onset = np.zeros((frames, 12), dtype=np.uint8)
     drum = np.zeros((frames, len(DRUM_CLASSES)), dtype=np.uint8)
     family = np.zeros((frames, len(FAMILIES)), dtype=np.uint8)
-    inside = slice(_CONTEXT_FRAMES, _CONTEXT_FRAMES + frames)
+    pitched: list[tuple[np.ndarray, ...]] = []
     for part in performance.parts:
-        first, last, pitch, velocity = note_frames(
-            part, start_seconds - _CONTEXT_FRAMES / FRAME_RATE_HZ, padded
-        )
-        if not len(pitch):
-            continue
-        clip_first = first - _CONTEXT_FRAMES
-        struck = (clip_first >= 0) & (clip_first < frames)
+        first, last, pitch, velocity = note_frames(part, padded_start, padded)
+        begins = first - _CONTEXT_FRAMES
+        struck = (begins >= 0) & (begins < frames)
         if is_pitched(part):
-            roll = note_roll(first, last, pitch, velocity, padded)
-            loudness += roll
-            onset[clip_first[struck], pitch[struck] % 12] = 1
+            pitched.append((first, last, pitch, velocity))
+            onset[begins[struck], pitch[struck] % 12] = 1
             if part.is_lead:
-                lead = _held(roll[inside] > 0, _LEAD_GAP_FRAMES)
+                roll = note_roll(first, last, pitch, velocity, padded)[inside]
+                lead = _held(roll > 0, _LEAD_GAP_FRAMES)
         else:
-            last = np.minimum(np.maximum(last, first + _DRUM_RING_FRAMES), padded)
-            roll = note_roll(first, last, pitch, velocity, padded)
-            _mark_drums(drum, part, clip_first[struck], pitch[struck])
+            last = np.maximum(last, first + _DRUM_RING_FRAMES)
+            _mark_drums(drum, part, begins[struck], pitch[struck])
         index = FAMILIES.index(program_family(part.program, part.is_drum))
-        family[:, index] |= (roll[inside] > 0).any(axis=1)
+        family[:, index] |= active_frames(first, last, padded)[inside]
+    columns = (np.concatenate(column) for column in zip(*pitched, strict=True))
+    loudness = note_roll(*columns, padded) if pitched else np.zeros((padded, 128))
     sounding = loudness[inside] > 0
     edges = _stretch_edges(performance.beat_seconds, start_seconds, padded)
     mid_seconds = start_seconds + (np.arange(frames) + 0.5) / FRAME_RATE_HZ

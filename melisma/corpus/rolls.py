@@ -39,16 +39,23 @@ def note_roll(
     first: np.ndarray, last: np.ndarray, pitch: np.ndarray, velocity: np.ndarray, frames: int
 ) -> np.ndarray:
     """Summed velocity of the notes that sound, [frame, 128]."""
-    steps = np.zeros((frames + 1, 128))
-    np.add.at(steps, (np.maximum(first, 0), pitch), velocity)
-    np.subtract.at(steps, (np.minimum(last, frames), pitch), velocity)
-    return np.cumsum(steps, axis=0)[:frames]
+    size = (frames + 1) * 128
+    starts = np.bincount(np.maximum(first, 0) * 128 + pitch, velocity, size)
+    stops = np.bincount(np.minimum(last, frames) * 128 + pitch, velocity, size)
+    return np.cumsum((starts - stops).reshape(-1, 128)[:frames], axis=0)
+
+
+def active_frames(first: np.ndarray, last: np.ndarray, frames: int) -> np.ndarray:
+    """Whether any of the notes from frame `first` up to `last` sounds, bool [frame]."""
+    starts = np.bincount(np.maximum(first, 0), minlength=frames + 1)
+    stops = np.bincount(np.minimum(last, frames), minlength=frames + 1)
+    return np.cumsum(starts - stops)[:frames] > 0
 
 
 def pitched_roll(performance: Performance, start_seconds: float, frames: int) -> np.ndarray:
     """Summed velocity of the pitched notes that sound, float64 [frame, 128]."""
-    roll = np.zeros((frames, 128))
-    for part in performance.parts:
-        if is_pitched(part):
-            roll += note_roll(*note_frames(part, start_seconds, frames), frames)
-    return roll
+    notes = [note_frames(p, start_seconds, frames) for p in performance.parts if is_pitched(p)]
+    if not notes:
+        return np.zeros((frames, 128))
+    first, last, pitch, velocity = (np.concatenate(column) for column in zip(*notes, strict=True))
+    return note_roll(first, last, pitch, velocity, frames)
