@@ -1,4 +1,4 @@
-"""`melisma inspect`: what a sound or token file is and where it came from."""
+"""`melisma inspect`: what a file of sound, tokens or weights is and where it came from."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ from melisma.cli import options
 
 
 def inspect(
-    file: Annotated[Path, typer.Argument(help="A sound file, or a token file (.mlt).")],
+    file: Annotated[
+        Path, typer.Argument(help="A sound file, tokens (.mlt) or weights (.safetensors).")
+    ],
     as_json: options.Json = False,
 ) -> None:
     """Say what a file is and where it came from."""
-    facts = _token_facts(file) if file.suffix.lower() == ".mlt" else _sound_facts(file)
+    readers = {".mlt": _token_facts, ".safetensors": _weight_facts}
+    facts = readers.get(file.suffix.lower(), _sound_facts)(file)
     if as_json:
         print(json.dumps(facts, indent=2, ensure_ascii=False))
         return
@@ -70,6 +73,21 @@ def _token_facts(file: Path) -> dict[str, object]:
         "frame_rate_hz": grid.frame_rate_hz,
         "bits_per_second": levels * grid.frame_rate_hz * token_bits(grid.vocabulary),
         "fingerprint": grid.fingerprint,
+    }
+
+
+def _weight_facts(file: Path) -> dict[str, object]:
+    from melisma.files.checkpoint import read_checkpoint
+
+    checkpoint = read_checkpoint(file)
+    return {
+        "path": str(file),
+        "kind": checkpoint.kind,
+        "weights": sum(tensor.numel() for tensor in checkpoint.tensors.values()),
+        "bytes": file.stat().st_size,
+        "settings": checkpoint.settings,
+        "fingerprints": checkpoint.fingerprints,
+        "notes": checkpoint.notes,
     }
 
 

@@ -13,6 +13,7 @@ from melisma.cli.encode import encode
 from melisma.cli.errors import run
 from melisma.cli.generate import generate
 from melisma.cli.inspect import inspect
+from melisma.cli.prepare import prepare
 
 program = typer.Typer(
     name="melisma",
@@ -22,7 +23,7 @@ program = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (generate, inspect, encode, decode):
+for verb in (generate, inspect, encode, decode, prepare):
     program.command(verb.__name__)(verb)
 
 

@@ -51,6 +51,10 @@ BAD: dict[str, tuple[list[str], str]] = {
     "prompt file": (["generate", "--prompts", "nix.txt"], "there is no file nix.txt"),
     "empty prompt file": (["generate", "--prompts", "none.txt"], "none.txt holds no prompt"),
     "binary prompt file": (["generate", "--prompts", "binary.txt"], "not text in UTF-8"),
+    "hours": (["prepare", ".", "x", "--hours", "nan"], "--hours takes a number from 0.001"),
+    "no music": (["prepare", "nix", "x"], "there is no folder nix"),
+    "split": (["prepare", ".", "x", "--split", "all"], "known are train, held, judge"),
+    "soundfont": (["prepare", ".", "x", "--soundfont", "a.sf2"], "there is no soundfont a.sf2"),
     "unknown option": (["generate", "a", "--loud"], "--loud"),
     "unknown verb": (["dance"], "dance"),
 }

@@ -1,0 +1,84 @@
+"""`melisma prepare`: from folders of notation to a captioned corpus of sound."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from melisma.cli.wishes import LARGEST_SEED, real, whole
+
+_SOUNDFONT_FOLDERS = (
+    Path("/usr/share/sounds/sf2"),
+    Path("/usr/share/sounds/sf3"),
+    Path("/usr/share/soundfonts"),
+)
+"""Where Debian, Fedora and Arch keep soundfonts."""
+_SPLITS = ("train", "held", "judge")
+
+
+def prepare(
+    symbolic: Annotated[
+        Path, typer.Argument(help="A folder of corpora: NAME/metadata.csv with its MIDI files.")
+    ],
+    output: Annotated[Path, typer.Argument(help="The folder to write; it is made if missing.")],
+    hours: Annotated[float, typer.Option(help="Hours of sound to render.")] = 1.0,
+    seed: Annotated[int, typer.Option(help="The same seed renders the same corpus.")] = 0,
+    split: Annotated[
+        str, typer.Option(help="train, held (never learnt from) or judge (for judges only).")
+    ] = "train",
+    licences: Annotated[
+        list[str] | None,
+        typer.Option(help='Only rows whose licence begins so, e.g. "CC0"; repeat for more.'),
+    ] = None,
+    soundfont: Annotated[
+        list[Path] | None,
+        typer.Option(help="A .sf2 or .sf3 file; repeat for more. The system's if missing."),
+    ] = None,
+    workers: Annotated[int, typer.Option(help="Processes that render side by side.")] = 1,
+) -> None:
+    """Render real scores and grooves to clips of sound with labels, facts and captions."""
+    real("--hours", hours, 0.001, 100_000)
+    whole("--seed", seed, 0, LARGEST_SEED)
+    whole("--workers", workers, 1, 256)
+    if split not in _SPLITS:
+        raise ValueError(f'no split "{split}": known are {", ".join(_SPLITS)}')
+    if not symbolic.is_dir():
+        raise FileNotFoundError(f"there is no folder {symbolic}: give one that holds corpora")
+    soundfonts = _soundfonts(soundfont or [])
+    if output.exists() and not output.is_dir():
+        raise NotADirectoryError(f"{output} is a file: give the name of a folder")
+    if not output.parent.exists():
+        raise FileNotFoundError(
+            f"the folder {output.parent} does not exist: create it, or choose another"
+        )
+
+    from melisma.corpus.clips import ClipMaker, ClipSettings
+    from melisma.corpus.ears import write_ears
+    from melisma.corpus.sources import read_sources
+
+    sources = read_sources(symbolic, tuple(licences) if licences else None)
+    maker = ClipMaker(sources, soundfonts, ClipSettings(seed=seed, split=split))
+    write_ears(output, maker, hours, workers)
+
+
+def _soundfonts(given: list[Path]) -> list[Path]:
+    """Those given, or each of the system's once, FluidR3 (MIT licence) first."""
+    for path in given:
+        if not path.is_file():
+            raise FileNotFoundError(f"there is no soundfont {path}: name a .sf2 or .sf3 file")
+    if given:
+        return given
+    found = {
+        path.resolve()
+        for folder in _SOUNDFONT_FOLDERS
+        for path in sorted(folder.glob("*.sf[23]"))
+        if path.is_file()
+    }
+    if not found:
+        raise FileNotFoundError(
+            "no soundfont was found on this system: install one (Debian: fluid-soundfont-gm), "
+            "or name a .sf2 or .sf3 file with --soundfont"
+        )
+    return sorted(found, key=lambda path: (not path.name.startswith("FluidR3"), path.name))
