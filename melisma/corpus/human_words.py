@@ -1,9 +1,9 @@
 """Sentences that people wrote about music, with what their keywords say.
 
-Enters: a folder with `musiccaps.csv` (Agostinelli et al. 2023, CC BY-SA 4.0), `acestep_examples.csv`
-(ACE-Step 1.5, MIT), `audioset_music_ontology.csv` (Gemmeke et al. 2017, CC BY-SA 4.0) and
-`musecoco_templates.csv` (Lu et al. 2023, MIT); each may be missing. Leaves: `HumanSentence` values.
-`song_describer.csv` is left for evaluation.
+Enters: a folder with `musiccaps.csv` (Agostinelli et al. 2023, CC BY-SA 4.0),
+`acestep_examples.csv` (ACE-Step 1.5, MIT), `audioset_music_ontology.csv` (Gemmeke et al. 2017,
+CC BY-SA 4.0) and `musecoco_templates.csv` (Lu et al. 2023, MIT); each may be missing. Leaves:
+`HumanSentence` values. `song_describer.csv` is left for evaluation.
 
 A description of MusicCaps comes in up to four shapes: whole; its aspects as tags; only its scenic
 sentences ("may be playing in a coffee shop"); only their scenic ends ("in a coffee shop"). All
@@ -84,9 +84,9 @@ _SCENIC = re.compile(
     re.IGNORECASE,
 )
 _SCENIC_END = re.compile(
-    r"\b(?:playing|played|hear|heard|used|suitable|perfect|ideal|fit well|reminiscent of|evok\w+)\s+"
-    r"((?:live |as |well |somewhere |something )?(?:in|at|for|on|during|as|while|around|near|a|an|the)"
-    r"\b[^.]{8,})",
+    r"\b(?:playing|played|hear|heard|used|suitable|perfect|ideal|fit well|reminiscent of|"
+    r"evok\w+)\s+((?:live |as |well |somewhere |something )?"
+    r"(?:in|at|for|on|during|as|while|around|near|a|an|the)\b[^.]{8,})",
     re.IGNORECASE,
 )
 

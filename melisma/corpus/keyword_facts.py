@@ -24,7 +24,8 @@ _TEMPO_WORDS: tuple[tuple[str, float, float], ...] = (
     (r"very fast|extremely fast|super fast|breakneck|presto|frantic|frenetic|racing", 150, 200),
     (r"slow(?:er|ly)? ?(?:tempo|pace|paced|beat|song|waltz|ballad|rhythm|music|piece)?", 48, 80),
     (r"(?:medium|moderate|mid)[- ]?(?:tempo|paced?)|moderato", 80, 115),
-    (r"(?:fast|quick|rapid|brisk)(?:er)?(?:[- ](?:tempo|paced?))?|up[- ]?tempo|allegro|vivace", 115, 175),
+    (r"(?:fast|quick|rapid|brisk)(?:er)?(?:[- ](?:tempo|paced?))?|up[- ]?tempo|allegro|vivace",
+     115, 175),
 )  # fmt: skip
 """Patterns, the first that matches wins, with the tempi meant by it (chosen, as in `words.py`)."""
 

@@ -125,6 +125,8 @@ _NEGATION = re.compile(
 )
 _JOINS_NEGATION = re.compile(r"^\s*(?:,?\s*(?:or|nor)|and)\s+(?:any\s+|no\s+)?$", re.IGNORECASE)
 _FOLLOWING_NEGATION = re.compile(r"^(?:less\b|-free\b|-less\b)", re.IGNORECASE)
+_COUNTED = re.compile(r"\s*(?:/|(?:per|a|an|to|in|each|every)\b)", re.IGNORECASE)
+"""What follows "beats" that are counted ("90 beats per minute") and played by nobody."""
 _LOUD_GUITAR = re.compile(r"\b(rock|metal|punk|grunge|shred\w*|distort\w*|riffs?)\b", re.IGNORECASE)
 
 
@@ -164,6 +166,8 @@ def named_families(words: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     previous_end, previous_absent = 0, False
     for match in _pattern().finditer(words):
         found = _families_of(match.group().lower(), words)
+        if match.group().lower() == "beats" and _COUNTED.match(words[match.end() :]):
+            found = ()
         if not found:
             continue
         between = words[previous_end : match.start()]

@@ -135,6 +135,8 @@ def test_metre(words: str, metre: str | None) -> None:
         ("hard rock with guitars", ("electric guitar",), ()),
         ("a recording of a bassoon", ("reeds",), ()),
         ("drum and bass", (), ()),
+        ("organ, 90 beats per minute, three beats to the bar", ("organ",), ()),
+        ("phat beats", ("drums",), ()),
     ],
 )
 def test_families(words: str, wanted: tuple[str, ...], absent: tuple[str, ...]) -> None:
