@@ -20,11 +20,12 @@ from melisma.corpus.orchestrate import Casting
 from melisma.corpus.perform import Playing, perform
 from melisma.corpus.performance import Performance
 from melisma.corpus.render import Renderer, Sounding
+from melisma.corpus.songbook import Songbook
 from melisma.corpus.sources import Source, read_score
 from melisma.corpus.truth import clip_facts
 from melisma.corpus.twins import assign_splits
-from melisma.corpus.windows import choose_window
-from melisma.values import Facts
+from melisma.corpus.windows import choose_window, settle_downbeat
+from melisma.values import Facts, Score
 from melisma.values.tokens import FRAME_RATE_HZ
 
 CORPUS_WEIGHTS: dict[str, float] = {
@@ -39,6 +40,8 @@ CORPUS_WEIGHTS: dict[str, float] = {
 }
 """Share of each corpus among real pieces (chosen: no single colour rules); others get 0.05."""
 GROOVE_WEIGHTS: dict[str, float] = {"groove": 0.8, "drum_patterns": 0.2}
+ARRANGED_PLAYING = Playing(casting=None, lead_track=0, transpose=False, rubato=False)
+"""Arrangements bring their own instruments, tonality and tempo."""
 ATTEMPTS = 12
 """Pieces tried for one clip before we own up to a corpus without music."""
 SILENCE_RMS = 0.004
@@ -61,8 +64,10 @@ class ClipSettings:
     """ "train", "held" or "judge" (pieces that only judges are trained on)."""
     variety: str = "ears"
     """See `Sounding`."""
-    kinds: Mapping[str, float] = field(default_factory=lambda: {"real": 0.88, "groove": 0.12})
-    """Shares of "real" and "groove"."""
+    kinds: Mapping[str, float] = field(
+        default_factory=lambda: {"real": 0.52, "groove": 0.1, "arranged": 0.38}
+    )
+    """Shares of "real", "groove" and "arranged"."""
     captions: int = 4
     """Wordings of each clip."""
     casting: Casting = field(default_factory=Casting)
@@ -82,6 +87,17 @@ class Clip:
     kind; plain values, fit for JSON."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Stretch:
+    """A performed stretch of a piece."""
+
+    performance: Performance
+    start_seconds: float
+    """Where the clip begins in the performance."""
+    first_beat: float
+    """Beat of the piece at which the performance begins."""
+
+
 class ClipMaker:
     """Makes clip number `index`, always the same one. Soundfonts are loaded at the first clip."""
 
@@ -96,11 +112,11 @@ class ClipMaker:
         self.settings = settings or ClipSettings()
         splits = assign_splits(sources) if splits is None else splits
         mine = [source for source in sources if splits[source.identity] == self.settings.split]
-        self._pools = {
-            kind: _Pool(mine, groove=kind == "groove")
-            for kind, share in self.settings.kinds.items()
-            if share > 0
-        }
+        unknown = set(self.settings.kinds) - {"real", "groove", "arranged"}
+        if unknown:
+            raise ValueError(f"no kind of clip {sorted(unknown)}: known are real, groove, arranged")
+        self._pools = {kind: _Pool(mine, groove=kind == "groove") for kind in ("real", "groove")}
+        self._songbook = Songbook(mine)
         self._soundfonts = tuple(soundfonts)
         self._renderer: Renderer | None = None
 
@@ -117,43 +133,55 @@ class ClipMaker:
         )
 
     def _attempt(self, rng: np.random.Generator) -> Clip | None:
-        kinds = [kind for kind in self._pools if len(self._pools[kind])]
+        sizes = {kind: len(pool) for kind, pool in self._pools.items()}
+        sizes["arranged"] = len(self._songbook)
+        kinds = [kind for kind, share in self.settings.kinds.items() if share > 0 and sizes[kind]]
         if not kinds:
             raise ValueError(f'no source belongs to the split "{self.settings.split}"')
         shares = np.array([self.settings.kinds[kind] for kind in kinds])
         kind = str(rng.choice(kinds, p=shares / shares.sum()))
+        if kind == "arranged":
+            arranged = self._songbook.draw(rng)
+            if arranged is None:
+                return None
+            stretch = self._perform(arranged.score, ARRANGED_PLAYING, (1.0, 1.0), rng)
+            return self._finish(arranged.source, kind, arranged.style, stretch, rng)
         source = self._pools[kind].draw(rng)
-        performance, start_seconds, first_beat = self._perform(source, kind, rng)
-        return self._finish(source, kind, None, performance, start_seconds, first_beat, rng)
-
-    def _perform(
-        self, source: Source, kind: str, rng: np.random.Generator
-    ) -> tuple[Performance, float, float]:
-        """The performance of a stretch, where in it the clip starts, and the stretch's beat."""
         score = read_score(source)
-        limits = (0.75, 1.35) if kind == "groove" else _tempo_limits(source)
-        window = choose_window(score, self.settings.seconds, rng, *limits)
+        if kind == "real":
+            score = settle_downbeat(score)
+        limits = (0.75, 1.35) if kind == "groove" else _tempo_limits(source, score)
         played = source.corpus in ("groove", "piano_midi_de")
         playing = Playing(
-            casting=self.settings.casting,
-            human=not played,
-            rubato=not played and kind == "real",
+            casting=self.settings.casting, human=not played, rubato=not played and kind == "real"
         )
+        stretch = self._perform(score, playing, limits, rng)
+        return self._finish(source, kind, None, stretch, rng)
+
+    def _perform(
+        self,
+        score: Score,
+        playing: Playing,
+        limits: tuple[float, float],
+        rng: np.random.Generator,
+    ) -> _Stretch:
+        window = choose_window(score, self.settings.seconds, rng, *limits)
         performance = perform(window.score, rng, playing, window.speed)
-        clip_seconds = window.score.tempo.seconds(np.array(window.clip_beat)) / window.speed
-        return performance, float(clip_seconds), window.first_beat
+        start = window.score.tempo.seconds(np.array(window.clip_beat)) / window.speed
+        return _Stretch(
+            performance=performance, start_seconds=float(start), first_beat=window.first_beat
+        )
 
     def _finish(
         self,
         source: Source,
         kind: str,
         style: str | None,
-        performance: Performance,
-        start_seconds: float,
-        first_beat: float,
+        stretch: _Stretch,
         rng: np.random.Generator,
     ) -> Clip | None:
         settings = self.settings
+        performance, start_seconds = stretch.performance, stretch.start_seconds
         if self._renderer is None:
             self._renderer = Renderer(self._soundfonts, Sounding(variety=settings.variety))
         font = self._renderer.draw_font(rng)
@@ -162,7 +190,9 @@ class ClipMaker:
             return None
         frames = round(settings.seconds * FRAME_RATE_HZ)
         labels = frame_labels(performance, start_seconds, frames)
-        facts = clip_facts(performance, start_seconds, settings.seconds, labels, source, style)
+        # Nobody would call a swing version of a song by Brahms the work of Brahms.
+        work = None if kind == "arranged" else source
+        facts = clip_facts(performance, start_seconds, settings.seconds, labels, work, style)
         return Clip(
             sound=np.round(sound * 32767).astype(np.int16),
             labels=labels,
@@ -175,7 +205,7 @@ class ClipMaker:
                 "licence": source.licence,
                 "attribution": source.attribution,
                 "soundfont": font,
-                "first_beat": round(first_beat, 3),
+                "first_beat": round(stretch.first_beat, 3),
                 "start_seconds": round(start_seconds, 3),
                 "split": settings.split,
                 "kind": kind,
@@ -183,14 +213,18 @@ class ClipMaker:
         )
 
 
-def _tempo_limits(source: Source) -> tuple[float, float]:
+def _tempo_limits(source: Source, score: Score) -> tuple[float, float]:
     """How far the tempo may be moved: far where the notation names none."""
-    unmarked = (source.corpus == "polish_scores" and source.tempo == "100.0") or (
-        source.corpus in ("mutopia", "drum_patterns")
-    )
     if source.corpus == "piano_midi_de":
         return 0.8, 1.25
-    return (0.55, 1.7) if unmarked else (0.7, 1.45)
+    if source.corpus == "mutopia" and len(score.tempo.bpm) == 1:
+        # LilyPond writes 60 where the source is silent, and most such music is faster.
+        return (0.8, 2.2) if round(score.tempo.bpm[0]) == 60 else (0.6, 1.6)
+    if source.corpus == "drum_patterns" or (
+        source.corpus == "polish_scores" and source.tempo == "100.0"
+    ):
+        return 0.55, 1.75
+    return 0.7, 1.45
 
 
 class _Pool:

@@ -61,7 +61,8 @@ def facts_from_row(row: dict[str, object]) -> Facts:
     stored = row["facts"]
     if not isinstance(stored, dict):
         raise ValueError("the row holds no facts: it was not written by this program")
-    return Facts(**{k: tuple(v) if isinstance(v, list) else v for k, v in stored.items()})
+    columns = {str(k): tuple(v) if isinstance(v, list) else v for k, v in stored.items()}
+    return dataclasses.replace(Facts(), **columns)
 
 
 def write_ears(

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
+from typing import cast
 
 import numpy as np
 from scipy.signal import lfilter
@@ -97,7 +98,7 @@ def _felt_beat(metre: Metre, quarter_bpm: float) -> tuple[float, str | None]:
         beat = 1.5 if quarter_bpm / 1.5 >= 38.0 else 0.5
         return beat, "6/8" if top == 6 else None
     if bottom == 8 and top == 3:
-        return (0.5, "3/4") if quarter_bpm * 2 <= 210 else (1.5, None)
+        return (0.5, "3/4") if quarter_bpm * 2 <= 185 else (1.5, None)
     if bottom == 8 and top in (2, 4):
         return (0.5, f"{top}/4") if quarter_bpm * 2 <= 200 else (1.0, None)
     if bottom == 4 and top == 6:
@@ -209,8 +210,14 @@ def _breath(beats: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     period = float(rng.choice((8.0, 12.0, 16.0, 32.0)))
     phase = rng.uniform(0, 2 * np.pi)
     swell = np.cos(2 * np.pi * beats / period + phase)
-    drift = lfilter([0.3], [1.0, -0.95], rng.standard_normal(len(beats)))
+    drift = _wander(rng, len(beats), 0.3, 0.95)
     return np.exp(depth * (swell + 0.4 * drift))
+
+
+def _wander(rng: np.random.Generator, count: int, step: float, memory: float) -> np.ndarray:
+    """A random walk that returns to 0, float64 [count]: each value keeps `memory` of the last."""
+    drawn = step * rng.standard_normal(count)
+    return cast(np.ndarray, lfilter([1.0], [1.0, -memory], drawn))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -255,7 +262,7 @@ def _shape(
         _falls_on(start, grid.bars), 1.0, np.where(_falls_on(start, grid.beats), 0.4, -0.3)
     )
     contour = 0.0 if drums else 0.25 * (notes.pitch - float(np.mean(notes.pitch)))
-    noise = lfilter([0.7], [1.0, -0.6], rng.standard_normal(len(start)))
+    noise = _wander(rng, len(start), 0.7, 0.6)
     velocity = (
         manner.level
         + written
@@ -294,7 +301,7 @@ def _play(
     on_grid = np.mean(np.abs(notes.start_beats * 24 - np.round(notes.start_beats * 24)) < 0.02)
     if playing.human and on_grid > 0.8:
         spread = float(rng.uniform(0.002, 0.006 if track.is_drum else 0.011))
-        wander = lfilter([0.5], [1.0, -0.8], rng.standard_normal(len(start)))
+        wander = _wander(rng, len(start), 0.5, 0.8)
         offset = spread * np.clip(wander, -2.5, 2.5) + rng.normal(0, 0.002, len(start))
         offset -= 0.006 if leads else 0.0  # melody leads a little (Goebl 2001)
         start, end = start + offset, end + offset

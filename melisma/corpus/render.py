@@ -7,12 +7,13 @@ and chorus stay off, because `room.py` is faster and different for every clip.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from ctypes import c_int, c_void_p
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from types import ModuleType
 
-import fluidsynth
 import numpy as np
 
 from melisma.corpus.performance import Part, Performance
@@ -27,20 +28,6 @@ LEAD_IN_SECONDS = 1.2
 """Sound is rendered from this long before the stretch, for attacks and the room's tail."""
 FULL_BANK = 120
 """A soundfont with this many General MIDI programs can play anything."""
-
-# The float writer has no prototype in pyfluidsynth; its 16-bit one dithers from call to call.
-_write_float = fluidsynth.cfunc(
-    "fluid_synth_write_float",
-    c_int,
-    ("synth", c_void_p, 1),
-    ("len", c_int, 1),
-    ("lout", c_void_p, 1),
-    ("loff", c_int, 1),
-    ("lincr", c_int, 1),
-    ("rout", c_void_p, 1),
-    ("roff", c_int, 1),
-    ("rincr", c_int, 1),
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +45,33 @@ class Sounding:
             raise ValueError(f'a variety is "ears" or "tongue", not "{self.variety}"')
 
 
+@cache
+def _fluidsynth() -> ModuleType:
+    """The binding, loaded late: it looks for the system's library as soon as it is imported."""
+    try:
+        import fluidsynth
+    except ImportError as error:
+        raise ValueError(
+            "rendering needs FluidSynth, which this system lacks: install the packages "
+            "libfluidsynth3 (system) and pyfluidsynth (Python)"
+        ) from error
+    return fluidsynth
+
+
+@cache
+def _float_writer() -> Callable[..., int]:
+    """fluid_synth_write_float. pyfluidsynth declares only the 16-bit writer, whose dither goes on
+    from call to call and would make a clip depend on the clips before it."""
+    columns = ("len", c_int), ("lout", c_void_p), ("loff", c_int), ("lincr", c_int)
+    more = ("rout", c_void_p), ("roff", c_int), ("rincr", c_int)
+    return _fluidsynth().cfunc(
+        "fluid_synth_write_float",
+        c_int,
+        ("synth", c_void_p, 1),
+        *((name, kind, 1) for name, kind in (*columns, *more)),
+    )
+
+
 class Renderer:
     """Keeps soundfonts loaded; one per process. Not safe to share between threads."""
 
@@ -66,7 +80,7 @@ class Renderer:
         self.sounding = sounding or Sounding()
         if not soundfonts:
             raise ValueError("no soundfont given: name one .sf2 or .sf3 file or more")
-        self._synth = fluidsynth.Synth(
+        self._synth = _fluidsynth().Synth(
             samplerate=SAMPLE_RATE_HZ,
             gain=0.3,
             channels=CHANNELS,
@@ -169,19 +183,19 @@ class Renderer:
         events = _events(parts, begin, samples)
         stereo = np.zeros((2, samples), dtype=np.float32)
         left, right = stereo[0].ctypes.data, stereo[1].ctypes.data
-        synth = self._synth
-        handle = synth.synth
+        handle = self._synth.synth
+        write, binding = _float_writer(), _fluidsynth()
         done = 0
         for at, channel, pitch, velocity in events:
             if at > done:
-                _write_float(handle, at - done, left, done, 1, right, done, 1)
+                write(handle, at - done, left, done, 1, right, done, 1)
                 done = at
             if velocity:
-                fluidsynth.fluid_synth_noteon(handle, channel, pitch, velocity)
+                binding.fluid_synth_noteon(handle, channel, pitch, velocity)
             else:
-                fluidsynth.fluid_synth_noteoff(handle, channel, pitch)
+                binding.fluid_synth_noteoff(handle, channel, pitch)
         if done < samples:
-            _write_float(handle, samples - done, left, done, 1, right, done, 1)
+            write(handle, samples - done, left, done, 1, right, done, 1)
         return stereo.mean(axis=0, dtype=np.float64)
 
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
-from scipy.fft import irfft, next_fast_len, rfft
+from numpy.fft import irfft, rfft, rfftfreq
+from scipy.fft import next_fast_len
 
 from melisma.values.tokens import SAMPLE_RATE_HZ
 
@@ -51,7 +53,7 @@ def synthetic_room(index: int) -> np.ndarray:
 
 def _band_noise(rng: np.random.Generator, length: int, low_hz: float, high_hz: float) -> np.ndarray:
     spectrum = rfft(rng.standard_normal(length))
-    frequency = np.fft.rfftfreq(length, 1 / SAMPLE_RATE_HZ)
+    frequency = rfftfreq(length, 1 / SAMPLE_RATE_HZ)
     spectrum[(frequency < low_hz) | (frequency >= high_hz)] = 0.0
     return irfft(spectrum, n=length)
 
@@ -116,9 +118,9 @@ def finish_sound(
             rooms[finish.room] = synthetic_room(finish.room)
         response = rooms[finish.room]
     tail = 0 if response is None else len(response)
-    length = next_fast_len(len(dry) + tail, real=True)
+    length = _fast_length(len(dry) + tail)
     spectrum = rfft(dry, n=length)
-    frequency = np.fft.rfftfreq(length, 1 / SAMPLE_RATE_HZ)
+    frequency = rfftfreq(length, 1 / SAMPLE_RATE_HZ)
     gain = _equalisation(frequency, finish)
     if response is not None:
         gain = gain * (1.0 + math.sqrt(finish.wet) * rfft(response, n=length))
@@ -138,8 +140,13 @@ def _equalisation(frequency: np.ndarray, finish: Finish) -> np.ndarray:
     return 10 ** ((low + high + tilt) / 20) * rumble
 
 
+def _fast_length(length: int) -> int:
+    """The next length whose Fourier transform is fast."""
+    return int(cast(int, next_fast_len(length, real=True)))
+
+
 def _pink(rng: np.random.Generator, length: int) -> np.ndarray:
-    padded = next_fast_len(length, real=True)
+    padded = _fast_length(length)
     spectrum = rfft(rng.standard_normal(padded))
     spectrum /= np.sqrt(np.maximum(np.arange(len(spectrum)), 20.0))
     noise = irfft(spectrum, n=padded)[:length]

@@ -87,6 +87,33 @@ def _cut_seconds(
     return cut_score(score, float(bars[bar]), stop)
 
 
+def settle_downbeat(score: Score) -> Score:
+    """The score with its bar lines where its music puts them.
+
+    Conversions lose pickups: a piece that begins with an upbeat then has every bar line early.
+    Where a score keeps one metre and long and low notes clearly fall elsewhere than on its bar
+    lines (1.8 times the weight), a short first bar is added. Other scores return unchanged.
+    """
+    metre = score.metres[0]
+    if len(score.metres) > 1 or metre.denominator not in (2, 4, 8):
+        return score
+    unit = 1.5 if metre.numerator in (6, 9, 12) and metre.denominator == 8 else 0.5
+    places = round(metre.bar_beats / unit)
+    if places < 2:
+        return score
+    weight = np.zeros(places)
+    for track in score.tracks:
+        notes = track.notes
+        place = (notes.start_beats % metre.bar_beats) / unit
+        on_grid = np.abs(place - np.round(place)) < 0.08
+        heavy = np.minimum(notes.duration_beats, metre.bar_beats) * np.where(notes.pitch < 55, 2, 1)
+        np.add.at(weight, np.round(place[on_grid]).astype(int) % places, heavy[on_grid])
+    best = int(weight.argmax())
+    if weight[best] < 1.8 * weight[0] or weight[best] < 0.4 * weight.sum():
+        return score
+    return replace(score, metres=(metre, replace(metre, beat=best * unit)))
+
+
 def cut_score(score: Score, first_beat: float, stop_beat: float) -> Score:
     """The notes that sound in [first, stop), with beat 0 at `first_beat`; tempo and metres too.
 

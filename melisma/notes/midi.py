@@ -8,9 +8,11 @@ Standard MIDI Files 1.0 (MIDI Manufacturers Association, 1996).
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import numpy as np
 import symusic
+from symusic import core
 
 from melisma.values import Metre, Notes, Score, TempoMap, Track
 
@@ -42,7 +44,7 @@ def read_midi(data: bytes) -> Score:
             "the MIDI file counts time in SMPTE frames: give one that counts in ticks per quarter"
         )
     try:
-        parsed = symusic.Score.from_midi(data)
+        parsed = core.ScoreTick.from_midi(data)
         ticks = float(parsed.ticks_per_quarter)
     except (RuntimeError, ValueError, UnicodeDecodeError) as error:
         raise ValueError(
@@ -58,7 +60,7 @@ def read_midi(data: bytes) -> Score:
     )
 
 
-def _read_track(track: symusic.types.Track, ticks: float) -> Track:
+def _read_track(track: core.TrackTick, ticks: float) -> Track:
     columns = track.notes.numpy()
     start = columns["time"].astype(np.float64) / ticks
     duration = np.maximum(columns["duration"].astype(np.float64) / ticks, SHORTEST_BEATS)
@@ -89,7 +91,7 @@ def _hold(start: np.ndarray, duration: np.ndarray, down: np.ndarray, up: np.ndar
     return np.where(held, longest, end) - start
 
 
-def _read_tempo(parsed: symusic.types.Score, ticks: float) -> TempoMap:
+def _read_tempo(parsed: core.ScoreTick, ticks: float) -> TempoMap:
     if not len(parsed.tempos):
         return TempoMap(beats=np.zeros(1), bpm=np.full(1, DEFAULT_BPM))
     columns = parsed.tempos.numpy()
@@ -104,7 +106,7 @@ def _read_tempo(parsed: symusic.types.Score, ticks: float) -> TempoMap:
     return TempoMap(beats=beats, bpm=bpm)
 
 
-def _read_metres(parsed: symusic.types.Score, ticks: float) -> tuple[Metre, ...]:
+def _read_metres(parsed: core.ScoreTick, ticks: float) -> tuple[Metre, ...]:
     metres: dict[float, Metre] = {}
     for mark in sorted(parsed.time_signatures, key=lambda mark: mark.time):
         if 1 <= mark.numerator <= 64 and 1 <= mark.denominator <= 64:
@@ -119,9 +121,9 @@ def _read_metres(parsed: symusic.types.Score, ticks: float) -> tuple[Metre, ...]
 
 def write_midi(score: Score) -> bytes:
     """A Standard MIDI file (format 1, 960 ticks per quarter note) that holds the score."""
-    written = symusic.Score(TICKS_PER_BEAT)
+    written = core.ScoreTick(TICKS_PER_BEAT)
     for beat, bpm in zip(score.tempo.beats, score.tempo.bpm, strict=True):
-        written.tempos.append(symusic.Tempo(round(beat * TICKS_PER_BEAT), float(bpm)))
+        written.tempos.append(core.TempoTick(round(beat * TICKS_PER_BEAT), float(bpm)))
     for metre in score.metres:
         if not math.log2(metre.denominator).is_integer():
             raise ValueError(
@@ -129,7 +131,7 @@ def write_midi(score: Score) -> bytes:
                 "the lower number must be a power of two"
             )
         written.time_signatures.append(
-            symusic.TimeSignature(
+            core.TimeSignatureTick(
                 round(metre.beat * TICKS_PER_BEAT), metre.numerator, metre.denominator
             )
         )
@@ -137,12 +139,13 @@ def write_midi(score: Score) -> bytes:
         notes = track.notes
         start = np.round(notes.start_beats * TICKS_PER_BEAT).astype(np.int32)
         end = np.round((notes.start_beats + notes.duration_beats) * TICKS_PER_BEAT)
-        line = symusic.Track(track.name, track.program, track.is_drum)
-        line.notes = symusic.Note.from_numpy(
+        line = core.TrackTick(track.name, track.program, track.is_drum)
+        columns = symusic.Note.from_numpy(
             start,
             np.maximum(end.astype(np.int32) - start, 1),
             notes.pitch.astype(np.int8),
             notes.velocity.astype(np.int8),
         )
+        line.notes = cast(core.NoteTickList, columns)
         written.tracks.append(line)
     return bytes(written.dumps_midi())
