@@ -22,9 +22,9 @@ _SEVENTH_WEIGHT = 0.3
 _BASS_SHARE = 0.35
 """Weight of the bass pitch class against the whole profile (chosen; a bass on the root decides
 between relatives, e.g. C E A as A minor or C6)."""
-_NONE_MATCH = 0.74
-"""Match of "no chord": a triad must fit better (one note alone reaches 0.71)."""
-_CHANGE_PRICE = 0.16
+_NONE_MATCH = 0.66
+"""Match of "no chord": a triad must fit better (one note alone reaches 0.63)."""
+_CHANGE_PRICE = 0.12
 """Price of a change, in units of the match summed over stretches of a beat (chosen)."""
 
 

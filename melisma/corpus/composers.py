@@ -1,4 +1,4 @@
-"""Composers: one family name each, and the period whose style they wrote in.
+"""Composers: one family name each, and the period whose style they wrote in (`composers.csv`).
 
 Enters: names as corpora write them ("Chopin, Fryderyk", "Frédéric Chopin (1810-1849)", "BachJS").
 Leaves: the family name ("Chopin") or None where nobody is named, and a period of `STYLES`.
@@ -6,8 +6,11 @@ Leaves: the family name ("Chopin") or None where nobody is named, and a period o
 
 from __future__ import annotations
 
+import csv
 import re
 import unicodedata
+from functools import cache
+from importlib.resources import files
 
 _PERIOD_BY_FLORUIT: tuple[tuple[int, str], ...] = (
     (1600, "renaissance"),
@@ -18,44 +21,36 @@ _PERIOD_BY_FLORUIT: tuple[tuple[int, str], ...] = (
 """A composer who flourished before this year (forty years old, or dead before) wrote so; the usual
 borders of textbooks. Later ones have no style here."""
 
-_NAMES_BY_PERIOD: dict[str, str] = {
-    "renaissance": "Byrd Dowland Monte Palestrina Josquin Lassus Tallis Victoria Morley Gibbons "
-    "Gabrieli Praetorius Narváez Milán Zieleński Weelkes Attaingnant Susato Arcadelt Gervaise",
-    "baroque": "Bach Handel Vivaldi Purcell Corelli Scarlatti Telemann Couperin Rameau Pachelbel "
-    "Buxtehude Sanz Weiss Albinoni Marcello Lully Zipoli Roncalli Froberger Sweelinck Frescobaldi "
-    "Monteverdi Schütz Charpentier Scacchi Daquin Loeillet Visée Clarke Böhm Walther Kellner",
-    "classical": "Mozart Haydn Beethoven Clementi Boccherini Giuliani Sor Carcassi Carulli "
-    "Cimarosa Diabelli Kuhlau Dussek Cherubini Salieri Gluck Stamitz Hummel Arriaga Saint-Georges "
-    "Aguado Rolla Elsner Holland Stefani Dankowski Żebrowski Lechleitner Reichardt Schröter Hoffmeister "
-    "Devienne Ogiński Kozłowski Pleyel Vanhal Czerny Abrams",
-    "romantic": "Schubert Chopin Schumann Brahms Mendelssohn Liszt Wagner Verdi Dvořák Tchaikovsky "
-    "Grieg Mussorgsky Borodin Rachmaninoff Scriabin Bruckner Mahler Wolf Strauss Weber Paganini "
-    "Rossini Bizet Fauré Franck Saint-Saëns Gounod Massenet Berlioz Albéniz Granados Tárrega Mertz "
-    "Coste Burgmüller Moszkowski Balakirev Godowsky Sousa Elgar Sibelius Smetana Paderewski "
-    "Moniuszko Wieniawski Noskowski Żeleński Szymanowska Kurpiński Dobrzyński Sowiński Hensel "
-    "Chaminade Viardot Kinkel Lang Cornelius Franz Loewe Beach Mayer Stanford Holmès Jaëll Faisst "
-    "Kralik Lehmann Kopprasch Sitt Arban Horetzky Abt Foster Bridge Delius Busoni Janáček Mayseder",
-    "impressionist": "Debussy Ravel Satie Boulanger Griffes Ibert",
-}
-"""Well-known names; Lili Boulanger stands for the Boulangers."""
+_TABLE = "composers.csv"
+"""Family names and periods; where several composers share a name, those of the best known."""
 
 _SPELLINGS: dict[str, str] = {
     "haendel": "Handel", "tschaikowsky": "Tchaikovsky", "tchaikowsky": "Tchaikovsky",
-    "burgmueller": "Burgmüller", "rachmaninov": "Rachmaninoff", "mendelssohn-bartholdy":
-    "Mendelssohn", "moussorgsky": "Mussorgsky", "musorgskij": "Mussorgsky", "mudarra": "Mudarra",
-    "schuetz": "Schütz", "koehler": "Köhler", "janacek": "Janáček", "amadeus": "Mozart",
-    "skriabin": "Scriabin", "lasso": "Lassus", "szopen": "Chopin", "prez": "Josquin",
-    "bologne": "Saint-Georges", "leontovych": "Leontovych", "mendelssohn-hensel": "Hensel",
+    "tchaikovskiy": "Tchaikovsky", "tchaikovski": "Tchaikovsky", "чаиковскии": "Tchaikovsky",
+    "burgmueller": "Burgmüller", "rachmaninov": "Rachmaninoff", "bartholdy": "Mendelssohn",
+    "mendelssohn-bartholdy": "Mendelssohn", "moussorgsky": "Mussorgsky", "amadeus": "Mozart",
+    "schuetz": "Schütz", "skriabin": "Scriabin", "lasso": "Lassus", "szopen": "Chopin",
+    "prez": "Josquin", "mendelssohn-hensel": "Hensel", "antonin": "Dvořák", "ianequin": "Janequin",
+    "kruetzer": "Kreutzer", "yaniewicz": "Janiewicz", "constanzi": "Costanzi",
 }  # fmt: skip
-"""Other spellings, lower case without accents."""
+"""Other spellings (and slips of the corpora), lower case without accents."""
+
+_SAME_NAME: tuple[tuple[str, str, str], ...] = (
+    ("bach", r"christian|emanuel|\bj\.? ?c\b|\bc\.? ?p\.? ?e\b", "classical"),
+    ("stefani", r"\bjan\b", "classical"),
+)
+"""Family name, pattern of the given name, and the period of that lesser known composer."""
 
 _NOBODY = re.compile(
-    r"^(anon|anonim|anonym|trad|unknown|unbekannt|various|christmas|folk|arr\b|none|n/?a\b|\?)",
-    re.I,
+    r"^(anon|anonim|anonym|unknown|unbekannt|various|christmas|arr\b|none\b|n/?a\b|\?)|"
+    r"\btrad|traditional|\bfolk|volksweise|volkslied",
+    re.IGNORECASE,
 )
-_SUFFIX = re.compile(r",?\s+(jr|sr|junior|senior|ii|iii|fils|père)\.?$", re.I)
-_YEARS = re.compile(r"(1[3-9]\d\d)\D+(1[3-9]\d\d|20\d\d)")
-_YEAR = re.compile(r"1[3-9]\d\d")
+_WORK_NUMBER = re.compile(r"[,.]?\s*\b(op|no|nr|bwv|hwv|woo|k\.?v|opus)\b.*$", re.IGNORECASE)
+_SUFFIX = re.compile(r",?\s+(jr|sr|junior|senior|i|ii|iii|fils|père)\.?$", re.IGNORECASE)
+_CODE = re.compile(r"([A-Z][a-zà-ÿ]{2,}(?:-[A-Z][a-z]+)?)[A-Z][A-Za-z]{0,2}")
+"""Family name and initials of the Mutopia project, e.g. "BachJS", "BeethovenLv"."""
+_YEAR = re.compile(r"1[3-9]\d\d|20\d\d")
 
 
 def _plain(name: str) -> str:
@@ -64,12 +59,12 @@ def _plain(name: str) -> str:
     return "".join(c for c in text if not unicodedata.combining(c)).lower()
 
 
-_PERIOD_OF_NAME = {
-    _plain(name): period for period, names in _NAMES_BY_PERIOD.items() for name in names.split()
-}
-_SPELLING_OF_NAME = {
-    _plain(name): name for names in _NAMES_BY_PERIOD.values() for name in names.split()
-} | _SPELLINGS
+@cache
+def _periods() -> dict[str, tuple[str, str]]:
+    """Plain name -> (name, period)."""
+    text = files("melisma.corpus").joinpath(_TABLE).read_text(encoding="utf-8")
+    rows = csv.DictReader(text.splitlines())
+    return {_plain(row["family_name"]): (row["family_name"], row["period"]) for row in rows}
 
 
 def family_name(composer: str | None) -> str | None:
@@ -80,32 +75,48 @@ def family_name(composer: str | None) -> str | None:
     """
     if composer is None:
         return None
-    text = re.sub(r"\(.*?\)|\[.*?\]|\d{4}.*$", " ", composer)
-    text = re.split(r"\barr\b|\bed\.|;|/|&|\band\b", " ".join(text.split()))[0].strip(" .,~-")
-    if not text or _NOBODY.match(text):
+    text = re.sub(r"\(.*?(\)|$)|\[.*?(\]|$)|[~<]?\d{4}.*$", " ", composer)
+    text = re.split(r"\barr\b|\bed\.|;|/|&|\band\b", " ".join(text.split()))[0]
+    text = re.sub(r"^(by|attr\.?)\s+", "", _WORK_NUMBER.sub("", text), flags=re.IGNORECASE)
+    text = text.strip(" .,~-<")
+    if not text or _NOBODY.search(text):
         return None
-    code = re.fullmatch(r"([A-Z][a-zà-ÿ]+(?:-[A-Z][a-z]+)?)[A-Z]+", text)
-    if code:
-        text = code.group(1)
-    text = _SUFFIX.sub("", text)
-    name = text.split(",")[0].strip() if "," in text else text.split()[-1]
+    code = _CODE.fullmatch(text)
+    text = _SUFFIX.sub("", code.group(1) if code else text)
+    first = text.split(",")[0].strip()
+    last = first.split()[-1]
+    # "Le Beau, Luise" turns round, "Martin Luther, Wittenberg" does not.
+    name = first if "," in text and _plain(last) not in _periods() else last
+    name = re.sub(r"^(\w\.\s*)+", "", name)
     if not re.search(r"[^\W\d_]{2}", name):
         return None
-    return _SPELLING_OF_NAME.get(_plain(name), name)
+    plain = _plain(name)
+    known = _periods().get(plain)
+    if known is not None:
+        return known[0]
+    return _SPELLINGS.get(plain) or (name.title() if name.isupper() else name)
 
 
 def period(composer: str | None) -> str | None:
     """The period of a composer's style, one of `STYLES`, by name or else by dates in the text."""
     name = family_name(composer)
-    known = _PERIOD_OF_NAME.get(_plain(name)) if name else None
-    if known is not None or composer is None:
-        return known
-    lived = _YEARS.search(composer)
-    if lived:
-        born, died = int(lived.group(1)), int(lived.group(2))
-        return period_of_year(min(born + 40, died))
-    year = _YEAR.search(composer)
-    return period_of_year(int(year.group(0)) + 40) if year else None
+    if composer is None or name is None:
+        return None
+    for family, given, style in _SAME_NAME:
+        if _plain(name) == family and re.search(given, composer, re.IGNORECASE):
+            return style
+    known = _periods().get(_plain(name))
+    if known is not None:
+        return known[1]
+    years = [int(year) for year in _YEAR.findall(composer)]
+    if not years:
+        return None
+    born, died = years[0], years[-1]
+    if born == died:
+        return period_of_year(born)
+    # Wide spans are guesses of a century, narrow ones years of activity.
+    usual = 30 <= died - born <= 95
+    return period_of_year(min(born + 40, died) if usual else (born + died) // 2)
 
 
 def period_of_year(year: int) -> str | None:

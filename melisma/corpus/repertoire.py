@@ -28,7 +28,7 @@ _RAW_STYLES: tuple[tuple[str, str], ...] = (
 """Words of the corpora's style and genre columns, the first that fits wins."""
 
 _TITLE_STYLES: tuple[tuple[str, str], ...] = (
-    (r"\b(waltz|waltzes|valse|walzer|walc|walce)\b", "waltz"),
+    (r"\b(waltz|waltzes|valse|walzer|walc|walce|valc|valz)\b", "waltz"),
     (r"\b(march|marche|marsz|marsch|marcia)\b", "march"),
     (
         r"\b(kyrie|gloria|credo|sanctus|benedictus|agnus dei|missa|mass|requiem|motet|psalm|hymn|"
@@ -37,11 +37,15 @@ _TITLE_STYLES: tuple[tuple[str, str], ...] = (
         "church",
     ),
     (r"\b(song|songs|lied|lieder|pieśń|pieśni|piosnk\w+|piosenk\w+|aria|ballade für)\b", "song"),
-    (r"\b(folk|traditional|reel|jig|hornpipe|krakowiak\w*|oberek|kujawiak)\b", "folk"),
+    (
+        r"\b(folk|traditional|reel|jig|hornpipe|krakowiak\w*|oberek|kujawiak|mazur\w*|polonez\w*|"
+        r"polonaise|taniec|tańce)\b",
+        "folk",
+    ),
 )
 """Words of titles that name a kind of piece."""
 
-_DANCES: tuple[tuple[str, str], ...] = (
+_KINDS: tuple[tuple[str, str], ...] = (
     (r"\bmazur\w*", "Polish mazurka"),
     (r"\b(polonez\w*|polona?ise\w*|polacca)\b", "polonaise"),
     (r"\bkrakowiak\w*", "Polish krakowiak"),
@@ -57,6 +61,21 @@ _DANCES: tuple[tuple[str, str], ...] = (
 )
 """Kinds of piece that are named in a title, used as the tradition."""
 
+_VOICES = (
+    r"voi[cx]|canto|cant[ou]s|sopr|alto\b|tenor|b[aſ]s+[oſ]\b|"
+    r"śpiew|głos|chant|gesang|cor[oi]\b|chór"
+)
+"""Names of vocal parts in Polish, Latin, Italian, French and German sources."""
+
+_INSTRUMENT_TRADITIONS: tuple[tuple[str, str, str], ...] = (
+    (r"\borgan", "organ", "organ music"),
+    (r"\bharpsichord|cembalo|clave?cin", "harpsichord", "harpsichord music"),
+    (r"\blute|theorbo|vihuela", "guitar", "lute music"),
+    (r"\bguitar", "guitar", "classical guitar"),
+    (r"string (quartet|trio|quintet)", "strings", "string chamber music"),
+)
+"""Pattern of the written instruments, the only family heard, the tradition."""
+
 _DRUM_STYLE_NAMES = {
     "hiphop": "hip-hop", "afrocuban": "Afro-Cuban", "afro-cuban": "Afro-Cuban", "latin": "Latin",
     "neworleans": "New Orleans", "middleeastern": "Middle Eastern", "r-n-b": "R&B",
@@ -71,6 +90,14 @@ def _first_match(text: str, table: tuple[tuple[str, str], ...]) -> str | None:
         if re.search(pattern, text, re.IGNORECASE):
             return word
     return None
+
+
+def source_composer(source: Source) -> str | None:
+    """The composer's family name; None for nobody, and for game music, whose authors go by
+    pseudonyms that name no style."""
+    if source.corpus in ("freedoom", "blasphemer", "pop909"):
+        return None
+    return family_name(source.composer)
 
 
 def source_style(source: Source, metre: str | None) -> str | None:
@@ -90,48 +117,72 @@ def source_style(source: Source, metre: str | None) -> str | None:
     if source.corpus == "openscore_lieder":
         return "song"
     if source.corpus == "polish_scores":
-        return _polish_style(raw, named, when)
+        return _polish_style(raw, named, when, source.instruments or "")
     if source.corpus == "openscore_orchestra" and named == "church":
         return when or named
     if named in ("waltz", "march") and when in (None, "romantic"):
         return named
-    return _first_match(raw, _RAW_STYLES) or when or named
+    told = _first_match(raw, _RAW_STYLES)
+    # Volunteers write "Classical" for all art music: the composer knows better.
+    if told == "classical" and when is not None:
+        return when
+    return told or when or named
 
 
-def _polish_style(genre: str, named: str | None, when: str | None) -> str | None:
+def _polish_style(genre: str, named: str | None, when: str | None, parts: str) -> str | None:
     if "Sacred" in genre:
         return "church"
     from_genre = _first_match(genre, _RAW_STYLES)
     if from_genre in ("song", "waltz", "march", "folk"):
         return from_genre
-    return named or when
+    if named == "folk" and when is not None:
+        return when
+    if named is not None:
+        return named
+    names = [name.strip(' .[]"').lower() for name in parts.split(";")]
+    voices = [name for name in names if re.search(_VOICES, name)]
+    others = {name for name in names if name not in voices}
+    if voices and any(re.search(r"organ|fondament|continuo", name) for name in others):
+        return "church"
+    if voices and when != "romantic" and any("violino" in name for name in others):
+        return "church"  # the archives of monasteries: hardly anything worldly is for these
+    if voices and others and all(re.search(r"pian|fortep", name) for name in others):
+        return "song"
+    return when
 
 
-def source_tradition(source: Source, style: str | None) -> str | None:
-    """The repertoire a piece belongs to, in words, or None."""
+def source_tradition(source: Source, style: str | None, families: tuple[str, ...]) -> str | None:
+    """The repertoire a clip belongs to, in words, or None.
+
+    Repertoires that are named after their instruments are told only where `families`, those
+    heard, are theirs: a string quartet played by saxophones is none.
+    """
     raw = (source.style or "").strip()
     if source.corpus in ("groove", "drum_patterns"):
         word = re.split(r"[/;]", raw)[0].strip().lower()
-        return f"{_DRUM_STYLE_NAMES.get(word, word)} drumming".strip() if word else "drumming"
+        return f"{_DRUM_STYLE_NAMES.get(word, word)} drumming" if word else "drumming"
     if source.corpus in ("freedoom", "blasphemer"):
         return "video game music"
     if source.corpus == "openscore_lieder":
         return "art song"
     if source.corpus == "openscore_quartets":
-        return "string quartet"
+        return "string quartet" if families == ("strings",) else "chamber music"
     if source.corpus == "openscore_orchestra":
-        sacred = re.search(r"mass|requiem", source.identity + (source.title or ""), re.I)
+        if len(families) < 3 and "strings" not in families:
+            return None
+        sacred = re.search(r"mass|requiem", source.identity + (source.title or ""), re.IGNORECASE)
         return "choral and orchestral church music" if sacred else "orchestral music"
     if source.corpus == "pop909":
         return "Chinese pop song"
-    return _title_tradition(source, style, raw)
+    return _kind_tradition(source, style, raw) or _instrument_tradition(source, families)
 
 
-def _title_tradition(source: Source, style: str | None, raw: str) -> str | None:
+def _kind_tradition(source: Source, style: str | None, raw: str) -> str | None:
+    """A tradition by the kind of piece."""
     polish = source.corpus == "polish_scores"
-    dance = _first_match(f"{source.title or ''} {raw}", _DANCES)
-    if dance is not None:
-        return dance
+    kind = _first_match(f"{source.title or ''} {raw}", _KINDS)
+    if kind is not None:
+        return kind
     if re.search(r"opera|oratorio", raw, re.IGNORECASE):
         return "Polish opera" if polish else "opera"
     if style == "church":
@@ -142,17 +193,16 @@ def _title_tradition(source: Source, style: str | None, raw: str) -> str | None:
         return "folk music"
     if "jazz" in raw.lower():
         return "ragtime" if family_name(source.composer) == "Joplin" else "jazz"
-    instruments = (source.instruments or "").lower()
-    for word, tradition in (
-        ("organ", "organ music"),
-        ("harpsichord", "harpsichord music"),
-        ("lute", "lute music"),
-        ("guitar", "classical guitar"),
-    ):
-        if word in instruments:
+    return None
+
+
+def _instrument_tradition(source: Source, families: tuple[str, ...]) -> str | None:
+    """A tradition by the instruments a piece is for, where they are heard."""
+    written = (source.instruments or "").lower()
+    for pattern, needed, tradition in _INSTRUMENT_TRADITIONS:
+        if re.search(pattern, written) and families == (needed,):
             return tradition
-    if re.fullmatch(r"\W*(piano|fortepian)\W*(\W*(piano|fortepian)\W*)*", instruments) or (
-        source.corpus == "piano_midi_de"
-    ):
+    pianos = re.fullmatch(r"(\W*(piano|fortepian|pianoforte))+\W*", written)
+    if (pianos or source.corpus == "piano_midi_de") and families == ("piano",):
         return "piano music"
-    return "Polish music" if polish else None
+    return "Polish music" if source.corpus == "polish_scores" else None

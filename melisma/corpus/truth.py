@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from melisma.corpus.composers import family_name
 from melisma.corpus.instruments import instrument_name
 from melisma.corpus.labels import FrameLabels
 from melisma.corpus.moods import Character, derive_moods
 from melisma.corpus.performance import Part, Performance
-from melisma.corpus.repertoire import source_style, source_tradition
+from melisma.corpus.repertoire import source_composer, source_style, source_tradition
 from melisma.corpus.rolls import is_pitched
 from melisma.corpus.tonality import TonalityEstimate, estimate_tonality
 from melisma.values.attributes import FAMILIES, TEMPO_RANGE_BPM, Facts, program_family
@@ -33,13 +32,13 @@ _LEAST_PRESENCE = 0.08
 """Share of the clip's sounding frames below which an instrument is not named."""
 _LEAD_BONUS = 1.5
 """A melody is heard first, whatever its share of the sound (chosen)."""
-_DENSITY_ONSETS = (2.5, 6.5)
+_DENSITY_ONSETS = (2.5, 6.2)
 """Onsets a second (simultaneous ones counted once): sparse below, busy from the second on."""
-_DYNAMICS_VELOCITY = (58.0, 84.0)
+_DYNAMICS_VELOCITY = (58.0, 86.0)
 """Median velocity: soft below, loud from the second on."""
-_REGISTER_PITCH = (54.0, 69.0)
+_REGISTER_PITCH = (57.0, 69.0)
 """Median MIDI pitch weighted by duration: low below, high from the second on."""
-_ARTICULATION_RATIO = (0.6, 0.93)
+_ARTICULATION_RATIO = (0.65, 0.93)
 """Median of duration over the time to the part's next onset: staccato below, legato from on."""
 
 
@@ -99,8 +98,8 @@ def clip_facts(
         dynamics=_class_of(velocity, _DYNAMICS_VELOCITY, ("soft", "medium", "loud")),
         register=_class_of(pitch, _REGISTER_PITCH, ("low", "middle", "high")),
         articulation=_class_of(ratio, _ARTICULATION_RATIO, ("staccato", "mixed", "legato")),
-        composer=family_name(source.composer) if source is not None else None,
-        tradition=source_tradition(source, style) if source is not None else None,
+        composer=source_composer(source) if source is not None else None,
+        tradition=source_tradition(source, style, families) if source is not None else None,
         title=source.title if source is not None else None,
     )
 

@@ -153,6 +153,11 @@ def test_drums_alone_have_no_pitch_facts() -> None:
         ("Georg Friedrich Händel (1685-1759)", "Handel"),
         ("Albeniz", "Albéniz"),
         ("Saint-Georges, Joseph Bologne", "Saint-Georges"),
+        ("G.F.Händel", "Handel"),
+        ("Max Reger, Op. 42, Heft 2 No. 3", "Reger"),
+        ("BeethovenLv", "Beethoven"),
+        ("SCOTT JOPLIN.", "Joplin"),
+        ("Finnish folk song", None),
         ("Traditional", None),
         ("Anonim", None),
         ("Arr. Y. Nagai, K. Obata", None),
@@ -170,6 +175,9 @@ def test_dates_tell_the_period_of_unknown_composers() -> None:
     assert period("Jan Nieznany (1740 - 1800)") == "classical"
     assert period("Jan Nieznany (1820-1890)") == "romantic"
     assert period("Jan Nieznany (1920-1990)") is None
+    assert period("Nieznany, Jan 1819/05/05-1872/06/04") == "romantic"
+    assert period("Bach, Johann Christian") == "classical"
+    assert period("J. S. Bach") == "baroque"
     assert period("Claude Debussy (1862-1918)") == "impressionist"
 
 
@@ -203,7 +211,7 @@ def test_sources_tell_style_and_tradition(
     found = source_style(source, None)
     assert found == style
     assert found is None or found in STYLES
-    assert source_tradition(source, found) == tradition
+    assert source_tradition(source, found, ("strings",)) == tradition
 
 
 def character(**scales: float) -> Character:
