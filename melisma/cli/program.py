@@ -14,6 +14,7 @@ from melisma.cli.errors import run
 from melisma.cli.generate import generate
 from melisma.cli.inspect import inspect
 from melisma.cli.prepare import prepare
+from melisma.cli.train import train
 
 program = typer.Typer(
     name="melisma",
@@ -23,7 +24,7 @@ program = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (generate, inspect, encode, decode, prepare):
+for verb in (generate, inspect, encode, decode, prepare, train):
     program.command(verb.__name__)(verb)
 
 

@@ -55,6 +55,21 @@ BAD: dict[str, tuple[list[str], str]] = {
     "no music": (["prepare", "nix", "x"], "there is no folder nix"),
     "split": (["prepare", ".", "x", "--split", "all"], "known are train, held, judge"),
     "soundfont": (["prepare", ".", "x", "--soundfont", "a.sf2"], "there is no soundfont a.sf2"),
+    "no data": (["train", "codec", "--data", "nix", "--output", "x"], "there is no folder nix"),
+    "no output": (["train", "codec", "--data", "."], "'--output'"),
+    "run folder": (["train", "codec", "--data", ".", "--output", "a/b"], "folder a does not exist"),
+    "setting": (
+        ["train", "codec", "--data", ".", "--output", "x", "--set", "fast"],
+        '"fast" is no setting: write one like loop.updates=500',
+    ),
+    "device": (
+        ["train", "codec", "--data", ".", "--output", "x", "--device", "gpu"],
+        'no device "gpu": known are auto, cpu',
+    ),
+    "nothing to resume": (
+        ["train", "codec", "--data", ".", "--output", "x", "--resume"],
+        "there is no run in x to go on with",
+    ),
     "unknown option": (["generate", "a", "--loud"], "--loud"),
     "unknown verb": (["dance"], "dance"),
 }

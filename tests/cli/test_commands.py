@@ -340,3 +340,30 @@ def test_bad_files_get_a_sentence(
     assert outcome.err.startswith("melisma: ")
     assert sentence in outcome.err
     assert outcome.err.count("\n") == 1
+
+
+def test_train_hands_its_settings_to_the_recipes(
+    melisma: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[tuple[str, dict[str, object]]] = []
+    recipes = ModuleType("melisma.recipes")
+
+    def run_recipe(name: str, **settings: object) -> None:
+        calls.append((name, settings))
+
+    recipes.__dict__["run_recipe"] = run_recipe
+    monkeypatch.setitem(sys.modules, "melisma.recipes", recipes)
+    outcome = melisma(
+        "train", "codec", "--data", tmp_path, "--output", "run", "--set", "loop.updates=5",
+        "--set", "name = a=b", "--device", "cpu",
+    )  # fmt: skip
+    assert outcome == Outcome(0, "", "")
+    (call,) = calls
+    assert call[0] == "codec"
+    assert call[1] == {
+        "data": tmp_path,
+        "output": Path("run"),
+        "resume": False,
+        "changes": {"loop.updates": "5", "name": "a=b"},
+        "device": "cpu",
+    }
