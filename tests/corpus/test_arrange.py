@@ -18,7 +18,6 @@ from melisma.values.attributes import STYLES, TONALITIES
 ARRANGED = STYLES[:8]
 _CHORDS = {"C": (48, 52, 55), "F": (53, 57, 60), "G7": (43, 53, 59), "Am": (45, 52, 60)}
 _SONG = ("C", "F", "C", "G7", "Am", "F", "G7", "C")
-_TUNE = ((67, 64, 72, 67), (69, 72, 69, 65), (67, 64, 60, 64), (62, 65, 67, 71)) * 2
 
 
 def _song(beats_a_bar: int = 4, repeats: int = 2) -> Score:
@@ -26,10 +25,10 @@ def _song(beats_a_bar: int = 4, repeats: int = 2) -> Score:
     voice: list[tuple[float, float, int, int]] = []
     piano: list[tuple[float, float, int, int]] = []
     tune = {
-        "C": (67, 64, 72, 67),
+        "C": (67, 64, 60, 67),
         "F": (69, 72, 69, 65),
         "G7": (62, 65, 67, 71),
-        "Am": (69, 64, 72, 69),
+        "Am": (69, 72, 69, 64),
     }
     for bar in range(len(_SONG) * repeats):
         name = _SONG[bar % len(_SONG)]

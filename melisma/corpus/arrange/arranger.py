@@ -14,7 +14,7 @@ import numpy as np
 
 from melisma.corpus.arrange.drums import lay
 from melisma.corpus.arrange.instruments import INSTRUMENTS
-from melisma.corpus.arrange.metre import METRE_CHANGES, halve, refit, stretch
+from melisma.corpus.arrange.metre import METRE_CHANGES, halve, refit, settle_chords, stretch
 from melisma.corpus.arrange.plan import Bar, Line, Plan
 from melisma.corpus.arrange.sheet import (
     Chord,
@@ -61,8 +61,8 @@ def arrange(
     chosen = STYLES_BY_NAME[style]
     low, high = chosen.tempo_bpm
     tempo_bpm = float(np.exp(rng.uniform(np.log(low), np.log(high))))
-    song = _pace(refit(sheet, chosen.metre), chosen, tempo_bpm)
-    song = _stretch_of(song, rng)
+    song = _pace(_refit(sheet, chosen, tempo_bpm), chosen, tempo_bpm)
+    song = settle_chords(_stretch_of(song, rng), chosen.chord_beats)
     program, shift, melody = _cast(song, chosen, rng)
     plan = _make_plan(song, chosen, melody, shift, tempo_bpm, rng)
     lines = chosen.band(plan, program, rng)
@@ -86,6 +86,16 @@ def _replace_drums(plan: Plan, lines: list[Line], drum_bars: Notes) -> None:
             lay(plan, line, drum_bars)
 
 
+def _refit(sheet: LeadSheet, style: Style, tempo_bpm: float) -> LeadSheet:
+    """The song in the style's metre; of two ways to triple metre the one of better pace."""
+    song = refit(sheet, style.metre)
+    if style.metre == "3/4" and sheet.metre in ("2/4", "4/4"):
+        middle = float(np.sqrt(style.notes_a_second[0] * style.notes_a_second[1]))
+        if _notes_a_second(song, tempo_bpm) < middle:
+            return refit(sheet, style.metre, narrow=True)
+    return song
+
+
 def _pace(song: LeadSheet, style: Style, tempo_bpm: float) -> LeadSheet:
     """The song in longer or shorter note values until its tune suits the tempo."""
     slowest, fastest = style.notes_a_second
@@ -93,7 +103,7 @@ def _pace(song: LeadSheet, style: Style, tempo_bpm: float) -> LeadSheet:
         rate = _notes_a_second(song, tempo_bpm)
         if rate > fastest:
             song = stretch(song, 2)
-        elif rate < slowest and song.bars >= 2 * _FEWEST_BARS and rate * 2 < fastest:
+        elif rate < slowest and style.metre == "4/4" and song.bars >= _FEWEST_BARS:
             song = halve(song)
         else:
             break

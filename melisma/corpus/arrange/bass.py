@@ -162,6 +162,12 @@ def walking(
     return line
 
 
+def _ease(pitch: int, here: int, goal: int, left: int) -> float:
+    """Weight of the next note of a walk: steps before leaps, and in reach of the goal in time."""
+    overdue = max(abs(goal - pitch) - 3 * left, 0)
+    return float(np.exp(-0.28 * abs(pitch - here) - 0.5 * overdue))
+
+
 def _walk(
     plan: Plan,
     span: Span,
@@ -192,7 +198,7 @@ def _walk(
         else:
             strong = len(pitches) % 2 == 0
             options = [
-                (pitch, 1.0 / (1 + 0.2 * abs(pitch - here) + 0.08 * abs(pitch - goal)))
+                (pitch, _ease(pitch, here, goal, left))
                 for pitch in range(max(low, here - 7), min(high, here + 7) + 1)
                 if pitch != here
                 and pitch % 12 in (tones if strong else tones | scale)

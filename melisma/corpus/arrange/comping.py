@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import combinations, pairwise
 
+import numpy as np
+
 from melisma.corpus.arrange.plan import Bar, Line, Plan, Span, hits
 from melisma.corpus.arrange.sheet import QUALITIES
 
@@ -66,6 +68,7 @@ def voicings(
     plan: Plan, low: int, high: int, voices: int, richness: int = 0, rootless: bool = False
 ) -> list[Voicing]:
     """One voicing for each chord of the plan, ascending pitches between low and high."""
+    low, high = _below_the_tune(plan, low, high)
     result: list[Voicing] = []
     before: Voicing | None = None
     for span in plan.spans:
@@ -78,6 +81,15 @@ def voicings(
         before = _best_voicing(tones, low, high, voices, before, ceiling, sung)
         result.append(before)
     return result
+
+
+def _below_the_tune(plan: Plan, low: int, high: int) -> tuple[int, int]:
+    """The range moved down under the tune; around a low one (cello, trombone) it stays."""
+    middle = int(np.median(plan.melody.pitch))
+    if middle < 61:
+        return low, high
+    down = min(max(high - middle - 2, 0), max(low - 48, 0))
+    return low - down, high - down
 
 
 def _best_voicing(

@@ -78,7 +78,7 @@ def play(plan: Plan, line: Line, groove: Groove, rng: np.random.Generator) -> Li
             pattern = {**pattern, **groove.variation}
         level = groove.loudness * (0.6 + 0.4 * bar.intensity)
         filled_from = plan.bar_beats
-        if bar.ends_phrase and bar.intensity >= quiet_below:
+        if bar.ends_phrase and bar.phrase_bars > 2 and bar.intensity >= quiet_below:
             next_section = (
                 bar.index + 1 < len(plan.bars) and plan.bars[bar.index + 1].section_begins
             )

@@ -57,7 +57,6 @@ def _templates() -> np.ndarray:
 
 
 _LOG_TEMPLATES = np.log(_templates())
-_TONES = _templates() > 0.1
 
 
 def find_tonality(profile: np.ndarray) -> tuple[int, np.ndarray]:
@@ -80,7 +79,11 @@ class Profiles:
 
 
 def span_profiles(notes: Notes, edges: np.ndarray) -> Profiles:
-    """Profiles of the spans between `edges` (beats, ascending, [span + 1])."""
+    """Profiles of the spans between `edges` (beats, ascending, [span + 1]).
+
+    A note counts half as much with every beat since it began: pianos decay, and pedals hold notes
+    into the next chord.
+    """
     spans = len(edges) - 1
     weight = np.zeros((spans, 12))
     lowest: list[list[tuple[int, float]]] = [[] for _ in range(spans)]
@@ -93,9 +96,13 @@ def span_profiles(notes: Notes, edges: np.ndarray) -> Profiles:
             overlap = min(end, edges[span + 1]) - max(start, edges[span])
             if overlap <= 0:
                 continue
-            accent = 1.25 if start <= edges[span] + 1e-6 else 1.0
-            weight[span, pitch % 12] += min(overlap, 2.0) ** 0.75 * accent
-            lowest[span].append((int(pitch), overlap))
+            accent = 1.25 if abs(start - edges[span]) < 1e-6 else 1.0
+            faded = 0.5 ** max(edges[span] - start, 0.0)
+            if faded < 0.1:
+                break
+            weight[span, pitch % 12] += min(overlap, 2.0) ** 0.75 * accent * faded
+            if faded > 0.2:
+                lowest[span].append((int(pitch), overlap * faded))
     bass = np.zeros((spans, 12))
     for span, sounding in enumerate(lowest):
         if sounding:
@@ -125,6 +132,9 @@ def _tonality_prior(tonality: int) -> np.ndarray:
         if quality in ("maj7", "min7") and degree == 0:
             prior[state] -= 0.5
     return prior
+
+
+_TONALITY_PRIORS = np.array([_tonality_prior(tonality) for tonality in range(24)])
 
 
 def _transitions() -> np.ndarray:
@@ -160,20 +170,19 @@ def find_chords(
         bars: the bar of each span, int64 [span].
 
     Returns:
-        Chords merged over equal spans, and the share of sounding weight that are chord tones.
+        Chords merged over equal spans, and the log-likelihood of the path.
     """
-    spans = len(edges) - 1
     total = profiles.weight.sum(axis=1, keepdims=True)
     share = profiles.weight / np.maximum(total, 1e-9)
     lengths = np.diff(edges)[:, None]
     trust = _SHARPNESS * np.minimum(lengths, 2.0) * (total > 0)
     emission = trust * (share @ _LOG_TEMPLATES.T) + profiles.bass @ _bass_scores()
-    for span in range(spans):
-        near = np.abs(bars - bars[span]) <= 4
+    for bar in range(0, int(bars.max()) + 1, 2):
+        near = np.abs(bars - bar) <= 4
         local, _ = find_tonality(profiles.weight[near].sum(axis=0) + 1e-6 * np.arange(12))
-        emission[span] += _tonality_prior(local)
-    path = _viterbi(emission, change_cost)
-    explained = float((profiles.weight * _TONES[path]).sum() / max(profiles.weight.sum(), 1e-9))
+        here = (bars == bar) | (bars == bar + 1)
+        emission[here] += _TONALITY_PRIORS[local]
+    path, likelihood = _viterbi(emission, change_cost)
     chords: list[Chord] = []
     for span, state in enumerate(path):
         root, quality = CHORD_STATES[state]
@@ -182,7 +191,7 @@ def find_chords(
         tones = [(root + step) % 12 for step in QUALITIES[quality]]
         bass = max(tones, key=lambda tone: profiles.bass[span, tone] + 0.05 * (tone == root))
         chords.append(Chord(start_beat=float(edges[span]), root=root, quality=quality, bass=bass))
-    return chords, explained
+    return chords, likelihood
 
 
 def _bass_scores() -> np.ndarray:
@@ -194,7 +203,8 @@ def _bass_scores() -> np.ndarray:
     return scores
 
 
-def _viterbi(emission: np.ndarray, change_cost: np.ndarray) -> np.ndarray:
+def _viterbi(emission: np.ndarray, change_cost: np.ndarray) -> tuple[np.ndarray, float]:
+    """The best path of states and its log-likelihood."""
     spans, states = emission.shape
     best = emission[0].copy()
     back = np.zeros((spans, states), dtype=np.int64)
@@ -207,4 +217,4 @@ def _viterbi(emission: np.ndarray, change_cost: np.ndarray) -> np.ndarray:
     path[-1] = int(best.argmax())
     for span in range(spans - 1, 0, -1):
         path[span - 1] = back[span, path[span]]
-    return path
+    return path, float(best.max())

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from melisma.corpus.arrange.sheet import LeadSheet
+from melisma.corpus.arrange.sheet import Chord, LeadSheet
 from melisma.values import Notes
 
 METRE_CHANGES: frozenset[tuple[str, str]] = frozenset(
@@ -20,12 +20,13 @@ METRE_CHANGES: frozenset[tuple[str, str]] = frozenset(
 """Pairs of metres, from and to, that `refit` knows."""
 
 
-def refit(sheet: LeadSheet, metre: str) -> LeadSheet:
+def refit(sheet: LeadSheet, metre: str, narrow: bool = False) -> LeadSheet:
     """The song in another metre; `ValueError` where there is no musical way from one to the other.
 
     2/4 becomes 4/4 by joining bars, 3/4 becomes 4/4 by prolonging a beat in which nothing happens,
-    6/8 becomes 4/4 by prolonging the first eighth of each group, 4/4 and 2/4 become 3/4 by
-    prolonging the first beat of each half bar, and 6/8 becomes 3/4 by counting eighths as quarters.
+    6/8 becomes 4/4 by prolonging the first eighth of each group, 6/8 becomes 3/4 by counting
+    eighths as quarters. 4/4 and 2/4 become 3/4 by prolonging the first beat of each half bar, or
+    where `narrow` (for calm tunes) by drawing together the emptier half of each bar.
     """
     change = (sheet.metre, metre)
     if sheet.metre == metre:
@@ -46,7 +47,38 @@ def refit(sheet: LeadSheet, metre: str) -> LeadSheet:
         )
     if change == ("3/4", "4/4"):
         return _map_blocks(sheet, "4/4", 3.0, lambda bar: _prolong(sheet.melody, bar))
+    if narrow:
+        common = sheet if sheet.metre == "4/4" else _join_bars(sheet, "4/4")
+        return _map_blocks(common, "3/4", 4.0, lambda bar: _contract(common.melody, bar))
     return _map_blocks(sheet, "3/4", 2.0, lambda _: ((0.0, 1.0, 2.0), (0.0, 2.0, 3.0)))
+
+
+def settle_chords(song: LeadSheet, cell_beats: float) -> LeadSheet:
+    """One chord for each cell of the bar: the one that lasts longest there and bears the tune."""
+    cells = round(song.bars * song.bar_beats / cell_beats)
+    starts = np.array([chord.start_beat for chord in song.chords])
+    ends = np.append(starts[1:], song.bars * song.bar_beats)
+    notes = song.melody
+    note_ends = notes.start_beats + notes.duration_beats
+    chosen: list[Chord] = []
+    for cell in range(cells):
+        begin, end = cell * cell_beats, (cell + 1) * cell_beats
+        here = np.flatnonzero((starts < end - 1e-6) & (ends > begin + 1e-6))
+        if not len(here):
+            continue
+        sung = np.minimum(note_ends, end) - np.maximum(notes.start_beats, begin)
+        sung = np.where(sung > 0, sung, 0.0)
+
+        def worth(index: int, begin: float = begin, end: float = end, sung=sung) -> float:
+            share = min(ends[index], end) - max(starts[index], begin)
+            tones = np.isin(notes.pitch % 12, song.chords[index].pitch_classes)
+            return float(share + 0.8 * sung[tones].sum() + 0.1 * (starts[index] <= begin + 1e-6))
+
+        best = song.chords[max((int(index) for index in here), key=worth)]
+        if not chosen or (chosen[-1].root, chosen[-1].quality) != (best.root, best.quality):
+            chosen.append(replace(best, start_beat=begin))
+    chosen[0] = replace(chosen[0], start_beat=0.0)
+    return replace(song, chords=tuple(chosen))
 
 
 def stretch(sheet: LeadSheet, factor: int) -> LeadSheet:
@@ -118,6 +150,16 @@ def _join_bars(sheet: LeadSheet, metre: str, factor: float = 1.0) -> LeadSheet:
             phrase_bars=(0, *(bar for bar in joined.phrase_bars if bar > 0)),
         )
     return joined
+
+
+def _contract(melody: Notes, bar: int) -> Anchors:
+    """Which half of a 4/4 bar becomes a single beat: the one in which fewer notes begin."""
+    begins = melody.start_beats - 4.0 * bar
+    first = int(((begins > -0.01) & (begins < 1.99)).sum())
+    second = int(((begins > 1.99) & (begins < 3.99)).sum())
+    if first < second:
+        return (0.0, 2.0, 4.0), (0.0, 1.0, 3.0)
+    return (0.0, 2.0, 4.0), (0.0, 2.0, 3.0)
 
 
 def _prolong(melody: Notes, bar: int) -> Anchors:

@@ -37,6 +37,8 @@ class Style:
     """Programs that may carry the tune with their weights."""
     band: Callable[[Plan, int, np.random.Generator], list[Line]]
     """Writes all parts for a plan and a lead program; the first line is the lead."""
+    chord_beats: float = 2.0
+    """Harmony changes no faster than this."""
     swing: Callable[[float], float] = straight
     """Where in the beat (or half beat) the second half begins, given the tempo: 0.5 is straight,
     0.667 a triplet."""

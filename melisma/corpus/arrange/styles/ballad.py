@@ -97,7 +97,7 @@ STYLE = Style(
     name="ballad",
     metre="4/4",
     tempo_bpm=(54.0, 88.0),
-    notes_a_second=(0.55, 2.6),
+    notes_a_second=(0.6, 2.6),
     leads=weighted(
         {
             2.0: (0, 24),

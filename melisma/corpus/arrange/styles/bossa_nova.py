@@ -92,7 +92,7 @@ STYLE = Style(
     name="bossa nova",
     metre="4/4",
     tempo_bpm=(104.0, 160.0),
-    notes_a_second=(0.7, 3.6),
+    notes_a_second=(0.9, 3.6),
     leads=weighted(
         {
             3.0: (73,),

@@ -101,7 +101,7 @@ STYLE = Style(
     name="lo-fi",
     metre="4/4",
     tempo_bpm=(62.0, 94.0),
-    notes_a_second=(0.55, 3.0),
+    notes_a_second=(0.65, 3.0),
     leads=weighted(
         {
             2.0: (0, 4),

@@ -139,7 +139,7 @@ STYLE = Style(
     name="waltz",
     metre="3/4",
     tempo_bpm=(84.0, 186.0),
-    notes_a_second=(0.8, 4.2),
+    notes_a_second=(1.1, 4.2),
     leads=weighted(
         {
             2.0: (0, 21, 40, 48, 71, 73),
@@ -148,4 +148,5 @@ STYLE = Style(
         }
     ),
     band=_band,
+    chord_beats=3.0,
 )
