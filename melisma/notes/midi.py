@@ -22,6 +22,8 @@ DEFAULT_BPM = 120.0
 """Tempo of a file that names none (Standard MIDI Files 1.0)."""
 SHORTEST_BEATS = 1 / 64
 """Notes of no length get this one, in quarter notes (chosen)."""
+LAST_KEYBOARD = 7
+"""The sustain pedal is read for programs 0-7 (pianos and their like)."""
 LONGEST_PEDAL_BEATS = 8.0
 """A pedal holds a note no longer than this beyond its written end (chosen: sound has decayed)."""
 
@@ -32,17 +34,7 @@ def read_midi(data: bytes) -> Score:
     Tracks without notes are left out. Raises `ValueError` where the bytes are no MIDI file, are
     damaged, count time in SMPTE frames or hold no note.
     """
-    if not data:
-        raise ValueError("the MIDI file is empty: give one with notes in it")
-    if data[:4] != b"MThd":
-        raise ValueError(
-            f"these {len(data)} bytes are no MIDI file (they do not begin with MThd): "
-            "give a Standard MIDI file (.mid)"
-        )
-    if len(data) >= 14 and data[12] & 0x80:
-        raise ValueError(
-            "the MIDI file counts time in SMPTE frames: give one that counts in ticks per quarter"
-        )
+    data = _sound_chunks(data)
     try:
         parsed = core.ScoreTick.from_midi(data)
         ticks = float(parsed.ticks_per_quarter)
@@ -52,7 +44,8 @@ def read_midi(data: bytes) -> Score:
         ) from error
     if ticks <= 0:
         raise ValueError("the MIDI file names no ticks per quarter note: export it again")
-    tracks = tuple(_read_track(track, ticks) for track in parsed.tracks if len(track.notes))
+    pedals = _keyboard_pedals(parsed, ticks)
+    tracks = tuple(_read_track(t, ticks, pedals) for t in parsed.tracks if len(t.notes))
     if not tracks:
         raise ValueError("the MIDI file holds no note: give one with notes in it")
     return Score(
@@ -60,14 +53,58 @@ def read_midi(data: bytes) -> Score:
     )
 
 
-def _read_track(track: core.TrackTick, ticks: float) -> Track:
+def _sound_chunks(data: bytes) -> bytes:
+    """The file, if its outer shape holds: symusic reads past the end of a file that lies about it.
+
+    The header must promise ticks and as many tracks as there are; chunks of other kinds go.
+    """
+    if not data:
+        raise ValueError("the MIDI file is empty: give one with notes in it")
+    if data[:4] != b"MThd":
+        raise ValueError(
+            f"these {len(data)} bytes are no MIDI file (they do not begin with MThd): "
+            "give a Standard MIDI file (.mid)"
+        )
+    if len(data) < 14 or int.from_bytes(data[4:8], "big") != 6:
+        raise ValueError("the MIDI file is damaged (its header is cut short): export it again")
+    if data[12] & 0x80:
+        raise ValueError(
+            "the MIDI file counts time in SMPTE frames: give one that counts in ticks per quarter"
+        )
+    tracks: list[bytes] = []
+    at = 14
+    while at + 8 <= len(data):
+        stop = at + 8 + int.from_bytes(data[at + 4 : at + 8], "big")
+        if stop > len(data):
+            raise ValueError("the MIDI file is damaged (a track is cut short): export it again")
+        if data[at : at + 4] == b"MTrk":
+            tracks.append(data[at:stop])
+        at = stop
+    header = data[:10] + len(tracks).to_bytes(2, "big") + data[12:14]
+    return header + b"".join(tracks) + bytes(16)  # room for an event that runs over the end
+
+
+def _keyboard_pedals(parsed: core.ScoreTick, ticks: float) -> np.ndarray:
+    """When the pedal of the pianos is down, float64 [pedal, 2] in beats, sorted.
+
+    One foot serves both hands, though many files write it into the track of one hand.
+    """
+    found = [np.zeros((0, 2))]
+    for track in parsed.tracks:
+        if len(track.pedals) and not track.is_drum and track.program <= LAST_KEYBOARD:
+            pedals = track.pedals.numpy()
+            down = pedals["time"].astype(np.float64) / ticks
+            found.append(np.stack([down, down + pedals["duration"] / ticks], axis=1))
+    pedals = np.concatenate(found)
+    return pedals[np.argsort(pedals[:, 0], kind="stable")]
+
+
+def _read_track(track: core.TrackTick, ticks: float, pedals: np.ndarray) -> Track:
     columns = track.notes.numpy()
     start = columns["time"].astype(np.float64) / ticks
     duration = np.maximum(columns["duration"].astype(np.float64) / ticks, SHORTEST_BEATS)
-    if len(track.pedals) and not track.is_drum:
-        pedals = track.pedals.numpy()
-        down = pedals["time"].astype(np.float64) / ticks
-        duration = _hold(start, duration, down, down + pedals["duration"] / ticks)
+    if len(pedals) and not track.is_drum and track.program <= LAST_KEYBOARD:
+        duration = _hold(start, duration, pedals)
     pitch = columns["pitch"].astype(np.int64)
     order = np.lexsort((pitch, start))
     notes = Notes(
@@ -80,10 +117,9 @@ def _read_track(track: core.TrackTick, ticks: float) -> Track:
     return Track(notes=notes, program=program, is_drum=bool(track.is_drum), name=track.name.strip())
 
 
-def _hold(start: np.ndarray, duration: np.ndarray, down: np.ndarray, up: np.ndarray) -> np.ndarray:
+def _hold(start: np.ndarray, duration: np.ndarray, pedals: np.ndarray) -> np.ndarray:
     """Durations [note] with the pedal: a note that ends while it is down lasts until it is up."""
-    order = np.argsort(down)
-    down, up = down[order], up[order]
+    down, up = pedals[:, 0], pedals[:, 1]
     end = start + duration
     pedal = np.searchsorted(down, end, side="right") - 1
     held = (pedal >= 0) & (end < up[pedal])
