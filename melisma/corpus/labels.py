@@ -14,7 +14,7 @@ import numpy as np
 
 from melisma.corpus.chords import PITCH_TO_CLASS, frame_chords
 from melisma.corpus.performance import Part, Performance
-from melisma.corpus.rolls import active_frames, is_pitched, note_frames, note_roll
+from melisma.corpus.rolls import active_frames, is_pitched, note_frames, note_roll, summed_roll
 from melisma.values.attributes import FAMILIES, program_family
 from melisma.values.tokens import FRAME_RATE_HZ
 
@@ -94,7 +94,7 @@ def frame_labels(performance: Performance, start_seconds: float, frames: int) ->
     onset = np.zeros((frames, 12), dtype=np.uint8)
     drum = np.zeros((frames, len(DRUM_CLASSES)), dtype=np.uint8)
     family = np.zeros((frames, len(FAMILIES)), dtype=np.uint8)
-    pitched: list[tuple[np.ndarray, ...]] = []
+    pitched: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = []
     for part in performance.parts:
         first, last, pitch, velocity = note_frames(part, padded_start, padded)
         begins = first - _CONTEXT_FRAMES
@@ -110,8 +110,7 @@ def frame_labels(performance: Performance, start_seconds: float, frames: int) ->
             _mark_drums(drum, part, begins[struck], pitch[struck])
         index = FAMILIES.index(program_family(part.program, part.is_drum))
         family[:, index] |= active_frames(first, last, padded)[inside]
-    columns = (np.concatenate(column) for column in zip(*pitched, strict=True))
-    loudness = note_roll(*columns, padded) if pitched else np.zeros((padded, 128))
+    loudness = summed_roll(pitched, padded)
     sounding = loudness[inside] > 0
     edges = _stretch_edges(performance.beat_seconds, start_seconds, padded)
     mid_seconds = start_seconds + (np.arange(frames) + 0.5) / FRAME_RATE_HZ
@@ -130,11 +129,12 @@ def frame_labels(performance: Performance, start_seconds: float, frames: int) ->
 
 def _held(sounding: np.ndarray, gap: int) -> np.ndarray:
     """The roll [frame, 128] with silences of at most `gap` frames filled by what came before."""
-    active = sounding.any(axis=1)
-    index = np.where(active, np.arange(len(active)), -1)
-    before = np.maximum.accumulate(index)
-    after = np.minimum.accumulate(np.where(active, index, len(active) * 2)[::-1])[::-1]
-    fill = ~active & (before >= 0) & (after < len(active)) & (after - before - 1 <= gap)
+    frames = len(sounding)
+    active = np.asarray(sounding.any(axis=1))
+    index = np.arange(frames)
+    before = np.maximum.accumulate(np.where(active, index, -1))
+    after = np.minimum.accumulate(np.where(active, index, 2 * frames)[::-1])[::-1]
+    fill = ~active & (before >= 0) & (after < frames) & (after - before - 1 <= gap)
     held = sounding.copy()
     held[fill] = sounding[before[fill]]
     return held

@@ -32,11 +32,11 @@ class Character:
     staccato: float
     """Short notes above 0, legato below."""
     weight: float
-    """1 for organ, choir or brass, 0 otherwise: what sounds solemn."""
+    """0..1: organ, and less so choir and brass, sound solemn."""
     shimmer: float
     """1 for harp, mallets, synth pads, electric piano; 0 otherwise."""
     drive: float
-    """1 for drums or distorted guitar, 0 otherwise."""
+    """1 for a drum kit or a prominent electric guitar, 0 otherwise."""
 
     @property
     def valence(self) -> float:

@@ -57,15 +57,17 @@ _KINDS: tuple[tuple[str, str], ...] = (
     (r"\b(fugue|fuga)\b", "fugue"),
     (r"\b(tango|habanera)\b", "tango"),
     (r"\brag(time)?\b", "ragtime"),
+    (r"\b(contre|contra|country )dan[cs]e", "country dance"),
     (r"\b(etude|étude|study|studies)\b", "study"),
 )
 """Kinds of piece that are named in a title, used as the tradition."""
 
 _VOICES = (
-    r"voi[cx]|canto|cant[ou]s|sopr|alto\b|tenor|b[aſ]s+[oſ]\b|"
+    r"voi[cx]|canto|cant[ou]s|sopr|alto\b(?! viola)|tenor|"
     r"śpiew|głos|chant|gesang|cor[oi]\b|chór"
 )
-"""Names of vocal parts in Polish, Latin, Italian, French and German sources."""
+"""Names of vocal parts in Polish, Latin, Italian, French and German sources (a lone Basso may be
+an instrument)."""
 
 _INSTRUMENT_TRADITIONS: tuple[tuple[str, str, str], ...] = (
     (r"\borgan", "organ", "organ music"),

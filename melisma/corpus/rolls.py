@@ -52,10 +52,17 @@ def active_frames(first: np.ndarray, last: np.ndarray, frames: int) -> np.ndarra
     return np.cumsum(starts - stops)[:frames] > 0
 
 
-def pitched_roll(performance: Performance, start_seconds: float, frames: int) -> np.ndarray:
-    """Summed velocity of the pitched notes that sound, float64 [frame, 128]."""
-    notes = [note_frames(p, start_seconds, frames) for p in performance.parts if is_pitched(p)]
+def summed_roll(
+    notes: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]], frames: int
+) -> np.ndarray:
+    """Summed velocity of the notes of several parts (as `note_frames` gives), [frame, 128]."""
     if not notes:
         return np.zeros((frames, 128))
     first, last, pitch, velocity = (np.concatenate(column) for column in zip(*notes, strict=True))
     return note_roll(first, last, pitch, velocity, frames)
+
+
+def pitched_roll(performance: Performance, start_seconds: float, frames: int) -> np.ndarray:
+    """Summed velocity of the pitched notes that sound, float64 [frame, 128]."""
+    notes = [note_frames(p, start_seconds, frames) for p in performance.parts if is_pitched(p)]
+    return summed_roll(notes, frames)

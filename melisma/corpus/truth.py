@@ -16,18 +16,16 @@ from melisma.corpus.instruments import instrument_name
 from melisma.corpus.labels import FrameLabels
 from melisma.corpus.moods import Character, derive_moods
 from melisma.corpus.performance import Part, Performance
+from melisma.corpus.pulse import clip_metre, tempo_bpm
 from melisma.corpus.repertoire import source_composer, source_style, source_tradition
 from melisma.corpus.rolls import is_pitched
 from melisma.corpus.tonality import TonalityEstimate, estimate_tonality
-from melisma.values.attributes import FAMILIES, TEMPO_RANGE_BPM, Facts, program_family
+from melisma.values.attributes import FAMILIES, Facts, program_family
 from melisma.values.tokens import FRAME_RATE_HZ
 
 if TYPE_CHECKING:
     from melisma.corpus.sources import Source
 
-_LEAST_BEATS = 4
-_MOST_TEMPO_VARIATION = 0.08
-"""Standard deviation of the beat's length, over its median, above which a tempo is free."""
 _LEAST_PRESENCE = 0.08
 """Share of the clip's sounding frames below which an instrument is not named."""
 _LEAD_BONUS = 1.5
@@ -40,6 +38,10 @@ _REGISTER_PITCH = (57.0, 69.0)
 """Median MIDI pitch weighted by duration: low below, high from the second on."""
 _ARTICULATION_RATIO = (0.65, 0.93)
 """Median of duration over the time to the part's next onset: staccato below, legato from on."""
+
+
+_SOLEMN_FAMILIES = {"organ": 1.0, "choir": 0.6, "brass": 0.6}
+"""How much a prominent family makes music solemn (chosen)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +75,8 @@ def clip_facts(
     heard = [_hear(part, start_seconds, seconds) for part in performance.parts]
     heard = [one for one in heard if len(one.pitch)]
     families, instruments = _prominence(heard, labels)
-    tempo = _tempo_bpm(performance.beat_seconds, start_seconds, seconds)
+    tempo = tempo_bpm(performance, start_seconds, seconds)
+    metre = clip_metre(performance, start_seconds, seconds)
     tonality = estimate_tonality(performance, start_seconds, seconds)
     pitched = [one for one in heard if is_pitched(one.part)]
     onsets = _onsets_a_second(heard, seconds)
@@ -81,14 +84,14 @@ def clip_facts(
     pitch = _weighted_median([(one.pitch, one.inside) for one in pitched])
     ratio = _articulation_ratio(pitched)
     if source is not None and style is None:
-        style = source_style(source, performance.metre)
+        style = source_style(source, metre)
     character = _character(
-        tonality, tempo, onsets, velocity, pitch, ratio, dissonance(labels), families
+        tonality, tempo, onsets, velocity, pitch, ratio, dissonance(labels), families, instruments
     )
     return Facts(
         tempo_bpm=tempo,
         tonality=tonality.tonality,
-        metre=performance.metre,
+        metre=metre,
         families=families,
         instruments=instruments,
         lead=_lead_family(heard, families, labels),
@@ -116,26 +119,6 @@ def _hear(part: Part, start_seconds: float, seconds: float) -> _Heard:
         pitch=part.pitch[kept],
         velocity=part.velocity[kept],
     )
-
-
-def _tempo_bpm(beat_seconds: np.ndarray, start_seconds: float, seconds: float) -> float | None:
-    """Tempo of the felt beat, folded into `TEMPO_RANGE_BPM`; None where free or too short."""
-    beats = beat_seconds[
-        (beat_seconds >= start_seconds - 1e-6) & (beat_seconds <= start_seconds + seconds + 1e-6)
-    ]
-    if len(beats) < _LEAST_BEATS:
-        return None
-    gaps = np.diff(beats)
-    middle = float(np.median(gaps))
-    if middle <= 0 or float(gaps.std()) / middle > _MOST_TEMPO_VARIATION:
-        return None
-    tempo = 60.0 / middle
-    low, high = TEMPO_RANGE_BPM
-    while tempo < low:
-        tempo *= 2
-    while tempo > high:
-        tempo /= 2
-    return round(tempo, 1)
 
 
 def _prominence(
@@ -268,6 +251,7 @@ def _character(
     ratio: float | None,
     harsh: float,
     families: tuple[str, ...],
+    instruments: tuple[str, ...],
 ) -> Character:
     speed = _scaled(float(np.log2(max(onsets, 0.2))), float(np.log2(4.2)), 1.0)
     if tempo is not None:
@@ -280,7 +264,7 @@ def _character(
         height=_scaled(pitch, 62, 10),
         dissonance=_scaled(harsh, 0.12, 0.12),
         staccato=-_scaled(ratio, 0.8, 0.25),
-        weight=float(any(f in ("organ", "choir", "brass") for f in first)),
+        weight=max((_SOLEMN_FAMILIES.get(family, 0.0) for family in first), default=0.0),
         shimmer=float(any(f in ("harp", "mallets", "synth", "electric piano") for f in first)),
-        drive=float("drums" in families or "electric guitar" in first),
+        drive=float("drums" in instruments or "electric guitar" in first),
     )

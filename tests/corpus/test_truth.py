@@ -10,6 +10,7 @@ from melisma.corpus.instruments import INSTRUMENTS, instrument_name
 from melisma.corpus.labels import frame_labels
 from melisma.corpus.moods import Character, derive_moods
 from melisma.corpus.performance import Part, Performance
+from melisma.corpus.pulse import clip_metre
 from melisma.corpus.repertoire import source_style, source_tradition
 from melisma.corpus.sources import Source
 from melisma.corpus.tonality import estimate_tonality
@@ -115,6 +116,21 @@ def test_a_free_tempo_is_not_told() -> None:
     beats = np.cumsum(0.5 + 0.2 * np.sin(np.arange(20)))
     assert facts_of(make_part(cadence(60, False)), beats=beats).tempo_bpm is None
     assert facts_of(make_part(cadence(60, False)), beats=np.array([0.0, 4.0])).tempo_bpm is None
+
+
+@pytest.mark.parametrize(
+    ("beats_a_bar", "step", "metre"),
+    [(2, 0.25, "2/4"), (2, 1 / 6, "6/8"), (3, 0.25, "3/4"), (4, 0.25, "4/4"), (4, 1 / 6, None)],
+)
+def test_a_clip_may_keep_a_metre_that_the_piece_does_not(
+    beats_a_bar: int, step: float, metre: str | None
+) -> None:
+    marks = np.arange(0, 20, 0.5)
+    part = make_part([(step * i, step, 60) for i in range(40)])
+    performance = Performance(
+        parts=(part,), beat_seconds=marks, bar_seconds=marks[::beats_a_bar], metre=None
+    )
+    assert clip_metre(performance, 0.0, 10.0) == metre
 
 
 def test_an_instrument_that_hardly_sounds_is_not_named() -> None:
