@@ -30,6 +30,9 @@ EXACT_SHARE = 0.46
 SCENE_SHARE = 0.3
 """Share of captions that look for a scene (about half of them find one that fits)."""
 
+SLIP_SHARE = 0.03
+"""Share of captions with a slip of the pen (chosen: people make more, models need fewer)."""
+
 
 def write_captions(facts: Facts, rng: np.random.Generator, count: int) -> tuple[str, ...]:
     """`count` wordings of the same facts; the same generator state gives the same wordings.
@@ -77,7 +80,7 @@ def finish(text: str, rng: np.random.Generator) -> str:
         text = text.lower()
     if rng.random() < 0.3:
         text = text.rstrip(".")
-    if rng.random() < 0.03:
+    if rng.random() < SLIP_SHARE:
         text = _slip(text, rng)
     return text.strip()
 

@@ -25,7 +25,9 @@ from melisma.corpus.telling import (
     tempo_phrase,
     tonality_phrase,
     tonality_words,
+    tradition_name,
     tradition_phrase,
+    tradition_sentence,
 )
 from melisma.corpus.words import (
     ARTICULATION_WORDS,
@@ -82,10 +84,12 @@ def tags(telling: Telling) -> str:
             found.append(telling.pick(words[getattr(facts, name)]))
     if telling.tell("metre", 0.3) and facts.metre:
         found.append(telling.pick(METRE_TAGS[facts.metre]))
-    if telling.tell("lead", 0.12):
-        found.append(telling.pick(("{} lead", "{} melody")).format(lead_name(telling)))
-    if telling.tell("tradition", 0.3) and facts.tradition:
-        found.append(facts.tradition)
+    if len(facts.families) > 1 and telling.tell("lead", 0.12):
+        name = lead_name(telling)
+        forms = ("{} melody", "melody on {}", "{} lead")
+        found.append(telling.pick(forms[:2] if "bass" in name else forms).format(name))
+    if telling.tell("tradition", 0.3) and (repertoire := tradition_name(telling)):
+        found.append(repertoire)
     if telling.tell("composer", 0.2) and (name := composer_name(telling)):
         found.append(name)
     if _lacks_drums(telling) and telling.chance(0.06):
@@ -173,7 +177,7 @@ def _body(telling: Telling, share: float, instrument_share: float) -> str:
     if telling.untold("instruments") and telling.chance(instrument_share):
         parts.append(instrument_phrase(telling))
     parts += _closing_phrases(telling, share)
-    if telling.untold("lead") and telling.chance(0.15):
+    if telling.untold("lead") and len(telling.facts.families) > 1 and telling.chance(0.15):
         parts.append(lead_phrase(telling))
     return " ".join(part for part in parts if part)
 
@@ -287,10 +291,8 @@ def statements(telling: Telling) -> list[str]:
     found += _quality_sentences(telling)
     if telling.untold("composer") and (name := composer_name(telling)):
         found.append(telling.pick((f"It sounds like {name}.", f"It is in the style of {name}.")))
-    if telling.untold("tradition") and facts.tradition:
-        found.append(
-            telling.pick((f"It belongs to {facts.tradition}.", f"It comes from {facts.tradition}."))
-        )
+    if telling.untold("tradition") and (sentence := tradition_sentence(telling)):
+        found.append(sentence)
     if _lacks_drums(telling) and telling.chance(0.2):
         found.append(
             telling.pick(

@@ -18,13 +18,16 @@ from melisma.corpus.words import (
     INSTRUMENT_SYNONYMS,
     METRE_PHRASES,
     MOOD_WORDS,
+    STYLE_TAGS,
     TONIC_SPELLINGS,
+    article,
     choose,
     italian_tempi,
     joined,
     tempo_nouns,
     with_article,
 )
+from melisma.joint.instrument_words import named_families
 from melisma.values import Facts
 from melisma.values.attributes import program_family
 
@@ -200,8 +203,11 @@ def mood_words(telling: Telling, most: int = 2) -> list[str]:
 
 def composer_name(telling: Telling) -> str | None:
     """ "Chopin" or "Frédéric Chopin" from catalogue forms; None where it is nobody's name."""
+    if telling.facts.style in ("game", "drum groove"):
+        return None  # their authors' names tell a listener nothing
     raw = telling.facts.composer or ""
     name = re.sub(r"\(.*?\)|[\d~?]+\s*[-–]\s*[\d~?]*", "", raw).strip(" .;,")
+    name = re.sub(r"^(?:[A-Z]\.\s*)+", "", name)
     nobody = r"anon|trad|unknown|various|project|volks|folk|contributors|tune|english|\d|/|&| and "
     if len(name) < 3 or re.search(nobody, name, re.I):
         return None
@@ -220,11 +226,54 @@ def composer_phrase(telling: Telling) -> str:
     return telling.pick((f"in the style of {name}", f"in the manner of {name}", f"like {name}"))
 
 
+_FORCES_OF_TRADITION: tuple[tuple[str, frozenset[str]], ...] = (
+    ("quartet", frozenset({"strings"})),
+    ("choral", frozenset({"choir"})),
+    ("orchestral", frozenset({"strings", "brass"})),
+    ("lute", frozenset({"guitar", "harp"})),
+)
+
+
+def tradition_name(telling: Telling) -> str | None:
+    """The tradition, unless it names players who are not heard (scores are re-orchestrated)."""
+    name, families = telling.facts.tradition, set(telling.facts.families)
+    if name is None or not set(named_families(name)[0]) <= families:
+        return None
+    style = telling.facts.style
+    if style and "style" in telling.said and any(tag in name for tag in STYLE_TAGS[style]):
+        return None  # said already
+    for word, needed in _FORCES_OF_TRADITION:
+        if word in name and not needed & families:
+            return None
+    return name
+
+
 def tradition_phrase(telling: Telling) -> str:
-    """ "from the tradition of Polish church music"."""
+    """ "in the tradition of Polish church music", "like a nocturne", or nothing."""
     telling.said.add("tradition")
-    name = telling.facts.tradition
-    return telling.pick((f"in the tradition of {name}", f"as in {name}", f"from {name}"))
+    name = tradition_name(telling)
+    if name is None:
+        return ""
+    if is_mass(name):
+        return telling.pick((f"in the tradition of {name}", f"in the style of {name}"))
+    one = f"{article(name)} {name}"
+    return telling.pick((f"like {one}", f"in the manner of {one}"))
+
+
+def tradition_sentence(telling: Telling) -> str:
+    """ "It is a kind of polonaise.", or nothing."""
+    telling.said.add("tradition")
+    name = tradition_name(telling)
+    if name is None:
+        return ""
+    if is_mass(name):
+        return telling.pick((f"It is {name}.", f"It belongs to {name}.", f"It sounds like {name}."))
+    return telling.pick((f"It is a kind of {name}.", f"It sounds like {article(name)} {name}."))
+
+
+def is_mass(name: str) -> bool:
+    """Whether a repertoire stands without an article (church music, unlike a polonaise)."""
+    return name.endswith(("music", "drumming", "guitar", "jazz", "ragtime", "opera"))
 
 
 def lead_name(telling: Telling) -> str:

@@ -84,7 +84,7 @@ FAMILY_WORDS: dict[str, tuple[str, ...]] = {
     "electric guitar": ("electric guitar", "e-guitar", "amplified guitar"),
     "bass": ("bass", "bassline", "bass line"),
     "strings": ("strings", "string section", "bowed strings", "string instruments"),
-    "harp": ("harp", "plucked strings"),
+    "harp": ("harp", "plucked instruments"),
     "choir": ("choir", "voices", "choral voices", "wordless voices"),
     "brass": ("brass", "brass instruments", "horns"),
     "reeds": ("reeds", "reed instruments", "woodwinds"),
@@ -103,7 +103,7 @@ INSTRUMENT_SYNONYMS: dict[str, tuple[str, ...]] = {
     "slow strings": ("strings", "slow strings", "string section"),
     "synth strings": ("synth strings", "strings", "string pad"),
     "warm synth strings": ("warm strings", "synth strings", "string pad"),
-    "pizzicato strings": ("pizzicato strings", "plucked strings", "pizzicato"),
+    "pizzicato strings": ("pizzicato strings", "pizzicato"),
     "tremolo strings": ("tremolo strings", "trembling strings"),
     "choir": ("choir", "choral voices", "voices"),
     "voice oohs": ("voices", "humming voices", "wordless voices"),
@@ -277,7 +277,7 @@ AMERICAN: dict[str, str] = {
     "metre": "meter", "colour": "color", "colours": "colors", "grey": "gray", "centre": "center",
     "harbour": "harbor", "theatre": "theater", "flavour": "flavor", "neighbour": "neighbor",
     "neighbours": "neighbors", "synthesiser": "synthesizer", "favourite": "favorite",
-    "honour": "honor", "travelling": "traveling", "autumn": "fall", "film": "movie",
+    "honour": "honor", "travelling": "traveling", "film": "movie",
     "jewellery": "jewelry", "grandfather's": "grandpa's", "cosy": "cozy", "mum": "mom",
 }  # fmt: skip
 """British spellings and words, and what an American would write."""
@@ -318,7 +318,7 @@ def with_article(noun: str) -> str:
 
 def choose(rng: np.random.Generator, options: tuple[str, ...] | list[str]) -> str:
     """One of the options, evenly."""
-    return options[int(rng.integers(len(options)))]
+    return options[int(rng.random() * len(options))]
 
 
 def tempo_adjectives(tempo_bpm: float) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ _NAMES: dict[str, str] = {
     ),
     "electric piano": (
         "electric piano|electric pianos|e-piano|epiano|rhodes|wurlitzer|fm piano|"
-        "fm electric piano|electric keys|fender rhodes"
+        "fm electric piano|electric keys|fender rhodes|rhodes piano"
     ),
     "harpsichord": (
         "harpsichord|harpsichords|clavichord|clavinet|clavecin|spinet|virginal|cembalo|clav|"
@@ -48,7 +48,8 @@ _NAMES: dict[str, str] = {
         "distorted guitars|overdriven guitar|overdriven guitars|fuzz guitar|lead guitar|"
         "rhythm guitar|jazz guitar|clean guitar|muted guitar|slide guitar|surf guitar|"
         "distortion guitar|power chords|clean electric guitar|muted electric guitar|"
-        "guitar harmonics|amplified guitar|guitar riff|guitar riffs|heavy guitars"
+        "guitar harmonics|amplified guitar|guitar riff|guitar riffs|heavy guitars|"
+        "palm-muted guitar|electric jazz guitar"
     ),
     "bass": (
         "bass|basses|bass guitar|bass guitars|double bass|upright bass|acoustic bass|"
@@ -61,7 +62,8 @@ _NAMES: dict[str, str] = {
         "contrabass|contrabasses|string quartet|string section|string orchestra|"
         "string ensemble|string trio|fiddle|fiddles|synth strings|pizzicato strings|"
         "bowed strings|string pad|string instruments|viol|viols|viola da gamba|"
-        "tremolo strings|erhu|string pads"
+        "tremolo strings|erhu|string pads|"
+        "pizzicato|pizzicati"
     ),
     "harp": (
         "harp|harps|banjo|banjos|sitar|koto|shamisen|kalimba|thumb piano|dulcimer|zither|"
@@ -76,7 +78,8 @@ _NAMES: dict[str, str] = {
         "brass|trumpet|trumpets|trombone|trombones|tuba|tubas|horn|horns|french horn|"
         "french horns|cornet|cornets|flugelhorn|euphonium|brass band|brass section|"
         "horn section|muted trumpet|synth brass|bugle|brass instruments|brass quintet|"
-        "hunting horn|sousaphone"
+        "hunting horn|sousaphone|"
+        "brassy synth"
     ),
     "reeds": (
         "reeds|clarinet|clarinets|bass clarinet|oboe|oboes|bassoon|bassoons|contrabassoon|"
@@ -93,7 +96,8 @@ _NAMES: dict[str, str] = {
     "synth": (
         "synth|synths|synthesizer|synthesizers|synthesiser|synthesisers|synth pad|synth pads|"
         "synth lead|lead synth|pad|pads|warm pad|theremin|chiptune|8-bit synth|analog synth|"
-        "analogue synth|arpeggiator|electronic sounds|square wave|saw lead|square lead|moog"
+        "analogue synth|arpeggiator|electronic sounds|square wave|saw lead|square lead|moog|"
+        "voice lead|bass lead|choir pad|polysynth|calliope lead|sawtooth synth|fifths lead"
     ),
     "drums": (
         "drums|drum|drum kit|drumkit|drum set|drumset|percussion|kick|kick drum|snare|"
@@ -101,7 +105,8 @@ _NAMES: dict[str, str] = {
         "kettledrums|bass drum|tom|toms|tom-toms|congas|conga|bongos|bongo|shaker|shakers|"
         "tambourine|maracas|taiko|woodblock|woodblocks|cajon|cajón|tabla|djembe|castanets|"
         "drum machine|drum loop|drum beat|drum groove|drumbeat|drumming|beats|claps|"
-        "handclaps|brushes|breakbeat|drum pattern|drum break"
+        "handclaps|brushes|breakbeat|drum pattern|drum break|"
+        "synth drum|synth drums|electronic drums|tom drums|taiko drum"
     ),
 }
 """Names by family, split at bars; a longer name wins over a shorter one inside it."""

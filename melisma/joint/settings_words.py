@@ -134,7 +134,8 @@ _FULL = re.compile(
 )
 _SHORT = re.compile(rf"(?:\b(?:in|key|of|tonality)\s*:?\s+|^|[,;:(]\s*)([A-G])({_ACCIDENTAL})?m\b")
 _KEY_OF = re.compile(
-    rf"\bkey\s*(?:of|:|=|is)?\s*([A-Ga-g])({_ACCIDENTAL})?(?![\w#♯♭])(?!\s*(?:minor|min\b|flat|sharp))"
+    rf"\bkey\s*(?:of\s|is\s|[:=])\s*([A-Gb-g])({_ACCIDENTAL})?(?![\w#♯♭])"
+    r"(?![\s-]*(?:minor|min\b|flat|sharp))"
 )
 _IN_LETTER = re.compile(
     rf"\bin\s+([A-G])({_ACCIDENTAL})?(?=\s*(?:[.,;:!?)]|$|\b(?:at|with|for|and|on)\b))"

@@ -86,6 +86,9 @@ def test_tempo(words: str, tempo: float | None) -> None:
         ("minor", None),
         ("Bb maj", "Bb major"),
         ("the bee minor", None),
+        ("in the key of D-sharp minor", "Eb minor"),
+        ("key of B-flat", "Bb major"),
+        ("in a minor key a flute plays", None),
     ],
 )
 def test_tonality(words: str, tonality: str | None) -> None:
