@@ -84,7 +84,8 @@ class Clip:
     captions: tuple[str, ...]
     row: dict[str, object]
     """Provenance: identity, group, source, licence, attribution, soundfont, start_seconds, split,
-    kind; plain values, fit for JSON."""
+    kind; and, where a played groove drums along, drums_identity, drums_licence and
+    drums_attribution. Plain values, fit for JSON."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,7 +146,12 @@ class ClipMaker:
             if arranged is None:
                 return None
             stretch = self._perform(arranged.score, ARRANGED_PLAYING, (1.0, 1.0), rng)
-            return self._finish(arranged.source, kind, arranged.style, stretch, rng)
+            clip = self._finish(arranged.source, kind, arranged.style, stretch, rng)
+            if clip is not None and arranged.groove is not None:
+                clip.row["drums_identity"] = arranged.groove.identity
+                clip.row["drums_licence"] = arranged.groove.licence
+                clip.row["drums_attribution"] = arranged.groove.attribution
+            return clip
         source = self._pools[kind].draw(rng)
         score = read_score(source)
         if kind == "real":

@@ -73,9 +73,18 @@ _OPPOSITES = frozenset(
 )  # fmt: skip
 
 
+def are_opposites(one: str, other: str) -> bool:
+    """Whether two moods exclude each other.
+
+    >>> are_opposites("happy", "sad"), are_opposites("sad", "tender")
+    (True, False)
+    """
+    return frozenset((one, other)) in _OPPOSITES
+
+
 def _opposed(mood: str, moods: tuple[str, ...]) -> bool:
     """Whether a mood stands against a scene that does not name it."""
-    return mood not in moods and any(frozenset((mood, other)) in _OPPOSITES for other in moods)
+    return mood not in moods and any(are_opposites(mood, other) for other in moods)
 
 
 def fits(scene: Scene, facts: Facts) -> bool:

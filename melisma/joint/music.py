@@ -16,14 +16,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from melisma.joint.attributes import AttributeHeads
-from melisma.joint.summary import SUMMARY_WIDTH
+from melisma.joint.attributes import BLOCKS, AttributeHeads
+from melisma.joint.readers import TempoReader, TonalityReader
+from melisma.joint.summary import SUMMARY_WIDTH, summary_block
 from melisma.joint.text import JOINT_WIDTH
 from melisma.joint.transformer import AttentionPool, Transformer
+from melisma.values.attributes import TEMPO_BINS, TONALITIES
 
 WINDOW_SECONDS = 10.0
 HOP_SECONDS = 5.0
 """Longer sound is heard in windows, and their vectors are averaged (MusicLM, section 3.2)."""
+_READ = len(TONALITIES) + TEMPO_BINS
 TRUNK_STEPS = 25
 """Steps of the trunk in a window: ten frames of the semantic encoder each."""
 
@@ -32,11 +35,10 @@ TRUNK_STEPS = 25
 class MusicTowerSettings:
     """Shape of the music tower."""
 
-    summary_width: int = SUMMARY_WIDTH
     trunk_width: int = 512
     """Width of the semantic hidden states, layers side by side; 0 for a tower without trunk."""
-    width: int = 256
-    layers: int = 2
+    width: int = 192
+    layers: int = 1
     heads: int = 4
     dropout: float = 0.1
     """Share of activations dropped in training."""
@@ -65,14 +67,17 @@ class MusicTower(nn.Module):
         super().__init__()
         self.settings = settings
         width = settings.width
-        for name, size in (("summary", settings.summary_width), ("trunk", settings.trunk_width)):
+        for name, size in (("summary", SUMMARY_WIDTH), ("trunk", settings.trunk_width)):
             self.register_buffer(f"{name}_mean", torch.zeros(size))
             self.register_buffer(f"{name}_spread", torch.ones(size))
+        self.read_tempo = TempoReader()
+        self.read_tonality = TonalityReader()
         self.read_summary = nn.Sequential(
-            nn.Linear(settings.summary_width, 4 * width),
+            nn.Dropout(settings.dropout),
+            nn.Linear(SUMMARY_WIDTH, 3 * width),
             nn.GELU(),
             nn.Dropout(settings.dropout),
-            nn.Linear(4 * width, 2 * width),
+            nn.Linear(3 * width, 2 * width),
         )
         if settings.trunk_width:
             self.read_trunk = nn.Linear(settings.trunk_width, width)
@@ -80,12 +85,9 @@ class MusicTower(nn.Module):
                 width=width, layers=settings.layers, heads=settings.heads, dropout=settings.dropout
             )
             self.pool = AttentionPool(width=width, heads=settings.heads)
-        pooled = (3 if settings.trunk_width else 2) * width
+        read = (3 if settings.trunk_width else 2) * width + _READ
         self.mix = nn.Sequential(
-            nn.LayerNorm(pooled),
-            nn.Linear(pooled, 3 * width),
-            nn.GELU(),
-            nn.Dropout(settings.dropout),
+            nn.LayerNorm(read), nn.Linear(read, 3 * width), nn.GELU(), nn.Dropout(settings.dropout)
         )
         self.to_joint = nn.Linear(3 * width, settings.joint_width)
         self.heads = AttributeHeads(width=3 * width)
@@ -102,8 +104,10 @@ class MusicTower(nn.Module):
 
     def forward(self, summary: Tensor, trunk: Tensor | None) -> MusicReading:
         """summary [batch, 420], trunk [batch, step, trunk_width] (None for a tower without)."""
+        tempo = self.read_tempo(summary[:, summary_block("tempogram")]).float()
+        tonality = self.read_tonality(summary[:, summary_block("chroma")]).float()
         scaled = ((summary - self.summary_mean) / self.summary_spread).clamp(-6, 6)
-        parts = [self.read_summary(scaled)]
+        parts = [self.read_summary(scaled), 4 * tempo.softmax(dim=-1), 4 * tonality.softmax(dim=-1)]
         if self.settings.trunk_width:
             if trunk is None:
                 raise ValueError("this music tower hears a trunk of semantic states: pass `trunk`")
@@ -111,9 +115,19 @@ class MusicTower(nn.Module):
             present = torch.ones(steps.shape[:2], dtype=torch.bool, device=steps.device)
             parts.append(self.pool(self.transformer(self.read_trunk(steps), present)))
         mixed = self.mix(torch.cat(parts, dim=-1))
-        return MusicReading(
-            vector=F.normalize(self.to_joint(mixed).float(), dim=-1), logits=self.heads(mixed)
-        )
+        logits = self.heads(mixed)
+        logits[:, BLOCKS["tempo"]] += tempo
+        logits[:, BLOCKS["tonality"]] += tonality
+        return MusicReading(vector=F.normalize(self.to_joint(mixed).float(), dim=-1), logits=logits)
+
+
+def pool_states(*states: Tensor) -> Tensor:
+    """Hidden states of a window [batch, 250 frames, width each] -> trunk [batch, 25, widths].
+
+    Each step is the mean of ten frames (0.4 s); the layers stand side by side.
+    """
+    joined = torch.cat([one.float() for one in states], dim=-1)
+    return joined.unflatten(1, (TRUNK_STEPS, -1)).mean(dim=2)
 
 
 def cut_windows(sound: Tensor, rate_hz: int) -> Tensor:

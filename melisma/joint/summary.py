@@ -47,6 +47,14 @@ SUMMARY_BLOCKS: tuple[tuple[str, int], ...] = (
 SUMMARY_WIDTH = sum(width for _, width in SUMMARY_BLOCKS)
 
 
+def summary_block(name: str) -> slice:
+    """Where a block of `SUMMARY_BLOCKS` stands in a summary."""
+    widths = dict(SUMMARY_BLOCKS)
+    names = list(widths)
+    start = sum(widths[one] for one in names[: names.index(name)])
+    return slice(start, start + widths[name])
+
+
 @functools.lru_cache(maxsize=1)
 def _chroma_filters() -> Tensor:
     """[register * 12, line]: each spectral line shared by the two nearest pitch classes.

@@ -70,12 +70,19 @@ class TextTower(nn.Module):
         self.to_attributes = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU())
         self.heads = AttributeHeads(width=2 * width)
 
-    def forward(self, tokens: Tensor, present: Tensor) -> TextReading:
-        """tokens int64 and present bool, both [batch, token]."""
+    def pool(self, tokens: Tensor, present: Tensor) -> Tensor:
+        """tokens int64 and present bool, both [batch, token] -> [batch, width]."""
         hidden = self.table(tokens) * 16.0
-        pooled = mean_over(self.transformer(hidden, present), present)
+        return mean_over(self.transformer(hidden, present), present)
+
+    def read(self, pooled: Tensor) -> TextReading:
+        """What `pool` made of sentences, read three ways."""
         return TextReading(
             vector=F.normalize(self.to_joint(pooled).float(), dim=-1),
             imitation=F.normalize(self.to_imitation(pooled).float(), dim=-1),
             logits=self.heads(self.to_attributes(pooled)),
         )
+
+    def forward(self, tokens: Tensor, present: Tensor) -> TextReading:
+        """tokens int64 and present bool, both [batch, token]."""
+        return self.read(self.pool(tokens, present))

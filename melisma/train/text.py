@@ -108,7 +108,7 @@ def fit_teacher_head(rows: TextRows, seed: int, updates: int = 1_500) -> Teacher
     """Learns the head from the rows of which at least one attribute is known."""
     generator = generator_of(seed, 0, "teacher head")
     torch.manual_seed(seed)
-    some = np.flatnonzero(rows.known.sum(axis=1) > 0)
+    some = np.flatnonzero((rows.known.sum(axis=1) > 0) & rows.vectors.any(axis=1))
     head = TeacherHead(rows.vectors.shape[1])
     optimizer = torch.optim.AdamW(head.parameters(), lr=1e-3, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, updates)
@@ -192,7 +192,7 @@ class TextTask(Task):
             self.settings.imitation_weight * distance
             + self.settings.attribute_weight * attributes.sum()
         )
-        figures = {"imitation": float(distance), "attributes": float(attributes.sum())}
+        figures = {"imitation": distance.item(), "attributes": attributes.sum().item()}
         return {"text": total}, figures
 
     def judge(self, averaged: nn.Module) -> dict[str, float]:
@@ -208,8 +208,13 @@ class TextTask(Task):
 def text_losses(
     reading: TextReading, vectors: Tensor, targets: Tensor, known: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """(mean of one minus the cosine to the teacher, attribute losses [11])."""
-    distance = 1.0 - (reading.imitation * vectors).sum(dim=-1).mean()
+    """(mean of one minus the cosine to the teacher, attribute losses [11]).
+
+    Rows whose teacher vector is zero do not count in the first.
+    """
+    asked = vectors.abs().sum(dim=-1) > 0
+    away = (1.0 - (reading.imitation * vectors).sum(dim=-1)) * asked
+    distance = away.sum() / asked.sum().clamp(min=1)
     return distance, attribute_loss(reading.logits, targets, known, ATTRIBUTE_WEIGHTS)
 
 

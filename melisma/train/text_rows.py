@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from melisma.corpus.caption import finish, write_captions
+from melisma.corpus.human_words import HumanSentence
 from melisma.corpus.scenes import Scene, all_scenes, scene_clause, scene_phrase
 from melisma.joint.attributes import (
     ATTRIBUTES,
@@ -22,7 +23,7 @@ from melisma.joint.attributes import (
     tempo_distribution,
 )
 from melisma.train.imagined_facts import imagine_facts
-from melisma.train.sentence_teacher import SentenceTeacher, VectorCache
+from melisma.train.sentence_teacher import TEACHER_WIDTH, SentenceTeacher, VectorCache
 from melisma.values import Facts
 from melisma.values.attributes import TEMPO_BINS, TONALITIES, bin_tempo_bpm
 
@@ -40,7 +41,7 @@ class TextRows:
     known: np.ndarray
     """How far each attribute is known, float16 [row, 11], between 0 and 1."""
     vectors: np.ndarray
-    """The sentence encoder's unit vectors, float16 [row, 384]."""
+    """The sentence encoder's unit vectors, float16 [row, 384]; zero where it was not asked."""
 
     def __len__(self) -> int:
         return len(self.sentences)
@@ -76,11 +77,7 @@ def scene_row(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
         Facts(moods=scene.moods, dynamics=scene.dynamics, families=scene.families)
     )
     weights = known.astype(np.float32)
-    low, high = scene.tempo_bpm
-    inside = [i for i in range(TEMPO_BINS) if low <= bin_tempo_bpm(i) <= high]
-    target[BLOCKS["tempo"]] = np.mean(
-        [tempo_distribution(bin_tempo_bpm(i), 1.0) for i in inside], axis=0
-    )
+    target[BLOCKS["tempo"]] = tempo_range(*scene.tempo_bpm)
     weights[NAMES.index("tempo")] = 1.0
     if scene.styles:
         _share(target, weights, "style", scene.styles)
@@ -133,6 +130,30 @@ def split_scenes(rng: np.random.Generator, held_share: float) -> tuple[list[Scen
     return order[held:], order[:held]
 
 
+def human_rows(sentences: Iterable[HumanSentence], weight: float = 0.6) -> list[Labelled]:
+    """Human words with what their keywords say, which counts as known to `weight`.
+
+    Keywords that are missing say little, so families and moods weigh less still.
+    """
+    rows = []
+    for sentence in sentences:
+        target, known = target_row(sentence.facts)
+        weights = known.astype(np.float32) * weight
+        for name in ("families", "moods"):
+            weights[NAMES.index(name)] *= 0.5
+        if sentence.tempo_range_bpm is not None and not known[NAMES.index("tempo")]:
+            target[BLOCKS["tempo"]] = tempo_range(*sentence.tempo_range_bpm)
+            weights[NAMES.index("tempo")] = weight
+        rows.append((sentence.text, target, weights))
+    return rows
+
+
+def tempo_range(low_bpm: float, high_bpm: float) -> np.ndarray:
+    """A distribution over the tempo bins that is even between two tempi, float32 [48]."""
+    inside = [i for i in range(TEMPO_BINS) if low_bpm <= bin_tempo_bpm(i) <= high_bpm]
+    return np.mean([tempo_distribution(bin_tempo_bpm(i), 1.0) for i in inside], axis=0)
+
+
 def plain_rows(sentences: Iterable[str]) -> list[Labelled]:
     """Sentences of which nothing is known."""
     nothing = np.zeros(ROW_WIDTH, np.float32), np.zeros(len(ATTRIBUTES), np.float32)
@@ -140,15 +161,33 @@ def plain_rows(sentences: Iterable[str]) -> list[Labelled]:
 
 
 def assemble(
-    labelled: Sequence[Labelled], cache: VectorCache, teacher: SentenceTeacher | None
+    labelled: Sequence[Labelled], cache: VectorCache | None, teacher: SentenceTeacher | None
 ) -> TextRows:
-    """Rows with their teacher vectors; sentences that the cache lacks are asked of the teacher."""
+    """Rows with their teacher vectors, or without any where there is no cache.
+
+    Sentences that the cache lacks are asked of the teacher.
+    """
     sentences = [row[0] for row in labelled]
+    vectors = (
+        np.zeros((len(sentences), TEACHER_WIDTH), np.float16)
+        if cache is None
+        else cache.vectors(sentences, teacher)
+    )
     return TextRows(
         sentences=sentences,
         targets=np.stack([row[1] for row in labelled]).astype(np.float16),
         known=np.stack([row[2] for row in labelled]).astype(np.float16),
-        vectors=cache.vectors(sentences, teacher),
+        vectors=vectors,
+    )
+
+
+def joined(parts: Sequence[TextRows]) -> TextRows:
+    """All rows, one part after another."""
+    return TextRows(
+        sentences=[sentence for part in parts for sentence in part.sentences],
+        targets=np.concatenate([part.targets for part in parts]),
+        known=np.concatenate([part.known for part in parts]),
+        vectors=np.concatenate([part.vectors for part in parts]),
     )
 
 

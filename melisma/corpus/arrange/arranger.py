@@ -103,7 +103,7 @@ def _pace(song: LeadSheet, style: Style, tempo_bpm: float) -> LeadSheet:
         rate = _notes_a_second(song, tempo_bpm)
         if rate > fastest:
             song = stretch(song, 2)
-        elif rate < slowest and style.metre == "4/4" and song.bars >= _FEWEST_BARS:
+        elif rate < slowest and style.metre == "4/4" and len(song.chords) <= 1.4 * song.bars:
             song = halve(song)
         else:
             break

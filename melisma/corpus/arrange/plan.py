@@ -11,6 +11,7 @@ from functools import cached_property
 
 import numpy as np
 
+from melisma.corpus.arrange.instruments import velocity_factor, within
 from melisma.corpus.arrange.sheet import Chord, notes_from_rows
 from melisma.values import Notes, Track
 
@@ -148,6 +149,12 @@ class Line:
                 rows[before] = (start, min(duration, row[0] - start), pitch, velocity)
             latest[row[2]] = len(rows)
             rows.append(row)
+        if not self.is_drum:
+            factor = velocity_factor(self.program)
+            rows = [
+                (start, length, within(self.program, pitch), round(velocity * factor))
+                for start, length, pitch, velocity in rows
+            ]
         return Track(
             notes=notes_from_rows(rows),
             program=self.program,

@@ -122,36 +122,53 @@ def gaps(plan: Plan, shortest_beats: float = 2.0) -> list[tuple[float, float]]:
     return found
 
 
+_MOTIFS: tuple[tuple[tuple[float, float, int], ...], ...] = (
+    ((0.0, 0.5, 0), (0.5, 0.5, 1), (1.0, 0.5, 2), (1.5, 1.0, 4)),
+    ((0.0, 0.5, 4), (0.5, 0.5, 2), (1.0, 0.5, 1), (1.5, 1.0, 0)),
+    ((0.0, 1.0, 2), (1.0, 0.5, 3), (1.5, 0.5, 2), (2.0, 1.0, 0)),
+    ((0.0, 0.5, 0), (0.5, 0.5, 2), (1.0, 0.5, 1), (1.5, 0.5, 3), (2.0, 1.0, 2)),
+    ((0.5, 0.5, 4), (1.0, 0.5, 5), (1.5, 0.5, 4), (2.0, 0.5, 2), (2.5, 0.75, 0)),
+    ((0.0, 0.25, 0), (0.25, 0.25, 1), (0.5, 0.5, 2), (1.0, 0.5, 4), (1.5, 1.0, 2)),
+    ((0.0, 1.0, 0), (1.0, 1.0, 2)),
+    ((0.0, 0.5, 4), (1.0, 0.5, 4), (1.5, 0.75, 2)),
+)
+"""Answers: start, length in beats and step of the scale above the lowest tone (chosen: common
+figures of accompanists; the first and last tones are moved to the nearest chord tone)."""
+
+
 def answer(plan: Plan, line: Line, rng: np.random.Generator, loudness: float) -> Line:
-    """Short answers in the breaths: chord tones joined by steps, in eighths, mostly rising."""
+    """Short answers in the breaths of the tune: one of a few motifs, two of them in a song."""
     instrument = INSTRUMENTS[line.program]
+    favourites = rng.permutation(len(_MOTIFS))[:2]
+    ladder = [
+        pitch for pitch in range(instrument.low, instrument.high + 1) if pitch % 12 in plan.scale
+    ]
     for begin, end in gaps(plan):
-        bar = plan.bar_at(begin)
-        if rng.random() < 0.25:
+        if plan.bar_at(begin).kind == "ending" or rng.random() < 0.2:
             continue
-        beat = begin + (0.5 if rng.random() < 0.5 else 0.0)
-        here = instrument.centre + int(rng.integers(-5, 3))
-        direction = 1 if rng.random() < 0.65 else -1
-        while beat < min(end - 0.4, begin + 3.5):
-            tones = set(plan.chords[plan.chord_index(beat)].pitch_classes)
-            wanted = tones if beat % 1.0 < 1e-6 else tones | plan.scale
-            here += direction
-            while here % 12 not in wanted:
-                here += direction
-            if not instrument.low <= here <= instrument.high:
-                direction = -direction
-                here = min(max(here, instrument.low), instrument.high)
-                continue
-            last = beat + 0.5 >= min(end - 0.4, begin + 3.5)
-            line.add(beat, 0.9 if last else 0.46, here, loudness * (0.7 + 0.3 * bar.intensity))
-            beat += 0.5
+        start = float(np.ceil(begin - 1e-6))
+        motif = _MOTIFS[int(favourites[int(rng.integers(2))])]
+        bottom = instrument.centre + int(rng.integers(-5, 3))
+        rung = int(np.argmin([abs(pitch - bottom) for pitch in ladder]))
+        kept = [note for note in motif if start + note[0] + note[1] <= end - 0.2]
+        for number, (late, length, step) in enumerate(kept):
+            pitch = ladder[min(rung + step, len(ladder) - 1)]
+            if number in (0, len(kept) - 1):
+                tones = plan.chords[plan.chord_index(start + late)].pitch_classes
+                near = [p for p in range(pitch - 3, pitch + 4) if p % 12 in tones]
+                near = [p for p in near if instrument.low <= p <= instrument.high] or [pitch]
+                pitch = min(near, key=lambda p, goal=pitch: abs(p - goal))
+            level = loudness * (0.7 + 0.3 * plan.bar_at(start).intensity)
+            line.add(start + late, length * 0.92, pitch, level * (1.0 if number == 0 else 0.92))
     return line
 
 
 def counter_line(plan: Plan, line: Line, loudness: float, from_section: int) -> Line:
     """A second voice in long notes: guide tones (third, seventh) that move by step."""
     instrument = INSTRUMENTS[line.program]
-    here = instrument.centre - 3
+    middle = int(np.median(plan.melody.pitch))
+    here = middle - 9 if middle - 9 > instrument.low + 3 else middle + 8
+    here = centre = min(max(here, instrument.low + 4), instrument.high - 4)
     for span in plan.spans:
         bar = plan.bar_at(span.start_beat)
         if bar.section < from_section and bar.kind != "ending":
@@ -174,7 +191,7 @@ def counter_line(plan: Plan, line: Line, loudness: float, from_section: int) -> 
             options,
             key=lambda pitch: abs(pitch - here) - 1.5 * (pitch % 12 in guide)
             + 1.5 * (pitch % 12 in sung)
-            + 0.15 * abs(pitch - instrument.centre),
+            + 0.15 * abs(pitch - centre),
         )  # fmt: skip
         velocity = loudness * (0.6 + 0.4 * bar.intensity)
         line.add(span.start_beat, (span.end_beat - span.start_beat) * 0.96, here, velocity)

@@ -112,7 +112,7 @@ STYLE = Style(
     name="dance",
     metre="4/4",
     tempo_bpm=(112.0, 138.0),
-    notes_a_second=(1.3, 4.6),
+    notes_a_second=(1.5, 4.6),
     leads=weighted(
         {
             3.0: (81,),

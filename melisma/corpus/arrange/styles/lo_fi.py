@@ -64,7 +64,7 @@ def _band(plan: Plan, lead: int, rng: np.random.Generator) -> list[Line]:
         return "x---------------" if bar.kind == "ending" else figures[bar.index % 2]
 
     keys = Line(program=choose(rng, (4, 4, 5, 0, 26), lead), name="chords", delay_seconds=0.012)
-    chords = comping.voicings(plan, 50, 72, 5, richness=2)
+    chords = comping.voicings(plan, 50, 69, 4, richness=2, rootless=bool(rng.random() < 0.6))
     lines = [first, comping.comp(plan, keys, chords, pattern, 66)]
     figure = ("x-----..x-o-....", "x----...........", "x------x--o-....")[int(rng.integers(3))]
     low = Line(program=choose(rng, (33, 35, 39, 32, 38)), name="bass", delay_seconds=0.006)

@@ -73,7 +73,7 @@ STYLE = Style(
     name="march",
     metre="4/4",
     tempo_bpm=(92.0, 136.0),
-    notes_a_second=(1.3, 4.6),
+    notes_a_second=(1.5, 4.6),
     leads=weighted(
         {
             3.0: (56,),

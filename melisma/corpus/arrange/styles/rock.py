@@ -118,7 +118,7 @@ STYLE = Style(
     name="rock",
     metre="4/4",
     tempo_bpm=(92.0, 164.0),
-    notes_a_second=(1.1, 4.4),
+    notes_a_second=(1.4, 4.4),
     leads=weighted(
         {
             3.0: (29, 30),

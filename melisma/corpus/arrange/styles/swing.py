@@ -128,7 +128,7 @@ STYLE = Style(
     name="swing",
     metre="4/4",
     tempo_bpm=(104.0, 216.0),
-    notes_a_second=(1.2, 4.6),
+    notes_a_second=(1.5, 4.6),
     leads=weighted(
         {
             2.0: (0, 11, 26, 56, 65, 66, 71),

@@ -1,0 +1,152 @@
+"""The codec as the other floors use it: waveforms in, token grids out, whole or block by block."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from melisma.codec.model import LOOKAHEAD_FRAMES, Codec, CodecSettings
+from melisma.files.checkpoint import Checkpoint, fingerprint_of, read_checkpoint
+from melisma.values.tokens import (
+    FRAME_RATE_HZ,
+    SAMPLE_RATE_HZ,
+    SAMPLES_PER_FRAME,
+    TokenGrid,
+)
+from melisma.values.waveform import Waveform
+
+BLOCK_FRAMES = 250
+"""Frames encoded or decoded at once (10 s): bounds the memory however long the piece."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecoderState:
+    """Where a decoding stream stands."""
+
+    network: Any
+    """State of the network's decoder."""
+    unsaid_samples: int
+    """Samples still to be dropped: the decoder speaks one frame late."""
+
+
+class AcousticCodec:
+    """Encodes and decodes; knows its fingerprint."""
+
+    def __init__(self, codec: Codec, fingerprint: str, device: str = "cpu") -> None:
+        self.codec = codec.eval().to(device)
+        self.fingerprint = fingerprint
+        self.device = device
+
+    @property
+    def settings(self) -> CodecSettings:
+        """The network's sizes."""
+        return self.codec.settings
+
+    @property
+    def bits_per_second(self) -> float:
+        """Rate of all levels together."""
+        return self.settings.levels * FRAME_RATE_HZ * float(np.log2(self.settings.vocabulary))
+
+    @torch.no_grad()
+    def encode_sound(self, sound: Tensor, levels: int | None = None) -> Tensor:
+        """Sound float32 [batch, sample] at 24 kHz, a multiple of 960 -> [batch, level, frame]."""
+        encoder = self.codec.encoder
+        state = encoder.initial_state(len(sound))
+        pieces = []
+        for block in sound.to(self.device).split(BLOCK_FRAMES * SAMPLES_PER_FRAME, dim=1):
+            with torch.autocast(torch.device(self.device).type, torch.bfloat16):
+                latent, state = encoder.step(block, state)
+            pieces.append(self.codec.quantizer.encode(latent.float(), levels or self.settings.levels))
+        return torch.cat(pieces, dim=-1)
+
+    def encode(self, waveform: Waveform, levels: int | None = None) -> TokenGrid:
+        """Tokens of a mono 24 kHz waveform; its last frame is filled up with silence.
+
+        `levels`: how many levels to keep, all by default. `ValueError` says what is allowed.
+        """
+        count = self.settings.levels if levels is None else levels
+        if not 1 <= count <= self.settings.levels:
+            raise ValueError(f"this codec has 1 to {self.settings.levels} levels, not {count}")
+        if waveform.rate_hz != SAMPLE_RATE_HZ:
+            raise ValueError(f"the codec hears {SAMPLE_RATE_HZ} Hz, not {waveform.rate_hz}")
+        sound = torch.from_numpy(np.ascontiguousarray(waveform.mono))[None]
+        missing = -sound.shape[1] % SAMPLES_PER_FRAME
+        sound = torch.nn.functional.pad(sound, (0, missing))
+        if sound.shape[1] == 0:
+            raise ValueError("there is no sound to encode")
+        return TokenGrid(
+            tokens=self.encode_sound(sound, count)[0].cpu().numpy(),
+            vocabulary=self.settings.vocabulary,
+            frame_rate_hz=FRAME_RATE_HZ,
+            fingerprint=self.fingerprint,
+        )
+
+    def initial_state(self, batch: int = 1) -> DecoderState:
+        """A decoding stream before its first block."""
+        return DecoderState(
+            network=self.codec.decoder.initial_state(batch),
+            unsaid_samples=LOOKAHEAD_FRAMES * SAMPLES_PER_FRAME,
+        )
+
+    @torch.no_grad()
+    def step(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
+        """Tokens [batch, level, frame] -> sound [batch, sample] of one frame before.
+
+        The first block gives one frame less than went in; `finish` says the last one.
+        """
+        latent = self.codec.quantizer.decode(tokens.to(self.device))
+        with torch.autocast(torch.device(self.device).type, torch.bfloat16):
+            sound, network = self.codec.decoder.step(latent, state.network)
+        drop = min(state.unsaid_samples, sound.shape[1])
+        left = state.unsaid_samples - drop
+        return sound[:, drop:].float(), DecoderState(network=network, unsaid_samples=left)
+
+    def finish(self, last: Tensor, state: DecoderState) -> Tensor:
+        """The rest of a stream: `last` [batch, level, 1] is the last frame, heard once more."""
+        sound, _ = self.step(last.expand(-1, -1, LOOKAHEAD_FRAMES), state)
+        return sound
+
+    @torch.no_grad()
+    def decode_tokens(self, tokens: Tensor) -> Tensor:
+        """Tokens [batch, level, frame] -> sound float32 [batch, 960 * frame]."""
+        state = self.initial_state(len(tokens))
+        pieces = []
+        for block in tokens.split(BLOCK_FRAMES, dim=-1):
+            sound, state = self.step(block, state)
+            pieces.append(sound)
+        pieces.append(self.finish(tokens[..., -1:], state))
+        return torch.cat(pieces, dim=1)
+
+    def decode(self, grid: TokenGrid) -> Waveform:
+        """Sound of a token grid of this codec. `ValueError` where another codec made it."""
+        if grid.fingerprint != self.fingerprint:
+            raise ValueError(
+                f"these tokens were made by the codec {grid.fingerprint}, this is "
+                f"{self.fingerprint}: decode them with the codec that made them"
+            )
+        if not 1 <= grid.tokens.shape[0] <= self.settings.levels or grid.tokens.shape[1] == 0:
+            raise ValueError(
+                f"the codec decodes 1 to {self.settings.levels} levels of one frame or more, "
+                f"not {list(grid.tokens.shape)}"
+            )
+        sound = self.decode_tokens(torch.from_numpy(grid.tokens)[None])
+        return Waveform(samples=sound.cpu().numpy(), rate_hz=SAMPLE_RATE_HZ)
+
+    @classmethod
+    def read(cls, path: Path, device: str = "cpu") -> AcousticCodec:
+        """Loads from a checkpoint of kind "codec"."""
+        return cls.from_checkpoint(read_checkpoint(path, kind="codec"), device)
+
+    @classmethod
+    def from_checkpoint(cls, checkpoint: Checkpoint, device: str = "cpu") -> AcousticCodec:
+        """Builds from a checkpoint; the decoder's weights do not enter the fingerprint."""
+        codec = Codec(CodecSettings(**checkpoint.settings))
+        codec.load_state_dict(checkpoint.tensors)
+        deciding = {n: t for n, t in checkpoint.tensors.items() if not n.startswith("decoder.")}
+        settings = {n: v for n, v in checkpoint.settings.items() if not n.startswith("decoder_")}
+        return cls(codec, fingerprint_of("codec", settings, deciding), device)

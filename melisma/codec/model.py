@@ -1,0 +1,237 @@
+"""The codec's network: spectral frames in, a residual-quantised latent, spectral frames out.
+
+Encoder: log-mel spectra at 50 Hz -> causal ConvNeXt -> 25 Hz latent -> residual quantizer.
+Decoder: latent -> ConvNeXt at 25 Hz -> ConvNeXt at 100 Hz -> magnitude and phase of 40 ms windows ->
+inverse STFT by overlap-add. SoundStream (2107.03312) for the whole, Vocos (2306.00814) for a decoder
+that speaks in spectra: nearly all arithmetic is matrix products at low rates, which is what a
+processor without a GPU does well. Drums need the 100 Hz of the output frames.
+
+Everything is causal. The sound that leaves is one frame (40 ms) later than the latent that enters:
+the decoder hears one frame ahead, so that a frame's windows are known whole.
+
+Sound is [batch, sample] at 24 kHz, latents [batch, frame, width] at 25 Hz, tokens
+[batch, level, frame].
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from melisma.nn.convolution import ConvNeXtStack, faster, slower
+from melisma.nn.quantizer import Quantized, ResidualQuantizer
+from melisma.sound.spectra import mel_filters
+from melisma.values.tokens import SAMPLE_RATE_HZ, SAMPLES_PER_FRAME
+
+LOOKAHEAD_FRAMES = 1
+"""Frames that the decoder hears ahead of what it says."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CodecSettings:
+    """Sizes of the codec. What decides tokens: all but the `decoder_*` fields."""
+
+    encoder_width: int = 256
+    """Width at 50 Hz."""
+    encoder_blocks: int = 4
+    """ConvNeXt blocks at 50 Hz."""
+    latent_width: int = 384
+    """Width at 25 Hz, of encoder and quantizer."""
+    latent_blocks: int = 2
+    """ConvNeXt blocks at 25 Hz in the encoder."""
+    levels: int = 8
+    """Levels of the residual quantizer."""
+    vocabulary: int = 1024
+    """Codes of each level."""
+    code_width: int = 64
+    """Width of the codes, and so of what the quantizer sees."""
+    decoder_slow_width: int = 512
+    """Width of the decoder at 25 Hz."""
+    decoder_slow_blocks: int = 2
+    """ConvNeXt blocks of the decoder at 25 Hz."""
+    decoder_width: int = 320
+    """Width of the decoder at 100 Hz."""
+    decoder_blocks: int = 5
+    """ConvNeXt blocks of the decoder at 100 Hz."""
+    decoder_expansion: int = 3
+    """Expansion of the decoder's blocks at 100 Hz."""
+
+
+ENCODER_WINDOW_SAMPLES = 1920
+ENCODER_HOP_SAMPLES = 480
+LONG_BINS = 200
+SHORT_SAMPLES = 360
+SHORT_HOP_SAMPLES = 120
+SHORT_BINS = 32
+"""Windows and mel bins of the encoder's input: 80 ms once, 15 ms four times a 20 ms hop."""
+DECODER_WINDOW_SAMPLES = 960
+DECODER_HOP_SAMPLES = 240
+
+
+def _log_mel(windowed: Tensor, filters: Tensor) -> Tensor:
+    """[..., sample] -> log-mel [..., bin], about zero mean and unit variance on music."""
+    lines = torch.fft.rfft(windowed)
+    magnitude = (lines.real.square() + lines.imag.square() + 1e-9).sqrt()
+    return (torch.log(magnitude @ filters + 1e-3) + 2.5) / 2.5
+
+
+class Encoder(nn.Module):
+    """Sound -> latent. State: (past samples, states of both stacks)."""
+
+    def __init__(self, settings: CodecSettings) -> None:
+        super().__init__()
+        self.enter = nn.Linear(LONG_BINS + 4 * SHORT_BINS, settings.encoder_width)
+        self.fast = ConvNeXtStack(width=settings.encoder_width, blocks=settings.encoder_blocks)
+        self.join = nn.Linear(2 * settings.encoder_width, settings.latent_width)
+        self.slow = ConvNeXtStack(width=settings.latent_width, blocks=settings.latent_blocks)
+        self.norm = nn.LayerNorm(settings.latent_width)
+        self.leave = nn.Linear(settings.latent_width, settings.code_width)
+        self.register_buffer("window", torch.hann_window(ENCODER_WINDOW_SAMPLES), persistent=False)
+        self.register_buffer("short_window", torch.hann_window(SHORT_SAMPLES), persistent=False)
+        long = mel_filters(SAMPLE_RATE_HZ, ENCODER_WINDOW_SAMPLES, LONG_BINS)
+        short = mel_filters(SAMPLE_RATE_HZ, SHORT_SAMPLES, SHORT_BINS)
+        self.register_buffer("long_filters", long.T.contiguous(), persistent=False)
+        self.register_buffer("short_filters", short.T.contiguous(), persistent=False)
+
+    def initial_state(self, batch: int) -> tuple[Tensor, tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """Silence before the beginning."""
+        past = self.enter.weight.new_zeros(batch, ENCODER_WINDOW_SAMPLES - ENCODER_HOP_SAMPLES)
+        return past, self.fast.initial_state(batch), self.slow.initial_state(batch)
+
+    def _spectra(self, sound: Tensor) -> Tensor:
+        """[batch, sample] incl. the past -> features [batch, frame at 50 Hz, bin].
+
+        Log-mel spectra of one long window (pitch) and of the last four short ones (attacks). The phase is
+        left out: at 2 kbps it cannot be kept, and with it as an input learning took twice as long.
+        """
+        assert isinstance(self.window, Tensor)
+        assert isinstance(self.short_window, Tensor)
+        assert isinstance(self.long_filters, Tensor)
+        assert isinstance(self.short_filters, Tensor)
+        with torch.autocast(sound.device.type, enabled=False):
+            frames = sound.float().unfold(1, ENCODER_WINDOW_SAMPLES, ENCODER_HOP_SAMPLES)
+            long = _log_mel(frames * self.window, self.long_filters)
+            newest = frames[..., -4 * SHORT_HOP_SAMPLES - SHORT_SAMPLES + SHORT_HOP_SAMPLES :]
+            short = newest.unfold(2, SHORT_SAMPLES, SHORT_HOP_SAMPLES)
+            short = _log_mel(short * self.short_window, self.short_filters)
+            return torch.cat([long, short.flatten(-2)], dim=-1)
+
+    def step(
+        self, block: Tensor, state: tuple[Tensor, tuple[Tensor, ...], tuple[Tensor, ...]]
+    ) -> tuple[Tensor, tuple[Tensor, tuple[Tensor, ...], tuple[Tensor, ...]]]:
+        """[batch, sample], a multiple of 960 samples -> latent [batch, frame, width]."""
+        past, fast, slow = state
+        joined = torch.cat([past, block], dim=1)
+        hidden, fast = self.fast.step(self.enter(self._spectra(joined)), fast)
+        hidden, slow = self.slow.step(self.join(slower(hidden, 2)), slow)
+        return self.leave(self.norm(hidden)), (joined[:, -past.shape[1] :], fast, slow)
+
+
+class Decoder(nn.Module):
+    """Latent -> sound, one frame late. State: (states of both stacks, unfinished samples)."""
+
+    def __init__(self, settings: CodecSettings) -> None:
+        super().__init__()
+        lines = DECODER_WINDOW_SAMPLES // 2 + 1
+        self.enter = nn.Linear(settings.code_width, settings.decoder_slow_width)
+        self.slow = ConvNeXtStack(
+            width=settings.decoder_slow_width, blocks=settings.decoder_slow_blocks
+        )
+        self.split = nn.Linear(settings.decoder_slow_width, 4 * settings.decoder_width)
+        self.fast = ConvNeXtStack(
+            width=settings.decoder_width,
+            blocks=settings.decoder_blocks,
+            expansion=settings.decoder_expansion,
+        )
+        self.norm = nn.LayerNorm(settings.decoder_width)
+        self.leave = nn.Linear(settings.decoder_width, 3 * lines)
+        self.register_buffer("window", torch.hann_window(DECODER_WINDOW_SAMPLES), persistent=False)
+
+    def initial_state(self, batch: int) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...], Tensor]:
+        """Silence before the beginning."""
+        tail = self.enter.weight.new_zeros(batch, DECODER_WINDOW_SAMPLES - DECODER_HOP_SAMPLES)
+        return self.slow.initial_state(batch), self.fast.initial_state(batch), tail
+
+    def step(
+        self, block: Tensor, state: tuple[tuple[Tensor, ...], tuple[Tensor, ...], Tensor]
+    ) -> tuple[Tensor, tuple[tuple[Tensor, ...], tuple[Tensor, ...], Tensor]]:
+        """Latent [batch, frame, width] -> sound [batch, 960 * frame] of one frame before."""
+        slow, fast, tail = state
+        hidden, slow = self.slow.step(self.enter(block), slow)
+        hidden, fast = self.fast.step(faster(self.split(hidden), 4), fast)
+        sound, tail = self._synthesise(self.leave(self.norm(hidden)).float(), tail.float())
+        return sound, (slow, fast, tail)
+
+    def _synthesise(self, frames: Tensor, tail: Tensor) -> tuple[Tensor, Tensor]:
+        """Inverse STFT by overlap-add that continues from `tail` [batch, 720]."""
+        assert isinstance(self.window, Tensor)
+        loudness, real, imaginary = frames.chunk(3, dim=-1)
+        # Magnitudes are bounded: a window of full-scale sine has 240.
+        magnitude = torch.exp(loudness.clamp(max=6.0))
+        norm = torch.rsqrt(real.square() + imaginary.square() + 1e-6)
+        lines = torch.complex(magnitude * real * norm, magnitude * imaginary * norm)
+        pieces = torch.fft.irfft(lines, n=DECODER_WINDOW_SAMPLES) * self.window
+        batch, count, _ = pieces.shape
+        hop, overlap = DECODER_HOP_SAMPLES, DECODER_WINDOW_SAMPLES // DECODER_HOP_SAMPLES
+        quarters = pieces.reshape(batch, count, overlap, hop)
+        total = quarters.new_zeros(batch, count + overlap - 1, hop)
+        total[:, : overlap - 1] += tail.reshape(batch, overlap - 1, hop)
+        for place in range(overlap):
+            total = total + torch.nn.functional.pad(
+                quarters[:, :, place], (0, 0, place, overlap - 1 - place)
+            )
+        # A Hann window at a quarter hop sums to 2; the model learns any other gain.
+        return total[:, :count].reshape(batch, -1) / 2, total[:, count:].reshape(batch, -1)
+
+
+class Codec(nn.Module):
+    """Encoder, residual quantizer and decoder."""
+
+    def __init__(self, settings: CodecSettings) -> None:
+        super().__init__()
+        self.settings = settings
+        self.encoder = Encoder(settings)
+        self.quantizer = ResidualQuantizer(
+            width=settings.code_width,
+            levels=settings.levels,
+            vocabulary=settings.vocabulary,
+        )
+        self.decoder = Decoder(settings)
+
+    def forward(
+        self,
+        sound: Tensor,
+        depth: Tensor,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> tuple[Tensor, Quantized]:
+        """sound [batch, sample], levels to use [batch] -> (sound as aligned, quantized).
+
+        With a `generator` the codebooks follow the data (see `ResidualQuantizer`).
+
+        The last `LOOKAHEAD_FRAMES` frames of the input cannot be heard whole yet, so the sound
+        that leaves is that much shorter.
+        """
+        latent, _ = self.encoder.step(sound, self.encoder.initial_state(len(sound)))
+        quantized = self.quantizer(latent, depth, generator=generator)
+        out, _ = self.decoder.step(quantized.latent, self.decoder.initial_state(len(sound)))
+        return out[:, LOOKAHEAD_FRAMES * SAMPLES_PER_FRAME :], quantized
+
+    @torch.no_grad()
+    def encode(self, sound: Tensor, levels: int) -> Tensor:
+        """[batch, sample], a multiple of 960 -> tokens [batch, level, frame]."""
+        latent, _ = self.encoder.step(sound, self.encoder.initial_state(len(sound)))
+        return self.quantizer.encode(latent.float(), levels)
+
+    @torch.no_grad()
+    def decode(self, tokens: Tensor) -> Tensor:
+        """tokens [batch, level, frame] -> sound [batch, 960 * frame], aligned with the encoder's.
+
+        The last frame is heard twice, in place of the frame that would come after it.
+        """
+        ahead = tokens[..., -1:].expand(-1, -1, LOOKAHEAD_FRAMES)
+        latent = self.quantizer.decode(torch.cat([tokens, ahead], dim=-1))
+        out, _ = self.decoder.step(latent, self.decoder.initial_state(len(tokens)))
+        return out[:, LOOKAHEAD_FRAMES * SAMPLES_PER_FRAME :]

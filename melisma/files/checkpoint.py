@@ -1,0 +1,180 @@
+"""Checkpoints: one safetensors file whose header carries settings and fingerprints as JSON.
+
+Never pickle. Two kinds of use: *training state* (float32, everything needed to go on exactly) and
+*shipped weights* (matrices as int8 rows with float16 scales, the rest as float16).
+
+Layout of the header's metadata, all strings: `format` "melisma", `version`, `kind` ("codec",
+"semantic", ...), `settings` (JSON), `fingerprints` (JSON: name -> fingerprint of the tokenizers that
+the weights were trained on), `notes` (JSON).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+VERSION = 1
+"""Version of the layout; another version is an error that says so."""
+
+_ROWS, _SCALES = "::rows", "::scales"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """What a checkpoint file holds."""
+
+    kind: str
+    """Which part of the system: "codec", "semantic", "joint", "lm", "training" ..."""
+    settings: dict[str, Any]
+    """The settings tree that builds the model, as JSON values."""
+    tensors: dict[str, Tensor]
+    """Weights by name; int8 rows are already turned back into float32."""
+    fingerprints: dict[str, str] = field(default_factory=dict)
+    """Fingerprints of the tokenizers whose tokens the weights know."""
+    notes: dict[str, Any] = field(default_factory=dict)
+    """Anything else worth keeping: update number, data, measured figures."""
+
+
+@contextlib.contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` that takes its place when the block ends well.
+
+    On any error, also Ctrl-C, the temporary file is removed and what stood at `path` stays.
+    """
+    if not path.parent.is_dir():
+        raise ValueError(f"the folder {path.parent} does not exist: create it, or choose another")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".writing-", suffix=path.suffix)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _int8_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """A matrix [row, column] as int8 with one float16 scale a row (symmetric, round to nearest)."""
+    # The scale is rounded first and the rows with the rounded scale, so no row overflows.
+    scale = (weight.abs().amax(dim=1, keepdim=True) / 127).clamp(min=1e-7).half()
+    rows = torch.round(weight / scale.float()).clamp(-127, 127).to(torch.int8)
+    return rows, scale
+
+
+def write_checkpoint(path: Path, checkpoint: Checkpoint, *, precision: str = "float32") -> None:
+    """Writes atomically. `precision`: "float32", "float16" or "int8" (rows; vectors as float16)."""
+    if precision not in ("float32", "float16", "int8"):
+        raise ValueError(f'the precision is "float32", "float16" or "int8", not "{precision}"')
+    stored: dict[str, Tensor] = {}
+    for name, tensor in checkpoint.tensors.items():
+        tensor = tensor.detach().cpu().contiguous()
+        if not tensor.is_floating_point() or precision == "float32":
+            stored[name] = tensor.clone()
+        elif precision == "int8" and tensor.ndim == 2 and tensor.shape[1] >= 32:
+            stored[name + _ROWS], stored[name + _SCALES] = _int8_rows(tensor.float())
+        else:
+            stored[name] = tensor.half()
+    metadata = {
+        "format": "melisma",
+        "version": str(VERSION),
+        "kind": checkpoint.kind,
+        "settings": json.dumps(checkpoint.settings, sort_keys=True),
+        "fingerprints": json.dumps(checkpoint.fingerprints, sort_keys=True),
+        "notes": json.dumps(checkpoint.notes, sort_keys=True),
+    }
+    with atomic_path(path) as temporary:
+        save_file(stored, temporary, metadata=metadata)
+
+
+def read_checkpoint(path: Path, *, kind: str | None = None) -> Checkpoint:
+    """Reads a checkpoint; floats come back as float32.
+
+    Raises `ValueError` with one sentence where the file is missing, truncated, not ours, of
+    another version or of another kind than asked for.
+    """
+    if not path.is_file():
+        raise ValueError(f"there is no checkpoint at {path}")
+    try:
+        with safe_open(path, framework="pt") as opened:
+            metadata = opened.metadata() or {}
+            names = list(opened.keys())
+            _expect_ours(path, metadata, kind)
+            raw = {name: opened.get_tensor(name) for name in names}
+        settings, fingerprints, notes = (
+            json.loads(metadata[key]) for key in ("settings", "fingerprints", "notes")
+        )
+    except (SafetensorError, KeyError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(
+            f"{path} is no whole checkpoint (truncated, damaged, or another kind of file): "
+            "fetch or train it again"
+        ) from error
+    return Checkpoint(
+        kind=metadata["kind"],
+        settings=settings,
+        tensors=_as_float32(raw),
+        fingerprints=fingerprints,
+        notes=notes,
+    )
+
+
+def _expect_ours(path: Path, metadata: Mapping[str, str], kind: str | None) -> None:
+    if metadata.get("format") != "melisma":
+        raise ValueError(f"{path} is a safetensors file, but not a checkpoint of Melisma")
+    if metadata.get("version") != str(VERSION):
+        raise ValueError(
+            f"{path} has the checkpoint layout {metadata.get('version')}, this program reads "
+            f"layout {VERSION}: use the Melisma version that wrote it, or train it again"
+        )
+    if kind is not None and metadata.get("kind") != kind:
+        raise ValueError(f'{path} holds a "{metadata.get("kind")}", but a "{kind}" is needed here')
+
+
+def _as_float32(raw: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    tensors: dict[str, Tensor] = {}
+    for name, tensor in raw.items():
+        if name.endswith(_SCALES):
+            continue
+        if name.endswith(_ROWS):
+            plain = name.removesuffix(_ROWS)
+            tensors[plain] = tensor.float() * raw[plain + _SCALES].float()
+        else:
+            tensors[name] = tensor.float() if tensor.is_floating_point() else tensor
+    return tensors
+
+
+def expect_fingerprints(path: Path, found: Mapping[str, str], present: Mapping[str, str]) -> None:
+    """`ValueError` where weights were trained on tokens of another tokenizer than is present."""
+    for name, fingerprint in found.items():
+        if name in present and present[name] != fingerprint:
+            raise ValueError(
+                f"{path} was trained on tokens of the {name} {fingerprint}, but the {name} here is "
+                f"{present[name]}: use the {name} it was trained with, or train it again"
+            )
+
+
+def fingerprint_of(kind: str, settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
+    """Twelve hexadecimal digits that change with anything that decides tokens.
+
+    Weights are rounded to bfloat16 first, so that float32 and shipped copies of the same training
+    differ (they do give other tokens now and then) but a copy of a copy does not.
+    """
+    digest = hashlib.sha256(kind.encode())
+    digest.update(json.dumps(settings, sort_keys=True).encode())
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        weights = tensors[name].detach().cpu().contiguous().to(torch.bfloat16)
+        digest.update(weights.view(torch.int16).numpy().tobytes())
+    return digest.hexdigest()[:12]

@@ -1,0 +1,67 @@
+"""Readers of tonality and tempo whose form follows the music.
+
+To transpose a piece is to rotate its chroma, to change its tempo is to shift its tempogram (lags
+are log-spaced). These readers are convolutions along just those axes, so that what is learned from
+one tonality or tempo is known of all.
+
+Enter: blocks of the summary (`summary.py`). Leave: logits of `TONALITIES` and of the tempo bins.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from melisma.joint.summary import ONSET_BANDS, REGISTERS_HZ, TEMPO_LAGS
+from melisma.values.attributes import TEMPO_BINS
+
+PITCH_CLASSES = 12
+
+
+class TonalityReader(nn.Module):
+    """Chroma [batch, 36] -> logits [batch, 24]; rotating the input rotates the output."""
+
+    def __init__(self, *, width: int = 64) -> None:
+        super().__init__()
+        self.first = nn.Conv1d(len(REGISTERS_HZ), width, PITCH_CLASSES)
+        self.second = nn.Conv1d(width, width, PITCH_CLASSES)
+        self.out = nn.Conv1d(width, 2, 1)
+
+    def forward(self, chroma: Tensor) -> Tensor:
+        """Registers are rotated together; the first 12 logits are major, the others minor."""
+        hidden = (chroma.unflatten(1, (-1, PITCH_CLASSES)) * PITCH_CLASSES).clamp(max=6.0)
+        hidden = F.gelu(self.first(_around(hidden)))
+        hidden = F.dropout(F.gelu(self.second(_around(hidden))), 0.2, self.training)
+        return self.out(hidden).flatten(1)
+
+
+def _around(rows: Tensor) -> Tensor:
+    """[..., 12] -> [..., 23], wrapped around, for a kernel that spans the octave."""
+    return F.pad(rows, (0, PITCH_CLASSES - 1), mode="circular")
+
+
+class TempoReader(nn.Module):
+    """Tempogram [batch, 192] -> logits [batch, 48]; nearly a shift for a shift.
+
+    Only a bias for each bin and the edges tell absolute tempo, which is what decides between a
+    tempo and its double.
+    """
+
+    SPAN = 95
+    """Lags under the kernel: 1.2 octaves to each side, so that double and half are seen."""
+
+    def __init__(self, *, width: int = 48) -> None:
+        super().__init__()
+        assert TEMPO_LAGS == 2 * TEMPO_BINS
+        self.first = nn.Conv1d(ONSET_BANDS, width, self.SPAN, padding=self.SPAN // 2)
+        self.place = nn.Parameter(torch.zeros(width, TEMPO_LAGS))
+        self.second = nn.Conv1d(width, width, 2, stride=2)
+        self.out = nn.Conv1d(width, 1, 1)
+        self.bias = nn.Parameter(torch.zeros(TEMPO_BINS))
+
+    def forward(self, tempogram: Tensor) -> Tensor:
+        """A bin of tempo covers two lags."""
+        hidden = F.gelu(self.first(tempogram.unflatten(1, (ONSET_BANDS, -1))) + self.place)
+        hidden = F.dropout(F.gelu(self.second(hidden)), 0.2, self.training)
+        return self.out(hidden).flatten(1) + self.bias

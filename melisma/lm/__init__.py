@@ -1,0 +1,24 @@
+"""The tongue: one token language model for all stages. Floor 3: may import `nn files values`.
+
+It has never heard of audio. Read `stages.py` first (what each stage reads and draws), then `model.py`,
+`conditions.py`, `patterns.py`, `draw.py`.
+"""
+
+from melisma.lm.conditions import Conditions, ConditionSettings
+from melisma.lm.draw import Drawing, draw, draw_parallel
+from melisma.lm.model import TokenModel, TokenModelSettings
+from melisma.lm.patterns import Pattern, delayed, flattened, parallel
+
+__all__ = [
+    "ConditionSettings",
+    "Conditions",
+    "Drawing",
+    "Pattern",
+    "TokenModel",
+    "TokenModelSettings",
+    "delayed",
+    "draw",
+    "draw_parallel",
+    "flattened",
+    "parallel",
+]

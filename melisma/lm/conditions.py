@@ -1,0 +1,239 @@
+"""Condition slots of the token language model: what a piece is told before and while it is drawn.
+
+Every slot has an absent-token and is dropped at random in training, so that any part may be left
+out at inference, guidance has something to compare with, and a later conditioner retrains one thing.
+
+Slots for the whole piece: *style* (the quantised joint vector, embedded through its centroid,
+any number of its levels from 0 on), *attributes* (tempo, tonality, metre, lead, style), *families*
+(which instruments are named). Slots per frame: *melody* (pitch class), *rhythm* (place in
+the beat and in the bar), *source* (tokens of an earlier stage).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, fields, replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+ATTRIBUTE_SIZES: tuple[tuple[str, int], ...] = (
+    ("tempo", 48),
+    ("tonality", 24),
+    ("metre", 4),
+    ("lead", 17),
+    ("style", 18),
+    ("density", 3),
+    ("dynamics", 3),
+    ("register", 3),
+)
+"""Attribute slots and their values; the last entry of each table is the absent-token."""
+
+FAMILY_COUNT = 17
+MELODY_SIZE = 13
+"""No note, twelve pitch classes; one more entry of the table is the absent-token."""
+RHYTHM_HARMONICS = 4
+"""Sines and cosines of the beat and bar phase, and so many multiples of it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConditionSettings:
+    """Sizes of the slots."""
+
+    style_width: int = 128
+    """Width of the joint vector."""
+    source_levels: int = 0
+    """Levels of the source tokens; 0: the stage has no source."""
+    source_vocabulary: int = 1024
+    """Entries of each source level."""
+    source_before: int = 1
+    """Frames of the source before the present one that are looked at."""
+    source_ahead: int = 4
+    """Frames of the source after the present one that are looked at."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conditions:
+    """A batch of conditions. Absent: zero style, attribute = its table's size, nan rhythm,
+    melody = `MELODY_SIZE`, families all -1."""
+
+    style: Tensor
+    """Joint vector rebuilt from its quantised levels, [batch, width]; zeros where absent."""
+    attributes: Tensor
+    """int64 [batch, attribute] in the order of `ATTRIBUTE_SIZES`."""
+    families: Tensor
+    """float32 [batch, family], 1 named, 0 not, -1 nothing known."""
+    rhythm: Tensor
+    """float32 [batch, frame, 2]: beat and bar phase in [0, 1), nan where unknown."""
+    melody: Tensor
+    """int64 [batch, frame]: 0 none, pitch class + 1, or `MELODY_SIZE` where absent."""
+    source: Tensor | None = None
+    """int64 [batch, level, frame] tokens of the earlier stage."""
+
+    def __len__(self) -> int:
+        return len(self.style)
+
+    @classmethod
+    def absent(cls, batch: int, frames: int, style_width: int = 128) -> Conditions:
+        """Nothing is told."""
+        sizes = torch.tensor([size for _, size in ATTRIBUTE_SIZES])
+        return cls(
+            style=torch.zeros(batch, style_width),
+            attributes=sizes.expand(batch, -1).clone(),
+            families=torch.full((batch, FAMILY_COUNT), -1.0),
+            rhythm=torch.full((batch, frames, 2), math.nan),
+            melody=torch.full((batch, frames), MELODY_SIZE),
+        )
+
+    def without_words(self) -> Conditions:
+        """Style, attributes and families absent; rhythm, melody and source stay: for guidance."""
+        gone = Conditions.absent(len(self), self.rhythm.shape[1], self.style.shape[1])
+        return replace(
+            self,
+            style=gone.style.to(self.style.device),
+            attributes=gone.attributes.to(self.style.device),
+            families=gone.families.to(self.style.device),
+        )
+
+    def frames(self, start: int, stop: int) -> Conditions:
+        """The same for a stretch of frames."""
+        return replace(
+            self,
+            rhythm=self.rhythm[:, start:stop],
+            melody=self.melody[:, start:stop],
+            source=None if self.source is None else self.source[:, :, start:stop],
+        )
+
+    def to(self, device: str) -> Conditions:
+        """The same on a device."""
+        moved = {
+            one.name: value.to(device) if (value := getattr(self, one.name)) is not None else None
+            for one in fields(self)
+        }
+        return Conditions(**moved)
+
+    def joined(self, other: Conditions) -> Conditions:
+        """Both batches one after the other."""
+        merged = {}
+        for one in fields(self):
+            first, second = getattr(self, one.name), getattr(other, one.name)
+            merged[one.name] = None if first is None else torch.cat([first, second])
+        return Conditions(**merged)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DropSettings:
+    """How often each slot is dropped in training."""
+
+    everything: float = 0.1
+    """Style, attributes and families at once (what guidance compares with)."""
+    style: float = 0.3
+    attribute: float = 0.4
+    """Each attribute by itself."""
+    families: float = 0.4
+    rhythm: float = 0.15
+    melody: float = 0.8
+    style_noise: float = 0.15
+    """Standard deviation of the noise on the style vector (times its norm over sqrt(width)): the
+    measured distance between what the music tower hears and what the text tower says."""
+
+
+def drop(conditions: Conditions, settings: DropSettings, generator: torch.Generator) -> Conditions:
+    """Drops slots at random, for each piece of the batch by itself."""
+    batch, frames = len(conditions), conditions.rhythm.shape[1]
+    gone = Conditions.absent(batch, frames, conditions.style.shape[1])
+
+    def chosen(share: float, *shape: int) -> Tensor:
+        return torch.rand(*shape, generator=generator) < share
+
+    everything = chosen(settings.everything, batch)
+    noise = torch.randn(conditions.style.shape, generator=generator) * settings.style_noise
+    noisy = conditions.style + noise * conditions.style.norm(dim=1, keepdim=True) / math.sqrt(
+        conditions.style.shape[1]
+    )
+    no_style = (everything | chosen(settings.style, batch))[:, None]
+    no_attribute = everything[:, None] | chosen(settings.attribute, *conditions.attributes.shape)
+    no_families = (everything | chosen(settings.families, batch))[:, None]
+    no_rhythm = chosen(settings.rhythm, batch)[:, None, None]
+    no_melody = chosen(settings.melody, batch)[:, None]
+    return replace(
+        conditions,
+        style=torch.where(no_style, gone.style, noisy),
+        attributes=torch.where(no_attribute, gone.attributes, conditions.attributes),
+        families=torch.where(no_families, gone.families, conditions.families),
+        rhythm=torch.where(no_rhythm, gone.rhythm, conditions.rhythm),
+        melody=torch.where(no_melody, gone.melody, conditions.melody),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """Conditions as the trunk takes them."""
+
+    whole: Tensor
+    """[batch, 1, width]: scales and shifts every block."""
+    frames: Tensor
+    """[batch, frame, width]: added at the frame that is to be drawn."""
+    names: tuple[str, ...] = field(default=())
+
+
+class Conditioner(nn.Module):
+    """Conditions -> `Told`."""
+
+    def __init__(self, settings: ConditionSettings, width: int) -> None:
+        super().__init__()
+        self.settings = settings
+        self.style = nn.Linear(settings.style_width, width)
+        self.attributes = nn.ModuleList(
+            nn.Embedding(size + 1, width) for _, size in ATTRIBUTE_SIZES
+        )
+        self.families = nn.Linear(2 * FAMILY_COUNT, width)
+        self.mix = nn.Sequential(nn.SiLU(), nn.Linear(width, width), nn.SiLU())
+        self.melody = nn.Embedding(MELODY_SIZE + 1, width)
+        self.rhythm = nn.Linear(4 * RHYTHM_HARMONICS + 2, width)
+        if settings.source_levels:
+            self.source = nn.ModuleList(
+                nn.Embedding(settings.source_vocabulary, width)
+                for _ in range(settings.source_levels)
+            )
+            reach = settings.source_before + 1 + settings.source_ahead
+            self.look = nn.Conv1d(width, width, reach, groups=max(1, width // 32))
+            self.source_out = nn.Linear(width, width)
+        for module in self.modules():
+            if isinstance(module, nn.Embedding):
+                nn.init.normal_(module.weight, std=0.5)
+
+    def forward(self, conditions: Conditions) -> Told:
+        """Reads every slot."""
+        rows = [self.style(conditions.style * conditions.style.shape[1] ** 0.5)]
+        rows += [
+            table(conditions.attributes[:, i]) for i, table in enumerate(self.attributes)
+        ]
+        named = (conditions.families > 0).float()
+        absent = (conditions.families < 0).float()
+        rows.append(self.families(torch.cat([named, absent], dim=1)))
+        whole = self.mix(torch.stack(rows).sum(dim=0))[:, None]
+        frames = self.melody(conditions.melody) + self.rhythm(rhythm_features(conditions.rhythm))
+        if conditions.source is not None:
+            frames = frames + self._source(conditions.source)
+        return Told(whole=whole, frames=frames)
+
+    def _source(self, source: Tensor) -> Tensor:
+        """Tokens [batch, level, frame] -> [batch, frame, width], hearing the frames around."""
+        hidden = torch.stack(
+            [table(source[:, level]) for level, table in enumerate(self.source)]
+        ).sum(dim=0)
+        s = self.settings
+        padded = F.pad(hidden.transpose(1, 2), (s.source_before, s.source_ahead), mode="replicate")
+        return self.source_out(hidden + F.gelu(self.look(padded)).transpose(1, 2))
+
+
+def rhythm_features(rhythm: Tensor) -> Tensor:
+    """Phases [batch, frame, 2] -> sines and cosines of multiples, and whether known."""
+    known = ~rhythm.isnan()
+    angles = rhythm.nan_to_num()[..., None] * (
+        2 * math.pi * torch.arange(1, RHYTHM_HARMONICS + 1, device=rhythm.device)
+    )
+    waves = torch.cat([angles.sin(), angles.cos()], dim=-1) * known[..., None]
+    return torch.cat([waves.flatten(-2), known.float()], dim=-1)

@@ -1,0 +1,164 @@
+"""Drawing tokens: step after step with a key-value cache, or level after level in one pass each.
+
+Each piece of a batch has a generator of its own, so a piece comes out the same whatever its
+neighbours are asked for (with the same batch size and thread count, down to the last bit).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from melisma.lm.conditions import Conditions
+from melisma.lm.model import TokenModel
+
+NOISE_STEPS = 128
+"""Steps for which noise is drawn at once."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawing:
+    """How tokens are drawn."""
+
+    temperature: float = 1.0
+    """Logits are divided by it; 0 takes the most likely token."""
+    top_k: int | None = None
+    """Only so many most likely tokens may be drawn; None: all."""
+    guidance: float = 1.0
+    """Classifier-free guidance (2207.12598, section 3.2): 1 is none; logits are moved from those
+    without words by this factor."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.temperature <= 10:
+            raise ValueError(f"a temperature lies between 0 and 10, not {self.temperature}")
+        if self.top_k is not None and self.top_k < 1:
+            raise ValueError(f"top-k is at least 1, not {self.top_k}")
+        if not 0 <= self.guidance <= 20:
+            raise ValueError(f"guidance lies between 0 and 20, not {self.guidance}")
+
+
+class _Noise:
+    """Exponential noise for the Gumbel trick, from one generator a piece, in chunks of steps."""
+
+    def __init__(self, generators: Sequence[torch.Generator], levels: int, vocabulary: int) -> None:
+        self._generators = generators
+        self._shape = (NOISE_STEPS, levels, vocabulary)
+        self._chunk = torch.empty(0)
+        self._used = NOISE_STEPS
+
+    def next(self) -> Tensor:
+        """Noise [batch, level, vocabulary] of the next step."""
+        if self._used == NOISE_STEPS:
+            rows = [torch.empty(self._shape).exponential_(generator=g) for g in self._generators]
+            self._chunk = torch.stack(rows)
+            self._used = 0
+        self._used += 1
+        return self._chunk[:, self._used - 1]
+
+
+def choose(logits: Tensor, noise: Tensor, drawing: Drawing) -> Tensor:
+    """Draws from logits [..., vocabulary] with exponential noise of the same shape -> [...]."""
+    if drawing.temperature == 0:
+        return logits.argmax(dim=-1)
+    scaled = logits.float() / drawing.temperature
+    if drawing.top_k is not None and drawing.top_k < scaled.shape[-1]:
+        least = scaled.topk(drawing.top_k, dim=-1).values[..., -1:]
+        scaled = scaled.masked_fill(scaled < least, -torch.inf)
+    # The maximum of p / e with exponential e is a draw from p (the Gumbel trick without logarithms).
+    return (scaled.softmax(dim=-1) / noise.to(scaled.device).clamp(min=1e-20)).argmax(dim=-1)
+
+
+@torch.inference_mode()
+def draw(
+    model: TokenModel,
+    conditions: Conditions,
+    frames: int,
+    drawing: Drawing,
+    generators: Sequence[torch.Generator],
+    *,
+    prefix: Tensor | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Tensor:
+    """Draws a grid [batch, level, frame] of a causal stage.
+
+    `prefix`: tokens [batch, level, frame] that the piece begins with (a continuation).
+    `progress` hears the number of steps done. Attention looks back over the model's window, so any
+    length goes in one pass.
+    """
+    batch, pattern, blank = len(conditions), model.pattern, model.blank
+    guided = drawing.guidance != 1.0
+    asked = conditions.joined(conditions.without_words()) if guided else conditions
+    told = model.conditioner(asked)
+    modulations = model.trunk.modulations(told.whole)
+    cache = model.initial_cache(len(asked))
+    noise = _Noise(generators, pattern.levels, model.settings.vocabulary)
+    steps = pattern.steps(frames)
+    device = told.frames.device
+    out = torch.full((batch, pattern.levels, steps), blank, dtype=torch.long, device=device)
+    known = 0
+    if prefix is not None:
+        known = prefix.shape[2]
+        spread = pattern.spread(prefix, blank)
+        out[:, :, : spread.shape[2]] = spread
+    heads = torch.stack([head.weight for head in model.heads])
+    before = torch.full((batch, pattern.levels), blank, dtype=torch.long, device=device)
+    for step in range(steps):
+        frame = min(pattern.newest_frame(step), frames - 1)
+        twice = before.repeat(2, 1) if guided else before
+        hidden = model.step(twice, told.frames[:, frame], modulations, cache, step)
+        logits = torch.einsum("bw,lvw->blv", hidden, heads)
+        if guided:
+            with_words, without = logits.chunk(2)
+            logits = without + drawing.guidance * (with_words - without)
+        drawn = choose(logits, noise.next(), drawing)
+        for level in range(pattern.levels):
+            place = pattern.frame_at(step, level)
+            if place is not None and known <= place < frames:
+                out[:, level, step] = drawn[:, level]
+        before = out[:, :, step]
+        if progress is not None:
+            progress(step + 1)
+    return pattern.gather(out, frames)
+
+
+@torch.inference_mode()
+def draw_parallel(
+    model: TokenModel,
+    grid: Tensor,
+    conditions: Conditions,
+    drawing: Drawing,
+    generators: Sequence[torch.Generator],
+    *,
+    overlap_frames: int = 25,
+) -> Tensor:
+    """Fills the levels that a non-causal stage draws: [batch, given levels, frame] -> all levels.
+
+    One pass a level, in windows of the model's length that overlap, so that every frame is drawn
+    with context on both sides.
+    """
+    settings = model.settings
+    batch, given, frames = grid.shape
+    if given != settings.drawn_from:
+        raise ValueError(f"this stage is given {settings.drawn_from} levels, not {given}")
+    full = torch.zeros(batch, settings.levels, frames, dtype=torch.long, device=grid.device)
+    full[:, :given] = grid
+    window = settings.window_frames
+    hop = max(window - 2 * overlap_frames, 1)
+    for level in range(given, settings.levels):
+        start = 0
+        while True:
+            stop = min(start + window, frames)
+            part = conditions.frames(start, stop)
+            logits = model.fill(full[:, :, start:stop], level, part)
+            noise = torch.stack(
+                [torch.empty(logits.shape[1:]).exponential_(generator=g) for g in generators]
+            )
+            first = 0 if start == 0 else overlap_frames
+            full[:, level, start + first : stop] = choose(logits, noise, drawing)[:, first:]
+            if stop == frames:
+                break
+            start += hop
+    return full

@@ -1,0 +1,136 @@
+"""The token model: a decoder-only transformer over steps of a codebook pattern.
+
+Enters: tokens of the steps before (one embedding table a level, summed) and conditions. Leaves: logits of
+every level. The same class serves all stages; the fine stage looks both ways and fills one level of
+all frames at a time (SoundStorm's place, 2305.09636, in MusicRL's base model).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from melisma.lm.conditions import Conditioner, Conditions, ConditionSettings, Told
+from melisma.lm.patterns import PATTERNS, Pattern
+from melisma.nn.transformer import AttentionCache, Trunk, window_mask
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenModelSettings:
+    """Sizes and shape of one stage's model."""
+
+    levels: int
+    """Levels that the model reads and draws."""
+    drawn_from: int = 0
+    """The first level that is drawn; levels before it are given (the fine stage)."""
+    vocabulary: int = 1024
+    """Entries of each level."""
+    pattern: str = "delayed"
+    """"parallel", "delayed" or "flattened"."""
+    causal: bool = True
+    """False: all frames at once, level after level."""
+    width: int = 256
+    """Width of the transformer."""
+    layers: int = 6
+    """Transformer layers."""
+    heads: int = 4
+    """Attention heads."""
+    window_frames: int = 500
+    """Frames that attention looks back over, as in training."""
+    conditions: ConditionSettings = field(default_factory=ConditionSettings)
+    """Sizes of the condition slots."""
+
+
+class TokenModel(nn.Module):
+    """Embeddings, conditions, trunk, heads."""
+
+    def __init__(self, settings: TokenModelSettings) -> None:
+        super().__init__()
+        self.settings = settings
+        self.pattern: Pattern = PATTERNS[settings.pattern](settings.levels)
+        width = settings.width
+        self.conditioner = Conditioner(settings.conditions, width)
+        # One more entry: nothing drawn here yet.
+        self.tables = nn.ModuleList(
+            nn.Embedding(settings.vocabulary + 1, width) for _ in range(settings.levels)
+        )
+        self.trunk = Trunk(
+            width=width,
+            layers=settings.layers,
+            heads=settings.heads,
+            condition_width=width,
+        )
+        self.heads = nn.ModuleList(
+            nn.Linear(width, settings.vocabulary, bias=False)
+            for _ in range(settings.levels - settings.drawn_from)
+        )
+        for table in self.tables:
+            assert isinstance(table, nn.Embedding)
+            nn.init.normal_(table.weight, std=0.5)
+        for head in self.heads:
+            assert isinstance(head, nn.Linear)
+            nn.init.normal_(head.weight, std=0.02)
+
+    @property
+    def blank(self) -> int:
+        """The token that stands for "nothing drawn here"."""
+        return self.settings.vocabulary
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """Tokens [batch, level, step], `blank` allowed -> [batch, step, width]."""
+        parts = [table(tokens[:, level]) for level, table in enumerate(self.tables)]
+        return torch.stack(parts).sum(dim=0)
+
+    def _frames_of_steps(self, told: Told, steps: int) -> Tensor:
+        """Per-frame conditions -> per step, aligned with the newest frame of each step."""
+        frames = told.frames.shape[1]
+        index = torch.arange(steps, device=told.frames.device) // self.pattern.stride
+        return told.frames[:, index.clamp(max=frames - 1)]
+
+    def forward(self, grid: Tensor, conditions: Conditions, dropout: float = 0.0) -> Tensor:
+        """Causal: logits of all tokens of a grid [batch, level, frame], each given what is drawn
+        before it: [batch, level, frame, vocabulary]."""
+        told = self.conditioner(conditions)
+        steps = self.pattern.spread(grid, self.blank)
+        start = steps.new_full((*steps.shape[:2], 1), self.blank)
+        before = torch.cat([start, steps[:, :, :-1]], dim=2)
+        hidden = self.embed(before) + self._frames_of_steps(told, steps.shape[2])
+        window = self.settings.window_frames * self.pattern.stride
+        mask = window_mask(hidden.shape[1], window, hidden.device)
+        hidden, _ = self.trunk(hidden, told.whole, mask=mask, dropout=dropout)
+        frames = grid.shape[2]
+        logits = []
+        for level, head in enumerate(self.heads):
+            first = self.pattern.offsets[level]
+            stride = self.pattern.stride
+            logits.append(head(hidden[:, first : first + (frames - 1) * stride + 1 : stride]))
+        return torch.stack(logits, dim=1)
+
+    def fill(self, grid: Tensor, level: int, conditions: Conditions, dropout: float = 0.0) -> Tensor:
+        """Not causal: logits [batch, frame, vocabulary] of one level of all frames, given the
+        levels below it: the others are taken as blank."""
+        told = self.conditioner(conditions)
+        known = grid.clone()
+        known[:, level:] = self.blank
+        hidden = self.embed(known) + told.frames
+        hidden, _ = self.trunk(hidden, told.whole, causal=False, dropout=dropout)
+        return self.heads[level - self.settings.drawn_from](hidden)
+
+    def initial_cache(self, batch: int) -> tuple[AttentionCache, ...]:
+        """Empty key-value caches over the model's window."""
+        return self.trunk.initial_cache(batch, self.settings.window_frames * self.pattern.stride)
+
+    def step(
+        self,
+        before: Tensor,
+        frame: Tensor,
+        modulations: list[tuple[Tensor, ...] | None],
+        cache: tuple[AttentionCache, ...],
+        position: int,
+    ) -> Tensor:
+        """One step: tokens drawn at the step before [batch, level] and the condition of the newest
+        frame [batch, width] -> hidden state [batch, width] for the heads."""
+        hidden = self.embed(before[:, :, None]) + frame[:, None]
+        return self.trunk.step(hidden, modulations, cache, position)[:, 0]

@@ -1,0 +1,110 @@
+"""Causal ConvNeXt blocks and changes of rate that stream.
+
+All tensors are [batch, frame, width]: pointwise layers are then plain matrix products.
+ConvNeXt: Liu et al., "A ConvNet for the 2020s" (2201.03545), section 2; for waveform synthesis
+from an inverse STFT: Siuzdak, "Vocos" (2306.00814), section 3.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class CausalDepthwise(nn.Module):
+    """Depthwise convolution over the present and `kernel_frames - 1` past frames.
+
+    State: the past frames [batch, kernel_frames - 1, width].
+    """
+
+    def __init__(self, *, width: int, kernel_frames: int) -> None:
+        super().__init__()
+        self.width = width
+        self.kernel_frames = kernel_frames
+        self.weight = nn.Parameter(torch.randn(width, 1, kernel_frames) * kernel_frames**-0.5)
+        self.bias = nn.Parameter(torch.zeros(width))
+
+    def initial_state(self, batch: int) -> Tensor:
+        """Silence before the beginning."""
+        return self.weight.new_zeros(batch, self.kernel_frames - 1, self.width)
+
+    def step(self, block: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """[batch, frame, width] of any number of frames -> as many, and the new state."""
+        joined = torch.cat([state.to(block.dtype), block], dim=1)
+        out = F.conv1d(
+            joined.transpose(1, 2),
+            self.weight.to(block.dtype),
+            self.bias.to(block.dtype),
+            groups=self.width,
+        )
+        return out.transpose(1, 2), joined[:, joined.shape[1] - self.kernel_frames + 1 :]
+
+
+class ConvNeXtBlock(nn.Module):
+    """Depthwise convolution, norm, pointwise expansion, GELU, pointwise back, scaled residual."""
+
+    def __init__(
+        self, *, width: int, kernel_frames: int = 7, expansion: int = 4, scale: float = 0.1
+    ) -> None:
+        super().__init__()
+        self.depthwise = CausalDepthwise(width=width, kernel_frames=kernel_frames)
+        self.norm = nn.LayerNorm(width)
+        self.expand = nn.Linear(width, expansion * width)
+        self.contract = nn.Linear(expansion * width, width)
+        self.scale = nn.Parameter(torch.full((width,), scale))
+
+    def initial_state(self, batch: int) -> Tensor:
+        """State of the depthwise convolution."""
+        return self.depthwise.initial_state(batch)
+
+    def step(self, block: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """[batch, frame, width] -> the same shape, and the new state."""
+        mixed, state = self.depthwise.step(block, state)
+        mixed = self.contract(F.gelu(self.expand(self.norm(mixed)), approximate="tanh"))
+        return block + self.scale.to(mixed.dtype) * mixed, state
+
+
+class ConvNeXtStack(nn.Module):
+    """Blocks of one width, one after another. State: a tuple with one state a block."""
+
+    def __init__(
+        self, *, width: int, blocks: int, kernel_frames: int = 7, expansion: int = 4
+    ) -> None:
+        super().__init__()
+        scale = 1.0 / max(blocks, 1)
+        self.blocks = nn.ModuleList(
+            ConvNeXtBlock(
+                width=width, kernel_frames=kernel_frames, expansion=expansion, scale=scale
+            )
+            for _ in range(blocks)
+        )
+
+    def initial_state(self, batch: int) -> tuple[Tensor, ...]:
+        """Silence before the beginning, for every block."""
+        states = []
+        for block in self.blocks:
+            assert isinstance(block, ConvNeXtBlock)
+            states.append(block.initial_state(batch))
+        return tuple(states)
+
+    def step(self, block: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """[batch, frame, width] -> the same shape, and the new states."""
+        states = []
+        for layer, one in zip(self.blocks, state, strict=True):
+            assert isinstance(layer, ConvNeXtBlock)
+            block, new = layer.step(block, one)
+            states.append(new)
+        return block, tuple(states)
+
+
+def slower(frames: Tensor, factor: int) -> Tensor:
+    """Joins `factor` neighbouring frames: [batch, frame, width] -> fewer frames, wider."""
+    batch, count, width = frames.shape
+    return frames.reshape(batch, count // factor, factor * width)
+
+
+def faster(frames: Tensor, factor: int) -> Tensor:
+    """Cuts each frame into `factor` frames: the inverse of `slower`."""
+    batch, count, width = frames.shape
+    return frames.reshape(batch, count * factor, width // factor)

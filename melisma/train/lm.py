@@ -1,0 +1,277 @@
+"""Trains a stage of the token language model from token shards alone.
+
+What each stage reads and draws (MusicLM, 2301.11325, section 3.2): *semantic* draws semantic tokens from
+style, attributes, rhythm and melody; *coarse* draws the first acoustic levels, given the semantic
+tokens of the same frames; *fine* fills the other levels. All are conditioned on what the music
+tower heard, with every slot dropped now and then.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from melisma.files.shards import read_index, read_rows
+from melisma.lm.conditions import (
+    ATTRIBUTE_SIZES,
+    Conditions,
+    ConditionSettings,
+    DropSettings,
+    drop,
+)
+from melisma.lm.model import TokenModel, TokenModelSettings
+from melisma.train.loop import LoopSettings, Run, Task, generator_of
+
+STAGES = ("semantic", "coarse", "fine")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenCorpus:
+    """All rows of a folder of shards in memory (1.6 MB an hour)."""
+
+    acoustic: Tensor
+    """int16 [clip, level, frame]."""
+    semantic: Tensor
+    """int16 [clip, level, frame]."""
+    style: Tensor
+    """float32 [clip, window, level, 128]: the vector of the first n + 1 levels."""
+    attributes: Tensor
+    """int64 [clip, window, attribute]."""
+    families: Tensor
+    """float32 [clip, window, family]."""
+    rhythm: Tensor
+    """float16 [clip, frame, 2]."""
+    melody: Tensor
+    """uint8 [clip, frame]."""
+    fingerprints: dict[str, str]
+    """Of the tokenizers."""
+
+    def __len__(self) -> int:
+        return len(self.acoustic)
+
+    def part(self, rows: Tensor) -> TokenCorpus:
+        """The clips numbered `rows`."""
+        return dataclasses.replace(
+            self,
+            **{
+                one.name: getattr(self, one.name)[rows]
+                for one in dataclasses.fields(self)
+                if one.name != "fingerprints"
+            },
+        )
+
+
+def read_corpus(folder: Path, style_codes: Tensor, fingerprints: dict[str, str]) -> TokenCorpus:
+    """Reads every row. `style_codes` [level, entry, 128] are the joint quantiser's centroids."""
+    columns: dict[str, list[np.ndarray]] = {}
+    for row in read_rows(folder, read_index(folder)):
+        for name, array in row.arrays.items():
+            columns.setdefault(name, []).append(array)
+    if not columns:
+        raise ValueError(f"{folder} holds no tokens: write them with `melisma prepare --tokens`")
+    stacked = {name: np.stack(arrays) for name, arrays in columns.items()}
+    style = torch.from_numpy(stacked["style"].astype(np.int64))
+    parts = torch.stack(
+        [style_codes[level][style[..., level]] for level in range(style.shape[-1])], dim=2
+    )
+    return TokenCorpus(
+        acoustic=torch.from_numpy(stacked["acoustic"].astype(np.int16)),
+        semantic=torch.from_numpy(stacked["semantic"].astype(np.int16)),
+        style=F.normalize(parts.cumsum(dim=2), dim=-1).half(),
+        attributes=torch.from_numpy(stacked["attributes"].astype(np.int64)),
+        families=torch.from_numpy(stacked["families"].astype(np.float32)),
+        rhythm=torch.from_numpy(stacked["rhythm"]),
+        melody=torch.from_numpy(stacked["melody"]),
+        fingerprints=fingerprints,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageTraining:
+    """A whole run of one stage."""
+
+    stage: str
+    """One of `STAGES`."""
+    model: TokenModelSettings
+    """The network."""
+    loop: LoopSettings
+    """How long and how fast."""
+    drop: DropSettings = field(default_factory=DropSettings)
+    """How often conditions are dropped."""
+    batch: int = 16
+    """Crops of one update."""
+    crop_frames: int = 500
+    """Frames of one crop."""
+    dropout: float = 0.05
+    """Dropout of the transformer."""
+    source_damage: float = 0.05
+    """Share of source tokens replaced at random: drawn tokens have faults too."""
+    device: str = "cpu"
+    """Where to train."""
+
+
+class StageTask(Task):
+    """Next-token (or filled-level) cross-entropy on crops."""
+
+    def __init__(self, settings: StageTraining, train: TokenCorpus, held: TokenCorpus) -> None:
+        if settings.stage not in STAGES:
+            raise ValueError(f'no stage "{settings.stage}": known are {", ".join(STAGES)}')
+        self.settings = settings
+        self.kind = settings.stage + "_lm"
+        self.train, self.held = train, held
+        torch.manual_seed(settings.loop.seed)
+        self.model = TokenModel(settings.model).to(settings.device)
+
+    @property
+    def models(self) -> Mapping[str, nn.Module]:
+        """The stage's model."""
+        return {self.settings.stage: self.model}
+
+    def settings_tree(self) -> dict[str, Any]:
+        """The network's sizes."""
+        return dataclasses.asdict(self.settings.model)
+
+    def fingerprints(self) -> dict[str, str]:
+        """Of the tokenizers whose tokens it learns."""
+        return self.train.fingerprints
+
+    def batch(
+        self, corpus: TokenCorpus, generator: torch.Generator, count: int, training: bool
+    ) -> tuple[Tensor, Conditions]:
+        """(grid [batch, level, frame], conditions) of random crops."""
+        s = self.settings
+        frames = min(s.crop_frames, corpus.semantic.shape[2])
+        rows = torch.randint(len(corpus), (count,), generator=generator)
+        starts = torch.randint(
+            corpus.semantic.shape[2] - frames + 1, (count,), generator=generator
+        )
+        places = starts[:, None] + torch.arange(frames)
+
+        def crop(values: Tensor) -> Tensor:
+            """[clip, level, frame] -> [batch, level, frame]."""
+            index = places[:, None].expand(-1, values.shape[1], -1)
+            return values[rows].long().gather(2, index)
+
+        conditions = self._conditions(corpus, rows, places, generator)
+        if s.stage == "semantic":
+            grid = crop(corpus.semantic)
+        else:
+            grid = crop(corpus.acoustic)[:, : s.model.levels]
+            source = crop(corpus.semantic)[:, : s.model.conditions.source_levels]
+            if training and s.source_damage:
+                hurt = torch.rand(source.shape, generator=generator) < s.source_damage
+                noise = torch.randint(
+                    s.model.conditions.source_vocabulary, source.shape, generator=generator
+                )
+                source = torch.where(hurt, noise, source)
+            conditions = dataclasses.replace(conditions, source=source)
+        if training:
+            conditions = drop(conditions, s.drop, generator)
+        return grid.to(s.device), conditions.to(s.device)
+
+    def _conditions(
+        self, corpus: TokenCorpus, rows: Tensor, places: Tensor, generator: torch.Generator
+    ) -> Conditions:
+        count = len(rows)
+        windows, depths = corpus.style.shape[1], corpus.style.shape[2]
+        window = torch.randint(windows, (count,), generator=generator)
+        depth = torch.randint(depths, (count,), generator=generator)
+        attributes = corpus.attributes[rows, window]
+        sizes = torch.tensor([size for _, size in ATTRIBUTE_SIZES])
+        rhythm = corpus.rhythm[rows].gather(1, places[..., None].expand(-1, -1, 2)).float()
+        return Conditions(
+            style=corpus.style[rows, window, depth].float(),
+            attributes=torch.minimum(attributes, sizes),
+            families=corpus.families[rows, window],
+            # A bar without a known downbeat is no bar: both phases are known or neither is.
+            rhythm=torch.where(rhythm.isnan().any(-1, keepdim=True), math.nan, rhythm),
+            melody=corpus.melody[rows].long().gather(1, places),
+        )
+
+    def _loss(
+        self, grid: Tensor, conditions: Conditions, dropout: float, generator: torch.Generator
+    ) -> tuple[Tensor, list[float]]:
+        """(loss in nats a token, nats of each level)."""
+        s = self.settings
+        with torch.autocast(torch.device(s.device).type, torch.bfloat16):
+            if s.model.causal:
+                logits = self.model(grid, conditions, dropout)
+                targets = grid[:, s.model.drawn_from :]
+                each = [
+                    F.cross_entropy(logits[:, i].flatten(0, 1).float(), targets[:, i].flatten())
+                    for i in range(targets.shape[1])
+                ]
+                return torch.stack(each).mean(), [float(e.detach()) for e in each]
+            span = s.model.levels - s.model.drawn_from
+            level = s.model.drawn_from + int(torch.randint(span, (), generator=generator))
+            logits = self.model.fill(grid, level, conditions, dropout)
+            loss = F.cross_entropy(logits.flatten(0, 1).float(), grid[:, level].flatten())
+            return loss, [float(loss.detach())]
+
+    def losses(
+        self, number: int, generator: torch.Generator
+    ) -> tuple[dict[str, Tensor], dict[str, float]]:
+        """One batch of crops."""
+        del number
+        s = self.settings
+        grid, conditions = self.batch(self.train, generator, s.batch, training=True)
+        loss, each = self._loss(grid, conditions, s.dropout, generator)
+        figures = {"nats": float(loss.detach())}
+        if len(each) > 1:
+            figures |= {f"nats_{i + 1}": value for i, value in enumerate(each)}
+        return {s.stage: loss}, figures
+
+    @torch.no_grad()
+    def judge(self, averaged: nn.Module) -> dict[str, float]:
+        """Held-out nats with all conditions but melody, and without any words."""
+        assert isinstance(averaged, TokenModel)
+        s = self.settings
+        rounds, told, untold = 4, [], []
+        for number in range(rounds):
+            generator = generator_of(s.loop.seed, number, "held")
+            grid, conditions = self.batch(self.held, generator, s.batch, training=False)
+            gone = Conditions.absent(len(conditions), conditions.rhythm.shape[1])
+            conditions = dataclasses.replace(conditions, melody=gone.melody.to(s.device))
+            level = generator_of(s.loop.seed, number, "level")
+            told.append(self._loss(grid, conditions, 0.0, level)[0].item())
+            level = generator_of(s.loop.seed, number, "level")
+            untold.append(self._loss(grid, conditions.without_words(), 0.0, level)[0].item())
+        return {"nats": float(np.mean(told)), "nats_without_words": float(np.mean(untold))}
+
+
+def stage_settings(stage: str, **changes: Any) -> TokenModelSettings:
+    """The shipped shape of a stage; `changes` overrides fields (width, layers, levels ...)."""
+    source = ConditionSettings(source_levels=2)
+    shapes: dict[str, TokenModelSettings] = {
+        "semantic": TokenModelSettings(levels=2),
+        "coarse": TokenModelSettings(levels=4, window_frames=200, conditions=source),
+        "fine": TokenModelSettings(
+            levels=8, drawn_from=4, causal=False, layers=4, window_frames=100, conditions=source
+        ),
+    }
+    if stage not in shapes:
+        raise ValueError(f'no stage "{stage}": known are {", ".join(STAGES)}')
+    return dataclasses.replace(shapes[stage], **changes)
+
+
+def train_stage(
+    settings: StageTraining,
+    train: TokenCorpus,
+    held: TokenCorpus,
+    folder: Path,
+    start: Mapping[str, Tensor] | None = None,
+) -> None:
+    """Runs or resumes one stage in `folder`."""
+    run = Run(StageTask(settings, train, held), settings.loop, folder)
+    if not run.resume() and start is not None:
+        run.start_from(start)
+    run.run()

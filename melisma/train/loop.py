@@ -1,0 +1,323 @@
+"""The loop under every training: seed, clock, averaged weights, checkpoints, logs, resume.
+
+A `Task` owns the models and does one update; the loop does everything around it. Every random choice
+of update n comes from a generator that is seeded by (seed, n), so a resumed run needs no stored
+generator state: after kill -9 it goes on, on the same machine, exactly as if nothing had happened.
+"""
+
+from __future__ import annotations
+
+import abc
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from melisma.files.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopSettings:
+    """How long and how fast to learn. AdamW with linear warm-up and cosine decay."""
+
+    updates: int
+    """Updates in all."""
+    peak_rate: float = 1e-3
+    """Learning rate after the warm-up."""
+    final_rate: float = 0.05
+    """Learning rate at the end, as a share of the peak."""
+    warmup_updates: int = 200
+    """Updates of linear warm-up, also after continuing from weights alone."""
+    weight_decay: float = 0.1
+    """Decoupled; matrices only."""
+    beta1: float = 0.9
+    """AdamW's first moment decay."""
+    beta2: float = 0.95
+    """AdamW's second moment decay."""
+    clip_norm: float = 1.0
+    """Gradients are clamped to this norm."""
+    average_decay: float = 0.999
+    """Decay of the averaged weights (shorter at the beginning: (1 + n) / (10 + n))."""
+    seed: int = 1
+    """Of everything random."""
+    checkpoint_updates: int = 500
+    """Updates between checkpoints."""
+    log_updates: int = 20
+    """Updates between log lines."""
+    sample_updates: int = 2_000
+    """Updates between samples (sound, spectrograms) of the averaged model."""
+
+
+class Task(abc.ABC):
+    """One trained thing: its models, its data, one update."""
+
+    kind: str
+    """Kind written into the checkpoint."""
+
+    @property
+    @abc.abstractmethod
+    def models(self) -> Mapping[str, nn.Module]:
+        """Everything that learns. The first is the one that is averaged and shipped."""
+
+    @abc.abstractmethod
+    def settings_tree(self) -> dict[str, Any]:
+        """The settings that build the shipped model, as JSON values."""
+
+    @abc.abstractmethod
+    def losses(
+        self, number: int, generator: torch.Generator
+    ) -> tuple[dict[str, Tensor], dict[str, float]]:
+        """Update `number`: ({model name: loss to minimise}, figures to log).
+
+        A model without an entry rests in this update.
+        """
+
+    def fingerprints(self) -> dict[str, str]:
+        """Fingerprints of the tokenizers that the task's tokens come from."""
+        return {}
+
+    def judge(self, averaged: nn.Module) -> dict[str, float]:
+        """Figures on held-out data, with the averaged weights."""
+        del averaged
+        return {}
+
+    def write_samples(self, averaged: nn.Module, folder: Path, number: int) -> None:
+        """Sound and pictures of what the averaged model does now."""
+        del averaged, folder, number
+
+
+def rate_at(settings: LoopSettings, number: int) -> float:
+    """The learning rate of update `number` (0-based)."""
+    warm = min(1.0, (number + 1) / max(settings.warmup_updates, 1))
+    done = min(number / max(settings.updates, 1), 1.0)
+    cosine = 0.5 * (1 + math.cos(math.pi * done))
+    return settings.peak_rate * warm * (settings.final_rate + (1 - settings.final_rate) * cosine)
+
+
+def generator_of(seed: int, number: int, purpose: str = "update") -> torch.Generator:
+    """The generator of one update: the same for the same seed, number and purpose."""
+    digest = hashlib.sha256(f"{seed}/{purpose}/{number}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
+
+
+class Run:
+    """A training under way: the task, its optimizers, its averaged weights, its folder."""
+
+    def __init__(self, task: Task, settings: LoopSettings, folder: Path) -> None:
+        self.task = task
+        self.settings = settings
+        self.folder = folder
+        self.number = 0
+        self.optimizers = {name: self._optimizer(model) for name, model in task.models.items()}
+        self.shipped = next(iter(task.models.values()))
+        self.average = {
+            name: tensor.detach().clone().float()
+            for name, tensor in self.shipped.state_dict().items()
+        }
+
+    def _optimizer(self, model: nn.Module) -> torch.optim.AdamW:
+        parameters = [p for p in model.parameters() if p.requires_grad]
+        matrices = [p for p in parameters if p.ndim >= 2]
+        vectors = [p for p in parameters if p.ndim < 2]
+        groups = [
+            {"params": matrices, "weight_decay": self.settings.weight_decay},
+            {"params": vectors, "weight_decay": 0.0},
+        ]
+        betas = (self.settings.beta1, self.settings.beta2)
+        return torch.optim.AdamW(groups, lr=self.settings.peak_rate, betas=betas, fused=True)
+
+    def update(self) -> dict[str, float]:
+        """Does one update and returns its figures."""
+        generator = generator_of(self.settings.seed, self.number)
+        torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
+        losses, figures = self.task.losses(self.number, generator)
+        rate = rate_at(self.settings, self.number)
+        for name, loss in losses.items():
+            model, optimizer = self.task.models[name], self.optimizers[name]
+            optimizer.zero_grad(set_to_none=True)
+            parameters = [p for p in model.parameters() if p.requires_grad]
+            gradients = torch.autograd.grad(loss, parameters, allow_unused=True, retain_graph=False)
+            for parameter, gradient in zip(parameters, gradients, strict=True):
+                parameter.grad = gradient
+            norm = nn.utils.clip_grad_norm_(parameters, self.settings.clip_norm)
+            figures[f"{name}/gradient_norm"] = float(norm)
+            if not math.isfinite(float(norm)):
+                figures[f"{name}/skipped"] = 1.0
+                continue
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            optimizer.step()
+        self._follow()
+        self.number += 1
+        figures["rate"] = rate
+        return figures
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        decay = min(self.settings.average_decay, (1 + self.number) / (10 + self.number))
+        learned = {name for name, _ in self.shipped.named_parameters()}
+        for name, tensor in self.shipped.state_dict().items():
+            if name in learned:
+                self.average[name].lerp_(tensor.float(), 1 - decay)
+            else:  # codebooks are moving averages already, and a code that moved is another code
+                self.average[name].copy_(tensor)
+
+    # State: everything that the next update depends on, as named tensors.
+
+    def _state(self) -> dict[str, Tensor]:
+        state = {f"average/{name}": tensor for name, tensor in self.average.items()}
+        for part, model in self.task.models.items():
+            for name, tensor in model.state_dict().items():
+                state[f"model/{part}/{name}"] = tensor
+            for name, buffer in _hidden_buffers(model).items():
+                state[f"buffer/{part}/{name}"] = buffer
+            for name, parameter in model.named_parameters():
+                for key, value in self.optimizers[part].state.get(parameter, {}).items():
+                    state[f"optimizer/{part}/{name}/{key}"] = value
+        return state
+
+    def save(self) -> None:
+        """Writes the training state atomically; the state before stays until then."""
+        checkpoint = Checkpoint(
+            kind="training",
+            settings=self.task.settings_tree(),
+            tensors=self._state(),
+            fingerprints=self.task.fingerprints(),
+            notes={"update": self.number, "task": self.task.kind},
+        )
+        write_checkpoint(self.folder / "state.safetensors", checkpoint)
+
+    def resume(self) -> bool:
+        """Goes on from the folder's training state; False where there is none."""
+        path = self.folder / "state.safetensors"
+        if not path.is_file():
+            return False
+        checkpoint = read_checkpoint(path, kind="training")
+        if checkpoint.settings != self.task.settings_tree():
+            raise ValueError(
+                f"{path} was trained with other settings: choose another output folder, "
+                "or give the same settings again"
+            )
+        tensors = checkpoint.tensors
+        self.number = int(checkpoint.notes["update"])
+        for name in self.average:
+            self.average[name] = tensors[f"average/{name}"]
+        for part, model in self.task.models.items():
+            model.load_state_dict({n: tensors[f"model/{part}/{n}"] for n in model.state_dict()})
+            for name, buffer in _hidden_buffers(model).items():
+                buffer.copy_(tensors[f"buffer/{part}/{name}"])
+            optimizer = self.optimizers[part]
+            for name, parameter in model.named_parameters():
+                prefix = f"optimizer/{part}/{name}/"
+                found = {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
+                if found:
+                    device = parameter.device
+                    optimizer.state[parameter] = {
+                        k: v if k == "step" else v.to(device) for k, v in found.items()
+                    }
+        return True
+
+    def start_from(self, weights: Mapping[str, Tensor]) -> None:
+        """Starts from shipped weights alone (no optimizer state; the warm-up is done again)."""
+        self.shipped.load_state_dict(dict(weights))
+        for name, tensor in self.shipped.state_dict().items():
+            self.average[name] = tensor.detach().clone().float()
+
+    def weights(self, **notes: Any) -> Checkpoint:
+        """The averaged weights as a checkpoint of the task's kind."""
+        return Checkpoint(
+            kind=self.task.kind,
+            settings=self.task.settings_tree(),
+            tensors=dict(self.average),
+            fingerprints=self.task.fingerprints(),
+            notes={"update": self.number, **notes},
+        )
+
+    def run(self, say: Callable[[str], None] = print) -> Checkpoint:
+        """Runs to the end, logging and saving, and writes `weights.safetensors`."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        log = Log(self.folder)
+        started, first = time.monotonic(), self.number
+        while self.number < self.settings.updates:
+            figures = self.update()
+            n, total = self.number, self.settings.updates
+            if n % self.settings.log_updates == 0 or n == total:
+                pace = (time.monotonic() - started) / (n - first)
+                log.write(n, figures | {"seconds_per_update": pace})
+                left = _clock((total - n) * pace)
+                shown = " ".join(f"{k} {v:.4g}" for k, v in figures.items())
+                say(f"{self.task.kind} {n}/{total}, {left} left: {shown}")
+            if n % self.settings.sample_updates == 0 or n == total:
+                self._look(log, say)
+            if n % self.settings.checkpoint_updates == 0 or n == total:
+                self.save()
+        log.close()
+        checkpoint = self.weights()
+        write_checkpoint(self.folder / "weights.safetensors", checkpoint)
+        return checkpoint
+
+    def _look(self, log: Log, say: Callable[[str], None]) -> None:
+        """Judges the averaged weights and writes samples; the weights in training stay."""
+        kept = {name: tensor.clone() for name, tensor in self.shipped.state_dict().items()}
+        self.shipped.load_state_dict(self.average)
+        self.shipped.eval()
+        with torch.no_grad():
+            figures = self.task.judge(self.shipped)
+            self.task.write_samples(self.shipped, self.folder / "samples", self.number)
+        self.shipped.train()
+        self.shipped.load_state_dict(kept)
+        if figures:
+            log.write(self.number, {f"held/{k}": v for k, v in figures.items()})
+            say(
+                f"{self.task.kind} held-out: "
+                + " ".join(f"{k} {v:.4g}" for k, v in figures.items())
+            )
+
+
+def _hidden_buffers(model: nn.Module) -> dict[str, Tensor]:
+    """Buffers that the shipped weights leave out but the next update depends on."""
+    shipped = model.state_dict()
+    return {name: buffer for name, buffer in model.named_buffers() if name not in shipped}
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+class Log:
+    """Figures over updates: `log.jsonl` always, TensorBoard files where it is installed."""
+
+    def __init__(self, folder: Path) -> None:
+        self._lines = (folder / "log.jsonl").open("a", encoding="utf-8")
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:  # the extra "train" brings it
+            self._board = None
+        else:
+            self._board = SummaryWriter(str(folder / "tensorboard"))
+
+    def write(self, number: int, figures: Mapping[str, float]) -> None:
+        """Adds one line for update `number`."""
+        clean = {k: (v if math.isfinite(v) else None) for k, v in figures.items()}
+        self._lines.write(
+            json.dumps({"update": number, "time": round(time.time(), 1)} | clean) + "\n"
+        )
+        self._lines.flush()
+        if self._board is not None:
+            for name, value in figures.items():
+                self._board.add_scalar(name, value, number)
+
+    def close(self) -> None:
+        """Closes the files."""
+        self._lines.close()
+        if self._board is not None:
+            self._board.close()
