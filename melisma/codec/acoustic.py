@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from melisma.codec.model import LOOKAHEAD_FRAMES, Codec, CodecSettings
+from melisma.codec.model import LOG_FLOOR, LOOKAHEAD_FRAMES, Codec, CodecSettings
 from melisma.files.checkpoint import Checkpoint, fingerprint_of, read_checkpoint
+from melisma.sound.phases import (
+    DELAY_SAMPLES,
+    HOP_SAMPLES,
+    LINES,
+    PhaseState,
+    initial_state,
+    step,
+)
 from melisma.values.tokens import (
     FRAME_RATE_HZ,
     SAMPLE_RATE_HZ,
@@ -24,14 +32,21 @@ BLOCK_FRAMES = 250
 """Frames encoded or decoded at once (10 s): bounds the memory however long the piece."""
 
 
+def audible(logs: Tensor) -> Tensor:
+    """Log magnitudes as the decoder says them -> magnitudes; what lies at the floor is silent."""
+    return (torch.exp(logs) - math.exp(LOG_FLOOR)).clamp(min=0.0)
+
+
 @dataclass(frozen=True, kw_only=True)
 class DecoderState:
     """Where a decoding stream stands."""
 
-    network: Any
+    network: tuple[tuple[Tensor, ...], tuple[Tensor, ...]]
     """State of the network's decoder."""
+    phases: PhaseState
+    """State of the synthesis."""
     unsaid_samples: int
-    """Samples still to be dropped: the decoder speaks one frame late."""
+    """Samples still to be dropped before the first that counts."""
 
 
 class AcousticCodec:
@@ -61,7 +76,9 @@ class AcousticCodec:
         for block in sound.to(self.device).split(BLOCK_FRAMES * SAMPLES_PER_FRAME, dim=1):
             with torch.autocast(torch.device(self.device).type, torch.bfloat16):
                 latent, state = encoder.step(block, state)
-            pieces.append(self.codec.quantizer.encode(latent.float(), levels or self.settings.levels))
+            pieces.append(
+                self.codec.quantizer.encode(latent.float(), levels or self.settings.levels)
+            )
         return torch.cat(pieces, dim=-1)
 
     def encode(self, waveform: Waveform, levels: int | None = None) -> TokenGrid:
@@ -90,26 +107,41 @@ class AcousticCodec:
         """A decoding stream before its first block."""
         return DecoderState(
             network=self.codec.decoder.initial_state(batch),
-            unsaid_samples=LOOKAHEAD_FRAMES * SAMPLES_PER_FRAME,
+            phases=initial_state(batch, self.device),
+            unsaid_samples=LOOKAHEAD_FRAMES * SAMPLES_PER_FRAME + DELAY_SAMPLES,
         )
 
     @torch.no_grad()
     def step(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
-        """Tokens [batch, level, frame] -> sound [batch, sample] of one frame before.
+        """Tokens [batch, level, frame] -> sound [batch, sample], 78 ms late in all.
 
-        The first block gives one frame less than went in; `finish` says the last one.
+        The first blocks give so much less than went in; `finish` says the rest.
         """
         latent = self.codec.quantizer.decode(tokens.to(self.device))
         with torch.autocast(torch.device(self.device).type, torch.bfloat16):
-            sound, network = self.codec.decoder.step(latent, state.network)
+            logs, network = self.codec.decoder.step(latent, state.network)
+        return self._say(audible(logs), network, state)
+
+    def _say(
+        self,
+        block: Tensor,
+        network: tuple[tuple[Tensor, ...], tuple[Tensor, ...]],
+        state: DecoderState,
+    ) -> tuple[Tensor, DecoderState]:
+        sound, phases = step(block, state.phases)
         drop = min(state.unsaid_samples, sound.shape[1])
         left = state.unsaid_samples - drop
-        return sound[:, drop:].float(), DecoderState(network=network, unsaid_samples=left)
+        return sound[:, drop:], DecoderState(network=network, phases=phases, unsaid_samples=left)
 
+    @torch.no_grad()
     def finish(self, last: Tensor, state: DecoderState) -> Tensor:
         """The rest of a stream: `last` [batch, level, 1] is the last frame, heard once more."""
-        sound, _ = self.step(last.expand(-1, -1, LOOKAHEAD_FRAMES), state)
-        return sound
+        sound, state = self.step(last.expand(-1, -1, LOOKAHEAD_FRAMES), state)
+        silence = torch.zeros(
+            len(last), -(-DELAY_SAMPLES // HOP_SAMPLES), LINES, device=sound.device
+        )
+        rest, _ = self._say(silence, state.network, state)
+        return torch.cat([sound, rest[:, :DELAY_SAMPLES]], dim=1)
 
     @torch.no_grad()
     def decode_tokens(self, tokens: Tensor) -> Tensor:

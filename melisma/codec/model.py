@@ -1,13 +1,14 @@
 """The codec's network: spectral frames in, a residual-quantised latent, spectral frames out.
 
 Encoder: log-mel spectra at 50 Hz -> causal ConvNeXt -> 25 Hz latent -> residual quantizer.
-Decoder: latent -> ConvNeXt at 25 Hz -> ConvNeXt at 100 Hz -> magnitude and phase of 40 ms windows ->
-inverse STFT by overlap-add. SoundStream (2107.03312) for the whole, Vocos (2306.00814) for a decoder
-that speaks in spectra: nearly all arithmetic is matrix products at low rates, which is what a
-processor without a GPU does well. Drums need the 100 Hz of the output frames.
+Decoder: latent -> ConvNeXt at 25 Hz -> ConvNeXt at 100 Hz -> log magnitudes of two bands; their phases
+follow from the magnitudes (`sound/phases.py`). SoundStream (2107.03312) for the whole, with a decoder
+that speaks in spectra as Vocos (2306.00814): nearly all arithmetic is matrix products at low rates,
+which is what a processor without a GPU does well. A decoder that had to find phases too learned
+loudness but no pitch in its first 2,000 updates.
 
-Everything is causal. The sound that leaves is one frame (40 ms) later than the latent that enters:
-the decoder hears one frame ahead, so that a frame's windows are known whole.
+Everything is causal. The magnitudes that leave are one frame (40 ms) later than the latent that
+enters: the decoder hears one frame ahead, so that a frame's windows are known whole.
 
 Sound is [batch, sample] at 24 kHz, latents [batch, frame, width] at 25 Hz, tokens
 [batch, level, frame].
@@ -15,6 +16,7 @@ Sound is [batch, sample] at 24 kHz, latents [batch, frame, width] at 25 Hz, toke
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -22,6 +24,7 @@ from torch import Tensor, nn
 
 from melisma.nn.convolution import ConvNeXtStack, faster, slower
 from melisma.nn.quantizer import Quantized, ResidualQuantizer
+from melisma.sound.phases import HOP_SAMPLES, LINES, magnitudes
 from melisma.sound.spectra import mel_filters
 from melisma.values.tokens import SAMPLE_RATE_HZ, SAMPLES_PER_FRAME
 
@@ -66,8 +69,12 @@ SHORT_SAMPLES = 360
 SHORT_HOP_SAMPLES = 120
 SHORT_BINS = 32
 """Windows and mel bins of the encoder's input: 80 ms once, 15 ms four times a 20 ms hop."""
-DECODER_WINDOW_SAMPLES = 960
-DECODER_HOP_SAMPLES = 240
+MAGNITUDES_PER_FRAME = SAMPLES_PER_FRAME // HOP_SAMPLES
+"""Frames of magnitudes in one frame of tokens."""
+LOG_FLOOR, LOG_CEILING = -10.0, 2.0
+"""Range of the log magnitudes: -87 dB below a full-scale sine, and a little above it."""
+LOG_CENTRE, LOG_SPREAD = -7.0, 2.0
+"""About mean and standard deviation of log magnitudes of music, so that the network starts there."""
 
 
 def _log_mel(windowed: Tensor, filters: Tensor) -> Tensor:
@@ -130,60 +137,43 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Latent -> sound, one frame late. State: (states of both stacks, unfinished samples)."""
+    """Latent -> magnitudes at 100 Hz, one frame late. State: states of both stacks."""
 
     def __init__(self, settings: CodecSettings) -> None:
         super().__init__()
-        lines = DECODER_WINDOW_SAMPLES // 2 + 1
         self.enter = nn.Linear(settings.code_width, settings.decoder_slow_width)
         self.slow = ConvNeXtStack(
             width=settings.decoder_slow_width, blocks=settings.decoder_slow_blocks
         )
-        self.split = nn.Linear(settings.decoder_slow_width, 4 * settings.decoder_width)
+        self.split = nn.Linear(
+            settings.decoder_slow_width, MAGNITUDES_PER_FRAME * settings.decoder_width
+        )
         self.fast = ConvNeXtStack(
             width=settings.decoder_width,
             blocks=settings.decoder_blocks,
             expansion=settings.decoder_expansion,
         )
         self.norm = nn.LayerNorm(settings.decoder_width)
-        self.leave = nn.Linear(settings.decoder_width, 3 * lines)
-        self.register_buffer("window", torch.hann_window(DECODER_WINDOW_SAMPLES), persistent=False)
+        self.leave = nn.Linear(settings.decoder_width, LINES)
 
-    def initial_state(self, batch: int) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...], Tensor]:
+    def initial_state(self, batch: int) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
         """Silence before the beginning."""
-        tail = self.enter.weight.new_zeros(batch, DECODER_WINDOW_SAMPLES - DECODER_HOP_SAMPLES)
-        return self.slow.initial_state(batch), self.fast.initial_state(batch), tail
+        return self.slow.initial_state(batch), self.fast.initial_state(batch)
 
     def step(
-        self, block: Tensor, state: tuple[tuple[Tensor, ...], tuple[Tensor, ...], Tensor]
-    ) -> tuple[Tensor, tuple[tuple[Tensor, ...], tuple[Tensor, ...], Tensor]]:
-        """Latent [batch, frame, width] -> sound [batch, 960 * frame] of one frame before."""
-        slow, fast, tail = state
+        self, block: Tensor, state: tuple[tuple[Tensor, ...], tuple[Tensor, ...]]
+    ) -> tuple[Tensor, tuple[tuple[Tensor, ...], tuple[Tensor, ...]]]:
+        """Latent [batch, frame, width] -> log magnitudes [batch, 4 * frame, line] of one frame before."""
+        slow, fast = state
         hidden, slow = self.slow.step(self.enter(block), slow)
-        hidden, fast = self.fast.step(faster(self.split(hidden), 4), fast)
-        sound, tail = self._synthesise(self.leave(self.norm(hidden)).float(), tail.float())
-        return sound, (slow, fast, tail)
+        hidden, fast = self.fast.step(faster(self.split(hidden), MAGNITUDES_PER_FRAME), fast)
+        logs = self.leave(self.norm(hidden)).float() * LOG_SPREAD + LOG_CENTRE
+        return logs.clamp(LOG_FLOOR, LOG_CEILING), (slow, fast)
 
-    def _synthesise(self, frames: Tensor, tail: Tensor) -> tuple[Tensor, Tensor]:
-        """Inverse STFT by overlap-add that continues from `tail` [batch, 720]."""
-        assert isinstance(self.window, Tensor)
-        loudness, real, imaginary = frames.chunk(3, dim=-1)
-        # Magnitudes are bounded: a window of full-scale sine has 240.
-        magnitude = torch.exp(loudness.clamp(max=6.0))
-        norm = torch.rsqrt(real.square() + imaginary.square() + 1e-6)
-        lines = torch.complex(magnitude * real * norm, magnitude * imaginary * norm)
-        pieces = torch.fft.irfft(lines, n=DECODER_WINDOW_SAMPLES) * self.window
-        batch, count, _ = pieces.shape
-        hop, overlap = DECODER_HOP_SAMPLES, DECODER_WINDOW_SAMPLES // DECODER_HOP_SAMPLES
-        quarters = pieces.reshape(batch, count, overlap, hop)
-        total = quarters.new_zeros(batch, count + overlap - 1, hop)
-        total[:, : overlap - 1] += tail.reshape(batch, overlap - 1, hop)
-        for place in range(overlap):
-            total = total + torch.nn.functional.pad(
-                quarters[:, :, place], (0, 0, place, overlap - 1 - place)
-            )
-        # A Hann window at a quarter hop sums to 2; the model learns any other gain.
-        return total[:, :count].reshape(batch, -1) / 2, total[:, count:].reshape(batch, -1)
+
+def log_magnitudes(sound: Tensor) -> Tensor:
+    """What the decoder learns to say: sound [batch, sample] -> [batch, sample // 240, line]."""
+    return torch.log(magnitudes(sound) + math.exp(LOG_FLOOR))
 
 
 class Codec(nn.Module):
@@ -207,31 +197,13 @@ class Codec(nn.Module):
         *,
         generator: torch.Generator | None = None,
     ) -> tuple[Tensor, Quantized]:
-        """sound [batch, sample], levels to use [batch] -> (sound as aligned, quantized).
+        """sound [batch, sample], levels to use [batch] -> (log magnitudes, quantized).
 
+        The magnitudes [batch, frame at 100 Hz, line] start with those of the input's first frame;
+        the last `LOOKAHEAD_FRAMES` frames of the input cannot be heard whole yet and have none.
         With a `generator` the codebooks follow the data (see `ResidualQuantizer`).
-
-        The last `LOOKAHEAD_FRAMES` frames of the input cannot be heard whole yet, so the sound
-        that leaves is that much shorter.
         """
         latent, _ = self.encoder.step(sound, self.encoder.initial_state(len(sound)))
         quantized = self.quantizer(latent, depth, generator=generator)
         out, _ = self.decoder.step(quantized.latent, self.decoder.initial_state(len(sound)))
-        return out[:, LOOKAHEAD_FRAMES * SAMPLES_PER_FRAME :], quantized
-
-    @torch.no_grad()
-    def encode(self, sound: Tensor, levels: int) -> Tensor:
-        """[batch, sample], a multiple of 960 -> tokens [batch, level, frame]."""
-        latent, _ = self.encoder.step(sound, self.encoder.initial_state(len(sound)))
-        return self.quantizer.encode(latent.float(), levels)
-
-    @torch.no_grad()
-    def decode(self, tokens: Tensor) -> Tensor:
-        """tokens [batch, level, frame] -> sound [batch, 960 * frame], aligned with the encoder's.
-
-        The last frame is heard twice, in place of the frame that would come after it.
-        """
-        ahead = tokens[..., -1:].expand(-1, -1, LOOKAHEAD_FRAMES)
-        latent = self.quantizer.decode(torch.cat([tokens, ahead], dim=-1))
-        out, _ = self.decoder.step(latent, self.decoder.initial_state(len(tokens)))
-        return out[:, LOOKAHEAD_FRAMES * SAMPLES_PER_FRAME :]
+        return out[:, LOOKAHEAD_FRAMES * MAGNITUDES_PER_FRAME :], quantized

@@ -207,9 +207,7 @@ class Conditioner(nn.Module):
     def forward(self, conditions: Conditions) -> Told:
         """Reads every slot."""
         rows = [self.style(conditions.style * conditions.style.shape[1] ** 0.5)]
-        rows += [
-            table(conditions.attributes[:, i]) for i, table in enumerate(self.attributes)
-        ]
+        rows += [table(conditions.attributes[:, i]) for i, table in enumerate(self.attributes)]
         named = (conditions.families > 0).float()
         absent = (conditions.families < 0).float()
         rows.append(self.families(torch.cat([named, absent], dim=1)))

@@ -108,7 +108,9 @@ class TokenModel(nn.Module):
             logits.append(head(hidden[:, first : first + (frames - 1) * stride + 1 : stride]))
         return torch.stack(logits, dim=1)
 
-    def fill(self, grid: Tensor, level: int, conditions: Conditions, dropout: float = 0.0) -> Tensor:
+    def fill(
+        self, grid: Tensor, level: int, conditions: Conditions, dropout: float = 0.0
+    ) -> Tensor:
         """Not causal: logits [batch, frame, vocabulary] of one level of all frames, given the
         levels below it: the others are taken as blank."""
         told = self.conditioner(conditions)

@@ -110,13 +110,13 @@ class SemanticEncoder(nn.Module):
         self.family_head = nn.Linear(width, len(FAMILIES))
         self.code_head = nn.Linear(width, settings.projection_codes)
         generator = torch.Generator().manual_seed(20_220_115)
-        projection = torch.randn(
-            2 * FEATURE_WIDTH, settings.projection_width, generator=generator
-        )
+        projection = torch.randn(2 * FEATURE_WIDTH, settings.projection_width, generator=generator)
         codes = torch.randn(
             settings.projection_codes, settings.projection_width, generator=generator
         )
-        self.register_buffer("projection", projection / (2 * FEATURE_WIDTH) ** 0.5, persistent=False)
+        self.register_buffer(
+            "projection", projection / (2 * FEATURE_WIDTH) ** 0.5, persistent=False
+        )
         self.register_buffer("codes", F.normalize(codes, dim=-1), persistent=False)
 
     def random_codes(self, spectra: Tensor) -> Tensor:

@@ -160,7 +160,9 @@ def log_frequency(
     parts = []
     frames = sound.shape[-1] // hop_samples
     for decimation, filters in _log_frequency_plan(rate_hz, lowest_hz, bins_per_octave, octaves):
-        lines = spectrum(decimate(sound, decimation), _BAND_WINDOW_SAMPLES, hop_samples // decimation)
+        lines = spectrum(
+            decimate(sound, decimation), _BAND_WINDOW_SAMPLES, hop_samples // decimation
+        )
         power = lines.real.square() + lines.imag.square()
         magnitude = power[..., :frames].sqrt() / (_BAND_WINDOW_SAMPLES / 4)
         parts.append(filters.to(sound.device) @ magnitude)

@@ -1,9 +1,10 @@
 """Trains the codec on rendered or recorded sound.
 
-Losses: mel spectra at several scales, complex spectra at two scales (without them the phase is
-free), commitment, and in the last part features and verdicts of discriminators (SoundStream,
-2107.03312, section III.E; scales and weights after 2306.06546, section 3.3). Quantizer dropout
-draws the number of levels for every clip anew, so that one model serves every bitrate.
+The decoder says log magnitudes, so the losses are distances of spectra, with no synthesis in between:
+lines weighted as the ear resolves them, mel bands, and changes from frame to frame (attacks). In the last part
+a discriminator on the spectrum's pictures joins, so that what cannot be known is drawn and not blurred
+(SoundStream, 2107.03312, section III.E). Quantizer dropout draws the number of levels for every clip anew, so that
+one model serves every bitrate.
 """
 
 from __future__ import annotations
@@ -18,8 +19,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from melisma.codec.model import LOOKAHEAD_FRAMES, Codec, CodecSettings
-from melisma.sound.spectra import mel_filters, spectrum
+from melisma.codec.acoustic import AcousticCodec
+from melisma.codec.model import LOOKAHEAD_FRAMES, Codec, CodecSettings, log_magnitudes
+from melisma.sound.phases import (
+    HIGH_FIRST_LINE,
+    HIGH_WINDOW_SAMPLES,
+    LINES,
+    LOW_LINES,
+    LOW_WINDOW_SAMPLES,
+)
+from melisma.sound.spectra import log_mel
 from melisma.train.discriminator import Discriminators, discriminator_loss, generator_losses
 from melisma.train.loop import LoopSettings, Run, Task, generator_of
 from melisma.values.tokens import SAMPLE_RATE_HZ, SAMPLES_PER_FRAME
@@ -27,7 +36,9 @@ from melisma.values.tokens import SAMPLE_RATE_HZ, SAMPLES_PER_FRAME
 MEL_SCALES: tuple[tuple[int, int], ...] = (
     (64, 10), (128, 20), (256, 40), (512, 80), (1024, 120), (2048, 160),
 )  # fmt: skip
-"""(window in samples, mel bins) of the reconstruction loss."""
+"""(window in samples, mel bins) of the distance that is reported on held-out sound."""
+MEL_BANDS = 64
+"""Bands of the mel loss."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,57 +47,77 @@ class CodecTraining:
 
     codec: CodecSettings = field(default_factory=CodecSettings)
     """The network."""
-    loop: LoopSettings = field(default_factory=lambda: LoopSettings(updates=6_000, peak_rate=6e-4))
+    loop: LoopSettings = field(
+        default_factory=lambda: LoopSettings(updates=6_000, peak_rate=1.2e-3, warmup_updates=100)
+    )
     """How long and how fast."""
     batch: int = 16
     """Crops of one update."""
-    crop_frames: int = 32
-    """Frames of 40 ms that the losses hear."""
+    crop_frames: int = 24
+    """Frames of 40 ms that the losses see."""
     depths: tuple[int, ...] = (1, 2, 4, 4, 6, 8)
     """Quantizer dropout: a clip's number of levels is drawn from these."""
-    mel_weight: float = 3.0
-    """Weight of the mel distance (natural logarithm; 3 here is about 7 with decadic ones)."""
-    complex_weight: float = 1.0
-    """Weight of the complex spectral distance."""
-    commitment_weight: float = 0.25
+    line_weight: float = 1.0
+    """Weight of the distance of weighted lines (natural logarithm)."""
+    mel_weight: float = 1.0
+    """Weight of the distance of mel bands."""
+    change_weight: float = 0.5
+    """Weight of the distance of changes from frame to frame."""
+    commitment_weight: float = 0.05
     """Weight of the encoder's distance to its codes."""
-    adversarial_from: float = 0.6
+    adversarial_from: float = 0.7
     """Share of the updates after which the discriminators join."""
-    adversarial_weight: float = 1.0
+    adversarial_weight: float = 0.1
     """Weight of the discriminators' verdicts."""
-    feature_weight: float = 2.0
+    feature_weight: float = 0.5
     """Weight of the discriminators' features."""
-    adversarial_every: int = 2
-    """The discriminators take part in every such update."""
     frozen_tokens: bool = False
     """Decoder polishing: encoder and quantizer rest, tokens stay what they are."""
     device: str = "cpu"
     """Where to train."""
 
 
-def _magnitude(sound: Tensor, window_samples: int) -> tuple[Tensor, Tensor]:
-    lines = spectrum(sound, window_samples, window_samples // 4)
-    return torch.sqrt(lines.real.square() + lines.imag.square() + 1e-9), lines
+def line_hz() -> np.ndarray:
+    """Frequency of every line of both bands."""
+    low = np.arange(LOW_LINES) * SAMPLE_RATE_HZ / LOW_WINDOW_SAMPLES
+    high = np.arange(HIGH_FIRST_LINE, HIGH_FIRST_LINE + LINES - LOW_LINES)
+    return np.concatenate([low, high * SAMPLE_RATE_HZ / HIGH_WINDOW_SAMPLES])
 
 
-def spectral_losses(made: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
-    """(mel distance, complex distance) of sound [batch, sample]; the first is shared as a metric."""
-    mel, complex_distance = made.new_zeros(()), made.new_zeros(())
+def line_weights() -> Tensor:
+    """How finely the ear resolves each line: mels under it, mean 1."""
+    hz = line_hz()
+    spacing = np.where(
+        np.arange(LINES) < LOW_LINES,
+        SAMPLE_RATE_HZ / LOW_WINDOW_SAMPLES,
+        SAMPLE_RATE_HZ / HIGH_WINDOW_SAMPLES,
+    )
+    mels = spacing / (700.0 + hz)
+    return torch.from_numpy((mels / mels.mean()).astype(np.float32))
+
+
+def band_filters() -> Tensor:
+    """Mel bands over the lines of both bands, [line, band]."""
+    hz = line_hz()
+    mels = 2595 * np.log10(1 + hz / 700)
+    centres = np.linspace(mels[1], mels[-1], MEL_BANDS)
+    width = centres[1] - centres[0]
+    weights = np.maximum(0.0, 1 - np.abs(mels[:, None] - centres) / width)
+    return torch.from_numpy((weights / weights.sum(0).clip(1e-6)).astype(np.float32))
+
+
+def mel_distance(made: Tensor, real: Tensor) -> Tensor:
+    """Mean absolute log-mel distance (natural) of sounds [batch, sample] over `MEL_SCALES`."""
+    total = made.new_zeros(())
     for window_samples, bins in MEL_SCALES:
-        filters = mel_filters(SAMPLE_RATE_HZ, window_samples, bins).to(made.device)
-        with torch.no_grad():
-            real_magnitude, real_lines = _magnitude(real, window_samples)
-            real_mel = torch.log(filters @ real_magnitude + 1e-5)
-        made_magnitude, made_lines = _magnitude(made, window_samples)
-        mel = mel + (torch.log(filters @ made_magnitude + 1e-5) - real_mel).abs().mean()
-        if window_samples in (512, 2048):
-            scale = real_magnitude.mean().clamp(min=1e-4)
-            difference = made_lines - real_lines
-            complex_distance = complex_distance + (
-                torch.sqrt(difference.real.square() + difference.imag.square() + 1e-9).mean()
-                / scale
-            )
-    return mel / len(MEL_SCALES), complex_distance / 2
+        shape = {
+            "rate_hz": SAMPLE_RATE_HZ,
+            "window_samples": window_samples,
+            "hop_samples": window_samples // 4,
+            "bins": bins,
+        }
+        total = total + (log_mel(made, **shape) - log_mel(real, **shape)).abs().mean()
+    return total / len(MEL_SCALES)
 
 
 class CodecTask(Task):
@@ -104,8 +135,9 @@ class CodecTask(Task):
         self.codec = Codec(settings.codec).to(settings.device)
         if settings.frozen_tokens:
             self.codec.encoder.requires_grad_(False)
-            self.codec.quantizer.requires_grad_(False)
         self.discriminators = Discriminators().to(settings.device)
+        self._weights = line_weights().to(settings.device)
+        self._bands = band_filters().to(settings.device)
         self._starts = np.cumsum([0, *(len(a) for a in train)])
 
     @property
@@ -141,57 +173,69 @@ class CodecTask(Task):
         depth = torch.tensor(s.depths)[pick].to(s.device)
         with torch.autocast(torch.device(s.device).type, torch.bfloat16):
             made, quantized = self.codec(
-                sound,
-                depth,
-                generator=None if s.frozen_tokens else generator,
+                sound, depth, generator=None if s.frozen_tokens else generator
             )
-        real = sound[:, : made.shape[1]]
-        mel, complex_distance = spectral_losses(made, real)
-        loss = s.mel_weight * mel + s.complex_weight * complex_distance
+        with torch.no_grad():
+            real = log_magnitudes(sound)[:, : made.shape[1]]
+        parts = self._distances(made, real)
+        loss = (
+            s.line_weight * parts["lines"]
+            + s.mel_weight * parts["mel"]
+            + s.change_weight * parts["change"]
+        )
         if not s.frozen_tokens:
             loss = loss + s.commitment_weight * quantized.commitment
-        figures = {"mel": float(mel.detach()), "complex": float(complex_distance.detach())}
-        figures["commitment"] = float(quantized.commitment.detach())
         losses = {"codec": loss}
-        if number >= s.adversarial_from * s.loop.updates and number % s.adversarial_every == 0:
-            adversarial, features, losses["discriminators"] = self._judge_half(made, real)
-            losses["codec"] = (
-                loss + s.adversarial_weight * adversarial + s.feature_weight * features
-            )
-            figures |= {
-                "adversarial": float(adversarial.detach()),
-                "features": float(features.detach()),
-                "discriminator": float(losses["discriminators"].detach()),
-            }
+        figures = {name: float(part.detach()) for name, part in parts.items()}
+        figures["commitment"] = float(quantized.commitment.detach())
+        if number >= s.adversarial_from * s.loop.updates:
+            losses |= self._adversarial(made, real, loss, figures)
         return losses, figures
 
-    def _judge_half(self, made: Tensor, real: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(adversarial, features, discriminators' loss) on half a second of half the batch."""
-        half = max(1, len(made) // 2)
-        samples = min(made.shape[1], SAMPLE_RATE_HZ // 2)
-        made, real = made[:half, :samples], real[:half, :samples]
-        with torch.autocast(torch.device(self.settings.device).type, torch.bfloat16):
+    def _distances(self, made: Tensor, real: Tensor) -> dict[str, Tensor]:
+        """Distances of log magnitudes [batch, frame, line]."""
+        bands = [torch.log(torch.exp(logs) @ self._bands + 1e-5) for logs in (made, real)]
+        change = (made[:, 1:] - made[:, :-1]) - (real[:, 1:] - real[:, :-1])
+        return {
+            "lines": ((made - real).abs() * self._weights).mean(),
+            "mel": (bands[0] - bands[1]).abs().mean(),
+            "change": (change.abs() * self._weights).mean(),
+        }
+
+    def _adversarial(
+        self, made: Tensor, real: Tensor, loss: Tensor, figures: dict[str, float]
+    ) -> dict[str, Tensor]:
+        """Losses of the codec with the discriminators' word, and of the discriminators."""
+        s = self.settings
+        with torch.autocast(torch.device(s.device).type, torch.bfloat16):
             judged_real = self.discriminators(real)
             judged_made = self.discriminators(made)
             judged_apart = self.discriminators(made.detach())
         adversarial, features = generator_losses(judged_real, judged_made)
         own = discriminator_loss([v for v, _ in judged_real], [v for v, _ in judged_apart])
-        return adversarial, features, own
+        figures |= {
+            "adversarial": float(adversarial.detach()),
+            "features": float(features.detach()),
+            "discriminator": float(own.detach()),
+        }
+        total = loss + s.adversarial_weight * adversarial + s.feature_weight * features
+        return {"codec": total, "discriminators": own}
 
+    @torch.no_grad()
     def judge(self, averaged: nn.Module) -> dict[str, float]:
         """Mel distance on held-out crops at every depth, and how much of each codebook is used."""
         assert isinstance(averaged, Codec)
         generator = generator_of(self.settings.loop.seed, 0, "held")
-        sound = held_crops(self.held, 48, 3 * SAMPLE_RATE_HZ, generator).to(self.settings.device)
-        tokens = averaged.encode(sound, self.settings.codec.levels)
+        sound = held_crops(self.held, 32, 3 * SAMPLE_RATE_HZ, generator).to(self.settings.device)
+        codec = AcousticCodec(averaged, "in training", self.settings.device)
+        tokens = codec.encode_sound(sound)
         figures = {}
-        for depth in sorted(set(self.settings.depths)):
-            made = averaged.decode(tokens[:, :depth])
-            figures[f"mel_{depth}"] = float(spectral_losses(made, sound)[0])
+        for depth in sorted({1, *self.settings.depths}):
+            made = codec.decode_tokens(tokens[:, :depth])
+            figures[f"mel_{depth}"] = float(mel_distance(made, sound))
         for level in (0, tokens.shape[1] - 1):
-            figures[f"used_{level + 1}"] = (
-                len(tokens[:, level].unique()) / averaged.settings.vocabulary
-            )
+            share = len(tokens[:, level].unique()) / averaged.settings.vocabulary
+            figures[f"used_{level + 1}"] = share
         return figures
 
 

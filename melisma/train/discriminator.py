@@ -1,9 +1,10 @@
-"""Discriminators on complex spectra, for the codec's adversarial and feature losses.
+"""Discriminators on pictures of log magnitudes, for the codec's adversarial and feature losses.
 
-Multi-scale STFT discriminators of EnCodec (2210.13438, section 3.4), narrow and few: they are used in
-the last part of a training only.
+The multi-scale discriminators of EnCodec (2210.13438, section 3.4) look at complex spectra; our decoder says
+magnitudes, so these look at those, in three stretches of the spectrum. They are used in the last part
+of a training only.
 
-Sound is [batch, sample]; each scale returns its verdicts and its hidden features.
+Log magnitudes are [batch, frame, line]; each stretch returns its verdicts and its hidden features.
 """
 
 from __future__ import annotations
@@ -13,29 +14,33 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
 
-from melisma.sound.spectra import spectrum
+from melisma.sound.phases import LINES, LOW_LINES
+
+STRETCHES: tuple[tuple[int, int], ...] = (
+    (0, LOW_LINES),
+    (LOW_LINES, (LOW_LINES + LINES) // 2),
+    ((LOW_LINES + LINES) // 2, LINES),
+)
+"""(first, last) line of each discriminator's stretch."""
 
 
-class SpectrumDiscriminator(nn.Module):
-    """Two-dimensional convolutions over real and imaginary parts of one resolution."""
+class PictureDiscriminator(nn.Module):
+    """Two-dimensional convolutions over one stretch of lines."""
 
-    def __init__(self, *, window_samples: int, width: int) -> None:
+    def __init__(self, *, width: int) -> None:
         super().__init__()
-        self.window_samples = window_samples
-        strides = [(1, 1), (2, 1), (2, 1), (2, 1)]
-        layers, before = [], 2
+        strides = [(1, 1), (1, 2), (2, 2), (1, 2)]
+        layers, before = [], 1
         for stride in strides:
-            layer = nn.Conv2d(before, width, (9, 3), stride=stride, padding=(4, 1))
+            layer = nn.Conv2d(before, width, (3, 7), stride=stride, padding=(1, 3))
             layers.append(weight_norm(layer))
             before = width
         self.layers = nn.ModuleList(layers)
         self.verdict = weight_norm(nn.Conv2d(width, 1, (3, 3), padding=(1, 1)))
 
-    def forward(self, sound: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """[batch, sample] -> verdicts [batch, 1, line, frame], features of every layer."""
-        lines = spectrum(sound, self.window_samples, self.window_samples // 4)
-        scale = (lines.abs() + 1e-5).pow(-0.5) / self.window_samples**0.25
-        hidden = torch.stack([lines.real * scale, lines.imag * scale], dim=1)
+    def forward(self, picture: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """[batch, frame, line] -> verdicts [batch, 1, frame, line], features of every layer."""
+        hidden = (picture[:, None] + 7.0) / 2.0
         features = []
         for layer in self.layers:
             hidden = F.leaky_relu(layer(hidden), 0.2)
@@ -44,19 +49,18 @@ class SpectrumDiscriminator(nn.Module):
 
 
 class Discriminators(nn.Module):
-    """Several resolutions side by side."""
+    """One for each stretch of the spectrum."""
 
-    def __init__(
-        self, *, windows_samples: tuple[int, ...] = (2048, 1024, 512), width: int = 16
-    ) -> None:
+    def __init__(self, *, width: int = 16) -> None:
         super().__init__()
-        self.scales = nn.ModuleList(
-            SpectrumDiscriminator(window_samples=w, width=width) for w in windows_samples
-        )
+        self.stretches = nn.ModuleList(PictureDiscriminator(width=width) for _ in STRETCHES)
 
-    def forward(self, sound: Tensor) -> list[tuple[Tensor, list[Tensor]]]:
-        """[batch, sample] -> for each resolution (verdicts, features)."""
-        return [scale(sound) for scale in self.scales]
+    def forward(self, logs: Tensor) -> list[tuple[Tensor, list[Tensor]]]:
+        """[batch, frame, line] -> for each stretch (verdicts, features)."""
+        return [
+            one(logs[..., first:last])
+            for one, (first, last) in zip(self.stretches, STRETCHES, strict=True)
+        ]
 
 
 def discriminator_loss(real: list[Tensor], made: list[Tensor]) -> Tensor:
@@ -68,7 +72,7 @@ def discriminator_loss(real: list[Tensor], made: list[Tensor]) -> Tensor:
 def generator_losses(
     real: list[tuple[Tensor, list[Tensor]]], made: list[tuple[Tensor, list[Tensor]]]
 ) -> tuple[Tensor, Tensor]:
-    """(adversarial, relative distance of the features), means over resolutions and layers."""
+    """(adversarial, relative distance of the features), means over stretches and layers."""
     adversarial = torch.stack([-verdict.mean() for verdict, _ in made]).mean()
     distances = [
         (m - r.detach()).abs().mean() / r.detach().abs().mean().clamp(min=1e-3)

@@ -68,9 +68,7 @@ class TempoMap:
         """Time in seconds of each position in beats, any shape."""
         beats = np.asarray(beats, dtype=np.float64)
         index = np.clip(np.searchsorted(self.beats, beats, side="right") - 1, 0, None)
-        return (
-            self._anchors_seconds()[index] + (beats - self.beats[index]) * 60.0 / self.bpm[index]
-        )
+        return self._anchors_seconds()[index] + (beats - self.beats[index]) * 60.0 / self.bpm[index]
 
     def position_beats(self, seconds: np.ndarray) -> np.ndarray:
         """Position in beats of each time in seconds, any shape; the inverse of `seconds`."""

@@ -1,0 +1,108 @@
+"""Models by name or folder: the shipped weights, or what `melisma train` wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soxr
+import torch
+
+from melisma.codec import AcousticCodec
+from melisma.compose.song import Composer
+from melisma.corpus.hearing import EarPaths, FrozenEars
+from melisma.files.checkpoint import expect_fingerprints, read_checkpoint
+from melisma.lm import ConditionSettings, TokenModel, TokenModelSettings
+from melisma.values.tokens import SAMPLE_RATE_HZ, TokenGrid
+from melisma.values.waveform import Waveform
+
+WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
+"""Where the shipped models lie, one folder each."""
+LICENCE = "CC BY-SA 4.0 (weights and their outputs as weights' cards say)"
+"""Licence written into what the shipped model makes."""
+STAGE_FILES = ("semantic_lm", "coarse_lm", "fine_lm")
+
+
+def model_folder(model: str) -> Path:
+    """The folder of a model: a shipped one by name, or a path. `ValueError` says which there are."""
+    shipped = WEIGHTS / model
+    if shipped.is_dir():
+        return shipped
+    if Path(model).is_dir():
+        return Path(model)
+    names = sorted(p.name for p in WEIGHTS.iterdir() if p.is_dir()) if WEIGHTS.is_dir() else []
+    raise ValueError(
+        f'no model "{model}": known are {", ".join(names) or "none"}, or the folder of a training'
+    )
+
+
+def ear_paths(folder: Path) -> EarPaths:
+    """Where the ears lie in a model's folder."""
+    return EarPaths(
+        codec=folder / "codec.safetensors",
+        semantic=folder / "semantic.safetensors",
+        joint=folder / "joint.safetensors",
+    )
+
+
+def load(model: str = "default", threads: int | None = None) -> Composer:
+    """The composer of a model. `threads`: processor threads to use, torch's choice by default."""
+    if threads is not None:
+        torch.set_num_threads(threads)
+    folder = model_folder(model)
+    ears = FrozenEars.read(ear_paths(folder))
+    stages = [
+        read_stage(folder / f"{name}.safetensors", ears.fingerprints) for name in STAGE_FILES[:2]
+    ]
+    fine = folder / "fine_lm.safetensors"
+    return Composer(
+        ears,
+        stages[0],
+        stages[1],
+        read_stage(fine, ears.fingerprints) if fine.is_file() else None,
+        name=f"melisma-{model}" if (WEIGHTS / model).is_dir() else folder.name,
+        licence=LICENCE,
+    )
+
+
+def read_stage(path: Path, fingerprints: Mapping[str, str]) -> TokenModel:
+    """A stage's model from its checkpoint; `ValueError` where it learned other tokens."""
+    checkpoint = read_checkpoint(path)
+    if checkpoint.kind not in STAGE_FILES:
+        raise ValueError(f'{path} holds a "{checkpoint.kind}", but a token model is needed here')
+    expect_fingerprints(path, checkpoint.fingerprints, fingerprints)
+    model = TokenModel(stage_shape(checkpoint.settings))
+    model.load_state_dict(checkpoint.tensors)
+    return model
+
+
+def stage_shape(settings: Mapping[str, Any]) -> TokenModelSettings:
+    """Settings from their JSON form."""
+    conditions = ConditionSettings(**settings["conditions"])
+    return TokenModelSettings(**{**settings, "conditions": conditions})
+
+
+class AnyRateCodec:
+    """The codec for sound of any rate and number of channels."""
+
+    def __init__(self, codec: AcousticCodec) -> None:
+        self.codec = codec
+
+    def encode(self, waveform: Waveform, levels: int | None = None) -> TokenGrid:
+        """Tokens of any waveform: it is mixed to mono and resampled to 24 kHz first."""
+        mono = waveform.mono
+        if waveform.rate_hz != SAMPLE_RATE_HZ:
+            mono = soxr.resample(mono, waveform.rate_hz, SAMPLE_RATE_HZ, quality="HQ")
+        samples = np.ascontiguousarray(mono, dtype=np.float32)[None]
+        return self.codec.encode(Waveform(samples=samples, rate_hz=SAMPLE_RATE_HZ), levels)
+
+    def decode(self, grid: TokenGrid) -> Waveform:
+        """Sound of a token grid."""
+        return self.codec.decode(grid)
+
+
+def load_codec(model: str = "default") -> AnyRateCodec:
+    """The codec of a model alone."""
+    return AnyRateCodec(AcousticCodec.read(ear_paths(model_folder(model)).codec))
