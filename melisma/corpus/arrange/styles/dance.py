@@ -23,7 +23,7 @@ _HOUSE = drums.Groove(
           "hat": "xo.oxo.oxo.oxo.o", "snare": "....x.......x..."},
     variation={"clap": "....X.......X..x", "kick": "X...X...X...X.x."},
     fills=_FILLS,
-    loudness=112,
+    loudness=106,
 )  # fmt: skip
 _DISCO = drums.Groove(
     quiet={"kick": "X...X...X...X...", "hat": "o.x.o.x.o.x.o.x."},
@@ -33,7 +33,7 @@ _DISCO = drums.Groove(
           "open": "..x...x...x...x.", "tambourine": "o.x.o.x.o.x.o.x."},
     variation={"snare": "....X.......X.xx"},
     fills=_FILLS,
-    loudness=108,
+    loudness=103,
 )  # fmt: skip
 _STABS = ("x..x..x...x..x..", "..x...x...x...x.", "X-..x-..x-x-..x-", "x--x--x--x--x---")
 _ORDERS = ((0, 1, 2, 3), (0, 2, 1, 3), (0, 1, 2, 3, 4, 3, 2, 1), (0, 3, 1, 2))
@@ -43,7 +43,9 @@ def _band(plan: Plan, lead: int, rng: np.random.Generator) -> list[Line]:
     manner = tune.Manner(
         loudness=102,
         legato=0.88,
-        doubling="octave" if lead in (0, 1, 80, 81, 48) and rng.random() < 0.5 else "none",
+        doubling="octave"
+        if lead in (0, 1, 4, 5, 6) or (lead in (80, 81, 48) and rng.random() < 0.5)
+        else "none",
         anticipation=0.15,
     )
     first = tune.lead(plan, Line(program=lead, name="lead"), manner, rng)
@@ -57,16 +59,16 @@ def _band(plan: Plan, lead: int, rng: np.random.Generator) -> list[Line]:
     options = {"house": (0, 1, 16, 81), "trance": (81, 90, 62), "disco": (27, 4, 7, 0)}[kind]
     keys = Line(program=choose(rng, options, lead), name="chords")
     chords = comping.voicings(plan, 53, 73, 4, richness=int(kind != "trance"))
-    lines.append(comping.comp(plan, keys, chords, pattern, 78))
+    lines.append(comping.comp(plan, keys, chords, pattern, 68))
     if kind == "trance" or rng.random() < 0.3:
         order = _ORDERS[int(rng.integers(len(_ORDERS)))]
         arpeggio = Line(program=choose(rng, (81, 80, 87, 88, 12), None), name="arpeggio")
         voices = comping.voicings(plan, 60, 79, 4)
         lines.append(_from_section(plan, comping.broken(
             plan, arpeggio, voices, lambda bar: order if bar.kind != "ending" else (0, -1, -1, -1),
-            0.25, 58, ring=False), 1))  # fmt: skip
+            0.25, 52, ring=False), 1))  # fmt: skip
     pad = Line(program=choose(rng, (48, 50, 89, 90, 51), lead), name="pad")
-    lines.append(_pumped(plan, comping.pad(plan, pad, comping.voicings(plan, 55, 74, 3), 56, 1)))
+    lines.append(_pumped(plan, comping.pad(plan, pad, comping.voicings(plan, 55, 74, 3), 50, 1)))
     kit = Line(program=int(rng.choice([24, 25, 0, 8])), name="drums", is_drum=True)
     groove = _DISCO if kind == "disco" else _HOUSE
     lines.append(drums.play(plan, kit, groove, rng))

@@ -25,7 +25,7 @@ _GROOVES = (
         full={"kick": "X.....x.X.x.....", "snare": "....X.......X...", "open": "x...x...x...x..."},
         variation={"open": "..............x.", "hat": "x.o.x.o.x.o.x..."},
         fills=_FILLS,
-        loudness=108,
+        loudness=104,
     ),
     drums.Groove(
         quiet={"kick": "X.........x.....", "rim": "....x.......x...", "hat": "x.o.x.o.x.o.x.o."},
@@ -33,7 +33,7 @@ _GROOVES = (
         full={"kick": "X..x..x...X..x..", "snare": "....X..g.g..X..g", "ride": "x.o.x.o.x.o.x.o."},
         variation={"kick": "X..x......X...x.", "open": "......x........."},
         fills=_FILLS,
-        loudness=106,
+        loudness=103,
     ),
     drums.Groove(
         quiet={"kick": "X...x...X...x...", "hat": "x.o.x.o.x.o.x.o."},
@@ -41,7 +41,7 @@ _GROOVES = (
         full={"kick": "X.x...x.X.x...x.", "snare": "....X.......X..o", "open": "x.x.x.x.x.x.x.x."},
         variation={"snare": "....X.......X.X."},
         fills=_FILLS,
-        loudness=110,
+        loudness=105,
     ),
 )
 _CHUGS = ("X.x.x.x.X.x.x.x.", "X--.x.x.X--.x.x.", "X.x.x---X.x.x---", "X-----X---X-----")
@@ -64,7 +64,7 @@ def _power(plan: Plan) -> list[comping.Voicing]:
 def _band(plan: Plan, lead: int, rng: np.random.Generator) -> list[Line]:
     manner = tune.Manner(
         loudness=104,
-        doubling="octave" if lead in (0, 1) and rng.random() < 0.5 else "none",
+        doubling="octave" if lead in (0, 1, 2) else "none",
         anticipation=0.12,
     )
     first = tune.lead(plan, Line(program=lead, name="lead"), manner, rng)
@@ -74,7 +74,7 @@ def _band(plan: Plan, lead: int, rng: np.random.Generator) -> list[Line]:
     soft = rng.random() < (0.75 if lead in (22, 24, 25, 53, 68, 73, 10, 11, 46) else 0.25)
     lines += _soft_rhythm(plan, rng) if soft else _hard_rhythm(plan, rng)
     keys = Line(program=choose(rng, (18, 16, 0, 48, 50), lead), name="pad")
-    lines.append(comping.pad(plan, keys, comping.voicings(plan, 55, 74, 3), 60, 1))
+    lines.append(comping.pad(plan, keys, comping.voicings(plan, 55, 74, 3), 54, 1))
     soloist = choose(rng, (27, 29, 18, 0), lead)
     lines.append(tune.answer(plan, Line(program=soloist, name="answer"), rng, 82))
     groove = _GROOVES[int(rng.integers(len(_GROOVES)))]
@@ -99,8 +99,8 @@ def _hard_rhythm(plan: Plan, rng: np.random.Generator) -> list[Line]:
     palm = Line(program=choose(rng, (28, 29, 30)), name="rhythm guitar")
     wide = Line(program=choose(rng, (29, 30)), name="power chords")
     return [
-        comping.comp(plan, palm, chords, muted, 84),
-        comping.comp(plan, wide, chords, ringing, 84),
+        comping.comp(plan, palm, chords, muted, 76),
+        comping.comp(plan, wide, chords, ringing, 74),
     ]
 
 
