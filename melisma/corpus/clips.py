@@ -100,7 +100,10 @@ class _Stretch:
 
 
 class ClipMaker:
-    """Makes clip number `index`, always the same one. Soundfonts are loaded at the first clip."""
+    """Makes clip number `index`, always the same one (its sound to one unit of 16 bits).
+
+    Soundfonts are loaded at the first clip.
+    """
 
     def __init__(
         self,

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_corpus import TUNE, groove, line, quartet, score, song
 
 from melisma.corpus.orchestrate import RANGES, Casting, is_voice, orchestrate, split_top_line
 from melisma.corpus.perform import Playing, beat_grid, draw_speed, felt_bpm, perform
 from melisma.corpus.windows import choose_window, cut_score, settle_downbeat
 from melisma.values import Score
 from melisma.values.attributes import FAMILIES, program_family
-from tests.corpus.small_corpus import TUNE, groove, line, quartet, score, song
 
 
 @settings(max_examples=25, deadline=None)
@@ -110,9 +110,8 @@ def test_the_top_line_is_one_voice() -> None:
 
 
 def _with_pickup() -> Score:
-    """Long low notes on the second of four beats: the first beat is a pickup."""
-    heavy = line([67] + [36, 67, 67, 67] * 11, 0, velocity=90)
-    return score(heavy)
+    """Low notes on the second of three beats: the first beat is a pickup."""
+    return score(line([67] + [36, 67, 67] * 12, 0), numerator=3)
 
 
 def test_a_lost_pickup_is_found() -> None:

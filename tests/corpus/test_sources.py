@@ -4,22 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from small_corpus import groove, line, quartet, score, song, write_corpus
 
 from melisma.corpus.sources import read_score, read_sources
 from melisma.corpus.twins import assign_splits, hashed_split
 from melisma.values import Score
-from tests.corpus.small_corpus import groove, line, quartet, score, song, write_corpus
 
 
 def _wander(seed: int) -> Score:
     """A tune of its own for every seed."""
-    pitch, pitches = 60 + seed % 7, []
-    for step in range(60):
-        pitch += (seed * 31 + step * step * (seed + 3)) % 11 - 5
-        pitch = min(max(pitch, 48), 84)
-        pitches.append(pitch)
-    return score(line(pitches, 0))
+    rng = np.random.default_rng(seed)
+    return score(line([int(pitch) for pitch in rng.integers(48, 80, 60)], 0))
 
 
 def test_sources_come_from_archives_and_from_files(tmp_path: Path) -> None:
@@ -71,7 +68,7 @@ def test_twins_and_works_share_a_side(tmp_path: Path) -> None:
     splits = assign_splits(read_sources(tmp_path), tmp_path / "splits.json")
     for i in range(40):
         assert splits[f"one/w{i:02d}_x.mid"] == splits[f"two/other{i:02d}_y.mid"]
-    assert set(splits.values()) == {"train", "held"}
+    assert {"train", "held"} <= set(splits.values())
     assert assign_splits(read_sources(tmp_path), tmp_path / "splits.json") == splits
 
 
