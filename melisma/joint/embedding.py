@@ -25,7 +25,7 @@ from melisma.joint.attributes import AttributeReading, probabilities
 from melisma.joint.music import MusicReading, MusicTower, MusicTowerSettings
 from melisma.joint.quantise import VectorQuantiser
 from melisma.joint.settings_words import read_settings
-from melisma.joint.text import TextReading, TextTower, TextTowerSettings
+from melisma.joint.text import JOINT_WIDTH, TextReading, TextTower, TextTowerSettings
 from melisma.joint.tokenizer import encode_words, pad_tokens
 from melisma.values import Facts
 
@@ -44,6 +44,8 @@ class Joint:
         self.music = music.eval()
         self.quantiser = quantiser.eval()
         self.tokenizer = tokenizer
+        self.bank = np.zeros((0, JOINT_WIDTH), np.float32)
+        """Unit vectors of music of the corpus, float32 [clip, 128]; see `imagine_music`."""
         self.semantic_fingerprint: str | None = None
         """The semantic encoder whose hidden states the music tower hears."""
 
@@ -88,6 +90,21 @@ class Joint:
         mean = self.embed_music(summary, trunk).mean(axis=0)
         return mean / max(float(np.linalg.norm(mean)), 1e-9)
 
+    def imagine_music(self, words: np.ndarray, nearest: int = 8) -> np.ndarray:
+        """Vectors of words [batch, 128] -> vectors such as music has, of the same shape.
+
+        Even for a perfect pair the vectors of words and of sound lie apart (the modality gap:
+        Liang et al., 2203.02053). Here the words are replaced by the mean of the corpus's vectors
+        nearest to them; without a bank they stay what they are.
+        """
+        if len(self.bank) == 0:
+            return words
+        scores = words @ self.bank.T
+        count = min(nearest, len(self.bank))
+        found = np.argpartition(-scores, count - 1, axis=1)[:, :count]
+        mean = self.bank[found].mean(axis=1)
+        return mean / np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-9)
+
     def read_attributes(self, sentences: Sequence[str]) -> list[AttributeReading]:
         """What the text tower alone reads in each sentence."""
         return _readings(self._read_text(sentences).logits)
@@ -128,6 +145,7 @@ class Joint:
         tensors = _state(text=self.text, music=self.music, quantiser=self.quantiser)
         words = self.tokenizer.to_str().encode("utf-8")
         tensors["tokenizer"] = torch.from_numpy(np.frombuffer(words, dtype=np.uint8).copy())
+        tensors["bank"] = torch.from_numpy(self.bank).half()
         levels, entries, width = self.quantiser.codes.shape
         settings = {
             "text": dataclasses.asdict(self.text.settings),
@@ -151,11 +169,13 @@ class Joint:
                 _fill(module, name, checkpoint.tensors)
             words = checkpoint.tensors["tokenizer"].numpy().tobytes().decode("utf-8")
             tokenizer = Tokenizer.from_str(words)
+            bank = checkpoint.tensors["bank"].float().numpy()
         except (KeyError, TypeError, RuntimeError) as error:
             raise ValueError(
                 f"{path} is no joint embedding of this version: fetch or train it again"
             ) from error
         joint = cls(text, music, quantiser, tokenizer)
+        joint.bank = bank
         joint.semantic_fingerprint = checkpoint.fingerprints.get("semantic")
         return joint
 

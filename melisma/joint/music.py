@@ -84,6 +84,7 @@ class MusicTower(nn.Module):
             self.transformer = Transformer(
                 width=width, layers=settings.layers, heads=settings.heads, dropout=settings.dropout
             )
+            self.trunk_norm = nn.LayerNorm(width)
             self.pool = AttentionPool(width=width, heads=settings.heads)
         read = (3 if settings.trunk_width else 2) * width + _READ
         self.mix = nn.Sequential(
@@ -113,7 +114,8 @@ class MusicTower(nn.Module):
                 raise ValueError("this music tower hears a trunk of semantic states: pass `trunk`")
             steps = ((trunk.float() - self.trunk_mean) / self.trunk_spread).clamp(-6, 6)
             present = torch.ones(steps.shape[:2], dtype=torch.bool, device=steps.device)
-            parts.append(self.pool(self.transformer(self.read_trunk(steps), present)))
+            hidden = self.transformer(self.read_trunk(steps), present)
+            parts.append(self.pool(self.trunk_norm(hidden)))
         mixed = self.mix(torch.cat(parts, dim=-1))
         logits = self.heads(mixed)
         logits[:, BLOCKS["tempo"]] += tempo

@@ -18,6 +18,8 @@ from melisma.joint.attributes import AttributeHeads
 from melisma.joint.tokenizer import VOCABULARY
 from melisma.joint.transformer import Transformer, mean_over
 
+TABLE_SCALE = 16.0
+"""Factor on the token vectors, so that their entries stay small numbers (chosen)."""
 JOINT_WIDTH = 128
 """Width of the joint space (MuLan, section 3.2)."""
 
@@ -63,6 +65,7 @@ class TextTower(nn.Module):
         self.transformer = Transformer(
             width=width, layers=settings.layers, heads=settings.heads, dropout=settings.dropout
         )
+        self.norm = nn.LayerNorm(width)
         self.to_imitation = nn.Linear(width, settings.teacher_width)
         self.to_joint = nn.Sequential(
             nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, settings.joint_width)
@@ -72,8 +75,8 @@ class TextTower(nn.Module):
 
     def pool(self, tokens: Tensor, present: Tensor) -> Tensor:
         """tokens int64 and present bool, both [batch, token] -> [batch, width]."""
-        hidden = self.table(tokens) * 16.0
-        return mean_over(self.transformer(hidden, present), present)
+        hidden = self.table(tokens) * TABLE_SCALE
+        return self.norm(mean_over(self.transformer(hidden, present), present))
 
     def read(self, pooled: Tensor) -> TextReading:
         """What `pool` made of sentences, read three ways."""

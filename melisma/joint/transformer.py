@@ -55,14 +55,13 @@ class TransformerLayer(nn.Module):
 
 
 class Transformer(nn.Module):
-    """Layers of one width, then a norm."""
+    """Layers of one width. What leaves is not normalised: pool it first, then norm."""
 
     def __init__(self, *, width: int, layers: int, heads: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.layers = nn.ModuleList(
             TransformerLayer(width=width, heads=heads, dropout=dropout) for _ in range(layers)
         )
-        self.norm = nn.LayerNorm(width)
         for layer in self.layers:
             assert isinstance(layer, TransformerLayer)
             nn.init.normal_(layer.into_heads.weight, std=width**-0.5)
@@ -74,7 +73,7 @@ class Transformer(nn.Module):
         """hidden [batch, token, width], present [batch, token] -> the same shape as hidden."""
         for layer in self.layers:
             hidden = layer(hidden, present)
-        return self.norm(hidden)
+        return hidden
 
 
 def mean_over(hidden: Tensor, present: Tensor) -> Tensor:

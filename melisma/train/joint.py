@@ -38,6 +38,10 @@ from melisma.train.text import ATTRIBUTE_WEIGHTS, BatchPlan, row_tensors, text_l
 from melisma.train.text_rows import TextRows, accuracies
 
 
+BANK_VECTORS = 5_000
+"""Vectors of the corpus that are kept beside the towers (1.3 MB as float16)."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class JointTraining:
     """A whole run of stage two."""
@@ -180,7 +184,8 @@ class JointTask(Task):
         noise = torch.randn(summary.shape, generator=generator) * self.settings.noise
         summary = summary + noise * self.towers.music.summary_spread
         trunk = None if self.trunk is None else self.trunk[picks]
-        return self.towers.music(summary, trunk)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return self.towers.music(summary, trunk)
 
     def _say(self, picks: np.ndarray, number: int, generator: torch.Generator) -> TextReading:
         if self.pooled is not None:
@@ -306,6 +311,8 @@ def train_joint(
         task.towers.text.requires_grad_(True), task.towers.music, VectorQuantiser(), tokenizer
     )
     vectors = torch.from_numpy(joint.embed_music(clips.summary, clips.trunk))
-    joint.quantiser.fit(vectors, generator_of(settings.loop.seed, 0, "quantiser"))
+    generator = generator_of(settings.loop.seed, 0, "quantiser")
+    joint.quantiser.fit(vectors, generator)
+    joint.bank = vectors[torch.randperm(len(vectors), generator=generator)[:BANK_VECTORS]].numpy()
     joint.write(folder / "joint.safetensors")
     return joint

@@ -28,6 +28,7 @@ from melisma.joint.text import TextReading, TextTower, TextTowerSettings
 from melisma.joint.tokenizer import encode_words, pad_tokens
 from melisma.train.loop import LoopSettings, Run, Task, generator_of
 from melisma.train.text_rows import TextRows, accuracies
+from melisma.train.word_vectors import start_from_bags
 
 ATTRIBUTE_WEIGHTS: tuple[float, ...] = (1.0, 1.0, 0.5, 1.0, 1.0, 0.4, 0.4, 0.5, 0.5, 0.5, 0.5)
 """Weight of each attribute's loss, in the order of `ATTRIBUTES` (chosen: sums over many classes
@@ -52,6 +53,8 @@ class TextTraining:
     """Weight of the attributes' cross-entropies."""
     pseudo_weight: float = 0.3
     """How far a label by the head on the encoder's vectors counts as known."""
+    head_updates: int = 1_500
+    """Updates of that head, which learns first."""
     device: str = "cpu"
     """Where to train."""
 
@@ -104,7 +107,7 @@ class TeacherHead(nn.Module):
         return self.layers(vectors * math.sqrt(vectors.shape[-1]))
 
 
-def fit_teacher_head(rows: TextRows, seed: int, updates: int = 1_500) -> TeacherHead:
+def fit_teacher_head(rows: TextRows, seed: int, updates: int) -> TeacherHead:
     """Learns the head from the rows of which at least one attribute is known."""
     generator = generator_of(seed, 0, "teacher head")
     torch.manual_seed(seed)
@@ -162,9 +165,10 @@ class TextTask(Task):
         self.held = held
         torch.manual_seed(settings.loop.seed)
         self.tower = TextTower(settings.tower).to(settings.device)
-        head = fit_teacher_head(rows, settings.loop.seed)
+        head = fit_teacher_head(rows, settings.loop.seed, settings.head_updates)
         self.rows = pseudo_labelled(rows, head, settings.pseudo_weight)
         self.encoded = encode_words(tokenizer, rows.sentences)
+        start_from_bags(self.tower, self.encoded, rows.vectors)
         self.plan = BatchPlan(
             [len(ids) for ids in self.encoded], settings.batch, settings.loop.seed
         )

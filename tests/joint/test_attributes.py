@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from melisma.joint.attributes import (
@@ -25,6 +25,7 @@ def even_reading() -> AttributeReading:
     return AttributeReading(row=probabilities(torch.zeros(1, ROW_WIDTH))[0].numpy())
 
 
+@settings(deadline=None)
 @given(st.floats(min_value=42.0, max_value=210.0))
 def test_a_tempo_survives_the_row(tempo_bpm: float) -> None:
     row, known = target_row(Facts(tempo_bpm=tempo_bpm))

@@ -30,7 +30,9 @@ def make_joint(tokenizer: Tokenizer) -> Joint:
     quantiser = VectorQuantiser(levels=3, entries=8)
     vectors = torch.nn.functional.normalize(torch.randn(64, 128), dim=-1)
     quantiser.fit(vectors, torch.Generator().manual_seed(0), rounds=5)
-    return Joint(text, music, quantiser, tokenizer)
+    joint = Joint(text, music, quantiser, tokenizer)
+    joint.bank = vectors.half().float().numpy()
+    return joint
 
 
 def test_tempi_are_single_tokens_and_other_numbers_digits(tokenizer: Tokenizer) -> None:
@@ -86,6 +88,15 @@ def test_more_levels_come_nearer(tokenizer: Tokenizer) -> None:
     assert not joint.vectors_of(tokens[:, :0]).any()
 
 
+def test_words_are_replaced_by_the_music_nearest_to_them(tokenizer: Tokenizer) -> None:
+    joint = make_joint(tokenizer)
+    words = joint.embed_text(SENTENCES)
+    one = joint.imagine_music(words, nearest=1)
+    best = joint.bank[(words @ joint.bank.T).argmax(axis=1)]
+    np.testing.assert_allclose(one, best, atol=1e-3)
+    np.testing.assert_allclose(np.linalg.norm(joint.imagine_music(words), axis=1), 1, atol=1e-5)
+
+
 def test_the_file_gives_back_the_same_joint(tokenizer: Tokenizer, tmp_path: Path) -> None:
     joint = make_joint(tokenizer)
     joint.semantic_fingerprint = "abc"
@@ -93,6 +104,7 @@ def test_the_file_gives_back_the_same_joint(tokenizer: Tokenizer, tmp_path: Path
     again = Joint.read(tmp_path / "joint.safetensors")
     np.testing.assert_array_equal(again.embed_text(SENTENCES), joint.embed_text(SENTENCES))
     assert (again.fingerprint, again.semantic_fingerprint) == (joint.fingerprint, "abc")
+    np.testing.assert_array_equal(again.bank, joint.bank)
     joint.write(tmp_path / "small.safetensors", precision="int8")
     small = Joint.read(tmp_path / "small.safetensors").embed_text(SENTENCES)
     assert (small * joint.embed_text(SENTENCES)).sum(axis=1).min() > 0.99

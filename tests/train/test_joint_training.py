@@ -148,7 +148,7 @@ def test_stage_one_learns_and_its_file_is_read_back(tmp_path: Path, tokenizer: T
     )
     assert isinstance(rows, TextRows)
     assert rows.vectors.any(axis=1).sum() == 42
-    settings = TextTraining(tower=TOWER, loop=loop(12), batch=16)
+    settings = TextTraining(tower=TOWER, loop=loop(12), batch=16, head_updates=10)
     tower = train_text(settings, rows, tokenizer, tmp_path / "run", {"held": rows})
     again, same = read_text(tmp_path / "run" / "text.safetensors")
     assert same.get_vocab_size() == tokenizer.get_vocab_size()
@@ -163,7 +163,7 @@ def test_stage_two_brings_words_and_sound_together(
     clips = heard(facts)
     settings = JointTraining(
         music=MusicTowerSettings(trunk_width=8, width=16, layers=1, heads=2, dropout=0.0),
-        loop=loop(60),
+        loop=loop(40),
         batch=24,
         wordings=4,
     )
