@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
 
@@ -16,7 +16,7 @@ import numpy as np
 
 from melisma.corpus.caption import write_captions
 from melisma.corpus.labels import FrameLabels, frame_labels
-from melisma.corpus.orchestrate import Casting
+from melisma.corpus.orchestrate import Casting, core_program
 from melisma.corpus.perform import Playing, perform
 from melisma.corpus.performance import Performance
 from melisma.corpus.render import Renderer, Sounding
@@ -71,6 +71,8 @@ class ClipSettings:
     captions: int = 4
     """Wordings of each clip."""
     casting: Casting = field(default_factory=Casting)
+    core_programs: bool = False
+    """Whether 27 programs stand for all 128 (`core_program`): a smaller world is learnt sooner."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,6 +178,12 @@ class ClipMaker:
     ) -> _Stretch:
         window = choose_window(score, self.settings.seconds, rng, *limits)
         performance = perform(window.score, rng, playing, window.speed)
+        if self.settings.core_programs:
+            parts = tuple(
+                part if part.is_drum else replace(part, program=core_program(part.program))
+                for part in performance.parts
+            )
+            performance = replace(performance, parts=parts)
         start = window.score.tempo.seconds(np.array(window.clip_beat)) / window.speed
         return _Stretch(
             performance=performance, start_seconds=float(start), first_beat=window.first_beat

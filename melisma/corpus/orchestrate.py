@@ -102,6 +102,22 @@ CONSORTS: tuple[tuple[int, ...], ...] = (
 """Ensembles of one colour; each part takes the member whose range fits it best."""
 
 
+_CORE_RUNS: tuple[tuple[int, int, int], ...] = (
+    (0, 3, 0), (4, 5, 4), (6, 7, 6), (8, 14, 11), (15, 15, 46), (16, 20, 19), (21, 23, 21),
+    (24, 25, 24), (26, 28, 27), (29, 31, 29), (32, 32, 32), (33, 39, 33), (40, 41, 40),
+    (42, 43, 42), (44, 45, 48), (46, 46, 46), (47, 47, 47), (48, 51, 48), (52, 54, 52),
+    (55, 55, 61), (56, 56, 56), (57, 58, 57), (59, 59, 56), (60, 60, 60), (61, 63, 61),
+    (64, 67, 65), (68, 71, 71), (72, 79, 73), (80, 87, 81), (88, 103, 89), (104, 108, 46),
+    (109, 109, 71), (110, 110, 40), (111, 111, 71), (112, 114, 11), (115, 119, 118),
+    (120, 127, 89),
+)  # fmt: skip
+
+
+def core_program(program: int) -> int:
+    """The program of the same family, among 27, that stands for this one in a small world."""
+    return next(core for first, last, core in _CORE_RUNS if first <= program <= last)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Casting:
     """How freely instruments are exchanged; probabilities in [0, 1]."""

@@ -8,7 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_corpus import TUNE, groove, line, quartet, score, song
 
-from melisma.corpus.orchestrate import RANGES, Casting, is_voice, orchestrate, split_top_line
+from melisma.corpus.orchestrate import (
+    RANGES,
+    Casting,
+    core_program,
+    is_voice,
+    orchestrate,
+    split_top_line,
+)
 from melisma.corpus.perform import Playing, beat_grid, draw_speed, felt_bpm, perform
 from melisma.corpus.windows import choose_window, cut_score, settle_downbeat
 from melisma.values import Score
@@ -99,6 +106,13 @@ def test_voices_get_lead_instruments_from_every_family() -> None:
         families.add(program_family(track.program, track.is_drum))
     assert families == set(FAMILIES) - {"bass", "drums"}
     assert is_voice(song().tracks[0])
+
+
+def test_core_programs_keep_the_family() -> None:
+    for program in range(128):
+        core = core_program(program)
+        assert core_program(core) == core
+        assert program_family(core, False) == program_family(program, False)
 
 
 def test_the_top_line_is_one_voice() -> None:
