@@ -93,7 +93,6 @@ class Encoder(nn.Module):
         self.fast = ConvNeXtStack(width=settings.encoder_width, blocks=settings.encoder_blocks)
         self.join = nn.Linear(2 * settings.encoder_width, settings.latent_width)
         self.slow = ConvNeXtStack(width=settings.latent_width, blocks=settings.latent_blocks)
-        self.norm = nn.LayerNorm(settings.latent_width)
         self.leave = nn.Linear(settings.latent_width, settings.code_width)
         self.register_buffer("window", torch.hann_window(ENCODER_WINDOW_SAMPLES), persistent=False)
         self.register_buffer("short_window", torch.hann_window(SHORT_SAMPLES), persistent=False)
@@ -107,7 +106,7 @@ class Encoder(nn.Module):
         past = self.enter.weight.new_zeros(batch, ENCODER_WINDOW_SAMPLES - ENCODER_HOP_SAMPLES)
         return past, self.fast.initial_state(batch), self.slow.initial_state(batch)
 
-    def _spectra(self, sound: Tensor) -> Tensor:
+    def spectra(self, sound: Tensor) -> Tensor:
         """[batch, sample] incl. the past -> features [batch, frame at 50 Hz, bin].
 
         Log-mel spectra of one long window (pitch) and of the last four short ones (attacks). The phase is
@@ -131,9 +130,9 @@ class Encoder(nn.Module):
         """[batch, sample], a multiple of 960 samples -> latent [batch, frame, width]."""
         past, fast, slow = state
         joined = torch.cat([past, block], dim=1)
-        hidden, fast = self.fast.step(self.enter(self._spectra(joined)), fast)
+        hidden, fast = self.fast.step(self.enter(self.spectra(joined)), fast)
         hidden, slow = self.slow.step(self.join(slower(hidden, 2)), slow)
-        return self.leave(self.norm(hidden)), (joined[:, -past.shape[1] :], fast, slow)
+        return self.leave(hidden), (joined[:, -past.shape[1] :], fast, slow)
 
 
 class Decoder(nn.Module):
@@ -153,7 +152,6 @@ class Decoder(nn.Module):
             blocks=settings.decoder_blocks,
             expansion=settings.decoder_expansion,
         )
-        self.norm = nn.LayerNorm(settings.decoder_width)
         self.leave = nn.Linear(settings.decoder_width, LINES)
 
     def initial_state(self, batch: int) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
@@ -167,7 +165,7 @@ class Decoder(nn.Module):
         slow, fast = state
         hidden, slow = self.slow.step(self.enter(block), slow)
         hidden, fast = self.fast.step(faster(self.split(hidden), MAGNITUDES_PER_FRAME), fast)
-        logs = self.leave(self.norm(hidden)).float() * LOG_SPREAD + LOG_CENTRE
+        logs = self.leave(hidden).float() * LOG_SPREAD + LOG_CENTRE
         return logs.clamp(LOG_FLOOR, LOG_CEILING), (slow, fast)
 
 

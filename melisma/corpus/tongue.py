@@ -22,6 +22,7 @@ import torch
 from rich.progress import Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from melisma.corpus.clips import Clip, ClipMaker
+from melisma.corpus.ears import Ears
 from melisma.corpus.hearing import EarPaths, FrozenEars
 from melisma.files.shards import Row, ShardWriter
 
@@ -38,6 +39,25 @@ def clip_row(clip: Clip, arrays: dict[str, np.ndarray], key: str) -> Row:
         arrays=arrays | {"rhythm": rhythm.astype(np.float16)},
         facts={**clip.row, "facts": facts, "captions": list(clip.captions)},
     )
+
+
+def encode_clips(folder: Path, corpus: Ears, ears: FrozenEars) -> None:
+    """The clips of a corpus of the ears as token rows; rows already in whole shards are kept."""
+    with ShardWriter(folder, rows_per_shard=256) as writer:
+        for start in range(0, len(corpus), BATCH):
+            numbers = range(start, min(start + BATCH, len(corpus)))
+            keys = [f"ears-{number:07d}" for number in numbers]
+            if all(key in writer.finished for key in keys):
+                continue
+            places = [corpus.locate(number) for number in numbers]
+            stretch = np.stack([corpus.sound[shard][place] for shard, place in places])
+            sound = torch.from_numpy(stretch.astype(np.float32) / 32768)
+            for number, key, arrays in zip(numbers, keys, ears.hear(sound), strict=True):
+                shard, place = corpus.locate(number)
+                phases = [corpus.labels[shard][name][place] for name in ("beat_phase", "bar_phase")]
+                arrays["rhythm"] = np.stack(phases, axis=1).astype(np.float16)
+                if key not in writer.finished:
+                    writer.write(Row(key=key, arrays=arrays, facts=corpus.rows[number]))
 
 
 def write_tongue(

@@ -45,7 +45,7 @@ class ConvNeXtBlock(nn.Module):
     """Depthwise convolution, norm, pointwise expansion, GELU, pointwise back, scaled residual."""
 
     def __init__(
-        self, *, width: int, kernel_frames: int = 7, expansion: int = 4, scale: float = 0.1
+        self, *, width: int, kernel_frames: int = 7, expansion: int = 4, scale: float = 0.05
     ) -> None:
         super().__init__()
         self.depthwise = CausalDepthwise(width=width, kernel_frames=kernel_frames)
@@ -72,11 +72,8 @@ class ConvNeXtStack(nn.Module):
         self, *, width: int, blocks: int, kernel_frames: int = 7, expansion: int = 4
     ) -> None:
         super().__init__()
-        scale = 1.0 / max(blocks, 1)
         self.blocks = nn.ModuleList(
-            ConvNeXtBlock(
-                width=width, kernel_frames=kernel_frames, expansion=expansion, scale=scale
-            )
+            ConvNeXtBlock(width=width, kernel_frames=kernel_frames, expansion=expansion)
             for _ in range(blocks)
         )
 

@@ -76,6 +76,13 @@ class ResidualQuantizer(nn.Module):
             )
 
     @torch.no_grad()
+    def start(self, codes: Tensor) -> None:
+        """Takes codebooks [level, vocabulary, width] that were found beforehand."""
+        self.codes.copy_(codes)
+        self.sums.copy_(codes)
+        self.counts.fill_(1.0)
+
+    @torch.no_grad()
     def _begin(self, residual: Tensor, level: int, generator: torch.Generator) -> None:
         """Before its first batch a level takes random vectors of it as codes."""
         if bool(self.counts[level].any()) or bool(self.codes[level].any()):
@@ -97,7 +104,7 @@ class ResidualQuantizer(nn.Module):
         found: Tensor,
         level: int,
         generator: torch.Generator,
-        decay: float = 0.99,
+        decay: float = 0.995,
         forgotten: float = 0.03,
     ) -> None:
         """One step of the moving averages; codes with an average count below `forgotten` move."""

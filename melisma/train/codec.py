@@ -29,8 +29,9 @@ from melisma.sound.phases import (
     LOW_WINDOW_SAMPLES,
 )
 from melisma.sound.spectra import log_mel
+from melisma.train.codec_start import start_linear
 from melisma.train.discriminator import Discriminators, discriminator_loss, generator_losses
-from melisma.train.loop import LoopSettings, Run, Task, generator_of
+from melisma.train.loop import STATE_FILE, LoopSettings, Run, Task, generator_of
 from melisma.values.tokens import SAMPLE_RATE_HZ, SAMPLES_PER_FRAME
 
 MEL_SCALES: tuple[tuple[int, int], ...] = (
@@ -48,7 +49,7 @@ class CodecTraining:
     codec: CodecSettings = field(default_factory=CodecSettings)
     """The network."""
     loop: LoopSettings = field(
-        default_factory=lambda: LoopSettings(updates=6_000, peak_rate=1.2e-3, warmup_updates=100)
+        default_factory=lambda: LoopSettings(updates=6_000, peak_rate=5e-4, warmup_updates=100)
     )
     """How long and how fast."""
     batch: int = 16
@@ -71,6 +72,8 @@ class CodecTraining:
     """Weight of the discriminators' verdicts."""
     feature_weight: float = 0.5
     """Weight of the discriminators' features."""
+    start_crops: int = 1_024
+    """Crops that the head start is computed from."""
     frozen_tokens: bool = False
     """Decoder polishing: encoder and quantizer rest, tokens stay what they are."""
     device: str = "cpu"
@@ -149,7 +152,8 @@ class CodecTask(Task):
         """The network's sizes."""
         return dataclasses.asdict(self.settings.codec)
 
-    def _crop(self, arrays: Sequence[np.ndarray], generator: torch.Generator, batch: int) -> Tensor:
+    def crops(self, generator: torch.Generator, batch: int) -> Tensor:
+        """Random crops of the training sound at random levels, float32 [batch, sample]."""
         samples = (self.settings.crop_frames + LOOKAHEAD_FRAMES) * SAMPLES_PER_FRAME
         rows = torch.randint(int(self._starts[-1]), (batch,), generator=generator)
         places = torch.rand(batch, generator=generator)
@@ -157,7 +161,7 @@ class CodecTask(Task):
         crops = np.empty((batch, samples), dtype=np.float32)
         for i, row in enumerate(rows.tolist()):
             shard = int(np.searchsorted(self._starts, row, side="right")) - 1
-            clip = arrays[shard][row - self._starts[shard]]
+            clip = self.train[shard][row - self._starts[shard]]
             start = int(places[i] * (len(clip) - samples + 1))
             crops[i] = clip[start : start + samples]
         crops *= gains.numpy()[:, None] / 32768.0
@@ -168,7 +172,7 @@ class CodecTask(Task):
     ) -> tuple[dict[str, Tensor], dict[str, float]]:
         """One batch of crops."""
         s = self.settings
-        sound = self._crop(self.train, generator, s.batch)
+        sound = self.crops(generator, s.batch)
         pick = torch.randint(len(s.depths), (s.batch,), generator=generator)
         depth = torch.tensor(s.depths)[pick].to(s.device)
         with torch.autocast(torch.device(s.device).type, torch.bfloat16):
@@ -260,7 +264,12 @@ def train_codec(
     start: Mapping[str, Tensor] | None = None,
 ) -> None:
     """Runs or resumes a codec training in `folder`; `start`: shipped weights to continue from."""
-    run = Run(CodecTask(settings, train, held), settings.loop, folder)
+    task = CodecTask(settings, train, held)
+    if start is None and not (folder / STATE_FILE).is_file():
+        generator = generator_of(settings.loop.seed, 0, "start")
+        crops = [task.crops(generator, 64) for _ in range(settings.start_crops // 64)]
+        start_linear(task.codec, torch.cat(crops).cpu(), generator)
+    run = Run(task, settings.loop, folder)
     if not run.resume() and start is not None:
         run.start_from(start)
     run.run()

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from melisma.files.shards import read_index, read_rows
+from melisma.files.shards import ShardReader
 from melisma.lm.conditions import (
     ATTRIBUTE_SIZES,
     Conditions,
@@ -73,7 +73,7 @@ class TokenCorpus:
 def read_corpus(folder: Path, style_codes: Tensor, fingerprints: dict[str, str]) -> TokenCorpus:
     """Reads every row. `style_codes` [level, entry, 128] are the joint quantiser's centroids."""
     columns: dict[str, list[np.ndarray]] = {}
-    for row in read_rows(folder, read_index(folder)):
+    for row in ShardReader(folder):
         for name, array in row.arrays.items():
             columns.setdefault(name, []).append(array)
     if not columns:
@@ -151,9 +151,7 @@ class StageTask(Task):
         s = self.settings
         frames = min(s.crop_frames, corpus.semantic.shape[2])
         rows = torch.randint(len(corpus), (count,), generator=generator)
-        starts = torch.randint(
-            corpus.semantic.shape[2] - frames + 1, (count,), generator=generator
-        )
+        starts = torch.randint(corpus.semantic.shape[2] - frames + 1, (count,), generator=generator)
         places = starts[:, None] + torch.arange(frames)
 
         def crop(values: Tensor) -> Tensor:

@@ -22,6 +22,9 @@ from torch import Tensor, nn
 
 from melisma.files.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 
+STATE_FILE = "state.safetensors"
+"""The training state in a run's folder."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class LoopSettings:
@@ -192,11 +195,11 @@ class Run:
             fingerprints=self.task.fingerprints(),
             notes={"update": self.number, "task": self.task.kind},
         )
-        write_checkpoint(self.folder / "state.safetensors", checkpoint)
+        write_checkpoint(self.folder / STATE_FILE, checkpoint)
 
     def resume(self) -> bool:
         """Goes on from the folder's training state; False where there is none."""
-        path = self.folder / "state.safetensors"
+        path = self.folder / STATE_FILE
         if not path.is_file():
             return False
         checkpoint = read_checkpoint(path, kind="training")

@@ -1,0 +1,256 @@
+"""From a folder of clips to a model's folder: the whole chain on one page.
+
+`data/train` (and `data/held`, if there is one) are folders that `melisma prepare` wrote. In `output` every part
+has a folder of its own with its training state, logs and samples; `output/model` holds what
+`melisma generate --model` loads. A part that is finished is not trained again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from melisma.corpus.ears import Ears, read_ears
+from melisma.corpus.hearing import EarPaths, FrozenEars, trunk_states
+from melisma.corpus.tongue import encode_clips
+from melisma.files.checkpoint import read_checkpoint, write_checkpoint
+from melisma.joint import Joint
+from melisma.recipes import sizes
+from melisma.recipes.names import PARTS, SIZES
+from melisma.recipes.settings import changed
+from melisma.recipes.words import train_words
+from melisma.semantic import SemanticTokenizer
+from melisma.train.codec import train_codec
+from melisma.train.heard import hear, split_by_group
+from melisma.train.joint import train_joint
+from melisma.train.lm import read_corpus, train_stage
+from melisma.train.semantic import listen, train_semantic
+from melisma.train.text import read_text
+
+HELD_SHARE = 0.08
+"""Share of the works that are held out where the data has no folder of its own for them."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Order:
+    """What a run of the chain was asked for."""
+
+    data: Path
+    output: Path
+    size: str
+    changes: Mapping[str, str]
+    """Settings of the tree by their dotted names, as words."""
+    device: str
+    words: Path | None
+    """A folder of human captions for the text tower; None: our own sentences alone."""
+    start: Path | None
+    """A model's folder to continue from."""
+
+    def part(self, name: str) -> Path:
+        """The folder of one part."""
+        return self.output / name
+
+    @property
+    def model(self) -> Path:
+        """What `melisma generate --model` loads."""
+        return self.output / "model"
+
+    def weights(self, name: str) -> Path:
+        """One file of the model's folder."""
+        return self.model / f"{name}.safetensors"
+
+    def started_from(self, name: str) -> dict[str, torch.Tensor] | None:
+        """Weights to continue from."""
+        path = None if self.start is None else self.start / f"{name}.safetensors"
+        return None if path is None or not path.is_file() else read_checkpoint(path).tensors
+
+
+def run(
+    recipe: str, *, data: Path, output: Path, resume: bool, changes: dict[str, str], device: str
+) -> None:
+    """Runs one part or, for "all", every part that is not finished yet."""
+    size = changes.pop("size", "small")
+    if size not in SIZES:
+        raise ValueError(f'no size "{size}": known are {", ".join(SIZES)}')
+    words, start = changes.pop("words", None), changes.pop("start", None)
+    order = Order(
+        data=data,
+        output=output,
+        size=size,
+        changes=changes,
+        device=chosen_device(device),
+        words=None if words is None else Path(words),
+        start=None if start is None else Path(start),
+    )
+    if output.exists() and any(output.iterdir()) and not resume and recipe == "all":
+        raise ValueError(f"{output} holds a training already: add --resume, or choose another")
+    order.model.mkdir(parents=True, exist_ok=True)
+    for name in PARTS if recipe == "all" else (recipe,):
+        if recipe == "all" and order.weights(name).is_file() and name != "tokens":
+            continue
+        print(f"== {name} ==", flush=True)
+        RUNS[name](order)
+
+
+def chosen_device(device: str) -> str:
+    """ "auto" takes the GPU where there is one."""
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return device
+
+
+def both_ears(order: Order) -> tuple[Ears, Ears]:
+    """(training, held-out) clips."""
+    train = order.data / "train" if (order.data / "train").is_dir() else order.data
+    held = order.data / "held"
+    return read_ears(train), read_ears(held if held.is_dir() else train)
+
+
+def run_codec(order: Order) -> None:
+    """Codec."""
+    train, held = both_ears(order)
+    settings = changed(sizes.codec(order.size), order.changes, "codec")
+    settings = dataclasses.replace(settings, device=order.device)
+    start = order.started_from("codec")
+    train_codec(settings, train.sound, held.sound, order.part("codec"), start)
+    keep(order, "codec")
+
+
+def run_polish(order: Order) -> None:
+    """Decoder polishing: the tokens stay what they are, so no other part is invalidated."""
+    train, held = both_ears(order)
+    settings = changed(sizes.codec(order.size), order.changes, "codec")
+    settings = dataclasses.replace(
+        settings, device=order.device, frozen_tokens=True, adversarial_from=0.1
+    )
+    start = read_checkpoint(order.weights("codec")).tensors
+    train_codec(settings, train.sound, held.sound, order.part("polish"), start)
+    checkpoint = read_checkpoint(order.part("polish") / "weights.safetensors", kind="codec")
+    write_checkpoint(order.weights("codec"), checkpoint)
+
+
+def run_semantic(order: Order) -> None:
+    """Semantic encoder and its clusters."""
+    train, held = both_ears(order)
+    settings = changed(sizes.semantic(order.size), order.changes, "semantic")
+    settings = dataclasses.replace(settings, device=order.device)
+    train_semantic(
+        settings,
+        listen(train.sound, train.labels, order.device),
+        listen(held.sound[:1], held.labels[:1], order.device),
+        order.part("semantic"),
+        order.started_from("semantic"),
+    )
+    keep(order, "semantic")
+
+
+def run_text(order: Order) -> None:
+    """Text tower alone."""
+    settings = changed(sizes.text(order.size), order.changes, "text")
+    train_words(settings, order.words, order.part("text"), few=order.size == "toy")
+    keep(order, "text", source=order.part("text") / "text.safetensors")
+
+
+def run_joint(order: Order) -> None:
+    """Words and sound together."""
+    train, held = both_ears(order)
+    tokenizer = SemanticTokenizer.read(order.weights("semantic"), order.device)
+    folder = order.part("joint")
+
+    def states_of(sound: torch.Tensor) -> torch.Tensor:
+        return torch.from_numpy(trunk_states(tokenizer.hear(sound), 0, 250))
+
+    heard = hear(train, states_of, folder / "train.npz")
+    if (order.data / "held").is_dir():
+        apart = hear(held, states_of, folder / "held.npz")
+    else:
+        heard, apart = split_by_group(train, heard, HELD_SHARE, 0)
+    text, words = read_text(order.weights("text"))
+    settings = sizes.joint(order.size, tokenizer.settings.width)
+    settings = changed(settings, order.changes, "joint")
+    joint = train_joint(settings, heard, apart, text, words, folder)
+    joint.semantic_fingerprint = tokenizer.fingerprint
+    joint.write(order.weights("joint"))
+
+
+def run_tokens(order: Order) -> None:
+    """The clips of the ears as tokens; `melisma prepare --model` renders more and longer ones."""
+    folder = order.part("tokens")
+    if not (folder / "index.jsonl").exists():
+        train, _ = both_ears(order)
+        encode_clips(folder, train, frozen_ears(order))
+
+
+def run_stage(order: Order, name: str) -> None:
+    """One stage of the language model, from token shards alone."""
+    ears = frozen_ears(order)
+    folder = order.data / "tokens" if (order.data / "tokens").is_dir() else order.part("tokens")
+    corpus = read_corpus(folder, ears.joint.quantiser.codes, ears.fingerprints)
+    count = len(corpus)
+    held = max(1, round(count * 0.03))
+    rows = torch.from_numpy(np.random.default_rng(0).permutation(count))
+    settings = changed(sizes.stage(name, order.size), order.changes, f"{name}_lm")
+    settings = dataclasses.replace(settings, device=order.device)
+    train_stage(
+        settings,
+        corpus.part(rows[held:]),
+        corpus.part(rows[:held]),
+        order.part(f"{name}_lm"),
+        order.started_from(f"{name}_lm"),
+    )
+    keep(order, f"{name}_lm")
+
+
+def keep(order: Order, name: str, source: Path | None = None) -> None:
+    """Puts a part's averaged weights into the model's folder."""
+    checkpoint = read_checkpoint(source or order.part(name) / "weights.safetensors")
+    write_checkpoint(order.weights(name), checkpoint)
+
+
+def frozen_ears(order: Order) -> FrozenEars:
+    """The ears of the model's folder; a sentence says what is missing."""
+    paths = EarPaths(
+        codec=order.weights("codec"),
+        semantic=order.weights("semantic"),
+        joint=order.weights("joint"),
+    )
+    return FrozenEars.read(paths, order.device)
+
+
+RUNS: dict[str, Callable[[Order], Any]] = {
+    "codec": run_codec,
+    "polish": run_polish,
+    "semantic": run_semantic,
+    "text": run_text,
+    "joint": run_joint,
+    "tokens": run_tokens,
+    "semantic_lm": lambda order: run_stage(order, "semantic"),
+    "coarse_lm": lambda order: run_stage(order, "coarse"),
+    "fine_lm": lambda order: run_stage(order, "fine"),
+}
+
+
+def ship(folder: Path, target: Path) -> None:
+    """Writes a model's folder as shipped weights: int8 rows, float16 elsewhere.
+
+    The ears decide tokens, so what is shipped is what was frozen: they are written as float16 *before*
+    tokens are made, see `freeze`.
+    """
+    target.mkdir(parents=True, exist_ok=True)
+    for path in sorted(folder.glob("*_lm.safetensors")):
+        write_checkpoint(target / path.name, read_checkpoint(path), precision="int8")
+
+
+def freeze(folder: Path) -> None:
+    """Rounds the ears of a model's folder to what will be shipped, before tokens are made."""
+    for name in ("codec", "semantic"):
+        path = folder / f"{name}.safetensors"
+        write_checkpoint(path, read_checkpoint(path), precision="float16")
+    path = folder / "joint.safetensors"
+    joint = Joint.read(path)
+    joint.write(path, precision="float16")

@@ -1,0 +1,160 @@
+"""The numbers: settings trees of every run at every size.
+
+A recipe is a function of a size's name that returns the whole tree. *small* is what the shipped weights were
+trained by; *toy* proves the chain in minutes; *large* fills one GPU for about half an hour in all.
+"""
+
+from __future__ import annotations
+
+from melisma.codec import CodecSettings
+from melisma.joint import MusicTowerSettings, TextTowerSettings
+from melisma.lm import ConditionSettings, TokenModelSettings
+from melisma.semantic import SemanticSettings
+from melisma.train.codec import CodecTraining
+from melisma.train.joint import JointTraining
+from melisma.train.lm import StageTraining, stage_settings
+from melisma.train.loop import LoopSettings
+from melisma.train.semantic import SemanticTraining
+from melisma.train.text import TextTraining
+
+
+def codec(size: str) -> CodecTraining:
+    """Encoder, quantizer and decoder."""
+    if size == "toy":
+        return CodecTraining(
+            codec=CodecSettings(
+                encoder_width=128,
+                encoder_blocks=1,
+                latent_width=128,
+                latent_blocks=1,
+                levels=4,
+                vocabulary=256,
+                decoder_slow_width=128,
+                decoder_slow_blocks=1,
+                decoder_width=96,
+                decoder_blocks=1,
+            ),
+            loop=LoopSettings(updates=300, peak_rate=6e-4, warmup_updates=30),
+            batch=8,
+            start_crops=256,
+            adversarial_from=0.8,
+            depths=(2, 4),
+        )
+    if size == "large":
+        return CodecTraining(
+            codec=CodecSettings(
+                encoder_width=320,
+                latent_width=448,
+                levels=12,
+                decoder_slow_width=640,
+                decoder_width=384,
+                decoder_blocks=7,
+            ),
+            loop=LoopSettings(updates=12_000, peak_rate=6e-4, warmup_updates=200),
+            batch=96,
+            crop_frames=32,
+            adversarial_from=0.4,
+            depths=(2, 4, 6, 8, 12),
+        )
+    return CodecTraining()
+
+
+def semantic(size: str) -> SemanticTraining:
+    """The semantic encoder."""
+    if size == "toy":
+        return SemanticTraining(
+            semantic=SemanticSettings(width=96, layers=3, token_layer=2, vocabulary=256),
+            loop=LoopSettings(updates=200, peak_rate=2e-3, warmup_updates=30),
+            batch=8,
+            cluster_vectors=20_000,
+        )
+    if size == "large":
+        return SemanticTraining(
+            semantic=SemanticSettings(width=320, heads=5),
+            loop=LoopSettings(updates=8_000, peak_rate=1e-3, warmup_updates=300),
+            batch=96,
+        )
+    return SemanticTraining()
+
+
+def text(size: str) -> TextTraining:
+    """The text tower alone."""
+    if size == "toy":
+        return TextTraining(
+            tower=TextTowerSettings(layers=1, width=64, heads=2),
+            loop=LoopSettings(updates=100, peak_rate=2e-3, warmup_updates=20),
+        )
+    if size == "large":
+        return TextTraining(
+            tower=TextTowerSettings(layers=4),
+            loop=LoopSettings(updates=12_000, peak_rate=1e-3, warmup_updates=200),
+            batch=1_024,
+        )
+    return TextTraining()
+
+
+def joint(size: str, semantic_width: int) -> JointTraining:
+    """Words and sound together; `semantic_width`: width of the semantic encoder's states."""
+    music = MusicTowerSettings(trunk_width=2 * semantic_width)
+    if size == "toy":
+        return JointTraining(
+            music=MusicTowerSettings(trunk_width=2 * semantic_width, width=64, heads=2),
+            loop=LoopSettings(updates=150, peak_rate=2e-3, warmup_updates=20),
+            batch=128,
+        )
+    if size == "large":
+        return JointTraining(
+            music=music,
+            loop=LoopSettings(updates=8_000, peak_rate=1e-3),
+            batch=4_096,
+            text_learns=True,
+        )
+    return JointTraining(music=music)
+
+
+def stage(name: str, size: str) -> StageTraining:
+    """One stage of the language model."""
+    crop_frames = {"semantic": 500, "coarse": 200, "fine": 100}[name]
+    if size == "toy":
+        model = _toy_stage(name)
+        loop = LoopSettings(updates=150, peak_rate=2e-3, warmup_updates=20)
+        crop_frames = min(crop_frames, 200)
+        return StageTraining(stage=name, model=model, loop=loop, batch=8, crop_frames=crop_frames)
+    if size == "large":
+        shape = {
+            "semantic": {"width": 384, "heads": 6},
+            "coarse": {"width": 320, "heads": 5},
+            "fine": {"width": 256},
+        }[name]
+        loop = LoopSettings(updates=10_000, peak_rate=1e-3, warmup_updates=300)
+        batch = {"semantic": 128, "coarse": 256, "fine": 384}[name]
+        return StageTraining(
+            stage=name,
+            model=stage_settings(name, **shape),
+            loop=loop,
+            batch=batch,
+            crop_frames=crop_frames,
+        )
+    updates = {"semantic": 2_500, "coarse": 2_500, "fine": 1_200}[name]
+    batch = {"semantic": 16, "coarse": 24, "fine": 32}[name]
+    loop = LoopSettings(updates=updates, peak_rate=1.2e-3, warmup_updates=150)
+    return StageTraining(
+        stage=name, model=stage_settings(name), loop=loop, batch=batch, crop_frames=crop_frames
+    )
+
+
+def _toy_stage(name: str) -> TokenModelSettings:
+    source = ConditionSettings(source_levels=2, source_vocabulary=256)
+    if name == "semantic":
+        return TokenModelSettings(
+            levels=2, vocabulary=256, width=96, layers=3, window_frames=200,
+            conditions=ConditionSettings(source_vocabulary=256),
+        )  # fmt: skip
+    if name == "coarse":
+        return TokenModelSettings(
+            levels=2, vocabulary=256, width=96, layers=3, window_frames=200, conditions=source
+        )
+    return TokenModelSettings(
+        levels=4, drawn_from=2, vocabulary=256, causal=False, width=96, layers=2,
+        window_frames=100, conditions=source,
+    )  # fmt: skip
