@@ -12,6 +12,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from melisma.corpus.arrange.balance import balance
 from melisma.corpus.arrange.drums import lay
 from melisma.corpus.arrange.instruments import INSTRUMENTS
 from melisma.corpus.arrange.metre import METRE_CHANGES, halve, refit, settle_chords, stretch
@@ -72,7 +73,7 @@ def arrange(
     swung = [apply_feel(chosen, line, tempo_bpm) for line in lines]
     numerator = int(chosen.metre[0])
     return Score(
-        tracks=tuple(line.track() for line in swung),
+        tracks=tuple(balance([line.track() for line in swung], tempo_bpm)),
         tempo=TempoMap(beats=np.array([0.0]), bpm=np.array([tempo_bpm])),
         metres=(Metre(beat=0.0, numerator=numerator, denominator=4),),
         title=sheet.title,

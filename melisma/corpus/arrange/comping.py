@@ -8,7 +8,7 @@ there is room). The rhythm comes from a pattern per bar.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import combinations, pairwise
+from itertools import combinations
 
 import numpy as np
 
@@ -103,32 +103,24 @@ def _best_voicing(
 ) -> Voicing:
     pitches = [pitch for pitch in range(low, high + 1) if pitch % 12 in tones]
     wanted = min(voices, len(pitches))
-    essential = set(tones[: min(len(tones), voices)]) if len(tones) <= voices else set(tones[1:4])
-    best: tuple[float, Voicing] = (float("inf"), tuple(pitches[:wanted]))
-    centre = (low + high) / 2
-    for choice in combinations(pitches, wanted):
-        cost = 4.0 * len(essential - {pitch % 12 for pitch in choice})
-        gaps = [upper - lower for lower, upper in pairwise(choice)]
-        cost += sum(1.5 for gap in gaps if gap == 1) + sum(
-            0.4 * (gap - 9) for gap in gaps if gap > 9
-        )
-        cost += sum(2.0 for lower, gap in zip(choice, gaps, strict=False) if lower < 52 and gap < 4)
-        cost += 0.35 * max(choice[-1] - ceiling + 1, 0)
-        cost += sum(3.0 for pitch in choice for tune in sung if tune - pitch in (1, 13, -1, -13))
-        if before is None:
-            cost += 0.4 * abs(sum(choice) / wanted - centre)
-        else:
-            cost += 0.5 * _movement(before, choice) + 0.08 * abs(sum(choice) / wanted - centre)
-        if cost < best[0]:
-            best = (cost, choice)
-    return best[1]
-
-
-def _movement(before: Voicing, after: Voicing) -> float:
-    """Semitones that the voices move, each to its nearest; leaps cost more."""
-    return sum(min(abs(pitch - other) for other in before) ** 1.2 for pitch in after) + 0.5 * abs(
-        before[-1] - after[-1]
-    )
+    essential = tones if len(tones) <= voices else tones[1:4]
+    choices = np.array(list(combinations(pitches, wanted)))
+    classes = choices % 12
+    cost = sum((4.0 * (classes != tone).all(axis=1) for tone in essential), np.zeros(len(choices)))
+    gaps = np.diff(choices, axis=1)
+    cost += (1.5 * (gaps == 1) + 0.4 * np.maximum(gaps - 9, 0)).sum(axis=1)
+    cost += 2.0 * ((choices[:, :-1] < 52) & (gaps < 4)).sum(axis=1)
+    cost += 0.35 * np.maximum(choices[:, -1] - ceiling + 1, 0)
+    for tune in sung:
+        cost += 3.0 * np.isin(tune - choices, (1, 13, -1, -13)).sum(axis=1)
+    off_centre = np.abs(choices.mean(axis=1) - (low + high) / 2)
+    if before is None:
+        cost += 0.4 * off_centre
+    else:
+        moves = np.abs(choices[:, :, None] - np.array(before)).min(axis=2) ** 1.2
+        top = np.abs(choices[:, -1] - before[-1])
+        cost += 0.5 * (moves.sum(axis=1) + 0.5 * top) + 0.08 * off_centre
+    return tuple(int(pitch) for pitch in choices[int(np.argmin(cost))])
 
 
 def comp(

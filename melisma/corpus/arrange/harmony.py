@@ -59,12 +59,22 @@ def _templates() -> np.ndarray:
 _LOG_TEMPLATES = np.log(_templates())
 
 
+def _tonality_shapes() -> np.ndarray:
+    """Degree profiles of all tonalities, each with mean 0 and norm 1, float64 [24, 12]."""
+    shapes = np.array(
+        [np.roll(shape, tonic) for shape in (_MAJOR_PROFILE, _MINOR_PROFILE) for tonic in range(12)]
+    )
+    shapes -= shapes.mean(axis=1, keepdims=True)
+    return shapes / np.linalg.norm(shapes, axis=1, keepdims=True)
+
+
+_TONALITY_SHAPES = _tonality_shapes()
+
+
 def find_tonality(profile: np.ndarray) -> tuple[int, np.ndarray]:
     """The tonality whose profile correlates best with a pitch class profile, and all 24 scores."""
-    scores = np.empty(24)
-    for tonic in range(12):
-        for mode, shape in enumerate((_MAJOR_PROFILE, _MINOR_PROFILE)):
-            scores[mode * 12 + tonic] = np.corrcoef(np.roll(shape, tonic), profile)[0, 1]
+    centred = profile - profile.mean()
+    scores = _TONALITY_SHAPES @ centred / max(float(np.linalg.norm(centred)), 1e-9)
     return int(np.argmax(scores)), scores
 
 

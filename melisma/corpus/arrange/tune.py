@@ -15,10 +15,6 @@ from melisma.corpus.arrange.instruments import INSTRUMENTS, fit_octave
 from melisma.corpus.arrange.plan import Line, Plan
 from melisma.values import Notes
 
-_DECAYING_LEAD = 1.14
-"""Factor on the velocity of plucked and struck leads (measured on rendered stems, 200 Hz to 5 kHz:
-without it a piano lies up to 10 dB under a rock or dance band)."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Manner:
@@ -61,7 +57,7 @@ def lead(plan: Plan, line: Line, manner: Manner, rng: np.random.Generator) -> Li
             end = min(following, start + 4.0)
         length = max((end - start) * manner.legato, 0.1)
         velocity = _velocity(plan, float(plan.melody.start_beats[index]), int(pitch), middle)
-        velocity *= manner.loudness * (1.0 if instrument.sustains else _DECAYING_LEAD)
+        velocity *= manner.loudness
         line.add(start, length, int(pitch), velocity)
         beat = float(plan.melody.start_beats[index])
         if rng.random() < manner.graces and beat % 1.0 < 1e-6 and end - start >= 0.9:
