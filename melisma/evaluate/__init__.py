@@ -1,10 +1,13 @@
 """Metrics over sets of pieces: judges, statistics of their figures, tables.
 
 Floor 5: may import floors 0 to 4. Read `judge.py` first (what is asked of a piece), then
-`statistics.py` (how sure a figure is) and `table.py` (how it is told); `hearing.py` and `words.py`
-are the judge's own ears and reading.
+`adherence.py` (asked against heard), `statistics.py` (how sure a figure is) and `table.py` (how it
+is told). `hearing.py` and `words.py` are the judge's own ears and reading; `fidelity.py`,
+`retrieval.py`, `probes.py` and `free_words.py` measure the ears. The commands are in `benchmarks/`.
 """
 
 from melisma.evaluate.judge import Judge, Verdict
+from melisma.evaluate.statistics import Interval
+from melisma.evaluate.table import Figure
 
-__all__ = ["Judge", "Verdict"]
+__all__ = ["Figure", "Interval", "Judge", "Verdict"]

@@ -2,11 +2,12 @@
 
 They are trained on other pieces and other soundfonts than the generator, share no weight with it,
 and are not shipped: `benchmarks/train_judges.py` makes them anew. Four small heads over three
-features (`hearing.py`): a convolution over the log-mel picture (instruments), a convolution along
-the tempo axis of the tempogram (tempo; the trunk's view of the texture votes for the octave), a
-network that hears chroma from each tonic in turn (tonality; equal under transposition by
-construction), and a contrastive pair of embeddings of sound and words (Radford et al., "Learning
-transferable visual models from natural language supervision", 2103.00020, section 2.3).
+features (`hearing.py`): one network for every tenth of a second of the log-mel picture, pooled over
+time (instruments); a convolution along the tempo axis of the tempogram (tempo; the trunk's view of
+the texture votes for the octave); a network that hears chroma from each tonic in turn (tonality;
+equal under transposition by construction); and a contrastive pair of embeddings of sound and words
+(Radford et al., "Learning transferable visual models from natural language supervision",
+2103.00020, section 2.3).
 
 Enters: `Waveform`s and sentences. Leaves: `Verdict`s and unit vectors [n, `EMBEDDING_WIDTH`].
 """
@@ -26,12 +27,16 @@ from torch.nn import functional as F
 from melisma.evaluate.hearing import BANDS, TEMPOGRAM_WIDTH, Hearing, hear, stack_mels
 from melisma.evaluate.words import TABLE_ROWS, hash_words
 from melisma.files.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
-from melisma.measure.tempo import CANDIDATES, refine_tempo, tempo_candidates
+from melisma.measure.tempo import refine_tempo, tempo_candidates
 from melisma.values import Waveform
 from melisma.values.attributes import FAMILIES, TONALITIES
 
 CHECKPOINT_NAME = "judge.safetensors"
 EMBEDDING_WIDTH = 128
+MOMENT_FRAMES = 5
+"""Frames of the mel picture that are heard as one moment (.1 s)."""
+TEMPI = tempo_candidates().reshape(-1, 2).prod(axis=1) ** 0.5
+"""Tempi that the judge tells apart, .8 % apart, in bpm."""
 TEXTURE_BASES = 10
 """Cosines along log tempo by which the texture may favour a range of tempi."""
 
@@ -40,10 +45,12 @@ TEXTURE_BASES = 10
 class JudgeSettings:
     """Sizes of the judge."""
 
-    widths: tuple[int, ...] = (24, 48, 96, 160)
-    """Widths of the convolutions over the mel picture, each halving time and bands."""
+    moment: int = 192
+    """Width of what is said about a tenth of a second."""
     trunk: int = 256
-    """Width of what the convolution says about a piece."""
+    """Width of what is said about the timbre of a piece."""
+    pulse: int = 48
+    """Width along the tempo axis."""
     words: int = 96
     """Width of a word's row."""
     dropout: float = 0.2
@@ -58,7 +65,7 @@ class JudgeReading:
     families: Tensor
     """Logits of each family sounding at all, [batch, 17]."""
     tempo: Tensor
-    """Logits over `tempo_candidates`, [batch, 428]."""
+    """Logits over `TEMPI`, [batch, 214]."""
     tonality: Tensor
     """Logits over `TONALITIES`, [batch, 24]."""
     embedding: Tensor
@@ -88,55 +95,58 @@ class Timbre(nn.Module):
 
     def __init__(self, settings: JudgeSettings) -> None:
         super().__init__()
-        layers: list[nn.Module] = []
-        before, bands = 1, BANDS
-        for index, width in enumerate(settings.widths):
-            size = 5 if index == 0 else 3
-            layers += [
-                nn.Conv2d(before, width, size, stride=2, padding=size // 2, bias=False),
-                nn.BatchNorm2d(width),
-                nn.ReLU(),
-            ]
-            before, bands = width, (bands + 1) // 2
-        self.layers = nn.Sequential(*layers)
+        self.moment = nn.Sequential(
+            nn.Linear(3 * BANDS, settings.moment),
+            nn.GELU(),
+            nn.LayerNorm(settings.moment),
+            nn.Linear(settings.moment, settings.moment),
+            nn.GELU(),
+        )
         self.out = nn.Sequential(
+            nn.LayerNorm(3 * settings.moment),
             nn.Dropout(settings.dropout),
-            nn.Linear(3 * before * bands, settings.trunk),
+            nn.Linear(3 * settings.moment, settings.trunk),
             nn.GELU(),
             nn.LayerNorm(settings.trunk),
             nn.Dropout(settings.dropout),
         )
 
     def forward(self, mel: Tensor) -> Tensor:
-        seen = self.layers(mel[:, None] - 1.5).transpose(1, 2).flatten(2)  # [batch, frame, ...]
+        """Each moment is told by its mean, its spread and its rise (attacks) in every band."""
+        kept = mel[:, : mel.shape[1] // MOMENT_FRAMES * MOMENT_FRAMES]
+        frames = kept.unflatten(1, (-1, MOMENT_FRAMES))
+        rise = (frames[:, :, 1:] - frames[:, :, :-1]).clamp(min=0.0).sum(2)
+        told = torch.cat([frames.mean(2) - 1.5, 2.0 * frames.std(2), rise], dim=-1)
+        seen = self.moment(told)
         pooled = torch.cat([seen.mean(1), seen.amax(1), seen.std(1, unbiased=False)], dim=-1)
         return self.out(pooled)
 
 
 class Pulse(nn.Module):
-    """Tempograms [batch, width, candidate] and the trunk -> logits [batch, candidate]."""
+    """Tempograms [batch, width, candidate] and the trunk -> logits [batch, tempo]."""
 
     def __init__(self, settings: JudgeSettings) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            nn.Conv1d(TEMPOGRAM_WIDTH, 64, 1),
+            nn.Conv1d(TEMPOGRAM_WIDTH, settings.pulse, 1),
             nn.GELU(),
-            nn.Conv1d(64, 64, 7, padding=3),
+            nn.Conv1d(settings.pulse, settings.pulse, 3, padding=1),
             nn.GELU(),
             nn.Dropout(settings.dropout),
-            nn.Conv1d(64, 1, 1),
+            nn.Conv1d(settings.pulse, 1, 1),
         )
         self.prior = nn.Parameter(torch.zeros(TEXTURE_BASES))
         self.texture = nn.Linear(settings.trunk, TEXTURE_BASES)
         nn.init.zeros_(self.texture.weight)
         nn.init.zeros_(self.texture.bias)
-        place = (torch.arange(CANDIDATES) + 0.5) / CANDIDATES
+        place = (torch.arange(len(TEMPI)) + 0.5) / len(TEMPI)
         bases = torch.cos(torch.pi * torch.arange(1, TEXTURE_BASES + 1)[:, None] * place)
         self.register_buffer("bases", bases, persistent=False)
 
     def forward(self, tempogram: Tensor, trunk: Tensor) -> Tensor:
         bases = self.get_buffer("bases")
-        return self.layers(tempogram)[:, 0] + (self.prior + self.texture(trunk)) @ bases
+        logits = self.layers(F.avg_pool1d(tempogram, 2))[:, 0]
+        return logits + (self.prior + self.texture(trunk)) @ bases
 
 
 class Tonic(nn.Module):
@@ -184,7 +194,7 @@ class JudgeNetwork(nn.Module):
         self.families = nn.Linear(settings.trunk, len(FAMILIES))
         self.pulse = Pulse(settings)
         self.tonic = Tonic()
-        width = settings.trunk + CANDIDATES // 4 + len(TONALITIES)
+        width = settings.trunk + len(TEMPI) // 4 + len(TONALITIES)
         self.sound = nn.Sequential(
             nn.Linear(width, 256), nn.GELU(), nn.Dropout(settings.dropout),
             nn.Linear(256, EMBEDDING_WIDTH),
@@ -225,9 +235,7 @@ class Judge:
     def read(cls, folder: Path) -> Judge:
         """Reads weights that `benchmarks/train_judges.py` wrote; `ValueError` otherwise."""
         checkpoint = read_checkpoint(folder / CHECKPOINT_NAME, kind="judge")
-        stored = dict(checkpoint.settings)
-        stored["widths"] = tuple(stored["widths"])
-        network = JudgeNetwork(JudgeSettings(**stored))
+        network = JudgeNetwork(JudgeSettings(**checkpoint.settings))
         network.load_state_dict(checkpoint.tensors)
         return cls(network)
 
@@ -255,7 +263,7 @@ class Judge:
             torch.from_numpy(hearing.tempogram)[None],
             torch.from_numpy(hearing.chroma)[None],
         )
-        tempo = float(tempo_candidates()[int(reading.tempo[0].argmax())])
+        tempo = float(TEMPI[int(reading.tempo[0].argmax())])
         lead = reading.lead[0].softmax(-1).numpy()
         tonality = reading.tonality[0].softmax(-1).numpy()
         return Verdict(

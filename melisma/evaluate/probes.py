@@ -87,7 +87,7 @@ def _targets(clip: ProbeClip) -> np.ndarray:
 
 def _fit(clips: Sequence[ProbeClip], ridge: float) -> np.ndarray:
     """Ridge weights [feature, target] by the normal equations, clip by clip."""
-    features = one_hot_rows(clips[0].grid).shape[1]
+    features = 1 + len(CONTEXT) * clips[0].grid.tokens.shape[0] * clips[0].grid.vocabulary
     gram = np.zeros((features, features))
     moment = np.zeros((features, 12 + CHORDS + len(FAMILIES)))
     for clip in clips:

@@ -53,6 +53,7 @@ def instrument_interval(
             area_under_curve(row[index], hit[index])
             for row, hit in zip(similarity[enough], truth[enough], strict=True)
         ]
-        return float(np.nanmean(areas))
+        finite = [area for area in areas if np.isfinite(area)]
+        return float(np.mean(finite)) if finite else float("nan")
 
     return bootstrap(statistic, len(music), repeats=300)

@@ -18,9 +18,8 @@ from torch.nn import functional as F
 
 from melisma.corpus.ears import Ears
 from melisma.evaluate.hearing import BANDS, Hearing, hear
-from melisma.evaluate.judge import Judge, JudgeNetwork, JudgeSettings, flatten_rows
+from melisma.evaluate.judge import TEMPI, Judge, JudgeNetwork, JudgeSettings, flatten_rows
 from melisma.evaluate.words import without_numbers
-from melisma.measure.tempo import tempo_candidates
 from melisma.values import Facts, Waveform
 from melisma.values.attributes import FAMILIES, TONALITIES
 from melisma.values.tokens import SAMPLE_RATE_HZ
@@ -92,12 +91,12 @@ class _Truth:
     lead: Tensor
     families: Tensor
     tempo: Tensor
-    """Shares of the candidates, rows of zeros where the tempo is free, [clip, candidate]."""
+    """Shares of `TEMPI`, rows of zeros where the tempo is free, [clip, tempo]."""
     tonality: Tensor
 
 
 def _truth(facts: Sequence[Facts]) -> _Truth:
-    tempi = np.log2(tempo_candidates())
+    tempi = np.log2(TEMPI)
     tempo = np.zeros((len(facts), len(tempi)), dtype=np.float32)
     families = np.zeros((len(facts), len(FAMILIES)), dtype=np.float32)
     for row, fact in enumerate(facts):
@@ -157,8 +156,8 @@ def _losses(
     tempogram = torch.from_numpy(lessons.tempogram[chosen].astype(np.float32))
     index = torch.from_numpy(chosen)
     # The tempo axis is logarithmic: rolling it a little is playing a little faster or slower.
-    roll = int(rng.integers(-12, 13))
-    tempogram = tempogram.roll(roll, dims=-1)
+    roll = int(rng.integers(-6, 7))
+    tempogram = tempogram.roll(2 * roll, dims=-1)
     tempogram = tempogram + 0.02 * torch.randn(tempogram.shape, generator=generator)
     reading = network(
         _disguise(torch.from_numpy(mel), generator),

@@ -1,0 +1,127 @@
+"""Does generated music do what the words say? Lead family, tempo, tonality, similarity, faults.
+
+Run: `python benchmarks/adherence.py --held CLIPS --judges JUDGES [--best-of 4 1] [--count 240]`.
+Prompts: `benchmarks/prompts/stated_prompts.jsonl`. Judges: `benchmarks/train_judges.py`. The
+ceiling is the judges' result on held-out clips (balanced over the same lead families) after the
+codec's round trip at the generator's levels; clips without a clear tempo or tonality do not count.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from held_clips import (
+    PROMPTS,
+    balanced_clips,
+    clip_waveform,
+    command_line,
+    parser_of,
+    tell,
+)
+
+from melisma.compose import Composer, load, load_codec
+from melisma.corpus.ears import Ears, read_ears
+from melisma.evaluate.adherence import (
+    Hearsay,
+    Wish,
+    adherence_figures,
+    compare,
+    hear_piece,
+    read_wishes,
+    wish_of,
+)
+from melisma.evaluate.judge import Judge
+from melisma.evaluate.table import Figure
+from melisma.files import write_audio
+from melisma.values import Prompt
+
+
+def generated(
+    composer: Composer,
+    wishes: list[Wish],
+    judge: Judge,
+    *,
+    best_of: int,
+    seed: int,
+    batch: int,
+    keep: Path | None,
+) -> list[Hearsay]:
+    """What is heard in one piece for every wish; `keep` is a folder for the sound."""
+    heard: list[Hearsay] = []
+    began = time.monotonic()
+    for first in range(0, len(wishes), batch):
+        prompts = [Prompt(words=wish.words) for wish in wishes[first : first + batch]]
+        for piece in composer.generate(prompts, seed=seed + first, best_of=best_of):
+            heard.append(hear_piece(piece.waveform, judge))
+            if keep is not None:
+                keep.mkdir(parents=True, exist_ok=True)
+                write_audio(keep / f"{len(heard) - 1:03d}.flac", piece.waveform, None)
+        print(f"{len(heard)} of {len(wishes)} pieces, {time.monotonic() - began:.0f} s", flush=True)
+    return heard
+
+
+def true_renders(
+    ears: Ears, clips: list[int], judge: Judge, model: str | None, levels: int | None
+) -> tuple[list[Wish], list[Hearsay]]:
+    """Facts of held-out clips as wishes, and what is heard in them after the codec, if any."""
+    codec = load_codec(model) if model is not None else None
+    wishes: list[Wish] = []
+    heard: list[Hearsay] = []
+    for clip in clips:
+        sound = clip_waveform(ears, clip)
+        if codec is not None:
+            sound = codec.decode(codec.encode(sound, levels))
+        captions = ears.rows[clip]["captions"]
+        assert isinstance(captions, list)
+        wishes.append(wish_of(ears.facts(clip), str(captions[0])))
+        heard.append(hear_piece(sound, judge))
+    return wishes, heard
+
+
+def main() -> None:
+    """Generate, judge, tell."""
+    parser = parser_of(__doc__, held=True)
+    parser.add_argument("--judges", type=Path, required=True, help="folder of the judges")
+    parser.add_argument("--best-of", type=int, nargs="+", default=[4, 1])
+    parser.add_argument("--count", type=int, default=240, help="prompts, from the first on")
+    parser.add_argument("--truths", type=int, default=240, help="held-out clips for the ceiling")
+    parser.add_argument("--levels", type=int, help="the generator's codec levels; all if missing")
+    parser.add_argument("--raw", action="store_true", help="ceiling without the codec")
+    parser.add_argument("--ceiling-only", action="store_true", help="generate nothing")
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--keep", type=Path, help="folder for the generated sound")
+    given = parser.parse_args()
+    judge = Judge.read(given.judges)
+    wishes = read_wishes(PROMPTS / "stated_prompts.jsonl")[: given.count]
+    families = sorted({wish.lead for wish in wishes if wish.lead is not None})
+    ears = read_ears(given.held)
+    clips = balanced_clips(ears, families, given.truths)
+    model = None if given.raw else given.model
+    asked, heard = true_renders(ears, clips, judge, model, given.levels)
+    truth = compare(asked, heard, judge)
+    figures: list[Figure] = adherence_figures(
+        asked, truth, truth, command_line(), "true held-out renders"
+    )
+    if not given.ceiling_only:
+        composer = load(given.model, given.threads)
+        for best_of in given.best_of:
+            outputs = generated(
+                composer,
+                wishes,
+                judge,
+                best_of=best_of,
+                seed=given.seed,
+                batch=given.batch,
+                keep=None if given.keep is None else given.keep / f"best-of-{best_of}",
+            )
+            compared = compare(wishes, outputs, judge)
+            label = f"best of {best_of}"
+            figures += adherence_figures(wishes, compared, truth, command_line(), label)
+    tell(figures, given.results / "adherence.json")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""How long 10 s of music take from prompt to file, and how fast the codec is.
+
+Run: `python benchmarks/speed.py [--model NAME] [--threads 2]`. Weights are loaded before; the
+median of five counts. The codec's figure is seconds of sound per second, encode plus decode.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from held_clips import command_line, parser_of, tell
+
+from melisma.compose import load, load_codec
+from melisma.evaluate.statistics import median_interval
+from melisma.evaluate.table import Figure, figure_of
+from melisma.files import write_audio
+from melisma.sound.mastering import master
+from melisma.values import Prompt, Waveform
+from melisma.values.tokens import SAMPLE_RATE_HZ
+
+WORDS = (
+    "a gentle waltz for piano and warm strings, 90 bpm",
+    "a fast reel for flute and harp in D major",
+    "a church organ plays a solemn hymn in G minor",
+    "a rock band with distorted guitar at 140 bpm",
+    "a quiet song for guitar",
+)
+
+
+def piece_seconds(model: str, threads: int, best_of: int) -> list[float]:
+    """Seconds from prompt to file for each of `WORDS`, after one piece that warms up."""
+    composer = load(model, threads)
+    composer.generate([Prompt(words=WORDS[0], duration_seconds=2.0)], seed=0, best_of=1)
+    taken: list[float] = []
+    with tempfile.TemporaryDirectory() as folder:
+        for seed, words in enumerate(WORDS):
+            began = time.perf_counter()
+            piece = composer.generate([Prompt(words=words)], seed=seed, best_of=best_of)[0]
+            write_audio(Path(folder) / f"{seed}.wav", master(piece.waveform), None)
+            taken.append(time.perf_counter() - began)
+    return taken
+
+
+def codec_rates(model: str) -> list[float]:
+    """Seconds of sound coded and decoded per second, five times 20 s of noise and tones."""
+    codec = load_codec(model)
+    time_axis = np.arange(20 * SAMPLE_RATE_HZ) / SAMPLE_RATE_HZ
+    rng = np.random.default_rng(0)
+    samples = 0.2 * np.sin(2 * np.pi * 330 * time_axis) + 0.02 * rng.standard_normal(len(time_axis))
+    waveform = Waveform(samples=samples[None].astype(np.float32), rate_hz=SAMPLE_RATE_HZ)
+    codec.decode(codec.encode(waveform, None))
+    rates: list[float] = []
+    for _ in range(5):
+        began = time.perf_counter()
+        codec.decode(codec.encode(waveform, None))
+        rates.append(waveform.seconds / (time.perf_counter() - began))
+    return rates
+
+
+def main() -> None:
+    """Time and tell."""
+    parser = parser_of(__doc__)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--best-of", type=int, nargs="+", default=[4, 1])
+    given = parser.parse_args()
+    figures: list[Figure] = []
+    for best_of in given.best_of:
+        taken = np.array(piece_seconds(given.model, given.threads, best_of))
+        name = f"10 s of music, prompt to file, {given.threads} threads, best of {best_of}"
+        figures.append(figure_of(name, median_interval(taken), unit="s", command=command_line()))
+        rate = 10.0 / taken
+        figures.append(
+            figure_of(f"{name}: times real time", median_interval(rate), command=command_line())
+        )
+    coded = median_interval(np.array(codec_rates(given.model)))
+    figures.append(
+        figure_of("codec encode plus decode, times real time", coded, command=command_line())
+    )
+    tell(figures, given.results / "speed.json")
+
+
+if __name__ == "__main__":
+    main()

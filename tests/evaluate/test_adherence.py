@@ -1,0 +1,119 @@
+"""Asked against heard, with verdicts made by hand."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from melisma.evaluate.adherence import (
+    Hearsay,
+    Wish,
+    adherence_figures,
+    compare,
+    contrast,
+    hear_piece,
+    meets_tempo,
+    read_wishes,
+    tempo_chance,
+    wish_of,
+)
+from melisma.evaluate.judge import Judge, JudgeNetwork, JudgeSettings
+from melisma.values import Facts, Waveform
+
+PROMPTS = Path(__file__).parents[2] / "benchmarks" / "prompts" / "stated_prompts.jsonl"
+
+
+def a_judge() -> Judge:
+    torch.manual_seed(0)
+    return Judge(JudgeNetwork(JudgeSettings(moment=8, trunk=8, pulse=4, words=8)))
+
+
+def heard(lead: str, bpm: float, tonality: str, clean: bool = True, axis: int = 0) -> Hearsay:
+    return Hearsay(
+        lead=lead,
+        tempo_bpm=bpm,
+        tonality=tonality,
+        signal_tempo_bpm=bpm,
+        signal_tonality=tonality,
+        clean=clean,
+        embedding=np.eye(128, dtype=np.float32)[axis],
+    )
+
+
+def test_half_and_double_tempo_do_not_count() -> None:
+    assert meets_tempo(104.9, 100.0)
+    assert not meets_tempo(105.5, 100.0)
+    assert not meets_tempo(50.0, 100.0)
+    assert not meets_tempo(None, 100.0)
+
+
+def test_contrast_is_one_for_perfect_pairs_and_nothing_for_equal_ones() -> None:
+    perfect = np.eye(4)
+    np.testing.assert_allclose(contrast(perfect, perfect), 1.0)
+    np.testing.assert_allclose(contrast(perfect, np.full((4, 4), 0.5)), 0.0)
+
+
+def test_only_what_was_asked_is_counted() -> None:
+    wishes = [
+        Wish(words="piano at 100 bpm in C major", lead="piano", tempo_bpm=100.0,
+             tonality="C major"),
+        Wish(words="flute", lead="flutes"),
+    ]  # fmt: skip
+    found = compare(
+        wishes,
+        [heard("piano", 103.0, "A minor"), heard("reeds", 90.0, "C major", clean=False, axis=1)],
+        a_judge(),
+    )
+    assert found.lead.tolist() == [True, False]
+    assert found.tempo.tolist() == [True]
+    assert found.tonality.tolist() == [False]
+    assert found.clean.tolist() == [True, False]
+
+
+def test_the_table_has_every_row_with_chance_and_ceiling() -> None:
+    wishes = [
+        Wish(words=f"{lead} at {bpm} bpm", lead=lead, tempo_bpm=bpm, tonality="C major")
+        for lead, bpm in (("piano", 80.0), ("flutes", 120.0), ("organ", 160.0))
+    ]
+    right = [heard(w.lead or "", w.tempo_bpm or 0.0, "C major", axis=i)
+             for i, w in enumerate(wishes)]  # fmt: skip
+    truth = compare(wishes, right, a_judge())
+    wrong = compare(wishes, [heard("choir", 10.0, "D minor")] * 3, a_judge())
+    figures = adherence_figures(wishes, wrong, truth, "command", "best of 1")
+    by_name = {figure.what: figure for figure in figures}
+    lead = by_name["lead instrument's family heard (best of 1)"]
+    assert (lead.value, lead.ceiling, lead.chance) == (0.0, 1.0, pytest.approx(1 / 3))
+    tempo = by_name["stated tempo within 5 %, judge (best of 1)"]
+    assert (tempo.value, tempo.ceiling) == (0.0, 1.0)
+    assert len(figures) == 7
+
+
+def test_chance_of_a_tempo_is_the_best_constant() -> None:
+    wishes = [Wish(words="x", tempo_bpm=bpm) for bpm in (100.0, 102.0, 150.0, 60.0)]
+    assert tempo_chance(wishes) == 0.5
+    assert tempo_chance([Wish(words="x")]) == 0.0
+
+
+def test_the_stated_prompts_ask_for_many_families_and_tonalities() -> None:
+    wishes = read_wishes(PROMPTS)
+    assert len(wishes) >= 200
+    assert len({wish.lead for wish in wishes}) >= 8
+    assert len({wish.tonality for wish in wishes}) == 24
+    tempi = [wish.tempo_bpm for wish in wishes if wish.tempo_bpm is not None]
+    assert all(60 <= tempo <= 180 for tempo in tempi)
+
+
+def test_a_piece_is_heard_by_every_judge() -> None:
+    time = np.arange(3 * 24_000) / 24_000
+    triad = sum(np.sin(2 * np.pi * hz * time) for hz in (130.8, 261.6, 329.6, 392.0))
+    samples = (0.1 * np.asarray(triad)).astype(np.float32)[None]
+    found = hear_piece(Waveform(samples=samples, rate_hz=24_000), a_judge())
+    assert found.clean
+    assert found.signal_tonality == "C major"
+    assert found.embedding.shape == (128,)
+
+
+def test_facts_become_a_wish() -> None:
+    wish = wish_of(Facts(lead="organ", tempo_bpm=70.0, tonality="G minor"), "an organ")
+    assert wish == Wish(words="an organ", lead="organ", tempo_bpm=70.0, tonality="G minor")
