@@ -165,10 +165,12 @@ class TextTask(Task):
         self.held = held
         torch.manual_seed(settings.loop.seed)
         self.tower = TextTower(settings.tower).to(settings.device)
-        head = fit_teacher_head(rows, settings.loop.seed, settings.head_updates)
-        self.rows = pseudo_labelled(rows, head, settings.pseudo_weight)
+        self.rows = rows
         self.encoded = encode_words(tokenizer, rows.sentences)
-        start_from_bags(self.tower, self.encoded, rows.vectors)
+        if rows.vectors.any():  # a chain at toy size does without the sentence encoder
+            head = fit_teacher_head(rows, settings.loop.seed, settings.head_updates)
+            self.rows = pseudo_labelled(rows, head, settings.pseudo_weight)
+            start_from_bags(self.tower, self.encoded, rows.vectors)
         self.plan = BatchPlan(
             [len(ids) for ids in self.encoded], settings.batch, settings.loop.seed
         )
