@@ -15,6 +15,8 @@ _SOUNDFONT_FOLDERS = (
     Path("/usr/share/soundfonts"),
 )
 """Where Debian, Fedora and Arch keep soundfonts."""
+TOKEN_SECONDS = 20.0
+"""Length of a clip that is kept as tokens."""
 _SPLITS = ("train", "held", "judge")
 
 
@@ -37,6 +39,10 @@ def prepare(
         typer.Option(help="A .sf2 or .sf3 file; repeat for more. The system's if missing."),
     ] = None,
     workers: Annotated[int, typer.Option(help="Processes that render side by side.")] = 1,
+    tokens: Annotated[
+        Path | None,
+        typer.Option(help="A model's folder: write tokens of 20 s clips by its ears, no sound."),
+    ] = None,
 ) -> None:
     """Render real scores and grooves to clips of sound with labels, facts and captions."""
     real("--hours", hours, 0.001, 100_000)
@@ -54,13 +60,29 @@ def prepare(
             f"the folder {output.parent} does not exist: create it, or choose another"
         )
 
+    if tokens is not None and not tokens.is_dir():
+        raise FileNotFoundError(f"there is no model's folder {tokens}: train the ears first")
+
     from melisma.corpus.clips import ClipMaker, ClipSettings
-    from melisma.corpus.ears import write_ears
     from melisma.corpus.sources import read_sources
 
     sources = read_sources(symbolic, tuple(licences) if licences else None)
-    maker = ClipMaker(sources, soundfonts, ClipSettings(seed=seed, split=split))
-    write_ears(output, maker, hours, workers)
+    if tokens is None:
+        from melisma.corpus.ears import write_ears
+
+        maker = ClipMaker(sources, soundfonts, ClipSettings(seed=seed, split=split))
+        write_ears(output, maker, hours, workers)
+        return
+    from melisma.corpus.hearing import EarPaths
+    from melisma.corpus.tongue import write_tongue
+
+    # The tongue learns a small world: one soundfont, two rooms, 27 programs.
+    clips = ClipSettings(
+        seed=seed, split=split, seconds=TOKEN_SECONDS, variety="tongue", core_programs=True
+    )
+    write_tongue(
+        output, ClipMaker(sources, soundfonts[:1], clips), EarPaths.of(tokens), hours, workers
+    )
 
 
 def _soundfonts(given: list[Path]) -> list[Path]:

@@ -44,6 +44,15 @@ class EarPaths:
     semantic: Path
     joint: Path
 
+    @classmethod
+    def of(cls, folder: Path) -> EarPaths:
+        """Where they lie in a model's folder."""
+        return cls(
+            codec=folder / "codec.safetensors",
+            semantic=folder / "semantic.safetensors",
+            joint=folder / "joint.safetensors",
+        )
+
 
 class FrozenEars:
     """Codec, semantic tokenizer and joint embedding together: everything that hears."""

@@ -214,12 +214,7 @@ def keep(order: Order, name: str, source: Path | None = None) -> None:
 
 def frozen_ears(order: Order) -> FrozenEars:
     """The ears of the model's folder; a sentence says what is missing."""
-    paths = EarPaths(
-        codec=order.weights("codec"),
-        semantic=order.weights("semantic"),
-        joint=order.weights("joint"),
-    )
-    return FrozenEars.read(paths, order.device)
+    return FrozenEars.read(EarPaths.of(order.model), order.device)
 
 
 RUNS: dict[str, Callable[[Order], Any]] = {
