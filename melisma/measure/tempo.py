@@ -23,7 +23,7 @@ FASTEST_BPM = 220.0
 CANDIDATES = 428
 """Evenly spaced in log tempo between the limits: .4 % apart."""
 PRIOR_CENTRE_BPM = 105.0
-PRIOR_OCTAVES = 0.85
+PRIOR_OCTAVES = 1.15
 """Centre and standard deviation of the prior (tuned on renders of real scores)."""
 GROUPS = ((0, 14), (14, 40), (40, BANDS))
 """Bands of bass (to 430 Hz), middle (to 2.2 kHz) and treble, whose envelopes are kept apart."""
@@ -32,6 +32,10 @@ COMB_WEIGHTS = np.array([1.0, 0.6, 0.15, 0.5])
 PULSE_WEIGHTS = np.array([1.0, 0.7, 0.1, 0.4])
 """Weights of correlation at 1 to 4 beats, and of the beat's harmonics (chosen: duple metres are
 commoner than triple)."""
+GROUP_WEIGHTS = np.array([0.75, 0.7, 1.7, 0.85]) / 4.0
+PULSE_SHARE = 1.5
+"""Weights of bass, middle, treble and all, and of the Fourier part against the correlation (tuned
+on 700 renders of real scores, on which they lift the share within 5 % from .60 to .64)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,9 +117,9 @@ def measure_tempogram(waveform: Waveform) -> np.ndarray:
 
 def _periodicity(envelopes: np.ndarray) -> np.ndarray:
     """Periodicity of each of `tempo_candidates`, before the prior: float64 [candidate]."""
-    combs, pulses = _tempogram(envelopes).mean(axis=0)
+    combs, pulses = np.tensordot(GROUP_WEIGHTS, _tempogram(envelopes), axes=1)
     comb = np.maximum(COMB_WEIGHTS @ combs, 0.0) / COMB_WEIGHTS.sum()
-    return comb + PULSE_WEIGHTS @ pulses / PULSE_WEIGHTS.sum()
+    return comb + PULSE_SHARE * (PULSE_WEIGHTS @ pulses) / PULSE_WEIGHTS.sum()
 
 
 def _refine(envelopes: np.ndarray, bpm: float) -> float:
@@ -158,5 +162,5 @@ def measure_tempo(waveform: Waveform) -> TempoEstimate:
         bpm = _refine(envelopes, float(tempi[peak]))
         if all(abs(np.log2(bpm / other)) > 0.05 for other in refined):
             refined.append(bpm)
-    confidence = float(np.clip(periodicity[peaks[0]] / 2.0, 0.0, 1.0))
+    confidence = float(np.clip(periodicity[peaks[0]] / 2.5, 0.0, 1.0))
     return TempoEstimate(bpm=refined[0], confidence=confidence, alternatives=tuple(refined[1:4]))
