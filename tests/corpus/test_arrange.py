@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from melisma.corpus.arrange import LeadSheet, arrange, read_lead_sheet, styles_for
+from melisma.corpus.arrange.balance import balance
 from melisma.corpus.arrange.instruments import INSTRUMENTS
 from melisma.corpus.arrange.metre import refit
 from melisma.corpus.arrange.plan import hits
@@ -182,3 +183,50 @@ def test_a_recorded_groove_replaces_the_drums(sheet: LeadSheet) -> None:
     score = arrange(sheet, "rock", np.random.default_rng(1), drum_bars=groove)
     drums = next(track for track in score.tracks if track.is_drum)
     assert set(drums.notes.pitch.tolist()) <= {36, 38, 49}
+
+
+def test_walking_bass_is_monophonic_and_grounds_every_change(sheet: LeadSheet) -> None:
+    score = arrange(sheet, "swing", np.random.default_rng(4))
+    bass = next(track.notes for track in score.tracks if track.name == "bass")
+    ends = bass.start_beats + bass.duration_beats
+    assert (bass.start_beats[1:] >= ends[:-1] - 1e-6).all()
+    assert (np.diff(bass.start_beats)[:-1] == 1.0).all(), "a walk is in quarters"
+    roots = (bass.pitch[::4] - bass.pitch[-1]) % 12
+    assert set(roots.tolist()) <= {0, 5, 7, 9}, "bars begin on C, F, G or A, told from the tonic"
+
+
+def test_chords_keep_clear_of_the_tune(sheet: LeadSheet) -> None:
+    for seed, style in enumerate(ARRANGED):
+        score = arrange(sheet, style, np.random.default_rng(seed))
+        lead = score.tracks[0].notes
+        lead_ends = lead.start_beats + lead.duration_beats
+        clash = total = 0.0
+        for track in score.tracks[1:]:
+            if track.name not in ("chords", "pad"):
+                continue
+            for start, length, pitch in zip(
+                track.notes.start_beats, track.notes.duration_beats, track.notes.pitch, strict=True
+            ):
+                together = np.minimum(lead_ends, start + length) - np.maximum(
+                    lead.start_beats, start
+                )
+                near = (together > 0.3) & np.isin(lead.pitch - pitch, (1, 13, -1))
+                clash += float(together[near].sum())
+                total += float(length)
+        assert clash <= 0.03 * total, style
+
+
+def test_the_lead_is_brought_forward() -> None:
+    quiet = Track(
+        notes=notes_from_rows([(float(i), 1.0, 72, 40) for i in range(8)]), program=0, is_drum=False
+    )
+    loud = Track(
+        notes=notes_from_rows([(float(i), 1.0, 60, 110) for i in range(8)]),
+        program=81,
+        is_drum=False,
+        name="chords",
+    )
+    lead, chords = balance([quiet, loud], 120.0)
+    assert lead.notes.velocity.mean() > 80
+    assert chords.notes.velocity.mean() < 90
+    assert balance([loud, quiet], 120.0) == [loud, quiet], "what is in balance stays"

@@ -132,7 +132,16 @@ def _stretch_of(song: LeadSheet, rng: np.random.Generator) -> LeadSheet:
         song = _bars_of(song, first, last)
     while song.bars < _FEWEST_BARS:
         song = _twice(song)
-    return song
+    return replace(song, phrase_bars=_whole_phrases(song))
+
+
+def _whole_phrases(song: LeadSheet) -> tuple[int, ...]:
+    """Phrases of four bars or more: shorter ones are joined with the next."""
+    firsts = [0]
+    for bar in song.phrase_bars:
+        if bar - firsts[-1] >= 4 and song.bars - bar >= 2:
+            firsts.append(bar)
+    return tuple(firsts)
 
 
 def _bars_of(song: LeadSheet, first: int, last: int) -> LeadSheet:

@@ -155,7 +155,7 @@ def walking(
             bar = plan.bar_at(beat)
             accent = 1.0 if beat % 2 == 0 else 1.06
             if bar.kind == "ending":
-                line.add(span.start_beat, span.end_beat - span.start_beat, root, loudness)
+                line.add(beat, span.end_beat - beat, root, loudness)
                 break
             line.add(beat, 0.92, pitch, _level(bar, loudness) * accent)
             before = pitch
