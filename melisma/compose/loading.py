@@ -13,7 +13,7 @@ import torch
 from melisma.codec import AcousticCodec
 from melisma.compose.song import Composer
 from melisma.corpus.hearing import EarPaths, FrozenEars
-from melisma.files.checkpoint import expect_fingerprints, read_checkpoint
+from melisma.files.checkpoint import expect_fingerprints, expect_fit, read_checkpoint
 from melisma.lm import ConditionSettings, TokenModel, TokenModelSettings
 from melisma.values.tokens import SAMPLE_RATE_HZ, TokenGrid
 from melisma.values.waveform import Waveform
@@ -38,43 +38,39 @@ def model_folder(model: str) -> Path:
     )
 
 
-def ear_paths(folder: Path) -> EarPaths:
-    """Where the ears lie in a model's folder."""
-    return EarPaths(
-        codec=folder / "codec.safetensors",
-        semantic=folder / "semantic.safetensors",
-        joint=folder / "joint.safetensors",
-    )
-
-
 def load(model: str = "default", threads: int | None = None) -> Composer:
     """The composer of a model. `threads`: processor threads to use, torch's choice by default."""
     if threads is not None:
         torch.set_num_threads(threads)
     folder = model_folder(model)
-    ears = FrozenEars.read(ear_paths(folder))
+    ears = FrozenEars.read(EarPaths.of(folder))
     stages = [
-        read_stage(folder / f"{name}.safetensors", ears.fingerprints) for name in STAGE_FILES[:2]
+        read_stage(folder / f"{name}.safetensors", ears.fingerprints, kind=name)
+        for name in STAGE_FILES[:2]
     ]
     fine = folder / "fine_lm.safetensors"
     return Composer(
         ears,
         stages[0],
         stages[1],
-        read_stage(fine, ears.fingerprints) if fine.is_file() else None,
-        name=f"melisma-{model}" if (WEIGHTS / model).is_dir() else folder.name,
+        read_stage(fine, ears.fingerprints, kind="fine_lm") if fine.is_file() else None,
+        name=f"melisma-{folder.name}" if folder.parent == WEIGHTS else folder.name,
         licence=LICENCE,
     )
 
 
-def read_stage(path: Path, fingerprints: Mapping[str, str]) -> TokenModel:
-    """A stage's model from its checkpoint; `ValueError` where it learned other tokens."""
-    checkpoint = read_checkpoint(path)
+def read_stage(
+    path: Path, fingerprints: Mapping[str, str], kind: str | None = None
+) -> TokenModel:
+    """A stage's model from its checkpoint; `ValueError` where it learned other tokens, or is not
+    the stage asked for (`kind`, one of `STAGE_FILES`; any of them by default)."""
+    checkpoint = read_checkpoint(path, kind=kind)
     if checkpoint.kind not in STAGE_FILES:
         raise ValueError(f'{path} holds a "{checkpoint.kind}", but a token model is needed here')
     expect_fingerprints(path, checkpoint.fingerprints, fingerprints)
-    model = TokenModel(stage_shape(checkpoint.settings))
-    model.load_state_dict(checkpoint.tensors)
+    with expect_fit(checkpoint.kind):
+        model = TokenModel(stage_shape(checkpoint.settings))
+        model.load_state_dict(checkpoint.tensors)
     return model
 
 
@@ -105,4 +101,4 @@ class AnyRateCodec:
 
 def load_codec(model: str = "default") -> AnyRateCodec:
     """The codec of a model alone."""
-    return AnyRateCodec(AcousticCodec.read(ear_paths(model_folder(model)).codec))
+    return AnyRateCodec(AcousticCodec.read(EarPaths.of(model_folder(model)).codec))

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from melisma.compose.loading import model_folder
 from melisma.corpus.ears import Ears, read_ears
 from melisma.corpus.hearing import EarPaths, FrozenEars, trunk_states
 from melisma.corpus.tongue import encode_clips
@@ -49,7 +50,7 @@ class Order:
     words: Path | None
     """A folder of human captions for the text tower; None: our own sentences alone."""
     start: Path | None
-    """A model's folder to continue from."""
+    """A model's folder to continue from; "default" is the shipped one."""
 
     def part(self, name: str) -> Path:
         """The folder of one part."""
@@ -85,7 +86,7 @@ def run(
         changes=changes,
         device=chosen_device(device),
         words=None if words is None else Path(words),
-        start=None if start is None else Path(start),
+        start=None if start is None else model_folder(start),
     )
     if output.exists() and any(output.iterdir()) and not resume and recipe == "all":
         raise ValueError(f"{output} holds a training already: add --resume, or choose another")

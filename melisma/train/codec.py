@@ -33,6 +33,7 @@ from melisma.train.codec_start import start_linear
 from melisma.train.discriminator import Discriminators, discriminator_loss, generator_losses
 from melisma.train.loop import STATE_FILE, LoopSettings, Run, Task, generator_of
 from melisma.values.tokens import SAMPLE_RATE_HZ, SAMPLES_PER_FRAME
+from melisma.values.waveform import Waveform
 
 MEL_SCALES: tuple[tuple[int, int], ...] = (
     (64, 10), (128, 20), (256, 40), (512, 80), (1024, 120), (2048, 160),
@@ -242,6 +243,21 @@ class CodecTask(Task):
             figures[f"used_{level + 1}"] = share
         return figures
 
+    @torch.no_grad()
+    def write_samples(self, averaged: nn.Module, folder: Path, number: int) -> None:
+        """Three held-out stretches after the round trip, as sound and pictures."""
+        assert isinstance(averaged, Codec)
+        folder.mkdir(parents=True, exist_ok=True)
+        generator = generator_of(self.settings.loop.seed, 1, "samples")
+        sound = held_crops(self.held, 3, 5 * SAMPLE_RATE_HZ, generator).to(self.settings.device)
+        codec = AcousticCodec(averaged, "in training", self.settings.device)
+        made = codec.decode_tokens(codec.encode_sound(sound)).cpu().numpy()
+        for i, samples in enumerate(made):
+            waveform = Waveform(samples=samples[None], rate_hz=SAMPLE_RATE_HZ)
+            name = f"{number:07d}-{i}"
+            write_audio(folder / f"{name}.wav", waveform)
+            draw_sound(waveform, folder / f"{name}.png", f"held-out {i} at update {number}")
+
 
 def held_crops(
     arrays: Sequence[np.ndarray], count: int, samples: int, generator: torch.Generator
@@ -267,8 +283,10 @@ def train_codec(
     task = CodecTask(settings, train, held)
     if start is None and not (folder / STATE_FILE).is_file():
         generator = generator_of(settings.loop.seed, 0, "start")
-        crops = [task.crops(generator, 64) for _ in range(settings.start_crops // 64)]
-        start_linear(task.codec, torch.cat(crops).cpu(), generator)
+        crops = [task.crops(generator, 64) for _ in range(max(settings.start_crops // 64, 1))]
+        # Linear algebra in float64 on the processor, wherever the training is.
+        start_linear(task.codec.cpu(), torch.cat(crops).cpu(), generator)
+        task.codec.to(settings.device)
     run = Run(task, settings.loop, folder)
     if not run.resume() and start is not None:
         run.start_from(start)

@@ -243,15 +243,26 @@ class Run:
             notes={"update": self.number, **notes},
         )
 
+    def estimate(self) -> str:
+        """Size and memory of the training, in a sentence; the time left follows with each figure."""
+        count = sum(p.numel() for model in self.task.models.values() for p in model.parameters())
+        # Weights, gradients and two moments in float32, and the averaged weights.
+        gibibytes = count * 20 / 2**30
+        return (
+            f"{self.task.kind}: {count / 1e6:.1f} M parameters, about {gibibytes:.2f} GiB beside "
+            f"the data and the batch, {self.settings.updates - self.number} updates to go"
+        )
+
     def run(self, say: Callable[[str], None] = print) -> Checkpoint:
         """Runs to the end, logging and saving, and writes `weights.safetensors`."""
         self.folder.mkdir(parents=True, exist_ok=True)
         log = Log(self.folder)
+        say(self.estimate())
         started, first = time.monotonic(), self.number
         while self.number < self.settings.updates:
             figures = self.update()
             n, total = self.number, self.settings.updates
-            if n % self.settings.log_updates == 0 or n == total:
+            if n % self.settings.log_updates == 0 or n == total or n == first + 3:
                 pace = (time.monotonic() - started) / (n - first)
                 log.write(n, figures | {"seconds_per_update": pace})
                 left = _clock((total - n) * pace)
