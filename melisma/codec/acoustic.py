@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from melisma.codec.model import LOG_FLOOR, LOOKAHEAD_FRAMES, Codec, CodecSettings
-from melisma.files.checkpoint import Checkpoint, fingerprint_of, read_checkpoint
+from melisma.files.checkpoint import Checkpoint, expect_fit, fingerprint_of, read_checkpoint
 from melisma.sound.phases import (
     DELAY_SAMPLES,
     HOP_SAMPLES,
@@ -177,8 +177,9 @@ class AcousticCodec:
     @classmethod
     def from_checkpoint(cls, checkpoint: Checkpoint, device: str = "cpu") -> AcousticCodec:
         """Builds from a checkpoint; the decoder's weights do not enter the fingerprint."""
-        codec = Codec(CodecSettings(**checkpoint.settings))
-        codec.load_state_dict(checkpoint.tensors)
+        with expect_fit("codec"):
+            codec = Codec(CodecSettings(**checkpoint.settings))
+            codec.load_state_dict(checkpoint.tensors)
         deciding = {n: t for n, t in checkpoint.tensors.items() if not n.startswith("decoder.")}
         settings = {n: v for n, v in checkpoint.settings.items() if not n.startswith("decoder_")}
         return cls(codec, fingerprint_of("codec", settings, deciding), device)

@@ -148,8 +148,16 @@ class Composer:
                     seed=seed + i,
                     similarity=similarities[best],
                     candidates=[scores[c] for c in mine],
-                    semantic=self._grid(semantic[best], self.ears.semantic.fingerprint),
-                    acoustic=self._grid(acoustic[best], self.ears.codec.fingerprint),
+                    semantic=_grid(
+                        semantic[best],
+                        self.ears.semantic.settings.vocabulary,
+                        self.ears.semantic.fingerprint,
+                    ),
+                    acoustic=_grid(
+                        acoustic[best],
+                        self.ears.codec.settings.vocabulary,
+                        self.ears.codec.fingerprint,
+                    ),
                     conditions=asked[best].shown(),
                 )
             )
@@ -220,13 +228,14 @@ class Composer:
             scores.append(similarity + AGREEMENT_WEIGHT * float(np.mean(agreement or [0.0])))
         return similarities, scores
 
-    def _grid(self, tokens: Tensor, fingerprint: str) -> TokenGrid:
-        return TokenGrid(
-            tokens=tokens.cpu().numpy(),
-            vocabulary=1024,
-            frame_rate_hz=FRAME_RATE_HZ,
-            fingerprint=fingerprint,
-        )
+
+def _grid(tokens: Tensor, vocabulary: int, fingerprint: str) -> TokenGrid:
+    return TokenGrid(
+        tokens=tokens.cpu().numpy(),
+        vocabulary=vocabulary,
+        frame_rate_hz=FRAME_RATE_HZ,
+        fingerprint=fingerprint,
+    )
 
 
 def _heard(row: np.ndarray, name: str, wanted: int) -> float:

@@ -116,15 +116,16 @@ def read_checkpoint(path: Path, *, kind: str | None = None) -> Checkpoint:
         settings, fingerprints, notes = (
             json.loads(metadata[key]) for key in ("settings", "fingerprints", "notes")
         )
+        kind, tensors = metadata["kind"], _as_float32(raw)
     except (SafetensorError, KeyError, json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(
             f"{path} is no whole checkpoint (truncated, damaged, or another kind of file): "
             "fetch or train it again"
         ) from error
     return Checkpoint(
-        kind=metadata["kind"],
+        kind=kind,
         settings=settings,
-        tensors=_as_float32(raw),
+        tensors=tensors,
         fingerprints=fingerprints,
         notes=notes,
     )
@@ -153,6 +154,19 @@ def _as_float32(raw: Mapping[str, Tensor]) -> dict[str, Tensor]:
         else:
             tensors[name] = tensor.float() if tensor.is_floating_point() else tensor
     return tensors
+
+
+@contextlib.contextmanager
+def expect_fit(kind: str) -> Iterator[None]:
+    """Round the building of a model from a checkpoint: settings that the model does not have and
+    weights that do not fit it become one sentence."""
+    try:
+        yield
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise ValueError(
+            f"these {kind} weights do not fit the {kind} model of this version: "
+            "use the Melisma version that wrote them, or train them again"
+        ) from error
 
 
 def expect_fingerprints(path: Path, found: Mapping[str, str], present: Mapping[str, str]) -> None:

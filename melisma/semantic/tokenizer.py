@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from melisma.files.checkpoint import Checkpoint, fingerprint_of, read_checkpoint
+from melisma.files.checkpoint import Checkpoint, expect_fit, fingerprint_of, read_checkpoint
 from melisma.semantic.model import SemanticEncoder, SemanticSettings, features
 from melisma.values.tokens import FRAME_RATE_HZ, SAMPLES_PER_FRAME, TokenGrid
 from melisma.values.waveform import Waveform
@@ -95,11 +95,11 @@ class SemanticTokenizer:
     @classmethod
     def from_checkpoint(cls, checkpoint: Checkpoint, device: str = "cpu") -> SemanticTokenizer:
         """Builds from a checkpoint whose tensors hold the encoder and `centroids`."""
-        settings = SemanticSettings(**checkpoint.settings)
-        encoder = SemanticEncoder(settings)
-        tensors = dict(checkpoint.tensors)
-        centroids = tensors.pop("centroids")
-        encoder.load_state_dict(tensors)
+        with expect_fit("semantic"):
+            encoder = SemanticEncoder(SemanticSettings(**checkpoint.settings))
+            tensors = dict(checkpoint.tensors)
+            centroids = tensors.pop("centroids")
+            encoder.load_state_dict(tensors)
         fingerprint = fingerprint_of("semantic", checkpoint.settings, checkpoint.tensors)
         return cls(encoder, centroids, fingerprint, device)
 
@@ -121,8 +121,14 @@ def cluster(
     """Residual k-means [vector, width] -> centroids [level, vocabulary, width].
 
     Lloyd's rounds from random vectors; an empty cluster moves onto the vector that is farthest
-    from its centroid. MiniBatch-free: every vector takes part in each round.
+    from its centroid. MiniBatch-free: every vector takes part in each round. `ValueError` where
+    there are fewer vectors than clusters.
     """
+    if len(vectors) < vocabulary:
+        raise ValueError(
+            f"{vocabulary} clusters need {vocabulary} vectors or more, not {len(vectors)}: "
+            "give more sound, or ask for a smaller vocabulary"
+        )
     residual, found_levels = vectors.float(), []
     for _ in range(levels):
         start = torch.randperm(len(residual), generator=generator)[:vocabulary]
