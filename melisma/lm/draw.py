@@ -101,6 +101,8 @@ def draw(
     known = 0
     if prefix is not None:
         known = prefix.shape[2]
+        if known > frames:
+            raise ValueError(f"a piece of {frames} frames cannot begin with {known} frames")
         spread = pattern.spread(prefix, blank)
         out[:, :, : spread.shape[2]] = spread
     heads = torch.stack([head.weight for head in model.heads])
@@ -146,6 +148,7 @@ def draw_parallel(
     full = torch.zeros(batch, settings.levels, frames, dtype=torch.long, device=grid.device)
     full[:, :given] = grid
     window = settings.window_frames
+    overlap_frames = min(overlap_frames, window // 4)
     hop = max(window - 2 * overlap_frames, 1)
     for level in range(given, settings.levels):
         start = 0
