@@ -136,7 +136,8 @@ class SemanticTask(Task):
         spectra = spectra + F.interpolate(
             tilt, size=spectra.shape[-1], mode="linear", align_corners=True
         )
-        labels = shift_labels(labels, shifts)
+        if labels:
+            labels = shift_labels(labels, shifts)
         device = s.device
         return spectra.to(device), {name: value.to(device) for name, value in labels.items()}
 
@@ -293,7 +294,7 @@ def train_semantic(
     task = SemanticTask(settings, train, held)
     run = Run(task, settings.loop, folder)
     if not run.resume() and start is not None:
-        run.start_from(start)
+        run.start_from({name: tensor for name, tensor in start.items() if name != "centroids"})
     run.run()
     task.encoder.load_state_dict(run.average)
     generator = generator_of(settings.loop.seed, 0, "clusters")
