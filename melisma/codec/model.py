@@ -1,11 +1,11 @@
 """The codec's network: spectral frames in, a residual-quantised latent, spectral frames out.
 
 Encoder: log-mel spectra at 50 Hz -> causal ConvNeXt -> 25 Hz latent -> residual quantizer.
-Decoder: latent -> ConvNeXt at 25 Hz -> ConvNeXt at 100 Hz -> log magnitudes of two bands; their phases
-follow from the magnitudes (`sound/phases.py`). SoundStream (2107.03312) for the whole, with a decoder
-that speaks in spectra as Vocos (2306.00814): nearly all arithmetic is matrix products at low rates,
-which is what a processor without a GPU does well. A decoder that had to find phases too learned
-loudness but no pitch in its first 2,000 updates.
+Decoder: latent -> ConvNeXt at 25 Hz -> ConvNeXt at 100 Hz -> log magnitudes of two bands; their
+phases follow from the magnitudes (`sound/phases.py`). SoundStream (2107.03312) for the whole, with
+a decoder that speaks in spectra as Vocos (2306.00814): nearly all arithmetic is matrix products at
+low rates, which is what a processor without a GPU does well. A decoder that had to find phases too
+learned loudness but no pitch in its first 2,000 updates.
 
 Everything is causal. The magnitudes that leave are one frame (40 ms) later than the latent that
 enters: the decoder hears one frame ahead, so that a frame's windows are known whole.
@@ -74,7 +74,7 @@ MAGNITUDES_PER_FRAME = SAMPLES_PER_FRAME // HOP_SAMPLES
 LOG_FLOOR, LOG_CEILING = -10.0, 2.0
 """Range of the log magnitudes: -87 dB below a full-scale sine, and a little above it."""
 LOG_CENTRE, LOG_SPREAD = -7.0, 2.0
-"""About mean and standard deviation of log magnitudes of music, so that the network starts there."""
+"""About mean and standard deviation of log magnitudes of music: the network starts there."""
 
 
 def _log_mel(windowed: Tensor, filters: Tensor) -> Tensor:
@@ -109,8 +109,9 @@ class Encoder(nn.Module):
     def spectra(self, sound: Tensor) -> Tensor:
         """[batch, sample] incl. the past -> features [batch, frame at 50 Hz, bin].
 
-        Log-mel spectra of one long window (pitch) and of the last four short ones (attacks). The phase is
-        left out: at 2 kbps it cannot be kept, and with it as an input learning took twice as long.
+        Log-mel spectra of one long window (pitch) and of the last four short ones (attacks). The
+        phase is left out: at 2 kbps it cannot be kept, and with it as an input learning took twice
+        as long.
         """
         assert isinstance(self.window, Tensor)
         assert isinstance(self.short_window, Tensor)
@@ -161,7 +162,7 @@ class Decoder(nn.Module):
     def step(
         self, block: Tensor, state: tuple[tuple[Tensor, ...], tuple[Tensor, ...]]
     ) -> tuple[Tensor, tuple[tuple[Tensor, ...], tuple[Tensor, ...]]]:
-        """Latent [batch, frame, width] -> log magnitudes [batch, 4 * frame, line] of one frame before."""
+        """Latent [batch, frame, width] -> log magnitudes [batch, 4 * frame, line], a frame late."""
         slow, fast = state
         hidden, slow = self.slow.step(self.enter(block), slow)
         hidden, fast = self.fast.step(faster(self.split(hidden), MAGNITUDES_PER_FRAME), fast)

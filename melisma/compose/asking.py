@@ -1,5 +1,5 @@
-"""From a prompt to the conditions of the language model: the text tower speaks where, in training, the
-music tower was heard (MusicLM, 2301.11325, section 3.3)."""
+"""From a prompt to the conditions of the language model: the text tower speaks where, in training,
+the music tower was heard (MusicLM, 2301.11325, section 3.3)."""
 
 from __future__ import annotations
 

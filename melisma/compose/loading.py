@@ -26,7 +26,7 @@ STAGE_FILES = ("semantic_lm", "coarse_lm", "fine_lm")
 
 
 def model_folder(model: str) -> Path:
-    """The folder of a model: a shipped one by name, or a path. `ValueError` says which there are."""
+    """The folder of a model: a shipped one by name, or a path. `ValueError` says what there is."""
     shipped = WEIGHTS / model
     if shipped.is_dir():
         return shipped
@@ -59,9 +59,7 @@ def load(model: str = "default", threads: int | None = None) -> Composer:
     )
 
 
-def read_stage(
-    path: Path, fingerprints: Mapping[str, str], kind: str | None = None
-) -> TokenModel:
+def read_stage(path: Path, fingerprints: Mapping[str, str], kind: str | None = None) -> TokenModel:
     """A stage's model from its checkpoint; `ValueError` where it learned other tokens, or is not
     the stage asked for (`kind`, one of `STAGE_FILES`; any of them by default)."""
     checkpoint = read_checkpoint(path, kind=kind)

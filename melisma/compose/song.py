@@ -1,8 +1,8 @@
 """A prompt becomes sound. Everything that happens on the way is called from this page.
 
 Words -> the joint embedding speaks style and attributes -> the language model draws SEMANTIC, then
-COARSE, then FINE tokens, each of the whole piece, looking back over a window -> the codec decodes ->
-every candidate is heard, and the one that is nearest to the words is kept.
+COARSE, then FINE tokens, each of the whole piece, looking back over a window -> the codec decodes
+-> every candidate is heard, and the one that is nearest to the words is kept.
 """
 
 from __future__ import annotations

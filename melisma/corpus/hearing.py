@@ -1,4 +1,5 @@
-"""The frozen ears together: everything that the tongue's corpus and a finished piece are heard with.
+"""The frozen ears together: everything that the tongue's corpus and a finished piece are heard
+with.
 
 Enters: sound at 24 kHz. Leaves: its tokens and conditions, or its place in the joint space.
 Style and attributes are what the *music* tower hears in windows of 10 s, not what captions say
@@ -62,7 +63,7 @@ class FrozenEars:
 
     @classmethod
     def read(cls, paths: EarPaths, device: str = "cpu") -> FrozenEars:
-        """Loads all three; `ValueError` where the joint embedding was trained on another encoder."""
+        """Loads all three; `ValueError` where the joint embedding learned from another encoder."""
         ears = cls(
             AcousticCodec.read(paths.codec, device),
             SemanticTokenizer.read(paths.semantic, device),
@@ -143,7 +144,7 @@ def window_starts(samples: int) -> list[int]:
 
 
 def trunk_states(heard: Heard, first: int, last: int) -> np.ndarray:
-    """Hidden states of frames [first, last), averaged over ten: float32 [batch, step, 2 * width]."""
+    """States of frames [first, last), averaged over ten: float32 [batch, step, 2 * width]."""
     both = torch.cat([heard.middle[:, first:last], heard.last[:, first:last]], dim=-1)
     batch, frames, width = both.shape
     steps = both[:, : frames - frames % TRUNK_POOL_FRAMES]

@@ -1,9 +1,10 @@
-"""The corpus of the tongue: clips as tokens alone, with the conditions that the language model learns by.
+"""The corpus of the tongue: clips as tokens alone, with the conditions that the language model
+learns by.
 
-Enters: sound, and the frozen ears (codec, semantic, joint). Leaves: token shards. The sound is thrown away.
-Style and attributes are what the *music* tower hears in windows of 10 s, not what the captions say
-(MusicLM, 2301.11325, section 3.3): at inference the text tower speaks in their place. Only the rhythm,
-the place in the beat and in the bar, comes from the score that was rendered.
+Enters: sound, and the frozen ears (codec, semantic, joint). Leaves: token shards. The sound is
+thrown away. Style and attributes are what the *music* tower hears in windows of 10 s, not what the
+captions say (MusicLM, 2301.11325, section 3.3): at inference the text tower speaks in their place.
+Only the rhythm, the place in the beat and in the bar, comes from the score that was rendered.
 
 A row has the arrays
 `acoustic` uint16 [level, frame], `semantic` uint16 [level, frame],

@@ -4,8 +4,8 @@ Never pickle. Two kinds of use: *training state* (float32, everything needed to 
 *shipped weights* (matrices as int8 rows with float16 scales, the rest as float16).
 
 Layout of the header's metadata, all strings: `format` "melisma", `version`, `kind` ("codec",
-"semantic", ...), `settings` (JSON), `fingerprints` (JSON: name -> fingerprint of the tokenizers that
-the weights were trained on), `notes` (JSON).
+"semantic", ...), `settings` (JSON), `fingerprints` (JSON: name -> fingerprint of the tokenizers
+that the weights were trained on), `notes` (JSON).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The tongue: one token language model for all stages. Floor 3: may import `nn files values`.
 
-It has never heard of audio. Read `stages.py` first (what each stage reads and draws), then `model.py`,
-`conditions.py`, `patterns.py`, `draw.py`.
+It has never heard of audio. Read `model.py` first, then `conditions.py`, `patterns.py`, `draw.py`;
+what each stage reads and draws stands in `train/lm.py`.
 """
 
 from melisma.lm.conditions import Conditions, ConditionSettings

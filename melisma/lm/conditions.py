@@ -1,7 +1,8 @@
 """Condition slots of the token language model: what a piece is told before and while it is drawn.
 
 Every slot has an absent-token and is dropped at random in training, so that any part may be left
-out at inference, guidance has something to compare with, and a later conditioner retrains one thing.
+out at inference, guidance has something to compare with, and a later conditioner retrains one
+thing.
 
 Slots for the whole piece: *style* (the quantised joint vector, embedded through its centroid,
 any number of its levels from 0 on), *attributes* (tempo, tonality, metre, lead, style), *families*

@@ -67,7 +67,7 @@ def choose(logits: Tensor, noise: Tensor, drawing: Drawing) -> Tensor:
     if drawing.top_k is not None and drawing.top_k < scaled.shape[-1]:
         least = scaled.topk(drawing.top_k, dim=-1).values[..., -1:]
         scaled = scaled.masked_fill(scaled < least, -torch.inf)
-    # The maximum of p / e with exponential e is a draw from p (the Gumbel trick without logarithms).
+    # The maximum of p / e, e exponential, is a draw from p (the Gumbel trick without logarithms).
     return (scaled.softmax(dim=-1) / noise.to(scaled.device).clamp(min=1e-20)).argmax(dim=-1)
 
 

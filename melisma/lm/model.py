@@ -1,8 +1,8 @@
 """The token model: a decoder-only transformer over steps of a codebook pattern.
 
-Enters: tokens of the steps before (one embedding table a level, summed) and conditions. Leaves: logits of
-every level. The same class serves all stages; the fine stage looks both ways and fills one level of
-all frames at a time (SoundStorm's place, 2305.09636, in MusicRL's base model).
+Enters: tokens of the steps before (one embedding table a level, summed) and conditions. Leaves:
+logits of every level. The same class serves all stages; the fine stage looks both ways and fills
+one level of all frames at a time (SoundStorm's place, 2305.09636, in MusicRL's base model).
 """
 
 from __future__ import annotations

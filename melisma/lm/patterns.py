@@ -1,8 +1,8 @@
 """Codebook patterns: in which order the levels of a token grid are drawn.
 
-MusicGen (2306.05284, section 2.2): a pattern assigns every token of a grid [level, frame] to one step of
-a sequence; tokens of one step are drawn side by side. *Parallel* draws all levels of a frame at once,
-*delayed* level l of frame f at step f + l, *flattened* one token a step.
+MusicGen (2306.05284, section 2.2): a pattern assigns every token of a grid [level, frame] to one
+step of a sequence; tokens of one step are drawn side by side. *Parallel* draws all levels of a
+frame at once, *delayed* level l of frame f at step f + l, *flattened* one token a step.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Pattern:
         return (frames - 1) * self.stride + self.offsets[-1] + 1
 
     def frame_at(self, step: int, level: int) -> int | None:
-        """The frame whose level is drawn at a step, None where there is none (or it lies before 0)."""
+        """The frame whose level is drawn at a step, None where there is none, or before frame 0."""
         distance = step - self.offsets[level]
         if distance < 0 or distance % self.stride:
             return None

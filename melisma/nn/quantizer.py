@@ -1,9 +1,10 @@
 """Residual vector quantizer whose codebooks follow the data.
 
-SoundStream (2107.03312), section III.C: each level quantizes what the levels before left over, codebooks
-are exponential moving averages of the vectors they stand for, started from the first batch, and codes that
-nobody uses are replaced by vectors of the present batch. (Low-dimensional codes by angle with learned
-projections, 2306.06546, were tried first and collapsed within 500 updates at this batch size.)
+SoundStream (2107.03312), section III.C: each level quantizes what the levels before left over,
+codebooks are exponential moving averages of the vectors they stand for, started from the first
+batch, and codes that nobody uses are replaced by vectors of the present batch. (Low-dimensional
+codes by angle with learned projections, 2306.06546, were tried first and collapsed within 500
+updates at this batch size.)
 
 Enters: latents [batch, frame, width]; tokens are [batch, level, frame].
 """
@@ -26,8 +27,8 @@ class Quantized:
     """[batch, level, frame]."""
     commitment: Tensor
     """Scalar: mean squared distance of the latent to the sum of *all* its codes. (Pulling a latent
-    to the codes of the levels that dropout left it took the detail out of it: 15 bits a frame were all
-    that was used.)"""
+    to the codes of the levels that dropout left it took the detail out of it: 15 bits a frame were
+    all that was used.)"""
 
 
 class ResidualQuantizer(nn.Module):

@@ -170,7 +170,7 @@ class Trunk(nn.Module):
     ) -> None:
         super().__init__()
         self.width, self.heads = width, heads
-        hidden_width = int(round(width * expansion / 32)) * 32
+        hidden_width = round(width * expansion / 32) * 32
         self.layers = nn.ModuleList(
             Block(
                 width=width,

@@ -1,10 +1,11 @@
 """The semantic encoder: log-frequency spectra, a little convolution, a bidirectional transformer.
 
-Trained by masked prediction of random-projection codes (BEST-RQ, 2202.01855, section 3, in the place
-of w2v-BERT's learned codes, 2108.06209: a random codebook cannot collapse) and by heads that read
-the score that the sound was rendered from: pitch classes, bass, melody, onsets, drums, chord, place
-in the beat and in the bar, instrument families. The heads of the score see only a narrow *bottleneck*
-on a middle layer; its k-means clusters are the semantic tokens, so they keep what is played.
+Trained by masked prediction of random-projection codes (BEST-RQ, 2202.01855, section 3, in the
+place of w2v-BERT's learned codes, 2108.06209: a random codebook cannot collapse) and by heads that
+read the score that the sound was rendered from: pitch classes, bass, melody, onsets, drums, chord,
+place in the beat and in the bar, instrument families. The heads of the score see only a narrow
+*bottleneck* on a middle layer; its k-means clusters are the semantic tokens, so they keep what is
+played.
 
 Sound is [batch, sample] at 24 kHz; everything that leaves is at 25 frames a second.
 """
@@ -125,7 +126,7 @@ class SemanticEncoder(nn.Module):
         assert isinstance(self.codes, Tensor)
         batch, frames, width = spectra.shape
         pairs = spectra.float().reshape(batch, frames // 2, 2 * width)
-        # Each bin's mean over the clip is taken away, so that codes tell frames and not clips apart.
+        # Each bin's mean over the clip is taken away: codes shall tell frames apart, not clips.
         pairs = pairs - pairs.mean(dim=1, keepdim=True)
         return (F.normalize(pairs @ self.projection, dim=-1) @ self.codes.T).argmax(dim=-1)
 
@@ -134,8 +135,8 @@ class SemanticEncoder(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Features [batch, 50 Hz frame, bin] -> (bottleneck, middle state, last state).
 
-        `masked` [batch, frame]: true where a frame is hidden from the transformer. The bottleneck is
-        [batch, frame, bottleneck_width], the states [batch, frame, width], at 25 Hz.
+        `masked` [batch, frame]: true where a frame is hidden from the transformer. The bottleneck
+        is [batch, frame, bottleneck_width], the states [batch, frame, width], at 25 Hz.
         """
         hidden = F.gelu(self.enter(spectra))
         hidden = hidden + F.gelu(self.local(hidden.transpose(1, 2)).transpose(1, 2))

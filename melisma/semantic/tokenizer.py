@@ -1,5 +1,6 @@
 """Semantic tokens: residual k-means on the encoder's bottleneck (MusicLM, 2301.11325, section 3.1:
-1024 clusters on a middle layer; a second, residual level here, because a small encoder needs it)."""
+1024 clusters on a middle layer; a second, residual level here, because a small encoder needs
+it)."""
 
 from __future__ import annotations
 

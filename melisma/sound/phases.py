@@ -1,13 +1,13 @@
 """Sound from magnitudes alone: two-band spectra whose phases follow from the magnitudes.
 
-A tone's phase need not be transmitted: it advances by the tone's frequency, and that can be read off the shape of
-its peak. Peaks of each frame go on from the phase that their line had in the frame before, and the lines around a
-peak share its phase (Laroche & Dolson, "Improved phase vocoder time-scale modification of audio", 1999, section
-IV.C, identity phase locking). Long windows below `SPLIT_HZ`, where tones lie close together; short ones above,
-where attacks matter.
+A tone's phase need not be transmitted: it advances by the tone's frequency, and that can be read
+off the shape of its peak. Peaks of each frame go on from the phase that their line had in the frame
+before, and the lines around a peak share its phase (Laroche & Dolson, "Improved phase vocoder
+time-scale modification of audio", 1999, section IV.C, identity phase locking). Long windows below
+`SPLIT_HZ`, where tones lie close together; short ones above, where attacks matter.
 
-Magnitudes are [batch, frame, line] at 100 frames a second, the low band's lines before the high band's;
-sound is [batch, sample] at 24 kHz. Frame n is centred on sample 240 n + 120.
+Magnitudes are [batch, frame, line] at 100 frames a second, the low band's lines before the high
+band's; sound is [batch, sample] at 24 kHz. Frame n is centred on sample 240 n + 120.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def _window(samples: int, device: torch.device) -> Tensor:
 
 
 def magnitudes(sound: Tensor) -> Tensor:
-    """Sound [batch, sample] -> magnitudes [batch, sample // 240, line]; a full-scale sine has about 1."""
+    """Sound [batch, sample] -> magnitudes [batch, sample // 240, line]; a full sine has about 1."""
     bands = []
     for window_samples in (LOW_WINDOW_SAMPLES, HIGH_WINDOW_SAMPLES):
         before = window_samples // 2 - HOP_SAMPLES // 2
@@ -111,7 +111,7 @@ def _peaks(block: Tensor) -> tuple[Tensor, Tensor]:
     left, right = F.pad(logs, (1, 0))[..., :-1], F.pad(logs, (0, 1))[..., 1:]
     is_peak = (logs >= left) & (logs > right)
     curve = (left - 2 * logs + right).clamp(max=-1e-3)
-    # A parabola through a peak of the logarithm finds a Hann window's tone to a few per cent of a line.
+    # A parabola through a peak of the logarithm finds a tone to a few per cent of a line.
     offset = (0.5 * (left - right) / curve).clamp(-0.5, 0.5)
     device = block.device
     line = torch.arange(LINES, device=device)
@@ -129,7 +129,7 @@ def _peaks(block: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _overlap_add(lines: Tensor, window_samples: int, tail: Tensor) -> tuple[Tensor, Tensor]:
-    """Spectra [batch, frame, line] -> (sound of the first hops, tail); both bands leave equally late."""
+    """Spectra [batch, frame, line] -> (sound of the first hops, tail); both bands equally late."""
     window = _window(window_samples, lines.device)
     pieces = torch.fft.irfft(lines, n=window_samples).roll(window_samples // 2, dims=-1) * window
     wait, hops = _wait(window_samples), _hops(window_samples)

@@ -1,8 +1,8 @@
 """Discriminators on pictures of log magnitudes, for the codec's adversarial and feature losses.
 
-The multi-scale discriminators of EnCodec (2210.13438, section 3.4) look at complex spectra; our decoder says
-magnitudes, so these look at those, in three stretches of the spectrum. They are used in the last part
-of a training only.
+The multi-scale discriminators of EnCodec (2210.13438, section 3.4) look at complex spectra; our
+decoder says magnitudes, so these look at those, in three stretches of the spectrum. They are used
+in the last part of a training only.
 
 Log magnitudes are [batch, frame, line]; each stretch returns its verdicts and its hidden features.
 """

@@ -1,9 +1,9 @@
 """Trains a stage of the token language model from token shards alone.
 
-What each stage reads and draws (MusicLM, 2301.11325, section 3.2): *semantic* draws semantic tokens from
-style, attributes, rhythm and melody; *coarse* draws the first acoustic levels, given the semantic
-tokens of the same frames; *fine* fills the other levels. All are conditioned on what the music
-tower heard, with every slot dropped now and then.
+What each stage reads and draws (MusicLM, 2301.11325, section 3.2): *semantic* draws semantic tokens
+from style, attributes, rhythm and melody; *coarse* draws the first acoustic levels, given the
+semantic tokens of the same frames; *fine* fills the other levels. All are conditioned on what the
+music tower heard, with every slot dropped now and then.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Trains the semantic encoder by masked prediction and by reading the score behind the sound.
 
 w2v-BERT (2108.06209) in spirit; targets of the masked frames are random-projection codes (BEST-RQ,
-2202.01855). The heads of the score are a deviation that we own up to: rendered music comes with exact
-labels, and a small encoder needs them; `score_weight=0` trains without.
+2202.01855). The heads of the score are a deviation that we own up to: rendered music comes with
+exact labels, and a small encoder needs them; `score_weight=0` trains without.
 
 Sound becomes spectra once, before the first update; then each update shifts whole clips in pitch by
 rolling the log-frequency axis (three bins a semitone), the labels with them.
