@@ -1,6 +1,6 @@
 """How good the codec sounds on held-out clips, beside Opus.
 
-Run: `python benchmarks/codec.py --held CLIPS [--levels 4 8] [--count 40] [--seconds 5]`. ViSQOL in
+Run: `python benchmarks/codec.py --held CLIPS [--levels 4 8] [--count 24] [--seconds 4]`. ViSQOL in
 audio mode at 48 kHz (`pip install visqol-python`) for each number of levels and for `opusenc
 --hard-cbr --bitrate 12` with its real bitrate; and note-onset F1 in the reconstruction over that in
 the original, both against the notes' true onsets.
@@ -58,8 +58,8 @@ def main() -> None:
     """Code, compare, tell."""
     parser = parser_of(__doc__, held=True)
     parser.add_argument("--levels", type=int, nargs="+", help="numbers of levels; 1, 2, 4 ... all")
-    parser.add_argument("--count", type=int, default=40, help="clips, one per work")
-    parser.add_argument("--seconds", type=float, default=5.0, help="of each clip for ViSQOL")
+    parser.add_argument("--count", type=int, default=24, help="clips, one per work")
+    parser.add_argument("--seconds", type=float, default=4.0, help="of each clip for ViSQOL")
     parser.add_argument("--no-visqol", action="store_true")
     given = parser.parse_args()
     ears = read_ears(given.held)

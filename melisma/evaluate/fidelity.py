@@ -7,6 +7,7 @@ when they are called.
 
 from __future__ import annotations
 
+import importlib
 import shutil
 import subprocess
 import tempfile
@@ -30,12 +31,12 @@ Scorer = Callable[[np.ndarray, np.ndarray], float]
 def visqol_scorer() -> Scorer:
     """ViSQOL's audio mode; `ValueError` where the package is missing."""
     try:
-        from visqol import VisqolApi
+        package = importlib.import_module("visqol")
     except ImportError as error:
         raise ValueError(
             "ViSQOL is not installed: `pip install visqol-python` brings it"
         ) from error
-    api = VisqolApi()
+    api = package.VisqolApi()
     api.create(mode="audio")
 
     def score(reference: np.ndarray, degraded: np.ndarray) -> float:
