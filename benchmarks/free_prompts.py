@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from held_clips import PROMPTS, command_line, parser_of, tell
 
-from melisma.compose.loading import ear_paths, model_folder
+from melisma.compose.loading import model_folder
+from melisma.corpus.hearing import EarPaths
 from melisma.evaluate.free_words import (
     answers_of_reading,
     guessing_score,
@@ -28,7 +29,7 @@ def main() -> None:
     """Read, compare, tell."""
     given = parser_of(__doc__).parse_args()
     prompts = read_free_prompts(PROMPTS / "free_prompts.jsonl")
-    joint = Joint.read(ear_paths(model_folder(given.model)).joint)
+    joint = Joint.read(EarPaths.of(model_folder(given.model)).joint)
     readings = joint.read_attributes([prompt.words for prompt in prompts])
     ours = [answers_of_reading(reading) for reading in readings]
     theirs = nearest_answers(SentenceTeacher().embed, prompts)

@@ -13,12 +13,14 @@ from pathlib import Path
 import numpy as np
 from held_clips import clip_waveform, command_line, parser_of, tell
 
-from melisma.compose.loading import ear_paths, model_folder
+from melisma.codec import AcousticCodec
+from melisma.compose.loading import model_folder
 from melisma.corpus.ears import Ears, read_ears
-from melisma.corpus.hearing import FrozenEars
+from melisma.corpus.hearing import EarPaths
 from melisma.evaluate.probes import ProbeClip, ProbeScores, probe
 from melisma.evaluate.statistics import bootstrap, mean_interval
 from melisma.evaluate.table import Figure, figure_of
+from melisma.semantic import SemanticTokenizer
 from melisma.values import TokenGrid, Waveform
 
 
@@ -61,14 +63,15 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=300, help="clips for fitting")
     parser.add_argument("--held-count", type=int, default=150)
     given = parser.parse_args()
-    frozen = FrozenEars.read(ear_paths(model_folder(given.model)))
+    paths = EarPaths.of(model_folder(given.model))
+    codec, semantic = AcousticCodec.read(paths.codec), SemanticTokenizer.read(paths.semantic)
     train, held = read_ears(given.clips), read_ears(given.held)
 
     def acoustic(waveform: Waveform) -> TokenGrid:
-        return frozen.codec.encode(waveform, 1)
+        return codec.encode(waveform, 1)
 
     def semantic_first(waveform: Waveform) -> TokenGrid:
-        grid = frozen.semantic.encode(waveform)
+        grid = semantic.encode(waveform)
         return TokenGrid(
             tokens=grid.tokens[:1],
             vocabulary=grid.vocabulary,
@@ -77,7 +80,7 @@ def main() -> None:
         )
 
     kinds: dict[str, Callable[[Waveform], TokenGrid]] = {
-        "semantic tokens": frozen.semantic.encode,
+        "semantic tokens": semantic.encode,
         "semantic tokens, first level": semantic_first,
         "first acoustic level": acoustic,
     }

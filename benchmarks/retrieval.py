@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from held_clips import clip_waveform, command_line, one_clip_per_piece, parser_of, tell
 
-from melisma.compose.loading import ear_paths, model_folder
+from melisma.compose.loading import model_folder
 from melisma.corpus.ears import Ears, read_ears
-from melisma.corpus.hearing import FrozenEars
+from melisma.corpus.hearing import EarPaths, FrozenEars
 from melisma.evaluate.retrieval import (
     instrument_areas,
     instrument_interval,
@@ -51,7 +51,7 @@ def main() -> None:
     parser.add_argument("--unseen", type=Path, required=True, help="clips of an unseen soundfont")
     parser.add_argument("--count", type=int, default=200)
     given = parser.parse_args()
-    frozen = FrozenEars.read(ear_paths(model_folder(given.model)))
+    frozen = FrozenEars.read(EarPaths.of(model_folder(given.model)))
     ears = read_ears(given.held)
     clips = one_clip_per_piece(ears, given.count)
     words = frozen.joint.embed_text(sentences(ears, clips))

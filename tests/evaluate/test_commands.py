@@ -1,6 +1,7 @@
 """The benchmark commands on tiny clips, with a composer and a codec made by hand."""
 
 import dataclasses
+import importlib
 import json
 import sys
 from collections.abc import Sequence
@@ -80,8 +81,9 @@ def benchmarks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("benchmarks")
 def test_clips_are_balanced_and_one_per_work() -> None:
-    from held_clips import balanced_clips, one_clip_per_piece
-
+    held_clips = importlib.import_module("held_clips")
+    balanced_clips = held_clips.balanced_clips
+    one_clip_per_piece = held_clips.one_clip_per_piece
     ears = fake_ears()
     assert balanced_clips(ears, LEADS[:2], 3) == [0, 1, 3]
     assert balanced_clips(ears, LEADS[:2], 99) == [0, 1, 3, 4]
@@ -92,7 +94,7 @@ def test_clips_are_balanced_and_one_per_work() -> None:
 def test_adherence_from_prompts_to_table(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import adherence
+    adherence = importlib.import_module("adherence")
 
     torch.manual_seed(0)
     Judge(JudgeNetwork(JudgeSettings(moment=8, trunk=8, pulse=4, words=8))).write(
@@ -115,7 +117,7 @@ def test_adherence_from_prompts_to_table(
 
 @pytest.mark.usefixtures("benchmarks")
 def test_codec_rows_for_every_level(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import codec
+    codec = importlib.import_module("codec")
 
     monkeypatch.setattr(codec, "load_codec", lambda _: FakeCodec())
     monkeypatch.setattr(codec, "read_ears", lambda _: fake_ears())

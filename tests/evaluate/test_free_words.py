@@ -1,5 +1,6 @@
 """Free prompts: questions, answers, scores."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -49,7 +50,7 @@ def test_scores_average_over_what_is_expected() -> None:
 
 
 def test_the_nearest_phrase_answers() -> None:
-    def embed(sentences: list[str]) -> np.ndarray:
+    def embed(sentences: Sequence[str]) -> np.ndarray:
         return np.array([[float("slow" in s), float("fast" in s), 0.1] for s in sentences])
 
     prompt = FreePrompt(words="fast", expected={"tempo": ("fast",)})
