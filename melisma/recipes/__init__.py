@@ -1,7 +1,7 @@
-"""One function per shipped run that returns its whole settings tree; sizes differ by what they change.
+"""One function per shipped run that returns its whole settings tree; sizes differ by a few numbers.
 
-Floor 7: may import `train` and the settings below. Read `chain.py` first: `melisma train all` is that page,
-from a folder of clips to a model's folder. `sizes.py` holds the numbers.
+Floor 7: may import `train` and the settings below. Read `chain.py` first: `melisma train all` is
+that page, from a folder of clips to a model's folder. `sizes.py` holds the numbers.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """From a folder of clips to a model's folder: the whole chain on one page.
 
-`data/train` (and `data/held`, if there is one) are folders that `melisma prepare` wrote. In `output` every part
-has a folder of its own with its training state, logs and samples; `output/model` holds what
-`melisma generate --model` loads. A part that is finished is not trained again.
+`data/train` (and `data/held`, if there is one) are folders that `melisma prepare` wrote. In
+`output` every part has a folder of its own with its training state, logs and samples; `output/model` holds
+what `melisma generate --model` loads. A part that is finished is not trained again.
 """
 
 from __future__ import annotations
@@ -234,8 +234,8 @@ RUNS: dict[str, Callable[[Order], Any]] = {
 def ship(folder: Path, target: Path) -> None:
     """Writes a model's folder as shipped weights: int8 rows, float16 elsewhere.
 
-    The ears decide tokens, so what is shipped is what was frozen: they are written as float16 *before*
-    tokens are made, see `freeze`.
+    The ears decide tokens, so what is shipped is what was frozen: they are written as float16
+    *before* tokens are made, see `freeze`.
     """
     target.mkdir(parents=True, exist_ok=True)
     for path in sorted(folder.glob("*_lm.safetensors")):

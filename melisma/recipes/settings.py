@@ -23,7 +23,8 @@ def changed(tree: Tree, changes: Mapping[str, str], part: str) -> Tree:
 
 
 def _set(tree: Tree, path: list[str], word: str, name: str) -> Tree:
-    assert dataclasses.is_dataclass(tree) and not isinstance(tree, type)
+    assert dataclasses.is_dataclass(tree)
+    assert not isinstance(tree, type)
     fields = {field.name for field in dataclasses.fields(tree)}
     if path[0] not in fields:
         raise ValueError(f'no setting "{name}": here are {", ".join(sorted(fields))}')
@@ -48,5 +49,7 @@ def _parsed(present: object, word: str, name: str) -> object:
         value = float(value)
     if type(value) is not type(present):
         kind = type(present).__name__
-        raise ValueError(f'"{word}" does not fit the setting "{name}", which is like {present!r} ({kind})')
+        raise ValueError(
+            f'"{word}" does not fit the setting "{name}", which is like {present!r} ({kind})'
+        )
     return value

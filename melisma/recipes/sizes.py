@@ -1,7 +1,8 @@
 """The numbers: settings trees of every run at every size.
 
-A recipe is a function of a size's name that returns the whole tree. *small* is what the shipped weights were
-trained by; *toy* proves the chain in minutes; *large* fills one GPU for about half an hour in all.
+A recipe is a function of a size's name that returns the whole tree. *small* is what the shipped
+weights were trained by; *toy* proves the chain in minutes; *large* fills one GPU for about half an
+hour in all.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The sentences of the text tower: imagined pieces, scenes, human descriptions, everyday phrases."""
+"""Sentences of the text tower: imagined pieces, scenes, human descriptions, everyday phrases."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def train_words(
 ) -> TextTower:
     """Gathers the sentences, asks the sentence encoder for its vectors once, and trains the tower.
 
-    `words`: a folder of human captions (see `human_sentences`). `few`: a small part of everything and no
-    sentence encoder, for the toy chain.
+    `words`: a folder of human captions (see `human_sentences`). `few`: a small part of everything
+    and no sentence encoder, for the toy chain.
     """
     folder.mkdir(parents=True, exist_ok=True)
     seed = settings.loop.seed
@@ -62,6 +62,8 @@ def train_words(
     tokenizer = train_tokenizer([*rows.sentences, *free])
     held = {
         "scenes": asked(scene_rows(np.random.default_rng(seed + 4), 4, held_scenes)),
-        "stated": assemble(imagined_rows(1_000 // share, np.random.default_rng(seed + 5)), None, None),
+        "stated": assemble(
+            imagined_rows(1_000 // share, np.random.default_rng(seed + 5)), None, None
+        ),
     }
     return train_text(settings, rows, tokenizer, folder, held)

@@ -1,10 +1,10 @@
 """Trains the codec on rendered or recorded sound.
 
-The decoder says log magnitudes, so the losses are distances of spectra, with no synthesis in between:
-lines weighted as the ear resolves them, mel bands, and changes from frame to frame (attacks). In the last part
-a discriminator on the spectrum's pictures joins, so that what cannot be known is drawn and not blurred
-(SoundStream, 2107.03312, section III.E). Quantizer dropout draws the number of levels for every clip anew, so that
-one model serves every bitrate.
+The decoder says log magnitudes, so the losses are distances of spectra, with no synthesis in
+between: lines weighted as the ear resolves them, mel bands, and changes from frame to frame
+(attacks). In the last part a discriminator on the spectrum's pictures joins, so that what cannot be
+known is drawn and not blurred (SoundStream, 2107.03312, section III.E). Quantizer dropout draws the
+number of levels for every clip anew, so that one model serves every bitrate.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from torch import Tensor, nn
 
 from melisma.codec.acoustic import AcousticCodec
 from melisma.codec.model import LOOKAHEAD_FRAMES, Codec, CodecSettings, log_magnitudes
+from melisma.files import write_audio
+from melisma.measure.picture import draw_sound
 from melisma.sound.phases import (
     HIGH_FIRST_LINE,
     HIGH_WINDOW_SAMPLES,

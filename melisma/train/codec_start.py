@@ -1,9 +1,9 @@
 """A head start for the codec: the best linear codec, by principal components and least squares.
 
-With its ConvNeXt blocks silent the codec is a chain of matrices, and the best such chain is a problem of
-linear algebra that takes seconds. Gradient descent from random weights found the loudness first and then
-nothing else for thousands of updates: the few directions that it had grown drowned all others in the noise
-of the quantizer.
+With its ConvNeXt blocks silent the codec is a chain of matrices, and the best such chain is a
+problem of linear algebra that takes seconds. Gradient descent from random weights found the
+loudness first and then nothing else for thousands of updates: the few directions that it had grown
+drowned all others in the noise of the quantizer.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ RIDGE = 1e-3
 @torch.no_grad()
 def start_linear(codec: Codec, sound: Tensor, generator: torch.Generator) -> None:
     """Sets matrices and codebooks from sound [batch, sample], a multiple of 960 samples."""
-    encoder, decoder = codec.encoder, codec.decoder
+    encoder = codec.encoder
     past = encoder.initial_state(len(sound))[0]
     spectra = encoder.spectra(torch.cat([past, sound], dim=1)).double()
     fast = _project(encoder.enter, spectra)
@@ -79,7 +79,7 @@ def _project(layer: torch.nn.Linear, inputs: Tensor) -> Tensor:
 
 
 def _factorise(codec: Codec, solution: Tensor, bias: Tensor) -> None:
-    """Splits latent -> magnitudes of a frame, [4 * line, width], over the decoder's three matrices."""
+    """Splits latent -> magnitudes of a frame, [4 * line, width], over the decoder's matrices."""
     decoder = codec.decoder
     width = solution.shape[1]
     enter = torch.zeros(decoder.enter.out_features, width, dtype=torch.float64)

@@ -1,8 +1,9 @@
 """The loop under every training: seed, clock, averaged weights, checkpoints, logs, resume.
 
-A `Task` owns the models and does one update; the loop does everything around it. Every random choice
-of update n comes from a generator that is seeded by (seed, n), so a resumed run needs no stored
-generator state: after kill -9 it goes on, on the same machine, exactly as if nothing had happened.
+A `Task` owns the models and does one update; the loop does everything around it. Every random
+choice of update n comes from a generator that is seeded by (seed, n), so a resumed run needs no
+stored generator state: after kill -9 it goes on, on the same machine, exactly as if nothing had
+happened.
 """
 
 from __future__ import annotations
@@ -244,7 +245,7 @@ class Run:
         )
 
     def estimate(self) -> str:
-        """Size and memory of the training, in a sentence; the time left follows with each figure."""
+        """Size and memory of the training in a sentence; the time left follows each figure."""
         count = sum(p.numel() for model in self.task.models.values() for p in model.parameters())
         # Weights, gradients and two moments in float32, and the averaged weights.
         gibibytes = count * 20 / 2**30

@@ -37,7 +37,7 @@ class TokenGrid:
         if not np.issubdtype(self.tokens.dtype, np.integer):
             raise ValueError(f"tokens are integers, not {self.tokens.dtype}")
         if self.tokens.size and not (
-            0 <= int(self.tokens.min()) and int(self.tokens.max()) < self.vocabulary
+            int(self.tokens.min()) >= 0 and int(self.tokens.max()) < self.vocabulary
         ):
             raise ValueError(f"a token lies outside the vocabulary of {self.vocabulary}")
         object.__setattr__(self, "tokens", self.tokens.astype(np.int64))
