@@ -1,8 +1,9 @@
 """From a folder of clips to a model's folder: the whole chain on one page.
 
 `data/train` (and `data/held`, if there is one) are folders that `melisma prepare` wrote. In
-`output` every part has a folder of its own with its training state, logs and samples; `output/model` holds
-what `melisma generate --model` loads. A part that is finished is not trained again.
+`output` every part has a folder of its own with its training state, logs and samples;
+`output/model` holds what `melisma generate --model` loads. A part that is finished is not trained
+again.
 """
 
 from __future__ import annotations
