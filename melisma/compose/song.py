@@ -175,9 +175,9 @@ class Composer:
         steps = [self.semantic.pattern.steps(frames), self.coarse.pattern.steps(frames)]
 
         def tell(before: int) -> Callable[[int], None] | None:
-            if progress is None:
+            if (hears := progress) is None:
                 return None
-            return lambda step: progress(0.95 * (before + step) / sum(steps))
+            return lambda step: hears(0.95 * (before + step) / sum(steps))
 
         semantic = draw(
             self.semantic,

@@ -109,10 +109,11 @@ class Conditions:
     def to(self, device: str) -> Conditions:
         """The same on a device."""
         moved = {
-            one.name: value.to(device) if (value := getattr(self, one.name)) is not None else None
+            one.name: value.to(device)
             for one in fields(self)
+            if (value := getattr(self, one.name)) is not None
         }
-        return Conditions(**moved)
+        return replace(self, **moved)
 
     def joined(self, other: Conditions) -> Conditions:
         """Both batches one after the other."""

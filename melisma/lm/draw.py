@@ -105,7 +105,7 @@ def draw(
             raise ValueError(f"a piece of {frames} frames cannot begin with {known} frames")
         spread = pattern.spread(prefix, blank)
         out[:, :, : spread.shape[2]] = spread
-    heads = torch.stack([head.weight for head in model.heads])
+    heads = torch.stack(list(model.heads.parameters()))
     before = torch.full((batch, pattern.levels), blank, dtype=torch.long, device=device)
     for step in range(steps):
         frame = min(pattern.newest_frame(step), frames - 1)

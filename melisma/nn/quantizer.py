@@ -34,6 +34,10 @@ class Quantized:
 class ResidualQuantizer(nn.Module):
     """Levels that each quantize what the levels before left over."""
 
+    codes: Tensor
+    sums: Tensor
+    counts: Tensor
+
     def __init__(self, *, width: int, levels: int, vocabulary: int) -> None:
         super().__init__()
         self.levels, self.vocabulary = levels, vocabulary

@@ -65,7 +65,7 @@ class BatchPlan:
     POOL = 40
     """Batches that are sorted by length together."""
 
-    def __init__(self, lengths: Sequence[int], batch: int, seed: int) -> None:
+    def __init__(self, lengths: Sequence[int] | np.ndarray, batch: int, seed: int) -> None:
         self.lengths = np.asarray(lengths)
         self.batch = batch
         self.seed = seed
