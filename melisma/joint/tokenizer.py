@@ -23,7 +23,7 @@ NUMBERS = range(40, 221)
 """Whole numbers with a token of their own: tempi in bpm."""
 
 _NUMBER = r"(?<![0-9.,])(?:[4-9][0-9]|1[0-9]{2}|2[01][0-9]|220)(?![0-9]|[.,][0-9])"
-_NUMBER_REPEATS = 3_000
+_NUMBER_REPEATS = 300
 """How often training reads each number, so that its pieces are joined before rare words' are."""
 
 

@@ -37,7 +37,6 @@ from melisma.train.loop import LoopSettings, Run, Task, generator_of
 from melisma.train.text import ATTRIBUTE_WEIGHTS, BatchPlan, row_tensors, text_losses
 from melisma.train.text_rows import TextRows, accuracies
 
-
 BANK_VECTORS = 5_000
 """Vectors of the corpus that are kept beside the towers (1.3 MB as float16)."""
 
@@ -56,6 +55,9 @@ class JointTraining:
     """Pairs of one update."""
     text_learns: bool = False
     """Whether the text tower's transformer learns too, or only what reads its pooled states."""
+    music_learns: bool = True
+    """Whether the music tower learns. Once its vectors are tokens that others rely on it must rest,
+    and the text tower alone may go on."""
     wordings: int = 12
     """Captions of each clip whose pooled states are kept while the transformer rests."""
     lessons: int = 128
@@ -121,11 +123,14 @@ class JointTask(Task):
             self.lesson_plan = BatchPlan(
                 [len(ids) for ids in self.lesson_tokens], settings.lessons, settings.loop.seed
             )
+        self.heard: MusicReading | None = None
         self.pooled: Tensor | None = None
         if not settings.text_learns:
             for module in (text.table, text.transformer):
                 module.requires_grad_(False)
             self.pooled = self._pool_captions()
+        if not settings.music_learns:
+            music.requires_grad_(False)
         self.held_words = wordless_captions(held, seed=settings.loop.seed)
 
     @property
@@ -137,6 +142,7 @@ class JointTask(Task):
             "text": dataclasses.asdict(self.towers.text.settings),
             "music": dataclasses.asdict(self.settings.music),
             "text_learns": self.settings.text_learns,
+            "music_learns": self.settings.music_learns,
         }
 
     @torch.no_grad()
@@ -180,12 +186,29 @@ class JointTask(Task):
         return {"towers": total}, figures
 
     def _hear(self, picks: np.ndarray, generator: torch.Generator) -> MusicReading:
+        if not self.settings.music_learns:
+            return self._remember(picks)
         summary = self.summary[picks]
         noise = torch.randn(summary.shape, generator=generator) * self.settings.noise
         summary = summary + noise * self.towers.music.summary_spread
         trunk = None if self.trunk is None else self.trunk[picks]
         with torch.autocast("cpu", dtype=torch.bfloat16):
             return self.towers.music(summary, trunk)
+
+    @torch.no_grad()
+    def _remember(self, picks: np.ndarray) -> MusicReading:
+        """What the resting music tower makes of the clips; heard once."""
+        if self.heard is None:
+            music = self.towers.music.eval()
+            parts = [
+                music(self.summary[rows], None if self.trunk is None else self.trunk[rows])
+                for rows in torch.arange(len(self.summary)).split(256)
+            ]
+            self.heard = MusicReading(
+                vector=torch.cat([p.vector for p in parts]),
+                logits=torch.cat([p.logits for p in parts]),
+            )
+        return MusicReading(vector=self.heard.vector[picks], logits=self.heard.logits[picks])
 
     def _say(self, picks: np.ndarray, number: int, generator: torch.Generator) -> TextReading:
         if self.pooled is not None:
@@ -316,3 +339,33 @@ def train_joint(
     joint.bank = vectors[torch.randperm(len(vectors), generator=generator)[:BANK_VECTORS]].numpy()
     joint.write(folder / "joint.safetensors")
     return joint
+
+
+def polish_text(
+    settings: JointTraining,
+    joint: Joint,
+    clips: HeardClips,
+    held: HeardClips,
+    folder: Path,
+    lessons: TextRows | None = None,
+) -> Joint:
+    """Trains the text tower alone against the resting music tower; joint tokens stay valid.
+
+    Trains or resumes in `folder` and writes `joint.safetensors` there. `ValueError` where the
+    settings would move the music tower.
+    """
+    if settings.music_learns:
+        raise ValueError("polishing the text tower asks for settings with music_learns=False")
+    before = joint.fingerprint
+    task = JointTask(settings, clips, held, joint.text, joint.tokenizer, lessons)
+    task.towers.music.load_state_dict(joint.music.state_dict())
+    run = Run(task, settings.loop, folder)
+    run.resume()
+    task.towers.load_state_dict(run.run().tensors)
+    text = task.towers.text.requires_grad_(True)
+    polished = Joint(text, joint.music, joint.quantiser, joint.tokenizer)
+    polished.bank = joint.bank
+    polished.semantic_fingerprint = joint.semantic_fingerprint
+    assert polished.fingerprint == before
+    polished.write(folder / "joint.safetensors")
+    return polished

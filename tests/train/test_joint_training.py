@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,13 @@ from melisma.joint.summary import SUMMARY_WIDTH, summary_block
 from melisma.joint.tokenizer import train_tokenizer
 from melisma.train.heard import HeardClips
 from melisma.train.imagined_facts import imagine_facts
-from melisma.train.joint import JointTraining, recall, train_joint, wordless_captions
+from melisma.train.joint import (
+    JointTraining,
+    polish_text,
+    recall,
+    train_joint,
+    wordless_captions,
+)
 from melisma.train.loop import LoopSettings
 from melisma.train.sentence_teacher import TEACHER_WIDTH, SentenceTeacher, VectorCache
 from melisma.train.text import BatchPlan, TextTraining, read_text, train_text
@@ -176,3 +183,15 @@ def test_stage_two_brings_words_and_sound_together(
     assert float((joint.vectors_of(tokens) * music.numpy()).sum(axis=1).mean()) > 0.9
     again = Joint.read(tmp_path / "run" / "joint.safetensors")
     assert again.fingerprint == joint.fingerprint
+
+    lessons = assemble(imagined_rows(30, np.random.default_rng(0)), None, None)
+    polishing = dataclasses.replace(
+        settings, text_learns=True, music_learns=False, loop=loop(6), lessons=8
+    )
+    before = again.text.state_dict()["table.weight"].clone()
+    polished = polish_text(polishing, again, clips, clips, tmp_path / "polish", lessons)
+    assert polished.fingerprint == joint.fingerprint
+    assert not torch.equal(polished.text.state_dict()["table.weight"], before)
+    np.testing.assert_array_equal(polished.quantise(music.numpy()), tokens)
+    with pytest.raises(ValueError, match="music_learns"):
+        polish_text(settings, again, clips, clips, tmp_path / "wrong")
