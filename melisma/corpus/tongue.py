@@ -1,15 +1,16 @@
-"""The corpus of the tongue: clips as tokens alone, with the conditions that the language model
-learns by.
+"""The corpus of the tongue: clips as tokens alone, with the conditions of the language model.
 
-Enters: sound, and the frozen ears (codec, semantic, joint). Leaves: token shards. The sound is
-thrown away. Style and attributes are what the *music* tower hears in windows of 10 s, not what the
-captions say (MusicLM, 2301.11325, section 3.3): at inference the text tower speaks in their place.
-Only the rhythm, the place in the beat and in the bar, comes from the score that was rendered.
+Enters: sound, and the frozen ears (codec, semantic, joint). Leaves: token shards; the sound is
+thrown away. Style is what the *music* tower hears in windows of 10 s, never the captions (MusicLM,
+2301.11325, section 3.3): at inference the text tower speaks in its place. Attributes are kept twice:
+as heard, and as known from the score where the clip was rendered from one. So is the rhythm,
+the place in the beat and in the bar.
 
 A row has the arrays
 `acoustic` uint16 [level, frame], `semantic` uint16 [level, frame],
 `style` uint8 [window, level], `attributes` uint8 [window, attribute] (a table's size where unsure),
-`families` uint8 [window, family], `rhythm` float16 [frame, 2], `melody` uint8 [frame].
+`families` uint8 [window, family], `rhythm` float16 [frame, 2], `melody` uint8 [frame],
+and of a rendered clip `known_attributes` uint8 [attribute], `known_families` uint8 [family].
 """
 
 from __future__ import annotations
@@ -24,11 +25,26 @@ from rich.progress import Progress, TextColumn, TimeElapsedColumn, TimeRemaining
 
 from melisma.corpus.clips import Clip, ClipMaker
 from melisma.corpus.ears import Ears
-from melisma.corpus.hearing import EarPaths, FrozenEars
+from melisma.corpus.hearing import CONDITION_ATTRIBUTES, EarPaths, FrozenEars
 from melisma.files.shards import Row, ShardWriter
+from melisma.joint.attributes import BLOCKS, NAMES, target_row
+from melisma.values import Facts
 
 BATCH = 4
 """Clips heard side by side."""
+
+
+def known_conditions(facts: Facts) -> dict[str, np.ndarray]:
+    """What is true of a rendered clip, as arrays of a row."""
+    row, known = target_row(facts)
+    attributes = []
+    for name in CONDITION_ATTRIBUTES:
+        block = row[BLOCKS[name]]
+        attributes.append(int(block.argmax()) if known[NAMES.index(name)] else len(block))
+    return {
+        "known_attributes": np.array(attributes, dtype=np.uint8),
+        "known_families": (row[BLOCKS["families"]] > 0).astype(np.uint8),
+    }
 
 
 def clip_row(clip: Clip, arrays: dict[str, np.ndarray], key: str) -> Row:
@@ -37,7 +53,7 @@ def clip_row(clip: Clip, arrays: dict[str, np.ndarray], key: str) -> Row:
     facts = {name: value for name, value in vars(clip.facts).items() if value not in (None, ())}
     return Row(
         key=key,
-        arrays=arrays | {"rhythm": rhythm.astype(np.float16)},
+        arrays=arrays | {"rhythm": rhythm.astype(np.float16)} | known_conditions(clip.facts),
         facts={**clip.row, "facts": facts, "captions": list(clip.captions)},
     )
 
@@ -57,6 +73,7 @@ def encode_clips(folder: Path, corpus: Ears, ears: FrozenEars) -> None:
                 shard, place = corpus.locate(number)
                 phases = [corpus.labels[shard][name][place] for name in ("beat_phase", "bar_phase")]
                 arrays["rhythm"] = np.stack(phases, axis=1).astype(np.float16)
+                arrays |= known_conditions(corpus.facts(number))
                 if key not in writer.finished:
                     writer.write(Row(key=key, arrays=arrays, facts=corpus.rows[number]))
 

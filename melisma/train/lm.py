@@ -70,11 +70,17 @@ class TokenCorpus:
         )
 
 
-def read_corpus(folder: Path, style_codes: Tensor, fingerprints: dict[str, str]) -> TokenCorpus:
-    """Reads every row. `style_codes` [level, entry, 128] are the joint quantiser's centroids."""
+def read_corpus(
+    folder: Path, style_codes: Tensor, fingerprints: dict[str, str], *, heard_only: bool = False
+) -> TokenCorpus:
+    """Reads every row. `style_codes` [level, entry, 128] are the joint quantiser's centroids.
+
+    Attributes and families are the known ones where a row has them, those heard otherwise;
+    `heard_only` takes those heard everywhere.
+    """
     columns: dict[str, list[np.ndarray]] = {}
     for row in ShardReader(folder):
-        for name, array in row.arrays.items():
+        for name, array in _conditioned(row.arrays, heard_only).items():
             columns.setdefault(name, []).append(array)
     if not columns:
         raise ValueError(f"{folder} holds no tokens: write them with `melisma prepare --tokens`")
@@ -93,6 +99,20 @@ def read_corpus(folder: Path, style_codes: Tensor, fingerprints: dict[str, str])
         melody=torch.from_numpy(stacked["melody"]),
         fingerprints=fingerprints,
     )
+
+
+def _conditioned(arrays: Mapping[str, np.ndarray], heard_only: bool) -> dict[str, np.ndarray]:
+    """A row's arrays with known conditions in the place of heard ones."""
+    out = {name: array for name, array in arrays.items() if not name.startswith("known_")}
+    if not heard_only and "known_attributes" in arrays:
+        windows = len(arrays["attributes"])
+        sizes = np.array([size for _, size in ATTRIBUTE_SIZES], dtype=np.uint8)
+        known = np.broadcast_to(arrays["known_attributes"], (windows, len(sizes)))
+        out["attributes"] = np.where(known < sizes, known, arrays["attributes"])
+        families = arrays["known_families"]
+        if families.any():
+            out["families"] = np.broadcast_to(families, (windows, len(families)))
+    return out
 
 
 @dataclass(frozen=True, kw_only=True)
