@@ -1,0 +1,57 @@
+"""Codebook patterns: every token has one step, and comes back from it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from melisma.lm import delayed, flattened, parallel
+from melisma.lm.patterns import PATTERNS
+
+NAMES = st.sampled_from(sorted(PATTERNS))
+BLANK = 99
+
+
+@settings(max_examples=40, deadline=None, derandomize=True, database=None)
+@given(name=NAMES, levels=st.integers(1, 5), frames=st.integers(1, 9), batch=st.integers(1, 2))
+def test_what_is_spread_is_gathered(name: str, levels: int, frames: int, batch: int) -> None:
+    pattern = PATTERNS[name](levels)
+    grid = torch.arange(batch * levels * frames).reshape(batch, levels, frames) % BLANK
+    steps = pattern.spread(grid, BLANK)
+    assert steps.shape == (batch, levels, pattern.steps(frames))
+    assert torch.equal(pattern.gather(steps, frames), grid)
+    assert int((steps != BLANK).sum()) == grid.numel()
+
+
+@settings(max_examples=40, deadline=None, derandomize=True, database=None)
+@given(name=NAMES, levels=st.integers(1, 5), frames=st.integers(1, 9))
+def test_every_step_knows_its_frames(name: str, levels: int, frames: int) -> None:
+    pattern = PATTERNS[name](levels)
+    grid = torch.arange(levels * frames).reshape(1, levels, frames)
+    steps = pattern.spread(grid, -1)
+    for step in range(pattern.steps(frames)):
+        drawn = [
+            place for level in range(levels) if (place := pattern.frame_at(step, level)) is not None
+        ]
+        assert max(drawn, default=0) <= pattern.newest_frame(step)
+        for level in range(levels):
+            place = pattern.frame_at(step, level)
+            here = int(steps[0, level, step])
+            if place is None or place >= frames:
+                assert here == -1
+            else:
+                assert here == level * frames + place
+
+
+def test_the_three_orders() -> None:
+    grid = torch.tensor([[[1, 2], [3, 4]]])
+    assert parallel(2).spread(grid, 0)[0].tolist() == [[1, 2], [3, 4]]
+    assert delayed(2).spread(grid, 0)[0].tolist() == [[1, 2, 0], [0, 3, 4]]
+    assert flattened(2).spread(grid, 0)[0].tolist() == [[1, 0, 2, 0], [0, 3, 0, 4]]
+
+
+def test_a_grid_of_other_levels_is_refused() -> None:
+    with pytest.raises(ValueError, match="3 levels, the grid 2"):
+        delayed(3).spread(torch.zeros(1, 2, 4, dtype=torch.long), 0)

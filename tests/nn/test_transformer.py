@@ -1,0 +1,94 @@
+"""The transformer: step by step with a cache gives what whole sequences give."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from melisma.nn.convolution import faster, slower
+from melisma.nn.transformer import Trunk, rotary_angles, rotate, window_mask
+
+FRAMES = 11
+
+
+def trunk(condition_width: int = 6) -> Trunk:
+    torch.manual_seed(0)
+    made = Trunk(width=16, layers=2, heads=2, condition_width=condition_width).eval()
+    for parameter in made.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    return made
+
+
+@pytest.mark.parametrize("window", [3, FRAMES, 20])
+def test_stepping_equals_the_whole_also_round_the_ring(window: int) -> None:
+    model = trunk()
+    hidden, condition = torch.randn(2, FRAMES, 16), torch.randn(2, 1, 6)
+    with torch.no_grad():
+        mask = window_mask(FRAMES, window, hidden.device)
+        whole, _ = model(hidden, condition, mask=mask)
+        cache = model.initial_cache(2, window)
+        modulations = model.modulations(condition)
+        steps = [model.step(hidden[:, n : n + 1], modulations, cache, n) for n in range(FRAMES)]
+    torch.testing.assert_close(torch.cat(steps, dim=1), whole, atol=1e-4, rtol=1e-4)
+
+
+def test_a_window_hides_what_lies_behind_it() -> None:
+    mask = window_mask(5, 2, torch.device("cpu"))
+    assert mask is not None
+    assert mask.int().tolist() == [
+        [1, 0, 0, 0, 0],
+        [1, 1, 0, 0, 0],
+        [0, 1, 1, 0, 0],
+        [0, 0, 1, 1, 0],
+        [0, 0, 0, 1, 1],
+    ]
+    assert window_mask(5, 5, torch.device("cpu")) is None
+
+
+def test_a_fresh_condition_says_nothing_yet() -> None:
+    torch.manual_seed(0)
+    model = Trunk(width=16, layers=2, heads=2, condition_width=6).eval()
+    hidden = torch.randn(1, 4, 16)
+    with torch.no_grad():
+        told, _ = model(hidden, torch.randn(1, 1, 6))
+        untold, _ = model(hidden)
+    torch.testing.assert_close(told, untold)
+
+
+def test_only_what_is_not_causal_sees_the_future() -> None:
+    model = trunk(0)
+    hidden = torch.randn(1, 6, 16)
+    changed = hidden.clone()
+    changed[:, -1] += 1
+    with torch.no_grad():
+        for causal in (True, False):
+            first, _ = model(hidden, causal=causal)
+            second, _ = model(changed, causal=causal)
+            assert torch.allclose(first[:, :-1], second[:, :-1]) is causal
+
+
+def test_attention_depends_on_distance_alone() -> None:
+    query, key = torch.randn(1, 8), torch.randn(1, 8)
+
+    def product(first: int, second: int) -> float:
+        one = rotate(query, *rotary_angles(torch.tensor([first]), 8))
+        other = rotate(key, *rotary_angles(torch.tensor([second]), 8))
+        return float((one * other).sum())
+
+    assert product(7, 3) == pytest.approx(product(104, 100), abs=1e-4)
+
+
+def test_the_kept_state_is_that_of_the_layer_asked_for() -> None:
+    model = trunk(0)
+    hidden = torch.randn(1, 4, 16)
+    with torch.no_grad():
+        last, kept = model(hidden, keep=2)
+        assert kept is not None
+        torch.testing.assert_close(model.norm(kept), last)
+        assert model(hidden)[1] is None
+
+
+def test_slower_and_faster_are_inverse() -> None:
+    frames = torch.randn(2, 8, 6)
+    assert slower(frames, 4).shape == (2, 2, 24)
+    assert torch.equal(faster(slower(frames, 4), 4), frames)
