@@ -116,14 +116,14 @@ def read_checkpoint(path: Path, *, kind: str | None = None) -> Checkpoint:
         settings, fingerprints, notes = (
             json.loads(metadata[key]) for key in ("settings", "fingerprints", "notes")
         )
-        kind, tensors = metadata["kind"], _as_float32(raw)
+        found_kind, tensors = metadata["kind"], _as_float32(raw)
     except (SafetensorError, KeyError, json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(
             f"{path} is no whole checkpoint (truncated, damaged, or another kind of file): "
             "fetch or train it again"
         ) from error
     return Checkpoint(
-        kind=kind,
+        kind=found_kind,
         settings=settings,
         tensors=tensors,
         fingerprints=fingerprints,

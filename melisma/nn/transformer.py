@@ -47,6 +47,18 @@ def rotate(vectors: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
     return vectors * cosine.to(vectors.dtype) + turned * sine.to(vectors.dtype)
 
 
+class Norm(nn.RMSNorm):
+    """RMSNorm in the precision of its weight, whatever enters (bfloat16 under autocast).
+
+    To the bit what torch does by itself, but without its warning, and faster.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., width] -> the same shape and type."""
+        assert self.weight is not None
+        return super().forward(x.to(self.weight.dtype)).type_as(x)
+
+
 class Attention(nn.Module):
     """Multi-head self-attention, causal or not, with rotary positions."""
 
@@ -98,9 +110,9 @@ class Block(nn.Module):
 
     def __init__(self, *, width: int, heads: int, hidden_width: int, condition_width: int) -> None:
         super().__init__()
-        self.attention_norm = nn.RMSNorm(width, eps=1e-5)
+        self.attention_norm = Norm(width, eps=1e-5)
         self.attention = Attention(width=width, heads=heads)
-        self.mix_norm = nn.RMSNorm(width, eps=1e-5)
+        self.mix_norm = Norm(width, eps=1e-5)
         self.mix_in = nn.Linear(width, 2 * hidden_width, bias=False)
         self.mix_out = nn.Linear(hidden_width, width, bias=False)
         self.modulate = nn.Linear(condition_width, 4 * width) if condition_width else None
@@ -180,7 +192,7 @@ class Trunk(nn.Module):
             )
             for _ in range(layers)
         )
-        self.norm = nn.RMSNorm(width, eps=1e-5)
+        self.norm = Norm(width, eps=1e-5)
         for layer in self.blocks:
             for out in (layer.attention.leave, layer.mix_out):
                 nn.init.normal_(out.weight, std=0.02 / (2 * layers) ** 0.5)
