@@ -52,7 +52,7 @@ def generated(
     began = time.monotonic()
     for first in range(0, len(wishes), batch):
         prompts = [Prompt(words=wish.words) for wish in wishes[first : first + batch]]
-        for piece in composer.generate(prompts, seed=seed + first, best_of=best_of):
+        for piece in composer.generate_pieces(prompts, seed=seed + first, best_of=best_of):
             heard.append(hear_piece(piece.waveform, judge))
             if keep is not None:
                 keep.mkdir(parents=True, exist_ok=True)

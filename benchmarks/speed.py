@@ -33,12 +33,12 @@ WORDS = (
 def piece_seconds(model: str, threads: int, best_of: int) -> list[float]:
     """Seconds from prompt to file for each of `WORDS`, after one piece that warms up."""
     composer = load(model, threads)
-    composer.generate([Prompt(words=WORDS[0], duration_seconds=2.0)], seed=0, best_of=1)
+    composer.generate_pieces([Prompt(words=WORDS[0], duration_seconds=2.0)], seed=0, best_of=1)
     taken: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
         for seed, words in enumerate(WORDS):
             began = time.perf_counter()
-            piece = composer.generate([Prompt(words=words)], seed=seed, best_of=best_of)[0]
+            piece = composer.generate_pieces([Prompt(words=words)], seed=seed, best_of=best_of)[0]
             write_audio(Path(folder) / f"{seed}.wav", master(piece.waveform), None)
             taken.append(time.perf_counter() - began)
     return taken

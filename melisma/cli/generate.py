@@ -143,7 +143,7 @@ def _fulfil(order: _Order, progress: Progress) -> list[dict[str, object]]:
         def tell(part: float, first: int = first, size: int = len(prompts)) -> None:
             progress((first + part * size) / total)
 
-        pieces = composer.generate(
+        pieces = composer.generate_pieces(
             prompts,
             seed=order.seed + first,
             settings=settings,

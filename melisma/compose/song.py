@@ -22,6 +22,7 @@ from melisma.corpus.hearing import FrozenEars
 from melisma.joint.attributes import BLOCKS
 from melisma.lm import Drawing, TokenModel, draw, draw_parallel
 from melisma.lm.conditions import Conditions
+from melisma.sound.mastering import master
 from melisma.values.prompt import Prompt
 from melisma.values.tokens import FRAME_RATE_HZ, SAMPLE_RATE_HZ, TokenGrid
 from melisma.values.waveform import Waveform
@@ -97,6 +98,25 @@ class Composer:
         return self._fingerprint
 
     def generate(
+        self,
+        prompt: Prompt | str,
+        *,
+        duration_seconds: float = 10.0,
+        seed: int = 0,
+        settings: DrawingSettings | None = None,
+        best_of: int = 4,
+    ) -> Waveform:
+        """One piece, mastered and ready to be written: words in, sound out.
+
+        `duration_seconds` counts where the prompt is a string. What was understood and how near it
+        came is in the `Piece` that `generate_pieces` returns. Raises `ValueError` as `Prompt` does.
+        """
+        if isinstance(prompt, str):
+            prompt = Prompt(words=prompt, duration_seconds=duration_seconds)
+        pieces = self.generate_pieces(prompt, seed=seed, settings=settings, best_of=best_of)
+        return master(pieces[0].waveform)
+
+    def generate_pieces(
         self,
         prompts: Sequence[Prompt] | Prompt | str,
         *,

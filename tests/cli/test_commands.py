@@ -53,7 +53,7 @@ class Composer:
         self.interrupted_at: int | None = None
         """The call during which somebody presses Ctrl-C."""
 
-    def generate(
+    def generate_pieces(
         self,
         prompts: Sequence[Prompt],
         *,

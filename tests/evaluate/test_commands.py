@@ -37,7 +37,7 @@ def plucks(seed: int, seconds: float = 3.0) -> Waveform:
 class FakeComposer:
     """Plucks whatever is asked."""
 
-    def generate(
+    def generate_pieces(
         self, prompts: Sequence[Prompt], *, seed: int = 0, best_of: int = 1
     ) -> list[FakePiece]:
         assert best_of >= 1
