@@ -11,10 +11,9 @@ that the weights were trained on), `notes` (JSON).
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +23,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+
+from melisma.files.atomic import replacing
 
 VERSION = 1
 """Version of the layout; another version is an error that says so."""
@@ -47,25 +48,6 @@ class Checkpoint:
     """Anything else worth keeping: update number, data, measured figures."""
 
 
-@contextlib.contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its place when the block ends well.
-
-    On any error, also Ctrl-C, the temporary file is removed and what stood at `path` stays.
-    """
-    if not path.parent.is_dir():
-        raise ValueError(f"the folder {path.parent} does not exist: create it, or choose another")
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".writing-", suffix=path.suffix)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def _int8_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
     """A matrix [row, column] as int8 with one float16 scale a row (symmetric, round to nearest)."""
     # The scale is rounded first and the rows with the rounded scale, so no row overflows.
@@ -75,7 +57,8 @@ def _int8_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint, *, precision: str = "float32") -> None:
-    """Writes atomically. `precision`: "float32", "float16" or "int8" (rows; vectors as float16)."""
+    """Writes whole or not at all. `precision`: "float32", "float16" or "int8" (rows; vectors as
+    float16). Errors as `replacing`, and `ValueError` for another precision."""
     if precision not in ("float32", "float16", "int8"):
         raise ValueError(f'the precision is "float32", "float16" or "int8", not "{precision}"')
     stored: dict[str, Tensor] = {}
@@ -95,8 +78,12 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint, *, precision: str = "fl
         "fingerprints": json.dumps(checkpoint.fingerprints, sort_keys=True),
         "notes": json.dumps(checkpoint.notes, sort_keys=True),
     }
-    with atomic_path(path) as temporary:
-        save_file(stored, temporary, metadata=metadata)
+    with replacing(path) as temporary:
+        try:
+            save_file(stored, temporary, metadata=metadata)
+        except SafetensorError as error:  # what the system said, as words
+            full = "No space left" in str(error)
+            raise OSError(errno.ENOSPC if full else errno.EIO, str(error), str(path)) from error
 
 
 def read_checkpoint(path: Path, *, kind: str | None = None) -> Checkpoint:

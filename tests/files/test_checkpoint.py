@@ -9,11 +9,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
+from melisma.files.atomic import replacing
 from melisma.files.checkpoint import (
     Checkpoint,
-    atomic_path,
     expect_fingerprints,
     fingerprint_of,
     read_checkpoint,
@@ -164,7 +165,7 @@ def test_nothing_half_written_is_left(tmp_path: Path) -> None:
     before = path.read_bytes()
 
     def interrupted() -> None:
-        with atomic_path(path) as temporary:
+        with replacing(path) as temporary:
             temporary.write_bytes(b"half")
             raise KeyboardInterrupt
 
@@ -172,8 +173,20 @@ def test_nothing_half_written_is_left(tmp_path: Path) -> None:
         interrupted()
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
-    with pytest.raises(ValueError, match="does not exist: create it"):
+    with pytest.raises(FileNotFoundError, match="does not exist: create it"):
         write_checkpoint(tmp_path / "no" / "a.safetensors", example())
+
+
+def test_a_full_disk_is_told_in_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise SafetensorError("Error while serializing: No space left on device (os error 28)")
+
+    monkeypatch.setattr("melisma.files.checkpoint.save_file", refuse)
+    with pytest.raises(OSError, match="is full: nothing was written"):
+        write_checkpoint(tmp_path / "a.safetensors", example())
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_fingerprint_changes_with_what_decides_tokens() -> None:
