@@ -56,9 +56,16 @@ def _int8_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
     return rows, scale
 
 
-def write_checkpoint(path: Path, checkpoint: Checkpoint, *, precision: str = "float32") -> None:
+def write_checkpoint(
+    path: Path,
+    checkpoint: Checkpoint,
+    *,
+    precision: str = "float32",
+    exact: tuple[str, ...] = (),
+) -> None:
     """Writes whole or not at all. `precision`: "float32", "float16" or "int8" (rows; vectors as
-    float16). Errors as `replacing`, and `ValueError` for another precision."""
+    float16; and so are tensors whose names begin with one of `exact`). Errors as `replacing`, and
+    `ValueError` for another precision."""
     if precision not in ("float32", "float16", "int8"):
         raise ValueError(f'the precision is "float32", "float16" or "int8", not "{precision}"')
     stored: dict[str, Tensor] = {}
@@ -66,7 +73,12 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint, *, precision: str = "fl
         tensor = tensor.detach().cpu().contiguous()
         if not tensor.is_floating_point() or precision == "float32":
             stored[name] = tensor.clone()
-        elif precision == "int8" and tensor.ndim == 2 and tensor.shape[1] >= 32:
+        elif (
+            precision == "int8"
+            and tensor.ndim == 2
+            and tensor.shape[1] >= 32
+            and not name.startswith(exact)
+        ):
             stored[name + _ROWS], stored[name + _SCALES] = _int8_rows(tensor.float())
         else:
             stored[name] = tensor.half()

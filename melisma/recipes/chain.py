@@ -21,7 +21,6 @@ from melisma.corpus.ears import Ears, read_ears
 from melisma.corpus.hearing import EarPaths, FrozenEars, trunk_states
 from melisma.corpus.tongue import encode_clips
 from melisma.files.checkpoint import read_checkpoint, write_checkpoint
-from melisma.joint import Joint
 from melisma.recipes import sizes
 from melisma.recipes.names import PARTS, SIZES
 from melisma.recipes.settings import changed
@@ -177,7 +176,7 @@ def run_joint(order: Order) -> None:
     settings = changed(settings, order.changes, "joint")
     joint = train_joint(settings, heard, apart, text, words, folder)
     joint.semantic_fingerprint = tokenizer.fingerprint
-    joint.write(order.weights("joint"))
+    joint.write(order.weights("joint"), precision="float16")
 
 
 def run_tokens(order: Order) -> None:
@@ -209,9 +208,13 @@ def run_stage(order: Order, name: str) -> None:
 
 
 def keep(order: Order, name: str, source: Path | None = None) -> None:
-    """Puts a part's averaged weights into the model's folder."""
+    """Puts a part's averaged weights into the model's folder.
+
+    Ears are rounded to float16 here, as they will be shipped, so that tokens are made by just those.
+    """
     checkpoint = read_checkpoint(source or order.part(name) / "weights.safetensors")
-    write_checkpoint(order.weights(name), checkpoint)
+    precision = "float16" if name in ("codec", "semantic") else "float32"
+    write_checkpoint(order.weights(name), checkpoint, precision=precision)
 
 
 def frozen_ears(order: Order) -> FrozenEars:
@@ -232,22 +235,25 @@ RUNS: dict[str, Callable[[Order], Any]] = {
 }
 
 
-def ship(folder: Path, target: Path) -> None:
-    """Writes a model's folder as shipped weights: int8 rows, float16 elsewhere.
+DECIDING: dict[str, tuple[str, ...]] = {
+    "codec": ("encoder.", "quantizer."),
+    "semantic": ("",),
+    "joint": ("music.", "quantiser.", "tokenizer"),
+    "semantic_lm": (),
+    "coarse_lm": (),
+    "fine_lm": (),
+}
+"""Tensors that decide tokens, by the beginning of their names: shipped as they were frozen."""
 
-    The ears decide tokens, so what is shipped is what was frozen: they are written as float16
-    *before* tokens are made, see `freeze`.
+
+def ship(folder: Path, target: Path) -> None:
+    """Writes a model's folder as shipped weights: int8 rows, but what decides tokens as float16.
+
+    The ears were rounded to float16 when they were kept, before tokens were made by them.
     """
     target.mkdir(parents=True, exist_ok=True)
-    for path in sorted(folder.glob("*_lm.safetensors")):
-        write_checkpoint(target / path.name, read_checkpoint(path), precision="int8")
-
-
-def freeze(folder: Path) -> None:
-    """Rounds the ears of a model's folder to what will be shipped, before tokens are made."""
-    for name in ("codec", "semantic"):
+    for name, exact in DECIDING.items():
         path = folder / f"{name}.safetensors"
-        write_checkpoint(path, read_checkpoint(path), precision="float16")
-    path = folder / "joint.safetensors"
-    joint = Joint.read(path)
-    joint.write(path, precision="float16")
+        if path.is_file():
+            checkpoint = read_checkpoint(path)
+            write_checkpoint(target / path.name, checkpoint, precision="int8", exact=exact)
