@@ -55,6 +55,11 @@ def spoken(error: Exception) -> str | None:
         return "the file is not text in UTF-8: save it so"
     if isinstance(error, ValueError):
         return _one_line(str(error))
+    if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("melisma"):
+        return (
+            f"the Python package {error.name} is missing: install Melisma with what preparing and "
+            "training need, pip install 'melisma[train]' (from a checkout: '.[train]')"
+        )
     if isinstance(error, MemoryError):
         return "there is not enough memory: ask for less at once"
     if isinstance(error, OSError):
