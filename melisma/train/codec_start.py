@@ -35,8 +35,8 @@ def start_linear(codec: Codec, sound: Tensor, generator: torch.Generator) -> Non
     slow = _project(encoder.join, slower(fast, 2))
     latent = _project(encoder.leave, slow)
     spread = latent.flatten(0, 1).std(dim=0).square().mean().sqrt()
-    encoder.leave.weight /= spread
-    encoder.leave.bias /= spread
+    encoder.leave.weight.div_(spread)
+    encoder.leave.bias.div_(spread)
     latent = latent / spread
 
     targets = (log_magnitudes(sound).double() - LOG_CENTRE) / LOG_SPREAD

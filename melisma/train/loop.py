@@ -9,6 +9,7 @@ happened.
 from __future__ import annotations
 
 import abc
+import contextlib
 import hashlib
 import json
 import math
@@ -257,23 +258,22 @@ class Run:
     def run(self, say: Callable[[str], None] = print) -> Checkpoint:
         """Runs to the end, logging and saving, and writes `weights.safetensors`."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        log = Log(self.folder)
         say(self.estimate())
-        started, first = time.monotonic(), self.number
-        while self.number < self.settings.updates:
-            figures = self.update()
-            n, total = self.number, self.settings.updates
-            if n % self.settings.log_updates == 0 or n == total or n == first + 3:
-                pace = (time.monotonic() - started) / (n - first)
-                log.write(n, figures | {"seconds_per_update": pace})
-                left = _clock((total - n) * pace)
-                shown = " ".join(f"{k} {v:.4g}" for k, v in figures.items())
-                say(f"{self.task.kind} {n}/{total}, {left} left: {shown}")
-            if n % self.settings.sample_updates == 0 or n == total:
-                self._look(log, say)
-            if n % self.settings.checkpoint_updates == 0 or n == total:
-                self.save()
-        log.close()
+        with contextlib.closing(Log(self.folder)) as log:
+            started, first = time.monotonic(), self.number
+            while self.number < self.settings.updates:
+                figures = self.update()
+                n, total = self.number, self.settings.updates
+                if n % self.settings.log_updates == 0 or n == total or n == first + 3:
+                    pace = (time.monotonic() - started) / (n - first)
+                    log.write(n, figures | {"seconds_per_update": pace})
+                    left = _clock((total - n) * pace)
+                    shown = " ".join(f"{k} {v:.4g}" for k, v in figures.items())
+                    say(f"{self.task.kind} {n}/{total}, {left} left: {shown}")
+                if n % self.settings.sample_updates == 0 or n == total:
+                    self._look(log, say)
+                if n % self.settings.checkpoint_updates == 0 or n == total:
+                    self.save()
         checkpoint = self.weights()
         write_checkpoint(self.folder / "weights.safetensors", checkpoint)
         return checkpoint
