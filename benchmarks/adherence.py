@@ -34,6 +34,7 @@ from melisma.evaluate.adherence import (
 from melisma.evaluate.judge import Judge
 from melisma.evaluate.table import Figure
 from melisma.files import write_audio
+from melisma.sound.mastering import master
 from melisma.values import Prompt
 
 
@@ -53,10 +54,11 @@ def generated(
     for first in range(0, len(wishes), batch):
         prompts = [Prompt(words=wish.words) for wish in wishes[first : first + batch]]
         for piece in composer.generate_pieces(prompts, seed=seed + first, best_of=best_of):
-            heard.append(hear_piece(piece.waveform, judge))
+            sound = master(piece.waveform)
+            heard.append(hear_piece(sound, judge))
             if keep is not None:
                 keep.mkdir(parents=True, exist_ok=True)
-                write_audio(keep / f"{len(heard) - 1:03d}.flac", piece.waveform, None)
+                write_audio(keep / f"{len(heard) - 1:03d}.flac", sound, None)
         print(f"{len(heard)} of {len(wishes)} pieces, {time.monotonic() - began:.0f} s", flush=True)
     return heard
 

@@ -17,8 +17,7 @@ from melisma.compose import load, load_codec
 from melisma.evaluate.statistics import median_interval
 from melisma.evaluate.table import Figure, figure_of
 from melisma.files import write_audio
-from melisma.sound.mastering import master
-from melisma.values import Prompt, Waveform
+from melisma.values import Waveform
 from melisma.values.tokens import SAMPLE_RATE_HZ
 
 WORDS = (
@@ -33,13 +32,13 @@ WORDS = (
 def piece_seconds(model: str, threads: int, best_of: int) -> list[float]:
     """Seconds from prompt to file for each of `WORDS`, after one piece that warms up."""
     composer = load(model, threads)
-    composer.generate_pieces([Prompt(words=WORDS[0], duration_seconds=2.0)], seed=0, best_of=1)
+    composer.generate(WORDS[0], duration_seconds=2.0, seed=0, best_of=1)
     taken: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
         for seed, words in enumerate(WORDS):
             began = time.perf_counter()
-            piece = composer.generate_pieces([Prompt(words=words)], seed=seed, best_of=best_of)[0]
-            write_audio(Path(folder) / f"{seed}.wav", master(piece.waveform), None)
+            sound = composer.generate(words, seed=seed, best_of=best_of)
+            write_audio(Path(folder) / f"{seed}.wav", sound, None)
             taken.append(time.perf_counter() - began)
     return taken
 
