@@ -2,8 +2,8 @@
 
 Enters: sound, and the frozen ears (codec, semantic, joint). Leaves: token shards; the sound is
 thrown away. Style is what the *music* tower hears in windows of 10 s, never the captions (MusicLM,
-2301.11325, section 3.3): at inference the text tower speaks in its place. Attributes are kept twice:
-as heard, and as known from the score where the clip was rendered from one. So is the rhythm,
+2301.11325, section 3.3): at inference the text tower speaks in its place. Attributes are kept
+twice: as heard, and as known from the score where the clip was rendered from one. So is the rhythm,
 the place in the beat and in the bar.
 
 A row has the arrays

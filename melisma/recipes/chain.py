@@ -210,7 +210,7 @@ def run_stage(order: Order, name: str) -> None:
 def keep(order: Order, name: str, source: Path | None = None) -> None:
     """Puts a part's averaged weights into the model's folder.
 
-    Ears are rounded to float16 here, as they will be shipped, so that tokens are made by just those.
+    Ears are rounded to float16 here, as they will be shipped, so that just those make the tokens.
     """
     checkpoint = read_checkpoint(source or order.part(name) / "weights.safetensors")
     precision = "float16" if name in ("codec", "semantic") else "float32"
