@@ -46,8 +46,6 @@ class Performance:
     def seconds(self) -> float:
         """When the last note ends."""
         ends = [
-            float((p.start_seconds + p.duration_seconds).max())
-            for p in self.parts
-            if len(p.pitch)
+            float((p.start_seconds + p.duration_seconds).max()) for p in self.parts if len(p.pitch)
         ]
         return max(ends, default=0.0)
