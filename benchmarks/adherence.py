@@ -14,7 +14,6 @@ from pathlib import Path
 from held_clips import (
     PROMPTS,
     balanced_clips,
-    clip_waveform,
     command_line,
     parser_of,
     tell,
@@ -35,6 +34,7 @@ from melisma.evaluate.judge import Judge
 from melisma.evaluate.table import Figure
 from melisma.files import write_audio
 from melisma.sound.mastering import master
+from melisma.train.judge import clip_waveform
 from melisma.values import Prompt
 
 

@@ -9,7 +9,7 @@ the original, both against the notes' true onsets.
 from __future__ import annotations
 
 import numpy as np
-from held_clips import clip_waveform, command_line, one_clip_per_piece, parser_of, tell
+from held_clips import command_line, one_clip_per_piece, parser_of, tell
 
 from melisma.compose import load_codec
 from melisma.corpus.ears import Ears, read_ears
@@ -22,6 +22,7 @@ from melisma.evaluate.fidelity import (
 )
 from melisma.evaluate.statistics import mean_interval
 from melisma.evaluate.table import Figure, figure_of
+from melisma.train.judge import clip_waveform
 from melisma.values import Waveform
 from melisma.values.tokens import FRAME_RATE_HZ
 

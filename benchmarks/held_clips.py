@@ -8,12 +8,8 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from melisma.corpus.ears import Ears
 from melisma.evaluate.table import HEADER, Figure, markdown_row, write_figures
-from melisma.values import Waveform
-from melisma.values.tokens import SAMPLE_RATE_HZ
 
 HERE = Path(__file__).parent
 PROMPTS = HERE / "prompts"
@@ -37,13 +33,6 @@ def parser_of(description: str | None, *, held: bool = False) -> argparse.Argume
 def command_line() -> str:
     """The command as it was given, for the table."""
     return " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
-
-
-def clip_waveform(ears: Ears, clip: int) -> Waveform:
-    """The sound of a clip."""
-    shard, place = ears.locate(clip)
-    samples = ears.sound[shard][place].astype(np.float32) / 32768.0
-    return Waveform(samples=samples[None], rate_hz=SAMPLE_RATE_HZ)
 
 
 def one_clip_per_piece(ears: Ears, count: int) -> list[int]:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from held_clips import clip_waveform, command_line, parser_of, tell
+from held_clips import command_line, parser_of, tell
 
 from melisma.codec import AcousticCodec
 from melisma.compose.loading import model_folder
@@ -21,6 +21,7 @@ from melisma.evaluate.probes import ProbeClip, ProbeScores, probe
 from melisma.evaluate.statistics import bootstrap, mean_interval
 from melisma.evaluate.table import Figure, figure_of
 from melisma.semantic import SemanticTokenizer
+from melisma.train.judge import clip_waveform
 from melisma.values import TokenGrid, Waveform
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from held_clips import clip_waveform, command_line, one_clip_per_piece, parser_of, tell
+from held_clips import command_line, one_clip_per_piece, parser_of, tell
 
 from melisma.compose.loading import model_folder
 from melisma.corpus.ears import Ears, read_ears
@@ -23,6 +23,7 @@ from melisma.evaluate.retrieval import (
 )
 from melisma.evaluate.table import figure_of
 from melisma.evaluate.words import without_numbers
+from melisma.train.judge import clip_waveform
 
 
 def embed_clips(frozen: FrozenEars, ears: Ears, clips: list[int]) -> np.ndarray:

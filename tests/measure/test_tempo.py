@@ -4,6 +4,12 @@ import numpy as np
 import pytest
 
 from melisma.measure import measure_tempo
+from melisma.measure.tempo import (
+    CANDIDATES,
+    measure_tempogram,
+    refine_tempo,
+    tempo_candidates,
+)
 from melisma.values import Waveform
 
 RATE_HZ = 24_000
@@ -50,3 +56,16 @@ def test_the_rate_of_the_sound_does_not_matter() -> None:
     track = click_track(111.0)
     at_48k = Waveform(samples=np.repeat(track.samples, 2, axis=1), rate_hz=48_000)
     assert measure_tempo(at_48k).bpm == pytest.approx(111.0, rel=0.02)
+
+
+def test_the_tempogram_peaks_at_the_tempo_and_refinement_finds_it_exactly() -> None:
+    track = click_track(100.0)
+    tempogram = measure_tempogram(track)
+    assert tempogram.shape == (4, 2, 4, CANDIDATES)
+    at_beat = tempogram[3, 0, 0]
+    tempi = tempo_candidates()
+    near = at_beat[np.abs(tempi / 100.0 - 1.0) < 0.01].max()
+    far = at_beat[np.abs(tempi / 132.0 - 1.0) < 0.05].max()
+    assert near > 0.5
+    assert near > 2 * far
+    assert refine_tempo(track, 101.5) == pytest.approx(100.0, rel=0.004)

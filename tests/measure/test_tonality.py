@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from melisma.measure import measure_tonality
+from melisma.measure.tonality import measure_chroma, summarise_chroma
 from melisma.values import Waveform
 from melisma.values.attributes import TONALITIES
 
@@ -58,3 +59,13 @@ def test_silence_has_no_tonality() -> None:
     assert estimate.tonality is None
     assert estimate.confidence == 0.0
     assert estimate.ranking == ()
+
+
+def test_the_bass_and_the_ending_are_told_apart_from_the_whole() -> None:
+    whole, bass, ending, even = summarise_chroma(cadence(0))
+    for row in (whole, bass, ending, even):
+        assert row.sum() == pytest.approx(1.0, abs=1e-3)
+    assert int(bass.argmax()) in {0, 5, 7}
+    assert measure_chroma(cadence(0)).shape[1] == 12
+    silence = Waveform(samples=np.zeros((1, RATE_HZ), dtype=np.float32), rate_hz=RATE_HZ)
+    assert not summarise_chroma(silence).any()
