@@ -4,8 +4,9 @@ A clip and a caption of it are drawn together and pushed apart from all others o
 (contrastive loss with a learned temperature: CLIP, Radford et al., 2103.00020; for music MuLan,
 Huang et al., 2208.12415), while both towers go on naming the attributes. First the text tower's
 transformer rests and its pooled states are computed once, which makes an update cheap (compare
-LiT, Zhai et al., 2111.07991); in a second run everything learns, and the lessons of stage one are
-repeated so that unseen words stay where they are. At last the vectors of the music are quantised.
+LiT, Zhai et al., 2111.07991). Then the vectors of the music are quantised. At last, `polish_text`,
+the text tower learns alone, and the lessons of stage one are repeated so that unseen words stay
+where they are.
 
 Enters: `HeardClips`, a text tower of stage one. Leaves: `Joint`.
 """
@@ -54,7 +55,7 @@ class JointTraining:
     batch: int = 512
     """Pairs of one update."""
     text_learns: bool = False
-    """Whether the text tower's transformer learns too, or only what reads its pooled states."""
+    """Whether the whole text tower learns, or only its way into the joint space."""
     music_learns: bool = True
     """Whether the music tower learns. Once its vectors are tokens that others rely on it must rest,
     and the text tower alone may go on."""
@@ -68,8 +69,10 @@ class JointTraining:
     """Weight of the attributes that the text tower names in captions."""
     imitation_weight: float = 3.0
     """Weight of the sentence encoder's vectors in the lessons."""
-    noise: float = 0.1
+    noise: float = 0.3
     """Spread of the noise on standardised summaries, so that clips are not learned by heart."""
+    steps_kept: float = 0.6
+    """Share of the trunk's steps that an update hears, drawn anew (for the same reason)."""
 
 
 class Towers(nn.Module):
@@ -126,8 +129,10 @@ class JointTask(Task):
         self.heard: MusicReading | None = None
         self.pooled: Tensor | None = None
         if not settings.text_learns:
-            for module in (text.table, text.transformer):
-                module.requires_grad_(False)
+            # What stage one taught of scenes and everyday words is wider than these captions: only
+            # the way into the joint space learns.
+            text.requires_grad_(False)
+            text.to_joint.requires_grad_(True)
             self.pooled = self._pool_captions()
         if not settings.music_learns:
             music.requires_grad_(False)
@@ -192,6 +197,10 @@ class JointTask(Task):
         noise = torch.randn(summary.shape, generator=generator) * self.settings.noise
         summary = summary + noise * self.towers.music.summary_spread
         trunk = None if self.trunk is None else self.trunk[picks]
+        if trunk is not None:
+            steps = torch.randperm(trunk.shape[1], generator=generator)
+            kept = steps[: max(round(self.settings.steps_kept * len(steps)), 1)].sort().values
+            trunk = trunk[:, kept]
         with torch.autocast("cpu", dtype=torch.bfloat16):
             return self.towers.music(summary, trunk)
 
