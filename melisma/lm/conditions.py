@@ -192,6 +192,10 @@ class Conditioner(nn.Module):
         )
         self.families = nn.Linear(2 * FAMILY_COUNT, width)
         self.mix = nn.Sequential(nn.SiLU(), nn.Linear(width, width), nn.SiLU())
+        # What holds for the whole piece is also added at every frame: a short way in.
+        self.spread = nn.Linear(width, width)
+        nn.init.zeros_(self.spread.weight)
+        nn.init.zeros_(self.spread.bias)
         self.melody = nn.Embedding(MELODY_SIZE + 1, width)
         self.rhythm = nn.Linear(4 * RHYTHM_HARMONICS + 2, width)
         if settings.source_levels:
@@ -215,6 +219,7 @@ class Conditioner(nn.Module):
         rows.append(self.families(torch.cat([named, absent], dim=1)))
         whole = self.mix(torch.stack(rows).sum(dim=0))[:, None]
         frames = self.melody(conditions.melody) + self.rhythm(rhythm_features(conditions.rhythm))
+        frames = frames + self.spread(whole)
         if conditions.source is not None:
             frames = frames + self._source(conditions.source)
         return Told(whole=whole, frames=frames)

@@ -131,6 +131,17 @@ class StageTraining:
     """Crops of one update."""
     crop_frames: int = 500
     """Frames of one crop."""
+    opening_from: float = 0.7
+    """Share of the updates after which short crops are learned: in long ones the context tells the
+    tonality and the instruments, and a model learns to begin only from many beginnings."""
+    opening_frames: int = 64
+    """Frames of a short crop; an update has so many more of them."""
+    opening_drop: DropSettings = field(
+        default_factory=lambda: DropSettings(
+            style=0.25, attribute=0.15, families=0.25, rhythm=0.1, melody=0.85
+        )
+    )
+    """How often conditions are dropped from short crops."""
     dropout: float = 0.05
     """Dropout of the transformer."""
     source_damage: float = 0.05
@@ -165,11 +176,16 @@ class StageTask(Task):
         return self.train.fingerprints
 
     def batch(
-        self, corpus: TokenCorpus, generator: torch.Generator, count: int, training: bool
+        self,
+        corpus: TokenCorpus,
+        generator: torch.Generator,
+        count: int,
+        drops: DropSettings | None,
+        crop_frames: int,
     ) -> tuple[Tensor, Conditions]:
-        """(grid [batch, level, frame], conditions) of random crops."""
+        """(grid [batch, level, frame], conditions) of random crops; `drops` None: not training."""
         s = self.settings
-        frames = min(s.crop_frames, corpus.semantic.shape[2])
+        frames = min(crop_frames, corpus.semantic.shape[2])
         rows = torch.randint(len(corpus), (count,), generator=generator)
         starts = torch.randint(corpus.semantic.shape[2] - frames + 1, (count,), generator=generator)
         places = starts[:, None] + torch.arange(frames)
@@ -185,15 +201,15 @@ class StageTask(Task):
         else:
             grid = crop(corpus.acoustic)[:, : s.model.levels]
             source = crop(corpus.semantic)[:, : s.model.conditions.source_levels]
-            if training and s.source_damage:
+            if drops is not None and s.source_damage:
                 hurt = torch.rand(source.shape, generator=generator) < s.source_damage
                 noise = torch.randint(
                     s.model.conditions.source_vocabulary, source.shape, generator=generator
                 )
                 source = torch.where(hurt, noise, source)
             conditions = dataclasses.replace(conditions, source=source)
-        if training:
-            conditions = drop(conditions, s.drop, generator)
+        if drops is not None:
+            conditions = drop(conditions, drops, generator)
         return grid.to(s.device), conditions.to(s.device)
 
     def _conditions(
@@ -239,9 +255,12 @@ class StageTask(Task):
         self, number: int, generator: torch.Generator
     ) -> tuple[dict[str, Tensor], dict[str, float]]:
         """One batch of crops."""
-        del number
         s = self.settings
-        grid, conditions = self.batch(self.train, generator, s.batch, training=True)
+        drops, count, frames = s.drop, s.batch, s.crop_frames
+        if number >= s.opening_from * s.loop.updates and s.model.causal:
+            frames = min(s.opening_frames, s.crop_frames)
+            drops, count = s.opening_drop, s.batch * (s.crop_frames // frames)
+        grid, conditions = self.batch(self.train, generator, count, drops, frames)
         loss, each = self._loss(grid, conditions, s.dropout, generator)
         figures = {"nats": float(loss.detach())}
         if len(each) > 1:
@@ -256,7 +275,7 @@ class StageTask(Task):
         rounds, told, untold = 4, [], []
         for number in range(rounds):
             generator = generator_of(s.loop.seed, number, "held")
-            grid, conditions = self.batch(self.held, generator, s.batch, training=False)
+            grid, conditions = self.batch(self.held, generator, s.batch, None, s.crop_frames)
             gone = Conditions.absent(len(conditions), conditions.rhythm.shape[1])
             conditions = dataclasses.replace(conditions, melody=gone.melody.to(s.device))
             level = generator_of(s.loop.seed, number, "level")

@@ -138,7 +138,7 @@ def test_what_repeats_is_learned(corpus: TokenCorpus, tmp_path: Path) -> None:
 
 def test_crops_of_tokens_and_conditions_belong_together(corpus: TokenCorpus) -> None:
     task = StageTask(training("coarse", source_damage=0.0), corpus, corpus)
-    grid, asked = task.batch(corpus, generator_of(0, 0), 8, training=False)
+    grid, asked = task.batch(corpus, generator_of(0, 0), 8, None, task.settings.crop_frames)
     assert grid.shape == (8, 2, 16)
     assert asked.source is not None
     assert torch.equal(asked.source, grid * 5 % VOCABULARY)
@@ -150,14 +150,16 @@ def test_crops_of_tokens_and_conditions_belong_together(corpus: TokenCorpus) -> 
 def test_only_training_drops_and_damages(corpus: TokenCorpus) -> None:
     everything = DropSettings(everything=1.0, rhythm=1.0, melody=1.0)
     task = StageTask(training("coarse", source_damage=1.0, drop=everything), corpus, corpus)
-    grid, asked = task.batch(corpus, generator_of(0, 0), 8, training=True)
+    grid, asked = task.batch(
+        corpus, generator_of(0, 0), 8, task.settings.drop, task.settings.crop_frames
+    )
     gone = Conditions.absent(8, 16)
     assert torch.equal(asked.style, gone.style)
     assert torch.equal(asked.melody, gone.melody)
     assert bool(asked.rhythm.isnan().all())
     assert asked.source is not None
     assert float((asked.source == grid * 5 % VOCABULARY).float().mean()) < 0.3
-    _, held = task.batch(corpus, generator_of(0, 0), 8, training=False)
+    _, held = task.batch(corpus, generator_of(0, 0), 8, None, task.settings.crop_frames)
     assert held.source is not None
     assert bool(held.style.any())
 
