@@ -37,10 +37,10 @@ HEARD_ATTRIBUTES = ("tempo", "tonality", "lead")
 class DrawingSettings:
     """How every stage draws."""
 
-    guidance_semantic: float = 2.0
+    guidance_semantic: float = 3.0
     """Classifier-free guidance of the semantic stage; 1 is none."""
-    temperature_semantic: float = 0.9
-    top_k_semantic: int = 60
+    temperature_semantic: float = 1.0
+    top_k_semantic: int = 200
     guidance_coarse: float = 1.5
     temperature_coarse: float = 0.85
     top_k_coarse: int = 60

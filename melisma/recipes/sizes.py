@@ -57,7 +57,11 @@ def codec(size: str) -> CodecTraining:
             adversarial_from=0.4,
             depths=(2, 4, 6, 8, 12),
         )
-    return CodecTraining()
+    return CodecTraining(
+        loop=LoopSettings(updates=1_800, peak_rate=5e-4, warmup_updates=50),
+        batch=12,
+        adversarial_from=1.0,
+    )
 
 
 def semantic(size: str) -> SemanticTraining:
@@ -75,7 +79,7 @@ def semantic(size: str) -> SemanticTraining:
             loop=LoopSettings(updates=8_000, peak_rate=1e-3, warmup_updates=300),
             batch=96,
         )
-    return SemanticTraining()
+    return SemanticTraining(loop=LoopSettings(updates=1_350, peak_rate=1.5e-3, warmup_updates=150))
 
 
 def text(size: str) -> TextTraining:
@@ -91,7 +95,11 @@ def text(size: str) -> TextTraining:
             loop=LoopSettings(updates=12_000, peak_rate=1e-3, warmup_updates=200),
             batch=1_024,
         )
-    return TextTraining()
+    return TextTraining(
+        tower=TextTowerSettings(layers=2),
+        loop=LoopSettings(updates=2_000, peak_rate=1.5e-3, weight_decay=0.05, warmup_updates=100),
+        batch=192,
+    )
 
 
 def joint(size: str, semantic_width: int) -> JointTraining:
@@ -110,7 +118,10 @@ def joint(size: str, semantic_width: int) -> JointTraining:
             batch=4_096,
             text_learns=True,
         )
-    return JointTraining(music=music)
+    return JointTraining(
+        music=music,
+        loop=LoopSettings(updates=800, peak_rate=1e-3, warmup_updates=50, average_decay=0.995),
+    )
 
 
 def stage(name: str, size: str) -> StageTraining:
@@ -136,11 +147,17 @@ def stage(name: str, size: str) -> StageTraining:
             batch=batch,
             crop_frames=crop_frames,
         )
-    updates = {"semantic": 2_500, "coarse": 2_500, "fine": 1_200}[name]
-    batch = {"semantic": 16, "coarse": 24, "fine": 32}[name]
-    loop = LoopSettings(updates=updates, peak_rate=1.2e-3, warmup_updates=150)
+    updates = {"semantic": 1_800, "coarse": 1_800, "fine": 1_200}[name]
+    batch = {"semantic": 8, "coarse": 20, "fine": 32}[name]
+    layers = {"semantic": 6, "coarse": 6, "fine": 3}[name]
     return StageTraining(
-        stage=name, model=stage_settings(name), loop=loop, batch=batch, crop_frames=crop_frames
+        stage=name,
+        model=stage_settings(name, width=192, layers=layers),
+        loop=LoopSettings(
+            updates=updates, peak_rate=1.5e-3, warmup_updates=100, average_decay=0.998
+        ),
+        batch=batch,
+        crop_frames=crop_frames,
     )
 
 

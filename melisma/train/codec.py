@@ -59,7 +59,7 @@ class CodecTraining:
     """Crops of one update."""
     crop_frames: int = 24
     """Frames of 40 ms that the losses see."""
-    depths: tuple[int, ...] = (1, 2, 4, 4, 6, 8)
+    depths: tuple[int, ...] = (2, 4, 4, 6, 8, 8)
     """Quantizer dropout: a clip's number of levels is drawn from these."""
     line_weight: float = 1.0
     """Weight of the distance of weighted lines (natural logarithm)."""
@@ -67,8 +67,8 @@ class CodecTraining:
     """Weight of the distance of mel bands."""
     change_weight: float = 0.5
     """Weight of the distance of changes from frame to frame."""
-    commitment_weight: float = 0.05
-    """Weight of the encoder's distance to its codes."""
+    commitment_weight: float = 1.0
+    """Weight of the encoder's distance to its codes; with 0.05 it outgrew them within 300 updates."""
     adversarial_from: float = 0.7
     """Share of the updates after which the discriminators join."""
     adversarial_weight: float = 0.1
