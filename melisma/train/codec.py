@@ -68,7 +68,7 @@ class CodecTraining:
     change_weight: float = 0.5
     """Weight of the distance of changes from frame to frame."""
     commitment_weight: float = 1.0
-    """Weight of the encoder's distance to its codes; with 0.05 it outgrew them within 300 updates."""
+    """Weight of the encoder's distance to its codes; 0.05 let it outgrow them in 300 updates."""
     adversarial_from: float = 0.7
     """Share of the updates after which the discriminators join."""
     adversarial_weight: float = 0.1
