@@ -17,7 +17,11 @@ from melisma.cli.program import program
 from melisma.recipes.names import RECIPES, SIZES
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+PAGES = [
+    REPOSITORY / "README.md",
+    *sorted((REPOSITORY / "docs").glob("*.md")),
+    REPOSITORY / "benchmarks" / "README.md",
+]
 EVERYTHING = [*PAGES, *sorted((REPOSITORY / "cards").glob("*.md"))]
 
 
