@@ -19,7 +19,7 @@ from melisma.values.attributes import FAMILIES
 from melisma.values.prompt import Prompt
 from melisma.values.tokens import FRAME_RATE_HZ
 
-STYLE_LEVELS = 2
+STYLE_LEVELS = 3
 """Levels of the style tokens that words speak with: deeper ones name single clips, not words."""
 READ = 0.4
 """An attribute that the text tower reads with less probability is left open."""
@@ -80,7 +80,7 @@ def ask(joint: Joint, prompt: Prompt, generator: torch.Generator) -> Asked:
     attributes["tempo"] = int(reading.overridden(tempo_row).row[BLOCKS["tempo"]].argmax())
     attributes["metre"] = ATTRIBUTES[2].classes.index(metre)
     vector = joint.embed_text([prompt.words])
-    style = joint.vectors_of(joint.quantise(vector)[:, :STYLE_LEVELS])
+    style = joint.vectors_of(joint.quantise(joint.imagine_music(vector))[:, :STYLE_LEVELS])
     return Asked(
         vector=vector[0],
         style=style[0],

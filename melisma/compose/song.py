@@ -41,7 +41,7 @@ class DrawingSettings:
     """Classifier-free guidance of the semantic stage; 1 is none."""
     temperature_semantic: float = 1.0
     top_k_semantic: int = 200
-    guidance_coarse: float = 1.5
+    guidance_coarse: float = 2.5
     temperature_coarse: float = 0.85
     top_k_coarse: int = 60
     temperature_fine: float = 0.4
@@ -104,7 +104,7 @@ class Composer:
         duration_seconds: float = 10.0,
         seed: int = 0,
         settings: DrawingSettings | None = None,
-        best_of: int = 4,
+        best_of: int = 8,
     ) -> Waveform:
         """One piece, mastered and ready to be written: words in, sound out.
 
@@ -122,7 +122,7 @@ class Composer:
         *,
         seed: int = 0,
         settings: DrawingSettings | None = None,
-        best_of: int = 4,
+        best_of: int = 8,
         progress: Callable[[float], None] | None = None,
     ) -> list[Piece]:
         """Pieces for prompts of one duration; piece i has the seed `seed + i`.

@@ -29,7 +29,7 @@ class Drawing:
     """Only so many most likely tokens may be drawn; None: all."""
     guidance: float = 1.0
     """Classifier-free guidance (2207.12598, section 3.2): 1 is none; logits are moved from those
-    without words by this factor."""
+    of nothing told by this factor."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.temperature <= 10:
@@ -90,7 +90,7 @@ def draw(
     """
     batch, pattern, blank = len(conditions), model.pattern, model.blank
     guided = drawing.guidance != 1.0
-    asked = conditions.joined(conditions.without_words()) if guided else conditions
+    asked = conditions.joined(conditions.untold()) if guided else conditions
     told = model.conditioner(asked)
     modulations = model.trunk.modulations(told.whole)
     cache = model.initial_cache(len(asked))

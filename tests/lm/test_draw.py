@@ -66,7 +66,7 @@ def test_guidance_of_one_is_none_and_of_zero_forgets_the_words() -> None:
     nearly = draw(model, asked, FRAMES, Drawing(guidance=1 + 1e-7), generators(1, 2))
     assert torch.equal(nearly, plain)
     forgot = draw(model, asked, FRAMES, Drawing(guidance=0), generators(1, 2))
-    wordless = draw(model, asked.without_words(), FRAMES, Drawing(), generators(1, 2))
+    wordless = draw(model, asked.untold(), FRAMES, Drawing(), generators(1, 2))
     assert torch.equal(forgot, wordless)
     strong = draw(model, asked, FRAMES, Drawing(guidance=6), generators(1, 2))
     assert not torch.equal(strong, plain)
