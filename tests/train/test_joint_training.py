@@ -170,7 +170,7 @@ def test_stage_two_brings_words_and_sound_together(
     clips = heard(facts)
     settings = JointTraining(
         music=MusicTowerSettings(trunk_width=8, width=16, layers=1, heads=2, dropout=0.0),
-        loop=loop(40),
+        loop=loop(150),
         batch=24,
         wordings=4,
     )
