@@ -22,11 +22,14 @@ UPDATES, KILLED_AFTER = 12, 8
 
 
 class Unjudged(CodecTask):
-    """Judging is slow and has no part in the trajectory."""
+    """Judging and samples are slow and have no part in the trajectory."""
 
     def judge(self, averaged: nn.Module) -> dict[str, float]:
         del averaged
         return {}
+
+    def write_samples(self, averaged: nn.Module, folder: Path, number: int) -> None:
+        del averaged, folder, number
 
 
 def make_run(folder: Path) -> Run:
