@@ -57,7 +57,7 @@ def generate(
     seed: options.Seed = None,
     output: options.Output = None,
     count: options.Count = 1,
-    best_of: options.BestOf = 8,
+    best_of: options.BestOf = 4,
     bpm: options.Bpm = None,
     key: options.Key = None,
     metre: options.Metre = None,

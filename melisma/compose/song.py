@@ -104,7 +104,7 @@ class Composer:
         duration_seconds: float = 10.0,
         seed: int = 0,
         settings: DrawingSettings | None = None,
-        best_of: int = 8,
+        best_of: int = 4,
     ) -> Waveform:
         """One piece, mastered and ready to be written: words in, sound out.
 
@@ -122,7 +122,7 @@ class Composer:
         *,
         seed: int = 0,
         settings: DrawingSettings | None = None,
-        best_of: int = 8,
+        best_of: int = 4,
         progress: Callable[[float], None] | None = None,
     ) -> list[Piece]:
         """Pieces for prompts of one duration; piece i has the seed `seed + i`.
