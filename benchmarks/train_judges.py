@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("--soundfonts", type=Path, nargs="+", default=list(SOUNDFONTS))
     parser.add_argument("--clips", type=Path, required=True, help="folder for the rendered clips")
     parser.add_argument("--judges", type=Path, required=True, help="folder for the weights")
-    parser.add_argument("--hours", type=float, default=6.0)
+    parser.add_argument("--hours", type=float, default=8.0)
     parser.add_argument("--updates", type=int, default=JudgeTraining().updates)
     parser.add_argument("--seed", type=int, default=23)
     given = parser.parse_args()

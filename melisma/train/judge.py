@@ -32,7 +32,7 @@ UNKNOWN = -100
 class JudgeTraining:
     """How the judges are trained."""
 
-    updates: int = 500
+    updates: int = 600
     batch: int = 96
     """Pieces per update; the contrast is among them."""
     rate: float = 2e-3
