@@ -264,7 +264,9 @@ class CodecTask(Task):
 def held_crops(
     arrays: Sequence[np.ndarray], count: int, samples: int, generator: torch.Generator
 ) -> Tensor:
-    """The same crops every time: float32 [count, samples]."""
+    """The same crops every time: float32 [count, samples], shorter where the clips are."""
+    shortest = min(array.shape[1] for array in arrays)
+    samples = min(samples, shortest - shortest % SAMPLES_PER_FRAME)
     crops = []
     for _ in range(count):
         array = arrays[int(torch.randint(len(arrays), (), generator=generator))]

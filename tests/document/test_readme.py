@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import os
 import re
 import shlex
 import subprocess
@@ -111,7 +112,8 @@ def test_python_examples_name_what_exists(code: str) -> None:
 @pytest.mark.slow
 def test_python_examples_run(tmp_path: Path) -> None:
     code = "\n".join(blocks(PAGES[0], "python"))
-    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True)
     assert (tmp_path / "waltz.wav").stat().st_size > 400_000
     assert (tmp_path / "again.wav").stat().st_size > 400_000
 

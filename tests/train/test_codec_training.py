@@ -181,3 +181,9 @@ def test_discriminators_learn_to_tell_and_the_codec_to_please() -> None:
         same, none = generator_losses(discriminators(real), discriminators(real))
     assert float(none) == 0.0
     assert float(same) < float(adversarial.detach())
+
+
+def test_crops_are_as_long_as_the_shortest_clip_allows() -> None:
+    arrays = [np.zeros((2, 10_000), np.int16), np.zeros((1, 48_000), np.int16)]
+    generator = torch.Generator().manual_seed(0)
+    assert held_crops(arrays, 3, 120_000, generator).shape == (3, 9_600)
