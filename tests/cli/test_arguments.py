@@ -222,8 +222,10 @@ def test_the_traceback_comes_when_asked_for(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 _SLEEPER = """
-import sys, time
+import signal, sys, time
 from types import ModuleType
+# A shell starts what it puts in the background with Ctrl-C ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 stage = ModuleType("melisma.compose")
 def load(model, threads):
     print("loading", flush=True)
