@@ -19,7 +19,7 @@ from melisma.values.attributes import FAMILIES
 from melisma.values.prompt import Prompt
 from melisma.values.tokens import FRAME_RATE_HZ
 
-STYLE_LEVELS = 3
+STYLE_LEVELS = 2
 """Levels of the style tokens that words speak with: deeper ones name single clips, not words."""
 READ = 0.4
 """An attribute that the text tower reads with less probability is left open."""
