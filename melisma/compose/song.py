@@ -17,11 +17,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from melisma.codec import AcousticCodec
 from melisma.compose.asking import Asked, ask, conditions_of
 from melisma.corpus.hearing import FrozenEars
 from melisma.joint.attributes import BLOCKS
 from melisma.lm import Drawing, TokenModel, draw, draw_parallel
 from melisma.lm.conditions import Conditions
+from melisma.semantic import SemanticTokenizer
 from melisma.sound.mastering import master
 from melisma.values.prompt import Prompt
 from melisma.values.tokens import FRAME_RATE_HZ, SAMPLE_RATE_HZ, TokenGrid
@@ -168,16 +170,8 @@ class Composer:
                     seed=seed + i,
                     similarity=similarities[best],
                     candidates=[scores[c] for c in mine],
-                    semantic=_grid(
-                        semantic[best],
-                        self.ears.semantic.settings.vocabulary,
-                        self.ears.semantic.fingerprint,
-                    ),
-                    acoustic=_grid(
-                        acoustic[best],
-                        self.ears.codec.settings.vocabulary,
-                        self.ears.codec.fingerprint,
-                    ),
+                    semantic=_grid(semantic[best], self.ears.semantic),
+                    acoustic=_grid(acoustic[best], self.ears.codec),
                     conditions=asked[best].shown(),
                 )
             )
@@ -249,12 +243,12 @@ class Composer:
         return similarities, scores
 
 
-def _grid(tokens: Tensor, vocabulary: int, fingerprint: str) -> TokenGrid:
+def _grid(tokens: Tensor, tokenizer: AcousticCodec | SemanticTokenizer) -> TokenGrid:
     return TokenGrid(
         tokens=tokens.cpu().numpy(),
-        vocabulary=vocabulary,
+        vocabulary=tokenizer.settings.vocabulary,
         frame_rate_hz=FRAME_RATE_HZ,
-        fingerprint=fingerprint,
+        fingerprint=tokenizer.fingerprint,
     )
 
 
