@@ -13,6 +13,7 @@ import numpy as np
 
 from melisma.corpus.caption import finish, write_captions
 from melisma.corpus.human_words import HumanSentence
+from melisma.corpus.phrases import imagine_facts
 from melisma.corpus.scenes import Scene, all_scenes, scene_clause, scene_phrase
 from melisma.joint.attributes import (
     ATTRIBUTES,
@@ -22,7 +23,6 @@ from melisma.joint.attributes import (
     target_row,
     tempo_distribution,
 )
-from melisma.train.imagined_facts import imagine_facts
 from melisma.train.sentence_teacher import TEACHER_WIDTH, SentenceTeacher, VectorCache
 from melisma.values import Facts
 from melisma.values.attributes import TEMPO_BINS, TONALITIES, bin_tempo_bpm

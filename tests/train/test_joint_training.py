@@ -11,6 +11,7 @@ import torch
 from tokenizers import Tokenizer
 
 from melisma.corpus.caption import write_captions
+from melisma.corpus.phrases import imagine_facts
 from melisma.corpus.scenes import all_scenes
 from melisma.joint import Joint, MusicTowerSettings, TextTower, TextTowerSettings
 from melisma.joint.attributes import BLOCKS, NAMES, ROW_WIDTH
@@ -18,7 +19,6 @@ from melisma.joint.readers import TempoReader, TonalityReader
 from melisma.joint.summary import SUMMARY_WIDTH, summary_block
 from melisma.joint.tokenizer import train_tokenizer
 from melisma.train.heard import HeardClips
-from melisma.train.imagined_facts import imagine_facts
 from melisma.train.joint import (
     JointTraining,
     polish_text,

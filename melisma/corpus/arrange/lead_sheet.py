@@ -32,7 +32,7 @@ _SHORTEST_NOTE_BEATS = 0.11
 _LEAST_EXPLAINED = 0.82
 _LEAST_FIT = 0.8
 """Least share of notes, and of accented melody notes, that are chord tones (chosen: the lowest
-tenth of 120 songs, whose bars or harmony were found wrong more often than not)."""
+tenth of 120 songs, where bars or harmony looked most doubtful)."""
 _MOST_FAR = 0.22
 """Most time that chords with two or more tones outside the tonality may take: songs that wander
 beyond secondary dominants lose their way without their accompaniment (chosen)."""
