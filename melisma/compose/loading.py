@@ -20,7 +20,7 @@ from melisma.values.waveform import Waveform
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
 """Where the shipped models lie, one folder each."""
-LICENCE = "CC BY-SA 4.0 (weights and their outputs as weights' cards say)"
+LICENCE = "CC BY-SA 4.0"
 """Licence written into what the shipped model makes."""
 STAGE_FILES = ("semantic_lm", "coarse_lm", "fine_lm")
 

@@ -41,7 +41,7 @@ CHORD_STATES: tuple[tuple[int, str], ...] = tuple(
 """Root and quality of each state."""
 
 _SHARPNESS = 5.0
-"""Weight of one beat's profile against the priors (a guess that gave plausible chords on ten songs)."""
+"""Weight of one beat's profile against the priors (a guess; chords of ten songs looked right)."""
 
 
 def _templates() -> np.ndarray:
