@@ -30,7 +30,7 @@ from melisma.train.codec import train_codec
 from melisma.train.heard import hear, split_by_group
 from melisma.train.joint import train_joint
 from melisma.train.lm import read_corpus, train_stage
-from melisma.train.semantic import listen, train_semantic
+from melisma.train.semantic import instrument_labels, listen, train_semantic
 from melisma.train.text import read_text
 
 HELD_SHARE = 0.08
@@ -142,8 +142,8 @@ def run_semantic(order: Order) -> None:
     settings = dataclasses.replace(settings, device=order.device)
     train_semantic(
         settings,
-        listen(train.sound, train.labels, order.device),
-        listen(held.sound[:1], held.labels[:1], order.device),
+        listen(train.sound, instrument_labels(train), order.device),
+        listen(held.sound[:1], instrument_labels(held)[:1], order.device),
         order.part("semantic"),
         order.started_from("semantic"),
     )

@@ -117,13 +117,20 @@ def quantize(vectors: Tensor, centroids: Tensor) -> Tensor:
 
 
 def cluster(
-    vectors: Tensor, *, levels: int, vocabulary: int, generator: torch.Generator, rounds: int = 25
+    vectors: Tensor,
+    *,
+    levels: int,
+    vocabulary: int,
+    generator: torch.Generator,
+    rounds: int = 25,
+    before: Tensor | None = None,
 ) -> Tensor:
     """Residual k-means [vector, width] -> centroids [level, vocabulary, width].
 
     Lloyd's rounds from random vectors; an empty cluster moves onto the vector that is farthest
-    from its centroid. MiniBatch-free: every vector takes part in each round. `ValueError` where
-    there are fewer vectors than clusters.
+    from its centroid. MiniBatch-free: every vector takes part in each round. With `before`,
+    centroids of an encoder that was trained on, the rounds start there, so that a token goes on
+    meaning about what it meant. `ValueError` where there are fewer vectors than clusters.
     """
     if len(vectors) < vocabulary:
         raise ValueError(
@@ -131,9 +138,12 @@ def cluster(
             "give more sound, or ask for a smaller vocabulary"
         )
     residual, found_levels = vectors.float(), []
-    for _ in range(levels):
-        start = torch.randperm(len(residual), generator=generator)[:vocabulary]
-        centroids = residual[start.to(residual.device)].clone()
+    for level in range(levels):
+        if before is None:
+            start = torch.randperm(len(residual), generator=generator)[:vocabulary]
+            centroids = residual[start.to(residual.device)].clone()
+        else:
+            centroids = before[level].to(residual.device, torch.float32).clone()
         for _ in range(rounds):
             owner, distance = _owners(residual, centroids)
             counts = torch.bincount(owner, minlength=vocabulary).clamp(min=0)

@@ -69,6 +69,9 @@ class CodecTraining:
     """Weight of the distance of changes from frame to frame."""
     commitment_weight: float = 1.0
     """Weight of the encoder's distance to its codes; 0.05 let it outgrow them in 300 updates."""
+    encoder_rate: float = 1.0
+    """The encoder's learning rate over the decoder's. The codebooks follow the encoder as moving
+    averages, and at the full rate it ran away from them after 2,000 updates."""
     adversarial_from: float = 0.7
     """Share of the updates after which the discriminators join."""
     adversarial_weight: float = 0.1
@@ -154,6 +157,10 @@ class CodecTask(Task):
     def settings_tree(self) -> dict[str, Any]:
         """The network's sizes."""
         return dataclasses.asdict(self.settings.codec)
+
+    def rate_factor(self, name: str) -> float:
+        """The encoder may learn more slowly than the codebooks follow."""
+        return self.settings.encoder_rate if name.startswith("encoder.") else 1.0
 
     def crops(self, generator: torch.Generator, batch: int) -> Tensor:
         """Random crops of the training sound at random levels, float32 [batch, sample]."""

@@ -84,6 +84,11 @@ class Task(abc.ABC):
         A model without an entry rests in this update.
         """
 
+    def rate_factor(self, name: str) -> float:
+        """What the learning rate of the parameter `name` of a model is multiplied by."""
+        del name
+        return 1.0
+
     def fingerprints(self) -> dict[str, str]:
         """Fingerprints of the tokenizers that the task's tokens come from."""
         return {}
@@ -128,12 +133,14 @@ class Run:
         }
 
     def _optimizer(self, model: nn.Module) -> torch.optim.AdamW:
-        parameters = [p for p in model.parameters() if p.requires_grad]
-        matrices = [p for p in parameters if p.ndim >= 2]
-        vectors = [p for p in parameters if p.ndim < 2]
+        kinds: dict[tuple[float, float], list[nn.Parameter]] = {}
+        for name, parameter in model.named_parameters():
+            if parameter.requires_grad:
+                decay = self.settings.weight_decay if parameter.ndim >= 2 else 0.0
+                kinds.setdefault((decay, self.task.rate_factor(name)), []).append(parameter)
         groups = [
-            {"params": matrices, "weight_decay": self.settings.weight_decay},
-            {"params": vectors, "weight_decay": 0.0},
+            {"params": parameters, "weight_decay": decay, "rate_factor": factor}
+            for (decay, factor), parameters in kinds.items()
         ]
         betas = (self.settings.beta1, self.settings.beta2)
         return torch.optim.AdamW(groups, lr=self.settings.peak_rate, betas=betas, fused=True)
@@ -157,7 +164,7 @@ class Run:
                 figures[f"{name}/skipped"] = 1.0
                 continue
             for group in optimizer.param_groups:
-                group["lr"] = rate
+                group["lr"] = rate * group["rate_factor"]
             optimizer.step()
         self._follow()
         self.number += 1

@@ -21,6 +21,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from melisma.corpus.ears import Ears
+from melisma.corpus.instruments import INSTRUMENTS
 from melisma.files.checkpoint import write_checkpoint
 from melisma.semantic.model import (
     HEADS,
@@ -48,6 +50,10 @@ HEAD_WEIGHTS: dict[str, float] = {
 }
 """Chosen so that each head's loss counts about alike: cross-entropies in nats are several times the
 mean of twelve binary ones."""
+INSTRUMENT_NAMES: tuple[str, ...] = (*INSTRUMENTS, "drums")
+"""What the instrument head tells apart."""
+INSTRUMENT_WEIGHT = 8.0
+"""Weight of the instrument head: three of 129 sound in a clip, so its mean loss is small."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +109,33 @@ def listen(
     return Listened(spectra=torch.cat(spectra), labels=merged)
 
 
+def instrument_labels(ears: Ears) -> list[dict[str, np.ndarray]]:
+    """The labels of each shard, and which instruments its clips name: uint8 [clip, 129]."""
+    place = {name: i for i, name in enumerate(INSTRUMENT_NAMES)}
+    clip, shards = 0, []
+    for labels, sound in zip(ears.labels, ears.sound, strict=True):
+        named = np.zeros((len(sound), len(place)), dtype=np.uint8)
+        for row in named:
+            row[[place[name] for name in ears.facts(clip).instruments]] = 1
+            clip += 1
+        shards.append({**labels, "instruments": named})
+    return shards
+
+
+class InstrumentHead(nn.Module):
+    """Last states [batch, frame, width] -> logits [batch, 129]: heard anywhere in the clip."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.name = nn.Linear(width, len(INSTRUMENT_NAMES))
+
+    def forward(self, states: Tensor) -> Tensor:
+        """A soft maximum over the frames."""
+        logits = self.name(self.norm(states.float()))
+        return torch.logsumexp(logits, dim=1) - float(np.log(states.shape[1]))
+
+
 class SemanticTask(Task):
     """Masked codes and score heads."""
 
@@ -113,11 +146,12 @@ class SemanticTask(Task):
         self.train, self.held = train, held
         torch.manual_seed(settings.loop.seed)
         self.encoder = SemanticEncoder(settings.semantic).to(settings.device)
+        self.instruments = InstrumentHead(settings.semantic.width).to(settings.device)
 
     @property
     def models(self) -> Mapping[str, nn.Module]:
-        """The encoder."""
-        return {"semantic": self.encoder}
+        """The encoder, then the head that is not kept."""
+        return {"semantic": self.encoder, "instruments": self.instruments}
 
     def settings_tree(self) -> dict[str, Any]:
         """The network's sizes."""
@@ -164,7 +198,15 @@ class SemanticTask(Task):
             figures |= {name: float(part.detach()) for name, part in parts.items()}
             weighted = [HEAD_WEIGHTS.get(name, 2.0) * part for name, part in parts.items()]
             loss = loss + s.score_weight * torch.stack(weighted).sum()
-        return {"semantic": loss}, figures
+        if not s.score_weight or "instruments" not in labels:
+            return {"semantic": loss}, figures
+        named = labels["instruments"].float()
+        heard = F.binary_cross_entropy_with_logits(self.instruments(last), named)
+        figures["instruments"] = float(heard.detach())
+        # The head learns from states that rest, the encoder from a head that rests.
+        own = F.binary_cross_entropy_with_logits(self.instruments(last.detach()), named)
+        loss = loss + s.score_weight * INSTRUMENT_WEIGHT * heard
+        return {"semantic": loss, "instruments": INSTRUMENT_WEIGHT * own}, figures
 
     @torch.no_grad()
     def judge(self, averaged: nn.Module) -> dict[str, float]:
@@ -181,6 +223,9 @@ class SemanticTask(Task):
                 continue
             found = head_accuracies(averaged, bottleneck.cpu(), labels)
             found["family_f1"] = _f1(family > 0, labels["family"] > 0)
+            if "instruments" in labels:
+                named = self.instruments(last).cpu() > 0
+                found["instrument_f1"] = _f1(named, labels["instruments"] > 0)
             for name, value in found.items():
                 totals.setdefault(name, []).append(value)
         return {name: float(np.mean(values)) for name, values in totals.items()}
@@ -304,6 +349,7 @@ def train_semantic(
         levels=settings.semantic.levels,
         vocabulary=settings.semantic.vocabulary,
         generator=generator,
+        before=None if start is None else start.get("centroids"),
     )
     checkpoint = tokenizer_checkpoint(
         settings.semantic, run.average, centroids.cpu(), update=float(run.number)

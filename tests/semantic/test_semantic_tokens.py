@@ -161,6 +161,17 @@ def test_clusters_are_the_same_for_the_same_seed() -> None:
     assert torch.equal(first, second)
 
 
+def test_clusters_that_go_on_keep_their_names() -> None:
+    generator = torch.Generator().manual_seed(0)
+    centres = 4 * torch.randn(8, 6, generator=generator)
+    vectors = centres.repeat(40, 1) + 0.1 * torch.randn(320, 6, generator=generator)
+    before = cluster(vectors, levels=1, vocabulary=8, generator=generator)
+    moved = vectors + 0.3
+    after = cluster(moved, levels=1, vocabulary=8, generator=generator, before=before)
+    assert torch.equal(quantize(moved[None], after), quantize(vectors[None], before))
+    assert not torch.equal(after, before)
+
+
 def test_too_little_sound_to_cluster_is_refused() -> None:
     with pytest.raises(ValueError, match=r"16 clusters need .*, not 10"):
         cluster(torch.randn(10, 4), levels=1, vocabulary=16, generator=torch.Generator())

@@ -78,6 +78,22 @@ def test_a_run_learns_logs_and_writes_a_codec(
     assert "used_2" in said
 
 
+def test_the_encoder_may_learn_more_slowly(tmp_path: Path) -> None:
+    crops, moved = [clips()], {}
+    for rate in (0.0, 0.1, 1.0):
+        settings = dataclasses.replace(TINY, encoder_rate=rate, adversarial_from=1.0)
+        task = CodecTask(settings, crops, crops)
+        run = Run(task, settings.loop, tmp_path / str(rate))
+        names = ("encoder.enter.weight", "decoder.leave.weight")
+        before = {name: task.codec.state_dict()[name].clone() for name in names}
+        run.update()
+        after = task.codec.state_dict()
+        moved[rate] = [float((after[name] - before[name]).abs().mean()) for name in names]
+    assert moved[0.0][0] == 0.0
+    assert moved[0.1][0] == pytest.approx(0.1 * moved[1.0][0], rel=0.05)
+    assert all(decoder > 0 for _, decoder in moved.values())
+
+
 def test_polishing_leaves_every_token_as_it_is(tmp_path: Path) -> None:
     train_codec(TINY, [clips()], [clips(2)], tmp_path / "first")
     path = tmp_path / "first" / "weights.safetensors"

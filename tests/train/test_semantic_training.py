@@ -11,11 +11,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from melisma.corpus.ears import Ears
 from melisma.files.checkpoint import read_checkpoint
 from melisma.semantic import SemanticSettings, SemanticTokenizer
 from melisma.semantic.model import HEADS, LOG_FREQUENCY_BINS, LOWEST_TOP_PITCH, features
 from melisma.train.loop import LoopSettings, generator_of
 from melisma.train.semantic import (
+    INSTRUMENT_NAMES,
+    InstrumentHead,
     Labels,
     Listened,
     SemanticTask,
@@ -23,6 +26,7 @@ from melisma.train.semantic import (
     _class_targets,
     draw_spans,
     head_losses,
+    instrument_labels,
     listen,
     shift_labels,
     shift_spectra,
@@ -184,3 +188,58 @@ def test_the_score_can_be_left_out(tmp_path: Path) -> None:
     settings = dataclasses.replace(TINY, score_weight=0.0)
     train_semantic(settings, corpus, corpus, tmp_path)
     assert SemanticTokenizer.read(tmp_path / "weights.safetensors").settings == TINY.semantic
+
+
+def test_named_instruments_become_labels_of_their_own_clip() -> None:
+    rows = tuple(
+        {"facts": {"instruments": list(names)}} for names in (["oboe"], [], ["drums", "harp"])
+    )
+    sound = (np.zeros((2, 4), dtype=np.int16), np.zeros((1, 4), dtype=np.int16))
+    shards = instrument_labels(
+        Ears(sound=sound, labels=({"drum": np.zeros(2)}, {"drum": np.zeros(1)}), rows=rows)
+    )
+    found = [
+        [INSTRUMENT_NAMES[i] for i in np.flatnonzero(row)]
+        for s in shards
+        for row in s["instruments"]
+    ]
+    assert found == [["oboe"], [], ["harp", "drums"]]
+    assert all("drum" in shard for shard in shards)
+
+
+def test_an_instrument_that_plays_for_a_moment_is_heard() -> None:
+    head = InstrumentHead(8)
+    with torch.no_grad():
+        head.name.weight.zero_()
+        head.name.weight[3, 0] = 10.0
+        head.name.bias.fill_(-8.0)
+    states = torch.randn(1, 50, 8, generator=torch.Generator().manual_seed(0)) * 0.1
+    states[0, 7, 0] = 5.0
+    logits = head(states)[0].detach()
+    assert float(logits[3]) > 0
+    assert float(logits[4]) < -5
+
+
+def test_the_instrument_head_and_the_encoder_both_learn_from_it(tmp_path: Path) -> None:
+    corpus = listened()
+    named = torch.zeros(6, len(INSTRUMENT_NAMES), dtype=torch.uint8)
+    named[:3, 5] = 1
+    corpus = dataclasses.replace(corpus, labels={**corpus.labels, "instruments": named})
+    task = SemanticTask(TINY, corpus, corpus)
+    losses, figures = task.losses(0, generator_of(0, 0))
+    assert set(losses) == {"semantic", "instruments"}
+    assert figures["instruments"] > 0
+    assert "instrument_f1" in task.judge(task.encoder)
+    last = task.encoder.trunk.parameters()
+    assert any(
+        g is not None
+        for g in torch.autograd.grad(
+            losses["instruments"], list(task.instruments.parameters()), retain_graph=True
+        )
+    )
+    assert all(
+        g is None for g in torch.autograd.grad(losses["instruments"], list(last), allow_unused=True)
+    )
+    train_semantic(TINY, corpus, corpus, tmp_path)
+    kept = read_checkpoint(tmp_path / "weights.safetensors").tensors
+    assert not any("instrument" in name for name in kept)
