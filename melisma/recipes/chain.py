@@ -29,7 +29,7 @@ from melisma.semantic import SemanticTokenizer
 from melisma.train.codec import train_codec
 from melisma.train.heard import hear, split_by_group
 from melisma.train.joint import train_joint
-from melisma.train.lm import read_corpus, train_stage
+from melisma.train.lm import Codes, read_corpus, train_stage
 from melisma.train.semantic import instrument_labels, listen, train_semantic
 from melisma.train.text import read_text
 
@@ -203,6 +203,7 @@ def run_stage(order: Order, name: str) -> None:
         corpus.part(rows[:held]),
         order.part(f"{name}_lm"),
         order.started_from(f"{name}_lm"),
+        Codes(acoustic=ears.codec.codec.quantizer.codes, semantic=ears.semantic.centroids),
     )
     keep(order, f"{name}_lm")
 

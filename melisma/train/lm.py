@@ -29,7 +29,8 @@ from melisma.lm.conditions import (
     drop,
 )
 from melisma.lm.model import TokenModel, TokenModelSettings
-from melisma.train.loop import LoopSettings, Run, Task, generator_of
+from melisma.lm.start import start_from_codes
+from melisma.train.loop import STATE_FILE, LoopSettings, Run, Task, generator_of
 
 STAGES = ("semantic", "coarse", "fine")
 
@@ -300,15 +301,35 @@ def stage_settings(stage: str, **changes: Any) -> TokenModelSettings:
     return dataclasses.replace(shapes[stage], **changes)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Codes:
+    """The vectors that tokens stand for."""
+
+    acoustic: Tensor
+    """[level, vocabulary, width] of the codec."""
+    semantic: Tensor
+    """[level, vocabulary, width] of the semantic tokenizer."""
+
+
 def train_stage(
     settings: StageTraining,
     train: TokenCorpus,
     held: TokenCorpus,
     folder: Path,
     start: Mapping[str, Tensor] | None = None,
+    codes: Codes | None = None,
 ) -> None:
-    """Runs or resumes one stage in `folder`."""
-    run = Run(StageTask(settings, train, held), settings.loop, folder)
+    """Runs or resumes one stage in `folder`.
+
+    It begins from `start`, weights of a stage of the same tokens; else from the `codes` of the
+    tokenizers (see `melisma.lm.start`); else at random.
+    """
+    task = StageTask(settings, train, held)
+    if start is None and codes is not None and not (folder / STATE_FILE).is_file():
+        own = codes.semantic if settings.stage == "semantic" else codes.acoustic
+        generator = generator_of(settings.loop.seed, 0, "codes")
+        start_from_codes(task.model, own, codes.semantic, generator)
+    run = Run(task, settings.loop, folder)
     if not run.resume() and start is not None:
         run.start_from(start)
     run.run()

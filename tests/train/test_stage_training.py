@@ -14,11 +14,13 @@ from torch.nn import functional as F
 from melisma.compose.loading import read_stage
 from melisma.corpus.hearing import CONDITION_ATTRIBUTES, heard_attributes, window_starts
 from melisma.files import Row, ShardWriter
+from melisma.files.checkpoint import read_checkpoint
 from melisma.joint.attributes import BLOCKS, ROW_WIDTH
 from melisma.lm import Conditions, ConditionSettings, TokenModelSettings
 from melisma.lm.conditions import ATTRIBUTE_SIZES, FAMILY_COUNT, DropSettings
 from melisma.train.lm import (
     STAGES,
+    Codes,
     StageTask,
     StageTraining,
     TokenCorpus,
@@ -134,6 +136,28 @@ def test_what_repeats_is_learned(corpus: TokenCorpus, tmp_path: Path) -> None:
     nats = [run.update()["nats"] for _ in range(40)]
     assert nats[0] == pytest.approx(math.log(VOCABULARY), abs=0.3)
     assert nats[-1] < 0.6 * nats[0]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_begins_from_the_codes_of_its_tokens(
+    stage: str, corpus: TokenCorpus, tmp_path: Path
+) -> None:
+    codes = Codes(acoustic=torch.randn(4, VOCABULARY, 6), semantic=torch.randn(2, VOCABULARY, 5))
+    settings = training(stage, updates=1)
+    for name, given in (("random", None), ("codes", codes), ("again", codes)):
+        train_stage(settings, corpus, corpus, tmp_path / name, codes=given)
+    weights = {
+        name: read_checkpoint(tmp_path / name / "weights.safetensors").tensors
+        for name in ("random", "codes", "again")
+    }
+    assert torch.equal(weights["codes"]["tables.0.weight"], weights["again"]["tables.0.weight"])
+    assert not torch.allclose(
+        weights["codes"]["tables.0.weight"], weights["random"]["tables.0.weight"], atol=0.05
+    )
+    # Weights to continue from come before codes.
+    train_stage(settings, corpus, corpus, tmp_path / "on", weights["random"], codes)
+    on = read_checkpoint(tmp_path / "on" / "weights.safetensors").tensors
+    assert torch.allclose(on["tables.0.weight"], weights["random"]["tables.0.weight"], atol=0.05)
 
 
 def test_crops_of_tokens_and_conditions_belong_together(corpus: TokenCorpus) -> None:
