@@ -21,14 +21,15 @@ from melisma.corpus.ears import Ears, read_ears
 from melisma.corpus.hearing import EarPaths, FrozenEars, trunk_states
 from melisma.corpus.tongue import encode_clips
 from melisma.files.checkpoint import read_checkpoint, write_checkpoint
+from melisma.joint import Joint
 from melisma.recipes import sizes
 from melisma.recipes.names import PARTS, SIZES
 from melisma.recipes.settings import changed
-from melisma.recipes.words import train_words
+from melisma.recipes.words import gather_sentences, train_words
 from melisma.semantic import SemanticTokenizer
 from melisma.train.codec import train_codec
-from melisma.train.heard import hear, split_by_group
-from melisma.train.joint import train_joint
+from melisma.train.heard import HeardClips, hear, split_by_group
+from melisma.train.joint import polish_text, train_joint
 from melisma.train.lm import Codes, read_corpus, train_stage
 from melisma.train.semantic import instrument_labels, listen, train_semantic
 from melisma.train.text import read_text
@@ -157,10 +158,9 @@ def run_text(order: Order) -> None:
     keep(order, "text", source=order.part("text") / "text.safetensors")
 
 
-def run_joint(order: Order) -> None:
-    """Words and sound together."""
+def heard_pairs(order: Order, tokenizer: SemanticTokenizer) -> tuple[HeardClips, HeardClips]:
+    """(training, held-out) clips as the music tower hears them, heard once."""
     train, held = both_ears(order)
-    tokenizer = SemanticTokenizer.read(order.weights("semantic"), order.device)
     folder = order.part("joint")
 
     def states_of(sound: torch.Tensor) -> torch.Tensor:
@@ -168,15 +168,33 @@ def run_joint(order: Order) -> None:
 
     heard = hear(train, states_of, folder / "train.npz")
     if (order.data / "held").is_dir():
-        apart = hear(held, states_of, folder / "held.npz")
-    else:
-        heard, apart = split_by_group(train, heard, HELD_SHARE, 0)
+        return heard, hear(held, states_of, folder / "held.npz")
+    return split_by_group(train, heard, HELD_SHARE, 0)
+
+
+def run_joint(order: Order) -> None:
+    """Words and sound together."""
+    tokenizer = SemanticTokenizer.read(order.weights("semantic"), order.device)
+    heard, apart = heard_pairs(order, tokenizer)
     text, words = read_text(order.weights("text"))
     settings = sizes.joint(order.size, tokenizer.settings.width)
     settings = changed(settings, order.changes, "joint")
-    joint = train_joint(settings, heard, apart, text, words, folder)
+    joint = train_joint(settings, heard, apart, text, words, order.part("joint"))
     joint.semantic_fingerprint = tokenizer.fingerprint
     joint.write(order.weights("joint"), precision="float16")
+
+
+def run_polish_text(order: Order) -> None:
+    """Text polishing: the music tower and its tokens stay what they are."""
+    tokenizer = SemanticTokenizer.read(order.weights("semantic"), order.device)
+    heard, apart = heard_pairs(order, tokenizer)
+    joint = Joint.read(order.weights("joint"))
+    settings = sizes.polish_text(order.size, joint.music.settings)
+    settings = changed(settings, order.changes, "polish_text")
+    folder, few = order.part("polish_text"), order.size == "toy"
+    lessons = gather_sentences(order.words, folder, settings.loop.seed, few=few).rows
+    polished = polish_text(settings, joint, heard, apart, folder, lessons)
+    polished.write(order.weights("joint"), precision="float16")
 
 
 def run_tokens(order: Order) -> None:
@@ -226,6 +244,7 @@ def frozen_ears(order: Order) -> FrozenEars:
 RUNS: dict[str, Callable[[Order], Any]] = {
     "codec": run_codec,
     "polish": run_polish,
+    "polish_text": run_polish_text,
     "semantic": run_semantic,
     "text": run_text,
     "joint": run_joint,

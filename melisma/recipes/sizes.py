@@ -124,6 +124,24 @@ def joint(size: str, semantic_width: int) -> JointTraining:
     )
 
 
+def polish_text(size: str, music: MusicTowerSettings) -> JointTraining:
+    """The text tower alone against a resting music tower of these settings."""
+    updates, batch = {"toy": (20, 32), "small": (300, 128), "large": (3_000, 1_024)}[size]
+    return JointTraining(
+        music=music,
+        loop=LoopSettings(
+            updates=updates,
+            peak_rate=4e-4,
+            warmup_updates=20,
+            weight_decay=0.05,
+            average_decay=0.98,
+        ),
+        batch=batch,
+        text_learns=True,
+        music_learns=False,
+    )
+
+
 def stage(name: str, size: str) -> StageTraining:
     """One stage of the language model."""
     crop_frames = {"semantic": 500, "coarse": 200, "fine": 100}[name]

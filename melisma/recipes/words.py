@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,16 +25,21 @@ from melisma.train.text_rows import (
 )
 
 
-def train_words(
-    settings: TextTraining, words: Path | None, folder: Path, *, few: bool = False
-) -> TextTower:
-    """Gathers the sentences, asks the sentence encoder for its vectors once, and trains the tower.
+@dataclass(frozen=True, kw_only=True)
+class Sentences:
+    """What the text tower learns from, and what it is judged on."""
 
-    `words`: a folder of human captions (see `human_sentences`). `few`: a small part of everything
-    and no sentence encoder, for the toy chain.
-    """
+    rows: TextRows
+    held: dict[str, TextRows]
+    """ "scenes" that it never sees, and "stated" attributes in other wordings."""
+    free: list[str]
+    """Everyday phrases without any label; the word pieces are found on them too."""
+
+
+def gather_sentences(words: Path | None, folder: Path, seed: int, *, few: bool) -> Sentences:
+    """Writes and labels the sentences, and asks the sentence encoder for its vectors once (they are
+    kept in `folder`)."""
     folder.mkdir(parents=True, exist_ok=True)
-    seed = settings.loop.seed
     learned, held_scenes = split_scenes(np.random.default_rng(seed), 0.12)
     share = 20 if few else 1
     teacher = None if few else SentenceTeacher()
@@ -58,12 +64,23 @@ def train_words(
         parts += [asked(human_rows(short)), assemble(human_rows(long), None, None)]
     if cache is not None:
         cache.save()
-    rows = joined(parts)
-    tokenizer = train_tokenizer([*rows.sentences, *free])
     held = {
         "scenes": asked(scene_rows(np.random.default_rng(seed + 4), 4, held_scenes)),
         "stated": assemble(
             imagined_rows(1_000 // share, np.random.default_rng(seed + 5)), None, None
         ),
     }
-    return train_text(settings, rows, tokenizer, folder, held)
+    return Sentences(rows=joined(parts), held=held, free=free)
+
+
+def train_words(
+    settings: TextTraining, words: Path | None, folder: Path, *, few: bool = False
+) -> TextTower:
+    """Trains the text tower alone.
+
+    `words`: a folder of human captions (see `human_sentences`). `few`: a small part of everything
+    and no sentence encoder, for the toy chain.
+    """
+    sentences = gather_sentences(words, folder, settings.loop.seed, few=few)
+    tokenizer = train_tokenizer([*sentences.rows.sentences, *sentences.free])
+    return train_text(settings, sentences.rows, tokenizer, folder, sentences.held)

@@ -92,10 +92,13 @@ def _keep(path: Path, summary: np.ndarray, trunk: np.ndarray | None) -> None:
 def split_by_group(
     ears: Ears, heard: HeardClips, held_share: float, seed: int
 ) -> tuple[HeardClips, HeardClips]:
-    """Learned and held-out clips; no group (a piece and its kin) stands on both sides."""
+    """Learned and held-out clips; no group (a piece and its kin) stands on both sides, and each
+    side has one at least. `ValueError` where there is only one."""
     groups = [str(row["group"]) for row in ears.rows]
     names = sorted(set(groups))
+    if len(names) < 2:
+        raise ValueError("all clips are of one work: give clips of two or more, or a held-out folder")
     order = np.random.default_rng(seed).permutation(len(names))
-    held = {names[int(i)] for i in order[: round(held_share * len(names))]}
+    held = {names[int(i)] for i in order[: max(1, round(held_share * len(names)))]}
     apart = np.array([group in held for group in groups])
     return heard.part(np.flatnonzero(~apart)), heard.part(np.flatnonzero(apart))

@@ -1,0 +1,112 @@
+"""The whole chain at its smallest: scores become clips, ears, tokens, stages, and music."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from small_corpus import groove, quartet, song, soundfont, write_corpus
+
+from melisma.codec import AcousticCodec
+from melisma.compose import load
+from melisma.corpus.clips import ClipMaker, ClipSettings
+from melisma.corpus.ears import read_ears, write_ears
+from melisma.corpus.hearing import EarPaths, FrozenEars
+from melisma.corpus.sources import read_sources
+from melisma.corpus.tongue import encode_clips, write_tongue
+from melisma.files.checkpoint import read_checkpoint
+from melisma.files.shards import ShardReader
+from melisma.joint import Joint
+from melisma.recipes import run_recipe
+
+FEW = {
+    f"{part}.loop.{name}": str(value)
+    for part in ("codec", "semantic", "text", "joint", "semantic_lm", "coarse_lm", "fine_lm")
+    for name, value in {"updates": 3, "warmup_updates": 1, "sample_updates": 1_000}.items()
+} | {"codec.start_crops": "64", "joint.wordings": "2", "size": "toy"}
+"""Three updates of each part."""
+
+
+def maker(folder: Path, seconds: float, split: str = "train") -> ClipMaker:
+    sources = read_sources(folder / "corpora")
+    settings = ClipSettings(
+        seed=5, seconds=seconds, variety="tongue", kinds={"real": 0.7, "groove": 0.3}
+    )
+    splits = {source.identity: split for source in sources}
+    return ClipMaker(sources, [soundfont()], settings, splits)
+
+
+@pytest.fixture(scope="module")
+def chain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve clips, and everything trained on them."""
+    folder = tmp_path_factory.mktemp("chain")
+    pieces = {"a.mid": song(), **{f"q{i}.mid": quartet(i) for i in range(5)}}
+    write_corpus(folder / "corpora", "songs", pieces)
+    write_corpus(folder / "corpora", "groove", {"g.mid": groove()})
+    write_ears(folder / "clips", maker(folder, 10.0), 12 / 360)
+    run_recipe(
+        "all", data=folder / "clips", output=folder / "run", resume=False, changes=dict(FEW),
+        device="cpu",
+    )  # fmt: skip
+    return folder
+
+
+@pytest.mark.slow
+def test_the_chain_ends_in_music(chain: Path) -> None:
+    composer = load(chain / "run" / "model")
+    sound = composer.generate("a slow hymn for organ", duration_seconds=1.0, seed=3)
+    assert sound.seconds == pytest.approx(1.0, abs=0.05)
+    assert np.isfinite(sound.samples).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("recipe", "part"), [("polish", "codec"), ("polish_text", "joint")])
+def test_polishing_leaves_the_tokens_as_they_are(chain: Path, recipe: str, part: str) -> None:
+    reader = AcousticCodec if part == "codec" else Joint
+    path = chain / "run" / "model" / f"{part}.safetensors"
+    print_before, before = reader.read(path).fingerprint, read_checkpoint(path).tensors
+    changes = {**FEW, "polish_text.loop.updates": "2", "polish_text.loop.warmup_updates": "1"}
+    run_recipe(
+        recipe, data=chain / "clips", output=chain / "run", resume=True, changes=changes,
+        device="cpu",
+    )  # fmt: skip
+    after = read_checkpoint(path).tensors
+    assert reader.read(path).fingerprint == print_before
+    moved = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert moved == {"decoder" if part == "codec" else "text"}
+
+
+@pytest.mark.slow
+def test_tokens_are_the_same_for_any_number_of_workers(chain: Path, tmp_path: Path) -> None:
+    paths = EarPaths.of(chain / "run" / "model")
+    for workers in (1, 2):
+        write_tongue(tmp_path / str(workers), maker(chain, 20.0), paths, 5 / 180, workers)
+    one, two = ({row.key: row for row in ShardReader(tmp_path / name)} for name in ("1", "2"))
+    assert set(one) == set(two) == {f"5-{i:07d}" for i in range(5)}
+    for key, row in one.items():
+        assert row.facts == two[key].facts
+        assert set(row.arrays) == set(two[key].arrays)
+        # Rendering may differ by the last of 16 bits, and so may a token of a hundred.
+        for name in ("acoustic", "semantic"):
+            assert (row.arrays[name] == two[key].arrays[name]).mean() > 0.95
+        assert np.array_equal(row.arrays["rhythm"], two[key].arrays["rhythm"], equal_nan=True)
+    files = {path: path.stat().st_mtime_ns for path in (tmp_path / "1").iterdir()}
+    write_tongue(tmp_path / "1", maker(chain, 20.0), paths, 5 / 180)
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "1").glob("*.tar")} == {
+        path: stamp for path, stamp in files.items() if path.suffix == ".tar"
+    }
+
+
+@pytest.mark.slow
+def test_clips_of_the_ears_become_token_rows(chain: Path, tmp_path: Path) -> None:
+    ears = read_ears(chain / "clips")
+    frozen = FrozenEars.read(EarPaths.of(chain / "run" / "model"))
+    encode_clips(tmp_path, ears, frozen)
+    rows = list(ShardReader(tmp_path))
+    assert [row.key for row in rows] == [f"ears-{i:07d}" for i in range(len(ears))]
+    sound = torch.from_numpy(ears.sound[0][:4].astype(np.float32) / 32768)
+    assert np.array_equal(rows[0].arrays["acoustic"], frozen.codec.encode_sound(sound)[0].numpy())
+    assert rows[0].arrays["rhythm"].shape == (250, 2)
+    assert rows[3].facts["facts"] == ears.rows[3]["facts"]
