@@ -5,17 +5,20 @@ functions also judge what the trained parts make. Read `onsets.py` first, then `
 """
 
 from melisma.measure.artefacts import Artefacts, find_artefacts
+from melisma.measure.levels import LevelChanges, measure_levels
 from melisma.measure.onsets import OnsetScore, find_onsets, score_onsets
 from melisma.measure.tempo import TempoEstimate, measure_tempo
 from melisma.measure.tonality import TonalityEstimate, measure_tonality
 
 __all__ = [
     "Artefacts",
+    "LevelChanges",
     "OnsetScore",
     "TempoEstimate",
     "TonalityEstimate",
     "find_artefacts",
     "find_onsets",
+    "measure_levels",
     "measure_tempo",
     "measure_tonality",
     "score_onsets",

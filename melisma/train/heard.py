@@ -97,7 +97,9 @@ def split_by_group(
     groups = [str(row["group"]) for row in ears.rows]
     names = sorted(set(groups))
     if len(names) < 2:
-        raise ValueError("all clips are of one work: give clips of two or more, or a held-out folder")
+        raise ValueError(
+            "all clips are of one work: give clips of two or more, or a held-out folder"
+        )
     order = np.random.default_rng(seed).permutation(len(names))
     held = {names[int(i)] for i in order[: max(1, round(held_share * len(names)))]}
     apart = np.array([group in held for group in groups])
