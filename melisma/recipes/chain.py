@@ -80,6 +80,12 @@ def run(
     if size not in SIZES:
         raise ValueError(f'no size "{size}": known are {", ".join(SIZES)}')
     words, start = changes.pop("words", None), changes.pop("start", None)
+    for name in changes:
+        if name.partition(".")[0] not in RUNS:
+            raise ValueError(
+                f'no setting "{name}": here are size, words, start, and those of the parts '
+                f"{', '.join(RUNS)}, e.g. codec.loop.updates=500"
+            )
     order = Order(
         data=data,
         output=output,
@@ -126,10 +132,8 @@ def run_codec(order: Order) -> None:
 def run_polish(order: Order) -> None:
     """Decoder polishing: the tokens stay what they are, so no other part is invalidated."""
     train, held = both_ears(order)
-    settings = changed(sizes.codec(order.size), order.changes, "codec")
-    settings = dataclasses.replace(
-        settings, device=order.device, frozen_tokens=True, adversarial_from=0.1
-    )
+    settings = changed(sizes.polish(order.size), order.changes, "polish")
+    settings = dataclasses.replace(settings, device=order.device)
     start = read_checkpoint(order.weights("codec")).tensors
     train_codec(settings, train.sound, held.sound, order.part("polish"), start)
     checkpoint = read_checkpoint(order.part("polish") / "weights.safetensors", kind="codec")

@@ -7,6 +7,8 @@ hour in all.
 
 from __future__ import annotations
 
+import dataclasses
+
 from melisma.codec import CodecSettings
 from melisma.joint import MusicTowerSettings, TextTowerSettings
 from melisma.lm import ConditionSettings, TokenModelSettings
@@ -64,6 +66,19 @@ def codec(size: str) -> CodecTraining:
     )
 
 
+def polish(size: str) -> CodecTraining:
+    """The decoder alone, tokens frozen, against discriminators in the end."""
+    before = dataclasses.replace(codec(size), frozen_tokens=True)
+    if size != "small":
+        return dataclasses.replace(before, adversarial_from=0.1)
+    return dataclasses.replace(
+        before,
+        loop=LoopSettings(updates=5_300, peak_rate=6e-4, warmup_updates=100),
+        depths=(2, 4, 4, 4, 6, 8),
+        adversarial_from=0.755,
+    )
+
+
 def semantic(size: str) -> SemanticTraining:
     """The semantic encoder."""
     if size == "toy":
@@ -79,7 +94,7 @@ def semantic(size: str) -> SemanticTraining:
             loop=LoopSettings(updates=8_000, peak_rate=1e-3, warmup_updates=300),
             batch=96,
         )
-    return SemanticTraining(loop=LoopSettings(updates=1_350, peak_rate=1.5e-3, warmup_updates=150))
+    return SemanticTraining(loop=LoopSettings(updates=4_000, peak_rate=1.5e-3, warmup_updates=150))
 
 
 def text(size: str) -> TextTraining:

@@ -53,6 +53,12 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_a_setting_of_no_part_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match='no setting "codce.batch".*codec'):
+        run_recipe("codec", data=tmp_path, output=tmp_path / "run", changes={"codce.batch": "3"})
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.slow
 def test_the_chain_ends_in_music(chain: Path) -> None:
     composer = load(chain / "run" / "model")
@@ -67,7 +73,7 @@ def test_polishing_leaves_the_tokens_as_they_are(chain: Path, recipe: str, part:
     reader = AcousticCodec if part == "codec" else Joint
     path = chain / "run" / "model" / f"{part}.safetensors"
     print_before, before = reader.read(path).fingerprint, read_checkpoint(path).tensors
-    changes = {**FEW, "polish_text.loop.updates": "2", "polish_text.loop.warmup_updates": "1"}
+    changes = {**FEW, "polish.loop.updates": "3", "polish_text.loop.updates": "2"}
     run_recipe(
         recipe, data=chain / "clips", output=chain / "run", resume=True, changes=changes,
         device="cpu",
