@@ -54,7 +54,7 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_setting_of_no_part_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match='no setting "codce.batch".*codec'):
+    with pytest.raises(ValueError, match=r'no setting "codce\.batch"'):
         run_recipe("codec", data=tmp_path, output=tmp_path / "run", changes={"codce.batch": "3"})
     assert not (tmp_path / "run").exists()
 
