@@ -46,7 +46,7 @@ def compared(sound: Waveform, labels: dict[str, np.ndarray], facts: Facts) -> di
         "tempo within 5 % or an octave of it": np.nan,
         "tonality": np.nan,
     }
-    if facts.tempo_bpm is not None:
+    if facts.tempo_bpm is not None and tempo is not None:
         apart = np.abs(np.log(tempo / facts.tempo_bpm) - np.log([1.0, 0.5, 2.0]))
         found["tempo within 5 %"] = float(apart[0] < np.log(1.05))
         found["tempo within 5 % or an octave of it"] = float(apart.min() < np.log(1.05))

@@ -41,22 +41,27 @@ def test_the_loudest_dimension_does_not_drown_the_others() -> None:
     assert float(torch.corrcoef(both)[0, 1]) > 0.4
 
 
+def weights(layers: torch.nn.Module) -> list[torch.Tensor]:
+    return [layer.get_parameter("weight").detach().clone() for layer in layers.children()]
+
+
 def test_tables_heads_and_source_begin_as_codes() -> None:
     model = stage(conditions=SOURCE)
-    blank = model.tables[0].weight[VOCABULARY].clone()
+    blank = weights(model.tables)[0][VOCABULARY]
     start_from_codes(model, codes(), codes(2, 6), generator())
     pair = torch.arange(VOCABULARY) ^ 1
     for layers, spread in (
         (model.tables, TABLE_SPREAD), (model.heads, HEAD_SPREAD),
         (model.conditioner.source, TABLE_SPREAD),
     ):  # fmt: skip
-        for layer in layers:
-            rows = layer.weight[:VOCABULARY].detach()
+        for weight in weights(layers):
+            rows = weight[:VOCABULARY]
             assert float(rows.square().mean().sqrt()) == pytest.approx(spread, rel=1e-3)
             distance = torch.cdist(rows, rows).fill_diagonal_(torch.inf)
             assert torch.equal(distance.argmin(dim=1), pair)
-    assert torch.equal(model.tables[0].weight[VOCABULARY], blank)
-    assert not torch.equal(model.tables[0].weight, model.tables[1].weight)
+    first, second = weights(model.tables)[:2]
+    assert torch.equal(first[VOCABULARY], blank)
+    assert not torch.equal(first, second)
 
 
 def test_the_fine_stage_draws_its_own_levels() -> None:

@@ -61,7 +61,7 @@ def test_a_setting_of_no_part_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_chain_ends_in_music(chain: Path) -> None:
-    composer = load(chain / "run" / "model")
+    composer = load(str(chain / "run" / "model"))
     sound = composer.generate("a slow hymn for organ", duration_seconds=1.0, seed=3)
     assert sound.seconds == pytest.approx(1.0, abs=0.05)
     assert np.isfinite(sound.samples).all()

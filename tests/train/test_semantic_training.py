@@ -191,9 +191,8 @@ def test_the_score_can_be_left_out(tmp_path: Path) -> None:
 
 
 def test_named_instruments_become_labels_of_their_own_clip() -> None:
-    rows = tuple(
-        {"facts": {"instruments": list(names)}} for names in (["oboe"], [], ["drums", "harp"])
-    )
+    named = (["oboe"], [], ["drums", "harp"])
+    rows: tuple[dict[str, object], ...] = tuple({"facts": {"instruments": n}} for n in named)
     sound = (np.zeros((2, 4), dtype=np.int16), np.zeros((1, 4), dtype=np.int16))
     shards = instrument_labels(
         Ears(sound=sound, labels=({"drum": np.zeros(2)}, {"drum": np.zeros(1)}), rows=rows)
