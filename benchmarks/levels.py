@@ -24,6 +24,7 @@ from melisma.joint.attributes import BLOCKS
 from melisma.lm import Conditions
 from melisma.lm.draw import Drawing, draw
 from melisma.measure import measure_levels
+from melisma.sound.mastering import master
 from melisma.train.judge import clip_waveform
 from melisma.values import Prompt, Waveform
 from melisma.values.tokens import SAMPLE_RATE_HZ
@@ -103,10 +104,13 @@ def main() -> None:
     wishes = read_wishes(PROMPTS / "stated_prompts.jsonl")[: given.count]
     words = [Prompt(words=wish.words) for wish in wishes]
     made: list[np.ndarray] = []
+    mastered: list[np.ndarray] = []
     for start in range(0, len(words), BATCH):
         pieces = composer.generate_pieces(words[start : start + BATCH], seed=start, best_of=1)
         made += [piece.waveform.mono for piece in pieces]
+        mastered += [master(piece.waveform).mono for piece in pieces]
     row("from words, best of 1", made)
+    row("from words, best of 1, mastered", mastered)
     tell(figures, given.results / "levels.json")
 
 

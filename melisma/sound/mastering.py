@@ -13,6 +13,7 @@ import numpy as np
 from scipy.ndimage import minimum_filter1d
 from scipy.signal import butter, fftconvolve, sosfiltfilt
 
+from melisma.sound.leveller import level
 from melisma.sound.loudness import integrated_lufs, oversampled_peaks, true_peak_db
 from melisma.values import Waveform
 
@@ -40,7 +41,8 @@ _LOUDNESS_TOLERANCE_DB = 0.1
 def master(
     waveform: Waveform, target_lufs: float = TARGET_LUFS, ceiling_db: float = CEILING_DB
 ) -> Waveform:
-    """Remove DC and drift, fade the ends, bring to the target loudness and below the ceiling.
+    """Remove DC and drift, ride the level, fade the ends, bring to the target loudness and below
+    the ceiling.
 
     Silence stays silence. A piece whose peaks stand too far above its loudness ends up softer than
     the target rather than crushed. Raises `ValueError` for a target or ceiling that is not
@@ -50,7 +52,8 @@ def master(
         raise ValueError(f"a target loudness lies between -60 and 0 LUFS, not {target_lufs}")
     if not -30.0 <= ceiling_db <= 0.0:
         raise ValueError(f"a ceiling lies between -30 and 0 dB, not {ceiling_db}")
-    clean = _fade(_without_drift(waveform.samples.astype(np.float64), waveform.rate_hz), waveform)
+    steady = level(_sound(_without_drift(waveform.samples, waveform.rate_hz), waveform))
+    clean = _fade(steady.samples.astype(np.float64), waveform)
     loudness = integrated_lufs(_sound(clean, waveform))
     if loudness is None:
         return _sound(clean, waveform)
@@ -77,6 +80,7 @@ def _sound(samples: np.ndarray, like: Waveform) -> Waveform:
 
 def _without_drift(samples: np.ndarray, rate_hz: int) -> np.ndarray:
     """Without the mean and all below the audible, phase kept."""
+    samples = samples.astype(np.float64)
     if samples.shape[-1] < 2:
         return np.zeros_like(samples)
     centred = samples - samples.mean(axis=-1, keepdims=True)
