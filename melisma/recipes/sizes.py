@@ -1,6 +1,6 @@
 """The numbers: settings trees of every run at every size.
 
-A recipe is a function of a size's name that returns the whole tree. *small* is what the shipped
+A recipe is a function of a size's name that returns the whole tree. *small* is about what the shipped
 weights were trained by; *toy* proves the chain in minutes; *large* fills one GPU for about half an
 hour in all.
 """
@@ -135,13 +135,13 @@ def joint(size: str, semantic_width: int) -> JointTraining:
         )
     return JointTraining(
         music=music,
-        loop=LoopSettings(updates=800, peak_rate=1e-3, warmup_updates=50, average_decay=0.995),
+        loop=LoopSettings(updates=400, peak_rate=1e-3, warmup_updates=50, average_decay=0.99),
     )
 
 
 def polish_text(size: str, music: MusicTowerSettings) -> JointTraining:
     """The text tower alone against a resting music tower of these settings."""
-    updates, batch = {"toy": (20, 32), "small": (300, 128), "large": (3_000, 1_024)}[size]
+    updates, batch = {"toy": (20, 32), "small": (200, 128), "large": (3_000, 1_024)}[size]
     return JointTraining(
         music=music,
         loop=LoopSettings(
@@ -180,7 +180,7 @@ def stage(name: str, size: str) -> StageTraining:
             batch=batch,
             crop_frames=crop_frames,
         )
-    updates = {"semantic": 1_800, "coarse": 1_800, "fine": 1_200}[name]
+    updates = {"semantic": 3_300, "coarse": 3_300, "fine": 1_200}[name]
     batch = {"semantic": 8, "coarse": 20, "fine": 32}[name]
     layers = {"semantic": 6, "coarse": 6, "fine": 3}[name]
     return StageTraining(
@@ -191,6 +191,7 @@ def stage(name: str, size: str) -> StageTraining:
         ),
         batch=batch,
         crop_frames=crop_frames,
+        opening_from=0.8 if name == "coarse" else 0.75,
     )
 
 
