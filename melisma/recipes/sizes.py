@@ -1,8 +1,8 @@
 """The numbers: settings trees of every run at every size.
 
-A recipe is a function of a size's name that returns the whole tree. *small* is about what the shipped
-weights were trained by; *toy* proves the chain in minutes; *large* fills one GPU for about half an
-hour in all.
+A recipe is a function of a size's name that returns the whole tree. *small* is about what the
+shipped weights were trained by; *toy* proves the chain in minutes; *large* fills one GPU for about
+half an hour in all.
 """
 
 from __future__ import annotations
@@ -179,6 +179,7 @@ def stage(name: str, size: str) -> StageTraining:
             loop=loop,
             batch=batch,
             crop_frames=crop_frames,
+            opening_updates=2_000 if name == "semantic" else 0,
         )
     updates = {"semantic": 3_300, "coarse": 3_300, "fine": 1_200}[name]
     batch = {"semantic": 8, "coarse": 20, "fine": 32}[name]
@@ -192,6 +193,7 @@ def stage(name: str, size: str) -> StageTraining:
         batch=batch,
         crop_frames=crop_frames,
         opening_from=0.8 if name == "coarse" else 0.75,
+        opening_updates=1_000 if name == "semantic" else 0,
     )
 
 

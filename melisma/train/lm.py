@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from melisma.files.checkpoint import read_checkpoint, write_checkpoint
 from melisma.files.shards import ShardReader
 from melisma.lm.conditions import (
     ATTRIBUTE_SIZES,
@@ -143,6 +144,11 @@ class StageTraining:
         )
     )
     """How often conditions are dropped from short crops."""
+    opening_updates: int = 0
+    """Updates of short crops alone that follow, at a rate of their own: at the end of a falling
+    rate short crops taught a semantic stage less of its words than these did."""
+    opening_rate: float = 8e-4
+    """Peak learning rate of those."""
     dropout: float = 0.05
     """Dropout of the transformer."""
     source_damage: float = 0.05
@@ -333,3 +339,22 @@ def train_stage(
     if not run.resume() and start is not None:
         run.start_from(start)
     run.run()
+    if settings.opening_updates:
+        _train_opening(settings, train, held, folder)
+
+
+def _train_opening(
+    settings: StageTraining, train: TokenCorpus, held: TokenCorpus, folder: Path
+) -> None:
+    """Short crops alone, from the weights in `folder`, which are replaced by what comes out."""
+    loop = dataclasses.replace(
+        settings.loop,
+        updates=settings.opening_updates,
+        peak_rate=settings.opening_rate,
+        warmup_updates=min(settings.loop.warmup_updates, 30),
+        seed=settings.loop.seed + 1,
+    )
+    opening = dataclasses.replace(settings, loop=loop, opening_from=0.0, opening_updates=0)
+    weights = folder / "weights.safetensors"
+    train_stage(opening, train, held, folder / "opening", read_checkpoint(weights).tensors)
+    write_checkpoint(weights, read_checkpoint(folder / "opening" / "weights.safetensors"))

@@ -160,6 +160,27 @@ def test_a_stage_begins_from_the_codes_of_its_tokens(
     assert torch.allclose(on["tables.0.weight"], weights["random"]["tables.0.weight"], atol=0.05)
 
 
+def test_short_crops_of_their_own_follow_and_are_taken_up_again(
+    corpus: TokenCorpus, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = dataclasses.replace(
+        training("semantic", updates=2), opening_updates=3, opening_frames=6, opening_rate=1e-2
+    )
+    train_stage(settings, corpus, corpus, tmp_path)
+    said = capsys.readouterr().out
+    assert said.index("semantic_lm 2/2") < said.index("semantic_lm 3/3")
+    final = read_checkpoint(tmp_path / "weights.safetensors")
+    opening = read_checkpoint(tmp_path / "opening" / "weights.safetensors")
+    first = read_checkpoint(tmp_path / "state.safetensors").tensors
+    for name, tensor in final.tensors.items():
+        assert torch.equal(tensor, opening.tensors[name])
+    assert any(not torch.equal(t, first[f"average/{n}"]) for n, t in final.tensors.items())
+    # Again: nothing is left to do, and the same comes out.
+    train_stage(settings, corpus, corpus, tmp_path)
+    again = read_checkpoint(tmp_path / "weights.safetensors").tensors
+    assert all(torch.equal(tensor, final.tensors[name]) for name, tensor in again.items())
+
+
 def test_crops_of_tokens_and_conditions_belong_together(corpus: TokenCorpus) -> None:
     task = StageTask(training("coarse", source_damage=0.0), corpus, corpus)
     grid, asked = task.batch(corpus, generator_of(0, 0), 8, None, task.settings.crop_frames)
