@@ -163,13 +163,13 @@ def test_clusters_are_the_same_for_the_same_seed() -> None:
 
 def test_clusters_that_go_on_keep_their_names() -> None:
     generator = torch.Generator().manual_seed(0)
-    centres = 4 * torch.randn(8, 6, generator=generator)
-    vectors = centres.repeat(40, 1) + 0.1 * torch.randn(320, 6, generator=generator)
-    before = cluster(vectors, levels=1, vocabulary=8, generator=generator)
-    moved = vectors + 0.3
+    before = 4 * torch.randn(1, 8, 6, generator=generator)
+    moved = before[0].repeat(40, 1) + 0.3 + 0.1 * torch.randn(320, 6, generator=generator)
     after = cluster(moved, levels=1, vocabulary=8, generator=generator, before=before)
-    assert torch.equal(quantize(moved[None], after), quantize(vectors[None], before))
-    assert not torch.equal(after, before)
+    assert torch.equal(quantize(moved[None], after)[0, 0], torch.arange(8).repeat(40))
+    torch.testing.assert_close(after, before + 0.3, atol=0.1, rtol=0.0)
+    anew = cluster(moved, levels=1, vocabulary=8, generator=generator)
+    assert not torch.equal(quantize(moved[None], anew), quantize(moved[None], after))
 
 
 def test_too_little_sound_to_cluster_is_refused() -> None:
