@@ -40,8 +40,10 @@ def prepare(
     ] = None,
     workers: Annotated[int, typer.Option(help="Processes that render side by side.")] = 1,
     tokens: Annotated[
-        Path | None,
-        typer.Option(help="A model's folder: write tokens of 20 s clips by its ears, no sound."),
+        str | None,
+        typer.Option(
+            help="A model's name or folder: write tokens of 20 s clips by its ears, no sound."
+        ),
     ] = None,
 ) -> None:
     """Render real scores and grooves to clips of sound with labels, facts and captions."""
@@ -60,14 +62,17 @@ def prepare(
             f"the folder {output.parent} does not exist: create it, or choose another"
         )
 
-    if tokens is not None and not tokens.is_dir():
-        raise FileNotFoundError(f"there is no model's folder {tokens}: train the ears first")
+    ears = None
+    if tokens is not None:
+        from melisma.compose.loading import model_folder
+
+        ears = model_folder(tokens)
 
     from melisma.corpus.clips import ClipMaker, ClipSettings
     from melisma.corpus.sources import read_sources
 
     sources = read_sources(symbolic, tuple(licences) if licences else None)
-    if tokens is None:
+    if ears is None:
         from melisma.corpus.ears import write_ears
 
         maker = ClipMaker(sources, soundfonts, ClipSettings(seed=seed, split=split))
@@ -81,7 +86,7 @@ def prepare(
         seed=seed, split=split, seconds=TOKEN_SECONDS, variety="tongue", core_programs=True
     )
     write_tongue(
-        output, ClipMaker(sources, soundfonts[:1], clips), EarPaths.of(tokens), hours, workers
+        output, ClipMaker(sources, soundfonts[:1], clips), EarPaths.of(ears), hours, workers
     )
 
 
