@@ -103,7 +103,7 @@ def check_model(model: str) -> None:
     folder = Path(melisma.__file__).parent / "weights"
     shipped = sorted(place.name for place in folder.glob("*") if place.is_dir())
     if model not in shipped:
-        known = ", ".join(["default", *shipped])
+        known = ", ".join(sorted({"default", *shipped}))
         raise ValueError(
             f'no model "{model}": known are {known}, or give the path of a folder of weights'
         )

@@ -71,7 +71,7 @@ class CodecTraining:
     """Weight of the encoder's distance to its codes; 0.05 let it outgrow them in 300 updates."""
     encoder_rate: float = 1.0
     """The encoder's learning rate over the decoder's. The codebooks follow the encoder as moving
-    averages, and at the full rate it ran away from them after 2,000 updates."""
+    averages; when the rate was raised again on a finished run, they came apart."""
     adversarial_from: float = 0.7
     """Share of the updates after which the discriminators join."""
     adversarial_weight: float = 0.1

@@ -145,8 +145,8 @@ class StageTraining:
     )
     """How often conditions are dropped from short crops."""
     opening_updates: int = 0
-    """Updates of short crops alone that follow, at a rate of their own: at the end of a falling
-    rate short crops taught a semantic stage less of its words than these did."""
+    """Updates of short crops alone that follow, at a rate of their own. With some, a semantic stage
+    followed its words that did not after short crops at the end of a falling rate."""
     opening_rate: float = 8e-4
     """Peak learning rate of those."""
     dropout: float = 0.05

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from toy_task import TINY_CODEC
 
-from melisma.codec import AcousticCodec, Codec, CodecSettings
+from melisma.codec import AcousticCodec, Codec
 from melisma.codec.model import LOG_FLOOR, log_magnitudes
 from melisma.files.checkpoint import read_checkpoint
 from melisma.sound.phases import LINES
@@ -29,11 +30,7 @@ from melisma.train.discriminator import Discriminators, discriminator_loss, gene
 from melisma.train.loop import LoopSettings, Run, generator_of
 
 TINY = CodecTraining(
-    codec=CodecSettings(
-        encoder_width=16, encoder_blocks=1, latent_width=16, latent_blocks=1, levels=2,
-        vocabulary=8, code_width=4, decoder_slow_width=16, decoder_slow_blocks=1,
-        decoder_width=16, decoder_blocks=1, decoder_expansion=2,
-    ),
+    codec=TINY_CODEC,
     loop=LoopSettings(
         updates=3, warmup_updates=1, checkpoint_updates=2, log_updates=1, sample_updates=100,
         average_decay=0.5,

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from toy_task import TINY_CODEC
 
-from melisma.codec import CodecSettings
 from melisma.files.checkpoint import read_checkpoint
 from melisma.train.codec import CodecTask, CodecTraining
 from melisma.train.loop import STATE_FILE, LoopSettings, Run
@@ -35,11 +35,7 @@ class Unjudged(CodecTask):
 def make_run(folder: Path) -> Run:
     """A codec with its discriminators, the training with the most hidden state."""
     settings = CodecTraining(
-        codec=CodecSettings(
-            encoder_width=16, encoder_blocks=1, latent_width=16, latent_blocks=1, levels=2,
-            vocabulary=8, code_width=4, decoder_slow_width=16, decoder_slow_blocks=1,
-            decoder_width=16, decoder_blocks=1, decoder_expansion=2,
-        ),
+        codec=TINY_CODEC,
         loop=LoopSettings(
             updates=UPDATES, warmup_updates=2, checkpoint_updates=5, log_updates=1,
             sample_updates=1_000,

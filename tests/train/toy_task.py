@@ -1,4 +1,4 @@
-"""A task of two small models with everything that a resumed run must bring back."""
+"""A task of two small models with everything that a resumed run must bring back; a tiny codec."""
 
 from __future__ import annotations
 
@@ -8,7 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from melisma.codec import CodecSettings
 from melisma.train.loop import LoopSettings, Task
+
+TINY_CODEC = CodecSettings(
+    encoder_width=16, encoder_blocks=1, latent_width=16, latent_blocks=1, levels=2, vocabulary=8,
+    code_width=4, decoder_slow_width=16, decoder_slow_blocks=1, decoder_width=16,
+    decoder_blocks=1, decoder_expansion=2,
+)  # fmt: skip
+"""The smallest codec that still has every part."""
 
 
 def loop(updates: int, **changes: Any) -> LoopSettings:
