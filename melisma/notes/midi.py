@@ -14,6 +14,7 @@ import numpy as np
 import symusic
 from symusic import core
 
+from melisma.notes.damage import check_events
 from melisma.values import Metre, Notes, Score, TempoMap, Track
 
 TICKS_PER_BEAT = 960
@@ -78,6 +79,12 @@ def _sound_chunks(data: bytes) -> bytes:
         if stop > len(data):
             raise ValueError("the MIDI file is damaged (a track is cut short): export it again")
         if data[at : at + 4] == b"MTrk":
+            try:
+                check_events(data[at + 8 : stop])
+            except ValueError as error:
+                raise ValueError(
+                    f"the MIDI file is damaged ({error}): export it again from its program"
+                ) from error
             tracks.append(data[at:stop])
         at = stop
     header = data[:10] + len(tracks).to_bytes(2, "big") + data[12:14]

@@ -29,7 +29,10 @@ BAD: dict[str, tuple[list[str], str]] = {
     "infinite": (["generate", "a", "--duration", "inf"], "600 seconds, not inf"),
     "too long": (["generate", "a", "--duration", "601"], "600 seconds, not 601"),
     "words for a number": (["generate", "a", "--duration", "long"], "'--duration'"),
-    "unknown model": (["generate", "a", "--model", "nope"], 'no model "nope": known are default, or give'),
+    "unknown model": (
+        ["generate", "a", "--model", "nope"],
+        'no model "nope": known are default, or give',
+    ),
     "unknown ending": (["generate", "a", "-o", "x.aac"], "give one of .wav, .flac, .mp3, .ogg"),
     "unknown format": (["generate", "a", "--format", "aac"], "known are wav, flac, mp3, ogg"),
     "two formats": (["generate", "a", "-o", "x.wav", "--format", "mp3"], "disagree"),

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from symusic import core
 
 from melisma.notes import read_midi, write_midi
+from melisma.notes.damage import check_events
 from melisma.values import Metre, Notes, Score, TempoMap, Track
 
 
@@ -103,3 +104,32 @@ def test_a_metre_midi_cannot_say_is_refused() -> None:
     )
     with pytest.raises(ValueError, match="4/3"):
         write_midi(odd)
+
+
+END = b"\0\xff\x2f\0"
+
+
+@pytest.mark.parametrize(
+    ("events", "says"),
+    [
+        (b"\0\x90\x40", "over the end"),
+        (b"\0\x40\x40" + END, "no message begins"),
+        (b"\0\xf4" + END, "no message begins"),
+        (b"\0\x90\x40\xff" + END, "among data"),
+        (b"\x80\x80\x80\x80\0\x90\x40\x40" + END, "more than four bytes"),
+        (b"\0\xff\x03\x7fabc" + END, "over the end"),
+        (b"\0\xf0\xff\xff\x7f" + END, "over the end"),
+        (b"\0\xff\x51\x01\x07" + END, "meta event 0x51 has 1"),
+    ],
+)
+def test_events_that_do_not_hold_together_are_refused(events: bytes, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        check_events(events)
+    header = b"MThd\0\0\0\6\0\1\0\1\x01\xe0"
+    with pytest.raises(ValueError, match=r"damaged.*export it again"):
+        read_midi(header + b"MTrk" + len(events).to_bytes(4, "big") + events)
+
+
+def test_running_status_and_what_follows_the_end_are_allowed() -> None:
+    notes = b"\0\x90\x40\x40\x60\x40\0\0\x43\x40\x60\x43\0"
+    check_events(b"\0\xf0\x02\x7e\xf7\0\xff\x03\x02hi" + notes + END + b"\xf4\xff")
