@@ -161,7 +161,7 @@ class ClipMaker:
         score = read_score(source)
         if kind == "real":
             score = settle_downbeat(score)
-        limits = (0.75, 1.35) if kind == "groove" else _tempo_limits(source, score)
+        limits = (0.75, 1.35) if kind == "groove" else tempo_limits(source, score)
         played = source.corpus in ("groove", "piano_midi_de")
         playing = Playing(
             casting=self.settings.casting, human=not played, rubato=not played and kind == "real"
@@ -230,7 +230,7 @@ class ClipMaker:
         )
 
 
-def _tempo_limits(source: Source, score: Score) -> tuple[float, float]:
+def tempo_limits(source: Source, score: Score) -> tuple[float, float]:
     """How far the tempo may be moved: far where the notation names none."""
     if source.corpus == "piano_midi_de":
         return 0.8, 1.25

@@ -247,6 +247,19 @@ def _draw_manner(rng: np.random.Generator) -> _Manner:
     )
 
 
+def shape_flat_tracks(score: Score, rng: np.random.Generator) -> Score:
+    """The score with dynamics where its tracks have none of their own; durations stay as written."""
+    grid, manner = beat_grid(score), _draw_manner(rng)
+    tracks = []
+    for track in score.tracks:
+        notes = track.notes
+        if len(notes) and _is_flat(notes):
+            shaped = _shape(notes, grid, rng, manner, track.is_drum)
+            notes = replace(notes, velocity=shaped.velocity)
+        tracks.append(replace(track, notes=notes))
+    return replace(score, tracks=tuple(tracks))
+
+
 def _is_flat(notes: Notes) -> bool:
     return len(np.unique(notes.velocity)) < FLAT_LEVELS
 

@@ -27,6 +27,9 @@ class Drawing:
     """Logits are divided by it; 0 takes the most likely token."""
     top_k: int | None = None
     """Only so many most likely tokens may be drawn; None: all."""
+    top_p: float | None = None
+    """Only the most likely tokens that together hold this much probability may be drawn (nucleus:
+    1904.09751, section 3.1); None: all."""
     guidance: float = 1.0
     """Classifier-free guidance (2207.12598, section 3.2): 1 is none; logits are moved from those
     of nothing told by this factor."""
@@ -36,11 +39,13 @@ class Drawing:
             raise ValueError(f"a temperature lies between 0 and 10, not {self.temperature}")
         if self.top_k is not None and self.top_k < 1:
             raise ValueError(f"top-k is at least 1, not {self.top_k}")
+        if self.top_p is not None and not 0 < self.top_p <= 1:
+            raise ValueError(f"top-p lies above 0 and up to 1, not {self.top_p}")
         if not 0 <= self.guidance <= 20:
             raise ValueError(f"guidance lies between 0 and 20, not {self.guidance}")
 
 
-class _Noise:
+class Noise:
     """Exponential noise for the Gumbel trick, from one generator a piece, in chunks of steps."""
 
     def __init__(self, generators: Sequence[torch.Generator], levels: int, vocabulary: int) -> None:
@@ -67,8 +72,14 @@ def choose(logits: Tensor, noise: Tensor, drawing: Drawing) -> Tensor:
     if drawing.top_k is not None and drawing.top_k < scaled.shape[-1]:
         least = scaled.topk(drawing.top_k, dim=-1).values[..., -1:]
         scaled = scaled.masked_fill(scaled < least, -torch.inf)
+    shares = scaled.softmax(dim=-1)
+    if drawing.top_p is not None and drawing.top_p < 1:
+        ordered, order = shares.sort(dim=-1, descending=True)
+        # A token stays as long as those likelier than it leave something of the nucleus.
+        beyond = ordered.cumsum(dim=-1) - ordered >= drawing.top_p
+        shares = shares.masked_fill(beyond.gather(-1, order.argsort(dim=-1)), 0.0)
     # The maximum of p / e, e exponential, is a draw from p (the Gumbel trick without logarithms).
-    return (scaled.softmax(dim=-1) / noise.to(scaled.device).clamp(min=1e-20)).argmax(dim=-1)
+    return (shares / noise.to(scaled.device).clamp(min=1e-20)).argmax(dim=-1)
 
 
 @torch.inference_mode()
@@ -94,7 +105,7 @@ def draw(
     told = model.conditioner(asked)
     modulations = model.trunk.modulations(told.whole)
     cache = model.initial_cache(len(asked))
-    noise = _Noise(generators, pattern.levels, model.settings.vocabulary)
+    noise = Noise(generators, pattern.levels, model.settings.vocabulary)
     steps = pattern.steps(frames)
     device = told.frames.device
     out = torch.full((batch, pattern.levels, steps), blank, dtype=torch.long, device=device)

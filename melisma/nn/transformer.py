@@ -17,6 +17,10 @@ ROTARY_BASE = 10_000.0
 """Slowest wavelength of the rotary positions, in frames over 2 pi (2104.09864, section 3.2.2)."""
 
 
+TIME_BASE = 1_000.0
+"""The same for a second clock, in units of that clock over 2 pi (chosen: see `two_clock_angles`)."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class AttentionCache:
     """Keys and values of the past of one layer, written in place round a ring.
@@ -37,6 +41,22 @@ def rotary_angles(positions: Tensor, head_width: int) -> tuple[Tensor, Tensor]:
     frequencies = ROTARY_BASE ** (-half * 2 / head_width)
     angles = positions.float()[:, None] * frequencies
     angles = torch.cat([angles, angles], dim=-1)
+    return angles.cos(), angles.sin()
+
+
+def two_clock_angles(index: Tensor, time: Tensor, head_width: int) -> tuple[Tensor, Tensor]:
+    """Rotary angles that follow two clocks: half of the planes turn with the place in the sequence,
+    half with a time of the caller's own.
+
+    index, time [..., frame] (of any real type) -> (cosine, sine) [..., 1, frame, head_width], the
+    axis of 1 for the heads. Time's slowest wavelength is `TIME_BASE` times 2 pi of its units.
+    """
+    index, time = torch.broadcast_tensors(index, time)
+    quarter = head_width // 4
+    steps = torch.arange(quarter, device=index.device, dtype=torch.float32) / quarter
+    places = index.float()[..., None] * ROTARY_BASE**-steps
+    times = time.float()[..., None] * TIME_BASE**-steps
+    angles = torch.cat([places, times, places, times], dim=-1).unsqueeze(-3)
     return angles.cos(), angles.sin()
 
 
@@ -211,10 +231,15 @@ class Trunk(nn.Module):
         causal: bool = True,
         dropout: float = 0.0,
         keep: int | None = None,
+        angles: tuple[Tensor, Tensor] | None = None,
     ) -> tuple[Tensor, Tensor | None]:
-        """[batch, frame, width] -> (normed output, hidden state after layer `keep` or None)."""
-        positions = torch.arange(hidden.shape[1], device=hidden.device)
-        angles = rotary_angles(positions, self.width // self.heads)
+        """[batch, frame, width] -> (normed output, hidden state after layer `keep` or None).
+
+        `angles`: rotary angles of every frame; those of its place in the sequence by default.
+        """
+        if angles is None:
+            positions = torch.arange(hidden.shape[1], device=hidden.device)
+            angles = rotary_angles(positions, self.width // self.heads)
         kept = None
         for number, layer in enumerate(self.blocks, start=1):
             hidden = layer(
@@ -248,10 +273,13 @@ class Trunk(nn.Module):
         modulations: list[tuple[Tensor, ...] | None],
         cache: tuple[AttentionCache, ...],
         position: int,
+        angles: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor:
-        """One frame [batch, 1, width] at `position` (0-based, ascending by one)."""
-        place = torch.tensor([position], device=hidden.device)
-        angles = rotary_angles(place, self.width // self.heads)
+        """One frame [batch, 1, width] at `position` (0-based, ascending by one); `angles` as in
+        `forward`."""
+        if angles is None:
+            place = torch.tensor([position], device=hidden.device)
+            angles = rotary_angles(place, self.width // self.heads)
         for layer, modulation, one in zip(self.blocks, modulations, cache, strict=True):
             hidden = layer.step(hidden, angles, modulation, one, position)
         return self.norm(hidden)

@@ -5,11 +5,12 @@ Read `waveform.py` first, then `tokens.py`, `score.py`, `attributes.py`, `prompt
 
 from melisma.values.attributes import Facts
 from melisma.values.prompt import Prompt
-from melisma.values.score import Metre, Notes, Score, TempoMap, Track
+from melisma.values.score import ChordMark, Metre, Notes, Score, TempoMap, Track
 from melisma.values.tokens import TokenGrid
 from melisma.values.waveform import Waveform
 
 __all__ = [
+    "ChordMark",
     "Facts",
     "Metre",
     "Notes",

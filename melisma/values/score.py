@@ -93,6 +93,15 @@ class Metre:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ChordMark:
+    """A chord that holds from a beat on."""
+
+    beat: float
+    name: str
+    """One of `values.events.CHORD_NAMES`, e.g. "Am"."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Score:
     """A piece of notation."""
 
@@ -102,6 +111,8 @@ class Score:
         default_factory=lambda: (Metre(beat=0.0, numerator=4, denominator=4),)
     )
     title: str = ""
+    chords: tuple[ChordMark, ...] = ()
+    """Chord symbols, by beat; empty where nobody wrote them."""
 
     @property
     def end_beats(self) -> float:

@@ -1,0 +1,317 @@
+"""Score <-> event rows (`values/events.py`): what the score model reads and writes.
+
+Enters: a `Score`. Leaves: int16 [event, 5], parts first, then bar by bar; within a bar by time, at
+one time the chord first and then the parts in their order. Nothing is lost beyond the grid:
+
+- onsets on a grid of 24 to a quarter note, durations on `DURATION_TICKS`, loudness in steps of 4;
+- one tempo a bar (its mean), in steps of 2.3 %; metres as in `BAR_METRES`, where a bar that is cut
+  short by the next metre takes the metre of its length;
+- of notes of one part that begin together at one pitch, the longest.
+
+After REMI+ (von Rütte et al., FIGARO, 2201.10936, section 3.1): bar, position, tempo, metre, chord,
+program, pitch, duration, velocity; but a part has a number of its own, so that two violins stay two.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from melisma.values import ChordMark, Metre, Notes, Score, TempoMap, Track
+from melisma.values.events import (
+    BAR,
+    BAR_METRES,
+    CHORD,
+    CHORD_NAMES,
+    DRUM_PROGRAM,
+    DURATION_TICKS,
+    END,
+    FIELD_SIZES,
+    FIELDS,
+    FIRST_CHORD,
+    FIRST_DRUM,
+    FIRST_METRE,
+    FIRST_PROGRAM,
+    FIRST_TEMPO,
+    LENGTH,
+    LONGEST_BAR_TICKS,
+    METRE_TICKS,
+    MOST_PARTS,
+    PART,
+    PART_FIELD,
+    PITCH,
+    PLACE,
+    TICKS_PER_BEAT,
+    VELOCITY,
+    class_bpm,
+    duration_class,
+    row_ticks,
+    tempo_class,
+)
+
+MOST_BARS = 20_000
+"""Bars of one score (chosen: ten hours); what is longer is damaged."""
+_PREFERRED = (4, 8, 16, 2)
+"""Denominators in the order in which a bar of a given length takes them."""
+_BY_LENGTH = {
+    length: next(
+        index
+        for denominator in _PREFERRED
+        for index, metre in enumerate(BAR_METRES)
+        if metre[1] == denominator and METRE_TICKS[index] == length
+    )
+    for length in sorted(set(METRE_TICKS.tolist()))
+}
+_LENGTHS = np.array(list(_BY_LENGTH))
+
+
+def encode_score(score: Score, *, ended: bool = True) -> np.ndarray:
+    """The events of a score, int16 [event, 5]; `ended`: whether the end is told.
+
+    Raises `ValueError` for more parts than `MOST_PARTS` (see `join_parts`) and for a score of
+    more than `MOST_BARS` bars.
+    """
+    if len(score.tracks) > MOST_PARTS:
+        raise ValueError(
+            f"the score has {len(score.tracks)} parts, at most {MOST_PARTS} are read: "
+            "leave some out, or join those of one instrument"
+        )
+    starts, metres = bars_of(score)
+    rows = [_part_rows(score), _bar_rows(score, starts, metres)]
+    where = [np.full(len(rows[0]), -1), starts]
+    for number, track in enumerate(score.tracks):
+        tick, row = _note_rows(track, number)
+        rows.append(row)
+        where.append(tick)
+    tick, row = _chord_rows(score, int(starts[-1] + METRE_TICKS[metres[-1]]))
+    rows.append(row)
+    where.append(tick)
+    table, ticks = np.concatenate(rows), np.concatenate(where)
+    bar = np.searchsorted(starts, ticks, side="right") - 1
+    played = table[:, PLACE] == 0
+    table[played, PLACE] = (ticks - starts[np.maximum(bar, 0)])[played]
+    # Parts, then in each bar: the bar itself, then by time; chords before notes.
+    first = np.where(table[:, PLACE] == PART, -2, np.where(table[:, PLACE] == BAR, -1, ticks))
+    group = np.where(table[:, PART_FIELD] == CHORD, -1, table[:, PART_FIELD])
+    order = np.lexsort((table[:, PITCH], group, first, bar))
+    table = table[order]
+    if ended:
+        table = np.concatenate([table, _absent(1)])
+        table[-1, PLACE] = END
+    return table.astype(np.int16)
+
+
+def bars_of(score: Score) -> tuple[np.ndarray, np.ndarray]:
+    """(first tick, index into `BAR_METRES`) of every bar that something sounds in, int64 [bar]."""
+    end = _end_tick(score)
+    marks = [(round(m.beat * TICKS_PER_BEAT), m) for m in score.metres]
+    starts: list[int] = []
+    metres: list[int] = []
+    at = 0
+    for index, (_, metre) in enumerate(marks):
+        stop = marks[index + 1][0] if index + 1 < len(marks) else end
+        length = max(round(metre.bar_beats * TICKS_PER_BEAT), 6)
+        while at < min(stop, end):
+            last = index + 1 < len(marks) and at + length > stop
+            for piece in _split(stop - at if last else length):
+                name = (metre.numerator, metre.denominator)
+                kept = BAR_METRES.index(name) if name in BAR_METRES else -1
+                if kept < 0 or METRE_TICKS[kept] != piece:
+                    kept = _nearest(piece)
+                starts.append(at)
+                metres.append(kept)
+                at += int(METRE_TICKS[kept])
+            if len(starts) > MOST_BARS:
+                raise ValueError(f"the score has more than {MOST_BARS} bars: give a shorter one")
+    return np.array(starts), np.array(metres)
+
+
+def _end_tick(score: Score) -> int:
+    """Where the last note ends on the grid; 1 for a score without notes."""
+    ends = [1]
+    for track in score.tracks:
+        if len(track.notes):
+            start, length = _grid_times(track.notes)
+            ends.append(int((start + np.array(DURATION_TICKS)[duration_class(length)]).max()))
+    return max(ends)
+
+
+def _grid_times(notes: Notes) -> tuple[np.ndarray, np.ndarray]:
+    """(onset, duration) in ticks, rounded, int64 [note]."""
+    start = np.round(notes.start_beats * TICKS_PER_BEAT).astype(np.int64)
+    length = np.round(notes.duration_beats * TICKS_PER_BEAT).astype(np.int64)
+    return start, np.maximum(length, 1)
+
+
+def _nearest(ticks: int) -> int:
+    return _BY_LENGTH[int(_LENGTHS[np.abs(_LENGTHS - ticks).argmin()])]
+
+
+def _split(ticks: int) -> list[int]:
+    """A bar's length as lengths of at most `LONGEST_BAR_TICKS`."""
+    count = -(-ticks // LONGEST_BAR_TICKS)
+    if count == 1:
+        return [ticks]
+    each = -(-ticks // count // TICKS_PER_BEAT) * TICKS_PER_BEAT
+    return [each] * (count - 1) + [max(ticks - each * (count - 1), 6)]
+
+
+def _absent(count: int) -> np.ndarray:
+    return np.tile(np.array(FIELD_SIZES), (count, 1))
+
+
+def _part_rows(score: Score) -> np.ndarray:
+    rows = _absent(len(score.tracks))
+    rows[:, PLACE] = PART
+    rows[:, PART_FIELD] = np.arange(len(rows))
+    rows[:, PITCH] = [FIRST_PROGRAM + program_of(track) for track in score.tracks]
+    return rows
+
+
+def program_of(track: Track) -> int:
+    """General MIDI program of a part, `DRUM_PROGRAM` for any drum kit."""
+    return DRUM_PROGRAM if track.is_drum else track.program
+
+
+def _bar_rows(score: Score, starts: np.ndarray, metres: np.ndarray) -> np.ndarray:
+    stops = starts + METRE_TICKS[metres]
+    seconds = score.tempo.seconds(np.append(starts, stops[-1]) / TICKS_PER_BEAT)
+    # A bar of no time at all would need an endless tempo: it takes the fastest there is.
+    minutes = np.maximum(np.diff(seconds), 1e-9) / 60.0
+    bpm = np.diff(np.append(starts, stops[-1])) / TICKS_PER_BEAT / minutes
+    rows = _absent(len(starts))
+    rows[:, PLACE] = BAR
+    rows[:, PITCH] = FIRST_METRE + metres
+    rows[:, LENGTH] = [FIRST_TEMPO + tempo_class(one) for one in bpm]
+    return rows
+
+
+def _note_rows(track: Track, number: int) -> tuple[np.ndarray, np.ndarray]:
+    notes = track.notes
+    tick, length = _grid_times(notes)
+    order = np.lexsort((-length, notes.pitch, tick))
+    same = (np.diff(tick[order]) == 0) & (np.diff(notes.pitch[order]) == 0)
+    kept = order[np.concatenate([[True], ~same])] if len(order) else order
+    rows = _absent(len(kept))
+    rows[:, PLACE] = 0
+    rows[:, PART_FIELD] = number
+    rows[:, PITCH] = notes.pitch[kept] + (FIRST_DRUM if track.is_drum else 0)
+    rows[:, LENGTH] = duration_class(length[kept])
+    rows[:, VELOCITY] = notes.velocity[kept] // 4
+    return tick[kept], rows
+
+
+def _chord_rows(score: Score, end: int) -> tuple[np.ndarray, np.ndarray]:
+    ticks = np.array([round(c.beat * TICKS_PER_BEAT) for c in score.chords], dtype=np.int64)
+    inside = ticks < end
+    names = [CHORD_NAMES.index(chord.name) for chord in score.chords]
+    rows = _absent(len(ticks))
+    rows[:, PLACE] = 0
+    rows[:, PART_FIELD] = CHORD
+    rows[:, PITCH] = FIRST_CHORD + np.array(names, dtype=np.int64)
+    return ticks[inside], rows[inside]
+
+
+def decode_score(rows: np.ndarray, title: str = "") -> Score:
+    """The score of events int [event, 5] of which the first bar begins at beat 0.
+
+    Parts that never play are left out; notes of parts that nobody declared are no notes. Raises
+    `ValueError` where the rows are no events or hold no bar.
+    """
+    table = np.asarray(rows, dtype=np.int64)
+    if table.ndim != 2 or table.shape[1] != FIELDS:
+        raise ValueError(f"events have {FIELDS} fields, these have the shape {table.shape}")
+    if (table < 0).any() or (table > np.array(FIELD_SIZES)).any():
+        raise ValueError("a field of an event lies outside its vocabulary")
+    is_bar = table[:, PLACE] == BAR
+    if not is_bar.any():
+        raise ValueError("these events hold no bar: a score has one or more")
+    ticks, _ = row_ticks(table)
+    beats = ticks / TICKS_PER_BEAT
+    sounding = table[:, PLACE] < LONGEST_BAR_TICKS
+    return Score(
+        tracks=tuple(_tracks(table, beats, sounding)),
+        tempo=_tempo(table[is_bar], beats[is_bar]),
+        metres=_metres(table[is_bar], beats[is_bar]),
+        title=title,
+        chords=tuple(
+            ChordMark(beat=float(beats[i]), name=CHORD_NAMES[int(table[i, PITCH]) - FIRST_CHORD])
+            for i in np.flatnonzero(sounding & (table[:, PART_FIELD] == CHORD))
+        ),
+    )
+
+
+def _tracks(table: np.ndarray, beats: np.ndarray, sounding: np.ndarray) -> list[Track]:
+    tracks = []
+    for declared in table[table[:, PLACE] == PART]:
+        mine = np.flatnonzero(sounding & (table[:, PART_FIELD] == declared[PART_FIELD]))
+        if not len(mine):
+            continue
+        program = int(declared[PITCH]) - FIRST_PROGRAM
+        drum = program == DRUM_PROGRAM
+        pitch = table[mine, PITCH] - (FIRST_DRUM if drum else 0)
+        order = np.lexsort((pitch, beats[mine]))
+        mine = mine[order]
+        notes = Notes(
+            start_beats=beats[mine],
+            duration_beats=np.array(DURATION_TICKS)[table[mine, LENGTH]] / TICKS_PER_BEAT,
+            pitch=pitch[order],
+            velocity=np.maximum(table[mine, VELOCITY] * 4 + 2, 1),
+        )
+        tracks.append(Track(notes=notes, program=0 if drum else program, is_drum=drum))
+    return tracks
+
+
+def _tempo(bars: np.ndarray, beats: np.ndarray) -> TempoMap:
+    tempi = bars[:, LENGTH] - FIRST_TEMPO
+    new = np.concatenate([[True], np.diff(tempi) != 0])
+    return TempoMap(beats=beats[new], bpm=np.array([class_bpm(int(t)) for t in tempi[new]]))
+
+
+def _metres(bars: np.ndarray, beats: np.ndarray) -> tuple[Metre, ...]:
+    metres = bars[:, PITCH] - FIRST_METRE
+    new = np.flatnonzero(np.concatenate([[True], np.diff(metres) != 0]))
+    return tuple(
+        Metre(beat=float(beats[i]), numerator=BAR_METRES[m][0], denominator=BAR_METRES[m][1])
+        for i in new
+        for m in [int(metres[i])]
+    )
+
+
+def join_parts(score: Score, most: int = MOST_PARTS) -> Score:
+    """The score with at most so many parts: those of one instrument are joined, the shortest
+    first, and where that is not enough the parts of fewest notes go. Others stay as they are."""
+    tracks = [track for track in score.tracks if len(track.notes)]
+    while len(tracks) > most:
+        sizes = [len(track.notes) for track in tracks]
+        for least in np.argsort(sizes, kind="stable"):
+            mine = tracks[int(least)]
+            kin = [
+                i
+                for i, track in enumerate(tracks)
+                if i != least and program_of(track) == program_of(mine)
+            ]
+            if kin:
+                other = min(kin, key=lambda i: sizes[i])
+                tracks[other] = _joined(tracks[other], mine)
+                del tracks[int(least)]
+                break
+        else:
+            del tracks[int(np.argmin(sizes))]
+    return Score(
+        tracks=tuple(tracks),
+        tempo=score.tempo,
+        metres=score.metres,
+        title=score.title,
+        chords=score.chords,
+    )
+
+
+def _joined(one: Track, other: Track) -> Track:
+    columns = [
+        np.concatenate([getattr(one.notes, name), getattr(other.notes, name)])
+        for name in ("start_beats", "duration_beats", "pitch", "velocity")
+    ]
+    order = np.lexsort((columns[2], columns[0]))
+    start, duration, pitch, velocity = (column[order] for column in columns)
+    notes = Notes(start_beats=start, duration_beats=duration, pitch=pitch, velocity=velocity)
+    return Track(notes=notes, program=one.program, is_drum=one.is_drum, name=one.name)

@@ -1,0 +1,330 @@
+"""Trains the score model: which event comes next, in pieces told plainly, given a tune, or with a
+gap to fill.
+
+Cross-entropy of every field of every event that is played (given and later ones are told, not
+drawn). Windows are moved to other tonalities and tempi as they are met; what is said of them moves
+along, and captions that state either exactly are left out then.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from melisma.lm.score_model import EventBatch, ScoreModel, ScoreModelSettings
+from melisma.lm.score_rows import (
+    GIVEN,
+    LATER,
+    Line,
+    batch_of,
+    infill_line,
+    is_note,
+    melody_line,
+    plain_line,
+)
+from melisma.lm.told_score import SCORE_ATTRIBUTES, ScoreConditions, ScoreDrops, drop_told
+from melisma.train.loop import LoopSettings, Run, Task, generator_of
+from melisma.train.score_corpus import ScoreCorpus
+from melisma.values.attributes import tempo_bin
+from melisma.values.events import (
+    BAR,
+    CHORD,
+    END,
+    FIELD_SIZES,
+    FIRST_CHORD,
+    FIRST_DRUM,
+    FIRST_TEMPO,
+    LENGTH,
+    PART_FIELD,
+    PITCH,
+    PLACE,
+    TEMPI,
+    class_bpm,
+)
+
+LOWEST_PITCH, HIGHEST_PITCH = 21, 108
+"""Transposed music stays on the piano's keyboard, where it was there before."""
+MOST_TEMPO_SHIFT = 5
+"""Tempi move by up to so many classes, 12 %."""
+FEWEST_ANSWERS = 8
+"""Notes that must be left to play beside a given tune."""
+MOST_GAP_BARS = 8
+"""Longest gap to fill."""
+HELD_ROUNDS, HELD_BATCH = 12, 16
+"""Held-out windows that are judged: always the same."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreTraining:
+    """A training of the score model."""
+
+    model: ScoreModelSettings = field(default_factory=ScoreModelSettings)
+    loop: LoopSettings = field(default_factory=lambda: LoopSettings(updates=10_000))
+    batch: int = 16
+    """Windows of an update."""
+    longest: int = 512
+    """Events of a window that are read; what is beyond is cut off."""
+    melody: float = 0.15
+    """Share of the windows with a given tune."""
+    infill: float = 0.2
+    """Share with a gap to fill."""
+    transpose: float = 0.85
+    """Share of windows that move to another tonality."""
+    silent_bars: float = 0.2
+    """Share of windows that are not told how many bars are left."""
+    drop: ScoreDrops = field(default_factory=ScoreDrops)
+    dropout: float = 0.05
+    """Dropout of the transformer."""
+    device: str = "cpu"
+    """Where to train."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    """One window as the model meets it."""
+
+    line: Line
+    bars_left: int | None
+    bars_done: int
+    attributes: np.ndarray
+    """int64 [attribute]."""
+    words: np.ndarray
+    """float32 [128]; zeros where the captions no longer hold."""
+
+
+class ScoreTask(Task):
+    """Next-event cross-entropy on windows."""
+
+    kind = "score_lm"
+
+    def __init__(self, settings: ScoreTraining, train: ScoreCorpus, held: ScoreCorpus) -> None:
+        self.settings = settings
+        self.train, self.held = train, held
+        torch.manual_seed(settings.loop.seed)
+        self.model: nn.Module = ScoreModel(settings.model).to(settings.device)
+
+    @property
+    def models(self) -> Mapping[str, nn.Module]:
+        """The score model."""
+        return {"score": self.model}
+
+    def settings_tree(self) -> dict[str, Any]:
+        """The network's sizes."""
+        return dataclasses.asdict(self.settings.model)
+
+    def losses(
+        self, number: int, generator: torch.Generator
+    ) -> tuple[dict[str, Tensor], dict[str, float]]:
+        """One batch of windows."""
+        s = self.settings
+        rng = np.random.default_rng(int(torch.randint(2**62, (), generator=generator)))
+        windows = alike(self.train, s.batch, rng)
+        examples = [example_of(self.train, int(w), rng, s) for w in windows]
+        told = drop_told(conditions_of(self.train, windows, examples), s.drop, generator)
+        nats, notes = self.nats(examples, told, s.dropout)
+        loss = nats.sum() / nats.shape[0]
+        figures = {"nats": float(loss.detach()), "nats_a_note": float(nats.detach().sum()) / notes}
+        names = ("place", "part", "pitch", "length", "velocity")
+        figures |= {
+            f"nats_{name}": float(one)
+            for name, one in zip(names, nats.detach().mean(dim=0), strict=True)
+        }
+        return {"score": loss}, figures
+
+    def nats(
+        self, examples: list[Example], told: ScoreConditions, dropout: float
+    ) -> tuple[Tensor, int]:
+        """(negative log likelihood [event, field] of the events to be drawn, notes among them)."""
+        device = torch.device(self.settings.device)
+        batch = batch_of(
+            [e.line for e in examples],
+            [e.bars_left for e in examples],
+            [e.bars_done for e in examples],
+        )
+        rows, roles = batch.rows, batch.roles
+        counted = (rows[..., PLACE] < FIELD_SIZES[PLACE]) & (roles != GIVEN) & (roles != LATER)
+        counted = counted[:, 1:]
+        notes = int((counted & (rows[:, 1:, LENGTH] < FIRST_TEMPO)).sum())
+        batch = EventBatch(**{k: v.to(device) for k, v in vars(batch).items()})
+        counted = counted.to(device)
+        assert isinstance(self.model, nn.Module)
+        with torch.autocast(device.type, torch.bfloat16):
+            hidden = self.model(batch, told.to(self.settings.device), dropout)
+            losses = getattr(self.model, "losses")  # noqa: B009 - also baselines have it
+            nats = losses(
+                hidden[:, :-1][counted], batch.rows[:, 1:][counted], batch.programs[:, 1:][counted]
+            )
+        return nats, notes
+
+    @torch.no_grad()
+    def judge(self, averaged: nn.Module) -> dict[str, float]:
+        """Nats a note of held-out windows, plainly told, with all conditions and with none."""
+        del averaged  # the loop has put the averaged weights into the model
+        plain = dataclasses.replace(
+            self.settings, melody=0.0, infill=0.0, transpose=0.0, silent_bars=0.0
+        )
+        told_nats, untold_nats, notes = 0.0, 0.0, 0
+        for number in range(HELD_ROUNDS):
+            rng = np.random.default_rng(number)
+            windows = rng.choice(len(self.held), min(HELD_BATCH, len(self.held)), replace=False, p=self.held.weight)
+            examples = [example_of(self.held, int(w), rng, plain) for w in windows]
+            nats, count = self.nats(examples, conditions_of(self.held, windows, examples), 0.0)
+            told_nats += float(nats.sum())
+            nats, _ = self.nats(examples, ScoreConditions.absent(len(windows)), 0.0)
+            untold_nats += float(nats.sum())
+            notes += count
+        return {
+            "nats_a_note": told_nats / max(notes, 1),
+            "nats_a_note_untold": untold_nats / max(notes, 1),
+        }
+
+
+def example_of(
+    corpus: ScoreCorpus, window: int, rng: np.random.Generator, settings: ScoreTraining
+) -> Example:
+    """A window moved, and told in one of the three orders."""
+    s = settings
+    rows, attributes, moved = moved_rows(corpus, window, rng, s.transpose)
+    line = plain_line(rows)
+    left: int | None = int(corpus.bars_left[window])
+    chance = rng.random()
+    if chance < s.melody:
+        line = _with_tune(line, rng)
+    elif chance < s.melody + s.infill:
+        line, gap_stop = _with_gap(line, rng)
+        left = gap_stop if gap_stop is not None else left
+    exact = corpus.exact[window]
+    fitting = np.flatnonzero(~exact) if moved else np.arange(len(exact))
+    words = np.zeros(corpus.words.shape[2], np.float32)
+    if len(fitting):
+        words = corpus.words[window, int(rng.choice(fitting))].astype(np.float32)
+    return Example(
+        line=line.take(np.arange(min(len(line), s.longest))),
+        bars_left=None if rng.random() < s.silent_bars else left,
+        bars_done=int(corpus.bars_done[window]),
+        attributes=attributes,
+        words=words,
+    )
+
+
+def alike(corpus: ScoreCorpus, count: int, rng: np.random.Generator) -> np.ndarray:
+    """`count` windows of similar length, drawn by weight: little of the batch is padding."""
+    pool = rng.choice(len(corpus), 4 * count, p=corpus.weight)
+    lengths = corpus.spans[pool, 1] - corpus.spans[pool, 0]
+    pool = pool[np.argsort(lengths, kind="stable")]
+    start = int(rng.integers(3 * count + 1))
+    return pool[start : start + count]
+
+
+def conditions_of(
+    corpus: ScoreCorpus, windows: np.ndarray, examples: list[Example]
+) -> ScoreConditions:
+    """What is told of each window; words are absent where no caption holds any more."""
+    return ScoreConditions(
+        words=torch.from_numpy(np.stack([e.words for e in examples])),
+        attributes=torch.from_numpy(np.stack([e.attributes for e in examples])),
+        families=torch.from_numpy(corpus.families[windows]),
+        moods=torch.from_numpy(corpus.moods[windows]),
+    )
+
+
+def moved_rows(
+    corpus: ScoreCorpus, window: int, rng: np.random.Generator, transpose: float
+) -> tuple[np.ndarray, np.ndarray, bool]:
+    """(rows, attributes, whether they moved) of a window in another tonality and tempo."""
+    first, stop = corpus.spans[window]
+    rows = corpus.events[first:stop].astype(np.int64)
+    attributes = corpus.attributes[window].copy()
+    if rng.random() >= transpose:
+        return rows, attributes, False
+    moved = transposed(rows, attributes, int(rng.integers(-5, 7)))
+    shift = int(rng.integers(-MOST_TEMPO_SHIFT, MOST_TEMPO_SHIFT + 1))
+    bars = moved[:, PLACE] == BAR
+    tempi = moved[bars, LENGTH] - FIRST_TEMPO
+    shift = int(np.clip(shift, -tempi.min(), TEMPI - 1 - tempi.max())) if bars.any() else 0
+    moved[bars, LENGTH] += shift
+    bpm = float(corpus.tempo_bpm[window])
+    if np.isfinite(bpm):
+        names = [name for name, _ in SCORE_ATTRIBUTES]
+        bpm *= class_bpm(shift) / class_bpm(0)
+        attributes[names.index("tempo")] = tempo_bin(bpm)
+    return moved, attributes, True
+
+
+def transposed(rows: np.ndarray, attributes: np.ndarray, shift: int) -> np.ndarray:
+    """Rows in another tonality; `attributes` [attribute] follow in place.
+
+    The shift is turned round by an octave where the music would leave the keyboard.
+    """
+    rows = rows.copy()
+    pitched = is_note(rows) & (rows[:, PITCH] < FIRST_DRUM)
+    pitches = rows[pitched, PITCH]
+    if len(pitches):
+        low, high = min(pitches.min(), LOWEST_PITCH), max(pitches.max(), HIGHEST_PITCH)
+        if pitches.min() + shift < low or pitches.max() + shift > high:
+            shift -= 12 if shift > 0 else -12
+        if pitches.min() + shift < low or pitches.max() + shift > high:
+            return rows
+    rows[pitched, PITCH] += shift
+    chords = (rows[:, PART_FIELD] == CHORD) & (rows[:, PITCH] > FIRST_CHORD)
+    named = rows[chords, PITCH] - FIRST_CHORD - 1
+    rows[chords, PITCH] = FIRST_CHORD + 1 + named // 12 * 12 + (named + shift) % 12
+    place = [name for name, _ in SCORE_ATTRIBUTES].index("tonality")
+    if attributes[place] < SCORE_ATTRIBUTES[place][1]:
+        attributes[place] = attributes[place] // 12 * 12 + (attributes[place] + shift) % 12
+    return rows
+
+
+def _with_tune(line: Line, rng: np.random.Generator) -> Line:
+    """The line with one part, or the highest notes of one, given; plain where too little is left."""
+    notes = is_note(line.rows) & (line.rows[:, PITCH] < FIRST_DRUM)
+    parts, counts = np.unique(line.rows[notes, PART_FIELD], return_counts=True)
+    parts = parts[counts >= FEWEST_ANSWERS // 2]
+    if not len(parts):
+        return line
+    means = [line.rows[notes & (line.rows[:, PART_FIELD] == p), PITCH].mean() for p in parts]
+    part = int(parts[int(np.argmax(means))] if rng.random() < 0.6 else rng.choice(parts))
+    mine = np.flatnonzero(notes & (line.rows[:, PART_FIELD] == part))
+    given = np.zeros(len(line), dtype=bool)
+    given[mine] = True
+    if len(parts) == 1 or rng.random() < 0.4:
+        order = mine[np.lexsort((line.rows[mine, PITCH], line.ticks[mine]))]
+        last_of_moment = np.append(np.diff(line.ticks[order]) > 0, True)
+        given[:] = False
+        given[order[last_of_moment]] = True
+    if (is_note(line.rows) & ~given).sum() < FEWEST_ANSWERS:
+        return line
+    return melody_line(line, given)
+
+
+def _with_gap(line: Line, rng: np.random.Generator) -> tuple[Line, int | None]:
+    """The line with a gap told last, and the bar after it; plain where there are too few bars."""
+    bars = int(line.bars.max()) + 1
+    if bars < 4:
+        return line, None
+    gap = int(rng.integers(1, min(MOST_GAP_BARS, bars - 2) + 1))
+    first = int(rng.integers(1, bars - gap + 1))
+    if (line.rows[:, PLACE] == END).any() and first + gap == bars:
+        return line, None
+    return infill_line(line, first, first + gap), first + gap
+
+
+def train_score(
+    settings: ScoreTraining,
+    train: ScoreCorpus,
+    held: ScoreCorpus,
+    folder: Path,
+    start: Mapping[str, Tensor] | None = None,
+) -> None:
+    """Runs or resumes the score model in `folder`, from `start` or at random."""
+    run = Run(ScoreTask(settings, train, held), settings.loop, folder)
+    if not run.resume() and start is not None:
+        run.start_from(start)
+    run.run()

@@ -1,0 +1,180 @@
+"""The corpus of the score model in memory: event rows by window, and what is told of each.
+
+Enters: a folder of shards (`corpus/scores.py`) and the joint embedding, whose text tower puts the
+captions into vectors. Leaves: `ScoreCorpus`. The vectors are kept in the folder, under the
+fingerprint of the tower that made them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from melisma.corpus.clips import CORPUS_WEIGHTS
+from melisma.files.atomic import replacing
+from melisma.files.shards import ShardReader
+from melisma.joint import Joint
+from melisma.joint.settings_words import read_settings
+from melisma.lm.told_score import SCORE_ATTRIBUTES, WORD_WIDTH
+from melisma.values.attributes import (
+    ARTICULATIONS,
+    DENSITIES,
+    DYNAMICS,
+    FAMILIES,
+    METRES,
+    MOODS,
+    REGISTERS,
+    STYLES,
+    TONALITIES,
+    tempo_bin,
+)
+from melisma.values.makers import COMPOSERS, TRADITIONS
+
+KIND_SHARES: dict[str, float] = {"real": 0.5, "recast": 0.22, "arranged": 0.2, "groove": 0.08}
+"""How often each kind of row is met in training (chosen)."""
+_GROOVES = ("groove", "drum_patterns")
+_OTHER_CORPUS = 0.05
+"""Share of a corpus that `CORPUS_WEIGHTS` does not know."""
+
+_CLASSES: dict[str, tuple[str, ...]] = {
+    "tonality": TONALITIES,
+    "metre": METRES,
+    "lead": FAMILIES,
+    "style": STYLES,
+    "density": DENSITIES,
+    "dynamics": DYNAMICS,
+    "register": REGISTERS,
+    "articulation": ARTICULATIONS,
+    "composer": COMPOSERS,
+    "tradition": TRADITIONS,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreCorpus:
+    """Windows of event rows."""
+
+    events: np.ndarray
+    """int16 [event, 5], all windows one after the other."""
+    spans: np.ndarray
+    """int64 [window, 2]: first event and end."""
+    bars_done: np.ndarray
+    """int32 [window]: bars of the piece before the window."""
+    bars_left: np.ndarray
+    """int32 [window]: bars from its beginning to the piece's end."""
+    attributes: np.ndarray
+    """int64 [window, attribute], as `told_score.SCORE_ATTRIBUTES`."""
+    tempo_bpm: np.ndarray
+    """float64 [window]: of the felt beat, nan where the tempo is free."""
+    families: np.ndarray
+    """float32 [window, family]."""
+    moods: np.ndarray
+    """float32 [window, mood]."""
+    words: np.ndarray
+    """float16 [window, caption, 128]: vectors of the captions."""
+    exact: np.ndarray
+    """bool [window, caption]: whether the caption states a tempo or tonality exactly."""
+    weight: np.ndarray
+    """float64 [window]: how often each is met; sums to 1."""
+    group: np.ndarray
+    """int32 [window]: number of its work."""
+
+    def __len__(self) -> int:
+        return len(self.spans)
+
+
+def attribute_row(facts: Mapping[str, Any]) -> list[int]:
+    """Facts by name -> the class of every attribute, its table's size where it is not known."""
+    row = []
+    for name, size in SCORE_ATTRIBUTES:
+        if name == "tempo":
+            bpm = facts.get("tempo_bpm")
+            row.append(size if bpm is None else tempo_bin(float(bpm)))
+            continue
+        word, classes = facts.get(name), _CLASSES[name]
+        row.append(classes.index(word) if word in classes else size)
+    return row
+
+
+def named_set(words: Any, names: tuple[str, ...]) -> list[float]:
+    """1 for every name that is among the words."""
+    return [float(name in (words or ())) for name in names]
+
+
+def read_score_corpus(folder: Path, joint: Joint) -> ScoreCorpus:
+    """All rows of a folder of shards; `FileNotFoundError` or `ValueError` where there are none."""
+    reader = ShardReader(folder)
+    if not len(reader):
+        raise ValueError(f"{folder} holds no rows of scores: write them there first")
+    events, spans, counts = [], [], []
+    facts: list[Mapping[str, Any]] = []
+    captions: list[list[str]] = []
+    kinds, corpora, groups = [], [], []
+    at = 0
+    for row in reader:
+        windows = row.arrays["windows"].astype(np.int64)
+        events.append(row.arrays["events"])
+        spans.append(windows[:, :2] + at)
+        counts.append(windows[:, 2:])
+        at += len(row.arrays["events"])
+        told: Any = row.facts["windows"]
+        facts += [one["facts"] for one in told]
+        captions += [one["captions"] for one in told]
+        corpus = str(row.facts["identity"]).split("/")[0]
+        kinds += ["groove" if corpus in _GROOVES else str(row.facts["kind"])] * len(told)
+        corpora += [corpus] * len(told)
+        groups += [f"{corpus}/{row.facts['group']}"] * len(told)
+    bars = np.concatenate(counts)
+    numbers = {group: number for number, group in enumerate(sorted(set(groups)))}
+    words, exact = _words(folder, joint, captions)
+    return ScoreCorpus(
+        events=np.concatenate(events),
+        spans=np.concatenate(spans),
+        bars_done=bars[:, 0].astype(np.int32),
+        bars_left=bars[:, 1].astype(np.int32),
+        attributes=np.array([attribute_row(one) for one in facts]),
+        tempo_bpm=np.array([float(one.get("tempo_bpm", np.nan)) for one in facts]),
+        families=np.array([named_set(f.get("families"), FAMILIES) for f in facts], np.float32),
+        moods=np.array([named_set(f.get("moods"), MOODS) for f in facts], np.float32),
+        words=words,
+        exact=exact,
+        weight=_weights(np.array(kinds), np.array(corpora)),
+        group=np.array([numbers[group] for group in groups], np.int32),
+    )
+
+
+def _weights(kinds: np.ndarray, corpora: np.ndarray) -> np.ndarray:
+    """Shares of the kinds, and within each of the corpora; windows of one corpus evenly."""
+    weight = np.zeros(len(kinds))
+    for kind in np.unique(kinds):
+        mine = kinds == kind
+        shares = {
+            corpus: CORPUS_WEIGHTS.get(str(corpus), _OTHER_CORPUS)
+            for corpus in np.unique(corpora[mine])
+        }
+        for corpus, share in shares.items():
+            these = mine & (corpora == corpus)
+            weight[these] = KIND_SHARES[str(kind)] * share / sum(shares.values()) / these.sum()
+    return weight / weight.sum()
+
+
+def _words(folder: Path, joint: Joint, captions: list[list[str]]) -> tuple[np.ndarray, np.ndarray]:
+    """(vectors float16 [window, caption, 128], exact bool [window, caption]) of all captions."""
+    path = folder / f"words-{joint.fingerprint[:12]}-{len(captions)}.npz"
+    if path.is_file():
+        with np.load(path, allow_pickle=False) as stored:
+            return stored["words"], stored["exact"]
+    each = min(len(one) for one in captions)
+    flat = [text for one in captions for text in one[:each]]
+    vectors = joint.embed_text(flat) if flat else np.zeros((0, WORD_WIDTH), np.float32)
+    read = [read_settings(text) for text in flat]
+    exact = np.array([r.tempo_bpm is not None or r.tonality is not None for r in read], bool)
+    words = vectors.astype(np.float16).reshape(len(captions), each, WORD_WIDTH)
+    exact = exact.reshape(len(captions), each)
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, words=words, exact=exact)
+    return words, exact
