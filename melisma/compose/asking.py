@@ -66,7 +66,7 @@ def ask(joint: Joint, prompt: Prompt, generator: torch.Generator) -> Asked:
         **{name: value for name, value in vars(exact).items() if value not in (None, ())},
     )
     reading = reading.overridden(stated)
-    tempo_bpm = stated.tempo_bpm or _drawn_tempo_bpm(reading, generator)
+    tempo_bpm = stated.tempo_bpm or drawn_tempo_bpm(reading, generator)
     metre, sure = reading.best("metre")
     metre = metre if sure >= READ else "4/4"
     attributes = {}
@@ -92,7 +92,7 @@ def ask(joint: Joint, prompt: Prompt, generator: torch.Generator) -> Asked:
     )
 
 
-def _drawn_tempo_bpm(reading: AttributeReading, generator: torch.Generator) -> float:
+def drawn_tempo_bpm(reading: AttributeReading, generator: torch.Generator) -> float:
     """A tempo near the likeliest bin of what the words suggest."""
     block = torch.from_numpy(reading.row[BLOCKS["tempo"]].astype(np.float64)) ** 2
     pick = int(torch.multinomial(block / block.sum(), 1, generator=generator))

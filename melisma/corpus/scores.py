@@ -21,10 +21,16 @@ import numpy as np
 
 from melisma.corpus.caption import write_captions
 from melisma.corpus.chords import frame_chords
-from melisma.corpus.clips import ARRANGED_PLAYING, GROOVE_WEIGHTS, tempo_limits
+from melisma.corpus.clips import GROOVE_WEIGHTS, tempo_limits
 from melisma.corpus.labels import frame_labels
 from melisma.corpus.orchestrate import Casting, orchestrate
-from melisma.corpus.perform import beat_grid, draw_speed, perform, shape_flat_tracks
+from melisma.corpus.perform import (
+    Playing,
+    beat_grid,
+    draw_speed,
+    perform,
+    shape_flat_tracks,
+)
 from melisma.corpus.performance import Performance
 from melisma.corpus.songbook import Songbook
 from melisma.corpus.sources import Source, read_score
@@ -46,6 +52,8 @@ from melisma.values.events import (
 )
 from melisma.values.tokens import FRAME_RATE_HZ
 
+AS_WRITTEN = Playing(casting=None, transpose=False, human=False, rubato=False)
+"""Nothing is added to the notation."""
 ROLL_TICKS = 6
 """Ticks of a frame of the roll that chords are read from: a sixteenth note."""
 FEWEST_NOTES = 8
@@ -81,6 +89,8 @@ class _Told:
     source: Source
     kind: str
     style: str | None
+    lead: int | None
+    """Number of the leading track, where it is known."""
 
 
 class ScoreMaker:
@@ -109,7 +119,7 @@ class ScoreMaker:
         events: list[np.ndarray] = []
         words: list[dict[str, object]] = []
         at = 0
-        for window in windows_of(told.score, self.settings, rng):
+        for window in windows_of(told.score, told.lead, self.settings, rng):
             facts = window.facts(told)
             captions = write_captions(facts, rng, self.settings.captions)
             events.append(window.events)
@@ -148,6 +158,7 @@ class ScoreMaker:
                 source=arranged.source,
                 kind="arranged",
                 style=arranged.style,
+                lead=0,
             )
         source = self._sources[index % pieces]
         groove = source.corpus in GROOVE_WEIGHTS
@@ -158,14 +169,17 @@ class ScoreMaker:
             score = settle_downbeat(read_score(source))
         except ValueError:
             return None
+        lead = None
         if again:
-            score, _ = orchestrate(score, rng, Casting(keep_solo=0.1))
+            score, lead = orchestrate(score, rng, Casting(keep_solo=0.1))
         score = _at_speed(score, draw_speed(score, rng, *tempo_limits(source, score)))
+        joined = join_parts(shape_flat_tracks(score, rng))
         return _Told(
-            score=join_parts(shape_flat_tracks(score, rng)),
+            score=joined,
             source=source,
             kind="recast" if again else "real",
             style=None,
+            lead=lead if len(joined.tracks) == len(score.tracks) else None,
         )
 
 
@@ -198,12 +212,13 @@ class _Window:
         )
 
 
-def windows_of(score: Score, settings: ScoreSettings, rng: np.random.Generator) -> Iterator[_Window]:
+def windows_of(
+    score: Score, lead: int | None, settings: ScoreSettings, rng: np.random.Generator
+) -> Iterator[_Window]:
     """Windows of a score, at most `most_windows`, with chords told."""
     score = replace(score, chords=chord_marks(score))
     events = encode_score(score)
-    playing = replace(ARRANGED_PLAYING, human=False)
-    performance = perform(score, rng, playing)
+    performance = perform(score, rng, replace(AS_WRITTEN, lead_track=lead))
     head = events[events[:, PLACE] == PART]
     body = events[len(head) :]
     ticks, _ = row_ticks(body)
@@ -286,6 +301,15 @@ def chord_marks(score: Score) -> tuple[ChordMark, ...]:
         ChordMark(beat=float(at) * ROLL_TICKS / TICKS_PER_BEAT, name=CHORD_NAMES[int(chord)])
         for at, chord in zip(edges[:-1][new], chords[new], strict=True)
     )
+
+
+def score_facts(score: Score, first_beat: float, stop_beat: float) -> Facts:
+    """What is true of a stretch of a score, from its notes alone."""
+    performance = perform(score, np.random.default_rng(0), AS_WRITTEN)
+    first, stop = score.tempo.seconds(np.array([first_beat, stop_beat]))
+    seconds = max(float(stop - first), 0.5)
+    labels = frame_labels(performance, float(first), max(round(seconds * FRAME_RATE_HZ), 1))
+    return clip_facts(performance, float(first), seconds, labels, None, None)
 
 
 def write_scores(

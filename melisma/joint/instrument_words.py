@@ -8,6 +8,7 @@ stays together (a harmonica is with the accordions, plucked lutes of Asia are wi
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from functools import cache
 
 _NAMES: dict[str, str] = {
@@ -168,23 +169,51 @@ def named_families(words: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """
     wanted: list[str] = []
     absent: list[str] = []
-    previous_end, previous_absent = 0, False
+    for named in named_instruments(words):
+        (absent if named.ruled_out else wanted).extend(named.families)
+    unique = tuple(dict.fromkeys(wanted))
+    return unique, tuple(family for family in dict.fromkeys(absent) if family not in unique)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NamedInstrument:
+    """One mention of an instrument or a group of them."""
+
+    name: str
+    """As `instrument_families` has it, lower case."""
+    families: tuple[str, ...]
+    ruled_out: bool
+    """Whether the words say that it must not play."""
+    first: int
+    stop: int
+    """Where it stands in the words: first character and the one after the last."""
+
+
+def named_instruments(words: str) -> tuple[NamedInstrument, ...]:
+    """Every mention of an instrument, in order."""
+    found: list[NamedInstrument] = []
     for match in _pattern().finditer(words):
-        found = _families_of(match.group().lower(), words)
-        if match.group().lower() == "beats" and _COUNTED.match(words[match.end() :]):
-            found = ()
-        if not found:
+        name = match.group().lower()
+        families = _families_of(name, words)
+        counted = name == "beats" and _COUNTED.match(words[match.end() :])
+        if not families or counted:
             continue
-        between = words[previous_end : match.start()]
+        between = words[found[-1].stop if found else 0 : match.start()]
         ruled_out = bool(
             _NEGATION.search(words[: match.start()])
             or _FOLLOWING_NEGATION.match(words[match.end() :])
-            or (previous_absent and _JOINS_NEGATION.match(between))
+            or (found and found[-1].ruled_out and _JOINS_NEGATION.match(between))
         )
-        (absent if ruled_out else wanted).extend(found)
-        previous_end, previous_absent = match.end(), ruled_out
-    unique = tuple(dict.fromkeys(wanted))
-    return unique, tuple(family for family in dict.fromkeys(absent) if family not in unique)
+        found.append(
+            NamedInstrument(
+                name=name,
+                families=families,
+                ruled_out=ruled_out,
+                first=match.start(),
+                stop=match.end(),
+            )
+        )
+    return tuple(found)
 
 
 def _families_of(name: str, words: str) -> tuple[str, ...]:

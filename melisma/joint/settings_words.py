@@ -132,7 +132,7 @@ _FULL = re.compile(
     r"(?:(?:natural|harmonic|melodic)[\s-]+)?(major|minor|maj|min)\b",
     re.I,
 )
-_SHORT = re.compile(rf"(?:\b(?:in|key|of|tonality)\s*:?\s+|^|[,;:(]\s*)([A-G])({_ACCIDENTAL})?m\b")
+_SHORT = re.compile(rf"(?:\b(?:in|key|of|tonality)\s*:?\s+|^|[,;:(/|]\s*)([A-G])({_ACCIDENTAL})?m\b")
 _KEY_OF = re.compile(
     rf"\bkey\s*(?:of\s|is\s|[:=])\s*([A-Gb-g])({_ACCIDENTAL})?(?![\w#♯♭])"
     r"(?![\s-]*(?:minor|min\b|flat|sharp))"
@@ -206,15 +206,20 @@ _METRE_WORDS: tuple[tuple[str, str], ...] = (
 )  # fmt: skip
 
 
+def read_bar_metre(words: str) -> tuple[int, int] | None:
+    """The first time signature that stands in the words as figures, e.g. (7, 8), None without one."""
+    for match in _SIGNATURE.finditer(words):
+        if match.group(2) in ("2", "4", "8", "16") and not _NOT.search(words[: match.start()]):
+            return int(match.group(1)), int(match.group(2))
+    return None
+
+
 def read_metre(words: str) -> str | None:
     """The stated metre, None where none of `METRES` is stated (5/4 and 12/8 count as none)."""
-    signatures = [
-        f"{m.group(1)}/{m.group(2)}"
-        for m in _SIGNATURE.finditer(words)
-        if m.group(2) in ("2", "4", "8", "16") and not _NOT.search(words[: m.start()])
-    ]
-    if signatures:
-        return signatures[0] if signatures[0] in ("2/4", "3/4", "4/4", "6/8") else None
+    written = read_bar_metre(words)
+    if written is not None:
+        name = f"{written[0]}/{written[1]}"
+        return name if name in ("2/4", "3/4", "4/4", "6/8") else None
     found = [
         (match.start(), metre)
         for pattern, metre in _METRE_WORDS

@@ -52,16 +52,25 @@ def _no_events() -> np.ndarray:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Choice:
+    """Parts that the model chooses: so many with one of these programs."""
+
+    programs: frozenset[int]
+    """General MIDI programs, `DRUM_PROGRAM` for drums."""
+    least: int = 1
+    most: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
 class ScorePlan:
     """What is settled of a piece before it is drawn. `ValueError` where that does not go together."""
 
     bars: int
     """Bars to be drawn."""
     programs: tuple[int, ...] = ()
-    """Programs of its parts in their order (`DRUM_PROGRAM` for drums); empty: the model's choice."""
-    choices: tuple[frozenset[int], ...] = ()
-    """Where the model chooses the parts: it takes one program of each of these sets or more, and
-    none outside them; empty: any."""
+    """Programs of its first parts in their order (`DRUM_PROGRAM` for drums)."""
+    choices: tuple[Choice, ...] = ()
+    """What the model chooses the other parts from; where there is neither, it chooses any."""
     metres: tuple[int, ...] = ()
     """Metre of each bar to be drawn, the last for all that follow; empty: the model's choice."""
     tempi: tuple[int, ...] = ()
@@ -72,6 +81,8 @@ class ScorePlan:
     """Events of whole bars that come after those that are drawn, without parts."""
     given: tuple[np.ndarray, ...] = ()
     """Notes that are given in each bar to be drawn, int [note, 5]."""
+    resting: frozenset[int] = frozenset()
+    """Numbers of parts that play nothing but what is given."""
     bars_done: int = 0
     """Bars of the piece before those of `before`."""
     ends: bool = True
@@ -85,7 +96,7 @@ class ScorePlan:
         if (len(self.later) or self.given) and not self.metres:
             raise ValueError("where notes are given, the metre of every bar is settled, too")
         if (len(self.before) or len(self.later) or self.given) and not self.programs:
-            raise ValueError("where notes are given, the parts are settled, too")
+            raise ValueError("where notes are given, the parts that play them are settled, too")
 
     def metre(self, bar: int) -> int:
         """The settled metre of a bar to be drawn."""
@@ -114,7 +125,7 @@ class ScoreInProgress:
         self.begun = 0
         """Bars begun, of those to be drawn."""
         self.done = False
-        self._choosing = not plan.programs
+        self._choosing = bool(plan.choices) or not plan.programs
         before_ticks, before_bars = row_ticks(plan.before) if len(plan.before) else (None, None)
         self._first_bar = 0 if before_bars is None else int(before_bars[-1]) + 1
         self._bar_start, self._bar_length = 0, 0
@@ -133,7 +144,7 @@ class ScoreInProgress:
         self._pending: deque[Told] = deque()
         self._last = _ABSENT
         self._in_bar = 0
-        self._told = 0
+        self._told, self._fresh = 0, False
 
     def _settled_starts(self) -> np.ndarray:
         """First tick of each bar to be drawn and of what follows; empty where metres are free."""
@@ -166,7 +177,7 @@ class ScoreInProgress:
         if self.begun == 0 and not self._choosing and not self.done:
             pending = self._bar_with_given()
         self._pending = deque([*head, *self._later, *recent, *pending])
-        self._told = 0
+        self._told, self._fresh = 0, False
 
     def _recent(self, room: int) -> list[Told]:
         """The last whole bars, at most `room` events, or the last one."""
@@ -181,8 +192,8 @@ class ScoreInProgress:
 
     @property
     def told(self) -> int:
-        """Events told in this window."""
-        return self._told
+        """Events told in this window; 0 until one of them is new."""
+        return self._told if self._fresh else 0
 
     @property
     def bars_in_all(self) -> int:
@@ -273,6 +284,7 @@ class ScoreInProgress:
         self._told += 1
         if not told.fresh or told.row[PLACE] == END:
             return
+        self._fresh = True
         self._history.append(told)
         if told.role == GIVEN:
             return
@@ -291,7 +303,7 @@ class ScoreInProgress:
         del row
         mask = np.zeros(FIELD_SIZES[PLACE], bool)
         if self._choosing:
-            mask[PART] = len(self.programs) < MOST_PARTS - 1
+            mask[PART] = len(self.programs) < MOST_PARTS and bool(self._eligible())
             mask[BAR] = bool(self.programs) and not self._missing()
             return mask
         mask[END if self.begun == self.plan.bars else BAR] = True
@@ -306,6 +318,7 @@ class ScoreInProgress:
             mask[len(self.programs)] = True
             return mask
         mask[: len(self.programs)] = True
+        mask[list(self.plan.resting)] = False
         if row[PLACE] != self._last[PLACE]:
             mask[CHORD] = any(program != DRUM_PROGRAM for program in self.programs)
         elif self._last[PART_FIELD] < CHORD:
@@ -328,16 +341,25 @@ class ScoreInProgress:
                 mask[: self._last[PITCH] + 1] = False
         return mask
 
-    def _missing(self) -> list[frozenset[int]]:
-        """Sets of which no program is chosen yet."""
-        return [one for one in self.plan.choices if not one & set(self.programs)]
+    def _chosen(self, choice: Choice) -> int:
+        """How many parts the model has chosen from one set."""
+        return sum(p in choice.programs for p in self.programs[len(self.plan.programs) :])
+
+    def _missing(self) -> list[Choice]:
+        """Choices of which parts are still to come."""
+        return [one for one in self.plan.choices if self._chosen(one) < one.least]
 
     def _eligible(self) -> list[int]:
         """Programs that the next part may have."""
         if not self.plan.choices:
             return list(range(DRUM_PROGRAM + 1))
+        open_choices = [one for one in self.plan.choices if self._chosen(one) < one.most]
         missing = self._missing()
-        return sorted(frozenset().union(*(missing or self.plan.choices)))
+        # Once what is asked for takes all the parts that are left, nothing else is added.
+        left = MOST_PARTS - len(self.programs)
+        if missing and sum(one.least - self._chosen(one) for one in missing) >= left:
+            open_choices = missing
+        return sorted(frozenset().union(*(one.programs for one in open_choices)))
 
     def _lengths(self, row: np.ndarray) -> np.ndarray:
         mask = np.zeros(FIELD_SIZES[LENGTH], bool)

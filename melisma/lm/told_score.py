@@ -25,6 +25,7 @@ from melisma.values.attributes import (
     STYLES,
     TEMPO_BINS,
     TONALITIES,
+    tempo_bin,
 )
 from melisma.values.makers import COMPOSERS, TRADITIONS
 
@@ -42,8 +43,29 @@ SCORE_ATTRIBUTES: tuple[tuple[str, int], ...] = (
     ("tradition", len(TRADITIONS)),
 )
 """Attribute slots and their values; the last entry of each table is the absent-token."""
+_CLASSES: dict[str, tuple[str, ...]] = {
+    "tonality": TONALITIES,
+    "metre": METRES,
+    "lead": FAMILIES,
+    "style": STYLES,
+    "density": DENSITIES,
+    "dynamics": DYNAMICS,
+    "register": REGISTERS,
+    "articulation": ARTICULATIONS,
+    "composer": COMPOSERS,
+    "tradition": TRADITIONS,
+}
 WORD_WIDTH = 128
 """Width of the joint vector of the words."""
+
+
+def class_of(name: str, value: object) -> int:
+    """The class of an attribute's value (a tempo in beats a minute, or a word), the table's size
+    where the value is none that the attribute knows."""
+    if name == "tempo":
+        return TEMPO_BINS if not isinstance(value, int | float) else tempo_bin(float(value))
+    classes = _CLASSES[name]
+    return classes.index(value) if value in classes else len(classes)
 
 
 @dataclass(frozen=True, kw_only=True)

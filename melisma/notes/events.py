@@ -214,8 +214,8 @@ def _chord_rows(score: Score, end: int) -> tuple[np.ndarray, np.ndarray]:
 def decode_score(rows: np.ndarray, title: str = "") -> Score:
     """The score of events int [event, 5] of which the first bar begins at beat 0.
 
-    Parts that never play are left out; notes of parts that nobody declared are no notes. Raises
-    `ValueError` where the rows are no events or hold no bar.
+    Parts that never play are left out; notes of parts that nobody declared are no notes; no note
+    outlasts the last bar. Raises `ValueError` where the rows are no events or hold no bar.
     """
     table = np.asarray(rows, dtype=np.int64)
     if table.ndim != 2 or table.shape[1] != FIELDS:
@@ -229,7 +229,7 @@ def decode_score(rows: np.ndarray, title: str = "") -> Score:
     beats = ticks / TICKS_PER_BEAT
     sounding = table[:, PLACE] < LONGEST_BAR_TICKS
     return Score(
-        tracks=tuple(_tracks(table, beats, sounding)),
+        tracks=tuple(_tracks(table, beats, sounding, _stop_beat(table, beats))),
         tempo=_tempo(table[is_bar], beats[is_bar]),
         metres=_metres(table[is_bar], beats[is_bar]),
         title=title,
@@ -240,7 +240,15 @@ def decode_score(rows: np.ndarray, title: str = "") -> Score:
     )
 
 
-def _tracks(table: np.ndarray, beats: np.ndarray, sounding: np.ndarray) -> list[Track]:
+def _stop_beat(table: np.ndarray, beats: np.ndarray) -> float:
+    """Where the last bar ends."""
+    last = int(np.flatnonzero(table[:, PLACE] == BAR)[-1])
+    return float(beats[last]) + METRE_TICKS[table[last, PITCH] - FIRST_METRE] / TICKS_PER_BEAT
+
+
+def _tracks(
+    table: np.ndarray, beats: np.ndarray, sounding: np.ndarray, stop_beat: float
+) -> list[Track]:
     tracks = []
     for declared in table[table[:, PLACE] == PART]:
         mine = np.flatnonzero(sounding & (table[:, PART_FIELD] == declared[PART_FIELD]))
@@ -253,7 +261,10 @@ def _tracks(table: np.ndarray, beats: np.ndarray, sounding: np.ndarray) -> list[
         mine = mine[order]
         notes = Notes(
             start_beats=beats[mine],
-            duration_beats=np.array(DURATION_TICKS)[table[mine, LENGTH]] / TICKS_PER_BEAT,
+            duration_beats=np.minimum(
+                np.array(DURATION_TICKS)[table[mine, LENGTH]] / TICKS_PER_BEAT,
+                stop_beat - beats[mine],
+            ),
             pitch=pitch[order],
             velocity=np.maximum(table[mine, VELOCITY] * 4 + 2, 1),
         )

@@ -19,40 +19,14 @@ from melisma.files.atomic import replacing
 from melisma.files.shards import ShardReader
 from melisma.joint import Joint
 from melisma.joint.settings_words import read_settings
-from melisma.lm.told_score import SCORE_ATTRIBUTES, WORD_WIDTH
-from melisma.values.attributes import (
-    ARTICULATIONS,
-    DENSITIES,
-    DYNAMICS,
-    FAMILIES,
-    METRES,
-    MOODS,
-    REGISTERS,
-    STYLES,
-    TONALITIES,
-    tempo_bin,
-)
-from melisma.values.makers import COMPOSERS, TRADITIONS
+from melisma.lm.told_score import SCORE_ATTRIBUTES, WORD_WIDTH, class_of
+from melisma.values.attributes import FAMILIES, MOODS
 
 KIND_SHARES: dict[str, float] = {"real": 0.5, "recast": 0.22, "arranged": 0.2, "groove": 0.08}
 """How often each kind of row is met in training (chosen)."""
 _GROOVES = ("groove", "drum_patterns")
 _OTHER_CORPUS = 0.05
 """Share of a corpus that `CORPUS_WEIGHTS` does not know."""
-
-_CLASSES: dict[str, tuple[str, ...]] = {
-    "tonality": TONALITIES,
-    "metre": METRES,
-    "lead": FAMILIES,
-    "style": STYLES,
-    "density": DENSITIES,
-    "dynamics": DYNAMICS,
-    "register": REGISTERS,
-    "articulation": ARTICULATIONS,
-    "composer": COMPOSERS,
-    "tradition": TRADITIONS,
-}
-
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreCorpus:
@@ -89,15 +63,10 @@ class ScoreCorpus:
 
 def attribute_row(facts: Mapping[str, Any]) -> list[int]:
     """Facts by name -> the class of every attribute, its table's size where it is not known."""
-    row = []
-    for name, size in SCORE_ATTRIBUTES:
-        if name == "tempo":
-            bpm = facts.get("tempo_bpm")
-            row.append(size if bpm is None else tempo_bin(float(bpm)))
-            continue
-        word, classes = facts.get(name), _CLASSES[name]
-        row.append(classes.index(word) if word in classes else size)
-    return row
+    return [
+        class_of(name, facts.get("tempo_bpm" if name == "tempo" else name))
+        for name, _ in SCORE_ATTRIBUTES
+    ]
 
 
 def named_set(words: Any, names: tuple[str, ...]) -> list[float]:
