@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
 import json
 import math
 import time
@@ -39,7 +40,6 @@ from melisma.train.loop import LoopSettings, Run, Task
 from melisma.train.score import (
     ScoreTask,
     ScoreTraining,
-    alike,
     conditions_of,
     example_of,
 )
@@ -249,6 +249,7 @@ class RemiTask(Task):
         self, number: int, generator: torch.Generator
     ) -> tuple[dict[str, Tensor], dict[str, float]]:
         """A batch of windows of similar length, transposed."""
+        del number
         s = self.settings
         rng = np.random.default_rng(int(torch.randint(2**62, (), generator=generator)))
         batch = max(s.batch // 4, 1)
@@ -275,7 +276,7 @@ class RemiTask(Task):
         mine = pitch >= 0
         shift = int(rng.integers(-5, 7)) if rng.random() < self.settings.transpose else 0
         moved = tokens.copy()
-        if mine.any() and 0 <= pitch[mine].min() + shift and pitch[mine].max() + shift < 128:
+        if mine.any() and pitch[mine].min() + shift >= 0 and pitch[mine].max() + shift < 128:
             moved[mine] = self._ids[pitch[mine] + shift]
         return moved
 
@@ -313,7 +314,7 @@ def markov_nats(train: ScoreCorpus, held: ScoreCorpus, windows: np.ndarray, lear
     rng = np.random.default_rng(0)
     for window in rng.choice(len(train), learnt, p=train.weight):
         rows = [tuple(row) for row in train.events[slice(*train.spans[window])].tolist()]
-        for before, row in zip(rows, rows[1:], strict=False):
+        for before, row in itertools.pairwise(rows):
             for field in range(len(FIELD_SIZES)):
                 if row[field] < FIELD_SIZES[field]:
                     for order, context in enumerate(contexts(row, before, field)):
@@ -321,7 +322,7 @@ def markov_nats(train: ScoreCorpus, held: ScoreCorpus, windows: np.ndarray, lear
     total = 0.0
     for window in windows:
         rows = [tuple(row) for row in held.events[slice(*held.spans[window])].tolist()]
-        for before, row in zip(rows, rows[1:], strict=False):
+        for before, row in itertools.pairwise(rows):
             for field, size in enumerate(FIELD_SIZES):
                 if row[field] >= size:
                     continue

@@ -11,10 +11,13 @@ import soxr
 import torch
 
 from melisma.codec import AcousticCodec
+from melisma.compose.score_song import ScoreComposer
 from melisma.compose.song import Composer
 from melisma.corpus.hearing import EarPaths, FrozenEars
 from melisma.files.checkpoint import expect_fingerprints, expect_fit, read_checkpoint
+from melisma.joint import Joint
 from melisma.lm import ConditionSettings, TokenModel, TokenModelSettings
+from melisma.lm.score_model import ScoreModel, ScoreModelSettings
 from melisma.values.tokens import SAMPLE_RATE_HZ, TokenGrid
 from melisma.values.waveform import Waveform
 
@@ -23,6 +26,7 @@ WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
 LICENCE = "CC BY-SA 4.0"
 """Licence written into what the shipped model makes."""
 STAGE_FILES = ("semantic_lm", "coarse_lm", "fine_lm")
+SCORE_FILE = "score_lm"
 
 
 def model_folder(model: str) -> Path:
@@ -57,6 +61,33 @@ def load(model: str = "default", threads: int | None = None) -> Composer:
         name=f"melisma-{folder.name}" if folder.parent == WEIGHTS else folder.name,
         licence=LICENCE,
     )
+
+
+def load_scores(model: str = "default", threads: int | None = None) -> ScoreComposer:
+    """The composer of scores of a model; `ValueError` or `OSError` where it has none."""
+    if threads is not None:
+        torch.set_num_threads(threads)
+    folder = model_folder(model)
+    path = folder / f"{SCORE_FILE}.safetensors"
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"the model {model} has no {path.name}: it makes sound alone, see `melisma generate`"
+        )
+    return ScoreComposer(
+        Joint.read(EarPaths.of(folder).joint),
+        read_score_model(path),
+        name=f"melisma-{folder.name}" if folder.parent == WEIGHTS else folder.name,
+        licence=LICENCE,
+    )
+
+
+def read_score_model(path: Path) -> ScoreModel:
+    """The score model from its checkpoint."""
+    checkpoint = read_checkpoint(path, kind=SCORE_FILE)
+    with expect_fit(checkpoint.kind):
+        model = ScoreModel(ScoreModelSettings(**checkpoint.settings))
+        model.load_state_dict(checkpoint.tensors)
+    return model
 
 
 def read_stage(path: Path, fingerprints: Mapping[str, str], kind: str | None = None) -> TokenModel:

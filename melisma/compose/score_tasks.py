@@ -29,7 +29,6 @@ from melisma.values.events import (
     LENGTH,
     METRE_TICKS,
     PART,
-    PART_FIELD,
     PLACE,
     TICKS_PER_BEAT,
     tempo_class,

@@ -282,7 +282,7 @@ def chord_marks(score: Score) -> tuple[ChordMark, ...]:
     pitched = [track for track in score.tracks if not track.is_drum]
     if not pitched:
         return ()
-    frames = int(np.ceil(score.end_beats * TICKS_PER_BEAT / ROLL_TICKS)) + 1
+    frames = max(int(np.ceil(score.end_beats * TICKS_PER_BEAT / ROLL_TICKS)), 1)
     roll = np.zeros((frames, 128), dtype=np.float32)
     for track in pitched:
         notes = track.notes

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -78,6 +78,43 @@ def read_sources(
     if not sources:
         raise ValueError(f"no piece in {folder} has one of the licences {licences}")
     return sorted(sources, key=lambda source: source.identity)
+
+
+def read_midi_folder(folder: Path, say: Callable[[str], None] = print) -> list[Source]:
+    """Every MIDI file under a folder, sorted by path, each a work of its own; files that cannot be
+    read are left out, and told of.
+
+    Their licence is "unknown": whoever trains on them answers for it. Raises `ValueError` where
+    there is none that can be read.
+    """
+    sources, damaged = [], []
+    for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in (".mid", ".midi")):
+        name = path.relative_to(folder).as_posix()
+        try:
+            data = path.read_bytes()
+            score = read_midi(data)
+        except (ValueError, OSError) as error:
+            damaged.append(f"{name}: {error}")
+            continue
+        sources.append(
+            Source(
+                identity=f"{folder.name}/{name}",
+                corpus=folder.name,
+                group=name,
+                licence="unknown",
+                source_repo=folder.name,
+                attribution="",
+                midi_bytes=data,
+                title=path.stem,
+                seconds=score.seconds,
+                notes=sum(len(track.notes) for track in score.tracks),
+            )
+        )
+    if damaged:
+        say(f"{len(damaged)} files were left out, e.g. {damaged[0]}")
+    if not sources:
+        raise ValueError(f"{folder} holds no MIDI file that can be read: give one that does")
+    return sources
 
 
 def read_score(source: Source) -> Score:

@@ -132,7 +132,9 @@ _FULL = re.compile(
     r"(?:(?:natural|harmonic|melodic)[\s-]+)?(major|minor|maj|min)\b",
     re.I,
 )
-_SHORT = re.compile(rf"(?:\b(?:in|key|of|tonality)\s*:?\s+|^|[,;:(/|]\s*)([A-G])({_ACCIDENTAL})?m\b")
+_SHORT = re.compile(
+    rf"(?:\b(?:in|key|of|tonality)\s*:?\s+|^|[,;:(/|]\s*)([A-G])({_ACCIDENTAL})?m\b"
+)
 _KEY_OF = re.compile(
     rf"\bkey\s*(?:of\s|is\s|[:=])\s*([A-Gb-g])({_ACCIDENTAL})?(?![\w#♯♭])"
     r"(?![\s-]*(?:minor|min\b|flat|sharp))"
@@ -207,7 +209,7 @@ _METRE_WORDS: tuple[tuple[str, str], ...] = (
 
 
 def read_bar_metre(words: str) -> tuple[int, int] | None:
-    """The first time signature that stands in the words as figures, e.g. (7, 8), None without one."""
+    """The first time signature in figures, e.g. (7, 8), None where the words hold none."""
     for match in _SIGNATURE.finditer(words):
         if match.group(2) in ("2", "4", "8", "16") and not _NOT.search(words[: match.start()]):
             return int(match.group(1)), int(match.group(2))

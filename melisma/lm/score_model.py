@@ -30,8 +30,8 @@ from melisma.values.events import (
 )
 
 ROLES = ("played", "given", "later")
-"""Events of the piece so far; notes given (a tune to accompany); bars that come after those that are
-to be filled in."""
+"""Events of the piece so far; notes given (a tune to accompany); bars that come after those that
+are to be filled in."""
 MOST_BARS_LEFT = 32
 MOST_BARS_DONE = 8
 """Bars to the end and from the beginning are counted up to here."""

@@ -63,7 +63,7 @@ class Choice:
 
 @dataclass(frozen=True, kw_only=True)
 class ScorePlan:
-    """What is settled of a piece before it is drawn. `ValueError` where that does not go together."""
+    """What is settled of a piece before it is drawn; `ValueError` where that does not fit together."""
 
     bars: int
     """Bars to be drawn."""

@@ -5,7 +5,7 @@ order in which they are told, with roles, programs, ticks and bar counts. Three 
 
 - *plain*: as they are;
 - *melody*: the given notes of a bar are told one bar ahead, before the bar that precedes them, so
-  that an accompaniment knows where the tune goes (after anticipation: Thickstun et al., 2306.08620);
+  that an accompaniment knows where the tune goes (anticipation: Thickstun et al., 2306.08620);
 - *infill*: the bars after the gap are told first, then those before it, then the gap.
 """
 

@@ -18,7 +18,7 @@ ROTARY_BASE = 10_000.0
 
 
 TIME_BASE = 1_000.0
-"""The same for a second clock, in units of that clock over 2 pi (chosen: see `two_clock_angles`)."""
+"""The same for the second clock of `two_clock_angles`, in units of that clock over 2 pi (chosen)."""
 
 
 @dataclass(frozen=True, kw_only=True)

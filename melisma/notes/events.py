@@ -8,8 +8,9 @@ one time the chord first and then the parts in their order. Nothing is lost beyo
   short by the next metre takes the metre of its length;
 - of notes of one part that begin together at one pitch, the longest.
 
-After REMI+ (von Rütte et al., FIGARO, 2201.10936, section 3.1): bar, position, tempo, metre, chord,
-program, pitch, duration, velocity; but a part has a number of its own, so that two violins stay two.
+After REMI+ (von Rütte et al., FIGARO, 2201.10936, section 3.1): bar, position, tempo, metre,
+chord, program, pitch, duration, velocity; but a part has a number of its own, so that two violins
+stay two.
 """
 
 from __future__ import annotations
@@ -243,7 +244,7 @@ def decode_score(rows: np.ndarray, title: str = "") -> Score:
 def _stop_beat(table: np.ndarray, beats: np.ndarray) -> float:
     """Where the last bar ends."""
     last = int(np.flatnonzero(table[:, PLACE] == BAR)[-1])
-    return float(beats[last]) + METRE_TICKS[table[last, PITCH] - FIRST_METRE] / TICKS_PER_BEAT
+    return float(beats[last] + METRE_TICKS[table[last, PITCH] - FIRST_METRE] / TICKS_PER_BEAT)
 
 
 def _tracks(

@@ -9,6 +9,7 @@ again.
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from melisma.files.checkpoint import read_checkpoint, write_checkpoint
 from melisma.joint import Joint
 from melisma.recipes import sizes
 from melisma.recipes.names import PARTS, SIZES
+from melisma.recipes.scores import tell_scores
 from melisma.recipes.settings import changed
 from melisma.recipes.words import gather_sentences, train_words
 from melisma.semantic import SemanticTokenizer
@@ -31,6 +33,8 @@ from melisma.train.codec import train_codec
 from melisma.train.heard import HeardClips, hear, split_by_group
 from melisma.train.joint import polish_text, train_joint
 from melisma.train.lm import Codes, read_corpus, train_stage
+from melisma.train.score import train_score
+from melisma.train.score_corpus import read_score_corpus
 from melisma.train.semantic import instrument_labels, listen, train_semantic
 from melisma.train.text import read_text
 
@@ -81,10 +85,10 @@ def run(
         raise ValueError(f'no size "{size}": known are {", ".join(SIZES)}')
     words, start = changes.pop("words", None), changes.pop("start", None)
     for name in changes:
-        if name.partition(".")[0] not in RUNS:
+        if name.partition(".")[0] not in (*RUNS, "score_rows"):
             raise ValueError(
                 f'no setting "{name}": here are size, words, start, and those of the parts '
-                f"{', '.join(RUNS)}, e.g. codec.loop.updates=500"
+                f"{', '.join(RUNS)}, score_rows, e.g. codec.loop.updates=500"
             )
     order = Order(
         data=data,
@@ -230,6 +234,27 @@ def run_stage(order: Order, name: str) -> None:
     keep(order, f"{name}_lm")
 
 
+def run_score(order: Order) -> None:
+    """The score model, from a folder of corpora of notation or of any MIDI files."""
+    settings = changed(sizes.score(order.size), order.changes, "score")
+    settings = dataclasses.replace(settings, device=order.device)
+    rows = changed(sizes.score_rows(order.size), order.changes, "score_rows")
+    joint = order.weights("joint")
+    if not joint.is_file():
+        shutil.copyfile((order.start or model_folder("default")) / joint.name, joint)
+    folder = order.part("score")
+    tell_scores(order.data, folder, rows)
+    text = Joint.read(joint)
+    train_score(
+        settings,
+        read_score_corpus(folder / "train", text),
+        read_score_corpus(folder / "held", text),
+        folder,
+        order.started_from("score_lm"),
+    )
+    keep(order, "score_lm", source=folder / "weights.safetensors")
+
+
 def keep(order: Order, name: str, source: Path | None = None) -> None:
     """Puts a part's averaged weights into the model's folder.
 
@@ -256,6 +281,7 @@ RUNS: dict[str, Callable[[Order], Any]] = {
     "semantic_lm": lambda order: run_stage(order, "semantic"),
     "coarse_lm": lambda order: run_stage(order, "coarse"),
     "fine_lm": lambda order: run_stage(order, "fine"),
+    "score": run_score,
 }
 
 
@@ -266,6 +292,7 @@ DECIDING: dict[str, tuple[str, ...]] = {
     "semantic_lm": (),
     "coarse_lm": (),
     "fine_lm": (),
+    "score_lm": (),
 }
 """Tensors that decide tokens, by the beginning of their names: shipped as they were frozen."""
 

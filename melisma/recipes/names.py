@@ -12,9 +12,9 @@ PARTS: tuple[str, ...] = (
 )
 """The chain in its order: each needs those before it."""
 
-RECIPES: tuple[str, ...] = ("all", *PARTS, "polish", "polish_text")
-"""All recipes: the whole chain, each part, and what polishes without making new tokens: the codec's
-decoder, and the text tower."""
+RECIPES: tuple[str, ...] = ("all", *PARTS, "polish", "polish_text", "score")
+"""All recipes: the whole chain, each part, what polishes without making new tokens (the codec's
+decoder, and the text tower), and the score model, which learns from notation alone."""
 
 SIZES: tuple[str, ...] = ("toy", "small", "large")
 """toy: a million parameters each, minutes. small: two processor cores, hours. large: one GPU."""

@@ -10,13 +10,16 @@ from __future__ import annotations
 import dataclasses
 
 from melisma.codec import CodecSettings
+from melisma.corpus.scores import ScoreSettings
 from melisma.joint import MusicTowerSettings, TextTowerSettings
 from melisma.lm import ConditionSettings, TokenModelSettings
+from melisma.lm.score_model import ScoreModelSettings
 from melisma.semantic import SemanticSettings
 from melisma.train.codec import CodecTraining
 from melisma.train.joint import JointTraining
 from melisma.train.lm import StageTraining, stage_settings
 from melisma.train.loop import LoopSettings
+from melisma.train.score import ScoreTraining
 from melisma.train.semantic import SemanticTraining
 from melisma.train.text import TextTraining
 
@@ -212,3 +215,32 @@ def _toy_stage(name: str) -> TokenModelSettings:
         levels=4, drawn_from=2, vocabulary=256, causal=False, width=96, layers=2,
         window_frames=100, conditions=source,
     )  # fmt: skip
+
+
+def score_rows(size: str) -> ScoreSettings:
+    """What the score model's corpus tells of every piece."""
+    if size == "toy":
+        return ScoreSettings(arranged=20, most_windows=2, recast_share=0.2)
+    return ScoreSettings(arranged=8_000 if size == "large" else 4_000)
+
+
+def score(size: str) -> ScoreTraining:
+    """The score model."""
+    if size == "toy":
+        return ScoreTraining(
+            model=ScoreModelSettings(width=80, layers=2, heads=2),
+            loop=LoopSettings(updates=100, peak_rate=2e-3, warmup_updates=20),
+            batch=8,
+            longest=256,
+        )
+    if size == "large":
+        return ScoreTraining(
+            model=ScoreModelSettings(width=320, layers=8, heads=5),
+            loop=LoopSettings(updates=12_000, peak_rate=1e-3, warmup_updates=300),
+            batch=96,
+        )
+    return ScoreTraining(
+        model=ScoreModelSettings(width=256, layers=6, heads=4),
+        loop=LoopSettings(updates=8_000, peak_rate=1.5e-3),
+        dropout=0.0,
+    )

@@ -30,7 +30,7 @@ from melisma.lm.score_rows import (
     plain_line,
 )
 from melisma.lm.told_score import SCORE_ATTRIBUTES, ScoreConditions, ScoreDrops, drop_told
-from melisma.train.loop import LoopSettings, Run, Task, generator_of
+from melisma.train.loop import LoopSettings, Run, Task
 from melisma.train.score_corpus import ScoreCorpus
 from melisma.values.attributes import tempo_bin
 from melisma.values.events import (
@@ -123,6 +123,7 @@ class ScoreTask(Task):
         self, number: int, generator: torch.Generator
     ) -> tuple[dict[str, Tensor], dict[str, float]]:
         """One batch of windows."""
+        del number
         s = self.settings
         rng = np.random.default_rng(int(torch.randint(2**62, (), generator=generator)))
         windows = alike(self.train, s.batch, rng)
@@ -173,7 +174,9 @@ class ScoreTask(Task):
         told_nats, untold_nats, notes = 0.0, 0.0, 0
         for number in range(HELD_ROUNDS):
             rng = np.random.default_rng(number)
-            windows = rng.choice(len(self.held), min(HELD_BATCH, len(self.held)), replace=False, p=self.held.weight)
+            windows = rng.choice(
+                len(self.held), min(HELD_BATCH, len(self.held)), replace=False, p=self.held.weight
+            )
             examples = [example_of(self.held, int(w), rng, plain) for w in windows]
             nats, count = self.nats(examples, conditions_of(self.held, windows, examples), 0.0)
             told_nats += float(nats.sum())
@@ -283,7 +286,7 @@ def transposed(rows: np.ndarray, attributes: np.ndarray, shift: int) -> np.ndarr
 
 
 def _with_tune(line: Line, rng: np.random.Generator) -> Line:
-    """The line with one part, or the highest notes of one, given; plain where too little is left."""
+    """The line with one part given, or its highest notes; plain where too little is left."""
     notes = is_note(line.rows) & (line.rows[:, PITCH] < FIRST_DRUM)
     parts, counts = np.unique(line.rows[notes, PART_FIELD], return_counts=True)
     parts = parts[counts >= FEWEST_ANSWERS // 2]

@@ -28,6 +28,7 @@ _GROOVES = ("groove", "drum_patterns")
 _OTHER_CORPUS = 0.05
 """Share of a corpus that `CORPUS_WEIGHTS` does not know."""
 
+
 @dataclass(frozen=True, kw_only=True)
 class ScoreCorpus:
     """Windows of event rows."""

@@ -32,9 +32,7 @@ from melisma.values.events import (
 @st.composite
 def notes(draw: st.DrawFn, end_ticks: int) -> Notes:
     """Notes on the grid, no two of one pitch beginning together."""
-    keys = draw(
-        st.sets(st.tuples(st.integers(0, end_ticks - 1), st.integers(0, 127)), max_size=24)
-    )
+    keys = draw(st.sets(st.tuples(st.integers(0, end_ticks - 1), st.integers(0, 127)), max_size=24))
     rows = sorted(keys)
     ticks = [draw(st.sampled_from(DURATION_TICKS)) for _ in rows]
     force = [4 * draw(st.integers(0, 31)) + 2 for _ in rows]
@@ -78,7 +76,8 @@ def grid_scores(draw: st.DrawFn) -> Score:
         tempo=TempoMap(beats=beats, bpm=np.array([bpm for _, bpm in tempi])),
         metres=tuple(metres),
         chords=tuple(
-            ChordMark(beat=tick / TICKS_PER_BEAT, name=name) for tick, name in sorted(chords.items())
+            ChordMark(beat=tick / TICKS_PER_BEAT, name=name)
+            for tick, name in sorted(chords.items())
         ),
     )
 
@@ -225,5 +224,5 @@ def test_too_many_parts_are_refused_and_can_be_joined() -> None:
     [np.zeros((3, 4), int), np.full((3, 5), -1), np.full((3, 5), 10_000), np.zeros((0, 5), int)],
 )
 def test_what_are_no_events_is_refused(rows: np.ndarray) -> None:
-    with pytest.raises(ValueError, match="event|field|bar"):
+    with pytest.raises(ValueError, match=r"event|field|bar"):
         decode_score(rows)

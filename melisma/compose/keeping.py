@@ -1,0 +1,99 @@
+"""How a score keeps to what was asked, as measured from its notes.
+
+Enters: a `Score` and what was asked. Leaves: `Kept`. The tempo, key and metre events of the file
+are never looked at: they were settled, and would agree with themselves. Candidates are ranked by
+the sum of what was asked for and is kept.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from melisma.compose.asking_score import AskedScore
+from melisma.measure.score_instruments import match_instruments, playing_programs
+from melisma.measure.score_metre import measure_score_metre
+from melisma.measure.score_structure import measure_score_structure
+from melisma.measure.score_tempo import measure_score_tempo, tempo_probability
+from melisma.measure.score_tonality import measure_score_tonality
+from melisma.values import Score
+from melisma.values.attributes import METRES
+
+NEAR_SHARE = 0.5
+"""What a tonality that is only second or third in the ranking is worth."""
+EMPTY_PRICE = 2.0
+"""Price of empty bars, by their share."""
+LOOP_PRICE = 0.5
+"""Price of a piece that only repeats itself."""
+STUCK_REPETITION = 0.95
+"""Share of repeated figures from which on a piece is stuck (chosen: real pieces stay below)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kept:
+    """What was measured of one score."""
+
+    tempo_bpm: float | None
+    """Felt, from the notes alone."""
+    tempo_agreement: float
+    """Probability that the felt tempo is the one asked for."""
+    tonality: str | None
+    tonality_agreement: float | None
+    """None where none was asked for."""
+    metre_agreement: float | None
+    """None where the metre is not among those that are told apart."""
+    instruments_f1: float | None
+    """None where no instrument was named."""
+    empty_bars: float
+    """Share of bars in which nothing sounds."""
+    total: float
+    """What candidates are ranked by."""
+
+    def shown(self) -> dict[str, float | str | None]:
+        """For receipts, rounded."""
+        return {
+            name: round(value, 3) if isinstance(value, float) else value
+            for name, value in vars(self).items()
+        }
+
+
+def kept_to(score: Score, asked: AskedScore) -> Kept:
+    """Measures a score against what was asked; a score without notes keeps to nothing."""
+    if not any(len(track.notes) for track in score.tracks):
+        return Kept(
+            tempo_bpm=None,
+            tempo_agreement=0.0,
+            tonality=None,
+            tonality_agreement=None,
+            metre_agreement=None,
+            instruments_f1=None,
+            empty_bars=1.0,
+            total=-EMPTY_PRICE,
+        )
+    tempo = measure_score_tempo(score)
+    tempo_agreement = tempo_probability(score, asked.tempo_bpm)
+    estimate = measure_score_tonality(score)
+    tonality = None
+    if asked.tonality is not None and estimate.ranking:
+        place = estimate.ranking.index(asked.tonality)
+        tonality = 1.0 if place == 0 else NEAR_SHARE if place < 3 else 0.0
+    name = f"{asked.metre[0]}/{asked.metre[1]}"
+    metre = None
+    if name in METRES:
+        evidence = measure_score_metre(score, name)
+        metre = 0.5 * float(evidence.agrees) + 0.5 * evidence.downbeat_probability
+    players = None
+    if asked.named:
+        players = match_instruments(asked.named, playing_programs(score, asked.bar_beats)).f1
+    structure = measure_score_structure(score, asked.bar_beats)
+    parts = [tempo_agreement, *(one for one in (tonality, metre, players) if one is not None)]
+    stuck = structure.repetition > STUCK_REPETITION
+    return Kept(
+        tempo_bpm=tempo.bpm,
+        tempo_agreement=tempo_agreement,
+        tonality=estimate.tonality,
+        tonality_agreement=tonality,
+        metre_agreement=metre,
+        instruments_f1=players,
+        empty_bars=structure.empty_share,
+        total=sum(parts) - EMPTY_PRICE * structure.empty_share - LOOP_PRICE * stuck,
+    )

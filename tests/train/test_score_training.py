@@ -1,0 +1,187 @@
+"""The score model's corpus and training, at their smallest."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from small_corpus import groove, quartet, score, song, write_corpus
+
+from melisma.compose.loading import load_scores, model_folder
+from melisma.corpus.scores import ScoreMaker, ScoreSettings, chord_marks, write_scores
+from melisma.corpus.sources import read_sources
+from melisma.joint import Joint
+from melisma.lm.score_model import ScoreModelSettings
+from melisma.lm.told_score import SCORE_ATTRIBUTES
+from melisma.notes import write_midi
+from melisma.notes.events import decode_score, encode_score
+from melisma.recipes import run_recipe
+from melisma.train.loop import LoopSettings, Run
+from melisma.train.score import (
+    ScoreTask,
+    ScoreTraining,
+    alike,
+    conditions_of,
+    example_of,
+    transposed,
+)
+from melisma.train.score_corpus import ScoreCorpus, read_score_corpus
+from melisma.values import Notes, Score, Track
+from melisma.values.events import BAR, END, FIRST_DRUM, PART, PITCH, PLACE
+
+SMALL = ScoreTraining(
+    model=ScoreModelSettings(width=40, layers=2, heads=2),
+    loop=LoopSettings(updates=4, warmup_updates=1, peak_rate=3e-3),
+    batch=4,
+    longest=128,
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six pieces told as events."""
+    folder = tmp_path_factory.mktemp("scores")
+    pieces = {"a.mid": song(), **{f"q{i}.mid": quartet(i) for i in range(4)}}
+    write_corpus(folder / "corpora", "songs", pieces)
+    write_corpus(folder / "corpora", "groove", {"g.mid": groove()})
+    sources = read_sources(folder / "corpora")
+    splits = {source.identity: "train" for source in sources}
+    settings = ScoreSettings(window_events=80, recast_share=1.0)
+    write_scores(folder / "train", ScoreMaker(sources, splits, settings), 2)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def joint() -> Joint:
+    return Joint.read(model_folder("default") / "joint.safetensors")
+
+
+@pytest.fixture(scope="module")
+def corpus(folder: Path, joint: Joint) -> ScoreCorpus:
+    return read_score_corpus(folder / "train", joint)
+
+
+def test_windows_are_whole_bars_with_the_parts_that_play(corpus: ScoreCorpus) -> None:
+    assert len(corpus) > 10
+    assert corpus.weight.sum() == pytest.approx(1.0)
+    for window in range(len(corpus)):
+        rows = corpus.events[slice(*corpus.spans[window])]
+        head = rows[rows[:, PLACE] == PART]
+        assert (rows[: len(head), PLACE] == PART).all()
+        assert rows[len(head), PLACE] == BAR
+        assert len(decode_score(rows).tracks) == len(head)
+        bars = int((rows[:, PLACE] == BAR).sum())
+        ended = rows[-1, PLACE] == END
+        assert (corpus.bars_left[window] == bars) == ended
+
+
+def test_facts_are_told_in_classes(corpus: ScoreCorpus) -> None:
+    sizes = np.array([size for _, size in SCORE_ATTRIBUTES])
+    assert (corpus.attributes <= sizes).all()
+    assert all((corpus.attributes[:, place] < sizes[place]).any() for place in range(3))
+    assert np.allclose(np.linalg.norm(corpus.words.astype(float), axis=-1), 1.0, atol=0.01)
+
+
+def test_the_words_are_embedded_once(corpus: ScoreCorpus, folder: Path, joint: Joint) -> None:
+    kept = list((folder / "train").glob("words-*.npz"))
+    assert len(kept) == 1
+    again = read_score_corpus(folder / "train", joint)
+    assert np.array_equal(again.words, corpus.words)
+
+
+def test_transposing_moves_notes_chords_and_the_tonality(corpus: ScoreCorpus) -> None:
+    names = [name for name, _ in SCORE_ATTRIBUTES]
+    known = np.flatnonzero(corpus.attributes[:, 1] < 24)
+    window = int(known[0])
+    rows = corpus.events[slice(*corpus.spans[window])].astype(np.int64)
+    attributes = corpus.attributes[window].copy()
+    moved = transposed(rows, attributes, 3)
+    pitched = (rows[:, PLACE] < BAR) & (rows[:, PITCH] < FIRST_DRUM)
+    assert set((moved[pitched, PITCH] - rows[pitched, PITCH]).tolist()) == {3}
+    before, after = int(corpus.attributes[window, 1]), int(attributes[names.index("tonality")])
+    assert after // 12 == before // 12
+    assert (after - before) % 12 == 3
+    assert np.array_equal(transposed(moved, attributes, -3), rows)
+
+
+def triads(*roots: tuple[int, int]) -> Score:
+    """A bar of a triad on each (root, third)."""
+    rows = [(4.0 * i, root + up) for i, (root, third) in enumerate(roots) for up in (0, third, 7)]
+    notes = Notes(
+        start_beats=np.array([beat for beat, _ in rows]),
+        duration_beats=np.full(len(rows), 4.0),
+        pitch=np.array([pitch for _, pitch in rows]),
+        velocity=np.full(len(rows), 80),
+    )
+    return score(Track(notes=notes, program=0, is_drum=False))
+
+
+def test_chords_are_read_from_the_notes_and_move_with_them() -> None:
+    piece = triads((48, 4), (57, 3), (53, 4))
+    marks = chord_marks(piece)
+    assert [mark.name for mark in marks] == ["C", "Am", "F"]
+    assert [mark.beat for mark in marks] == [0.0, 4.0, 8.0]
+    assert chord_marks(groove()) == ()
+    rows = encode_score(dataclasses.replace(piece, chords=marks)).astype(np.int64)
+    absent = np.array([size for _, size in SCORE_ATTRIBUTES])
+    moved = decode_score(transposed(rows, absent, 5))
+    assert [mark.name for mark in moved.chords] == ["F", "Dm", "Bb"]
+
+
+def test_given_and_later_events_are_not_counted(corpus: ScoreCorpus) -> None:
+    task = ScoreTask(SMALL, corpus, corpus)
+    rng = np.random.default_rng(0)
+    tunes = dataclasses.replace(SMALL, melody=1.0, infill=0.0)
+    windows = alike(corpus, 8, rng)
+    examples = [example_of(corpus, int(w), rng, tunes) for w in windows]
+    assert any((e.line.roles == 1).any() for e in examples)
+    nats, notes = task.nats(examples, conditions_of(corpus, windows, examples), 0.0)
+    counted = sum(int((e.line.roles == 0).sum()) for e in examples)
+    assert len(nats) == counted
+    assert 0 < notes < counted
+    assert torch.isfinite(nats).all()
+
+
+def test_learning_lowers_the_loss_and_resumes_exactly(corpus: ScoreCorpus, tmp_path: Path) -> None:
+    def run_of(folder: Path, updates: int) -> Run:
+        settings = dataclasses.replace(
+            SMALL, loop=dataclasses.replace(SMALL.loop, updates=updates, checkpoint_updates=2)
+        )
+        return Run(ScoreTask(settings, corpus, corpus), settings.loop, folder)
+
+    whole = run_of(tmp_path / "whole", 4)
+    figures = [whole.update() for _ in range(4)]
+    assert figures[-1]["nats"] < figures[0]["nats"]
+    half = run_of(tmp_path / "half", 4)
+    half.update()
+    half.update()
+    (tmp_path / "half").mkdir()
+    half.save()
+    resumed = run_of(tmp_path / "half", 4)
+    assert resumed.resume()
+    resumed.update()
+    resumed.update()
+    for name, tensor in whole.average.items():
+        assert torch.equal(tensor, resumed.average[name]), name
+
+
+@pytest.mark.slow
+def test_a_folder_of_midi_files_becomes_a_composer(tmp_path: Path) -> None:
+    data = tmp_path / "mine"
+    data.mkdir()
+    for i in range(3):
+        (data / f"{i}.mid").write_bytes(write_midi(quartet(i)))
+    (data / "broken.mid").write_bytes(b"MThd nothing")
+    changes = {
+        "size": "toy", "score.loop.updates": "3", "score.loop.warmup_updates": "1",
+        "score.loop.sample_updates": "3",
+    }  # fmt: skip
+    run_recipe("score", data=data, output=tmp_path / "run", changes=changes, device="cpu")
+    composer = load_scores(str(tmp_path / "run" / "model"))
+    piece = composer.compose("a string quartet", best_of=1)[0]
+    assert {track.program for track in piece.score.tracks} <= {40, 41, 42}
+    with pytest.raises(ValueError, match="holds no MIDI file"):
+        run_recipe("score", data=tmp_path / "run" / "model", output=tmp_path / "other")
