@@ -166,18 +166,27 @@ def _nothing_read() -> AttributeReading:
 
 
 def _metre(prompt: ScorePrompt, reading: AttributeReading, words: str) -> tuple[int, int]:
-    if prompt.metre is not None:
-        return prompt.metre
-    written = read_bar_metre(words)
-    if written in BAR_METRES:
-        return written
-    if reading.stated.metre is not None:
-        return _pair(reading.stated.metre)
+    said = read_bar_metre(words)
+    if said not in BAR_METRES:
+        said = None if reading.stated.metre is None else _pair(reading.stated.metre)
+    if prompt.metre is not None and said is not None and not _kin(said, prompt.metre):
+        raise ValueError(
+            f"the words say {said[0]}/{said[1]} and the setting {prompt.metre[0]}/"
+            f"{prompt.metre[1]}: no bar is both, so change one of them"
+        )
+    if prompt.metre is not None or said is not None:
+        return prompt.metre or said or (4, 4)
     for name in (prompt.manner, named_tradition(words)):
         if name in _USUAL_METRES:
             return _USUAL_METRES[name]
     best, sure = reading.best("metre")
     return _pair(best) if sure >= READ else (4, 4)
+
+
+def _kin(one: tuple[int, int], other: tuple[int, int]) -> bool:
+    """Whether two metres count alike: 2/4, 4/4 and 2/2 do, 3/4 and 3/8 do."""
+    odd = [numerator // (numerator & -numerator) for numerator, _ in (one, other)]
+    return one == other or odd[0] == odd[1]
 
 
 def _pair(metre: str) -> tuple[int, int]:

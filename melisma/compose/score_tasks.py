@@ -346,10 +346,10 @@ def _longer(before: TempoMap, after: TempoMap, start_beat: float) -> TempoMap:
     bpm = after.bpm.copy()
     same = np.array([tempo_class(one) == tempo_class(float(before.bpm[kept][-1])) for one in bpm])
     bpm[same] = before.bpm[kept][-1]
-    return TempoMap(
-        beats=np.concatenate([before.beats[kept], after.beats + start_beat]),
-        bpm=np.concatenate([before.bpm[kept], bpm]),
-    )
+    beats = np.concatenate([before.beats[kept], after.beats + start_beat])
+    tempi = np.concatenate([before.bpm[kept], bpm])
+    new = np.concatenate([[True], np.diff(tempi) != 0])
+    return TempoMap(beats=beats[new], bpm=tempi[new])
 
 
 def _metres(metres: tuple[Metre, ...]) -> tuple[Metre, ...]:

@@ -140,6 +140,12 @@ class Joint:
         settings = dataclasses.asdict(self.music.settings)
         return fingerprint_of(KIND, settings, _state(music=self.music, quantiser=self.quantiser))
 
+    @property
+    def words_fingerprint(self) -> str:
+        """Changes with anything that decides the vectors of words."""
+        settings = dataclasses.asdict(self.text.settings)
+        return fingerprint_of("words", settings, _state(text=self.text))
+
     def write(self, path: Path, *, precision: str = "float32") -> None:
         """Writes one checkpoint file; `precision` as in `write_checkpoint`."""
         tensors = _state(text=self.text, music=self.music, quantiser=self.quantiser)

@@ -63,7 +63,7 @@ class Choice:
 
 @dataclass(frozen=True, kw_only=True)
 class ScorePlan:
-    """What is settled of a piece before it is drawn; `ValueError` where that does not fit together."""
+    """What is settled of a piece before it is drawn; `ValueError` where it does not fit together."""
 
     bars: int
     """Bars to be drawn."""
@@ -216,7 +216,8 @@ class ScoreInProgress:
     def allowed(self, number: int, row: np.ndarray) -> np.ndarray:
         """Which values field `number` may take, bool [value], given the fields of `row` before."""
         mask = _ALLOWED[number](self, row)
-        return mask if mask.any() else np.ones_like(mask)
+        assert mask.any(), "an event must be able to go on"
+        return mask
 
     def program_of(self, part: int) -> int:
         """The program of a part, `NO_PROGRAM` for chords and where there is none."""
@@ -337,7 +338,8 @@ class ScoreInProgress:
             drum = self.program_of(int(row[PART_FIELD])) == DRUM_PROGRAM
             first = FIRST_DRUM if drum else 0
             mask[first : first + 128] = True
-            if (row[: PART_FIELD + 1] == self._last[: PART_FIELD + 1]).all():
+            again = (row[: PART_FIELD + 1] == self._last[: PART_FIELD + 1]).all()
+            if again and self._last[PITCH] < first + 127:
                 mask[: self._last[PITCH] + 1] = False
         return mask
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from melisma.corpus.clips import CORPUS_WEIGHTS
 from melisma.files.atomic import replacing
-from melisma.files.shards import ShardReader
+from melisma.files.shards import Row, ShardReader
 from melisma.joint import Joint
 from melisma.joint.settings_words import read_settings
 from melisma.lm.told_score import SCORE_ATTRIBUTES, WORD_WIDTH, class_of
@@ -80,41 +80,66 @@ def read_score_corpus(folder: Path, joint: Joint) -> ScoreCorpus:
     reader = ShardReader(folder)
     if not len(reader):
         raise ValueError(f"{folder} holds no rows of scores: write them there first")
-    events, spans, counts = [], [], []
-    facts: list[Mapping[str, Any]] = []
-    captions: list[list[str]] = []
-    kinds, corpora, groups = [], [], []
-    at = 0
+    columns = _Columns()
     for row in reader:
-        windows = row.arrays["windows"].astype(np.int64)
-        events.append(row.arrays["events"])
-        spans.append(windows[:, :2] + at)
-        counts.append(windows[:, 2:])
-        at += len(row.arrays["events"])
-        told: Any = row.facts["windows"]
-        facts += [one["facts"] for one in told]
-        captions += [one["captions"] for one in told]
-        corpus = str(row.facts["identity"]).split("/")[0]
-        kinds += ["groove" if corpus in _GROOVES else str(row.facts["kind"])] * len(told)
-        corpora += [corpus] * len(told)
-        groups += [f"{corpus}/{row.facts['group']}"] * len(told)
-    bars = np.concatenate(counts)
-    numbers = {group: number for number, group in enumerate(sorted(set(groups)))}
-    words, exact = _words(folder, joint, captions)
+        columns.add(row)
+    bars = np.concatenate(columns.bars)
+    numbers = {group: number for number, group in enumerate(sorted(set(columns.groups)))}
+    words, exact = _words(folder, joint, reader, len(columns.groups))
     return ScoreCorpus(
-        events=np.concatenate(events),
-        spans=np.concatenate(spans),
+        events=np.concatenate(columns.events),
+        spans=np.concatenate(columns.spans),
         bars_done=bars[:, 0].astype(np.int32),
         bars_left=bars[:, 1].astype(np.int32),
-        attributes=np.array([attribute_row(one) for one in facts]),
-        tempo_bpm=np.array([float(one.get("tempo_bpm", np.nan)) for one in facts]),
-        families=np.array([named_set(f.get("families"), FAMILIES) for f in facts], np.float32),
-        moods=np.array([named_set(f.get("moods"), MOODS) for f in facts], np.float32),
+        attributes=np.concatenate(columns.attributes).astype(np.int64),
+        tempo_bpm=np.concatenate(columns.tempo_bpm),
+        families=np.concatenate(columns.families),
+        moods=np.concatenate(columns.moods),
         words=words,
         exact=exact,
-        weight=_weights(np.array(kinds), np.array(corpora)),
-        group=np.array([numbers[group] for group in groups], np.int32),
+        weight=_weights(np.array(columns.kinds), np.array(columns.corpora)),
+        group=np.array([numbers[group] for group in columns.groups], np.int32),
     )
+
+
+class _Columns:
+    """Rows of shards as arrays, one after the other: their facts as words would fill gigabytes."""
+
+    def __init__(self) -> None:
+        self.events: list[np.ndarray] = []
+        self.spans: list[np.ndarray] = []
+        self.bars: list[np.ndarray] = []
+        self.attributes: list[np.ndarray] = []
+        self.tempo_bpm: list[np.ndarray] = []
+        self.families: list[np.ndarray] = []
+        self.moods: list[np.ndarray] = []
+        self.kinds: list[str] = []
+        self.corpora: list[str] = []
+        self.groups: list[str] = []
+        self._at = 0
+
+    def add(self, row: Row) -> None:
+        """Takes the windows of one row."""
+        windows = row.arrays["windows"].astype(np.int64)
+        self.events.append(row.arrays["events"])
+        self.spans.append(windows[:, :2] + self._at)
+        self.bars.append(windows[:, 2:])
+        self._at += len(row.arrays["events"])
+        told: Any = row.facts["windows"]
+        facts = [one["facts"] for one in told]
+        self.attributes.append(np.array([attribute_row(one) for one in facts], np.int16))
+        self.tempo_bpm.append(np.array([float(one.get("tempo_bpm", np.nan)) for one in facts]))
+        self.families.append(
+            np.array([named_set(one.get("families"), FAMILIES) for one in facts], np.float32)
+        )
+        self.moods.append(
+            np.array([named_set(one.get("moods"), MOODS) for one in facts], np.float32)
+        )
+        corpus = str(row.facts["identity"]).split("/")[0]
+        kind = "groove" if corpus in _GROOVES else str(row.facts["kind"])
+        self.kinds += [kind] * len(told)
+        self.corpora += [corpus] * len(told)
+        self.groups += [f"{corpus}/{row.facts['group']}"] * len(told)
 
 
 def _weights(kinds: np.ndarray, corpora: np.ndarray) -> np.ndarray:
@@ -132,19 +157,25 @@ def _weights(kinds: np.ndarray, corpora: np.ndarray) -> np.ndarray:
     return weight / weight.sum()
 
 
-def _words(folder: Path, joint: Joint, captions: list[list[str]]) -> tuple[np.ndarray, np.ndarray]:
+def _words(
+    folder: Path, joint: Joint, reader: ShardReader, windows: int
+) -> tuple[np.ndarray, np.ndarray]:
     """(vectors float16 [window, caption, 128], exact bool [window, caption]) of all captions."""
-    path = folder / f"words-{joint.fingerprint[:12]}-{len(captions)}.npz"
+    path = folder / f"words-{joint.words_fingerprint[:12]}-{windows}.npz"
     if path.is_file():
         with np.load(path, allow_pickle=False) as stored:
             return stored["words"], stored["exact"]
+    captions: list[list[str]] = []
+    for line in reader.index:
+        told: Any = line.facts["windows"]
+        captions += [one["captions"] for one in told]
     each = min(len(one) for one in captions)
     flat = [text for one in captions for text in one[:each]]
     vectors = joint.embed_text(flat) if flat else np.zeros((0, WORD_WIDTH), np.float32)
     read = [read_settings(text) for text in flat]
     exact = np.array([r.tempo_bpm is not None or r.tonality is not None for r in read], bool)
-    words = vectors.astype(np.float16).reshape(len(captions), each, WORD_WIDTH)
-    exact = exact.reshape(len(captions), each)
+    words = vectors.astype(np.float16).reshape(windows, each, WORD_WIDTH)
+    exact = exact.reshape(windows, each)
     with replacing(path) as temporary, temporary.open("wb") as file:
         np.savez(file, words=words, exact=exact)
     return words, exact
