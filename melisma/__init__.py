@@ -1,7 +1,8 @@
 """Melisma: words, a hummed tune or a recording become music, as sound and as notes.
 
 Read one file per floor to know the program: `values/__init__.py`, `compose/song.py` (a prompt
-becomes sound) and `recipes/__init__.py` (a folder becomes weights).
+becomes sound), `compose/score_song.py` (a prompt becomes a score), `recipes/__init__.py` (a folder
+becomes weights).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from melisma.compose import Composer
+    from melisma.compose import Composer, ScoreComposer
 
 try:
     __version__ = version("melisma")
@@ -25,5 +26,16 @@ def load(model: str = "default", threads: int | None = None) -> Composer:
     loaded here, not before.
     """
     from melisma.compose import load as load_composer
+
+    return load_composer(model, threads)
+
+
+def load_scores(model: str = "default", threads: int | None = None) -> ScoreComposer:
+    """Load a composer of scores: the shipped weights, or those of a name or path.
+
+    `threads` limits the processor threads. Raises `ValueError` for an unknown model, `OSError` for
+    one that has no score model. Torch is loaded here, not before.
+    """
+    from melisma.compose import load_scores as load_composer
 
     return load_composer(model, threads)

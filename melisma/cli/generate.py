@@ -68,6 +68,7 @@ def generate(
     temperature_coarse: options.TemperatureCoarse = None,
     top_k_coarse: options.TopKCoarse = None,
     temperature_fine: options.TemperatureFine = None,
+    engine: options.Engine = "sound",
     model: options.Model = "default",
     form: options.Format = None,
     plot: options.Plot = None,
@@ -95,6 +96,7 @@ def generate(
         }
     )
     check_model(model)
+    check_engine(engine, drawing)
     seed = secrets.randbelow(2**31) if seed is None else seed
     order = _Order(
         prompts=wishes,
@@ -107,13 +109,107 @@ def generate(
         threads=threads,
     )
     with progress_bar("composing", quiet=quiet) as progress:
-        receipts = _fulfil(order, progress)
+        receipts = _fulfil_by(engine, order, progress)
     if as_json:
         document = {"version": melisma.__version__, "pieces": receipts}
         print(json.dumps(document, indent=2, ensure_ascii=False))
     elif not quiet:
         for receipt in receipts:
             print(_line(receipt))
+
+
+def check_engine(engine: str, drawing: Mapping[str, float | int]) -> None:
+    """Raise unless the engine is known, and the settings given are its own."""
+    if engine not in ("sound", "score", "auto"):
+        raise ValueError(f'no engine "{engine}": known are sound, score, auto')
+    if engine == "score" and drawing:
+        names = ", ".join("--" + name.replace("_", "-") for name in drawing)
+        raise ValueError(
+            f"{names} set how sound is drawn: leave them out, or use `melisma compose`, which has "
+            "settings for scores"
+        )
+
+
+def _fulfil_by(engine: str, order: _Order, progress: Progress) -> list[dict[str, object]]:
+    """Every piece by its engine; neighbours of one engine are drawn together."""
+    chosen = [(engine, "")] * len(order.prompts)
+    if engine == "auto":
+        from melisma.compose.engines import favoured_engine
+
+        chosen = [
+            favoured_engine(p.words, bool(p.tempo_bpm or p.tonality or p.metre))
+            for p in order.prompts
+        ]
+    receipts: list[dict[str, object]] = []
+    total = len(chosen)
+    while len(receipts) < total:
+        first = len(receipts)
+        stop = first + 1
+        while stop < total and chosen[stop][0] == chosen[first][0]:
+            stop += 1
+        part = replace(
+            order,
+            prompts=order.prompts[first:stop],
+            places=order.places[first:stop],
+            pictures=order.pictures[first:stop],
+            seed=order.seed + first,
+        )
+
+        def tell(share: float, first: int = first, count: int = stop - first) -> None:
+            progress((first + share * count) / total)
+
+        fulfil = _fulfil_scores if chosen[first][0] == "score" else _fulfil
+        for receipt, (name, why) in zip(fulfil(part, tell), chosen[first:stop], strict=True):
+            receipts.append(receipt | {"engine": name} | ({"engine_reason": why} if why else {}))
+    return receipts
+
+
+def _fulfil_scores(order: _Order, progress: Progress) -> list[dict[str, object]]:
+    """The pieces as scores, rendered; the scores themselves lie beside the sound."""
+    from melisma.cli.scoring import ScoreOrder, fulfil_scores
+
+    receipts: list[dict[str, object]] = []
+    total = len(order.prompts)
+    for number, prompt in enumerate(order.prompts):
+
+        def tell(share: float, number: int = number) -> None:
+            progress((number + share) / total)
+
+        metre = None if prompt.metre is None else tuple(map(int, prompt.metre.split("/")))
+        wish = {
+            "duration_seconds": prompt.duration_seconds,
+            "tempo_bpm": prompt.tempo_bpm,
+            "tonality": prompt.tonality,
+            "metre": metre,
+        }
+        place = order.places[number]
+        (receipt,) = fulfil_scores(
+            ScoreOrder(
+                words=[prompt.words],
+                wish=wish,
+                instruments=None,
+                continue_from=None,
+                infill=None,
+                melody=None,
+                seed=order.seed + number,
+                best_of=order.best_of,
+                drawing={},
+                model=order.model,
+                threads=order.threads,
+                places=[place.with_suffix(".mid")],
+                sounds=[place],
+                pictures=[order.pictures[number]],
+                stems=[None],
+                soundfont=None,
+                room="studio",
+            ),
+            tell,
+        )
+        sound = receipt["sound"]
+        assert isinstance(sound, dict)
+        facts = {name: sound[name] for name in ("seconds", "rate_hz", "loudness_lufs")}
+        receipts.append(receipt | facts | {"path": str(place), "score": receipt["path"]})
+    return receipts
 
 
 def _drawing(given: Mapping[str, float | int | None]) -> dict[str, float | int]:
@@ -234,5 +330,9 @@ def _line(receipt: dict[str, object]) -> str:
     assert isinstance(conditions, dict)
     facts = [f"{receipt['seconds']:g} s", f"seed {receipt['seed']}"]
     facts += [f"{name} {value}" for name, value in conditions.items()]
-    facts.append(f"similarity {receipt['similarity']:.2f}")
-    return f"{receipt['path']}  ({', '.join(facts)})"
+    if "similarity" in receipt:
+        facts.append(f"similarity {receipt['similarity']:.2f}")
+    line = f"{receipt['path']}  ({', '.join(facts)})"
+    if "engine_reason" in receipt:
+        line += f"\n  engine {receipt['engine']}: {receipt['engine_reason']}"
+    return line

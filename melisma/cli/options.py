@@ -48,10 +48,74 @@ TopKCoarse = Annotated[
     int | None, typer.Option(help="Only the K likeliest coarse tokens may be drawn.")
 ]
 TemperatureFine = Annotated[float | None, typer.Option(help="Boldness of the fine detail.")]
+Engine = Annotated[
+    str,
+    typer.Option(help="sound: drawn sound; score: notes, rendered; auto: what suits the words."),
+]
 Model = Annotated[str, typer.Option(help="A shipped model's name, or a path.")]
 Format = Annotated[
     str | None,
     typer.Option("--format", help="wav, flac, mp3 or ogg, where the output has no ending."),
+]
+Soundfont = Annotated[
+    Path | None,
+    typer.Option(help="A .sf2 or .sf3 file; the best of the system if missing."),
+]
+Room = Annotated[str, typer.Option(help="dry, studio or hall.")]
+Stems = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Also write each part alone, as sound and as MIDI."),
+]
+Bars = Annotated[int | None, typer.Option(help="How many bars; 30 seconds' worth if missing.")]
+ScoreDuration = Annotated[
+    float | None, typer.Option(metavar="SECONDS", help="Length instead of bars, 1 to 600.")
+]
+TimeSignature = Annotated[
+    str | None, typer.Option(help="Metre, over that of the words, e.g. 3/4, 6/8 or 7/8.")
+]
+Instruments = Annotated[
+    str | None,
+    typer.Option(metavar="NAMES", help='Who plays, over the words, e.g. "flute, cello, drums".'),
+]
+Style = Annotated[
+    str | None,
+    typer.Option(help="A style, composer or tradition, over the words, e.g. ragtime or Chopin."),
+]
+ContinueFrom = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="A MIDI file that the score goes on from.")
+]
+Infill = Annotated[
+    str | None,
+    typer.Option(metavar="BARS", help="Write these bars of --continue-from anew, e.g. 9-12."),
+]
+Melody = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="A MIDI file whose tune is accompanied.")
+]
+ScoreBestOf = Annotated[
+    int,
+    typer.Option(help="Candidates for each piece; the one that keeps best to the prompt stays."),
+]
+Temperature = Annotated[
+    float | None, typer.Option(help="Boldness of the notes; 1 as learnt, less is safer.")
+]
+TopK = Annotated[int | None, typer.Option(help="Only the K likeliest values may be drawn.")]
+TopP = Annotated[
+    float | None, typer.Option(help="Only the likeliest values that together hold this share.")
+]
+Greedy = Annotated[bool, typer.Option("--greedy", help="Always take the likeliest value.")]
+ScoreGuidance = Annotated[
+    float | None, typer.Option(help="How strictly the prompt is followed; 1 as learnt.")
+]
+ScoreOutput = Annotated[
+    str | None,
+    typer.Option("--output", "-o", metavar="PATH", help="A MIDI file (.mid) or a folder."),
+]
+Audio = Annotated[
+    str | None,
+    typer.Option(metavar="PATH", help="Also write the sound (.wav .flac .mp3 .ogg)."),
+]
+RollPlot = Annotated[
+    str | None, typer.Option("--plot", metavar="PNG", help="Also draw the piano roll.")
 ]
 Plot = Annotated[
     str | None,

@@ -56,6 +56,44 @@ def audio_places(
     return places
 
 
+def midi_places(output: str | None, prompts: Sequence[str], seed: int) -> list[Path]:
+    """A path for the score of each prompt, as `audio_places` for sound; they end in `.mid`."""
+    from melisma.files.atomic import check_writable
+
+    if output is None:
+        places = [Path(f"{slug(words)}-{seed + i}.mid") for i, words in enumerate(prompts)]
+    elif Path(output).is_dir() or output.endswith("/"):
+        digits = len(str(len(prompts)))
+        names = [f"{i:0{digits}}-{slug(words)}.mid" for i, words in enumerate(prompts, start=1)]
+        places = [Path(output) / name for name in names]
+    else:
+        path = Path(output)
+        if path.suffix.lower() not in (".mid", ".midi"):
+            raise ValueError(
+                f"a score is written as MIDI: end {path.name} in .mid, or name a folder "
+                "that exists; --audio takes the name of a sound file"
+            )
+        places = numbered(path, len(prompts))
+    for place in places:
+        check_writable(place)
+    return places
+
+
+def stem_places(stems: Path | None, places: Sequence[Path]) -> list[Path | None]:
+    """A folder for the stems of each piece: the one that is named, or one inside it for each of
+    several pieces."""
+    from melisma.files.atomic import check_writable
+
+    if stems is None:
+        return [None] * len(places)
+    if stems.exists() and not stems.is_dir():
+        raise NotADirectoryError(f"{stems} is a file: give the name of a folder for the stems")
+    check_writable(stems / "stem.wav" if stems.exists() else stems)
+    if len(places) == 1:
+        return [stems]
+    return [stems / place.stem for place in places]
+
+
 def picture_places(plot: str | None, count: int) -> list[Path | None]:
     """A path for the picture of each piece; `ValueError` unless it ends in `.png`."""
     from melisma.files.atomic import check_writable

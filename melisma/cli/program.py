@@ -8,23 +8,25 @@ from typing import Annotated
 import typer
 
 import melisma
+from melisma.cli.compose import compose
 from melisma.cli.decode import decode
 from melisma.cli.encode import encode
 from melisma.cli.errors import run
 from melisma.cli.generate import generate
 from melisma.cli.inspect import inspect
 from melisma.cli.prepare import prepare
+from melisma.cli.render import render
 from melisma.cli.train import train
 
 program = typer.Typer(
     name="melisma",
-    help="Words become music, as sound, with weights that come with the program.",
+    help="Words become music, as sound and as notes, with weights that come with the program.",
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (generate, inspect, encode, decode, prepare, train):
+for verb in (generate, compose, render, inspect, encode, decode, prepare, train):
     program.command(verb.__name__)(verb)
 
 
@@ -43,7 +45,7 @@ def entrance(
         ),
     ] = False,
 ) -> None:
-    """Words become music, as sound, with weights that come with the program."""
+    """Words become music, as sound and as notes, with weights that come with the program."""
 
 
 def main() -> None:

@@ -159,7 +159,12 @@ class ScoreComposer:
         for number, prompt in enumerate(prompts):
             mine = range(number * best_of, (number + 1) * best_of)
             best = max(mine, key=lambda c: measured[c].total)
-            score = replace(scores[best], title=scores[best].title or prompt.words.strip())
+            asked_tonality = tasks[best].asked.tonality
+            score = replace(
+                scores[best],
+                title=scores[best].title or prompt.words.strip(),
+                tonality=asked_tonality or measured[best].tonality,
+            )
             pieces.append(
                 ScorePiece(
                     score=named_tracks(score, lambda t: instrument_name(t.program, t.is_drum)),

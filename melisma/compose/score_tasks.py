@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from melisma.compose.asking_score import AskedScore
+from melisma.corpus.orchestrate import RANGES
 from melisma.corpus.scores import chord_marks, score_facts
 from melisma.lm.score_plan import Choice, ScorePlan
 from melisma.lm.score_rows import is_note
@@ -58,6 +59,7 @@ class ScoreTask:
 def new_piece(asked: AskedScore) -> ScoreTask:
     """A piece from nothing but the prompt."""
     plan = ScorePlan(
+        reach=RANGES,
         bars=asked.bars,
         programs=asked.programs,
         choices=asked.choices,
@@ -79,6 +81,7 @@ def continued(asked: AskedScore, given: Score) -> ScoreTask:
     heard = _told_by(asked, whole, max(whole.bars - 16, 0), whole.bars)
     tempo = heard.tempo_class if _asks_tempo(asked) else whole.tempi[-1]
     plan = ScorePlan(
+        reach=RANGES,
         bars=heard.bars,
         programs=whole.programs,
         metres=(heard.metre_class if asked.prompt.metre else int(whole.metres[-1]),),
@@ -108,6 +111,7 @@ def infilled(asked: AskedScore, given: Score, first_bar: int, last_bar: int) -> 
     first, stop = first_bar - 1, last_bar
     heard = _told_by(asked, whole, max(first - 8, 0), min(stop + 8, whole.bars))
     plan = ScorePlan(
+        reach=RANGES,
         bars=stop - first,
         programs=whole.programs,
         metres=tuple(int(m) for m in whole.metres[first:stop]),
@@ -139,6 +143,7 @@ def accompanied(asked: AskedScore, given: Score) -> ScoreTask:
         anyone = frozenset((*range(LAST_INSTRUMENT), DRUM_PROGRAM))
         choices = (Choice(programs=anyone, most=MOST_ACCOMPANISTS),)
     plan = ScorePlan(
+        reach=RANGES,
         bars=whole.bars,
         programs=(program,),
         choices=choices,

@@ -248,8 +248,11 @@ def _draw_manner(rng: np.random.Generator) -> _Manner:
 
 
 def shape_flat_tracks(score: Score, rng: np.random.Generator) -> Score:
-    """The score with dynamics where its tracks have none of their own; durations stay as written."""
-    grid, manner = beat_grid(score), _draw_manner(rng)
+    """The score with dynamics where its tracks have none of their own: phrases, accents, contour.
+
+    Durations stay as written, and nothing wavers: a model of notes would learn noise for music.
+    """
+    grid, manner = beat_grid(score), replace(_draw_manner(rng), noise=0.0)
     tracks = []
     for track in score.tracks:
         notes = track.notes

@@ -13,9 +13,9 @@ from functools import cache
 import numpy as np
 
 from melisma.corpus.caption import finish, write_captions
-from melisma.corpus.instruments import INSTRUMENTS
 from melisma.corpus.scenes import Scene, all_scenes, are_opposites, scene_clause, scene_phrase
 from melisma.corpus.words import choose
+from melisma.notes.instruments import INSTRUMENTS
 from melisma.values import Facts
 from melisma.values.attributes import (
     ARTICULATIONS,

@@ -1,8 +1,6 @@
 """Rooms, equalisation, noise and level for rendered sound.
 
-Enters and leaves: float32 [sample] at 24 kHz. A room is synthetic: a direct path, a dozen early
-reflections and exponentially decaying noise whose treble dies first (Schroeder, Natural sounding
-artificial reverberation, JAES 1962; Moorer, About this reverberation business, 1979).
+Enters and leaves: float32 [sample] at 24 kHz. The rooms are those of `sound/rooms.py`.
 """
 
 from __future__ import annotations
@@ -15,6 +13,7 @@ import numpy as np
 from numpy.fft import irfft, rfft, rfftfreq
 from scipy.fft import next_fast_len
 
+from melisma.sound.rooms import room_response
 from melisma.values.tokens import SAMPLE_RATE_HZ
 
 ROOMS = 24
@@ -30,32 +29,9 @@ def synthetic_room(index: int) -> np.ndarray:
     """The impulse response of one of `ROOMS` rooms, float32 [sample], direct path at sample 0 left
     out; energy 1. Decay times (60 dB) are spread evenly in logarithm over 0.2-1.8 s.
     """
-    rng = np.random.default_rng(9_000 + index)
     span = math.log(LONGEST_DECAY_SECONDS / SHORTEST_DECAY_SECONDS)
     decay_seconds = SHORTEST_DECAY_SECONDS * math.exp(span * index / (ROOMS - 1))
-    length = int(decay_seconds * 1.1 * SAMPLE_RATE_HZ)
-    seconds = np.arange(length) / SAMPLE_RATE_HZ
-    predelay = 0.002 + 0.012 * decay_seconds * rng.uniform(0.5, 1.5)
-    response = np.zeros(length)
-    treble = rng.uniform(0.35, 0.7)
-    for low_hz, high_hz, factor in ((60, 500, 1.1), (500, 3_000, 1.0), (3_000, 12_000, treble)):
-        band = _band_noise(rng, length, low_hz, high_hz)
-        response += band * np.exp(-6.91 * seconds / (decay_seconds * factor))
-    response[: int(predelay * SAMPLE_RATE_HZ)] = 0.0
-    response /= math.sqrt(float(np.sum(response**2)) + 1e-12)
-    for _ in range(12):
-        arrival = rng.uniform(0.003, 0.01 + 0.05 * min(decay_seconds, 1.0))
-        at = min(int(arrival * SAMPLE_RATE_HZ), length - 1)
-        response[at] += rng.choice((-1.0, 1.0)) * 0.25 * math.exp(-arrival / 0.03)
-    response /= math.sqrt(float(np.sum(response**2)) + 1e-12)
-    return response.astype(np.float32)
-
-
-def _band_noise(rng: np.random.Generator, length: int, low_hz: float, high_hz: float) -> np.ndarray:
-    spectrum = rfft(rng.standard_normal(length))
-    frequency = rfftfreq(length, 1 / SAMPLE_RATE_HZ)
-    spectrum[(frequency < low_hz) | (frequency >= high_hz)] = 0.0
-    return irfft(spectrum, n=length)
+    return room_response(decay_seconds, SAMPLE_RATE_HZ, np.random.default_rng(9_000 + index))[0]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,6 @@ from functools import cache
 
 import numpy as np
 
-from melisma.corpus.instruments import INSTRUMENTS
 from melisma.corpus.words import (
     FAMILY_WORDS,
     INSTRUMENT_SYNONYMS,
@@ -28,6 +27,7 @@ from melisma.corpus.words import (
     with_article,
 )
 from melisma.joint.instrument_words import named_families
+from melisma.notes.instruments import INSTRUMENTS
 from melisma.values import Facts
 from melisma.values.attributes import program_family
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from melisma.corpus.instruments import instrument_name
 from melisma.corpus.labels import FrameLabels
 from melisma.corpus.moods import Character, derive_moods
 from melisma.corpus.performance import Part, Performance
@@ -20,6 +19,7 @@ from melisma.corpus.pulse import clip_metre, tempo_bpm
 from melisma.corpus.repertoire import source_composer, source_style, source_tradition
 from melisma.corpus.rolls import is_pitched
 from melisma.corpus.tonality import TonalityEstimate, estimate_tonality
+from melisma.notes.instruments import instrument_name
 from melisma.values.attributes import FAMILIES, Facts, program_family
 from melisma.values.tokens import FRAME_RATE_HZ
 

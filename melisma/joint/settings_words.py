@@ -202,7 +202,8 @@ _METRE_WORDS: tuple[tuple[str, str], ...] = (
     (r"\bthree[- ](?:four|quarter)\b|\bwaltz\w*\b|\btriple\s+(?:time|met(?:re|er))\b"
      r"|\bthree beats (?:to|in|per) (?:the|a|each|every)?\s*(?:bar|measure)"
      r"|\bin\s+(?:three|3)\b(?!\s*(?:/|\w+s\b|parts?\b|keys?\b))", "3/4"),
-    (r"\bin\s+(?:four|4)\b(?!\s*(?:/|\w+s\b|part\b|to\b|or\b))|\bfour[- ]four\b|\bcommon\s+time\b|\bquadruple\s+(?:time|met(?:re|er))\b"
+    (r"\bin\s+(?:four|4)\b(?!\s*(?:/|\w+s\b|part\b|to\b|or\b))"
+     r"|\bfour[- ]four\b|\bcommon\s+time\b|\bquadruple\s+(?:time|met(?:re|er))\b"
      r"|\bfour beats (?:to|in|per) (?:the|a|each|every)?\s*(?:bar|measure)", "4/4"),
     (r"\bsix[- ]eight\b|\bcompound\s+duple\b", "6/8"),
 )  # fmt: skip

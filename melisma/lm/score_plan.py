@@ -8,7 +8,7 @@ of the piece. It knows nothing of the model.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -63,7 +63,7 @@ class Choice:
 
 @dataclass(frozen=True, kw_only=True)
 class ScorePlan:
-    """What is settled of a piece before it is drawn; `ValueError` where it does not fit together."""
+    """What is settled of a piece before it is drawn; `ValueError` where it does not fit."""
 
     bars: int
     """Bars to be drawn."""
@@ -81,6 +81,8 @@ class ScorePlan:
     """Events of whole bars that come after those that are drawn, without parts."""
     given: tuple[np.ndarray, ...] = ()
     """Notes that are given in each bar to be drawn, int [note, 5]."""
+    reach: Mapping[int, tuple[int, int]] = field(default_factory=dict)
+    """Lowest and highest pitch that is drawn for a program; any pitch for those not named."""
     resting: frozenset[int] = frozenset()
     """Numbers of parts that play nothing but what is given."""
     bars_done: int = 0
@@ -335,12 +337,13 @@ class ScoreInProgress:
         elif row[PART_FIELD] == CHORD:
             mask[FIRST_CHORD : FIRST_CHORD + len(CHORD_NAMES)] = True
         else:
-            drum = self.program_of(int(row[PART_FIELD])) == DRUM_PROGRAM
-            first = FIRST_DRUM if drum else 0
-            mask[first : first + 128] = True
+            program = self.program_of(int(row[PART_FIELD]))
+            shift = FIRST_DRUM if program == DRUM_PROGRAM else 0
+            low, high = self.plan.reach.get(program, (0, 127))
             again = (row[: PART_FIELD + 1] == self._last[: PART_FIELD + 1]).all()
-            if again and self._last[PITCH] < first + 127:
-                mask[: self._last[PITCH] + 1] = False
+            if again and self._last[PITCH] < shift + high:
+                low = max(low, int(self._last[PITCH]) - shift + 1)
+            mask[shift + low : shift + high + 1] = True
         return mask
 
     def _chosen(self, choice: Choice) -> int:

@@ -18,7 +18,7 @@ ROTARY_BASE = 10_000.0
 
 
 TIME_BASE = 1_000.0
-"""The same for the second clock of `two_clock_angles`, in units of that clock over 2 pi (chosen)."""
+"""The same for the second clock of `two_clock_angles`, in its units over 2 pi (chosen)."""
 
 
 @dataclass(frozen=True, kw_only=True)

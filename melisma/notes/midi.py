@@ -8,6 +8,7 @@ Standard MIDI Files 1.0 (MIDI Manufacturers Association, 1996).
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import cast
 
 import numpy as np
@@ -15,7 +16,9 @@ import symusic
 from symusic import core
 
 from melisma.notes.damage import check_events
-from melisma.values import Metre, Notes, Score, TempoMap, Track
+from melisma.values import ChordMark, Metre, Notes, Score, TempoMap, Track
+from melisma.values.attributes import PITCH_NAMES
+from melisma.values.events import CHORD_NAMES
 
 TICKS_PER_BEAT = 960
 """Resolution of written files (chosen: divides by all tuplets up to 6 and is what editors use)."""
@@ -27,13 +30,46 @@ LAST_KEYBOARD = 7
 """The sustain pedal is read for programs 0-7 (pianos and their like)."""
 LONGEST_PEDAL_BEATS = 8.0
 """A pedal holds a note no longer than this beyond its written end (chosen: sound has decayed)."""
+LONGEST_NOTE_BEATS = 256.0
+"""A note that is let go later than this is cut (chosen: the longest of 10,907 real pieces has 236;
+what is longer was forgotten). Notes that are never let go are left out, as symusic does."""
+MOST_HOURS = 6.0
+"""A longer score is taken for a damaged one (chosen: no opera is)."""
+MOST_NOTES = 2_000_000
+"""More notes are taken for damage (chosen: the fullest of 10,907 real pieces has 48,054)."""
+MOST_BYTES = 20_000_000
+"""A bigger file holds more than `MOST_NOTES` notes, or something else."""
+
+
+def midi_bytes(path: Path) -> bytes:
+    """The bytes of a MIDI file, for `read_midi`.
+
+    Raises `FileNotFoundError`, `IsADirectoryError`, or `ValueError` for what is no ordinary file
+    and for one above `MOST_BYTES`.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"there is no file {path}: check the name")
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder: give the name of a file inside it")
+    if not path.is_file():
+        raise ValueError(f"{path} is no ordinary file: give a Standard MIDI file (.mid)")
+    if path.stat().st_size > MOST_BYTES:
+        raise ValueError(_too_big(path.stat().st_size))
+    return path.read_bytes()
+
+
+def _too_big(size_bytes: int) -> str:
+    most = f"{MOST_BYTES / 1e6:.0f}"
+    return f"the MIDI file has {size_bytes / 1e6:.0f} MB, and at most {most} are read"
 
 
 def read_midi(data: bytes) -> Score:
     """The notation in a Standard MIDI file.
 
     Tracks without notes are left out. Raises `ValueError` where the bytes are no MIDI file, are
-    damaged, count time in SMPTE frames or hold no note.
+    damaged, hold several pieces (type 2), count time in SMPTE frames, hold no note, or more than
+    `MOST_NOTES` notes or `MOST_HOURS` hours.
     """
     data = _sound_chunks(data)
     try:
@@ -45,13 +81,25 @@ def read_midi(data: bytes) -> Score:
         ) from error
     if ticks <= 0:
         raise ValueError("the MIDI file names no ticks per quarter note: export it again")
+    count = sum(len(track.notes) for track in parsed.tracks)
+    if count > MOST_NOTES:
+        raise ValueError(f"the MIDI file holds {count} notes, and at most {MOST_NOTES} are read")
     pedals = _keyboard_pedals(parsed, ticks)
     tracks = tuple(_read_track(t, ticks, pedals) for t in parsed.tracks if len(t.notes))
     if not tracks:
         raise ValueError("the MIDI file holds no note: give one with notes in it")
-    return Score(
-        tracks=tracks, tempo=_read_tempo(parsed, ticks), metres=_read_metres(parsed, ticks)
+    score = Score(
+        tracks=tracks,
+        tempo=_read_tempo(parsed, ticks),
+        metres=_read_metres(parsed, ticks),
+        chords=_read_chords(parsed, ticks),
     )
+    if score.seconds > MOST_HOURS * 3_600:
+        raise ValueError(
+            f"the MIDI file lasts {score.seconds / 3_600:.1f} hours, and at most {MOST_HOURS:g} "
+            "are read: it is damaged, or several pieces in one"
+        )
+    return score
 
 
 def _sound_chunks(data: bytes) -> bytes:
@@ -61,6 +109,8 @@ def _sound_chunks(data: bytes) -> bytes:
     """
     if not data:
         raise ValueError("the MIDI file is empty: give one with notes in it")
+    if len(data) > MOST_BYTES:
+        raise ValueError(_too_big(len(data)))
     if data[:4] != b"MThd":
         raise ValueError(
             f"these {len(data)} bytes are no MIDI file (they do not begin with MThd): "
@@ -68,6 +118,13 @@ def _sound_chunks(data: bytes) -> bytes:
         )
     if len(data) < 14 or int.from_bytes(data[4:8], "big") != 6:
         raise ValueError("the MIDI file is damaged (its header is cut short): export it again")
+    kind = int.from_bytes(data[8:10], "big")
+    if kind == 2:
+        raise ValueError(
+            "the MIDI file is of type 2, several pieces in one: save the one you want as type 1"
+        )
+    if kind > 2:
+        raise ValueError(f"the MIDI file is damaged (there is no type {kind}): export it again")
     if data[12] & 0x80:
         raise ValueError(
             "the MIDI file counts time in SMPTE frames: give one that counts in ticks per quarter"
@@ -109,7 +166,10 @@ def _keyboard_pedals(parsed: core.ScoreTick, ticks: float) -> np.ndarray:
 def _read_track(track: core.TrackTick, ticks: float, pedals: np.ndarray) -> Track:
     columns = track.notes.numpy()
     start = columns["time"].astype(np.float64) / ticks
-    duration = np.maximum(columns["duration"].astype(np.float64) / ticks, SHORTEST_BEATS)
+    if (columns["time"] < 0).any():
+        raise ValueError("the MIDI file is damaged (its time overflows): export it again")
+    duration = columns["duration"].astype(np.float64) / ticks
+    duration = np.clip(duration, SHORTEST_BEATS, LONGEST_NOTE_BEATS)
     if len(pedals) and not track.is_drum and track.program <= LAST_KEYBOARD:
         duration = _hold(start, duration, pedals)
     pitch = columns["pitch"].astype(np.int64)
@@ -162,9 +222,31 @@ def _read_metres(parsed: core.ScoreTick, ticks: float) -> tuple[Metre, ...]:
     return tuple(metres.values())
 
 
+def _read_chords(parsed: core.ScoreTick, ticks: float) -> tuple[ChordMark, ...]:
+    """Markers that are chord symbols of ours."""
+    named = {mark.time: mark.text for mark in parsed.markers if mark.text in CHORD_NAMES}
+    return tuple(ChordMark(beat=time / ticks, name=named[time]) for time in sorted(named))
+
+
+def _key_signature(tonality: str) -> tuple[int, int]:
+    """(sharps, or flats below 0; 1 for minor) of one of `TONALITIES`."""
+    tonic, mode = tonality.split()
+    minor = mode == "minor"
+    pitch_class = (PITCH_NAMES.index(tonic) + (3 if minor else 0)) % 12
+    sharps = (pitch_class * 7 + 5) % 12 - 5  # round the circle of fifths, at most six sharps
+    return sharps, int(minor)
+
+
 def write_midi(score: Score) -> bytes:
-    """A Standard MIDI file (format 1, 960 ticks per quarter note) that holds the score."""
+    """A Standard MIDI file (format 1, 960 ticks per quarter note) that holds the score.
+
+    Chord symbols become markers, the tonality a key signature.
+    """
     written = core.ScoreTick(TICKS_PER_BEAT)
+    if score.tonality is not None:
+        written.key_signatures.append(core.KeySignatureTick(0, *_key_signature(score.tonality)))
+    for chord in score.chords:
+        written.markers.append(core.TextMetaTick(round(chord.beat * TICKS_PER_BEAT), chord.name))
     for beat, bpm in zip(score.tempo.beats, score.tempo.bpm, strict=True):
         written.tempos.append(core.TempoTick(round(beat * TICKS_PER_BEAT), float(bpm)))
     for metre in score.metres:

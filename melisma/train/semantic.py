@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from melisma.corpus.ears import Ears
-from melisma.corpus.instruments import INSTRUMENTS
 from melisma.files.checkpoint import write_checkpoint
+from melisma.notes.instruments import INSTRUMENTS
 from melisma.semantic.model import (
     HEADS,
     LOG_FREQUENCY_BINS,

@@ -113,6 +113,8 @@ class Score:
     title: str = ""
     chords: tuple[ChordMark, ...] = ()
     """Chord symbols, by beat; empty where nobody wrote them."""
+    tonality: str | None = None
+    """What the key signature says, one of `TONALITIES`; None where it says nothing."""
 
     @property
     def end_beats(self) -> float:

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from melisma.corpus.caption import write_captions
-from melisma.corpus.instruments import INSTRUMENTS
 from melisma.corpus.telling import Telling, composer_name, tradition_name
 from melisma.corpus.words import INSTRUMENT_SYNONYMS, tempo_adjectives
 from melisma.joint.instrument_words import name_family
 from melisma.joint.settings_words import read_settings
+from melisma.notes.instruments import INSTRUMENTS
 from melisma.values import Facts
 from melisma.values.attributes import FAMILIES, METRES, TONALITIES, program_family
 

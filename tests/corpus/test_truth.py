@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from melisma.corpus.composers import family_name, period
-from melisma.corpus.instruments import INSTRUMENTS, instrument_name
 from melisma.corpus.labels import frame_labels
 from melisma.corpus.moods import Character, derive_moods
 from melisma.corpus.performance import Part, Performance
@@ -15,6 +14,7 @@ from melisma.corpus.repertoire import source_style, source_tradition
 from melisma.corpus.sources import Source
 from melisma.corpus.tonality import estimate_tonality
 from melisma.corpus.truth import clip_facts
+from melisma.notes.instruments import INSTRUMENTS, instrument_name
 from melisma.values.attributes import MOODS, STYLES, Facts
 
 

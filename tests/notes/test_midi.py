@@ -12,7 +12,7 @@ from symusic import core
 
 from melisma.notes import read_midi, write_midi
 from melisma.notes.damage import check_events
-from melisma.values import Metre, Notes, Score, TempoMap, Track
+from melisma.values import ChordMark, Metre, Notes, Score, TempoMap, Track
 
 
 def _score(rows: list[tuple[int, int, int, int]], program: int, is_drum: bool) -> Score:
@@ -133,3 +133,25 @@ def test_events_that_do_not_hold_together_are_refused(events: bytes, says: str) 
 def test_running_status_and_what_follows_the_end_are_allowed() -> None:
     notes = b"\0\x90\x40\x40\x60\x40\0\0\x43\x40\x60\x43\0"
     check_events(b"\0\xf0\x02\x7e\xf7\0\xff\x03\x02hi" + notes + END + b"\xf4\xff")
+
+
+@pytest.mark.parametrize(
+    ("tonality", "sharps", "minor"),
+    [("C major", 0, False), ("Eb major", -3, False), ("F# minor", 3, True), ("Bb minor", -5, True),
+     ("F# major", 6, False), ("C# major", -5, False), ("Eb minor", 6, True)],
+)  # fmt: skip
+def test_key_signature_and_chords_are_written(tonality: str, sharps: int, minor: bool) -> None:
+    notes = Notes(
+        start_beats=np.zeros(1), duration_beats=np.full(1, 8.0),
+        pitch=np.array([60]), velocity=np.array([80]),
+    )  # fmt: skip
+    chords = (ChordMark(beat=0.0, name="C"), ChordMark(beat=4.0, name="F#m"))
+    score = Score(
+        tracks=(Track(notes=notes, program=0, is_drum=False),),
+        tempo=TempoMap(beats=np.zeros(1), bpm=np.full(1, 90.0)),
+        chords=chords,
+        tonality=tonality,
+    )
+    data = write_midi(score)
+    assert data.count(bytes([0xFF, 0x59, 2, sharps & 0xFF, int(minor)])) == 1
+    assert read_midi(data).chords == chords

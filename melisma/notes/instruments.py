@@ -1,4 +1,4 @@
-"""Short English names of the 128 General MIDI programs (General MIDI 1, 1991), for captions."""
+"""Short English names of the 128 General MIDI programs (General MIDI 1, 1991)."""
 
 from __future__ import annotations
 

@@ -1,0 +1,213 @@
+"""Composing and writing scores, for the verbs that do so: one order, everything written or nothing.
+
+Enters: a `ScoreOrder`, checked. Leaves: MIDI files with their provenance, and on request sound,
+stems and pictures; a receipt of each piece.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import melisma
+from melisma.cli.progress import Progress
+from melisma.values.score_prompt import ScorePrompt
+
+if TYPE_CHECKING:
+    from melisma.compose import ScoreComposer, ScoreDrawing, ScorePiece
+    from melisma.files import Provenance
+
+_BATCH = 4
+"""Pieces drawn side by side, each with its candidates (chosen)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreOrder:
+    """Everything that was asked for."""
+
+    words: list[str]
+    """One for each piece."""
+    wish: dict[str, Any]
+    """The exact settings of `ScorePrompt` that were given."""
+    instruments: str | None
+    continue_from: Path | None
+    infill: tuple[int, int] | None
+    melody: Path | None
+    seed: int
+    best_of: int
+    drawing: dict[str, float | int]
+    """Only the drawing settings that were given."""
+    model: str
+    threads: int | None
+    places: list[Path]
+    """Where each score goes."""
+    sounds: list[Path | None]
+    pictures: list[Path | None]
+    stems: list[Path | None]
+    soundfont: Path | None
+    room: str
+
+    def check(self) -> None:
+        """Raises the sentence about what does not go together, before anything heavy is loaded."""
+        from melisma.sound.rooms import ROOMS
+
+        if self.room not in ROOMS:
+            raise ValueError(f'no room "{self.room}": known are {", ".join(ROOMS)}')
+        if self.infill is not None and self.continue_from is None:
+            raise ValueError("--infill fills bars of a piece: name it with --continue-from")
+        if self.melody is not None and self.continue_from is not None:
+            raise ValueError("--melody and --continue-from exclude each other: give one of them")
+        if self.melody is not None and "bars" in {k for k, v in self.wish.items() if v is not None}:
+            raise ValueError("--bars: an accompaniment is as long as its melody, leave it out")
+        begun = self.melody is not None or self.continue_from is not None
+        for text in self.words if not (begun or self.instruments) else ():
+            ScorePrompt(words=text, **self.wish)
+        for path in (self.melody, self.continue_from):
+            if path is not None and not path.is_file():
+                raise FileNotFoundError(f"there is no file {path}: check the name")
+
+
+def fulfil_scores(order: ScoreOrder, progress: Progress) -> list[dict[str, object]]:
+    """Compose and write every piece; a batch is on disk before the next begins."""
+    from melisma.compose import ScoreDrawing, ScoreTerms, load_scores
+    from melisma.compose.players import players_of
+    from melisma.notes.midi import midi_bytes, read_midi
+
+    programs = () if order.instruments is None else players_of(order.instruments)
+    begun = order.melody is not None or order.continue_from is not None
+    spare = "music" if begun else ""
+    prompts = [
+        ScorePrompt(words=text or spare, programs=programs, **order.wish) for text in order.words
+    ]
+    terms = ScoreTerms(
+        continue_from=None
+        if order.continue_from is None
+        else read_midi(midi_bytes(order.continue_from)),
+        infill_bars=order.infill,
+        melody=None if order.melody is None else read_midi(midi_bytes(order.melody)),
+    )
+    composer = load_scores(order.model, order.threads)
+    settings = replace(ScoreDrawing(), **order.drawing)
+    receipts = []
+    for first in range(0, len(prompts), _BATCH):
+        batch = prompts[first : first + _BATCH]
+
+        def tell(part: float, first: int = first, size: int = len(batch)) -> None:
+            progress((first + part * size) / len(prompts))
+
+        pieces = composer.compose(
+            batch,
+            terms=terms,
+            seed=order.seed + first,
+            settings=settings,
+            best_of=order.best_of,
+            progress=tell,
+        )
+        for number, piece in enumerate(pieces, start=first):
+            receipts.append(_write(order, number, piece, composer, settings))
+    return receipts
+
+
+def _write(
+    order: ScoreOrder,
+    number: int,
+    piece: ScorePiece,
+    composer: ScoreComposer,
+    settings: ScoreDrawing,
+) -> dict[str, object]:
+    """Write one piece in all its forms, and return its receipt."""
+    from melisma.files import write_bytes
+    from melisma.notes import write_midi
+    from melisma.notes.events import bars_of
+    from melisma.notes.tags import write_midi_tags
+
+    drawn = {
+        "settings": {k: v for k, v in asdict(piece.prompt).items() if k != "words"},
+        "best_of": order.best_of,
+        "drawing": asdict(settings),
+        "conditions": piece.conditions,
+        "continue_from": None if order.continue_from is None else order.continue_from.name,
+        "infill": order.infill,
+        "melody": None if order.melody is None else order.melody.name,
+    }
+    provenance = _provenance(piece, composer, drawn)
+    tagged = write_midi_tags(write_midi(piece.score), provenance.fields())
+    sounded = _sound(order, number, piece, provenance)
+    write_bytes(order.places[number], tagged)
+    picture = order.pictures[number]
+    if picture is not None:
+        from melisma.measure.piano_roll import draw_score
+
+        draw_score(piece.score, picture, piece.prompt.words)
+    score = piece.score
+    return {
+        "path": str(order.places[number]),
+        "plot": None if picture is None else str(picture),
+        "prompt": piece.prompt.words,
+        "seed": piece.seed,
+        "seconds": round(score.seconds, 3),
+        "bars": len(bars_of(score)[0]),
+        "notes": sum(len(track.notes) for track in score.tracks),
+        "parts": [track.name for track in score.tracks],
+        "conditions": piece.conditions,
+        "measured": piece.kept.shown(),
+        "candidates": [round(candidate, 4) for candidate in piece.candidates],
+        "sound": sounded,
+        "model": composer.name,
+        "fingerprint": composer.fingerprint,
+        "licence": composer.licence,
+        "ai_generated": True,
+        "settings": drawn,
+    }
+
+
+def _provenance(piece: ScorePiece, composer: ScoreComposer, drawn: dict[str, object]) -> Provenance:
+    from melisma.files import Provenance
+
+    return Provenance(
+        prompt=piece.prompt.words,
+        seed=piece.seed,
+        model=composer.name,
+        fingerprint=composer.fingerprint,
+        licence=composer.licence,
+        settings=json.dumps(drawn, ensure_ascii=False),
+        version=melisma.__version__,
+    )
+
+
+def _sound(
+    order: ScoreOrder, number: int, piece: ScorePiece, provenance: Provenance
+) -> dict[str, object] | None:
+    """The sound and the stems, where they are wanted."""
+    from melisma.cli.sounding import SoundOrder, sound_score
+
+    if order.sounds[number] is None and order.stems[number] is None:
+        return None
+    return sound_score(
+        SoundOrder(
+            score=piece.score,
+            provenance=provenance,
+            title=piece.prompt.words,
+            place=order.sounds[number],
+            picture=None,
+            stems=order.stems[number],
+            soundfont=order.soundfont,
+            room=order.room,
+        )
+    )
+
+
+def score_line(receipt: dict[str, object]) -> str:
+    """One line about a piece for a person."""
+    conditions, sound = receipt["conditions"], receipt["sound"]
+    assert isinstance(conditions, dict)
+    facts = [f"{receipt['seconds']:g} s", f"{receipt['bars']} bars", f"seed {receipt['seed']}"]
+    facts += [f"{name} {value}" for name, value in conditions.items()]
+    line = f"{receipt['path']}  ({', '.join(facts)})"
+    if isinstance(sound, dict) and sound["path"] is not None:
+        line += f"\n{sound['path']}  ({sound['seconds']:g} s, {Path(sound['soundfont']).name})"
+    if isinstance(sound, dict) and sound["stems"]:
+        line += f"\n{Path(sound['stems'][0]).parent}  ({len(sound['stems']) // 2} stems)"
+    return line

@@ -1,0 +1,45 @@
+"""Which of the two ways of making music suits a prompt: drawn sound, or a score that is rendered.
+
+Enters: words and whether exact settings were given. Leaves: the engine's name and the reason, in
+words. The rule follows the figures in the README: the score keeps to tempo, tonality, metre and
+named instruments far better; drawn sound has textures and colours that no soundfont has.
+"""
+
+from __future__ import annotations
+
+import re
+
+from melisma.joint.instrument_words import named_families
+from melisma.joint.settings_words import read_settings
+from melisma.values.makers import named_composer, named_tradition
+
+ENGINES = ("sound", "score", "auto")
+_TEXTURE = re.compile(
+    r"\b(ambient|drones?|noise|noisy|texture\w*|soundscapes?|atmospher\w*|glitch\w*|vinyl|lo-?fi|"
+    r"distort\w*|reverb\w*|echo\w*|sound effects?|tape|synthwave|techno|dubstep|trance)\b",
+    re.IGNORECASE,
+)
+
+
+def favoured_engine(words: str, exact: bool) -> tuple[str, str]:
+    """("score" or "sound", why).
+
+    >>> favoured_engine("a waltz for clarinet in D minor", False)[0]
+    'score'
+    >>> favoured_engine("a dark ambient drone", False)[0]
+    'sound'
+    """
+    texture = _TEXTURE.search(words)
+    if exact:
+        return "score", "exact settings were given, which the notes of a score keep"
+    said = read_settings(words)
+    if said.tempo_bpm is not None or said.tonality is not None:
+        return "score", "the words state a tempo or a key, which the notes of a score keep"
+    if texture is not None:
+        return "sound", f'"{texture[0]}" is a matter of sound, not of notes'
+    maker = named_composer(words) or named_tradition(words)
+    if maker is not None:
+        return "score", f"{maker} is a way of writing notes"
+    if named_families(words)[0] or said.metre is not None:
+        return "score", "the words name players or a metre, which a score keeps"
+    return "sound", "the words paint a mood and name no notes"
