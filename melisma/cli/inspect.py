@@ -4,21 +4,30 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from melisma.cli import options
 
+if TYPE_CHECKING:
+    from melisma.files import Provenance
+
 
 def inspect(
     file: Annotated[
-        Path, typer.Argument(help="A sound file, tokens (.mlt) or weights (.safetensors).")
+        Path,
+        typer.Argument(help="A sound file, a score (.mid), tokens (.mlt) or weights."),
     ],
     as_json: options.Json = False,
 ) -> None:
     """Say what a file is and where it came from."""
-    readers = {".mlt": _token_facts, ".safetensors": _weight_facts}
+    readers = {
+        ".mlt": _token_facts,
+        ".safetensors": _weight_facts,
+        ".mid": _score_facts,
+        ".midi": _score_facts,
+    }
     facts = readers.get(file.suffix.lower(), _sound_facts)(file)
     if as_json:
         print(json.dumps(facts, indent=2, ensure_ascii=False))
@@ -42,20 +51,50 @@ def _sound_facts(file: Path) -> dict[str, object]:
         "channels": waveform.samples.shape[0],
         "loudness_lufs": None if lufs is None else round(lufs, 2),
         "true_peak_db": round(true_peak_db(waveform), 2) if waveform.samples.any() else None,
-        "melisma": provenance is not None,
     }
-    if provenance is not None:
-        facts |= {
-            "ai_generated": provenance.ai_generated,
-            "prompt": provenance.prompt,
-            "seed": provenance.seed,
-            "model": provenance.model,
-            "fingerprint": provenance.fingerprint,
-            "licence": provenance.licence,
-            "version": provenance.version,
-            "settings": json.loads(provenance.settings),
-        }
-    return facts
+    return facts | _maker_facts(provenance)
+
+
+def _maker_facts(provenance: Provenance | None) -> dict[str, object]:
+    if provenance is None:
+        return {"melisma": False}
+    return {
+        "melisma": True,
+        "ai_generated": provenance.ai_generated,
+        "prompt": provenance.prompt,
+        "seed": provenance.seed,
+        "model": provenance.model,
+        "fingerprint": provenance.fingerprint,
+        "licence": provenance.licence,
+        "version": provenance.version,
+        "settings": json.loads(provenance.settings),
+    }
+
+
+def _score_facts(file: Path) -> dict[str, object]:
+    """What the notes of a score say; tempo and tonality are measured from them, not read off."""
+    from melisma.files.provenance import provenance_from_fields
+    from melisma.measure.score_tempo import measure_score_tempo
+    from melisma.measure.score_tonality import measure_score_tonality
+    from melisma.notes.events import bars_of
+    from melisma.notes.instruments import instrument_name
+    from melisma.notes.midi import midi_bytes, read_midi
+    from melisma.notes.tags import read_midi_tags
+
+    data = midi_bytes(file)
+    score, tags = read_midi(data), read_midi_tags(data)
+    felt_bpm = measure_score_tempo(score).bpm
+    return {
+        "path": str(file),
+        "seconds": round(score.seconds, 3),
+        "bars": len(bars_of(score)[0]),
+        "notes": sum(len(track.notes) for track in score.tracks),
+        "parts": [t.name or instrument_name(t.program, t.is_drum) for t in score.tracks],
+        "written_tempo_bpm": round(float(score.tempo.bpm[0]), 2),
+        "felt_tempo_bpm": None if felt_bpm is None else round(felt_bpm, 1),
+        "metre": f"{score.metres[0].numerator}/{score.metres[0].denominator}",
+        "tonality": measure_score_tonality(score).tonality,
+    } | _maker_facts(None if tags is None else provenance_from_fields(tags))
 
 
 def _token_facts(file: Path) -> dict[str, object]:
@@ -98,4 +137,6 @@ def _words(value: object) -> str:
         return "silence"
     if isinstance(value, dict):
         return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
     return str(value)

@@ -18,8 +18,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from melisma.files import write_bytes
+from melisma.notes.instruments import instrument_name
 from melisma.values import Score, Track
-from melisma.values.attributes import PITCH_NAMES, program_family
+from melisma.values.attributes import PITCH_NAMES
 
 ROW_BEATS = 64.0
 """Quarter notes in a row, about (whole bars); chosen: sixteenths can still be told apart."""
@@ -61,8 +62,7 @@ def row_edges(score: Score) -> np.ndarray:
 
 
 def _name(track: Track) -> str:
-    family = program_family(track.program, track.is_drum)
-    return family if track.is_drum else f"{family} ({track.program})"
+    return instrument_name(track.program, track.is_drum)
 
 
 def _colours(score: Score) -> dict[str, str]:

@@ -1,0 +1,369 @@
+"""Whether generated scores do what their prompts say, and how they compare with real music.
+
+Tempo, tonality, metre and instruments are read from the *notes* (`melisma/measure/score_*.py`) and,
+where there is sound, tempo from the sound as well; never from the tempo and metre events of the
+file, which were put there because they were asked for. The maker is recognised by `makers.py`,
+copies by `memorisation.py`. The same functions on held-out real pieces with their own facts give
+the ceilings.
+
+Enters: `ScorePrompt`s and `Score`s. Leaves: one `ScoreHearsay` per piece, and rows of the table.
+All tolerances stand here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from melisma.evaluate.makers import MAKERS, MakerJudge
+from melisma.evaluate.memorisation import MelodyIndex, SharedRun
+from melisma.evaluate.statistics import Interval, mean_interval, median_interval
+from melisma.evaluate.table import Figure, figure_of
+from melisma.measure.score_instruments import (
+    match_instruments,
+    playing_families,
+    playing_programs,
+)
+from melisma.measure.score_metre import (
+    BAR_BEATS,
+    METRE_KINDS,
+    MetreEvidence,
+    measure_score_metre,
+)
+from melisma.measure.score_structure import ScoreStructure, measure_score_structure
+from melisma.measure.score_tempo import measure_score_tempo
+from melisma.measure.score_tonality import measure_score_tonality
+from melisma.measure.tempo import measure_tempo
+from melisma.values import Score, Waveform
+
+TEMPO_TOLERANCE = 0.08
+"""A tempo stated as a number is met within this share (two bins of the tempo attribute)."""
+TEMPO_WORD_BPM: dict[str, tuple[float, float]] = {
+    "very slow": (0.0, 66.0),
+    "slow": (0.0, 80.0),
+    "moderate": (76.0, 120.0),
+    "fast": (112.0, 999.0),
+    "very fast": (144.0, 999.0),
+}
+"""A tempo stated as a word is met within these limits, both included; they overlap, because people
+do not agree where slow ends (compare `corpus.words.TEMPO_WORDS`, which speaks of strict ranges)."""
+TOP_MAKERS = 3
+"""The maker that was asked for is also counted among the likeliest three."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScorePrompt:
+    """What is asked of one piece; None or empty where the words leave it open."""
+
+    words: str
+    wording: str = "own"
+    """ "own" for prompts that people might write, "grammar" for those of `corpus.caption`."""
+    tempo_bpm: float | None = None
+    tempo_word: str | None = None
+    """One of `TEMPO_WORD_BPM`, where no number is stated."""
+    tonality: str | None = None
+    mode: str | None = None
+    """"major" or "minor"; also where the tonality is stated."""
+    metre: str | None = None
+    families: tuple[str, ...] = ()
+    programs: tuple[int, ...] = ()
+    """General MIDI programs of the instruments, `DRUMS` for kits; empty where only families are
+    meant."""
+    complete: bool = True
+    """Whether all instruments are named; else others may join in, and only recall counts."""
+    maker: str | None = None
+    """One of `makers.MAKERS`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreHearsay:
+    """What was found in one piece."""
+
+    tempo_bpm: float | None
+    """From the notes."""
+    sound_tempo_bpm: float | None
+    """From the sound; None also where there is none."""
+    tonality: str | None
+    metre: MetreEvidence | None
+    """Of the metre that was asked for; None where none was."""
+    families: tuple[str, ...]
+    programs: tuple[int, ...]
+    makers: np.ndarray | None
+    """Probability of each of `MAKERS`, float64; None where too few notes say nothing."""
+    structure: ScoreStructure
+    shared: SharedRun | None
+    """None where there was no index of training pieces."""
+
+
+def read_score_prompts(path: Path) -> list[ScorePrompt]:
+    """Reads a list of prompts, one JSON object a line; `ValueError` where a fact is unknown."""
+    prompts: list[ScorePrompt] = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines()):
+        row = json.loads(line)
+        prompt = ScorePrompt(
+            words=row["prompt"],
+            wording=row["wording"],
+            tempo_bpm=row["tempo_bpm"],
+            tempo_word=row["tempo_word"],
+            tonality=row["tonality"],
+            mode=row["mode"],
+            metre=row["metre"],
+            families=tuple(row["families"]),
+            programs=tuple(row["programs"]),
+            complete=row["complete"],
+            maker=row["maker"],
+        )
+        known = (
+            prompt.tempo_word in (None, *TEMPO_WORD_BPM)
+            and prompt.metre in (None, *BAR_BEATS)
+            and prompt.maker in (None, *MAKERS)
+        )
+        if not known:
+            raise ValueError(f"{path} states an unknown fact in line {number + 1}: {line}")
+        prompts.append(prompt)
+    return prompts
+
+
+def hear_score(
+    score: Score,
+    prompt: ScorePrompt,
+    judge: MakerJudge | None,
+    index: MelodyIndex | None,
+    sound: Waveform | None = None,
+) -> ScoreHearsay:
+    """Everything that is measured of one piece; its bars are those of the metre asked for."""
+    bar_beats = BAR_BEATS.get(prompt.metre or "4/4", 4.0)
+    return ScoreHearsay(
+        tempo_bpm=measure_score_tempo(score).bpm,
+        sound_tempo_bpm=None if sound is None else measure_tempo(sound).bpm,
+        tonality=measure_score_tonality(score).tonality,
+        metre=None if prompt.metre is None else measure_score_metre(score, prompt.metre),
+        families=playing_families(score, bar_beats),
+        programs=playing_programs(score, bar_beats),
+        makers=None if judge is None else judge.judge(score),
+        structure=measure_score_structure(score, bar_beats),
+        shared=None if index is None else index.longest_run(score),
+    )
+
+
+def meets_tempo(heard_bpm: float | None, prompt: ScorePrompt, octave: bool = False) -> bool:
+    """Whether a tempo is the one stated, as a number or as a word; with `octave` half and double
+    the tempo count as well. `ValueError` where none was stated."""
+    if prompt.tempo_bpm is not None:
+        low, high = (prompt.tempo_bpm * (1 + sign * TEMPO_TOLERANCE) for sign in (-1, 1))
+    elif prompt.tempo_word is not None:
+        low, high = TEMPO_WORD_BPM[prompt.tempo_word]
+    else:
+        raise ValueError(f"the prompt states no tempo: {prompt.words}")
+    if heard_bpm is None:
+        return False
+    factors = (1.0, 0.5, 2.0) if octave else (1.0,)
+    return any(low <= heard_bpm * factor <= high for factor in factors)
+
+
+def instrument_marks(heard: ScoreHearsay, prompt: ScorePrompt) -> tuple[float, float | None]:
+    """F1 of the families and of the programs (None where none is named), recall where the prompt
+    leaves room for more."""
+    families = match_instruments(prompt.families, heard.families)
+    mark = families.f1 if prompt.complete else families.recall
+    if not prompt.programs:
+        return mark, None
+    programs = match_instruments(prompt.programs, heard.programs)
+    return mark, programs.f1 if prompt.complete else programs.recall
+
+
+def maker_rank(heard: ScoreHearsay, maker: str) -> int:
+    """How many makers are likelier than the one asked for; their number where nothing was heard."""
+    if heard.makers is None:
+        return len(MAKERS)
+    return int((heard.makers > heard.makers[MAKERS.index(maker)]).sum())
+
+
+Pair = tuple[ScorePrompt, ScoreHearsay]
+Mark = Callable[[ScorePrompt, ScoreHearsay], float | None]
+
+
+def _number_mark(octave: bool, sound: bool) -> Mark:
+    def mark(prompt: ScorePrompt, heard: ScoreHearsay) -> float | None:
+        if prompt.tempo_bpm is None or (sound and heard.sound_tempo_bpm is None):
+            return None
+        bpm = heard.sound_tempo_bpm if sound else heard.tempo_bpm
+        return float(meets_tempo(bpm, prompt, octave))
+
+    return mark
+
+
+def _word_mark(octave: bool) -> Mark:
+    def mark(prompt: ScorePrompt, heard: ScoreHearsay) -> float | None:
+        if prompt.tempo_bpm is not None or prompt.tempo_word is None:
+            return None
+        return float(meets_tempo(heard.tempo_bpm, prompt, octave))
+
+    return mark
+
+
+def _tonality_mark(prompt: ScorePrompt, heard: ScoreHearsay) -> float | None:
+    return None if prompt.tonality is None else float(heard.tonality == prompt.tonality)
+
+
+def _mode_mark(prompt: ScorePrompt, heard: ScoreHearsay) -> float | None:
+    if prompt.mode is None:
+        return None
+    return float(heard.tonality is not None and heard.tonality.endswith(prompt.mode))
+
+
+def _kind_mark(prompt: ScorePrompt, heard: ScoreHearsay) -> float | None:
+    if prompt.metre is None or heard.metre is None:
+        return None
+    return float(heard.metre.kind == METRE_KINDS[prompt.metre])
+
+
+def _metre_mark(prompt: ScorePrompt, heard: ScoreHearsay) -> float | None:
+    return None if prompt.metre is None or heard.metre is None else float(heard.metre.agrees)
+
+
+def _full_mark(prompt: ScorePrompt, heard: ScoreHearsay) -> float | None:
+    return None if prompt.metre is None or heard.metre is None else heard.metre.full_share
+
+
+def _family_mark(prompt: ScorePrompt, heard: ScoreHearsay) -> float | None:
+    return instrument_marks(heard, prompt)[0] if prompt.families else None
+
+
+def _program_mark(prompt: ScorePrompt, heard: ScoreHearsay) -> float | None:
+    return instrument_marks(heard, prompt)[1] if prompt.families else None
+
+
+def _maker_mark(within: int) -> Mark:
+    def mark(prompt: ScorePrompt, heard: ScoreHearsay) -> float | None:
+        return None if prompt.maker is None else float(maker_rank(heard, prompt.maker) < within)
+
+    return mark
+
+
+MARKS: tuple[tuple[str, Mark, float | None], ...] = (
+    ("stated tempo within 8 %, notes", _number_mark(octave=False, sound=False), None),
+    ("the same, half and double count", _number_mark(octave=True, sound=False), None),
+    ("stated tempo within 8 %, sound", _number_mark(octave=False, sound=True), None),
+    ("the same by sound, half and double count", _number_mark(octave=True, sound=True), None),
+    ("tempo word, notes", _word_mark(octave=False), None),
+    ("stated tonality, notes", _tonality_mark, 1 / 24),
+    ("major or minor, notes", _mode_mark, 0.5),
+    ("kind of metre, notes", _kind_mark, 1 / 3),
+    ("bars full and accented as the metre says", _metre_mark, None),
+    ("share of full bars", _full_mark, None),
+    ("instrument families, F1", _family_mark, None),
+    ("instruments by program, F1", _program_mark, None),
+    ("maker recognised", _maker_mark(1), 1 / len(MAKERS)),
+    (f"maker among the likeliest {TOP_MAKERS}", _maker_mark(TOP_MAKERS), TOP_MAKERS / len(MAKERS)),
+)
+"""Name of each row, the mark of one piece (None where it was not asked for), and chance."""
+_OF_WORDINGS = (
+    "stated tempo within 8 %, notes",
+    "tempo word, notes",
+    "stated tonality, notes",
+    "major or minor, notes",
+    "kind of metre, notes",
+    "instrument families, F1",
+    "maker recognised",
+)
+"""Rows that make up the share of wishes met, told for each wording."""
+
+
+def marks(pairs: Sequence[Pair], mark: Mark) -> np.ndarray:
+    """The marks of the pieces of which something was asked, float64 [piece]."""
+    found = [mark(prompt, heard) for prompt, heard in pairs]
+    return np.array([value for value in found if value is not None], dtype=np.float64)
+
+
+def wishes_met(pair: Pair) -> float | None:
+    """Mean mark of one piece over what its prompt states; None where it states nothing."""
+    found = [mark(*pair) for name, mark, _ in MARKS if name in _OF_WORDINGS]
+    told = [value for value in found if value is not None]
+    return float(np.mean(told)) if told else None
+
+
+def _constant_tempo_chance(prompts: Sequence[ScorePrompt]) -> float | None:
+    """How often the best constant answer meets the stated numbers."""
+    stated = [prompt for prompt in prompts if prompt.tempo_bpm is not None]
+    guesses = [prompt.tempo_bpm for prompt in stated]
+    if not stated:
+        return None
+    return max(float(np.mean([meets_tempo(bpm, p) for p in stated])) for bpm in guesses)
+
+
+def score_figures(
+    outputs: Sequence[Pair], truth: Sequence[Pair], command: str, label: str
+) -> list[Figure]:
+    """Rows of the table: what is asked against what is found, with the marks that held-out real
+    pieces get for their own facts as the ceiling (none where `truth` is empty)."""
+    figures: list[Figure] = []
+    for name, mark, chance in MARKS:
+        values, ceiling = marks(outputs, mark), marks(truth, mark)
+        if not len(values):
+            continue
+        if name.startswith("stated tempo"):
+            chance = _constant_tempo_chance([prompt for prompt, _ in outputs])
+        figures.append(
+            figure_of(
+                f"{name} ({label})",
+                mean_interval(values),
+                chance=chance,
+                ceiling=float(ceiling.mean()) if len(ceiling) else None,
+                command=command,
+            )
+        )
+    for wording in dict.fromkeys(prompt.wording for prompt, _ in outputs):
+        met = [wishes_met(pair) for pair in outputs if pair[0].wording == wording]
+        told = np.array([value for value in met if value is not None])
+        if len(told):
+            name = f"share of wishes met, {wording} wording ({label})"
+            figures.append(figure_of(name, mean_interval(told), command=command))
+    return figures + _beside_real(outputs, truth, command, label)
+
+
+def _beside_real(
+    outputs: Sequence[Pair], truth: Sequence[Pair], command: str, label: str
+) -> list[Figure]:
+    """Figures of structure and of copies; the ceiling is the same figure of real pieces."""
+
+    def row(name: str, interval: Interval, real: float | None) -> Figure:
+        return figure_of(f"{name} ({label})", interval, ceiling=real, command=command)
+
+    figures = []
+    for field in dataclasses.fields(ScoreStructure):
+        values = np.array([getattr(heard.structure, field.name) for _, heard in outputs])
+        real = np.array([getattr(heard.structure, field.name) for _, heard in truth])
+        name = field.name.replace("_", " ")
+        figures.append(row(name, mean_interval(values), float(real.mean()) if len(real) else None))
+    runs = [heard.shared for _, heard in outputs if heard.shared is not None]
+    known = [heard.shared for _, heard in truth if heard.shared is not None]
+    if runs:
+        notes, shares = (np.array([getattr(r, f) for r in runs]) for f in ("notes", "share"))
+        real_notes, real_shares = (
+            np.array([getattr(r, f) for r in known]) for f in ("notes", "share")
+        )
+        found = bool(len(known))
+        figures += [
+            row(
+                "notes of the longest run shared with a training piece, median",
+                median_interval(notes),
+                float(np.median(real_notes)) if found else None,
+            ),
+            row(
+                "share of notes in shared runs of 16 or more",
+                mean_interval(shares),
+                float(real_shares.mean()) if found else None,
+            ),
+            row(
+                "pieces with a longer shared run than 95 % of real ones",
+                mean_interval(notes > (np.quantile(real_notes, 0.95) if found else np.inf)),
+                0.05 if found else None,
+            ),
+        ]
+    return figures
