@@ -1,7 +1,8 @@
-"""How long 10 s of music take from prompt to file, and how fast the codec is.
+"""How long 10 s of sound and 30 s of score take from prompt to file, and how fast the codec is.
 
 Run: `python benchmarks/speed.py [--model NAME] [--threads 2]`. Weights are loaded before; the
-median of five counts. The codec's figure is seconds of sound per second, encode plus decode.
+median of five counts. A score is composed, written as MIDI, rendered and written as sound. The
+codec's figure is seconds of sound per second, encode plus decode.
 """
 
 from __future__ import annotations
@@ -13,11 +14,14 @@ from pathlib import Path
 import numpy as np
 from held_clips import command_line, parser_of, tell
 
-from melisma.compose import load, load_codec
+from melisma.compose import load, load_codec, load_scores
 from melisma.evaluate.statistics import median_interval
 from melisma.evaluate.table import Figure, figure_of
-from melisma.files import write_audio
+from melisma.files import write_audio, write_bytes
+from melisma.notes import write_midi
+from melisma.notes.render import render_score
 from melisma.values import Waveform
+from melisma.values.score_prompt import ScorePrompt
 from melisma.values.tokens import SAMPLE_RATE_HZ
 
 WORDS = (
@@ -43,6 +47,21 @@ def piece_seconds(model: str, threads: int, best_of: int) -> list[float]:
     return taken
 
 
+def score_seconds(model: str, threads: int, best_of: int) -> list[float]:
+    """Seconds from prompt to score and sound, 30 s of each of `WORDS`, after one that warms up."""
+    composer = load_scores(model, threads)
+    render_score(composer.compose(ScorePrompt(words=WORDS[0], bars=2), best_of=1)[0].score)
+    taken: list[float] = []
+    with tempfile.TemporaryDirectory() as folder:
+        for seed, words in enumerate(WORDS):
+            began = time.perf_counter()
+            (piece,) = composer.compose(words, seed=seed, best_of=best_of)
+            write_bytes(Path(folder) / f"{seed}.mid", write_midi(piece.score))
+            write_audio(Path(folder) / f"{seed}.wav", render_score(piece.score).mix, None)
+            taken.append(time.perf_counter() - began)
+    return taken
+
+
 def codec_rates(model: str) -> list[float]:
     """Seconds of sound coded and decoded per second, five times 20 s of noise and tones."""
     codec = load_codec(model)
@@ -64,6 +83,7 @@ def main() -> None:
     parser = parser_of(__doc__)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--best-of", type=int, nargs="+", default=[4, 1])
+    parser.add_argument("--score-best-of", type=int, nargs="+", default=[8, 1])
     given = parser.parse_args()
     figures: list[Figure] = []
     for best_of in given.best_of:
@@ -74,6 +94,10 @@ def main() -> None:
         figures.append(
             figure_of(f"{name}: times real time", median_interval(rate), command=command_line())
         )
+    for best_of in given.score_best_of:
+        taken = np.array(score_seconds(given.model, given.threads, best_of))
+        name = f"30 s composed and rendered, {given.threads} threads, best of {best_of}"
+        figures.append(figure_of(name, median_interval(taken), unit="s", command=command_line()))
     coded = median_interval(np.array(codec_rates(given.model)))
     figures.append(
         figure_of("codec encode plus decode, times real time", coded, command=command_line())

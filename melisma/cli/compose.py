@@ -92,7 +92,7 @@ def compose(
         model=model,
         threads=threads,
         places=places,
-        sounds=[None] * total if audio is None else _sounds(audio, places, seed),
+        sounds=_sounds(audio, places, seed),
         pictures=picture_places(plot, total),
         stems=stem_places(stems, places),
         soundfont=soundfont,
@@ -132,14 +132,16 @@ def _drawing(
     return {name: number for name, number in given.items() if number is not None}
 
 
-def _sounds(audio: str, places: list[Path], seed: int) -> list[Path]:
-    """Where the sound of each piece goes; beside its score where a folder is named."""
+def _sounds(audio: str | None, places: list[Path], seed: int) -> list[Path | None]:
+    """Where the sound of each piece goes, named like its score where a folder is named."""
+    if audio is None:
+        return [None] * len(places)
     if Path(audio).is_dir() or audio.endswith("/"):
         return [
             audio_places(str(Path(audio) / f"{place.stem}.wav"), None, [""], seed)[0]
             for place in places
         ]
-    return audio_places(audio, None, [place.stem for place in places], seed)
+    return list(audio_places(audio, None, [place.stem for place in places], seed))
 
 
 def read_time_signature(words: str) -> tuple[int, int]:
