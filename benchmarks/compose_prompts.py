@@ -1,0 +1,71 @@
+"""Composes the prompts of a list, for `benchmarks/score.py` to judge.
+
+Run: `python benchmarks/compose_prompts.py --made FOLDER [--model NAME] [--best-of 8] [--sound]`.
+Writes 000.mid, 001.mid ... in the order of `benchmarks/prompts/score.jsonl`, and with `--sound` the
+rendered sound beside each. What is there already is kept, so an interrupted run goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import torch
+from held_clips import PROMPTS, parser_of
+
+from melisma.compose import ScoreDrawing, load_scores
+from melisma.files import write_audio, write_bytes
+from melisma.notes import write_midi
+from melisma.notes.render import render_score
+from melisma.values.score_prompt import ScorePrompt
+
+BATCH = 4
+"""Prompts composed side by side."""
+
+
+def main() -> None:
+    """Compose, write, tell how long it took."""
+    parser = parser_of(__doc__)
+    parser.add_argument("--made", type=Path, required=True)
+    parser.add_argument("--best-of", type=int, default=8)
+    parser.add_argument("--seconds", type=float, default=30.0)
+    parser.add_argument("--count", type=int, default=1_000)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=0)
+    for name in ("temperature", "top_p", "guidance"):
+        default = getattr(ScoreDrawing(), name)
+        parser.add_argument(f"--{name.replace('_', '-')}", type=float, default=default)
+    parser.add_argument("--sound", action="store_true")
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    lines = (PROMPTS / "score.jsonl").read_text(encoding="utf-8").splitlines()[: given.count]
+    words = [json.loads(line)["prompt"] for line in lines]
+    given.made.mkdir(parents=True, exist_ok=True)
+    composer = load_scores(given.model)
+    drawing = ScoreDrawing(
+        temperature=given.temperature, top_p=given.top_p, guidance=given.guidance
+    )
+    began = time.perf_counter()
+    for first in range(0, len(words), BATCH):
+        places = [given.made / f"{n:03d}.mid" for n in range(first, min(first + BATCH, len(words)))]
+        if all(place.is_file() for place in places):
+            continue
+        batch = [
+            ScorePrompt(words=text, duration_seconds=given.seconds)
+            for text in words[first : first + BATCH]
+        ]
+        pieces = composer.compose(
+            batch, seed=given.seed + first, settings=drawing, best_of=given.best_of
+        )
+        for place, piece in zip(places, pieces, strict=True):
+            if given.sound:
+                write_audio(place.with_suffix(".flac"), render_score(piece.score).mix, None)
+            write_bytes(place, write_midi(piece.score))
+        print(
+            f"{first + len(batch)} of {len(words)}, {time.perf_counter() - began:.0f} s", flush=True
+        )
+
+
+if __name__ == "__main__":
+    main()
