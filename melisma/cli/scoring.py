@@ -77,9 +77,9 @@ def fulfil_scores(order: ScoreOrder, progress: Progress) -> list[dict[str, objec
 
     programs = () if order.instruments is None else players_of(order.instruments)
     begun = order.melody is not None or order.continue_from is not None
-    spare = "music" if begun else ""
     prompts = [
-        ScorePrompt(words=text or spare, programs=programs, **order.wish) for text in order.words
+        ScorePrompt(words=text, programs=programs, begun=begun, **order.wish)
+        for text in order.words
     ]
     terms = ScoreTerms(
         continue_from=None

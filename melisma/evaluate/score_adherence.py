@@ -6,7 +6,7 @@ file, which were put there because they were asked for. The maker is recognised 
 copies by `memorisation.py`. The same functions on held-out real pieces with their own facts give
 the ceilings.
 
-Enters: `ScorePrompt`s and `Score`s. Leaves: one `ScoreHearsay` per piece, and rows of the table.
+Enters: `ScoreWish`s and `Score`s. Leaves: one `ScoreHearsay` per piece, and rows of the table.
 All tolerances stand here and nowhere else.
 """
 
@@ -40,6 +40,7 @@ from melisma.measure.score_tempo import measure_score_tempo
 from melisma.measure.score_tonality import measure_score_tonality
 from melisma.measure.tempo import measure_tempo
 from melisma.values import Score, Waveform
+from melisma.values.attributes import FAMILIES
 
 TEMPO_TOLERANCE = 0.08
 """A tempo stated as a number is met within this share (two bins of the tempo attribute)."""
@@ -54,10 +55,12 @@ TEMPO_WORD_BPM: dict[str, tuple[float, float]] = {
 do not agree where slow ends (compare `corpus.words.TEMPO_WORDS`, which speaks of strict ranges)."""
 TOP_MAKERS = 3
 """The maker that was asked for is also counted among the likeliest three."""
+USUAL_SHARE = 0.95
+"""Share of the real pieces whose longest shared run is taken for usual."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScorePrompt:
+class ScoreWish:
     """What is asked of one piece; None or empty where the words leave it open."""
 
     words: str
@@ -65,7 +68,7 @@ class ScorePrompt:
     """ "own" for prompts that people might write, "grammar" for those of `corpus.caption`."""
     tempo_bpm: float | None = None
     tempo_word: str | None = None
-    """One of `TEMPO_WORD_BPM`, where no number is stated."""
+    """One of `TEMPO_WORD_BPM`; prompts state a number or a word, real pieces count for both."""
     tonality: str | None = None
     mode: str | None = None
     """"major" or "minor"; also where the tonality is stated."""
@@ -94,18 +97,19 @@ class ScoreHearsay:
     families: tuple[str, ...]
     programs: tuple[int, ...]
     makers: np.ndarray | None
-    """Probability of each of `MAKERS`, float64; None where too few notes say nothing."""
+    """Probability of each of `MAKERS`, float64; zeros where too few notes say nothing, None where
+    there was no judge."""
     structure: ScoreStructure
     shared: SharedRun | None
     """None where there was no index of training pieces."""
 
 
-def read_score_prompts(path: Path) -> list[ScorePrompt]:
+def read_score_wishes(path: Path) -> list[ScoreWish]:
     """Reads a list of prompts, one JSON object a line; `ValueError` where a fact is unknown."""
-    prompts: list[ScorePrompt] = []
+    prompts: list[ScoreWish] = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines()):
         row = json.loads(line)
-        prompt = ScorePrompt(
+        prompt = ScoreWish(
             words=row["prompt"],
             wording=row["wording"],
             tempo_bpm=row["tempo_bpm"],
@@ -131,13 +135,17 @@ def read_score_prompts(path: Path) -> list[ScorePrompt]:
 
 def hear_score(
     score: Score,
-    prompt: ScorePrompt,
+    prompt: ScoreWish,
     judge: MakerJudge | None,
     index: MelodyIndex | None,
     sound: Waveform | None = None,
 ) -> ScoreHearsay:
     """Everything that is measured of one piece; its bars are those of the metre asked for."""
     bar_beats = BAR_BEATS.get(prompt.metre or "4/4", 4.0)
+    makers = None
+    if judge is not None:
+        answer = judge.judge(score)
+        makers = np.zeros(len(MAKERS)) if answer is None else answer
     return ScoreHearsay(
         tempo_bpm=measure_score_tempo(score).bpm,
         sound_tempo_bpm=None if sound is None else measure_tempo(sound).bpm,
@@ -145,28 +153,30 @@ def hear_score(
         metre=None if prompt.metre is None else measure_score_metre(score, prompt.metre),
         families=playing_families(score, bar_beats),
         programs=playing_programs(score, bar_beats),
-        makers=None if judge is None else judge.judge(score),
+        makers=makers,
         structure=measure_score_structure(score, bar_beats),
         shared=None if index is None else index.longest_run(score),
     )
 
 
-def meets_tempo(heard_bpm: float | None, prompt: ScorePrompt, octave: bool = False) -> bool:
-    """Whether a tempo is the one stated, as a number or as a word; with `octave` half and double
-    the tempo count as well. `ValueError` where none was stated."""
-    if prompt.tempo_bpm is not None:
-        low, high = (prompt.tempo_bpm * (1 + sign * TEMPO_TOLERANCE) for sign in (-1, 1))
-    elif prompt.tempo_word is not None:
-        low, high = TEMPO_WORD_BPM[prompt.tempo_word]
-    else:
-        raise ValueError(f"the prompt states no tempo: {prompt.words}")
+def meets_tempo(heard_bpm: float | None, stated_bpm: float, octave: bool = False) -> bool:
+    """Whether a tempo is the stated number; with `octave` half and double count as well."""
+    if heard_bpm is None:
+        return False
+    factors = (1.0, 0.5, 2.0) if octave else (1.0,)
+    return any(abs(heard_bpm * f / stated_bpm - 1.0) <= TEMPO_TOLERANCE for f in factors)
+
+
+def meets_tempo_word(heard_bpm: float | None, word: str, octave: bool = False) -> bool:
+    """Whether a tempo is what a word of `TEMPO_WORD_BPM` says; `octave` as above."""
+    low, high = TEMPO_WORD_BPM[word]
     if heard_bpm is None:
         return False
     factors = (1.0, 0.5, 2.0) if octave else (1.0,)
     return any(low <= heard_bpm * factor <= high for factor in factors)
 
 
-def instrument_marks(heard: ScoreHearsay, prompt: ScorePrompt) -> tuple[float, float | None]:
+def instrument_marks(heard: ScoreHearsay, prompt: ScoreWish) -> tuple[float, float | None]:
     """F1 of the families and of the programs (None where none is named), recall where the prompt
     leaves room for more."""
     families = match_instruments(prompt.families, heard.families)
@@ -179,69 +189,71 @@ def instrument_marks(heard: ScoreHearsay, prompt: ScorePrompt) -> tuple[float, f
 
 def maker_rank(heard: ScoreHearsay, maker: str) -> int:
     """How many makers are likelier than the one asked for; their number where nothing was heard."""
-    if heard.makers is None:
+    if heard.makers is None or not heard.makers.any():
         return len(MAKERS)
     return int((heard.makers > heard.makers[MAKERS.index(maker)]).sum())
 
 
-Pair = tuple[ScorePrompt, ScoreHearsay]
-Mark = Callable[[ScorePrompt, ScoreHearsay], float | None]
+Pair = tuple[ScoreWish, ScoreHearsay]
+Mark = Callable[[ScoreWish, ScoreHearsay], float | None]
 
 
 def _number_mark(octave: bool, sound: bool) -> Mark:
-    def mark(prompt: ScorePrompt, heard: ScoreHearsay) -> float | None:
+    def mark(prompt: ScoreWish, heard: ScoreHearsay) -> float | None:
         if prompt.tempo_bpm is None or (sound and heard.sound_tempo_bpm is None):
             return None
         bpm = heard.sound_tempo_bpm if sound else heard.tempo_bpm
-        return float(meets_tempo(bpm, prompt, octave))
+        return float(meets_tempo(bpm, prompt.tempo_bpm, octave))
 
     return mark
 
 
 def _word_mark(octave: bool) -> Mark:
-    def mark(prompt: ScorePrompt, heard: ScoreHearsay) -> float | None:
-        if prompt.tempo_bpm is not None or prompt.tempo_word is None:
+    def mark(prompt: ScoreWish, heard: ScoreHearsay) -> float | None:
+        if prompt.tempo_word is None:
             return None
-        return float(meets_tempo(heard.tempo_bpm, prompt, octave))
+        return float(meets_tempo_word(heard.tempo_bpm, prompt.tempo_word, octave))
 
     return mark
 
 
-def _tonality_mark(prompt: ScorePrompt, heard: ScoreHearsay) -> float | None:
+def _tonality_mark(prompt: ScoreWish, heard: ScoreHearsay) -> float | None:
     return None if prompt.tonality is None else float(heard.tonality == prompt.tonality)
 
 
-def _mode_mark(prompt: ScorePrompt, heard: ScoreHearsay) -> float | None:
+def _mode_mark(prompt: ScoreWish, heard: ScoreHearsay) -> float | None:
     if prompt.mode is None:
         return None
     return float(heard.tonality is not None and heard.tonality.endswith(prompt.mode))
 
 
-def _kind_mark(prompt: ScorePrompt, heard: ScoreHearsay) -> float | None:
+def _kind_mark(prompt: ScoreWish, heard: ScoreHearsay) -> float | None:
     if prompt.metre is None or heard.metre is None:
         return None
     return float(heard.metre.kind == METRE_KINDS[prompt.metre])
 
 
-def _metre_mark(prompt: ScorePrompt, heard: ScoreHearsay) -> float | None:
+def _metre_mark(prompt: ScoreWish, heard: ScoreHearsay) -> float | None:
     return None if prompt.metre is None or heard.metre is None else float(heard.metre.agrees)
 
 
-def _full_mark(prompt: ScorePrompt, heard: ScoreHearsay) -> float | None:
+def _full_mark(prompt: ScoreWish, heard: ScoreHearsay) -> float | None:
     return None if prompt.metre is None or heard.metre is None else heard.metre.full_share
 
 
-def _family_mark(prompt: ScorePrompt, heard: ScoreHearsay) -> float | None:
+def _family_mark(prompt: ScoreWish, heard: ScoreHearsay) -> float | None:
     return instrument_marks(heard, prompt)[0] if prompt.families else None
 
 
-def _program_mark(prompt: ScorePrompt, heard: ScoreHearsay) -> float | None:
+def _program_mark(prompt: ScoreWish, heard: ScoreHearsay) -> float | None:
     return instrument_marks(heard, prompt)[1] if prompt.families else None
 
 
 def _maker_mark(within: int) -> Mark:
-    def mark(prompt: ScorePrompt, heard: ScoreHearsay) -> float | None:
-        return None if prompt.maker is None else float(maker_rank(heard, prompt.maker) < within)
+    def mark(prompt: ScoreWish, heard: ScoreHearsay) -> float | None:
+        if prompt.maker is None or heard.makers is None:
+            return None
+        return float(maker_rank(heard, prompt.maker) < within)
 
     return mark
 
@@ -252,6 +264,7 @@ MARKS: tuple[tuple[str, Mark, float | None], ...] = (
     ("stated tempo within 8 %, sound", _number_mark(octave=False, sound=True), None),
     ("the same by sound, half and double count", _number_mark(octave=True, sound=True), None),
     ("tempo word, notes", _word_mark(octave=False), None),
+    ("tempo word, half and double count", _word_mark(octave=True), None),
     ("stated tonality, notes", _tonality_mark, 1 / 24),
     ("major or minor, notes", _mode_mark, 0.5),
     ("kind of metre, notes", _kind_mark, 1 / 3),
@@ -288,13 +301,23 @@ def wishes_met(pair: Pair) -> float | None:
     return float(np.mean(told)) if told else None
 
 
-def _constant_tempo_chance(prompts: Sequence[ScorePrompt]) -> float | None:
+def _constant_tempo_chance(prompts: Sequence[ScoreWish]) -> float | None:
     """How often the best constant answer meets the stated numbers."""
-    stated = [prompt for prompt in prompts if prompt.tempo_bpm is not None]
-    guesses = [prompt.tempo_bpm for prompt in stated]
+    stated = [prompt.tempo_bpm for prompt in prompts if prompt.tempo_bpm is not None]
     if not stated:
         return None
-    return max(float(np.mean([meets_tempo(bpm, p) for p in stated])) for bpm in guesses)
+    return max(float(np.mean([meets_tempo(guess, bpm) for bpm in stated])) for guess in stated)
+
+
+def _constant_family_chance(prompts: Sequence[ScoreWish]) -> float | None:
+    """The mean F1 of the best generator that only ever plays one family."""
+    wanted = [prompt.families for prompt in prompts if prompt.families]
+    if not wanted:
+        return None
+    return max(
+        float(np.mean([match_instruments(families, (alone,)).f1 for families in wanted]))
+        for alone in FAMILIES
+    )
 
 
 def score_figures(
@@ -309,6 +332,8 @@ def score_figures(
             continue
         if name.startswith("stated tempo"):
             chance = _constant_tempo_chance([prompt for prompt, _ in outputs])
+        if name.startswith("instrument families"):
+            chance = _constant_family_chance([prompt for prompt, _ in outputs])
         figures.append(
             figure_of(
                 f"{name} ({label})",
@@ -356,14 +381,14 @@ def _beside_real(
                 float(np.median(real_notes)) if found else None,
             ),
             row(
-                "share of notes in shared runs of 16 or more",
+                "share of steps in shared runs of 16 notes or more",
                 mean_interval(shares),
                 float(real_shares.mean()) if found else None,
             ),
-            row(
-                "pieces with a longer shared run than 95 % of real ones",
-                mean_interval(notes > (np.quantile(real_notes, 0.95) if found else np.inf)),
-                0.05 if found else None,
-            ),
         ]
+        if found:
+            usual = float(np.quantile(real_notes, USUAL_SHARE))
+            beyond = mean_interval(notes > usual)
+            name = f"pieces with a longer shared run than {USUAL_SHARE:.0%} of real ones"
+            figures.append(row(name, beyond, float((real_notes > usual).mean())))
     return figures

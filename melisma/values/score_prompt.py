@@ -36,10 +36,13 @@ class ScorePrompt:
     """Overrides the words: one part each, General MIDI programs, `DRUM_PROGRAM` for drums."""
     manner: str | None = None
     """Overrides the words; one of `MANNERS`."""
+    begun: bool = False
+    """Whether the score begins from given notes, which may say all."""
 
     def __post_init__(self) -> None:
         exact = (self.tempo_bpm, self.tonality, self.metre, self.manner)
-        if not self.words.strip() and not self.programs and all(one is None for one in exact):
+        silent = not self.words.strip() and not self.programs and not self.begun
+        if silent and all(one is None for one in exact):
             raise ValueError(
                 'the prompt is empty: say what to play, e.g. "a slow piano waltz in D minor"'
             )

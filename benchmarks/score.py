@@ -1,0 +1,148 @@
+"""Do generated scores do what the words say, and are they built like music and no copies?
+
+Run: `python benchmarks/score.py --real CORPORA --makers FILE [--made FOLDER] [--label NAME]`.
+Prompts: `benchmarks/prompts/score.jsonl`; `FOLDER` holds 000.mid, 001.mid ... in their order (what
+is missing is left out and told), and beside them perhaps 000.wav (or .flac, .ogg, .mp3), from
+which the tempo is heard as well. `--made` without `--real` gives no ceilings, no copies, no makers.
+
+`--real` reads corpora as `melisma prepare` does: openings of held-out pieces with their own written
+tempo, tonality, metre and maker, and arrangements of held-out songs, give the ceilings; training
+pieces are what copies are looked for in. The judge of makers is trained on the training and judge
+pieces where FILE does not exist yet, and written there.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from held_clips import PROMPTS, command_line, parser_of, tell
+from score_truth import arranged_songs, real_openings
+
+from melisma.corpus.sources import Source, read_score, read_sources
+from melisma.corpus.twins import assign_splits
+from melisma.evaluate.makers import (
+    MAKERS,
+    MakerJudge,
+    maker_of,
+    piece_figures,
+    train_makers,
+)
+from melisma.evaluate.memorisation import MelodyIndex
+from melisma.evaluate.score_adherence import (
+    Pair,
+    ScoreWish,
+    hear_score,
+    read_score_wishes,
+    score_figures,
+)
+from melisma.evaluate.table import Figure
+from melisma.files import read_audio
+from melisma.notes import read_midi
+from melisma.values import Score, Waveform
+
+WINDOWS_A_PIECE = 6
+"""Windows of a piece that the judge of makers learns from at most."""
+SOUND_ENDINGS = (".wav", ".flac", ".ogg", ".mp3")
+
+
+def scores_of(sources: Sequence[Source]) -> Iterator[tuple[str, Score]]:
+    """Names and scores of those that can be read."""
+    for source in sources:
+        try:
+            yield source.identity, read_score(source)
+        except ValueError:
+            continue
+
+
+def makers_judge(path: Path | None, sources: Sequence[Source], seed: int) -> MakerJudge:
+    """The judge at `path`, or one trained on the sources and written there."""
+    if path is not None and path.is_file():
+        return MakerJudge.read(path)
+    makers = {source.identity: maker_of(source) for source in sources}
+    known = [source for source in sources if makers[source.identity] is not None]
+    figures: list[np.ndarray] = []
+    truth: list[int] = []
+    pieces: list[int] = []
+    for number, (identity, score) in enumerate(scores_of(known)):
+        rows = piece_figures(score, WINDOWS_A_PIECE)
+        figures.append(rows)
+        truth += [MAKERS.index(makers[identity] or "")] * len(rows)
+        pieces += [number] * len(rows)
+    judge = train_makers(np.concatenate(figures), np.array(truth), np.array(pieces), seed)
+    if path is not None:
+        judge.write(path)
+    return judge
+
+
+def _sound_beside(path: Path) -> Waveform | None:
+    for ending in SOUND_ENDINGS:
+        if path.with_suffix(ending).is_file():
+            return read_audio(path.with_suffix(ending))
+    return None
+
+
+def made_pairs(
+    folder: Path,
+    prompts: Sequence[ScoreWish],
+    judge: MakerJudge | None,
+    index: MelodyIndex | None,
+) -> list[Pair]:
+    """What is found in the files of a folder that are named by the number of their prompt."""
+    pairs: list[Pair] = []
+    missing: list[str] = []
+    for number, prompt in enumerate(prompts):
+        path = folder / f"{number:03d}.mid"
+        if not path.is_file():
+            missing.append(path.name)
+            continue
+        score = read_midi(path.read_bytes())
+        pairs.append((prompt, hear_score(score, prompt, judge, index, _sound_beside(path))))
+    if missing:
+        print(f"{len(missing)} of {len(prompts)} files are missing, from {missing[0]} on")
+    if not pairs:
+        raise SystemExit(f"{folder} holds no file named 000.mid, 001.mid ...: compose them first")
+    return pairs
+
+
+def main() -> None:
+    """Measure, compare, tell."""
+    parser = parser_of(__doc__)
+    parser.add_argument("--real", type=Path, help="folder of corpora, for ceilings and copies")
+    parser.add_argument("--made", type=Path, help="folder of generated MIDI files")
+    parser.add_argument("--prompts", type=Path, default=PROMPTS / "score.jsonl")
+    parser.add_argument("--makers", type=Path, help="file of the judge of makers")
+    parser.add_argument("--splits", type=Path, help="file that remembers which works are held out")
+    parser.add_argument("--count", type=int, default=400, help="held-out pieces, at most")
+    parser.add_argument("--arranged", type=int, default=100, help="arrangements of held-out songs")
+    parser.add_argument("--label", default="generated", help="what the made files are called")
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    if given.real is None and given.made is None:
+        raise SystemExit("there is nothing to measure: give --made FOLDER, --real CORPORA or both")
+    began = time.monotonic()
+    judge = index = None
+    truth: list[Pair] = []
+    figures: list[Figure] = []
+    if given.real is not None:
+        sources = read_sources(given.real)
+        splits = assign_splits(sources, given.splits)
+        held = [source for source in sources if splits[source.identity] == "held"]
+        others = [source for source in sources if splits[source.identity] != "held"]
+        index = MelodyIndex(scores_of([s for s in others if splits[s.identity] == "train"]))
+        judge = makers_judge(given.makers, others, given.seed)
+        rng = np.random.default_rng(given.seed)
+        pieces = real_openings(held, rng, given.count) + arranged_songs(held, rng, given.arranged)
+        truth = [(prompt, hear_score(score, prompt, judge, index)) for prompt, score in pieces]
+        figures += score_figures(truth, [], command_line(), "real held-out pieces")
+        print(f"{len(pieces)} real pieces, {time.monotonic() - began:.0f} s", flush=True)
+    if given.made is not None:
+        pairs = made_pairs(given.made, read_score_wishes(given.prompts), judge, index)
+        figures += score_figures(pairs, truth, command_line(), given.label)
+    tell(figures, given.results / "score.json")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,175 @@
+"""Asked against found in scores, and the prompts that ask."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from melisma.evaluate.makers import MAKERS
+from melisma.evaluate.memorisation import SharedRun
+from melisma.evaluate.score_adherence import (
+    ScoreHearsay,
+    ScoreWish,
+    hear_score,
+    instrument_marks,
+    maker_rank,
+    meets_tempo,
+    meets_tempo_word,
+    read_score_wishes,
+    score_figures,
+    wishes_met,
+)
+from melisma.joint.settings_words import read_settings
+from melisma.values import Notes, Score, TempoMap, Track
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+PROMPTS = BENCHMARKS / "prompts" / "score.jsonl"
+
+
+def a_score(program: int = 0, bars: int = 12) -> Score:
+    """C major chords on every beat, a bass on the first, 100 beats a minute."""
+    start, pitch, length = [], [], []
+    for beat in range(bars * 4):
+        root = (0, 5, 7, 0)[beat // 4 % 4]
+        notes = [36 + root, 48 + root] if beat % 4 == 0 else []
+        notes += [60 + root, 64 + root, 67 + root]
+        start += [float(beat)] * len(notes)
+        pitch += notes
+        length += [2.0 if beat % 4 == 0 else 0.5] * len(notes)
+    notes = Notes(
+        start_beats=np.array(start),
+        duration_beats=np.array(length),
+        pitch=np.array(pitch),
+        velocity=np.full(len(pitch), 80),
+    )
+    return Score(
+        tracks=(Track(notes=notes, program=program, is_drum=False),),
+        tempo=TempoMap(beats=np.zeros(1), bpm=np.full(1, 100.0)),
+    )
+
+
+def asked(**facts: object) -> ScoreWish:
+    return ScoreWish(words="a piece", **facts)  # pyright: ignore[reportArgumentType]
+
+
+@pytest.fixture(scope="module")
+def heard() -> ScoreHearsay:
+    found = hear_score(a_score(), asked(metre="4/4"), None, None)
+    makers = np.full(len(MAKERS), 0.5 / (len(MAKERS) - 1))
+    makers[3] = 0.5
+    return replace(found, makers=makers, shared=SharedRun(notes=12, piece="x", share=0.1))
+
+
+def test_a_piece_is_found_to_be_what_it_is(heard: ScoreHearsay) -> None:
+    assert heard.tonality == "C major"
+    assert heard.families == ("piano",)
+    assert heard.programs == (0,)
+    assert heard.metre is not None
+    assert heard.metre.kind == "duple"
+    assert meets_tempo(heard.tempo_bpm, 100.0, octave=True)
+    assert heard.sound_tempo_bpm is None
+
+
+def test_tempi_as_numbers_and_as_words() -> None:
+    assert meets_tempo(107.0, 100.0)
+    assert not meets_tempo(109.0, 100.0)
+    assert not meets_tempo(51.0, 100.0)
+    assert meets_tempo(51.0, 100.0, octave=True)
+    assert meets_tempo(196.0, 100.0, octave=True)
+    assert not meets_tempo(150.0, 100.0, octave=True)
+    assert not meets_tempo(None, 100.0, octave=True)
+    assert meets_tempo_word(78.0, "slow")
+    assert meets_tempo_word(78.0, "moderate")
+    assert not meets_tempo_word(100.0, "slow")
+    assert meets_tempo_word(100.0, "slow", octave=True)
+    assert not meets_tempo_word(None, "fast")
+
+
+def test_a_generator_of_piano_music_scores_nothing_on_others_instruments(
+    heard: ScoreHearsay,
+) -> None:
+    flute = asked(families=("flutes",), programs=(73,))
+    assert instrument_marks(heard, flute) == (0.0, 0.0)
+    assert instrument_marks(heard, asked(families=("piano",))) == (1.0, None)
+    duo = asked(families=("piano", "flutes"), programs=(0, 73))
+    assert instrument_marks(heard, duo) == pytest.approx((2 / 3, 2 / 3))
+    band = replace(heard, families=("piano", "bass", "drums"))
+    assert instrument_marks(band, asked(families=("piano",)))[0] == pytest.approx(0.5)
+    assert instrument_marks(band, asked(families=("piano",), complete=False))[0] == 1.0
+
+
+def test_makers_are_ranked(heard: ScoreHearsay) -> None:
+    assert maker_rank(heard, MAKERS[3]) == 0
+    assert maker_rank(heard, MAKERS[0]) == 1
+    silent = replace(heard, makers=np.zeros(len(MAKERS)))
+    assert maker_rank(silent, MAKERS[3]) == len(MAKERS)
+    prompt = asked(maker=MAKERS[3])
+    assert wishes_met((prompt, silent)) == 0.0
+    assert wishes_met((prompt, replace(heard, makers=None))) is None
+
+
+def test_wishes_met_are_those_that_were_stated(heard: ScoreHearsay) -> None:
+    assert wishes_met((asked(), heard)) is None
+    assert wishes_met((asked(mode="major"), heard)) == 1.0
+    both = asked(mode="minor", families=("piano",), maker=MAKERS[3])
+    assert wishes_met((both, heard)) == pytest.approx(2 / 3)
+
+
+def test_the_table_tells_outputs_beside_real_pieces(heard: ScoreHearsay) -> None:
+    prompt = asked(tempo_bpm=100.0, tonality="C major", mode="major", metre="4/4", maker=MAKERS[3])
+    wrong = replace(heard, tonality="A minor", shared=SharedRun(notes=40, piece="x", share=0.9))
+    outputs = [(prompt, heard), (prompt, wrong)]
+    figures = score_figures(outputs, [(prompt, heard)], "command", "made")
+    rows = {figure.what: figure for figure in figures}
+    tonality = rows["stated tonality, notes (made)"]
+    assert (tonality.value, tonality.ceiling, tonality.count) == (0.5, 1.0, 2)
+    assert rows["maker recognised (made)"].value == 1.0
+    assert rows["stated tempo within 8 %, notes (made)"].chance == 1.0
+    assert rows["pieces with a longer shared run than 95% of real ones (made)"].value == 0.5
+    assert rows["scale consistency (made)"].ceiling == heard.structure.scale_consistency
+    assert "instrument families, F1 (made)" not in rows
+    alone = score_figures(outputs, [], "command", "made")
+    assert all(figure.ceiling is None for figure in alone)
+
+
+def test_half_of_the_prompts_are_in_foreign_wordings() -> None:
+    prompts = read_score_wishes(PROMPTS)
+    assert Counter(prompt.wording for prompt in prompts) == {"own": 60, "grammar": 60}
+    assert len({prompt.words for prompt in prompts}) == 120
+    assert sum(prompt.tempo_bpm is not None for prompt in prompts) >= 40
+    assert sum(prompt.maker is not None for prompt in prompts) >= 30
+    assert {prompt.maker for prompt in prompts} >= set(MAKERS)
+    assert len({family for prompt in prompts for family in prompt.families}) >= 15
+    for prompt in prompts:
+        assert prompt.tempo_bpm is None or prompt.tempo_word is None, prompt.words
+        assert prompt.tonality is None or prompt.tonality.endswith(str(prompt.mode)), prompt.words
+
+
+def test_prompts_of_the_grammar_say_their_facts_and_come_again() -> None:
+    spec = importlib.util.spec_from_file_location("w", BENCHMARKS / "write_score_prompts.py")
+    assert spec is not None
+    assert spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    sys.modules["w"] = script
+    spec.loader.exec_module(script)
+    rows = script.rows(seed=3, count=10)
+    assert rows == script.rows(seed=3, count=10)
+    for row in rows:
+        read = read_settings(row["prompt"])
+        assert read.tempo_bpm == row["tempo_bpm"]
+        assert set(row["families"]) <= set(read.families)
+
+
+def test_an_unknown_fact_is_refused(tmp_path: Path) -> None:
+    row = json.loads(PROMPTS.read_text(encoding="utf-8").splitlines()[0])
+    path = tmp_path / "x.jsonl"
+    path.write_text(json.dumps(row | {"metre": "7/8"}), encoding="utf-8")
+    with pytest.raises(ValueError, match="line 1"):
+        read_score_wishes(path)
