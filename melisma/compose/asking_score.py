@@ -21,6 +21,7 @@ from melisma.joint import Joint
 from melisma.joint.attributes import ATTRIBUTES, BLOCKS, AttributeReading
 from melisma.joint.settings_words import read_bar_metre
 from melisma.lm.score_plan import Choice
+from melisma.lm.score_rows import home_shift
 from melisma.lm.told_score import SCORE_ATTRIBUTES, ScoreConditions, class_of
 from melisma.notes.instruments import INSTRUMENTS
 from melisma.values import Facts
@@ -98,6 +99,11 @@ class AskedScore:
     def tempo_class(self) -> int:
         """Class of the bars' tempo."""
         return tempo_class(self.quarter_bpm)
+
+    @property
+    def home_shift(self) -> int:
+        """Semitones from the tonality asked for to the model's own, see `score_rows.home_shift`."""
+        return 0 if self.tonality is None else home_shift(TONALITIES.index(self.tonality))
 
     def shown(self) -> dict[str, str]:
         """In words, for receipts."""
@@ -272,6 +278,8 @@ def told_of(asked: list[AskedScore]) -> ScoreConditions:
                 attributes[i, place] = class_of("tempo", one.tempo_bpm)
             elif name in facts:
                 attributes[i, place] = class_of(name, facts[name])
+            if name == "tonality" and name in facts:
+                attributes[i, place] = attributes[i, place] // 12 * 12  # the model's own tonic
         if one.families:
             families[i] = torch.tensor([float(name in one.families) for name in FAMILIES])
         if one.moods:

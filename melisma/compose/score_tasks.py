@@ -19,7 +19,7 @@ from melisma.compose.asking_score import AskedScore
 from melisma.corpus.orchestrate import RANGES
 from melisma.corpus.scores import chord_marks, score_facts
 from melisma.lm.score_plan import Choice, ScorePlan
-from melisma.lm.score_rows import is_note
+from melisma.lm.score_rows import is_note, transposed
 from melisma.notes.events import bars_of, decode_score, encode_score, join_parts, program_of
 from melisma.values import ChordMark, Facts, Metre, Notes, Score, TempoMap, Track
 from melisma.values.events import (
@@ -58,8 +58,9 @@ class ScoreTask:
 
 def new_piece(asked: AskedScore) -> ScoreTask:
     """A piece from nothing but the prompt."""
+    shift = asked.home_shift
     plan = ScorePlan(
-        reach=RANGES,
+        reach=reach_of(shift),
         bars=asked.bars,
         programs=asked.programs,
         choices=asked.choices,
@@ -68,7 +69,7 @@ def new_piece(asked: AskedScore) -> ScoreTask:
     )
 
     def finish(events: np.ndarray) -> Score:
-        score = decode_score(events)
+        score = decode_score(transposed(events, -shift))
         tempo = TempoMap(beats=np.zeros(1), bpm=np.array([asked.quarter_bpm]))
         return replace(score, tempo=tempo)
 
@@ -80,18 +81,19 @@ def continued(asked: AskedScore, given: Score) -> ScoreTask:
     whole = _Whole(given)
     heard = _told_by(asked, whole, max(whole.bars - 16, 0), whole.bars)
     tempo = heard.tempo_class if _asks_tempo(asked) else whole.tempi[-1]
+    shift = heard.home_shift
     plan = ScorePlan(
-        reach=RANGES,
+        reach=reach_of(shift),
         bars=heard.bars,
         programs=whole.programs,
         metres=(heard.metre_class if asked.prompt.metre else int(whole.metres[-1]),),
         tempi=(tempo,),
-        before=whole.before(whole.bars),
+        before=transposed(whole.before(whole.bars), shift),
         bars_done=whole.first_told(whole.bars),
     )
 
     def finish(events: np.ndarray) -> Score:
-        drawn = _drawn_score(events, plan)
+        drawn = _drawn_score(transposed(events, -shift), plan)
         start = float(whole.starts[-1]) / TICKS_PER_BEAT
         return _joined(whole, drawn, start, start, keep_tail=True)
 
@@ -110,19 +112,20 @@ def infilled(asked: AskedScore, given: Score, first_bar: int, last_bar: int) -> 
         )
     first, stop = first_bar - 1, last_bar
     heard = _told_by(asked, whole, max(first - 8, 0), min(stop + 8, whole.bars))
+    shift = heard.home_shift
     plan = ScorePlan(
-        reach=RANGES,
+        reach=reach_of(shift),
         bars=stop - first,
         programs=whole.programs,
         metres=tuple(int(m) for m in whole.metres[first:stop]),
         tempi=tuple(whole.tempi[first:stop]),
-        before=whole.before(first),
-        later=whole.later(stop),
+        before=transposed(whole.before(first), shift),
+        later=transposed(whole.later(stop), shift),
         bars_done=whole.first_told(first),
     )
 
     def finish(events: np.ndarray) -> Score:
-        drawn = _drawn_score(events, plan)
+        drawn = _drawn_score(transposed(events, -shift), plan)
         edges = whole.starts / TICKS_PER_BEAT
         return _joined(whole, drawn, float(edges[first]), float(edges[stop]), keep_tail=False)
 
@@ -142,25 +145,34 @@ def accompanied(asked: AskedScore, given: Score) -> ScoreTask:
     if not choices:
         anyone = frozenset((*range(LAST_INSTRUMENT), DRUM_PROGRAM))
         choices = (Choice(programs=anyone, most=MOST_ACCOMPANISTS),)
+    shift = heard.home_shift
     plan = ScorePlan(
-        reach=RANGES,
+        reach=reach_of(shift),
         bars=whole.bars,
         programs=(program,),
         choices=choices,
         metres=tuple(int(m) for m in whole.metres),
         tempi=tuple(whole.tempi),
-        given=whole.notes_by_bar(),
+        given=tuple(transposed(notes, shift) for notes in whole.notes_by_bar()),
         resting=frozenset((0,)),
     )
 
     def finish(events: np.ndarray) -> Score:
-        drawn = decode_score(events)
+        drawn = decode_score(transposed(events, -shift))
         others = drawn.tracks[1:]
         return replace(
             given, tracks=(tune.tracks[0], *others), chords=drawn.chords, metres=tune.metres
         )
 
     return ScoreTask(asked=heard, plan=plan, finish=finish)
+
+
+def reach_of(shift: int) -> dict[int, tuple[int, int]]:
+    """Ranges of the instruments where the model draws, `shift` semitones from where they sound."""
+    return {
+        program: (max(low + shift, 0), min(high + shift, 127))
+        for program, (low, high) in RANGES.items()
+    }
 
 
 def tune_of(score: Score) -> Score:

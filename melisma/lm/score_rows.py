@@ -27,6 +27,8 @@ from melisma.values.events import (
     CHORD,
     END,
     FIELD_SIZES,
+    FIRST_CHORD,
+    FIRST_DRUM,
     FIRST_PROGRAM,
     LONGEST_BAR_TICKS,
     PART,
@@ -84,6 +86,31 @@ class Line:
 def is_note(rows: np.ndarray) -> np.ndarray:
     """Which events are notes, bool [event]."""
     return (rows[:, PLACE] < LONGEST_BAR_TICKS) & (rows[:, PART_FIELD] < CHORD)
+
+
+def home_shift(tonality: int) -> int:
+    """Semitones from a tonality (index into `TONALITIES`) to that of its mode on C, -6 to 5.
+
+    The model knows two tonalities, C major and C minor: a twelfth of what there would be to learn,
+    and whatever tonic is asked for is kept.
+    """
+    tonic = tonality % 12
+    return -tonic if tonic <= 6 else 12 - tonic
+
+
+def transposed(rows: np.ndarray, shift: int) -> np.ndarray:
+    """Events in another tonality: notes and chords move, drums stay.
+
+    A note that would leave the 128 pitches moves by an octave less.
+    """
+    rows = rows.copy()
+    pitched = is_note(rows) & (rows[:, PITCH] < FIRST_DRUM)
+    pitch = rows[pitched, PITCH] + shift
+    rows[pitched, PITCH] = pitch + 12 * (pitch < 0) - 12 * (pitch > 127)
+    chords = (rows[:, PART_FIELD] == CHORD) & (rows[:, PITCH] > FIRST_CHORD)
+    named = rows[chords, PITCH] - FIRST_CHORD - 1
+    rows[chords, PITCH] = FIRST_CHORD + 1 + named // 12 * 12 + (named + shift) % 12
+    return rows
 
 
 def part_programs(rows: np.ndarray) -> np.ndarray:

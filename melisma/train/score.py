@@ -2,8 +2,8 @@
 gap to fill.
 
 Cross-entropy of every field of every event that is played (given and later ones are told, not
-drawn). Windows are moved to other tonalities and tempi as they are met; what is said of them moves
-along, and captions that state either exactly are left out then.
+drawn). Every window is moved so that its tonic is C, and some to other tempi; what is said of them
+moves along, and captions with exact numbers are left out where the tempo moved.
 """
 
 from __future__ import annotations
@@ -24,10 +24,12 @@ from melisma.lm.score_rows import (
     LATER,
     Line,
     batch_of,
+    home_shift,
     infill_line,
     is_note,
     melody_line,
     plain_line,
+    transposed,
 )
 from melisma.lm.told_score import SCORE_ATTRIBUTES, ScoreConditions, ScoreDrops, drop_told
 from melisma.train.loop import LoopSettings, Run, Task
@@ -35,10 +37,8 @@ from melisma.train.score_corpus import ScoreCorpus
 from melisma.values.attributes import tempo_bin
 from melisma.values.events import (
     BAR,
-    CHORD,
     END,
     FIELD_SIZES,
-    FIRST_CHORD,
     FIRST_DRUM,
     FIRST_TEMPO,
     LENGTH,
@@ -49,8 +49,7 @@ from melisma.values.events import (
     class_bpm,
 )
 
-LOWEST_PITCH, HIGHEST_PITCH = 21, 108
-"""Transposed music stays on the piano's keyboard, where it was there before."""
+NAMES = [name for name, _ in SCORE_ATTRIBUTES]
 MOST_TEMPO_SHIFT = 5
 """Tempi move by up to so many classes, 12 %."""
 FEWEST_ANSWERS = 8
@@ -75,8 +74,15 @@ class ScoreTraining:
     """Share of the windows with a given tune."""
     infill: float = 0.2
     """Share with a gap to fill."""
-    transpose: float = 0.85
-    """Share of windows that move to another tonality."""
+    home: bool = True
+    """Whether every window moves to C; otherwise to any tonality (an arm of the benchmarks)."""
+    tempo_moves: float = 0.5
+    """Share of windows that move to another tempo."""
+    openings: float = 0.2
+    """Share of the updates that see openings alone: what is told of a piece decides its beginning,
+    and a long window knows itself."""
+    opening_events: int = 112
+    """Events of an opening; there are as many more of them in an update."""
     silent_bars: float = 0.2
     """Share of windows that are not told how many bars are left."""
     drop: ScoreDrops = field(default_factory=ScoreDrops)
@@ -126,7 +132,11 @@ class ScoreTask(Task):
         del number
         s = self.settings
         rng = np.random.default_rng(int(torch.randint(2**62, (), generator=generator)))
-        windows = alike(self.train, s.batch, rng)
+        count = s.batch
+        if rng.random() < s.openings:
+            count = s.batch * max(s.longest // s.opening_events, 1)
+            s = dataclasses.replace(s, longest=s.opening_events, infill=0.0)
+        windows = alike(self.train, count, rng)
         examples = [example_of(self.train, int(w), rng, s) for w in windows]
         told = drop_told(conditions_of(self.train, windows, examples), s.drop, generator)
         nats, notes = self.nats(examples, told, s.dropout)
@@ -169,7 +179,7 @@ class ScoreTask(Task):
         """Nats a note of held-out windows, plainly told, with all conditions and with none."""
         del averaged  # the loop has put the averaged weights into the model
         plain = dataclasses.replace(
-            self.settings, melody=0.0, infill=0.0, transpose=0.0, silent_bars=0.0
+            self.settings, melody=0.0, infill=0.0, tempo_moves=0.0, silent_bars=0.0
         )
         told_nats, untold_nats, notes = 0.0, 0.0, 0
         for number in range(HELD_ROUNDS):
@@ -194,7 +204,7 @@ def example_of(
 ) -> Example:
     """A window moved, and told in one of the three orders."""
     s = settings
-    rows, attributes, moved = moved_rows(corpus, window, rng, s.transpose)
+    rows, attributes, moved = moved_rows(corpus, window, rng, s.tempo_moves, s.home)
     line = plain_line(rows)
     left: int | None = int(corpus.bars_left[window])
     chance = rng.random()
@@ -239,50 +249,34 @@ def conditions_of(
 
 
 def moved_rows(
-    corpus: ScoreCorpus, window: int, rng: np.random.Generator, transpose: float
+    corpus: ScoreCorpus,
+    window: int,
+    rng: np.random.Generator,
+    tempo_moves: float,
+    home: bool,
 ) -> tuple[np.ndarray, np.ndarray, bool]:
-    """(rows, attributes, whether they moved) of a window in another tonality and tempo."""
+    """(rows, attributes, whether the tempo moved) of a window; `home`: its tonic moves to C."""
     first, stop = corpus.spans[window]
     rows = corpus.events[first:stop].astype(np.int64)
     attributes = corpus.attributes[window].copy()
-    if rng.random() >= transpose:
+    place = NAMES.index("tonality")
+    tonality = int(attributes[place])
+    known = tonality < SCORE_ATTRIBUTES[place][1]
+    shift = home_shift(tonality) if home and known else int(rng.integers(-6, 6))
+    rows = transposed(rows, shift)
+    if known:
+        attributes[place] = tonality // 12 * 12 + (tonality + shift) % 12
+    if rng.random() >= tempo_moves:
         return rows, attributes, False
-    moved = transposed(rows, attributes, int(rng.integers(-5, 7)))
     shift = int(rng.integers(-MOST_TEMPO_SHIFT, MOST_TEMPO_SHIFT + 1))
-    bars = moved[:, PLACE] == BAR
-    tempi = moved[bars, LENGTH] - FIRST_TEMPO
+    bars = rows[:, PLACE] == BAR
+    tempi = rows[bars, LENGTH] - FIRST_TEMPO
     shift = int(np.clip(shift, -tempi.min(), TEMPI - 1 - tempi.max())) if bars.any() else 0
-    moved[bars, LENGTH] += shift
+    rows[bars, LENGTH] += shift
     bpm = float(corpus.tempo_bpm[window])
     if np.isfinite(bpm):
-        names = [name for name, _ in SCORE_ATTRIBUTES]
-        bpm *= class_bpm(shift) / class_bpm(0)
-        attributes[names.index("tempo")] = tempo_bin(bpm)
-    return moved, attributes, True
-
-
-def transposed(rows: np.ndarray, attributes: np.ndarray, shift: int) -> np.ndarray:
-    """Rows in another tonality; `attributes` [attribute] follow in place.
-
-    The shift is turned round by an octave where the music would leave the keyboard.
-    """
-    rows = rows.copy()
-    pitched = is_note(rows) & (rows[:, PITCH] < FIRST_DRUM)
-    pitches = rows[pitched, PITCH]
-    if len(pitches):
-        low, high = min(pitches.min(), LOWEST_PITCH), max(pitches.max(), HIGHEST_PITCH)
-        if pitches.min() + shift < low or pitches.max() + shift > high:
-            shift -= 12 if shift > 0 else -12
-        if pitches.min() + shift < low or pitches.max() + shift > high:
-            return rows
-    rows[pitched, PITCH] += shift
-    chords = (rows[:, PART_FIELD] == CHORD) & (rows[:, PITCH] > FIRST_CHORD)
-    named = rows[chords, PITCH] - FIRST_CHORD - 1
-    rows[chords, PITCH] = FIRST_CHORD + 1 + named // 12 * 12 + (named + shift) % 12
-    place = [name for name, _ in SCORE_ATTRIBUTES].index("tonality")
-    if attributes[place] < SCORE_ATTRIBUTES[place][1]:
-        attributes[place] = attributes[place] // 12 * 12 + (attributes[place] + shift) % 12
-    return rows
+        attributes[NAMES.index("tempo")] = tempo_bin(bpm * class_bpm(shift) / class_bpm(0))
+    return rows, attributes, True
 
 
 def _with_tune(line: Line, rng: np.random.Generator) -> Line:

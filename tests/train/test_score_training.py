@@ -15,6 +15,7 @@ from melisma.corpus.scores import ScoreMaker, ScoreSettings, chord_marks, write_
 from melisma.corpus.sources import read_sources
 from melisma.joint import Joint
 from melisma.lm.score_model import ScoreModelSettings
+from melisma.lm.score_rows import home_shift, transposed
 from melisma.lm.told_score import SCORE_ATTRIBUTES
 from melisma.notes import write_midi
 from melisma.notes.events import decode_score, encode_score
@@ -26,7 +27,7 @@ from melisma.train.score import (
     alike,
     conditions_of,
     example_of,
-    transposed,
+    moved_rows,
 )
 from melisma.train.score_corpus import ScoreCorpus, read_score_corpus
 from melisma.values import Notes, Score, Track
@@ -92,19 +93,20 @@ def test_the_words_are_embedded_once(corpus: ScoreCorpus, folder: Path, joint: J
     assert np.array_equal(again.words, corpus.words)
 
 
-def test_transposing_moves_notes_chords_and_the_tonality(corpus: ScoreCorpus) -> None:
-    names = [name for name, _ in SCORE_ATTRIBUTES]
-    known = np.flatnonzero(corpus.attributes[:, 1] < 24)
-    window = int(known[0])
-    rows = corpus.events[slice(*corpus.spans[window])].astype(np.int64)
-    attributes = corpus.attributes[window].copy()
-    moved = transposed(rows, attributes, 3)
-    pitched = (rows[:, PLACE] < BAR) & (rows[:, PITCH] < FIRST_DRUM)
-    assert set((moved[pitched, PITCH] - rows[pitched, PITCH]).tolist()) == {3}
-    before, after = int(corpus.attributes[window, 1]), int(attributes[names.index("tonality")])
-    assert after // 12 == before // 12
-    assert (after - before) % 12 == 3
-    assert np.array_equal(transposed(moved, attributes, -3), rows)
+def test_every_window_is_told_on_c(corpus: ScoreCorpus) -> None:
+    place = [name for name, _ in SCORE_ATTRIBUTES].index("tonality")
+    rng = np.random.default_rng(0)
+    for window in np.flatnonzero(corpus.attributes[:, place] < 24)[:10]:
+        tonality = int(corpus.attributes[window, place])
+        before = corpus.events[slice(*corpus.spans[window])].astype(np.int64)
+        rows, attributes, moved = moved_rows(corpus, int(window), rng, 0.0, True)
+        assert not moved
+        assert attributes[place] == tonality // 12 * 12
+        pitched = (before[:, PLACE] < BAR) & (before[:, PITCH] < FIRST_DRUM)
+        shifts = set((rows[pitched, PITCH] - before[pitched, PITCH]).tolist())
+        assert shifts == {home_shift(tonality)}
+        assert (tonality + home_shift(tonality)) % 12 == 0
+        assert np.array_equal(transposed(rows, -home_shift(tonality)), before)
 
 
 def triads(*roots: tuple[int, int]) -> Score:
@@ -126,8 +128,7 @@ def test_chords_are_read_from_the_notes_and_move_with_them() -> None:
     assert [mark.beat for mark in marks] == [0.0, 4.0, 8.0]
     assert chord_marks(groove()) == ()
     rows = encode_score(dataclasses.replace(piece, chords=marks)).astype(np.int64)
-    absent = np.array([size for _, size in SCORE_ATTRIBUTES])
-    moved = decode_score(transposed(rows, absent, 5))
+    moved = decode_score(transposed(rows, 5))
     assert [mark.name for mark in moved.chords] == ["F", "Dm", "Bb"]
 
 
