@@ -6,12 +6,13 @@ machine count little) and judged by nats a note on the same held-out windows, wh
     python benchmarks/score_arms.py --arm events --seed 1 --minutes 20 \
         --scores FOLDER --results benchmarks/results
 
-Every arm meets the music in all tonalities, but for `home`. `FOLDER/train` and `FOLDER/held` are what `melisma train score` writes into `scores`. Arms:
-`events` (one step an event, rotary positions on two clocks), `index` (rotary on the place alone),
-`relative` (learned bias by distance, Raffel et al., 1910.10683, section 2.1), `no-chords` (chord
-events left out), `remi` (one step a token: MidiTok's REMI with programs, Huang and Yang,
-2002.00212; von Rütte et al., 2201.10936), `home` (the events, every window moved to C), `lstm` (the events, an LSTM in the trunk's place), and
-`markov` (interpolated counts of the fields, given the event before; no training).
+`FOLDER/train` and `FOLDER/held` are what `melisma train score` writes under its own folder in the
+run's. Every arm meets the music in all tonalities, but for `home`. Arms: `events` (one step an
+event, rotary positions on two clocks), `index` (rotary on the place alone), `relative` (learned
+bias by distance, Raffel et al., 1910.10683, section 2.1), `no-chords` (chord events left out),
+`home` (every window moved to C), `remi` (one step a token: MidiTok's REMI with programs, Huang and
+Yang, 2002.00212; von Rütte et al., 2201.10936), `lstm` (the events, an LSTM in the trunk's place),
+and `markov` (interpolated counts of the fields, given the event before; no training).
 """
 
 from __future__ import annotations

@@ -25,6 +25,7 @@ from melisma.lm.score_model import (
 from melisma.lm.score_plan import FREE, ScoreInProgress, ScorePlan, Told, uses
 from melisma.lm.score_rows import LATER, START
 from melisma.lm.told_score import ScoreConditions
+from melisma.nn.transformer import AttentionCache
 from melisma.values.events import (
     BAR,
     END,
@@ -41,6 +42,8 @@ FULL_SHARE = 0.75
 """A window is full when so much of the model's window is told: it learned from such windows."""
 KEPT_SHARE = 0.35
 """Share of the model's window that the last bars of the window before may fill."""
+BUSY_SHARE = 0.75
+"""When no more than so many of the pieces still go on, the others leave the batch."""
 
 
 @torch.inference_mode()
@@ -84,19 +87,49 @@ def _draw_window(
     for piece in pieces:
         piece.open_window(round(window * KEPT_SHARE))
     cache = model.initial_cache(2 * len(pieces) if guided else len(pieces))
-    resting = [piece.done for piece in pieces]
-    events = [Told(row=START)] * len(pieces)
-    for position in range(10 * window):
-        batch = _event_batch(pieces, events, twice=guided)
+    mine = [number for number, piece in enumerate(pieces) if not piece.done]
+    cache, modulations = _rows_of(cache, modulations, mine, len(pieces))
+    events = [Told(row=START)] * len(mine)
+    resting: set[int] = set()
+    position = 0
+    while mine:
+        drawn = [pieces[number] for number in mine]
+        batch = _event_batch(drawn, events, twice=guided)
         hidden = model.step(batch, modulations, cache, position)
-        rows = _next_rows(model, pieces, hidden, drawing, noise.next())
-        for i, (piece, row) in enumerate(zip(pieces, rows, strict=True)):
+        rows = _next_rows(model, drawn, hidden, drawing, noise.next()[mine])
+        for place, (piece, row) in enumerate(zip(drawn, rows, strict=True)):
             full = piece.told >= window * FULL_SHARE and piece.at_bar_line(row)
-            resting[i] = resting[i] or full
-            events[i] = Told(row=START) if resting[i] else piece.take(row)
-            resting[i] = resting[i] or piece.done
-        if all(resting):
-            return
+            if full or mine[place] in resting:
+                resting.add(mine[place])
+                events[place] = Told(row=START)
+                continue
+            events[place] = piece.take(row)
+            if piece.done:
+                resting.add(mine[place])
+        left = [place for place, number in enumerate(mine) if number not in resting]
+        if len(left) <= len(mine) * BUSY_SHARE:  # copying the caches costs some steps
+            cache, modulations = _rows_of(cache, modulations, left, len(mine))
+            mine, events = [mine[place] for place in left], [events[place] for place in left]
+        position += 1
+
+
+def _rows_of(
+    cache: tuple[AttentionCache, ...],
+    modulations: list[tuple[Tensor, ...] | None],
+    kept: list[int],
+    of: int,
+) -> tuple[tuple[AttentionCache, ...], list[tuple[Tensor, ...] | None]]:
+    """The state of some of the pieces; with guidance every piece stands there twice."""
+    if len(kept) == of:
+        return cache, modulations
+    batch = cache[0].keys.shape[0]
+    index = torch.tensor([place + shift for shift in range(0, batch, of) for place in kept])
+    if not kept:
+        index = torch.zeros(0, dtype=torch.long)
+    return (
+        tuple(AttentionCache(keys=one.keys[index], values=one.values[index]) for one in cache),
+        [None if told is None else tuple(t[index] for t in told) for told in modulations],
+    )
 
 
 def _event_batch(
