@@ -4,6 +4,7 @@ Run: `python benchmarks/adherence.py --held CLIPS --judges JUDGES [--best-of 4 1
 Prompts: `benchmarks/prompts/stated_prompts.jsonl`. Judges: `benchmarks/train_judges.py`. The
 ceiling is the judges' result on held-out clips (balanced over the same lead families) after the
 codec's round trip at the generator's levels; clips without a clear tempo or tonality do not count.
+`--engine score` composes scores and judges their rendered sound, at the same rate and in mono.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import numpy as np
+import soxr
 from held_clips import (
     PROMPTS,
     balanced_clips,
@@ -19,7 +22,7 @@ from held_clips import (
     tell,
 )
 
-from melisma.compose import Composer, load, load_codec
+from melisma.compose import Composer, ScoreComposer, load, load_codec, load_scores
 from melisma.corpus.ears import Ears, read_ears
 from melisma.evaluate.adherence import (
     Hearsay,
@@ -33,9 +36,12 @@ from melisma.evaluate.adherence import (
 from melisma.evaluate.judge import Judge
 from melisma.evaluate.table import Figure
 from melisma.files import write_audio
+from melisma.notes.render import render_score
 from melisma.sound.mastering import master
 from melisma.train.judge import clip_waveform
-from melisma.values import Prompt
+from melisma.values import Prompt, Waveform
+from melisma.values.score_prompt import ScorePrompt
+from melisma.values.tokens import SAMPLE_RATE_HZ
 
 
 def generated(
@@ -59,6 +65,37 @@ def generated(
             if keep is not None:
                 keep.mkdir(parents=True, exist_ok=True)
                 write_audio(keep / f"{len(heard) - 1:03d}.flac", sound, None)
+        print(f"{len(heard)} of {len(wishes)} pieces, {time.monotonic() - began:.0f} s", flush=True)
+    return heard
+
+
+def composed(
+    composer: ScoreComposer,
+    wishes: list[Wish],
+    judge: Judge,
+    *,
+    best_of: int,
+    seed: int,
+    batch: int,
+    keep: Path | None,
+) -> list[Hearsay]:
+    """The same for scores: what is heard in the first 10 s of their rendered sound."""
+    heard: list[Hearsay] = []
+    began = time.monotonic()
+    for first in range(0, len(wishes), batch):
+        prompts = [
+            ScorePrompt(words=wish.words, duration_seconds=12.0)
+            for wish in wishes[first : first + batch]
+        ]
+        for piece in composer.compose(prompts, seed=seed + first, best_of=best_of):
+            mix = render_score(piece.score).mix
+            mono = soxr.resample(mix.mono, mix.rate_hz, SAMPLE_RATE_HZ, quality="HQ")
+            samples = mono[None, : 10 * SAMPLE_RATE_HZ].astype(np.float32)
+            sound = Waveform(samples=np.ascontiguousarray(samples), rate_hz=SAMPLE_RATE_HZ)
+            heard.append(hear_piece(sound, judge))
+            if keep is not None:
+                keep.mkdir(parents=True, exist_ok=True)
+                write_audio(keep / f"{len(heard) - 1:03d}.flac", mix, None)
         print(f"{len(heard)} of {len(wishes)} pieces, {time.monotonic() - began:.0f} s", flush=True)
     return heard
 
@@ -90,6 +127,7 @@ def main() -> None:
     parser.add_argument("--truths", type=int, default=240, help="held-out clips for the ceiling")
     parser.add_argument("--levels", type=int, help="the generator's codec levels; all if missing")
     parser.add_argument("--raw", action="store_true", help="ceiling without the codec")
+    parser.add_argument("--engine", choices=("sound", "score"), default="sound")
     parser.add_argument("--ceiling-only", action="store_true", help="generate nothing")
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--seed", type=int, default=0)
@@ -108,21 +146,23 @@ def main() -> None:
         asked, truth, truth, command_line(), "true held-out renders"
     )
     if not given.ceiling_only:
-        composer = load(given.model, given.threads)
         for best_of in given.best_of:
-            outputs = generated(
-                composer,
-                wishes,
-                judge,
-                best_of=best_of,
-                seed=given.seed,
-                batch=given.batch,
-                keep=None if given.keep is None else given.keep / f"best-of-{best_of}",
-            )
+            how = {
+                "best_of": best_of,
+                "seed": given.seed,
+                "batch": given.batch,
+                "keep": None if given.keep is None else given.keep / f"best-of-{best_of}",
+            }
+            if given.engine == "score":
+                scores = load_scores(given.model, given.threads)
+                outputs = composed(scores, wishes, judge, **how)
+            else:
+                outputs = generated(load(given.model, given.threads), wishes, judge, **how)
             compared = compare(wishes, outputs, judge)
-            label = f"best of {best_of}"
+            label = f"best of {best_of}" + (", scores" if given.engine == "score" else "")
             figures += adherence_figures(wishes, compared, truth, command_line(), label)
-    tell(figures, given.results / "adherence.json")
+    name = "adherence.json" if given.engine == "sound" else "adherence_score.json"
+    tell(figures, given.results / name)
 
 
 if __name__ == "__main__":
