@@ -1,7 +1,9 @@
-"""The tongue: one token language model for all stages. Floor 3: may import `nn files values`.
+"""The tongue: one token language model for all stages of sound, and one that draws scores. Floor 3:
+may import `nn files values`.
 
 It has never heard of audio. Read `model.py` first, then `conditions.py`, `patterns.py`, `draw.py`;
-what each stage reads and draws stands in `train/lm.py`.
+what each stage reads and draws stands in `train/lm.py`. For scores read `score_model.py`, then
+`told_score.py`, `score_rows.py` (the orders of telling), `score_plan.py` and `draw_score.py`.
 """
 
 from melisma.lm.conditions import Conditions, ConditionSettings

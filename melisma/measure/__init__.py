@@ -1,7 +1,8 @@
-"""Facts about one piece of sound: tempo, tonality, onsets, faults, the data of a plot.
+"""Facts about one piece of sound or of notes: tempo, tonality, metre, faults, pictures.
 
 Floor 3: may import floors 0 to 2. Signal processing only, nothing here is trained: these
-functions also judge what the trained parts make. Read `onsets.py` first, then `tempo.py`.
+functions also judge what the trained parts make. Read `onsets.py` first, then `tempo.py`; what is
+measured from notes is in `score_tempo.py` and its neighbours, the picture in `piano_roll.py`.
 """
 
 from melisma.measure.artefacts import Artefacts, find_artefacts

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from melisma.measure.score_tempo import ScoreOnsets, score_onsets
+from melisma.measure.score_tempo import ScoreOnsets, notated_onsets
 from melisma.values import Score, TempoMap
 
 METRE_KINDS: dict[str, str] = {"2/4": "duple", "4/4": "duple", "3/4": "triple", "6/8": "compound"}
@@ -153,7 +153,7 @@ def place_probabilities(onsets: ScoreOnsets, bar_beats: float) -> np.ndarray:
 
 def beat_onsets(score: Score) -> ScoreOnsets | None:
     """The onsets of a score with beats in place of seconds; None where there are too few."""
-    return score_onsets(replace(score, tempo=_ONE_A_SECOND))
+    return notated_onsets(replace(score, tempo=_ONE_A_SECOND))
 
 
 def measure_score_metre(score: Score, metre: str) -> MetreEvidence:

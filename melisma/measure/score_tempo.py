@@ -140,7 +140,7 @@ def _novelty(start: np.ndarray, pitch_class: np.ndarray) -> np.ndarray:
     return 1.0 - np.exp(-waits / MEMORY_SECONDS)
 
 
-def score_onsets(score: Score) -> ScoreOnsets | None:
+def notated_onsets(score: Score) -> ScoreOnsets | None:
     """What begins when; None for scores under two seconds or four onsets."""
     start, end, pitch, velocity, drum, track = _columns(score)
     if not len(start) or start[-1] - start[0] < SHORTEST_SECONDS:
@@ -242,7 +242,7 @@ def rank_score_tempi(score: Score) -> tuple[np.ndarray, np.ndarray]:
 
     The probabilities are all 0 for scores without a tempo: under two seconds or four onsets.
     """
-    onsets, tempi = score_onsets(score), tempo_candidates()
+    onsets, tempi = notated_onsets(score), tempo_candidates()
     return tempi, np.zeros(len(tempi)) if onsets is None else _probability(onsets, tempi)
 
 
@@ -257,7 +257,7 @@ def measure_score_tempo(score: Score) -> TempoEstimate:
 
     `bpm` is None for scores under two seconds or four onsets.
     """
-    onsets, tempi = score_onsets(score), tempo_candidates()
+    onsets, tempi = notated_onsets(score), tempo_candidates()
     if onsets is None:
         return TempoEstimate(bpm=None, confidence=0.0, alternatives=())
     probability = _probability(onsets, tempi)
