@@ -42,6 +42,8 @@ from melisma.values.events import (
 
 MOST_BAR_EVENTS = 160
 """Events of a bar after which it is ended (a full orchestra has about a hundred)."""
+MOST_SILENT_BARS = 1
+"""After so many bars in which nothing begins, something must (real pieces rarely rest longer)."""
 FREE = -1
 """A field of a settled event that the model draws after all."""
 _ABSENT = np.array(FIELD_SIZES)
@@ -146,6 +148,7 @@ class ScoreInProgress:
         self._pending: deque[Told] = deque()
         self._last = _ABSENT
         self._in_bar = 0
+        self._bar_notes, self._silent_bars = 0, 0
         self._told, self._fresh = 0, False
 
     def _settled_starts(self) -> np.ndarray:
@@ -295,10 +298,12 @@ class ScoreInProgress:
             self.begun += 1
             self._bar_start = told.tick
             self._bar_length = int(METRE_TICKS[told.row[PITCH] - FIRST_METRE])
-            self._last, self._in_bar = _ABSENT, 0
+            self._silent_bars = 0 if self._bar_notes else self._silent_bars + (self.begun > 1)
+            self._last, self._in_bar, self._bar_notes = _ABSENT, 0, 0
         else:
             self._last = told.row
             self._in_bar += 1
+            self._bar_notes += int(told.row[PART_FIELD] < CHORD)
 
     # --- what may be drawn
 
@@ -309,11 +314,17 @@ class ScoreInProgress:
             mask[PART] = len(self.programs) < MOST_PARTS and bool(self._eligible())
             mask[BAR] = bool(self.programs) and not self._missing()
             return mask
-        mask[END if self.begun == self.plan.bars else BAR] = True
+        mask[END if self.begun == self.plan.bars else BAR] = not self._must_sound()
         if self.begun and self._in_bar < MOST_BAR_EVENTS:
             first = self._last[PLACE] if self._last[PLACE] < LONGEST_BAR_TICKS else 0
             mask[first : self._bar_length] = True
         return mask
+
+    def _must_sound(self) -> bool:
+        """Whether this bar may not end without a note: those before it had none."""
+        if not self.begun or self.plan.given or self._bar_notes or self._in_bar >= MOST_BAR_EVENTS:
+            return False
+        return self._silent_bars >= MOST_SILENT_BARS or self.plan.bars == 1
 
     def _parts(self, row: np.ndarray) -> np.ndarray:
         mask = np.zeros(FIELD_SIZES[PART_FIELD], bool)

@@ -190,3 +190,17 @@ def test_lines_tell_a_tune_one_bar_ahead_and_a_gap_last() -> None:
 def test_plans_that_do_not_go_together_are_refused(wrong: dict) -> None:
     with pytest.raises(ValueError, match=r"bar|part|metre"):
         ScorePlan(**wrong)
+
+
+def test_a_model_that_only_rests_still_writes_music() -> None:
+    torch.manual_seed(1)
+    lazy = ScoreModel(SETTINGS).eval()
+    with torch.no_grad():
+        lazy.heads[0].bias[BAR] = 30.0  # pyright: ignore[reportIndexIssue, reportArgumentType]
+        lazy.heads[0].bias[END] = 30.0  # pyright: ignore[reportIndexIssue, reportArgumentType]
+    for bars in (1, 6):
+        (rows,) = drawn(lazy, ScorePlan(bars=bars, programs=(0,)))
+        notes = (rows[:, PLACE] < BAR) & (rows[:, PART_FIELD] < 24)
+        bar = np.cumsum(rows[:, PLACE] == BAR)[notes]
+        assert len(bar)
+        assert np.diff([0, *np.unique(bar), bars + 1]).max() <= 2
