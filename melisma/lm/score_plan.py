@@ -85,6 +85,8 @@ class ScorePlan:
     """Notes that are given in each bar to be drawn, int [note, 5]."""
     reach: Mapping[int, tuple[int, int]] = field(default_factory=dict)
     """Lowest and highest pitch that is drawn for a program; any pitch for those not named."""
+    voices: Mapping[int, int] = field(default_factory=dict)
+    """How many notes of one part may begin together, by program; any number for those not named."""
     resting: frozenset[int] = frozenset()
     """Numbers of parts that play nothing but what is given."""
     bars_done: int = 0
@@ -149,6 +151,7 @@ class ScoreInProgress:
         self._last = _ABSENT
         self._in_bar = 0
         self._bar_notes, self._silent_bars = 0, 0
+        self._together = 0
         self._told, self._fresh = 0, False
 
     def _settled_starts(self) -> np.ndarray:
@@ -301,6 +304,8 @@ class ScoreInProgress:
             self._silent_bars = 0 if self._bar_notes else self._silent_bars + (self.begun > 1)
             self._last, self._in_bar, self._bar_notes = _ABSENT, 0, 0
         else:
+            same = (told.row[: PART_FIELD + 1] == self._last[: PART_FIELD + 1]).all()
+            self._together = self._together + 1 if same else 1
             self._last = told.row
             self._in_bar += 1
             self._bar_notes += int(told.row[PART_FIELD] < CHORD)
@@ -318,6 +323,8 @@ class ScoreInProgress:
         if self.begun and self._in_bar < MOST_BAR_EVENTS:
             first = self._last[PLACE] if self._last[PLACE] < LONGEST_BAR_TICKS else 0
             mask[first : self._bar_length] = True
+            if first > 0 or self._in_bar:
+                mask[first] = bool(self._parts(self._last).any())
         return mask
 
     def _must_sound(self) -> bool:
@@ -336,7 +343,10 @@ class ScoreInProgress:
         if row[PLACE] != self._last[PLACE]:
             mask[CHORD] = any(program != DRUM_PROGRAM for program in self.programs)
         elif self._last[PART_FIELD] < CHORD:
-            mask[: self._last[PART_FIELD]] = False
+            last = int(self._last[PART_FIELD])
+            mask[:last] = False
+            if self._together >= self.plan.voices.get(self.program_of(last), LONGEST_BAR_TICKS):
+                mask[last] = False
         return mask
 
     def _pitches(self, row: np.ndarray) -> np.ndarray:

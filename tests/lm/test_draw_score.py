@@ -204,3 +204,16 @@ def test_a_model_that_only_rests_still_writes_music() -> None:
         bar = np.cumsum(rows[:, PLACE] == BAR)[notes]
         assert len(bar)
         assert np.diff([0, *np.unique(bar), bars + 1]).max() <= 2
+
+
+def test_parts_begin_no_more_notes_together_than_their_players_can(model: ScoreModel) -> None:
+    plan = ScorePlan(bars=6, programs=(73, 0), voices={73: 1, 0: 3}, reach={73: (60, 90)})
+    rows = np.concatenate([body(one) for one in drawn(model, plan, plan, temperature=2.0)])
+    notes = rows[(rows[:, PLACE] < BAR) & (rows[:, PART_FIELD] < 24)]
+    bar = np.cumsum(rows[:, PLACE] == BAR)[(rows[:, PLACE] < BAR) & (rows[:, PART_FIELD] < 24)]
+    for part, most in ((0, 1), (1, 3)):
+        mine = notes[:, PART_FIELD] == part
+        places = np.stack([bar[mine], notes[mine, PLACE]])
+        assert np.unique(places, axis=1, return_counts=True)[1].max() <= most
+    flute = notes[notes[:, PART_FIELD] == 0, PITCH]
+    assert ((flute >= 60) & (flute <= 90)).all()
