@@ -10,6 +10,7 @@ codec's round trip at the generator's levels; clips without a clear tempo or ton
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -43,59 +44,51 @@ from melisma.values import Prompt, Waveform
 from melisma.values.score_prompt import ScorePrompt
 from melisma.values.tokens import SAMPLE_RATE_HZ
 
+Maker = Callable[[list[Wish], int], list[tuple[Waveform, Waveform]]]
+"""From wishes and the seed of the first to pieces: what the judge hears, and what is kept."""
 
-def generated(
-    composer: Composer,
-    wishes: list[Wish],
-    judge: Judge,
-    *,
-    best_of: int,
-    seed: int,
-    batch: int,
-    keep: Path | None,
+
+def drawn(composer: Composer, best_of: int) -> Maker:
+    """Sound that the model draws."""
+
+    def make(wishes: list[Wish], seed: int) -> list[tuple[Waveform, Waveform]]:
+        prompts = [Prompt(words=wish.words) for wish in wishes]
+        pieces = composer.generate_pieces(prompts, seed=seed, best_of=best_of)
+        return [(sound, sound) for sound in (master(piece.waveform) for piece in pieces)]
+
+    return make
+
+
+def composed(composer: ScoreComposer, best_of: int) -> Maker:
+    """Scores, of whose rendered sound the first 10 s are heard, in mono at the judge's rate."""
+
+    def make(wishes: list[Wish], seed: int) -> list[tuple[Waveform, Waveform]]:
+        prompts = [ScorePrompt(words=wish.words, duration_seconds=12.0) for wish in wishes]
+        pieces = composer.compose(prompts, seed=seed, best_of=best_of)
+        mixes = [render_score(piece.score).mix for piece in pieces]
+        return [(_for_judge(mix), mix) for mix in mixes]
+
+    return make
+
+
+def _for_judge(mix: Waveform) -> Waveform:
+    mono = soxr.resample(mix.mono, mix.rate_hz, SAMPLE_RATE_HZ, quality="HQ")
+    samples = mono[None, : 10 * SAMPLE_RATE_HZ].astype(np.float32)
+    return Waveform(samples=np.ascontiguousarray(samples), rate_hz=SAMPLE_RATE_HZ)
+
+
+def heard_in(
+    make: Maker, wishes: list[Wish], judge: Judge, *, seed: int, batch: int, keep: Path | None
 ) -> list[Hearsay]:
     """What is heard in one piece for every wish; `keep` is a folder for the sound."""
     heard: list[Hearsay] = []
     began = time.monotonic()
     for first in range(0, len(wishes), batch):
-        prompts = [Prompt(words=wish.words) for wish in wishes[first : first + batch]]
-        for piece in composer.generate_pieces(prompts, seed=seed + first, best_of=best_of):
-            sound = master(piece.waveform)
+        for sound, kept in make(wishes[first : first + batch], seed + first):
             heard.append(hear_piece(sound, judge))
             if keep is not None:
                 keep.mkdir(parents=True, exist_ok=True)
-                write_audio(keep / f"{len(heard) - 1:03d}.flac", sound, None)
-        print(f"{len(heard)} of {len(wishes)} pieces, {time.monotonic() - began:.0f} s", flush=True)
-    return heard
-
-
-def composed(
-    composer: ScoreComposer,
-    wishes: list[Wish],
-    judge: Judge,
-    *,
-    best_of: int,
-    seed: int,
-    batch: int,
-    keep: Path | None,
-) -> list[Hearsay]:
-    """The same for scores: what is heard in the first 10 s of their rendered sound."""
-    heard: list[Hearsay] = []
-    began = time.monotonic()
-    for first in range(0, len(wishes), batch):
-        prompts = [
-            ScorePrompt(words=wish.words, duration_seconds=12.0)
-            for wish in wishes[first : first + batch]
-        ]
-        for piece in composer.compose(prompts, seed=seed + first, best_of=best_of):
-            mix = render_score(piece.score).mix
-            mono = soxr.resample(mix.mono, mix.rate_hz, SAMPLE_RATE_HZ, quality="HQ")
-            samples = mono[None, : 10 * SAMPLE_RATE_HZ].astype(np.float32)
-            sound = Waveform(samples=np.ascontiguousarray(samples), rate_hz=SAMPLE_RATE_HZ)
-            heard.append(hear_piece(sound, judge))
-            if keep is not None:
-                keep.mkdir(parents=True, exist_ok=True)
-                write_audio(keep / f"{len(heard) - 1:03d}.flac", mix, None)
+                write_audio(keep / f"{len(heard) - 1:03d}.flac", kept, None)
         print(f"{len(heard)} of {len(wishes)} pieces, {time.monotonic() - began:.0f} s", flush=True)
     return heard
 
@@ -147,17 +140,13 @@ def main() -> None:
     )
     if not given.ceiling_only:
         for best_of in given.best_of:
-            how = {
-                "best_of": best_of,
-                "seed": given.seed,
-                "batch": given.batch,
-                "keep": None if given.keep is None else given.keep / f"best-of-{best_of}",
-            }
-            if given.engine == "score":
-                scores = load_scores(given.model, given.threads)
-                outputs = composed(scores, wishes, judge, **how)
-            else:
-                outputs = generated(load(given.model, given.threads), wishes, judge, **how)
+            make = (
+                composed(load_scores(given.model, given.threads), best_of)
+                if given.engine == "score"
+                else drawn(load(given.model, given.threads), best_of)
+            )
+            keep = None if given.keep is None else given.keep / f"best-of-{best_of}"
+            outputs = heard_in(make, wishes, judge, seed=given.seed, batch=given.batch, keep=keep)
             compared = compare(wishes, outputs, judge)
             label = f"best of {best_of}" + (", scores" if given.engine == "score" else "")
             figures += adherence_figures(wishes, compared, truth, command_line(), label)

@@ -13,6 +13,7 @@ import melisma
 from melisma.cli import options
 from melisma.cli.places import audio_places, picture_places
 from melisma.cli.progress import Progress, progress_bar
+from melisma.cli.signing import provenance_of
 from melisma.cli.wishes import (
     LARGEST_SEED,
     MOST_CANDIDATES,
@@ -255,7 +256,7 @@ def _write(
     order: _Order, number: int, piece: Piece, composer: Composer, settings: DrawingSettings
 ) -> dict[str, object]:
     """Master and write one piece, and return its receipt."""
-    from melisma.files import Provenance, write_audio
+    from melisma.files import write_audio
     from melisma.sound.loudness import integrated_lufs, true_peak_db
 
     place, picture = order.places[number], order.pictures[number]
@@ -269,15 +270,7 @@ def _write(
         "drawing": asdict(settings),
         "conditions": piece.conditions,
     }
-    provenance = Provenance(
-        prompt=piece.prompt.words,
-        seed=piece.seed,
-        model=composer.name,
-        fingerprint=composer.fingerprint,
-        licence=composer.licence,
-        settings=json.dumps(drawn, ensure_ascii=False),
-        version=melisma.__version__,
-    )
+    provenance = provenance_of(composer, piece.prompt.words, piece.seed, drawn)
     write_audio(place, sound, provenance)
     if picture is not None:
         from melisma.measure.picture import draw_sound

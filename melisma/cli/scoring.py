@@ -6,13 +6,12 @@ stems and pictures; a receipt of each piece.
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import melisma
 from melisma.cli.progress import Progress
+from melisma.cli.signing import provenance_of
 from melisma.values.score_prompt import ScorePrompt
 
 if TYPE_CHECKING:
@@ -132,7 +131,7 @@ def _write(
         "infill": order.infill,
         "melody": None if order.melody is None else order.melody.name,
     }
-    provenance = _provenance(piece, composer, drawn)
+    provenance = provenance_of(composer, piece.prompt.words, piece.seed, drawn)
     tagged = write_midi_tags(write_midi(piece.score), provenance.fields())
     sounded = _sound(order, number, piece, provenance)
     write_bytes(order.places[number], tagged)
@@ -161,20 +160,6 @@ def _write(
         "ai_generated": True,
         "settings": drawn,
     }
-
-
-def _provenance(piece: ScorePiece, composer: ScoreComposer, drawn: dict[str, object]) -> Provenance:
-    from melisma.files import Provenance
-
-    return Provenance(
-        prompt=piece.prompt.words,
-        seed=piece.seed,
-        model=composer.name,
-        fingerprint=composer.fingerprint,
-        licence=composer.licence,
-        settings=json.dumps(drawn, ensure_ascii=False),
-        version=melisma.__version__,
-    )
 
 
 def _sound(

@@ -13,7 +13,6 @@ from melisma.joint.instrument_words import named_families
 from melisma.joint.settings_words import read_settings
 from melisma.values.makers import named_composer, named_tradition
 
-ENGINES = ("sound", "score", "auto")
 _TEXTURE = re.compile(
     r"\b(ambient|drones?|noise|noisy|texture\w*|soundscapes?|atmospher\w*|glitch\w*|vinyl|lo-?fi|"
     r"distort\w*|reverb\w*|echo\w*|sound effects?|tape|synthwave|techno|dubstep|trance)\b",

@@ -95,7 +95,7 @@ def continued(asked: AskedScore, given: Score) -> ScoreTask:
     """More of a piece, from the bar after its last."""
     whole = _Whole(given)
     heard = _told_by(asked, whole, max(whole.bars - 16, 0), whole.bars)
-    tempo = heard.tempo_class if _asks_tempo(asked) else whole.tempi[-1]
+    tempo = whole.tempi[-1] if asked.prompt.tempo_bpm is None else heard.tempo_class
     shift = heard.home_shift
     plan = ScorePlan(
         reach=reach_of(shift),
@@ -271,10 +271,6 @@ class _Whole:
         """What is true of a stretch of bars."""
         beats = self.starts[[first, stop]] / TICKS_PER_BEAT
         return score_facts(self.score, float(beats[0]), float(beats[1]))
-
-
-def _asks_tempo(asked: AskedScore) -> bool:
-    return asked.prompt.tempo_bpm is not None
 
 
 def _told_by(
