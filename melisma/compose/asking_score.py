@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from melisma.compose.asking import READ, drawn_tempo_bpm
-from melisma.compose.players import family_choices, players_in
+from melisma.compose.players import alone, family_choices, players_in
 from melisma.corpus.composers import period
 from melisma.joint import Joint
 from melisma.joint.attributes import ATTRIBUTES, BLOCKS, AttributeReading
@@ -252,6 +252,8 @@ def _players(
     prompt: ScorePrompt, reading: AttributeReading, words: str
 ) -> tuple[tuple[int, ...], tuple[Choice, ...], tuple[int, ...]]:
     """(settled parts, parts to choose, programs named)."""
+    if len(prompt.programs) == 1:
+        return *alone(prompt.programs[0]), prompt.programs
     if prompt.programs:
         return prompt.programs, (), tuple(dict.fromkeys(prompt.programs))
     settled, choices = players_in(words)

@@ -2,7 +2,7 @@
 
 Enters: a `Score` and what was asked. Leaves: `Kept`. The tempo, key and metre events of the file
 are never looked at: they were settled, and would agree with themselves. Candidates are ranked by
-the sum of what was asked for and is kept.
+the sum of what was asked for and is kept, and by whether the piece takes up what it said before.
 """
 
 from __future__ import annotations
@@ -22,6 +22,10 @@ NEAR_SHARE = 0.5
 """What a tonality that is only second or third in the ranking is worth."""
 EMPTY_PRICE = 2.0
 """Price of empty bars, by their share."""
+FORM_SHARE = 0.5
+"""What taking up earlier bars is worth, as far as real pieces do it."""
+REAL_SIMILARITY = 0.39
+"""Mean similarity of a bar to the likest earlier one (500 openings of real held-out pieces)."""
 LOOP_PRICE = 0.5
 """Price of a piece that only repeats itself."""
 STUCK_REPETITION = 0.95
@@ -86,6 +90,7 @@ def kept_to(score: Score, asked: AskedScore) -> Kept:
         players = match_instruments(asked.named, playing_programs(score, asked.bar_beats)).f1
     structure = measure_score_structure(score, asked.bar_beats)
     parts = [tempo_agreement, *(one for one in (tonality, metre, players) if one is not None)]
+    form = FORM_SHARE * min(structure.earlier_similarity / REAL_SIMILARITY, 1.0)
     stuck = structure.repetition > STUCK_REPETITION
     return Kept(
         tempo_bpm=tempo.bpm,
@@ -95,5 +100,5 @@ def kept_to(score: Score, asked: AskedScore) -> Kept:
         metre_agreement=metre,
         instruments_f1=players,
         empty_bars=structure.empty_share,
-        total=sum(parts) - EMPTY_PRICE * structure.empty_share - LOOP_PRICE * stuck,
+        total=sum(parts) + form - EMPTY_PRICE * structure.empty_share - LOOP_PRICE * stuck,
     )

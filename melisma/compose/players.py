@@ -2,7 +2,8 @@
 
 Enters: words. Leaves: `Choice`s of General MIDI programs. Names are those of
 `joint/instrument_words.py`; ensembles bring their usual players. What the words rule out never
-plays. A keyboard or a harp may be written on two staves.
+plays. Keyboards, harps and choirs are written on several staves, each a part of its own: on as
+many as is usual where they play alone, and on as many as the model likes in company.
 """
 
 from __future__ import annotations
@@ -16,8 +17,18 @@ from melisma.notes.instruments import INSTRUMENTS
 from melisma.values.attributes import program_family
 from melisma.values.events import DRUM_PROGRAM
 
-TWO_STAVES: frozenset[int] = frozenset((*range(8), *range(16, 24), 46))
-"""Programs that are often written on two staves."""
+_CHOIR, _HARP = 52, 46
+_KEYBOARDS, _ORGANS, _ACCORDIONS = range(8), range(16, 21), (21, 23)
+MOST_STAVES: dict[int, int] = {
+    **dict.fromkeys((*_KEYBOARDS, *_ORGANS, *_ACCORDIONS, _HARP), 2), _CHOIR: 4,
+}  # fmt: skip
+"""Programs that may be written on several staves in company."""
+STAVES_ALONE: dict[int, tuple[int, int]] = {
+    **dict.fromkeys(_KEYBOARDS, (2, 2)), **dict.fromkeys(_ORGANS, (2, 3)), _HARP: (2, 2),
+    _CHOIR: (4, 4),
+}  # fmt: skip
+"""Fewest and most staves where nobody else plays (what 8,600 windows of real solo pieces show:
+harpsichords never play from one staff, choirs seldom; on one staff the model writes one hand)."""
 MOST_OF_A_FAMILY = 3
 """Parts of one family where only the family is named (chosen)."""
 
@@ -142,7 +153,21 @@ def players_in(words: str) -> tuple[tuple[int, ...], tuple[Choice, ...]]:
         count = _COUNTS[counted[1].lower()] if counted else 1
         if program not in settled:
             choices[program] = max(choices.get(program, 0), count)
+    if not settled and tuple(choices.values()) == (1,):
+        return alone(next(iter(choices)))
     return tuple(settled), tuple(_choice(program, count) for program, count in choices.items())
+
+
+def alone(program: int) -> tuple[tuple[int, ...], tuple[Choice, ...]]:
+    """(settled parts, parts to be chosen) of one instrument by itself.
+
+    >>> alone(40), alone(6)[1][0].least
+    (((40,), ()), 2)
+    """
+    if program not in STAVES_ALONE:
+        return (program,), ()
+    least, most = STAVES_ALONE[program]
+    return (), (Choice(programs=frozenset((program,)), least=least, most=most),)
 
 
 def _ruled_out(words: str, first: int) -> bool:
@@ -150,8 +175,8 @@ def _ruled_out(words: str, first: int) -> bool:
 
 
 def _choice(program: int, count: int) -> Choice:
-    staves = 2 if program in TWO_STAVES else 1
-    return Choice(programs=frozenset((program,)), least=count, most=count * staves)
+    most = count * MOST_STAVES.get(program, 1)
+    return Choice(programs=frozenset((program,)), least=count, most=most)
 
 
 def players_of(names: str) -> tuple[int, ...]:

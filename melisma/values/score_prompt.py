@@ -33,7 +33,8 @@ class ScorePrompt:
     metre: tuple[int, int] | None = None
     """Overrides the words; one of `BAR_METRES`."""
     programs: tuple[int, ...] = ()
-    """Overrides the words: one part each, General MIDI programs, `DRUM_PROGRAM` for drums."""
+    """Overrides the words: one part each (a keyboard, harp or choir alone: its usual staves),
+    General MIDI programs, `DRUM_PROGRAM` for drums."""
     manner: str | None = None
     """Overrides the words; one of `MANNERS`."""
     begun: bool = False

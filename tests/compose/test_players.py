@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from melisma.compose.players import family_choices, players_in, players_of, program_of_name
+from melisma.compose.players import alone, family_choices, players_in, players_of, program_of_name
 from melisma.joint.instrument_words import instrument_families
 from melisma.lm.score_plan import Choice
 from melisma.values.attributes import program_family
@@ -28,6 +28,7 @@ def test_every_known_name_means_a_program_of_its_family() -> None:
         ("heavy rock with guitar, bass and drums", (), {29, 33, DRUM_PROGRAM}),
         ("a jazz trio, with a tenor sax on top", (0, 32, DRUM_PROGRAM), {66}),
         ("no orchestra, just a harp", (), {46}),
+        ("a sad tune for solo cello", (42,), set()),
         ("something sad", (), set()),
     ],
 )
@@ -43,6 +44,16 @@ def test_numbers_count_and_keyboards_may_have_two_staves() -> None:
         Choice(programs=frozenset((56,)), least=3, most=3),
         Choice(programs=frozenset((19,)), least=1, most=2),
     )
+
+
+def test_who_plays_alone_has_the_usual_staves() -> None:
+    (harpsichord,) = players_in("a minuet for harpsichord")[1]
+    assert (harpsichord.least, harpsichord.most) == (2, 2)
+    (choir,) = players_in("a motet for choir a cappella")[1]
+    assert choir.least == 4
+    in_company = players_in("flute and piano")[1]
+    assert [(choice.least, choice.most) for choice in in_company] == [(1, 1), (1, 2)]
+    assert alone(73) == ((73,), ())
 
 
 def test_lists_are_taken_as_they_are() -> None:
