@@ -3,7 +3,7 @@
 Run: `python benchmarks/score.py --real CORPORA --makers FILE [--made FOLDER] [--label NAME]`.
 Prompts: `benchmarks/prompts/score.jsonl`; `FOLDER` holds 000.mid, 001.mid ... in their order (what
 is missing is left out and told), and beside them perhaps 000.wav (or .flac, .ogg, .mp3), from
-which the tempo is heard as well. `--made` without `--real` gives no ceilings, no copies, no makers.
+which the tempo is heard as well. `--made` without `--real` gives no ceilings and no copies.
 
 `--real` reads corpora as `melisma prepare` does: openings of held-out pieces with their own written
 tempo, tonality, metre and maker, and arrangements of held-out songs, give the ceilings; training
@@ -138,6 +138,8 @@ def main() -> None:
         truth = [(prompt, hear_score(score, prompt, judge, index)) for prompt, score in pieces]
         figures += score_figures(truth, [], command_line(), "real held-out pieces")
         print(f"{len(pieces)} real pieces, {time.monotonic() - began:.0f} s", flush=True)
+    elif given.makers is not None and given.makers.is_file():
+        judge = MakerJudge.read(given.makers)
     if given.made is not None:
         pairs = made_pairs(given.made, read_score_wishes(given.prompts), judge, index)
         figures += score_figures(pairs, truth, command_line(), given.label)

@@ -122,7 +122,7 @@ class ScoreComposer:
         terms: ScoreTerms | None = None,
         seed: int = 0,
         settings: ScoreDrawing | None = None,
-        best_of: int = 4,
+        best_of: int = 8,
         progress: Callable[[float], None] | None = None,
     ) -> list[ScorePiece]:
         """A score for each prompt; piece i has the seed `seed + i`.

@@ -29,20 +29,25 @@ class Prompt:
     def __post_init__(self) -> None:
         if not self.words.strip():
             raise ValueError('the prompt is empty: say what to play, e.g. "a slow piano waltz"')
-        if len(self.words) > LONGEST_WORDS:
-            raise ValueError(
-                f"the prompt has {len(self.words)} characters, at most {LONGEST_WORDS} are read"
-            )
-        if not SHORTEST_SECONDS <= self.duration_seconds <= LONGEST_SECONDS:
-            raise ValueError(
-                f"a duration lies between {SHORTEST_SECONDS:g} and {LONGEST_SECONDS:g} seconds, "
-                f"not {self.duration_seconds}"
-            )
-        if self.tempo_bpm is not None and not 30 <= self.tempo_bpm <= 300:
-            raise ValueError(f"a tempo lies between 30 and 300 bpm, not {self.tempo_bpm}")
-        if self.tonality is not None and self.tonality not in TONALITIES:
-            raise ValueError(
-                f'no tonality "{self.tonality}": give one like "C major" or "F# minor"'
-            )
+        check_wishes(self.words, self.duration_seconds, self.tempo_bpm, self.tonality)
         if self.metre is not None and self.metre not in METRES:
             raise ValueError(f'no metre "{self.metre}": known are {", ".join(METRES)}')
+
+
+def check_wishes(
+    words: str, duration_seconds: float, tempo_bpm: float | None, tonality: str | None
+) -> None:
+    """`ValueError` where what every prompt may ask for lies beyond its limits."""
+    if len(words) > LONGEST_WORDS:
+        raise ValueError(
+            f"the prompt has {len(words)} characters, at most {LONGEST_WORDS} are read"
+        )
+    if not SHORTEST_SECONDS <= duration_seconds <= LONGEST_SECONDS:
+        raise ValueError(
+            f"a duration lies between {SHORTEST_SECONDS:g} and {LONGEST_SECONDS:g} seconds, "
+            f"not {duration_seconds}"
+        )
+    if tempo_bpm is not None and not 30 <= tempo_bpm <= 300:
+        raise ValueError(f"a tempo lies between 30 and 300 bpm, not {tempo_bpm}")
+    if tonality is not None and tonality not in TONALITIES:
+        raise ValueError(f'no tonality "{tonality}": give one like "C major" or "F# minor"')

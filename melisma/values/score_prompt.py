@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from melisma.values.attributes import STYLES, TONALITIES
+from melisma.values.attributes import STYLES
 from melisma.values.events import BAR_METRES, DRUM_PROGRAM, MOST_PARTS
 from melisma.values.makers import COMPOSERS, TRADITIONS
-from melisma.values.prompt import LONGEST_SECONDS, LONGEST_WORDS, SHORTEST_SECONDS
+from melisma.values.prompt import check_wishes
 
 MOST_SCORE_BARS = 600
 """Bars of one piece (chosen: twenty minutes of a slow one)."""
@@ -47,23 +47,9 @@ class ScorePrompt:
             raise ValueError(
                 'the prompt is empty: say what to play, e.g. "a slow piano waltz in D minor"'
             )
-        if len(self.words) > LONGEST_WORDS:
-            raise ValueError(
-                f"the prompt has {len(self.words)} characters, at most {LONGEST_WORDS} are read"
-            )
+        check_wishes(self.words, self.duration_seconds, self.tempo_bpm, self.tonality)
         if self.bars is not None and not 1 <= self.bars <= MOST_SCORE_BARS:
             raise ValueError(f"a score has 1 to {MOST_SCORE_BARS} bars, not {self.bars}")
-        if not SHORTEST_SECONDS <= self.duration_seconds <= LONGEST_SECONDS:
-            raise ValueError(
-                f"a duration lies between {SHORTEST_SECONDS:g} and {LONGEST_SECONDS:g} seconds, "
-                f"not {self.duration_seconds}"
-            )
-        if self.tempo_bpm is not None and not 30 <= self.tempo_bpm <= 300:
-            raise ValueError(f"a tempo lies between 30 and 300 bpm, not {self.tempo_bpm}")
-        if self.tonality is not None and self.tonality not in TONALITIES:
-            raise ValueError(
-                f'no tonality "{self.tonality}": give one like "C major" or "F# minor"'
-            )
         if self.metre is not None and self.metre not in BAR_METRES:
             raise ValueError(
                 f"no metre {self.metre[0]}/{self.metre[1]}: the lower number is 2, 4, 8 or 16, and "
