@@ -76,6 +76,13 @@ def draw_score(score: Score, path: Path, title: str) -> None:
 
     Raises `ValueError` for a score without notes, `OSError` where nothing can be written.
     """
+    stream = io.BytesIO()
+    score_figure(score, title).savefig(stream, format="png", dpi=_DOTS_PER_INCH)
+    write_bytes(Path(path), stream.getvalue())
+
+
+def score_figure(score: Score, title: str) -> Figure:
+    """The piano roll as a figure; `ValueError` for a score without notes."""
     if not any(len(track.notes) for track in score.tracks):
         raise ValueError("a piano roll needs notes, but the score holds none")
     edges = row_edges(score)
@@ -89,18 +96,18 @@ def draw_score(score: Score, path: Path, title: str) -> None:
     grid = figure.subplots(rows * len(heights), 1, squeeze=False, height_ratios=heights * rows)
     axes = iter(grid[:, 0])
     colours = _colours(score)
+    widest = float(np.diff(edges).max())
     for first, last in pairwise(edges.tolist()):
-        # The last row is as long as the others, so that a beat is as wide everywhere.
-        stop = max(last, first + float(np.diff(edges).max()))
+        mine = [next(axes) for _ in heights]
         if pitched:
-            _draw_row(next(axes), score, colours, first, stop)
+            _draw_row(mine[0], score, colours, first, last)
         if drums:
-            _draw_drums(next(axes), score, first, stop)
+            _draw_drums(mine[-1], score, first, last)
+        for one in mine:  # a beat is as wide in a short row as in the others
+            one.set_xlim(first, first + widest)
     grid[-1, 0].set_xlabel("bar")
     _draw_legend(figure, colours, drums)
-    stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=_DOTS_PER_INCH)
-    write_bytes(Path(path), stream.getvalue())
+    return figure
 
 
 def _plain(title: str) -> str:
@@ -123,7 +130,6 @@ def _mark_bars(axes: Axes, score: Score, first: float, stop: float, numbers: boo
     shown = np.flatnonzero((lines >= first - 1e-6) & (lines < stop - 1e-6))
     for index in shown:
         axes.axvline(lines[index], color="#999999", linewidth=0.5, zorder=0)
-    axes.set_xlim(first, stop)
     step = max(1, len(shown) // 16)
     ticks = shown[::step]
     labels = [str(index + 1) for index in ticks] if numbers else [""] * len(ticks)

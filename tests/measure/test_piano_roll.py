@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.collections import LineCollection
 
-from melisma.measure.piano_roll import MOST_ROWS, bar_lines, draw_score, row_edges
+from melisma.measure.piano_roll import MOST_ROWS, bar_lines, draw_score, row_edges, score_figure
 from melisma.values import Metre, Notes, Score, TempoMap, Track
 
 
@@ -53,6 +54,21 @@ def test_a_png_is_written_with_drums_and_without(tmp_path: Path) -> None:
         draw_score(a_score(20, is_drum), path, "cost: $5 a_b ^ \\ {")
         assert path.read_bytes().startswith(b"\x89PNG")
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_every_note_is_drawn_once_though_the_last_row_is_longer() -> None:
+    score = a_score(201)
+    widths = np.diff(row_edges(score))
+    assert widths[-1] > widths[0]
+    figure = score_figure(score, "rows")
+    drawn = sum(
+        len(lines.get_segments())
+        for axes in figure.axes
+        for lines in axes.collections
+        if isinstance(lines, LineCollection)
+    )
+    assert drawn == 2 * 201
+    assert len({np.ptp(axes.get_xlim()) for axes in figure.axes}) == 1
 
 
 def test_no_notes_no_picture(tmp_path: Path) -> None:
