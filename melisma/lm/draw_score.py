@@ -88,7 +88,7 @@ def _draw_window(
         piece.open_window(round(window * KEPT_SHARE))
     cache = model.initial_cache(2 * len(pieces) if guided else len(pieces))
     mine = [number for number, piece in enumerate(pieces) if not piece.done]
-    cache, modulations = _rows_of(cache, modulations, mine, len(pieces))
+    cache, modulations = _rows_of(cache, modulations, mine, len(pieces), 0)
     events = [Told(row=START)] * len(mine)
     resting: set[int] = set()
     position = 0
@@ -108,7 +108,7 @@ def _draw_window(
                 resting.add(mine[place])
         left = [place for place, number in enumerate(mine) if number not in resting]
         if len(left) <= len(mine) * BUSY_SHARE:  # copying the caches costs some steps
-            cache, modulations = _rows_of(cache, modulations, left, len(mine))
+            cache, modulations = _rows_of(cache, modulations, left, len(mine), position + 1)
             mine, events = [mine[place] for place in left], [events[place] for place in left]
         position += 1
 
@@ -118,6 +118,7 @@ def _rows_of(
     modulations: list[tuple[Tensor, ...] | None],
     kept: list[int],
     of: int,
+    position: int,
 ) -> tuple[tuple[AttentionCache, ...], list[tuple[Tensor, ...] | None]]:
     """The state of some of the pieces; with guidance every piece stands there twice."""
     if len(kept) == of:
@@ -127,7 +128,7 @@ def _rows_of(
     if not kept:
         index = torch.zeros(0, dtype=torch.long)
     return (
-        tuple(AttentionCache(keys=one.keys[index], values=one.values[index]) for one in cache),
+        tuple(one.rows(index, position) for one in cache),
         [None if told is None else tuple(t[index] for t in told) for told in modulations],
     )
 

@@ -34,6 +34,17 @@ class AttentionCache:
     values: Tensor
     """[batch, head, slot, width of a head]."""
 
+    def rows(self, index: Tensor, position: int) -> AttentionCache:
+        """A copy of some rows of the batch, before the frame at `position` is written."""
+        filled = min(position, self.keys.shape[2])
+        kept = AttentionCache(
+            keys=self.keys.new_empty((len(index), *self.keys.shape[1:])),
+            values=self.values.new_empty((len(index), *self.values.shape[1:])),
+        )
+        kept.keys[:, :, :filled] = self.keys[index, :, :filled]
+        kept.values[:, :, :filled] = self.values[index, :, :filled]
+        return kept
+
 
 def rotary_angles(positions: Tensor, head_width: int) -> tuple[Tensor, Tensor]:
     """positions [frame] -> (cosine, sine) [frame, head_width]."""
@@ -255,11 +266,11 @@ class Trunk(nn.Module):
         return self.norm(hidden), kept
 
     def initial_cache(self, batch: int, window_frames: int) -> tuple[AttentionCache, ...]:
-        """Empty caches for `step`, one a layer."""
+        """Empty caches for `step`, one a layer; what no frame has filled is never read."""
         weight = self.blocks[0].attention.leave.weight
         shape = (batch, self.heads, window_frames, self.width // self.heads)
         return tuple(
-            AttentionCache(keys=weight.new_zeros(shape), values=weight.new_zeros(shape))
+            AttentionCache(keys=weight.new_empty(shape), values=weight.new_empty(shape))
             for _ in self.layers
         )
 
