@@ -30,6 +30,7 @@ def main() -> None:
     parser.add_argument("--made", type=Path, required=True)
     parser.add_argument("--best-of", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=30.0)
+    parser.add_argument("--first", type=int, default=0, help="number of the first prompt")
     parser.add_argument("--count", type=int, default=1_000)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
@@ -39,15 +40,15 @@ def main() -> None:
     parser.add_argument("--sound", action="store_true")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
-    lines = (PROMPTS / "score.jsonl").read_text(encoding="utf-8").splitlines()[: given.count]
-    words = [json.loads(line)["prompt"] for line in lines]
+    lines = (PROMPTS / "score.jsonl").read_text(encoding="utf-8").splitlines()
+    words = [json.loads(line)["prompt"] for line in lines[: given.first + given.count]]
     given.made.mkdir(parents=True, exist_ok=True)
     composer = load_scores(given.model)
     drawing = ScoreDrawing(
         temperature=given.temperature, top_p=given.top_p, guidance=given.guidance
     )
     began = time.perf_counter()
-    for first in range(0, len(words), BATCH):
+    for first in range(given.first, len(words), BATCH):
         places = [given.made / f"{n:03d}.mid" for n in range(first, min(first + BATCH, len(words)))]
         if all(place.is_file() for place in places):
             continue
