@@ -16,7 +16,7 @@ import torch
 
 from melisma.compose.asking import READ, drawn_tempo_bpm
 from melisma.compose.players import alone, family_choices, players_in
-from melisma.corpus.composers import period
+from melisma.corpus.composers import named_period, period
 from melisma.joint import Joint
 from melisma.joint.attributes import ATTRIBUTES, BLOCKS, AttributeReading
 from melisma.joint.settings_words import read_bar_metre
@@ -236,14 +236,16 @@ def _attributes(prompt: ScorePrompt, reading: AttributeReading, words: str) -> d
         found["style"] = prompt.manner
     elif prompt.manner in TRADITIONS:
         tradition = prompt.manner
+    when = named_period(words)
     if composer is not None:
         found["composer"] = composer
         when = period(composer)
-        if when is not None and prompt.manner not in STYLES:
-            found["style"] = when
+    if when is not None and prompt.manner not in STYLES:
+        found["style"] = when
     if tradition is not None:
         found["tradition"] = tradition
-        if composer is None and prompt.manner not in STYLES and found.get("style", "") not in words:
+        known = when is not None or prompt.manner in STYLES
+        if not known and found.get("style", "") not in words:
             found.pop("style", None)  # a guess at a polka's style knows less than the word does
     return found
 

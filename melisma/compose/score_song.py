@@ -36,13 +36,13 @@ from melisma.values.score_prompt import ScorePrompt
 class ScoreDrawing:
     """How events are drawn."""
 
-    temperature: float = 1.0
+    temperature: float = 0.9
     """1 as learnt, less is safer; 0 takes the likeliest value of every field (greedy)."""
     top_k: int | None = None
     """Only so many likeliest values of a field may be drawn; None: all."""
-    top_p: float | None = 0.98
+    top_p: float | None = 0.95
     """Only the likeliest values that hold this much probability together; None: all."""
-    guidance: float = 1.5
+    guidance: float = 3.0
     """Classifier-free guidance; 1 is none."""
 
     def drawing(self) -> Drawing:

@@ -41,6 +41,18 @@ _SAME_NAME: tuple[tuple[str, str, str], ...] = (
 )
 """Family name, pattern of the given name, and the period of that lesser known composer."""
 
+_NAME = r"([A-ZÀ-Ž][\w-]*\w)"
+_MANNERS = (
+    re.compile(rf"\b(?:like|after|by|of|à la)\s+{_NAME}(?:\s+(?:or|and)\s+{_NAME})?"),
+    re.compile(rf"\b{_NAME}(?:['’]s)?[ -](?:type|style|like|ish|manner)\b()"),
+)
+"""How words say in whose manner they want something; names have capitals."""
+_ALSO_WORDS = frozenset((
+    "Beach", "Bishop", "Blow", "Bridge", "Bull", "Farmer", "Field", "Finger", "German", "Guest",
+    "Hook", "Just", "Shield", "Winter",
+))  # fmt: skip
+"""Composers whose names say something else in most prompts."""
+
 _NOBODY = re.compile(
     r"^(anon|anonim|anonym|unknown|unbekannt|various|christmas|arr\b|none\b|n/?a\b|\?)|"
     r"\btrad|traditional|\bfolk|volksweise|volkslied",
@@ -117,6 +129,21 @@ def period(composer: str | None) -> str | None:
     # Wide spans are guesses of a century, narrow ones years of activity.
     usual = 30 <= died - born <= 95
     return period_of_year(min(born + 40, died) if usual else (born + died) // 2)
+
+
+def named_period(words: str) -> str | None:
+    """The period of a composer in whose manner words ask for music, None where they name none.
+
+    >>> named_period("Palestrina type motet"), named_period("something like Victoria or Lassus")
+    ('renaissance', 'renaissance')
+    """
+    for pattern in _MANNERS:
+        for found in pattern.finditer(words):
+            for name in (found[1], found[2]):
+                known = _periods().get(_plain(name)) if name else None
+                if known is not None and known[0] not in _ALSO_WORDS:
+                    return known[1]
+    return None
 
 
 def period_of_year(year: int) -> str | None:

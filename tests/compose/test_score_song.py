@@ -69,6 +69,8 @@ def test_length_in_seconds_becomes_bars() -> None:
         ("a piano piece in the style of Chopin", "composer", "Chopin"),
         ("something chopin-ish, real slow", "style", "romantic"),
         ("a slow mazurka", "tradition", "Polish mazurka"),
+        ("Palestrina type motet for choir", "style", "renaissance"),
+        ("a string quartet something like Onslow or Spohr", "style", "classical"),
         ("120BPM / Dm / 3/4 / string quartet", "tonality", "D minor"),
         ("funk drumming", "tradition", "funk drumming"),
     ],
