@@ -2,7 +2,7 @@
 
 Enters: a `Score` and what was asked. Leaves: `Kept`. The tempo, key and metre events of the file
 are never looked at: they were settled, and would agree with themselves. Candidates are ranked by
-the sum of what was asked for and is kept, and by whether the piece takes up what it said before.
+the sum of what was asked for and is kept, and by whether the piece is built like real ones.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from melisma.compose.asking_score import AskedScore
 from melisma.measure.score_instruments import match_instruments, playing_programs
 from melisma.measure.score_metre import measure_score_metre
-from melisma.measure.score_structure import measure_score_structure
+from melisma.measure.score_structure import ScoreStructure, measure_score_structure
 from melisma.measure.score_tempo import measure_score_tempo, tempo_probability
 from melisma.measure.score_tonality import measure_score_tonality
 from melisma.values import Score
@@ -22,10 +22,18 @@ NEAR_SHARE = 0.5
 """What a tonality that is only second or third in the ranking is worth."""
 EMPTY_PRICE = 2.0
 """Price of empty bars, by their share."""
-FORM_SHARE = 0.5
-"""What taking up earlier bars is worth, as far as real pieces do it."""
-REAL_SIMILARITY = 0.39
-"""Mean similarity of a bar to the likest earlier one (500 openings of real held-out pieces)."""
+FORM_SHARE = 1.0
+"""What being built like real pieces is worth."""
+REAL_FORM: dict[str, tuple[float, float]] = {
+    "pitch_entropy_1": (2.138, 0.319),
+    "pitch_entropy_4": (2.615, 0.249),
+    "earlier_similarity": (0.366, 0.172),
+    "repetition": (0.227, 0.178),
+}
+"""Mean and spread of figures of `ScoreStructure` over 500 openings of training pieces: neither all
+repetition nor none."""
+FAR = 3.0
+"""So many spreads from the mean of real pieces a figure is worth nothing."""
 LOOP_PRICE = 0.5
 """Price of a piece that only repeats itself."""
 STUCK_REPETITION = 0.95
@@ -49,6 +57,8 @@ class Kept:
     """None where no instrument was named."""
     empty_bars: float
     """Share of bars in which nothing sounds."""
+    form: float
+    """How near harmony and repetition are to those of real pieces, 0 to 1."""
     total: float
     """What candidates are ranked by."""
 
@@ -71,6 +81,7 @@ def kept_to(score: Score, asked: AskedScore) -> Kept:
             metre_agreement=None,
             instruments_f1=None,
             empty_bars=1.0,
+            form=0.0,
             total=-EMPTY_PRICE,
         )
     tempo = measure_score_tempo(score)
@@ -90,7 +101,7 @@ def kept_to(score: Score, asked: AskedScore) -> Kept:
         players = match_instruments(asked.named, playing_programs(score, asked.bar_beats)).f1
     structure = measure_score_structure(score, asked.bar_beats)
     parts = [tempo_agreement, *(one for one in (tonality, metre, players) if one is not None)]
-    form = FORM_SHARE * min(structure.earlier_similarity / REAL_SIMILARITY, 1.0)
+    form = form_agreement(structure)
     stuck = structure.repetition > STUCK_REPETITION
     return Kept(
         tempo_bpm=tempo.bpm,
@@ -100,5 +111,17 @@ def kept_to(score: Score, asked: AskedScore) -> Kept:
         metre_agreement=metre,
         instruments_f1=players,
         empty_bars=structure.empty_share,
-        total=sum(parts) + form - EMPTY_PRICE * structure.empty_share - LOOP_PRICE * stuck,
+        form=form,
+        total=sum(parts)
+        + FORM_SHARE * form
+        - EMPTY_PRICE * structure.empty_share
+        - LOOP_PRICE * stuck,
     )
+
+
+def form_agreement(structure: ScoreStructure) -> float:
+    """How near the figures of `REAL_FORM` are to those of real pieces, 0 to 1."""
+    far = [
+        abs(getattr(structure, name) - mean) / spread for name, (mean, spread) in REAL_FORM.items()
+    ]
+    return sum(max(1.0 - one / FAR, 0.0) for one in far) / len(far)

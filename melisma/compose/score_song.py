@@ -36,7 +36,7 @@ from melisma.values.score_prompt import ScorePrompt
 class ScoreDrawing:
     """How events are drawn."""
 
-    temperature: float = 0.9
+    temperature: float = 1.0
     """1 as learnt, less is safer; 0 takes the likeliest value of every field (greedy)."""
     top_k: int | None = None
     """Only so many likeliest values of a field may be drawn; None: all."""

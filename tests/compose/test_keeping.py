@@ -1,4 +1,4 @@
-"""Candidates are ranked by what their notes keep, and by whether they take up what they said."""
+"""Candidates are ranked by what their notes keep, and by whether they are built like music."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from small_corpus import line, score
 from small_score_model import small_score_composer
 
 from melisma.compose.asking_score import AskedScore, ask_score
-from melisma.compose.keeping import FORM_SHARE, kept_to
+from melisma.compose.keeping import kept_to
 from melisma.values.score_prompt import ScorePrompt
 
 PHRASE = [60, 64, 67, 64, 62, 65, 69, 65, 59, 62, 67, 62, 60, 64, 67, 72]
@@ -28,12 +28,17 @@ def test_the_key_that_was_asked_for_ranks_first() -> None:
     assert right.total > wrong.total + 0.9
 
 
-def test_a_piece_that_takes_up_its_bars_ranks_before_one_that_wanders() -> None:
+def test_a_piece_that_takes_up_its_bars_ranks_before_loops_and_wanderings() -> None:
     wish = asked("solo violin")
     rng = np.random.default_rng(0)
-    wandering = [int(pitch) for pitch in rng.integers(55, 90, 32)]
-    held, lost = (kept_to(score(line(p, 40)), wish) for p in (PHRASE * 2, wandering))
-    assert held.total - lost.total > FORM_SHARE / 4
+    wandering = [int(pitch) for pitch in rng.integers(55, 90, 48)]
+    phrases = [*PHRASE, *(pitch + 5 for pitch in PHRASE), *PHRASE]
+    whole, stuck, lost = (
+        kept_to(score(line(pitches, 40, step=0.5)), wish).form
+        for pitches in (phrases, [60, 67] * 24, wandering)
+    )
+    assert whole > stuck + 0.2
+    assert whole > lost + 0.05
 
 
 def test_nothing_keeps_to_nothing() -> None:
