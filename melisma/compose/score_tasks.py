@@ -20,6 +20,7 @@ from melisma.corpus.orchestrate import RANGES
 from melisma.corpus.scores import chord_marks, score_facts
 from melisma.lm.score_plan import Choice, ScorePlan
 from melisma.lm.score_rows import is_note, transposed
+from melisma.measure.score_tonality import measure_score_tonality
 from melisma.notes.events import bars_of, decode_score, encode_score, join_parts, program_of
 from melisma.values import ChordMark, Facts, Metre, Notes, Score, TempoMap, Track
 from melisma.values.attributes import program_family
@@ -94,7 +95,7 @@ def new_piece(asked: AskedScore) -> ScoreTask:
 def continued(asked: AskedScore, given: Score) -> ScoreTask:
     """More of a piece, from the bar after its last."""
     whole = _Whole(given)
-    heard = _told_by(asked, whole, max(whole.bars - 16, 0), whole.bars)
+    heard = _told_by(asked, whole, max(whole.bars - 16, 0), whole.bars, _key_of(given))
     tempo = whole.tempi[-1] if asked.prompt.tempo_bpm is None else heard.tempo_class
     shift = heard.home_shift
     plan = ScorePlan(
@@ -127,7 +128,7 @@ def infilled(asked: AskedScore, given: Score, first_bar: int, last_bar: int) -> 
             f"the piece has {whole.bars} bars: bars {first_bar} to {last_bar} cannot be filled in"
         )
     first, stop = first_bar - 1, last_bar
-    heard = _told_by(asked, whole, max(first - 8, 0), min(stop + 8, whole.bars))
+    heard = _told_by(asked, whole, max(first - 8, 0), min(stop + 8, whole.bars), _key_of(given))
     shift = heard.home_shift
     plan = ScorePlan(
         reach=reach_of(shift),
@@ -153,7 +154,7 @@ def accompanied(asked: AskedScore, given: Score) -> ScoreTask:
     """Other parts for a tune: the leading part of the given score, its highest notes."""
     tune = tune_of(given)
     whole = _Whole(tune)
-    heard = _told_by(asked, whole, 0, whole.bars, keep_players=True)
+    heard = _told_by(asked, whole, 0, whole.bars, _key_of(given), keep_players=True)
     program = program_of(tune.tracks[0])
     choices = asked.choices or tuple(
         Choice(programs=frozenset((p,)), most=asked.programs.count(p))
@@ -273,10 +274,21 @@ class _Whole:
         return score_facts(self.score, float(beats[0]), float(beats[1]))
 
 
+def _key_of(score: Score) -> str | None:
+    return measure_score_tonality(score).tonality
+
+
 def _told_by(
-    asked: AskedScore, whole: _Whole, first: int, stop: int, *, keep_players: bool = False
+    asked: AskedScore,
+    whole: _Whole,
+    first: int,
+    stop: int,
+    key: str | None,
+    *,
+    keep_players: bool = False,
 ) -> AskedScore:
-    """What was asked, completed by what the given music itself tells."""
+    """What was asked, completed by what the given music itself tells; `key` is that of all that was
+    given, for stretches that leave theirs open."""
     facts = whole.facts(first, stop)
     prompt, attributes = asked.prompt, dict(asked.attributes)
     for name in ("style", "density", "dynamics", "register", "articulation", "lead"):
@@ -284,8 +296,9 @@ def _told_by(
         if value is not None and name not in attributes:
             attributes[name] = value
     tonality, mode = asked.tonality, asked.mode
-    if prompt.tonality is None and facts.tonality is not None:
-        tonality, mode = facts.tonality, facts.tonality.split()[1]
+    key = facts.tonality or key
+    if prompt.tonality is None and key is not None:
+        tonality, mode = key, key.split()[1]
         attributes["tonality"] = tonality
     metre = asked.metre if prompt.metre else BAR_METRES[int(whole.metres[stop - 1])]
     name = f"{metre[0]}/{metre[1]}"

@@ -142,6 +142,16 @@ def test_a_tune_stays_and_others_join_it() -> None:
     assert piece.end_beats <= 32.0
 
 
+def test_a_tune_keeps_the_key_that_its_own_accompaniment_gives_it() -> None:
+    tune = line([64, 62, 60, 64, 62, 60] * 4, 40, name="melody")
+    minor = line([45, 52, 57, 60, 64, 57, 56, 52] * 3, 0)
+    terms = ScoreTerms(melody=score(tune, minor))
+    task = terms.task(asked("a cheerful rock band in a major key"))
+    assert task.asked.tonality == "A minor"
+    settled = terms.task(asked("a rock band", tonality="C major"))
+    assert settled.asked.tonality == "C major"
+
+
 def test_the_tune_is_the_named_or_the_highest_line() -> None:
     low = dataclasses.replace(PIANO, name="Voice")
     assert tune_of(score(TUNE, low)).tracks[0].name == "melody"
