@@ -15,6 +15,7 @@ from melisma.measure.score_metre import measure_score_metre
 from melisma.measure.score_structure import ScoreStructure, measure_score_structure
 from melisma.measure.score_tempo import measure_score_tempo, tempo_probability
 from melisma.measure.score_tonality import measure_score_tonality
+from melisma.notes.events import program_of
 from melisma.values import Score
 from melisma.values.attributes import METRES
 
@@ -22,6 +23,8 @@ NEAR_SHARE = 0.5
 """What a tonality that is only second or third in the ranking is worth."""
 EMPTY_PRICE = 2.0
 """Price of empty bars, by their share."""
+SILENT_PRICE = 3.0
+"""Price of players that were set exactly and have no note, by their share."""
 FORM_SHARE = 1.0
 """What being built like real pieces is worth."""
 REAL_FORM: dict[str, tuple[float, float]] = {
@@ -114,6 +117,7 @@ def kept_to(score: Score, asked: AskedScore) -> Kept:
         form=form,
         total=sum(parts)
         + FORM_SHARE * form
+        - SILENT_PRICE * _silent_share(score, asked.prompt.programs)
         - EMPTY_PRICE * structure.empty_share
         - LOOP_PRICE * stuck,
     )
@@ -125,3 +129,9 @@ def form_agreement(structure: ScoreStructure) -> float:
         abs(getattr(structure, name) - mean) / spread for name, (mean, spread) in REAL_FORM.items()
     ]
     return sum(max(1.0 - one / FAR, 0.0) for one in far) / len(far)
+
+
+def _silent_share(score: Score, programs: tuple[int, ...]) -> float:
+    """Share of the programs that play nothing."""
+    playing = {program_of(track) for track in score.tracks if len(track.notes)}
+    return len(set(programs) - playing) / max(len(set(programs)), 1)

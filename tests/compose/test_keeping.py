@@ -41,6 +41,15 @@ def test_a_piece_that_takes_up_its_bars_ranks_before_loops_and_wanderings() -> N
     assert whole > lost + 0.05
 
 
+def test_players_that_were_set_must_play() -> None:
+    generator = torch.Generator().manual_seed(0)
+    prompt = ScorePrompt(words="a tune in C major", programs=(40, 73))
+    wish = ask_score(small_score_composer().joint, prompt, generator)
+    one = kept_to(score(line(PHRASE, 40)), wish)
+    both = kept_to(score(line(PHRASE[::-1], 40), line(PHRASE, 73)), wish)
+    assert both.total > one.total + 0.5
+
+
 def test_nothing_keeps_to_nothing() -> None:
     wish = asked("solo violin")
     silent = kept_to(score(line([], 40)), wish)
