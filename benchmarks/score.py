@@ -8,7 +8,8 @@ which the tempo is heard as well. `--made` without `--real` gives no ceilings an
 `--real` reads corpora as `melisma prepare` does: openings of held-out pieces with their own written
 tempo, tonality, metre and maker, and arrangements of held-out songs, give the ceilings; training
 pieces are what copies are looked for in. The judge of makers is trained on the training and judge
-pieces where FILE does not exist yet, and written there.
+pieces where FILE does not exist yet, and written there. `--form --seed 5` gives the figures of
+training pieces that candidates are ranked by.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import numpy as np
 from held_clips import PROMPTS, command_line, parser_of, tell
 from score_truth import arranged_songs, real_openings
 
+from melisma.compose.keeping import REAL_FORM
 from melisma.corpus.sources import Source, read_score, read_sources
 from melisma.corpus.twins import assign_splits
 from melisma.evaluate.makers import (
@@ -40,6 +42,7 @@ from melisma.evaluate.score_adherence import (
 )
 from melisma.evaluate.table import Figure
 from melisma.files import read_audio
+from melisma.measure.score_structure import measure_score_structure
 from melisma.notes import read_midi
 from melisma.values import Score, Waveform
 
@@ -75,6 +78,15 @@ def makers_judge(path: Path | None, sources: Sequence[Source], seed: int) -> Mak
     if path is not None:
         judge.write(path)
     return judge
+
+
+def tell_form(sources: Sequence[Source], seed: int) -> None:
+    """Prints what `compose.keeping.REAL_FORM` holds: mean and spread over openings of pieces."""
+    openings = [score for _, score in real_openings(sources, np.random.default_rng(seed), 500)]
+    built = [measure_score_structure(score, score.metres[0].bar_beats) for score in openings]
+    for name in REAL_FORM:
+        values = np.array([getattr(one, name) for one in built])
+        print(f"{name}: {values.mean():.3f}, {values.std():.3f}")
 
 
 def _sound_beside(path: Path) -> Waveform | None:
@@ -118,6 +130,9 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=400, help="held-out pieces, at most")
     parser.add_argument("--arranged", type=int, default=100, help="arrangements of held-out songs")
     parser.add_argument("--label", default="generated", help="what the made files are called")
+    parser.add_argument(
+        "--form", action="store_true", help="only tell how training pieces are built"
+    )
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     if given.real is None and given.made is None:
@@ -129,6 +144,9 @@ def main() -> None:
     if given.real is not None:
         sources = read_sources(given.real)
         splits = assign_splits(sources, given.splits)
+        if given.form:
+            tell_form([s for s in sources if splits[s.identity] == "train"], given.seed)
+            return
         held = [source for source in sources if splits[source.identity] == "held"]
         others = [source for source in sources if splits[source.identity] != "held"]
         index = MelodyIndex(scores_of([s for s in others if splits[s.identity] == "train"]))
