@@ -1,8 +1,9 @@
 """Composes the prompts of a list, for `benchmarks/score.py` to judge.
 
 Run: `python benchmarks/compose_prompts.py --made FOLDER [--model NAME] [--best-of 8] [--sound]`.
-Writes 000.mid, 001.mid ... in the order of `benchmarks/prompts/score.jsonl`, and with `--sound` the
-rendered sound beside each. What is there already is kept, so an interrupted run goes on.
+Writes 000.mid, 001.mid ... in the order of `melisma/evaluate/score_prompts.jsonl`, and with
+`--sound` the rendered sound beside each. What is there already is kept, so an interrupted run goes
+on.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ import time
 from pathlib import Path
 
 import torch
-from held_clips import PROMPTS, parser_of
+from held_clips import parser_of
 
 from melisma.compose import ScoreDrawing, load_scores
+from melisma.evaluate.score_adherence import score_prompts_file
 from melisma.files import write_audio, write_bytes
 from melisma.notes import write_midi
 from melisma.notes.render import render_score
@@ -40,7 +42,7 @@ def main() -> None:
     parser.add_argument("--sound", action="store_true")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
-    lines = (PROMPTS / "score.jsonl").read_text(encoding="utf-8").splitlines()
+    lines = score_prompts_file().read_text(encoding="utf-8").splitlines()
     words = [json.loads(line)["prompt"] for line in lines[: given.first + given.count]]
     given.made.mkdir(parents=True, exist_ok=True)
     composer = load_scores(given.model)

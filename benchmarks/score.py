@@ -1,9 +1,10 @@
 """Do generated scores do what the words say, and are they built like music and no copies?
 
 Run: `python benchmarks/score.py --real CORPORA --makers FILE [--made FOLDER] [--label NAME]`.
-Prompts: `benchmarks/prompts/score.jsonl`; `FOLDER` holds 000.mid, 001.mid ... in their order (what
-is missing is left out and told), and beside them perhaps 000.wav (or .flac, .ogg, .mp3), from
-which the tempo is heard as well. `--made` without `--real` gives no ceilings and no copies.
+Prompts: `melisma/evaluate/score_prompts.jsonl`; `FOLDER` holds 000.mid, 001.mid ... in their
+order (what is missing is left out and told), and beside them perhaps 000.wav (or .flac, .ogg,
+.mp3), from which the tempo is heard as well. `--made` without `--real` gives no ceilings and no
+copies.
 
 `--real` reads corpora as `melisma prepare` does: openings of held-out pieces with their own written
 tempo, tonality, metre and maker, and arrangements of held-out songs, give the ceilings; training
@@ -15,12 +16,11 @@ training pieces that candidates are ranked by.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from held_clips import PROMPTS, command_line, parser_of, tell
-from score_truth import arranged_songs, real_openings
+from held_clips import command_line, parser_of, tell
 
 from melisma.compose.keeping import REAL_FORM
 from melisma.corpus.sources import Source, read_score, read_sources
@@ -32,16 +32,18 @@ from melisma.evaluate.makers import (
     piece_figures,
     train_makers,
 )
-from melisma.evaluate.memorisation import MelodyIndex
 from melisma.evaluate.score_adherence import (
     Pair,
     ScoreWish,
     hear_score,
     read_score_wishes,
     score_figures,
+    score_prompts_file,
 )
+from melisma.evaluate.score_truth import arranged_songs, real_openings
 from melisma.evaluate.table import Figure
 from melisma.files import read_audio
+from melisma.measure.melody_index import MelodyIndex, SharedRun
 from melisma.measure.score_structure import measure_score_structure
 from melisma.notes import read_midi
 from melisma.values import Score, Waveform
@@ -100,7 +102,7 @@ def made_pairs(
     folder: Path,
     prompts: Sequence[ScoreWish],
     judge: MakerJudge | None,
-    index: MelodyIndex | None,
+    nearest: Callable[[Score], SharedRun] | None,
 ) -> list[Pair]:
     """What is found in the files of a folder that are named by the number of their prompt."""
     pairs: list[Pair] = []
@@ -111,7 +113,7 @@ def made_pairs(
             missing.append(path.name)
             continue
         score = read_midi(path.read_bytes())
-        pairs.append((prompt, hear_score(score, prompt, judge, index, _sound_beside(path))))
+        pairs.append((prompt, hear_score(score, prompt, judge, nearest, _sound_beside(path))))
     if missing:
         print(f"{len(missing)} of {len(prompts)} files are missing, from {missing[0]} on")
     if not pairs:
@@ -124,7 +126,7 @@ def main() -> None:
     parser = parser_of(__doc__)
     parser.add_argument("--real", type=Path, help="folder of corpora, for ceilings and copies")
     parser.add_argument("--made", type=Path, help="folder of generated MIDI files")
-    parser.add_argument("--prompts", type=Path, default=PROMPTS / "score.jsonl")
+    parser.add_argument("--prompts", type=Path, default=score_prompts_file())
     parser.add_argument("--makers", type=Path, help="file of the judge of makers")
     parser.add_argument("--splits", type=Path, help="file that remembers which works are held out")
     parser.add_argument("--count", type=int, default=400, help="held-out pieces, at most")
@@ -138,7 +140,7 @@ def main() -> None:
     if given.real is None and given.made is None:
         raise SystemExit("there is nothing to measure: give --made FOLDER, --real CORPORA or both")
     began = time.monotonic()
-    judge = index = None
+    judge = nearest = None
     truth: list[Pair] = []
     figures: list[Figure] = []
     if given.real is not None:
@@ -150,16 +152,17 @@ def main() -> None:
         held = [source for source in sources if splits[source.identity] == "held"]
         others = [source for source in sources if splits[source.identity] != "held"]
         index = MelodyIndex(scores_of([s for s in others if splits[s.identity] == "train"]))
+        nearest = index.longest_run
         judge = makers_judge(given.makers, others, given.seed)
         rng = np.random.default_rng(given.seed)
         pieces = real_openings(held, rng, given.count) + arranged_songs(held, rng, given.arranged)
-        truth = [(prompt, hear_score(score, prompt, judge, index)) for prompt, score in pieces]
+        truth = [(prompt, hear_score(score, prompt, judge, nearest)) for prompt, score in pieces]
         figures += score_figures(truth, [], command_line(), "real held-out pieces")
         print(f"{len(pieces)} real pieces, {time.monotonic() - began:.0f} s", flush=True)
     elif given.makers is not None and given.makers.is_file():
         judge = MakerJudge.read(given.makers)
     if given.made is not None:
-        pairs = made_pairs(given.made, read_score_wishes(given.prompts), judge, index)
+        pairs = made_pairs(given.made, read_score_wishes(given.prompts), judge, nearest)
         figures += score_figures(pairs, truth, command_line(), given.label)
     tell(figures, given.results / "score.json")
 

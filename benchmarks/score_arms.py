@@ -29,6 +29,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from equal_compute import train_for
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -37,7 +38,7 @@ from melisma.joint import Joint
 from melisma.lm.score_model import EventBatch, ScoreModel, ScoreModelSettings
 from melisma.lm.told_score import ScoreConditioner, ScoreConditions, drop_told
 from melisma.nn.transformer import Trunk
-from melisma.train.loop import LoopSettings, Run, Task
+from melisma.train.loop import LoopSettings, Task
 from melisma.train.score import (
     ScoreTask,
     ScoreTraining,
@@ -338,23 +339,6 @@ def markov_nats(train: ScoreCorpus, held: ScoreCorpus, windows: np.ndarray, lear
 
 
 # --- One arm -------------------------------------------------------------------------------------
-
-
-def train_for(task: Task, loop: LoopSettings, minutes: float) -> tuple[int, float]:
-    """Updates for so much processor time, the rate falling with the share of it that is used."""
-    run = Run(task, loop, Path("unused"))
-    started, used = time.process_time(), 0.0
-    while used < minutes * 60:
-        share = max(used / (minutes * 60), 1e-4)
-        run.settings = dataclasses.replace(loop, updates=max(round((run.number + 1) / share), 400))
-        figures = run.update()
-        used = time.process_time() - started
-        if run.number % 50 == 0:
-            shown = " ".join(f"{k} {v:.3f}" for k, v in figures.items())
-            print(f"{run.number} {used / 60:.1f} min {shown}", flush=True)
-    run.shipped.load_state_dict(run.average)
-    run.shipped.eval()
-    return run.number, used
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""Write the half of `prompts/score.jsonl` that comes from the caption grammar.
+"""Write the half of `melisma/evaluate/score_prompts.jsonl` that comes from the caption grammar.
 
 Run: `python benchmarks/write_score_prompts.py [--seed 7]`. The same seed writes the same file; the
 prompts of the wording "own", written by hand, stay as they are.
@@ -20,19 +20,19 @@ import argparse
 import json
 import re
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from melisma.corpus.caption import write_captions
 from melisma.corpus.words import ITALIAN_TEMPI, TEMPO_NOUNS, TEMPO_WORDS
 from melisma.evaluate.makers import maker_of_composer
+from melisma.evaluate.score_adherence import score_prompts_file
 from melisma.joint.settings_words import read_settings
 from melisma.notes.instruments import instrument_name
 from melisma.values import Facts
 from melisma.values.attributes import METRES, TONALITIES, program_family
 
-OUTPUT = Path(__file__).parent / "prompts" / "score.jsonl"
+OUTPUT = score_prompts_file()
 COUNT = 60
 SLOWEST_BPM, FASTEST_BPM = 50.0, 180.0
 DRUMS = 128

@@ -41,6 +41,8 @@ def compose(
     seed: options.Seed = None,
     count: options.Count = 1,
     best_of: options.ScoreBestOf = 8,
+    receipt: options.Receipt = False,
+    original: options.Original = False,
     temperature: options.Temperature = None,
     top_k: options.TopK = None,
     top_p: options.TopP = None,
@@ -88,6 +90,8 @@ def compose(
         melody=melody,
         seed=seed,
         best_of=best_of,
+        receipt=receipt,
+        original=original,
         drawing=drawing,
         model=model,
         threads=threads,
@@ -105,8 +109,8 @@ def compose(
         document = {"version": melisma.__version__, "pieces": receipts}
         print(json.dumps(document, indent=2, ensure_ascii=False))
     elif not quiet:
-        for receipt in receipts:
-            print(score_line(receipt))
+        for row in receipts:
+            print(score_line(row))
 
 
 def _drawing(

@@ -13,6 +13,7 @@ import melisma
 from melisma.cli import options
 from melisma.cli.places import audio_places, picture_places
 from melisma.cli.progress import Progress, progress_bar
+from melisma.cli.receipts import original_sound, receipt_lines, sound_index, sound_receipt
 from melisma.cli.signing import provenance_of
 from melisma.cli.wishes import (
     LARGEST_SEED,
@@ -45,6 +46,9 @@ class _Order:
     pictures: list[Path | None]
     seed: int
     best_of: int
+    rank: str
+    receipt: bool
+    original: bool
     drawing: dict[str, float | int]
     """Only the drawing settings that were given."""
     model: str
@@ -59,6 +63,9 @@ def generate(
     output: options.Output = None,
     count: options.Count = 1,
     best_of: options.BestOf = 4,
+    rank: options.Rank = "words",
+    receipt: options.Receipt = False,
+    original: options.Original = False,
     bpm: options.Bpm = None,
     key: options.Key = None,
     metre: options.Metre = None,
@@ -98,6 +105,8 @@ def generate(
     )
     check_model(model)
     check_engine(engine, drawing)
+    if rank not in ("words", "receipt"):
+        raise ValueError(f'no ranking "{rank}": known are words, receipt')
     seed = secrets.randbelow(2**31) if seed is None else seed
     order = _Order(
         prompts=wishes,
@@ -105,6 +114,9 @@ def generate(
         pictures=picture_places(plot, len(wishes)),
         seed=seed,
         best_of=best_of,
+        rank=rank,
+        receipt=receipt,
+        original=original,
         drawing=drawing,
         model=model,
         threads=threads,
@@ -115,8 +127,8 @@ def generate(
         document = {"version": melisma.__version__, "pieces": receipts}
         print(json.dumps(document, indent=2, ensure_ascii=False))
     elif not quiet:
-        for receipt in receipts:
-            print(_line(receipt))
+        for row in receipts:
+            print(_line(row))
 
 
 def check_engine(engine: str, drawing: Mapping[str, float | int]) -> None:
@@ -194,6 +206,8 @@ def _fulfil_scores(order: _Order, progress: Progress) -> list[dict[str, object]]
                 melody=None,
                 seed=order.seed + number,
                 best_of=order.best_of,
+                receipt=order.receipt,
+                original=order.original,
                 drawing={},
                 model=order.model,
                 threads=order.threads,
@@ -232,28 +246,44 @@ def _fulfil(order: _Order, progress: Progress) -> list[dict[str, object]]:
 
     composer = load(order.model, order.threads)
     settings = replace(DrawingSettings(), **order.drawing)
+    index = sound_index(composer, order.model) if order.original else None
     receipts = []
     total = len(order.prompts)
+
+    def draw(prompts: list[Prompt], seed: int, progress: Progress | None) -> list[Piece]:
+        return composer.generate_pieces(
+            prompts,
+            seed=seed,
+            settings=settings,
+            best_of=order.best_of,
+            rank=order.rank,
+            progress=progress,
+        )
+
     for first in range(0, total, _BATCH):
         prompts = order.prompts[first : first + _BATCH]
 
         def tell(part: float, first: int = first, size: int = len(prompts)) -> None:
             progress((first + part * size) / total)
 
-        pieces = composer.generate_pieces(
-            prompts,
-            seed=order.seed + first,
-            settings=settings,
-            best_of=order.best_of,
-            progress=tell,
-        )
+        pieces = draw(prompts, order.seed + first, tell)
         for number, piece in enumerate(pieces, start=first):
-            receipts.append(_write(order, number, piece, composer, settings))
+            checked: dict[str, object] | None = None
+            if index is not None:
+                prompt = piece.prompt
+                found = original_sound(piece, lambda s, p=prompt: draw([p], s, None)[0], index)
+                piece, checked = found.piece, found.as_json()
+            receipts.append(_write(order, number, piece, composer, settings, checked))
     return receipts
 
 
 def _write(
-    order: _Order, number: int, piece: Piece, composer: Composer, settings: DrawingSettings
+    order: _Order,
+    number: int,
+    piece: Piece,
+    composer: Composer,
+    settings: DrawingSettings,
+    checked: dict[str, object] | None,
 ) -> dict[str, object]:
     """Master and write one piece, and return its receipt."""
     from melisma.files import write_audio
@@ -267,6 +297,7 @@ def _write(
         "tonality": piece.prompt.tonality,
         "metre": piece.prompt.metre,
         "best_of": order.best_of,
+        "rank": order.rank,
         "drawing": asdict(settings),
         "conditions": piece.conditions,
     }
@@ -295,6 +326,8 @@ def _write(
         "licence": composer.licence,
         "ai_generated": True,
         "settings": drawn,
+        **({} if not order.receipt else {"receipt": sound_receipt(composer, piece, sound)}),
+        **({} if checked is None else {"original": checked}),
     }
 
 
@@ -328,4 +361,4 @@ def _line(receipt: dict[str, object]) -> str:
     line = f"{receipt['path']}  ({', '.join(facts)})"
     if "engine_reason" in receipt:
         line += f"\n  engine {receipt['engine']}: {receipt['engine_reason']}"
-    return line
+    return "\n".join([line, *receipt_lines(receipt)])

@@ -28,6 +28,20 @@ Count = Annotated[int, typer.Option(help="Pieces for each prompt.")]
 BestOf = Annotated[
     int, typer.Option(help="Candidates for each piece; the one nearest to the words is kept.")
 ]
+Rank = Annotated[
+    str,
+    typer.Option(
+        help="What candidates are ranked by: words (the joint embedding), or receipt (measured "
+        "tempo, tonality, metre, instruments)."
+    ),
+]
+Receipt = Annotated[
+    bool, typer.Option("--receipt", help="Also measure each piece and say what it keeps to.")
+]
+Original = Annotated[
+    bool,
+    typer.Option("--original", help="Draw again what is too near to music the model learned from."),
+]
 Bpm = Annotated[float | None, typer.Option(help="Tempo, over that of the words.")]
 Key = Annotated[str | None, typer.Option(help='Tonality, over that of the words, e.g. "F# minor".')]
 Metre = Annotated[str | None, typer.Option(help="2/4, 3/4, 4/4 or 6/8.")]

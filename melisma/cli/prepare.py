@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -18,6 +19,8 @@ _SOUNDFONT_FOLDERS = (
 TOKEN_SECONDS = 20.0
 """Length of a clip that is kept as tokens."""
 _SPLITS = ("train", "held", "judge")
+_SMALL_WORLD: dict[str, Any] = {"variety": "tongue", "core_programs": True}
+"""The tongue learns a small world: one soundfont, two rooms, 27 programs."""
 
 
 def prepare(
@@ -38,6 +41,13 @@ def prepare(
         list[Path] | None,
         typer.Option(help="A .sf2 or .sf3 file; repeat for more. The system's if missing."),
     ] = None,
+    world: Annotated[
+        str,
+        typer.Option(
+            help="broad (every soundfont, many rooms, noise) or small (what the language model "
+            "learns: the first soundfont, two rooms, 27 programs)."
+        ),
+    ] = "broad",
     workers: Annotated[int, typer.Option(help="Processes that render side by side.")] = 1,
     tokens: Annotated[
         str | None,
@@ -52,6 +62,8 @@ def prepare(
     whole("--workers", workers, 1, 256)
     if split not in _SPLITS:
         raise ValueError(f'no split "{split}": known are {", ".join(_SPLITS)}')
+    if world not in ("broad", "small"):
+        raise ValueError(f'no world "{world}": known are broad, small')
     if not symbolic.is_dir():
         raise FileNotFoundError(f"there is no folder {symbolic}: give one that holds corpora")
     soundfonts = _soundfonts(soundfont or [])
@@ -75,16 +87,16 @@ def prepare(
     if ears is None:
         from melisma.corpus.ears import write_ears
 
-        maker = ClipMaker(sources, soundfonts, ClipSettings(seed=seed, split=split))
-        write_ears(output, maker, hours, workers)
+        clips = ClipSettings(seed=seed, split=split)
+        if world == "small":
+            clips = replace(clips, **_SMALL_WORLD)
+            soundfonts = soundfonts[:1]
+        write_ears(output, ClipMaker(sources, soundfonts, clips), hours, workers)
         return
     from melisma.corpus.hearing import EarPaths
     from melisma.corpus.tongue import write_tongue
 
-    # The tongue learns a small world: one soundfont, two rooms, 27 programs.
-    clips = ClipSettings(
-        seed=seed, split=split, seconds=TOKEN_SECONDS, variety="tongue", core_programs=True
-    )
+    clips = ClipSettings(seed=seed, split=split, seconds=TOKEN_SECONDS, **_SMALL_WORLD)
     write_tongue(
         output, ClipMaker(sources, soundfonts[:1], clips), EarPaths.of(ears), hours, workers
     )

@@ -12,6 +12,7 @@ from melisma.cli.compose import compose
 from melisma.cli.decode import decode
 from melisma.cli.encode import encode
 from melisma.cli.errors import run
+from melisma.cli.evaluate import evaluate
 from melisma.cli.generate import generate
 from melisma.cli.inspect import inspect
 from melisma.cli.prepare import prepare
@@ -26,7 +27,7 @@ program = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (generate, compose, render, inspect, encode, decode, prepare, train):
+for verb in (generate, compose, render, inspect, encode, decode, prepare, train, evaluate):
     program.command(verb.__name__)(verb)
 
 

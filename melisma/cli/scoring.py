@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from melisma.cli.progress import Progress
+from melisma.cli.receipts import original_score, receipt_lines, score_index, score_receipt
 from melisma.cli.signing import provenance_of
 from melisma.values.score_prompt import ScorePrompt
 
@@ -36,6 +37,8 @@ class ScoreOrder:
     melody: Path | None
     seed: int
     best_of: int
+    receipt: bool
+    original: bool
     drawing: dict[str, float | int]
     """Only the drawing settings that were given."""
     model: str
@@ -89,23 +92,35 @@ def fulfil_scores(order: ScoreOrder, progress: Progress) -> list[dict[str, objec
     )
     composer = load_scores(order.model, order.threads)
     settings = replace(ScoreDrawing(), **order.drawing)
+    index = score_index(order.model) if order.original else None
     receipts = []
+
+    def draw(batch: list[ScorePrompt], seed: int, progress: Progress | None) -> list[ScorePiece]:
+        return composer.compose(
+            batch,
+            terms=terms,
+            seed=seed,
+            settings=settings,
+            best_of=order.best_of,
+            progress=progress,
+        )
+
     for first in range(0, len(prompts), _BATCH):
         batch = prompts[first : first + _BATCH]
 
         def tell(part: float, first: int = first, size: int = len(batch)) -> None:
             progress((first + part * size) / len(prompts))
 
-        pieces = composer.compose(
-            batch,
-            terms=terms,
-            seed=order.seed + first,
-            settings=settings,
-            best_of=order.best_of,
-            progress=tell,
-        )
-        for number, piece in enumerate(pieces, start=first):
-            receipts.append(_write(order, number, piece, composer, settings))
+        for number, piece in enumerate(draw(batch, order.seed + first, tell), start=first):
+            checked: dict[str, object] | None = None
+            if index is not None:
+                prompt = piece.prompt
+                found = original_score(piece, lambda s, p=prompt: draw([p], s, None)[0], index)
+                piece, checked = found.piece, found.as_json()
+            row = _write(order, number, piece, composer, settings)
+            measured = {"receipt": score_receipt(piece)} if order.receipt else {}
+            compared = {} if checked is None else {"original": checked}
+            receipts.append(row | measured | compared)
     return receipts
 
 
@@ -195,4 +210,4 @@ def score_line(receipt: dict[str, object]) -> str:
         line += f"\n{sound['path']}  ({sound['seconds']:g} s, {Path(sound['soundfont']).name})"
     if isinstance(sound, dict) and sound["stems"]:
         line += f"\n{Path(sound['stems'][0]).parent}  ({len(sound['stems']) // 2} stems)"
-    return line
+    return "\n".join([line, *receipt_lines(receipt)])

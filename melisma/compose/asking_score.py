@@ -71,6 +71,8 @@ class AskedScore:
     """Class of every attribute that is asked for, tempo left out."""
     families: tuple[str, ...]
     moods: tuple[str, ...]
+    stated: Facts
+    """What words and settings state outright, players by name, for the receipt."""
 
     @property
     def bars(self) -> int:
@@ -115,8 +117,7 @@ class AskedScore:
             if name in self.attributes:
                 shown[name] = self.attributes[name]
         if self.named:
-            names = ["drums" if p == DRUM_PROGRAM else INSTRUMENTS[p] for p in self.named]
-            shown["instruments"] = ", ".join(names)
+            shown["instruments"] = ", ".join(_player_name(program) for program in self.named)
         return shown
 
 
@@ -156,7 +157,16 @@ def ask_score(joint: Joint, prompt: ScorePrompt, generator: torch.Generator) -> 
         attributes=attributes,
         families=families,
         moods=reading.holding("moods", MOOD_READ) if words else (),
+        stated=dataclasses.replace(
+            stated,
+            metre=stated.metre if prompt.metre or reading.stated.metre else None,
+            instruments=tuple(_player_name(program) for program in named),
+        ),
     )
+
+
+def _player_name(program: int) -> str:
+    return "drums" if program == DRUM_PROGRAM else INSTRUMENTS[program]
 
 
 def _nothing_read() -> AttributeReading:

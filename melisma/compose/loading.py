@@ -48,16 +48,21 @@ def load(model: str = "default", threads: int | None = None) -> Composer:
         torch.set_num_threads(threads)
     folder = model_folder(model)
     ears = FrozenEars.read(EarPaths.of(folder))
-    stages = [
-        read_stage(folder / f"{name}.safetensors", ears.fingerprints, kind=name)
-        for name in STAGE_FILES[:2]
-    ]
-    fine = folder / "fine_lm.safetensors"
+    paths = {name: folder / f"{name}.safetensors" for name in STAGE_FILES}
+    coarse = read_stage(paths["coarse_lm"], ears.fingerprints, kind="coarse_lm")
+    # A stage may be left out where nothing reads its tokens.
+    needed = {"semantic_lm": bool(coarse.settings.conditions.source_levels), "fine_lm": False}
+    others = {
+        name: read_stage(paths[name], ears.fingerprints, kind=name)
+        if need or paths[name].is_file()
+        else None
+        for name, need in needed.items()
+    }
     return Composer(
         ears,
-        stages[0],
-        stages[1],
-        read_stage(fine, ears.fingerprints, kind="fine_lm") if fine.is_file() else None,
+        others["semantic_lm"],
+        coarse,
+        others["fine_lm"],
         name=f"melisma-{folder.name}" if folder.parent == WEIGHTS else folder.name,
         licence=LICENCE,
     )

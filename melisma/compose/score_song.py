@@ -28,7 +28,7 @@ from melisma.lm import Drawing
 from melisma.lm.draw_score import draw_scores
 from melisma.lm.score_model import ScoreModel
 from melisma.notes.instruments import instrument_name
-from melisma.values import Score
+from melisma.values import Facts, Score
 from melisma.values.score_prompt import ScorePrompt
 
 
@@ -68,6 +68,8 @@ class ScorePiece:
     """What every candidate scored; the highest was kept."""
     conditions: dict[str, str]
     """What was asked of the model, in words."""
+    stated: Facts
+    """What words and settings state outright, for the receipt."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,6 +175,7 @@ class ScoreComposer:
                     kept=measured[best],
                     candidates=[measured[c].total for c in mine],
                     conditions=tasks[best].asked.shown(),
+                    stated=tasks[best].asked.stated,
                 )
             )
         return pieces

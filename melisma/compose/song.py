@@ -23,14 +23,20 @@ from melisma.corpus.hearing import FrozenEars
 from melisma.joint.attributes import BLOCKS
 from melisma.lm import Drawing, TokenModel, draw, draw_parallel
 from melisma.lm.conditions import Conditions
+from melisma.measure.receipt import receipt_of_sound
 from melisma.semantic import SemanticTokenizer
 from melisma.sound.mastering import master
+from melisma.values.attributes import FAMILIES, Facts
 from melisma.values.prompt import Prompt
 from melisma.values.tokens import FRAME_RATE_HZ, SAMPLE_RATE_HZ, TokenGrid
 from melisma.values.waveform import Waveform
 
 AGREEMENT_WEIGHT = 0.5
 """Weight of heard attributes beside the similarity of the vectors, when candidates are ranked."""
+RANKS = ("words", "receipt")
+"""How candidates may be ranked."""
+RECEIPT_WEIGHT = 10.0
+"""Weight of the receipt where it ranks: the embedding decides among those that agree alike."""
 HEARD_ATTRIBUTES = ("tempo", "tonality", "lead")
 """Attributes that candidates are ranked by, where the prompt asks for them."""
 
@@ -61,10 +67,13 @@ class Piece:
     """Cosine of words and sound in the joint space, of the candidate kept."""
     candidates: list[float]
     """What every candidate scored; the highest was kept."""
-    semantic: TokenGrid
+    semantic: TokenGrid | None
+    """None where the model has no semantic stage."""
     acoustic: TokenGrid
     conditions: dict[str, str]
     """What was asked of the model, in words."""
+    stated: Facts
+    """What the words and the exact settings state outright, for the receipt."""
 
 
 class Composer:
@@ -73,16 +82,21 @@ class Composer:
     def __init__(
         self,
         ears: FrozenEars,
-        semantic: TokenModel,
+        semantic: TokenModel | None,
         coarse: TokenModel,
         fine: TokenModel | None,
         *,
         name: str,
         licence: str,
     ) -> None:
-        """`fine` None: the coarse levels alone are decoded."""
+        """`semantic` None: the coarse stage draws from the words alone (MusicLM's ablation, section
+        5.4). `fine` None: the coarse levels alone are decoded. `ValueError` where the coarse stage
+        reads semantic tokens that no stage draws."""
+        if semantic is None and coarse.settings.conditions.source_levels:
+            raise ValueError("the coarse stage reads semantic tokens: a semantic stage is missing")
         self.ears = ears
-        self.semantic, self.coarse = semantic.eval(), coarse.eval()
+        self.semantic = None if semantic is None else semantic.eval()
+        self.coarse = coarse.eval()
         self.fine = None if fine is None else fine.eval()
         self.name, self.licence = name, licence
         self._fingerprint = ""
@@ -125,12 +139,16 @@ class Composer:
         seed: int = 0,
         settings: DrawingSettings | None = None,
         best_of: int = 4,
+        rank: str = "words",
         progress: Callable[[float], None] | None = None,
     ) -> list[Piece]:
         """Pieces for prompts of one duration; piece i has the seed `seed + i`.
 
-        `best_of`: candidates drawn for each, of which the one nearest to the words is kept.
-        `progress` hears the share done, 0 to 1. `ValueError` where there is nothing to do.
+        `best_of`: candidates drawn for each, of which one is kept by `rank`: "words", the one whose
+        sound the joint embedding and its heads find nearest to the words; "receipt", the one whose
+        measured tempo, tonality, metre and instruments agree best with what the words state, the
+        embedding deciding among equals. `progress` hears the share done, 0 to 1. `ValueError` where
+        there is nothing to do.
         """
         if isinstance(prompts, str):
             prompts = Prompt(words=prompts)
@@ -139,6 +157,8 @@ class Composer:
             raise ValueError("there is no prompt: give one or more")
         if best_of < 1:
             raise ValueError(f"best-of is at least 1, not {best_of}")
+        if rank not in RANKS:
+            raise ValueError(f'no ranking "{rank}": known are {", ".join(RANKS)}')
         if len({prompt.duration_seconds for prompt in prompts}) > 1:
             raise ValueError("prompts of one call have one duration: call once for each")
         frames = math.ceil(prompts[0].duration_seconds * FRAME_RATE_HZ)
@@ -155,7 +175,7 @@ class Composer:
             progress,
         )
         sound = self.ears.codec.decode_tokens(acoustic)
-        similarities, scores = self._judge(sound, asked)
+        similarities, scores = self._judge(sound, asked, rank)
         pieces = []
         for i, prompt in enumerate(prompts):
             mine = range(i * best_of, (i + 1) * best_of)
@@ -170,9 +190,12 @@ class Composer:
                     seed=seed + i,
                     similarity=similarities[best],
                     candidates=[scores[c] for c in mine],
-                    semantic=_grid(semantic[best], self.ears.semantic),
+                    semantic=None
+                    if semantic is None
+                    else _grid(semantic[best], self.ears.semantic),
                     acoustic=_grid(acoustic[best], self.ears.codec),
                     conditions=asked[best].shown(),
+                    stated=asked[best].reading.stated,
                 )
             )
         return pieces
@@ -184,27 +207,30 @@ class Composer:
         generators: list[torch.Generator],
         settings: DrawingSettings,
         progress: Callable[[float], None] | None,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor | None, Tensor]:
         """All stages: (semantic [batch, level, frame], acoustic [batch, level, frame])."""
-        steps = [self.semantic.pattern.steps(frames), self.coarse.pattern.steps(frames)]
+        drawn = [stage for stage in (self.semantic, self.coarse) if stage is not None]
+        steps = [stage.pattern.steps(frames) for stage in drawn]
 
         def tell(before: int) -> Callable[[int], None] | None:
             if (hears := progress) is None:
                 return None
             return lambda step: hears(0.95 * (before + step) / sum(steps))
 
-        semantic = draw(
-            self.semantic,
-            conditions,
-            frames,
-            Drawing(
-                temperature=settings.temperature_semantic,
-                top_k=settings.top_k_semantic,
-                guidance=settings.guidance_semantic,
-            ),
-            generators,
-            progress=tell(0),
-        )
+        semantic = None
+        if self.semantic is not None:
+            semantic = draw(
+                self.semantic,
+                conditions,
+                frames,
+                Drawing(
+                    temperature=settings.temperature_semantic,
+                    top_k=settings.top_k_semantic,
+                    guidance=settings.guidance_semantic,
+                ),
+                generators,
+                progress=tell(0),
+            )
         given = dataclasses.replace(conditions, source=semantic)
         acoustic = draw(
             self.coarse,
@@ -216,14 +242,24 @@ class Composer:
                 guidance=settings.guidance_coarse,
             ),
             generators,
-            progress=tell(steps[0]),
+            progress=tell(sum(steps[:-1])),
         )
         if self.fine is not None:
             fine = Drawing(temperature=settings.temperature_fine)
             acoustic = draw_parallel(self.fine, acoustic, given, fine, generators)
         return semantic, acoustic
 
-    def _judge(self, sound: Tensor, asked: list[Asked]) -> tuple[list[float], list[float]]:
+    def heard_families(self, waveform: Waveform) -> dict[str, float]:
+        """Probability of each family of instruments sounding, by the joint embedding's head;
+        24 kHz mono."""
+        frame = SAMPLE_RATE_HZ // FRAME_RATE_HZ
+        whole = waveform.mono[: len(waveform.mono) // frame * frame]
+        _, rows = self.ears.windows_of(torch.from_numpy(whole)[None])
+        return families_of(rows[0].mean(axis=0))
+
+    def _judge(
+        self, sound: Tensor, asked: list[Asked], rank: str
+    ) -> tuple[list[float], list[float]]:
         """(cosine of words and sound, score for the ranking) of every candidate."""
         frame = SAMPLE_RATE_HZ // FRAME_RATE_HZ
         sound = sound[:, : sound.shape[1] - sound.shape[1] % frame]
@@ -238,9 +274,19 @@ class Composer:
                 for name in HEARD_ATTRIBUTES
                 if name in one.attributes
             ]
+            score = similarity + AGREEMENT_WEIGHT * float(np.mean(agreement or [0.0]))
+            if rank == "receipt":
+                heard = Waveform(samples=candidate[None].numpy(), rate_hz=SAMPLE_RATE_HZ)
+                receipt = receipt_of_sound(heard, one.reading.stated, families_of(row))
+                score = RECEIPT_WEIGHT * receipt.agreement + score
             similarities.append(similarity)
-            scores.append(similarity + AGREEMENT_WEIGHT * float(np.mean(agreement or [0.0])))
+            scores.append(score)
         return similarities, scores
+
+
+def families_of(row: np.ndarray) -> dict[str, float]:
+    """Probabilities of the families from a row of the attribute heads [150]."""
+    return dict(zip(FAMILIES, row[BLOCKS["families"]].tolist(), strict=True))
 
 
 def _grid(tokens: Tensor, tokenizer: AcousticCodec | SemanticTokenizer) -> TokenGrid:

@@ -15,6 +15,7 @@ Enters: `Waveform`s and sentences. Leaves: `Verdict`s and unit vectors [n, `EMBE
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -230,6 +231,14 @@ class Judge:
 
     def __init__(self, network: JudgeNetwork) -> None:
         self.network = network.eval()
+
+    @property
+    def fingerprint(self) -> str:
+        """Twelve digits that change with anything that decides a verdict."""
+        digest = hashlib.sha256(repr(self.network.settings).encode())
+        for name, tensor in sorted(self.network.state_dict().items()):
+            digest.update(name.encode() + tensor.float().numpy().tobytes())
+        return digest.hexdigest()[:12]
 
     @classmethod
     def read(cls, folder: Path) -> Judge:

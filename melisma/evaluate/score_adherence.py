@@ -3,8 +3,8 @@
 Tempo, tonality, metre and instruments are read from the *notes* (`melisma/measure/score_*.py`) and,
 where there is sound, tempo from the sound as well; never from the tempo and metre events of the
 file, which were put there because they were asked for. The maker is recognised by `makers.py`,
-copies by `memorisation.py`. The same functions on held-out real pieces with their own facts give
-the ceilings.
+copies by `measure/melody_index.py`. The same functions on held-out real pieces with their own facts
+give the ceilings.
 
 Enters: `ScoreWish`s and `Score`s. Leaves: one `ScoreHearsay` per piece, and rows of the table.
 All tolerances stand here and nowhere else.
@@ -14,16 +14,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from melisma.evaluate.makers import MAKERS, MakerJudge
-from melisma.evaluate.memorisation import MelodyIndex, SharedRun
 from melisma.evaluate.statistics import Interval, mean_interval, median_interval
 from melisma.evaluate.table import Figure, figure_of
+from melisma.measure.melody_index import SharedRun
 from melisma.measure.score_instruments import (
     match_instruments,
     playing_families,
@@ -104,6 +104,12 @@ class ScoreHearsay:
     """None where there was no index of training pieces."""
 
 
+def score_prompts_file() -> Path:
+    """The prompts that come with the program, half of them in wordings that our grammar did not
+    write."""
+    return Path(__file__).with_name("score_prompts.jsonl")
+
+
 def read_score_wishes(path: Path) -> list[ScoreWish]:
     """Reads a list of prompts, one JSON object a line; `ValueError` where a fact is unknown."""
     prompts: list[ScoreWish] = []
@@ -137,10 +143,13 @@ def hear_score(
     score: Score,
     prompt: ScoreWish,
     judge: MakerJudge | None,
-    index: MelodyIndex | None,
+    nearest: Callable[[Score], SharedRun] | None,
     sound: Waveform | None = None,
 ) -> ScoreHearsay:
-    """Everything that is measured of one piece; its bars are those of the metre asked for."""
+    """Everything that is measured of one piece; its bars are those of the metre asked for.
+
+    `nearest` finds what a score shares with training pieces.
+    """
     bar_beats = BAR_BEATS.get(prompt.metre or "4/4", 4.0)
     makers = None
     if judge is not None:
@@ -155,7 +164,7 @@ def hear_score(
         programs=playing_programs(score, bar_beats),
         makers=makers,
         structure=measure_score_structure(score, bar_beats),
-        shared=None if index is None else index.longest_run(score),
+        shared=None if nearest is None else nearest(score),
     )
 
 
@@ -258,34 +267,46 @@ def _maker_mark(within: int) -> Mark:
     return mark
 
 
-MARKS: tuple[tuple[str, Mark, float | None], ...] = (
-    ("stated tempo within 8 %, notes", _number_mark(octave=False, sound=False), None),
-    ("the same, half and double count", _number_mark(octave=True, sound=False), None),
-    ("stated tempo within 8 %, sound", _number_mark(octave=False, sound=True), None),
-    ("the same by sound, half and double count", _number_mark(octave=True, sound=True), None),
-    ("tempo word, notes", _word_mark(octave=False), None),
-    ("tempo word, half and double count", _word_mark(octave=True), None),
-    ("stated tonality, notes", _tonality_mark, 1 / 24),
-    ("major or minor, notes", _mode_mark, 0.5),
-    ("kind of metre, notes", _kind_mark, 1 / 3),
-    ("bars full and accented as the metre says", _metre_mark, None),
-    ("share of full bars", _full_mark, None),
-    ("instrument families, F1", _family_mark, None),
-    ("instruments by program, F1", _program_mark, None),
-    ("maker recognised", _maker_mark(1), 1 / len(MAKERS)),
-    (f"maker among the likeliest {TOP_MAKERS}", _maker_mark(TOP_MAKERS), TOP_MAKERS / len(MAKERS)),
-)
-"""Name of each row, the mark of one piece (None where it was not asked for), and chance."""
+MARKS: Mapping[str, tuple[str, Mark, float | None]] = {
+    "tempo": ("stated tempo within 8 %, notes", _number_mark(octave=False, sound=False), None),
+    "tempo_octave": (
+        "stated tempo, half and double count, notes",
+        _number_mark(octave=True, sound=False),
+        None,
+    ),
+    "tempo_sound": ("stated tempo within 8 %, sound", _number_mark(octave=False, sound=True), None),
+    "tempo_sound_octave": (
+        "stated tempo, half and double count, sound",
+        _number_mark(octave=True, sound=True),
+        None,
+    ),
+    "tempo_word": ("tempo word, notes", _word_mark(octave=False), None),
+    "tempo_word_octave": ("tempo word, half and double count", _word_mark(octave=True), None),
+    "tonality": ("stated tonality, notes", _tonality_mark, 1 / 24),
+    "mode": ("major or minor, notes", _mode_mark, 0.5),
+    "metre_kind": ("kind of metre, notes", _kind_mark, 1 / 3),
+    "metre": ("bars full and accented as the metre says", _metre_mark, None),
+    "full_bars": ("share of full bars", _full_mark, None),
+    "families": ("instrument families, F1", _family_mark, None),
+    "programs": ("instruments by program, F1", _program_mark, None),
+    "maker": ("maker recognised", _maker_mark(1), 1 / len(MAKERS)),
+    "maker_near": (
+        f"maker among the likeliest {TOP_MAKERS}",
+        _maker_mark(TOP_MAKERS),
+        TOP_MAKERS / len(MAKERS),
+    ),
+}
+"""Key -> name of the row, mark of one piece (None where it was not asked for), and chance."""
 _OF_WORDINGS = (
-    "stated tempo within 8 %, notes",
-    "tempo word, notes",
-    "stated tonality, notes",
-    "major or minor, notes",
-    "kind of metre, notes",
-    "instrument families, F1",
-    "maker recognised",
+    "tempo",
+    "tempo_word",
+    "tonality",
+    "mode",
+    "metre_kind",
+    "families",
+    "maker",
 )
-"""Rows that make up the share of wishes met, told for each wording."""
+"""Marks that make up the share of wishes met, told for each wording."""
 
 
 def marks(pairs: Sequence[Pair], mark: Mark) -> np.ndarray:
@@ -296,7 +317,7 @@ def marks(pairs: Sequence[Pair], mark: Mark) -> np.ndarray:
 
 def wishes_met(pair: Pair) -> float | None:
     """Mean mark of one piece over what its prompt states; None where it states nothing."""
-    found = [mark(*pair) for name, mark, _ in MARKS if name in _OF_WORDINGS]
+    found = [MARKS[key][1](*pair) for key in _OF_WORDINGS]
     told = [value for value in found if value is not None]
     return float(np.mean(told)) if told else None
 
@@ -320,20 +341,27 @@ def _constant_family_chance(prompts: Sequence[ScoreWish]) -> float | None:
     )
 
 
+def mark_chance(key: str, prompts: Sequence[ScoreWish]) -> float | None:
+    """What guessing gives for a key of `MARKS`: the best constant answer where none is known."""
+    if key in ("tempo", "tempo_octave", "tempo_sound", "tempo_sound_octave"):
+        return _constant_tempo_chance(prompts)
+    if key == "families":
+        return _constant_family_chance(prompts)
+    return MARKS[key][2]
+
+
 def score_figures(
     outputs: Sequence[Pair], truth: Sequence[Pair], command: str, label: str
 ) -> list[Figure]:
     """Rows of the table: what is asked against what is found, with the marks that held-out real
     pieces get for their own facts as the ceiling (none where `truth` is empty)."""
     figures: list[Figure] = []
-    for name, mark, chance in MARKS:
+    prompts = [prompt for prompt, _ in outputs]
+    for key, (name, mark, _) in MARKS.items():
         values, ceiling = marks(outputs, mark), marks(truth, mark)
         if not len(values):
             continue
-        if name.startswith("stated tempo"):
-            chance = _constant_tempo_chance([prompt for prompt, _ in outputs])
-        if name.startswith("instrument families"):
-            chance = _constant_family_chance([prompt for prompt, _ in outputs])
+        chance = mark_chance(key, prompts)
         figures.append(
             figure_of(
                 f"{name} ({label})",

@@ -73,7 +73,8 @@ HEADER = (
 )
 
 
-def _number(value: float | None, unit: str = "") -> str:
+def told_number(value: float | None, unit: str = "") -> str:
+    """A number with as many digits as it deserves, and its unit; empty for None."""
     if value is None:
         return ""
     digits = 3 if abs(value) < 1.5 else 2 if abs(value) < 20 else 1
@@ -83,17 +84,17 @@ def _number(value: float | None, unit: str = "") -> str:
 def markdown_row(figure: Figure) -> str:
     """One line of the table under `HEADER`."""
     interval = (
-        f"{_number(figure.low)} to {_number(figure.high)}"
+        f"{told_number(figure.low)} to {told_number(figure.high)}"
         if figure.low is not None and figure.high is not None
         else ""
     )
     cells = [
         figure.what,
-        _number(figure.value, figure.unit),
+        told_number(figure.value, figure.unit),
         interval,
-        _number(figure.chance),
-        _number(figure.ceiling),
-        _number(figure.share_of_ceiling),
+        told_number(figure.chance),
+        told_number(figure.ceiling),
+        told_number(figure.share_of_ceiling),
         str(figure.count) if figure.count else "",
     ]
     return "| " + " | ".join(cells) + " |"

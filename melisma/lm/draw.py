@@ -64,9 +64,10 @@ class Noise:
         return self._chunk[:, self._used - 1]
 
 
-def choose(logits: Tensor, noise: Tensor, drawing: Drawing) -> Tensor:
-    """Draws from logits [..., vocabulary] with exponential noise of the same shape -> [...]."""
-    if drawing.temperature == 0:
+def choose(logits: Tensor, noise: Tensor | None, drawing: Drawing) -> Tensor:
+    """Draws from logits [..., vocabulary] with exponential noise of the same shape -> [...];
+    without noise the likeliest tokens."""
+    if noise is None or drawing.temperature == 0:
         return logits.argmax(dim=-1)
     scaled = logits.float() / drawing.temperature
     if drawing.top_k is not None and drawing.top_k < scaled.shape[-1]:
@@ -95,7 +96,8 @@ def draw(
 ) -> Tensor:
     """Draws a grid [batch, level, frame] of a causal stage.
 
-    `prefix`: tokens [batch, level, frame] that the piece begins with (a continuation).
+    `prefix`: tokens [batch, level, frame] that the piece begins with (a continuation); they are
+    kept as they are. The likeliest tokens (temperature 0) need no noise, and no generator is used.
     `progress` hears the number of steps done. Attention looks back over the model's window, so any
     length goes in one pass.
     """
@@ -105,7 +107,8 @@ def draw(
     told = model.conditioner(asked)
     modulations = model.trunk.modulations(told.whole)
     cache = model.initial_cache(len(asked))
-    noise = Noise(generators, pattern.levels, model.settings.vocabulary)
+    greedy = drawing.temperature == 0
+    noise = None if greedy else Noise(generators, pattern.levels, model.settings.vocabulary)
     steps = pattern.steps(frames)
     device = told.frames.device
     out = torch.full((batch, pattern.levels, steps), blank, dtype=torch.long, device=device)
@@ -122,15 +125,19 @@ def draw(
         frame = min(pattern.newest_frame(step), frames - 1)
         twice = before.repeat(2, 1) if guided else before
         hidden = model.step(twice, told.frames[:, frame], modulations, cache, step)
-        logits = torch.einsum("bw,lvw->blv", hidden, heads)
-        if guided:
-            with_words, without = logits.chunk(2)
-            logits = without + drawing.guidance * (with_words - without)
-        drawn = choose(logits, noise.next(), drawing)
-        for level in range(pattern.levels):
-            place = pattern.frame_at(step, level)
-            if place is not None and known <= place < frames:
-                out[:, level, step] = drawn[:, level]
+        places = [pattern.frame_at(step, level) for level in range(pattern.levels)]
+        wanted = [place is not None and known <= place < frames for place in places]
+        # Noise goes on through steps that are given, so that a seed means the same after any.
+        chance = noise.next() if noise is not None else None
+        if any(wanted):
+            logits = torch.einsum("bw,lvw->blv", hidden, heads)
+            if guided:
+                with_words, without = logits.chunk(2)
+                logits = without + drawing.guidance * (with_words - without)
+            drawn = choose(logits, chance, drawing)
+            for level in range(pattern.levels):
+                if wanted[level]:
+                    out[:, level, step] = drawn[:, level]
         before = out[:, :, step]
         if progress is not None:
             progress(step + 1)

@@ -24,7 +24,14 @@ from melisma.corpus.tongue import encode_clips
 from melisma.files.checkpoint import read_checkpoint, write_checkpoint
 from melisma.joint import Joint
 from melisma.recipes import sizes
+from melisma.recipes.judges import (
+    measure_reference_of,
+    measure_score_reference_of,
+    train_judge_of,
+)
 from melisma.recipes.names import PARTS, SIZES
+from melisma.recipes.originality import INDEX_NAME, build_index, read_clip_tokens
+from melisma.recipes.score_prints import PRINTS_NAME, PrintSettings, make_prints
 from melisma.recipes.scores import tell_scores
 from melisma.recipes.settings import changed
 from melisma.recipes.words import gather_sentences, train_words
@@ -213,10 +220,15 @@ def run_tokens(order: Order) -> None:
         encode_clips(folder, train, frozen_ears(order))
 
 
+def token_folder(order: Order) -> Path:
+    """Shards that `melisma prepare --tokens` wrote into the data, or those of this run."""
+    return order.data / "tokens" if (order.data / "tokens").is_dir() else order.part("tokens")
+
+
 def run_stage(order: Order, name: str) -> None:
     """One stage of the language model, from token shards alone."""
     ears = frozen_ears(order)
-    folder = order.data / "tokens" if (order.data / "tokens").is_dir() else order.part("tokens")
+    folder = token_folder(order)
     corpus = read_corpus(folder, ears.joint.quantiser.codes, ears.fingerprints)
     count = len(corpus)
     held = max(1, round(count * 0.03))
@@ -232,6 +244,49 @@ def run_stage(order: Order, name: str) -> None:
         Codes(acoustic=ears.codec.codec.quantizer.codes, semantic=ears.semantic.centroids),
     )
     keep(order, f"{name}_lm")
+
+
+def run_index(order: Order) -> None:
+    """The index of the clips that the language model learned from, and how near others come.
+
+    `data/held_tokens`, if it is there, are token shards of the split held.
+    """
+    ears = order.model if order.weights("joint").is_file() else order.start
+    paths = EarPaths.of(ears or model_folder("default"))
+    joint, semantic = Joint.read(paths.joint), SemanticTokenizer.read(paths.semantic)
+    held = order.data / "held_tokens"
+    index = build_index(
+        read_clip_tokens(token_folder(order), joint),
+        read_clip_tokens(held, joint) if held.is_dir() else None,
+        {"semantic": semantic.fingerprint, "joint": joint.fingerprint},
+        HELD_SHARE,
+    )
+    index.write(order.weights(INDEX_NAME))
+    for limit in index.limits:
+        print(
+            f"{limit.pieces} held-out clips of {limit.piece_seconds:g} s against {len(index)}: "
+            f"99 % share {limit.run_seconds:.2f} s or less, agree in {limit.agreement:.2f} of the "
+            f"frames of 5 s or less, cosine {limit.similarity:.3f} or less"
+        )
+
+
+def run_judge(order: Order) -> None:
+    """The independent judge, from `data/judge`: clips of the split judge, other soundfonts."""
+    settings, training = sizes.judge(order.size)
+    training = changed(training, order.changes, "judge")
+    train_judge_of(order.data / "judge", order.model, settings, training)
+
+
+def run_reference(order: Order) -> None:
+    """The reference set of sound, from `data/reference`: clips of the split held, small world."""
+    model = order.model if order.weights("codec").is_file() else order.start
+    clips = order.data / "reference"
+    measure_reference_of(clips, model or model_folder("default"), order.model)
+
+
+def run_score_reference(order: Order) -> None:
+    """The reference of scores, from a folder of corpora of notation."""
+    measure_score_reference_of(order.data, order.start or order.model, order.model)
 
 
 def run_score(order: Order) -> None:
@@ -253,6 +308,14 @@ def run_score(order: Order) -> None:
         order.started_from("score_lm"),
     )
     keep(order, "score_lm", source=folder / "weights.safetensors")
+
+
+def run_prints(order: Order) -> None:
+    """Prints of the pieces that the score model learned from, and how near others come."""
+    settings = changed(PrintSettings(), order.changes, "prints")
+    # Where the score model was trained in this folder, its split is taken as it was.
+    folder = order.part("score") if order.part("score").is_dir() else order.part("prints")
+    make_prints(order.data, folder / "splits.json", settings).write(order.weights(PRINTS_NAME))
 
 
 def keep(order: Order, name: str, source: Path | None = None) -> None:
@@ -282,6 +345,11 @@ RUNS: dict[str, Callable[[Order], Any]] = {
     "coarse_lm": lambda order: run_stage(order, "coarse"),
     "fine_lm": lambda order: run_stage(order, "fine"),
     "score": run_score,
+    "index": run_index,
+    "prints": run_prints,
+    "judge": run_judge,
+    "reference": run_reference,
+    "score_reference": run_score_reference,
 }
 
 
@@ -308,3 +376,7 @@ def ship(folder: Path, target: Path) -> None:
         if path.is_file():
             checkpoint = read_checkpoint(path)
             write_checkpoint(target / path.name, checkpoint, precision="int8", exact=exact)
+    for name in (INDEX_NAME, PRINTS_NAME):
+        path = folder / f"{name}.safetensors"
+        if path.is_file():
+            shutil.copyfile(path, target / path.name)

@@ -12,9 +12,22 @@ PARTS: tuple[str, ...] = (
 )
 """The chain in its order: each needs those before it."""
 
-RECIPES: tuple[str, ...] = ("all", *PARTS, "polish", "polish_text", "score")
+RECIPES: tuple[str, ...] = (
+    "all",
+    *PARTS,
+    "polish",
+    "polish_text",
+    "score",
+    "index",
+    "prints",
+    "judge",
+    "reference",
+    "score_reference",
+)
 """All recipes: the whole chain, each part, what polishes without making new tokens (the codec's
-decoder, and the text tower), and the score model, which learns from notation alone."""
+decoder, and the text tower), the score model, which learns from notation alone, the index of the
+clips that the language model learned from, the prints of the pieces that the score model learned
+from, the independent judge, and the real music that it measures outputs against."""
 
 SIZES: tuple[str, ...] = ("toy", "small", "large")
 """toy: a million parameters each, minutes. small: two processor cores, hours. large: one GPU."""

@@ -11,12 +11,14 @@ import dataclasses
 
 from melisma.codec import CodecSettings
 from melisma.corpus.scores import ScoreSettings
+from melisma.evaluate.judge import JudgeSettings
 from melisma.joint import MusicTowerSettings, TextTowerSettings
 from melisma.lm import ConditionSettings, TokenModelSettings
 from melisma.lm.score_model import ScoreModelSettings
 from melisma.semantic import SemanticSettings
 from melisma.train.codec import CodecTraining
 from melisma.train.joint import JointTraining
+from melisma.train.judge import JudgeTraining
 from melisma.train.lm import StageTraining, stage_settings
 from melisma.train.loop import LoopSettings
 from melisma.train.score import ScoreTraining
@@ -215,6 +217,13 @@ def _toy_stage(name: str) -> TokenModelSettings:
         levels=4, drawn_from=2, vocabulary=256, causal=False, width=96, layers=2,
         window_frames=100, conditions=source,
     )  # fmt: skip
+
+
+def judge(size: str) -> tuple[JudgeSettings, JudgeTraining]:
+    """The independent judge: its shape and its training."""
+    if size == "toy":
+        return JudgeSettings(moment=48, trunk=64), JudgeTraining(updates=20, batch=8)
+    return JudgeSettings(moment=256, trunk=320), JudgeTraining(updates=2_400)
 
 
 def score_rows(size: str) -> ScoreSettings:

@@ -207,17 +207,23 @@ class StageTask(Task):
             grid = crop(corpus.semantic)
         else:
             grid = crop(corpus.acoustic)[:, : s.model.levels]
-            source = crop(corpus.semantic)[:, : s.model.conditions.source_levels]
-            if drops is not None and s.source_damage:
-                hurt = torch.rand(source.shape, generator=generator) < s.source_damage
-                noise = torch.randint(
-                    s.model.conditions.source_vocabulary, source.shape, generator=generator
-                )
-                source = torch.where(hurt, noise, source)
-            conditions = dataclasses.replace(conditions, source=source)
+            if s.model.conditions.source_levels:
+                source = crop(corpus.semantic)[:, : s.model.conditions.source_levels]
+                source = source if drops is None else self._damaged(source, generator)
+                conditions = dataclasses.replace(conditions, source=source)
         if drops is not None:
             conditions = drop(conditions, drops, generator)
         return grid.to(s.device), conditions.to(s.device)
+
+    def _damaged(self, source: Tensor, generator: torch.Generator) -> Tensor:
+        """Source tokens with some replaced at random."""
+        s = self.settings
+        if not s.source_damage:
+            return source
+        hurt = torch.rand(source.shape, generator=generator) < s.source_damage
+        size = s.model.conditions.source_vocabulary
+        noise = torch.randint(size, source.shape, generator=generator)
+        return torch.where(hurt, noise, source)
 
     def _conditions(
         self, corpus: TokenCorpus, rows: Tensor, places: Tensor, generator: torch.Generator

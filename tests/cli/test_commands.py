@@ -17,7 +17,7 @@ from melisma.cli.generate import finish
 from melisma.cli.program import program
 from melisma.files import AUDIO_ENDINGS, read_audio, read_provenance, write_audio
 from melisma.sound.loudness import integrated_lufs, true_peak_db
-from melisma.values import Prompt, TokenGrid, Waveform
+from melisma.values import Facts, Prompt, TokenGrid, Waveform
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ class Piece:
     semantic: TokenGrid
     acoustic: TokenGrid
     conditions: dict[str, str]
+    stated: Facts
 
 
 class Composer:
@@ -60,16 +61,27 @@ class Composer:
         seed: int,
         settings: DrawingSettings,
         best_of: int = 4,
+        rank: str = "words",
         progress: Callable[[float], None] | None = None,
     ) -> list[Piece]:
         if self.interrupted_at == len(self.calls):
             raise KeyboardInterrupt
         self.calls.append(
-            {"prompts": list(prompts), "seed": seed, "settings": settings, "best_of": best_of}
+            {
+                "prompts": list(prompts),
+                "seed": seed,
+                "settings": settings,
+                "best_of": best_of,
+                "rank": rank,
+            }
         )
         if progress is not None:
             progress(0.5)
         return [self._piece(prompt, seed + i, best_of) for i, prompt in enumerate(prompts)]
+
+    def heard_families(self, waveform: Waveform) -> dict[str, float]:
+        del waveform
+        return {"piano": 0.9, "strings": 0.2}
 
     def _piece(self, prompt: Prompt, seed: int, best_of: int) -> Piece:
         rng = np.random.default_rng(seed)
@@ -86,6 +98,7 @@ class Composer:
             semantic=grid,
             acoustic=grid,
             conditions={"tempo": "90 bpm"},
+            stated=Facts(tempo_bpm=90.0, families=("piano",)),
         )
 
 
@@ -200,6 +213,26 @@ def test_peaks_stay_below_the_ceiling_after_lossy_coding(tmp_path: Path, ending:
     lufs = integrated_lufs(sound)
     assert lufs is not None
     assert lufs > -18
+
+
+def test_a_receipt_tells_what_is_measured_against_what_was_asked(
+    composer: Composer, melisma: Command
+) -> None:
+    words = ("generate", "a waltz", "--duration", 2, "--seed", 7, "--receipt", "--rank", "receipt")
+    outcome = melisma(*words)
+    assert outcome.code == 0
+    assert composer.calls[0]["rank"] == "receipt"
+    lines = outcome.out.splitlines()[1:]
+    assert lines[0].startswith("  tempo: ")
+    assert "asked 90 bpm" in lines[0]
+    assert any(line.startswith("  instruments: piano 0.90, asked piano: agrees") for line in lines)
+    (piece,) = json.loads(melisma(*words, "--json").out)["pieces"]
+    names = [finding["name"] for finding in piece["receipt"]["findings"]]
+    assert names[:4] == ["tempo", "tonality", "metre", "density"]
+    assert 0.0 <= piece["receipt"]["agreement"] <= 1.0
+    wrong = melisma("generate", "a waltz", "--rank", "luck")
+    assert wrong.code == 2
+    assert 'no ranking "luck": known are words, receipt' in wrong.err
 
 
 def test_several_pieces_are_numbered_and_have_seeds_of_their_own(

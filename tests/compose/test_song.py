@@ -15,8 +15,10 @@ from melisma.compose import Composer, DrawingSettings, Piece, load, load_codec
 from melisma.compose.asking import ask, conditions_of, rhythm_of
 from melisma.corpus.hearing import CONDITION_ATTRIBUTES, FrozenEars
 from melisma.files.checkpoint import read_checkpoint, write_checkpoint
+from melisma.lm import TokenModel
 from melisma.lm.conditions import ATTRIBUTE_SIZES, MELODY_SIZE
-from melisma.values import Prompt, Waveform
+from melisma.measure.receipt import receipt_of_sound
+from melisma.values import Prompt, TokenGrid, Waveform
 from melisma.values.attributes import FAMILIES, TONALITIES, tempo_bin
 
 WALTZ = Prompt(words="a slow waltz for piano in C# minor at 97 bpm", duration_seconds=2.0)
@@ -40,6 +42,12 @@ def pieces(composer: Composer) -> list[Piece]:
     return composer.generate_pieces([WALTZ, DRUMS], seed=7, best_of=2)
 
 
+def played(piece: Piece) -> TokenGrid:
+    """The semantic tokens, which a model with a semantic stage always has."""
+    assert piece.semantic is not None
+    return piece.semantic
+
+
 def test_two_prompts_become_two_pieces(composer: Composer, pieces: list[Piece]) -> None:
     assert composer.name == "tiny0" or composer.name.startswith("tiny")
     for number, (piece, prompt) in enumerate(zip(pieces, (WALTZ, DRUMS), strict=True)):
@@ -47,15 +55,15 @@ def test_two_prompts_become_two_pieces(composer: Composer, pieces: list[Piece]) 
         assert piece.prompt == prompt
         assert piece.seed == 7 + number
         assert len(piece.candidates) == 2
-        assert piece.semantic.tokens.shape == (2, 50)
+        assert played(piece).tokens.shape == (2, 50)
         assert piece.acoustic.tokens.shape == (3, 50)
-        assert piece.semantic.vocabulary == piece.acoustic.vocabulary == VOCABULARY
+        assert played(piece).vocabulary == piece.acoustic.vocabulary == VOCABULARY
         assert len(np.unique(piece.acoustic.tokens[0])) > 3
         assert -1.001 <= piece.similarity <= 1.001
     assert pieces[0].conditions["tempo"] == "97 bpm"
     assert pieces[0].conditions["tonality"] == "C# minor"
     assert pieces[1].conditions["metre"] == "6/8"
-    assert not np.array_equal(pieces[0].semantic.tokens, pieces[1].semantic.tokens)
+    assert not np.array_equal(played(pieces[0]).tokens, played(pieces[1]).tokens)
 
 
 def test_the_same_seed_is_the_same_piece(folder: Path, pieces: list[Piece]) -> None:
@@ -69,7 +77,7 @@ def test_the_same_seed_is_the_same_piece(folder: Path, pieces: list[Piece]) -> N
 def test_a_piece_does_not_depend_on_its_neighbour(composer: Composer, pieces: list[Piece]) -> None:
     other = dataclasses.replace(DRUMS, words="an organ in a church")
     again = composer.generate_pieces([WALTZ, other], seed=7, best_of=2)
-    np.testing.assert_array_equal(again[0].semantic.tokens, pieces[0].semantic.tokens)
+    np.testing.assert_array_equal(played(again[0]).tokens, played(pieces[0]).tokens)
     np.testing.assert_array_equal(again[0].acoustic.tokens, pieces[0].acoustic.tokens)
     assert not np.array_equal(again[1].acoustic.tokens, pieces[1].acoustic.tokens)
 
@@ -222,3 +230,30 @@ def test_the_ears_hear_what_a_row_of_tokens_holds(composer: Composer) -> None:
     assert vectors.shape == (1, 2, 128)
     assert rows.shape[:2] == (1, 2)
     np.testing.assert_array_equal(ears.joint.quantise(vectors[0]), first["style"])
+
+
+def test_a_coarse_stage_that_reads_no_semantic_tokens_draws_alone(composer: Composer) -> None:
+    with pytest.raises(ValueError, match="a semantic stage is missing"):
+        Composer(composer.ears, None, composer.coarse, None, name="none", licence="none")
+    settings = composer.coarse.settings
+    alone = dataclasses.replace(
+        settings, conditions=dataclasses.replace(settings.conditions, source_levels=0)
+    )
+    model = Composer(composer.ears, None, TokenModel(alone), None, name="alone", licence="none")
+    [piece] = model.generate_pieces(WALTZ, seed=1, best_of=1)
+    assert piece.semantic is None
+    assert piece.acoustic.tokens.shape == (settings.levels, 50)
+
+
+def test_receipts_may_rank_candidates(composer: Composer) -> None:
+    by_words = composer.generate_pieces(WALTZ, seed=2, best_of=4)[0]
+    by_receipt = composer.generate_pieces(WALTZ, seed=2, best_of=4, rank="receipt")[0]
+    assert by_words.stated.tempo_bpm == 97.0
+    assert by_words.stated.tonality == "C# minor"
+    shares = [
+        receipt_of_sound(piece.waveform, piece.stated, composer.heard_families(piece.waveform))
+        for piece in (by_words, by_receipt)
+    ]
+    assert shares[1].agreement >= shares[0].agreement
+    with pytest.raises(ValueError, match='no ranking "luck"'):
+        composer.generate_pieces(WALTZ, rank="luck")

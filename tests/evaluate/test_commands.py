@@ -124,10 +124,17 @@ def test_codec_rows_for_every_level(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(codec, "code_with_opus", lambda sound, _: (sound, 13.3))
     monkeypatch.setattr(codec, "visqol_scorer", lambda: lambda a, b: 5.0 - abs(a - b).max())
     arguments = ["--held", "x", "--levels", "1", "4", "--count", "3", "--results", str(tmp_path)]
-    monkeypatch.setattr(sys, "argv", ["codec.py", *arguments])
+    monkeypatch.setattr(sys, "argv", ["codec.py", *arguments, "--embedding", "signal"])
     codec.main()
     figures = json.loads((tmp_path / "codec.json").read_text())
     by_name = {figure["what"]: figure["value"] for figure in figures}
-    assert len(figures) == 6
+    assert len(figures) == 3 * 4 + 2 * 4 + 1 + 3
+    assert {"SI-SDR, median, 4 levels, 1.00 kbit/s", "codebook used, level 4"} <= by_name.keys()
+    assert by_name["log-mel distance, Opus hard-cbr 12, 13.30 kbit/s"] == 0.0
+    assert by_name["entropy of level 4"] == 0.0
+    assert by_name["bitrate after entropy coding, 4 levels"] == 0.0
+    floor = by_name["Fréchet distance, signal, clips (F)"]
+    coded = [by_name[f"Fréchet distance, signal, {levels} levels (C)"] for levels in (1, 4)]
+    assert 0.0 < floor < coded[1] < coded[0]
     assert by_name["ViSQOL, 1 levels, 0.25 kbit/s"] < by_name["ViSQOL, 4 levels, 1.00 kbit/s"]
     assert by_name["onset F1 ratio, Opus hard-cbr 12, 13.30 kbit/s"] == 1.0

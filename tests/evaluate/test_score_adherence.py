@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 from melisma.evaluate.makers import MAKERS
-from melisma.evaluate.memorisation import SharedRun
 from melisma.evaluate.score_adherence import (
     ScoreHearsay,
     ScoreWish,
@@ -24,13 +23,15 @@ from melisma.evaluate.score_adherence import (
     meets_tempo_word,
     read_score_wishes,
     score_figures,
+    score_prompts_file,
     wishes_met,
 )
 from melisma.joint.settings_words import read_settings
+from melisma.measure.melody_index import SharedRun
 from melisma.values import Notes, Score, TempoMap, Track
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-PROMPTS = BENCHMARKS / "prompts" / "score.jsonl"
+PROMPTS = score_prompts_file()
 
 
 def a_score(program: int = 0, bars: int = 12) -> Score:

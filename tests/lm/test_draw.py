@@ -163,3 +163,18 @@ def test_a_fine_stage_needs_its_levels() -> None:
             fine(8), torch.zeros(2, 2, 5, dtype=torch.long), conditions(5, source=True), GREEDY,
             generators(0, 1),
         )  # fmt: skip
+
+
+def test_a_seed_means_the_same_after_a_given_beginning() -> None:
+    model, asked = stage("parallel"), conditions(FRAMES)
+    free = draw(model, asked, FRAMES, Drawing(), generators(1, 2))
+    again = draw(model, asked, FRAMES, Drawing(), generators(1, 2), prefix=free[..., :4])
+    assert torch.equal(again, free)
+
+
+def test_the_likeliest_tokens_need_no_generator() -> None:
+    model, asked = stage(), conditions(FRAMES)
+    generator = torch.Generator().manual_seed(5)
+    before = generator.get_state()
+    draw(model, asked, FRAMES, GREEDY, [generator] * 2)
+    assert torch.equal(generator.get_state(), before)

@@ -4,34 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from small_tunes import piece, tune, with_copy
 
-from melisma.evaluate.memorisation import (
+from melisma.measure.melody_index import (
     LONG_NOTES,
     STEPS,
     MelodyIndex,
     melodic_steps,
 )
-from melisma.values import Notes, Score, TempoMap, Track
-
-
-def tune(seed: int, notes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Waits in beats and pitches of a random melody."""
-    rng = np.random.default_rng(seed)
-    return rng.choice([0.25, 0.5, 0.75, 1.0, 1.5], notes), rng.integers(55, 80, notes)
-
-
-def piece(waits: np.ndarray, pitch: np.ndarray, *, shift: int = 0, slower: float = 1.0) -> Score:
-    start = np.concatenate([[0.0], np.cumsum(waits[:-1])]) * slower
-    notes = Notes(
-        start_beats=start,
-        duration_beats=waits * slower,
-        pitch=pitch + shift,
-        velocity=np.full(len(pitch), 80),
-    )
-    return Score(
-        tracks=(Track(notes=notes, program=0, is_drum=False),),
-        tempo=TempoMap(beats=np.zeros(1), bpm=np.full(1, 100.0)),
-    )
+from melisma.values import Score
 
 
 @pytest.fixture(scope="module")
@@ -39,22 +20,11 @@ def index() -> MelodyIndex:
     return MelodyIndex((f"piece {seed}", piece(*tune(seed, 300))) for seed in range(50))
 
 
-def with_copy(length: int, shift: int, slower: float) -> Score:
-    """A new melody with `length` notes of piece 7 in its middle."""
-    waits, pitch = tune(999, 120)
-    theirs_waits, theirs = tune(7, 300)
-    copied = slice(100, 100 + length)
-    return piece(
-        np.concatenate([waits[:60], theirs_waits[copied] * slower, waits[60:]]),
-        np.concatenate([pitch[:60], theirs[copied] + shift, pitch[60:]]),
-    )
-
-
 @pytest.mark.parametrize(("length", "shift", "slower"), [(14, 0, 1.0), (30, 5, 1.0), (40, -3, 2.0)])
 def test_a_planted_copy_is_found_with_its_length(
     index: MelodyIndex, length: int, shift: int, slower: float
 ) -> None:
-    found = index.longest_run(with_copy(length, shift, slower))
+    found = index.longest_run(with_copy(tune(7, 300), 100, length, shift=shift, slower=slower))
     assert found.piece == "piece 7"
     # The wait before the first copied interval is not copied, so a run loses up to two notes; the
     # first new note may happen to fit.
@@ -94,9 +64,4 @@ def test_lines_of_a_piece_stay_apart() -> None:
 
 
 def test_drums_are_not_searched() -> None:
-    notes = piece(*tune(1, 40)).tracks[0].notes
-    drums = Score(
-        tracks=(Track(notes=notes, program=0, is_drum=True),),
-        tempo=TempoMap(beats=np.zeros(1), bpm=np.full(1, 100.0)),
-    )
-    assert len(melodic_steps(drums)) == 0
+    assert len(melodic_steps(piece(*tune(1, 40), drum=True))) == 0

@@ -1,0 +1,311 @@
+"""How often the detectors of receipts are right, and what their confidence is worth.
+
+Run: `python benchmarks/detectors.py [--unseen CLIPS] [--recordings FOLDER] [--music CORPORA]
+[--calibration CLIPS]`. What is not given is left out. `CLIPS` of a soundfont on which no constant
+was fitted are heard as they are and through the codec, one of each work; `FOLDER` (searched with
+its subfolders) holds the recordings of `benchmarks/prompts/recordings.csv`, whose truth is known
+from titles, from works, and from the length of loops; `CORPORA` give openings of held-out pieces
+for the detectors of notes. `--calibration` takes clips of the split "judge" and tells the tables of
+`melisma/measure/ceilings.py`: share of right answers by raw confidence, isotonic, five knots.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from held_clips import PROMPTS, command_line, one_clip_per_piece, parser_of, tell
+from scipy.optimize import isotonic_regression
+
+from melisma.compose import load_codec
+from melisma.corpus.ears import Ears, read_ears
+from melisma.corpus.sources import Source, read_sources
+from melisma.corpus.twins import assign_splits
+from melisma.evaluate.score_adherence import ScoreWish
+from melisma.evaluate.score_truth import arranged_songs, real_openings
+from melisma.evaluate.statistics import mean_interval
+from melisma.evaluate.table import Figure, figure_of
+from melisma.files import read_audio
+from melisma.measure import find_onsets, measure_tempo, measure_tonality
+from melisma.measure.ceilings import CONFIDENCES, calibrated
+from melisma.measure.metre import metre_figures, metre_probabilities
+from melisma.measure.receipt import SOUND_DENSITY_ONSETS, TEMPO_TOLERANCE
+from melisma.measure.score_instruments import match_instruments, playing_families
+from melisma.measure.score_metre import BAR_BEATS, METRE_KINDS, measure_score_metre
+from melisma.measure.score_tempo import measure_score_tempo
+from melisma.measure.score_tonality import measure_score_tonality
+from melisma.measure.tempo import TempoEstimate
+from melisma.train.judge import clip_waveform
+from melisma.values import Facts, Score, Waveform
+from melisma.values.attributes import DENSITIES, METRES
+
+KNOTS = 5
+"""Points of a table of confidences (chosen: few enough to be steady)."""
+LEAST_SECONDS = 10.0
+"""Loops are repeated until they last so long, as clips do."""
+WINDOW_SECONDS = 10.0
+MOST_WINDOWS = 12
+"""Windows of a long recording in which its metre is heard, from the beginning on."""
+OPENING_SECONDS = 30.0
+"""The opening of a long recording in which its tonality is heard: later it may move on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mark:
+    """One answer of one detector."""
+
+    raw: float
+    """Its own confidence; nan for rows that have none."""
+    right: float
+    """1 or 0, or a share of windows."""
+
+
+Marks = Mapping[str, Mark]
+
+
+def tempo_marks(estimate: TempoEstimate, truth_bpm: float, name: str, open_: bool) -> Marks:
+    """Within 5 %, and where half and double count; with `open_` the octave is not known."""
+    bpm = estimate.bpm
+    factors = (1.0, 0.5, 2.0)
+    near = [bpm is not None and abs(bpm * f / truth_bpm - 1.0) <= TEMPO_TOLERANCE for f in factors]
+    marks = {f"{name}, half and double count": Mark(raw=np.nan, right=float(any(near)))}
+    if not open_:
+        marks[name] = Mark(raw=estimate.confidence, right=float(near[0]))
+        half, double = float(near[2]), float(near[1])
+        marks[f"{name} heard at half"] = Mark(raw=np.nan, right=half)
+        marks[f"{name} heard at double"] = Mark(raw=np.nan, right=double)
+    return marks
+
+
+def metre_marks(waveform: Waveform, bpm: float | None, truth: str, told: str = "") -> Marks:
+    """The metre and its kind; `told` is added to the names."""
+    figures = None if bpm is None else metre_figures(waveform, bpm)
+    if figures is None:
+        miss = Mark(raw=0.0, right=0.0)
+        return {f"metre{told}": miss, f"kind of metre{told}": miss}
+    probability = metre_probabilities(figures)
+    best = METRES[int(np.argmax(probability))]
+    same = [METRE_KINDS[metre] == METRE_KINDS[best] for metre in METRES]
+    return {
+        f"metre{told}": Mark(raw=float(probability.max()), right=float(best == truth)),
+        f"kind of metre{told}": Mark(
+            raw=float(probability[same].sum()),
+            right=float(METRE_KINDS[best] == METRE_KINDS[truth]),
+        ),
+        f"kind of metre of what is in {METRE_KINDS[truth]}{told}": Mark(
+            raw=np.nan, right=float(METRE_KINDS[best] == METRE_KINDS[truth])
+        ),
+    }
+
+
+def clip_marks(waveform: Waveform, facts: Facts) -> Marks:
+    """Every detector of sound on one clip, where its truth is known."""
+    marks: dict[str, Mark] = {}
+    tempo = measure_tempo(waveform)
+    if facts.tempo_bpm is not None:
+        marks |= tempo_marks(tempo, facts.tempo_bpm, "tempo", open_=False)
+    if facts.tonality is not None:
+        found = measure_tonality(waveform)
+        right = float(found.tonality == facts.tonality)
+        marks["tonality"] = Mark(raw=found.confidence, right=right)
+    if facts.metre is not None:
+        marks |= metre_marks(waveform, tempo.bpm, facts.metre)
+        if facts.tempo_bpm is not None:
+            marks |= metre_marks(waveform, facts.tempo_bpm, facts.metre, ", tempo told")
+    if facts.density is not None:
+        rate_hz = len(find_onsets(waveform)) / waveform.seconds
+        margin = np.abs(np.log2(max(rate_hz, 0.1) / np.array(SOUND_DENSITY_ONSETS))).min()
+        heard = DENSITIES[int(np.digitize(rate_hz, SOUND_DENSITY_ONSETS))]
+        right = float(heard == facts.density)
+        marks["onset density"] = Mark(raw=float(margin), right=right)
+    return marks
+
+
+def recording_marks(waveform: Waveform, row: Mapping[str, str]) -> Marks:
+    """The same of one recording, whose truth is a row of `recordings.csv`."""
+    marks: dict[str, Mark] = {}
+    if row["loop"] == "yes":
+        times = int(np.ceil(LEAST_SECONDS / waveform.seconds))
+        samples = np.tile(waveform.samples, (1, times))
+        waveform = Waveform(samples=samples, rate_hz=waveform.rate_hz)
+    if row["tempo_bpm"]:
+        estimate = measure_tempo(waveform)
+        marks |= tempo_marks(estimate, float(row["tempo_bpm"]), "tempo", row["octave"] == "open")
+    if row["tonality"]:
+        found = measure_tonality(stretch(waveform, 0.0, OPENING_SECONDS))
+        right = float(found.tonality == row["tonality"])
+        marks["tonality"] = Mark(raw=found.confidence, right=right)
+    if row["metre"]:
+        count = min(max(int(waveform.seconds // WINDOW_SECONDS), 1), MOST_WINDOWS)
+        windows = [stretch(waveform, i * WINDOW_SECONDS, WINDOW_SECONDS) for i in range(count)]
+        found = [metre_marks(one, measure_tempo(one).bpm, row["metre"]) for one in windows]
+        for name in ("metre", "kind of metre"):
+            share = float(np.mean([one[name].right for one in found]))
+            marks[name] = Mark(raw=np.nan, right=share)
+    return marks
+
+
+def stretch(waveform: Waveform, start_seconds: float, seconds: float) -> Waveform:
+    """Part of a waveform."""
+    first, last = (round(t * waveform.rate_hz) for t in (start_seconds, start_seconds + seconds))
+    return Waveform(samples=waveform.samples[:, first:last], rate_hz=waveform.rate_hz)
+
+
+def score_marks(score: Score, truth: ScoreWish) -> Marks:
+    """Every detector of notes on one opening, where its truth is known."""
+    marks: dict[str, Mark] = {}
+    if truth.tempo_bpm is not None:
+        estimate = measure_score_tempo(score)
+        marks |= tempo_marks(estimate, truth.tempo_bpm, "score tempo", open_=False)
+    if truth.tonality is not None:
+        found = measure_score_tonality(score)
+        right = float(found.tonality == truth.tonality)
+        marks["score tonality"] = Mark(raw=found.confidence, right=right)
+    if truth.metre is not None:
+        kind = measure_score_metre(score, truth.metre).kind
+        named = [metre for metre in METRES if METRE_KINDS[metre] == kind]
+        raw = measure_score_metre(score, named[0]).kind_probability if named else 0.0
+        right = float(kind == METRE_KINDS[truth.metre])
+        marks["score metre"] = Mark(raw=raw, right=right)
+    if truth.families:
+        playing = playing_families(score, BAR_BEATS.get(truth.metre or "4/4", 4.0))
+        recall = match_instruments(truth.families, playing).recall
+        marks["score instruments"] = Mark(raw=np.nan, right=recall)
+    return marks
+
+
+def confidence_knots(raw: np.ndarray, right: np.ndarray) -> tuple[list[float], list[float]]:
+    """Raw confidences and shares right, at most five: means of equal parts, made monotone."""
+    borders = np.unique(np.quantile(raw, np.arange(1, KNOTS) / KNOTS))
+    places = np.digitize(raw, borders)
+    parts = [np.flatnonzero(places == place) for place in np.unique(places)]
+    raws = np.array([raw[part].mean() for part in parts])
+    shares = np.array([right[part].mean() for part in parts])
+    counts = np.array([len(part) for part in parts], dtype=np.float64)
+    return raws.tolist(), isotonic_regression(shares, weights=counts).x.tolist()
+
+
+def gathered(pieces: Iterable[Marks]) -> dict[str, list[Mark]]:
+    """All marks of each detector."""
+    rows: dict[str, list[Mark]] = defaultdict(list)
+    for marks in pieces:
+        for name, mark in marks.items():
+            rows[name].append(mark)
+    return dict(rows)
+
+
+def figures_of(pieces: Sequence[Marks], material: str) -> list[Figure]:
+    """Share right of each detector, and how far its confidence lies from it."""
+    figures: list[Figure] = []
+    for name, marks in sorted(gathered(pieces).items()):
+        right = np.array([mark.right for mark in marks])
+        interval = mean_interval(right)
+        details: dict[str, float | str] = {}
+        if name in CONFIDENCES and np.isfinite([mark.raw for mark in marks]).all():
+            sure = np.array([calibrated(name, mark.raw) for mark in marks])
+            details["mean confidence"] = round(float(sure.mean()), 3)
+            details["calibration error"] = round(calibration_error(sure, right), 3)
+            print(f"{name}, {material}: {details}", flush=True)
+        what = f"{name}, {material}"
+        figures.append(figure_of(what, interval, command=command_line(), details=details))
+    return figures
+
+
+def calibration_error(sure: np.ndarray, right: np.ndarray) -> float:
+    """Expected calibration error over five equal parts (Guo et al., 1706.04599, section 2)."""
+    parts = np.array_split(np.argsort(sure, kind="stable"), KNOTS)
+    gaps = [abs(sure[part].mean() - right[part].mean()) * len(part) for part in parts if len(part)]
+    return float(sum(gaps) / len(sure))
+
+
+def tell_knots(pieces: Sequence[Marks]) -> None:
+    """Prints the tables of `ceilings.py`."""
+    for name, marks in sorted(gathered(pieces).items()):
+        raw = np.array([mark.raw for mark in marks])
+        if not np.isfinite(raw).all():
+            continue
+        raws, shares = confidence_knots(raw, np.array([mark.right for mark in marks]))
+        knots = ", ".join(f"({a:.2f}, {b:.2f})" for a, b in zip(raws, shares, strict=True))
+        print(f'"{name}": ({knots}),  # {len(marks)}', flush=True)
+
+
+def heard_clips(ears: Ears, clips: Sequence[int], model: str | None) -> list[Marks]:
+    """Marks of clips, through the codec of a model where one is named."""
+    codec = None if model is None else load_codec(model)
+    found: list[Marks] = []
+    for clip in clips:
+        sound = clip_waveform(ears, clip)
+        if codec is not None:
+            sound = codec.decode(codec.encode(sound, None))
+        found.append(clip_marks(sound, ears.facts(clip)))
+    return found
+
+
+def heard_recordings(folder: Path) -> list[Marks]:
+    """Marks of the recordings whose truth is known; those that are missing are told."""
+    paths = {path.name: path for path in folder.rglob("*") if path.is_file()}
+    with (PROMPTS / "recordings.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    missing = [row["file"] for row in rows if row["file"] not in paths]
+    if missing:
+        print(f"{len(missing)} of {len(rows)} recordings are missing, e.g. {missing[0]}")
+    found: list[Marks] = []
+    for row in rows:
+        if row["file"] in paths:
+            found.append(recording_marks(read_audio(paths[row["file"]]), row))
+            told = {name: round(mark.right, 2) for name, mark in found[-1].items()}
+            print(row["file"], told, flush=True)
+    return found
+
+
+def heard_scores(sources: Sequence[Source], seed: int, count: int, arranged: int) -> list[Marks]:
+    """Marks of openings of pieces and of arrangements."""
+    rng = np.random.default_rng(seed)
+    pieces = real_openings(sources, rng, count) + arranged_songs(sources, rng, arranged)
+    return [score_marks(score, truth) for truth, score in pieces]
+
+
+def main() -> None:
+    """Hear, compare, tell."""
+    parser = parser_of(__doc__)
+    parser.add_argument("--unseen", type=Path, help="clips of a soundfont nothing was fitted on")
+    parser.add_argument("--recordings", type=Path, help="folder of recordings")
+    parser.add_argument("--music", type=Path, help="folder of corpora")
+    parser.add_argument("--splits", type=Path, help="file that remembers which works are held out")
+    parser.add_argument("--calibration", type=Path, help="clips that confidences are fitted to")
+    parser.add_argument("--count", type=int, default=400, help="clips or pieces, at most")
+    parser.add_argument("--arranged", type=int, default=100, help="arrangements of songs")
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    figures: list[Figure] = []
+    sources = [] if given.music is None else read_sources(given.music)
+    splits = assign_splits(sources, given.splits) if sources else {}
+    if given.calibration is not None:
+        ears = read_ears(given.calibration)
+        clips = list(range(0, len(ears), max(len(ears) // (3 * given.count), 1)))
+        tell_knots(heard_clips(ears, clips, None))
+        fitted = [source for source in sources if splits[source.identity] == "judge"]
+        if fitted:
+            tell_knots(heard_scores(fitted, given.seed, given.count, given.arranged))
+    if given.unseen is not None:
+        ears = read_ears(given.unseen)
+        clips = one_clip_per_piece(ears, given.count)
+        figures += figures_of(heard_clips(ears, clips, None), "unseen soundfont")
+        figures += figures_of(heard_clips(ears, clips, given.model), "unseen soundfont, coded")
+    if given.recordings is not None:
+        figures += figures_of(heard_recordings(given.recordings), "real recordings")
+    if sources:
+        held = [source for source in sources if splits[source.identity] == "held"]
+        pieces = heard_scores(held, given.seed, given.count, given.arranged)
+        figures += figures_of(pieces, "held-out pieces")
+    if not figures:
+        raise SystemExit("there is nothing to hear: give --unseen, --recordings or --music")
+    tell(figures, given.results / "detectors.json")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""Faults that are heard in one piece: held-out renders, their round trip through the codec, and a
+folder of generated sound. The second gives the limits of `melisma/measure/faults.py`.
+
+Run: `python benchmarks/faults.py --held CLIPS [--made FOLDER] [--count 220]`. Each row is the share
+of pieces above the limit; the details are the quantiles of the number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import torch
+from held_clips import command_line, one_clip_per_piece, parser_of, tell
+
+from melisma.compose import load_codec
+from melisma.corpus.ears import read_ears
+from melisma.evaluate.statistics import mean_interval
+from melisma.evaluate.table import Figure, figure_of
+from melisma.files import AUDIO_ENDINGS, read_audio
+from melisma.measure.faults import FAULT_LIMITS, FAULT_SHARES, measure_faults
+from melisma.train.judge import clip_waveform
+from melisma.values import Waveform
+
+LEVELS = 4
+"""Levels of the codec that the generator draws."""
+
+
+def figures_of(what: str, sounds: Iterable[Waveform]) -> list[Figure]:
+    """Share of pieces above each limit, with quantiles of each number."""
+    found = [measure_faults(sound) for sound in sounds]
+    numbers = [one.numbers() for one in found]
+    figures: list[Figure] = []
+    for name, limit in FAULT_LIMITS.items():
+        measured = [each[name] for each in numbers]
+        values = np.array([value for value in measured if value is not None])
+        if not len(values):
+            continue
+        details: dict[str, float | str] = {"limit": limit}
+        for share, value in zip(FAULT_SHARES, np.quantile(values, FAULT_SHARES), strict=True):
+            details[f"quantile_{round(100 * share)}"] = round(float(value), 4)
+        figures.append(
+            figure_of(
+                f"{name} above the limit, {what}", mean_interval(values > limit),
+                command=command_line(), details=details,
+            )
+        )  # fmt: skip
+    clean = np.array([not one.found() for one in found])
+    figures.append(
+        figure_of(f"no fault found, {what}", mean_interval(clean), command=command_line())
+    )
+    return figures
+
+
+def main() -> None:
+    """Measure, tell."""
+    parser = parser_of(__doc__, held=True)
+    parser.add_argument("--made", type=Path, help="folder of generated sound")
+    parser.add_argument("--count", type=int, default=220, help="clips, one per work")
+    parser.add_argument("--threads", type=int, default=1)
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    ears = read_ears(given.held)
+    clips = one_clip_per_piece(ears, given.count)
+    sounds = [clip_waveform(ears, clip) for clip in clips]
+    figures = figures_of("held-out renders", sounds)
+    codec = load_codec(given.model)
+    with torch.inference_mode():
+        trips = [codec.decode(codec.encode(sound, LEVELS)) for sound in sounds]
+    figures += figures_of("codec's round trip", trips)
+    if given.made is not None:
+        paths = sorted(p for p in given.made.iterdir() if p.suffix.lower() in AUDIO_ENDINGS)
+        if not paths:
+            parser.error(
+                f"{given.made} holds no sound: give a folder with WAV, FLAC, OGG or MP3 files"
+            )
+        figures += figures_of("generated", [read_audio(path) for path in paths])
+    tell(figures, given.results / "faults.json")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,121 @@
+"""Do the shipped prints find what the exact index finds, and how near do composed scores come?
+
+Run: `python benchmarks/prints.py --real CORPORA [--prints FILE] [--made FOLDER] [--splits FILE]`.
+CORPORA is the folder that `melisma train prints` was given; FILE, or else that of the model, what
+it wrote. Openings of held-out pieces and of training pieces (copies of 100 %), and the MIDI files
+of FOLDER, are looked up in the prints and in an index of every melodic step. Rows: recall of the
+runs that prints are sure to find, how many notes shorter they are told, pieces of which prints tell
+a longer run (of figures at more than 400 places, which the index passes over), and pieces that are
+too near.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from held_clips import command_line, parser_of, tell
+
+from melisma.compose.loading import model_folder
+from melisma.corpus.twins import assign_splits
+from melisma.evaluate.statistics import mean_interval, median_interval
+from melisma.evaluate.table import Figure, figure_of
+from melisma.measure.melody_index import MelodyIndex, SharedRun
+from melisma.measure.melody_prints import GUARANTEED_STEPS, MelodyPrints
+from melisma.notes import read_midi
+from melisma.recipes.score_prints import PRINTS_NAME, first_seconds, readable_scores
+from melisma.recipes.scores import read_notation
+from melisma.values import Score
+
+SECONDS = (30.0, 60.0, 120.0)
+
+
+def timed(ask: Callable[[Score], SharedRun], scores: Sequence[Score]) -> tuple[list, np.ndarray]:
+    """Answers, and processor seconds of each."""
+    answers, spent = [], []
+    for score in scores:
+        began = time.process_time()
+        answers.append(ask(score))
+        spent.append(time.process_time() - began)
+    return answers, np.array(spent)
+
+
+def rows_of(
+    scores: Sequence[Score], prints: MelodyPrints, index: MelodyIndex, label: str
+) -> list[Figure]:
+    """Rows of one set of scores."""
+    found, quick = timed(prints.nearest, scores)
+    exact, slow = timed(index.longest_run, scores)
+    told = np.array([one.notes for one in found])
+    true = np.array([one.notes for one in exact])
+    sure = true - 1 >= GUARANTEED_STEPS
+    near = [prints.too_near(one, s.seconds) for one, s in zip(found, scores, strict=True)]
+    print(
+        f"{label}: a query takes {1e3 * quick.mean():.1f} ms with prints, {1e3 * slow.mean():.1f} "
+        f"with the index; 95 % share {np.quantile(told, 0.95):.0f} notes or less and 99 % "
+        f"{np.quantile(told, 0.99):.0f} (index {np.quantile(true, 0.95):.0f} and "
+        f"{np.quantile(true, 0.99):.0f})",
+        flush=True,
+    )
+
+    def row(name: str, values: np.ndarray, median: bool = False) -> Figure:
+        interval = median_interval(values) if median else mean_interval(values)
+        return figure_of(f"{name} ({label})", interval, command=command_line())
+
+    figures = [
+        row("pieces too near to a training piece", np.array(near)),
+        row("notes of the longest shared run by prints, median", told, median=True),
+        row("the same by the index, median", true, median=True),
+        row("pieces whose longest run the index passes over", told > true),
+    ]
+    if sure.any():
+        figures += [
+            row(f"runs of {GUARANTEED_STEPS} steps or more that are found", told[sure] > 0),
+            row("notes that they are told shorter, median", (true - told)[sure], median=True),
+        ]
+    return figures
+
+
+def openings(pieces: Sequence[tuple[str, Score]], seconds: float) -> list[Score]:
+    """Beginnings of the pieces that are long enough."""
+    cut = [first_seconds(score, seconds) for _, score in pieces]
+    return [score for score in cut if score is not None]
+
+
+def main() -> None:
+    """Read, look up, tell."""
+    parser = parser_of(__doc__)
+    parser.add_argument("--real", type=Path, required=True, help="folder of corpora")
+    parser.add_argument("--prints", type=Path, help="file of prints; else that of the model")
+    parser.add_argument("--made", type=Path, help="folder of generated MIDI files")
+    parser.add_argument("--splits", type=Path, help="file that remembers which works are held out")
+    parser.add_argument("--count", type=int, default=300, help="training pieces of each length")
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    path = given.prints or model_folder(given.model) / f"{PRINTS_NAME}.safetensors"
+    prints = MelodyPrints.read(path)
+    sources = read_notation(given.real)
+    fates = assign_splits(sources, given.splits)
+    train = [source for source in sources if fates[source.identity] == "train"]
+    held = list(readable_scores([s for s in sources if fates[s.identity] == "held"]))
+    began = time.monotonic()
+    index = MelodyIndex(readable_scores(train))
+    print(f"an index of {len(index)} pieces after {time.monotonic() - began:.0f} s", flush=True)
+    drawn = np.random.default_rng(given.seed).permutation(len(train))[: given.count]
+    known = list(readable_scores([train[int(number)] for number in drawn]))
+    figures: list[Figure] = []
+    for seconds in SECONDS:
+        for pieces, name in ((held, "held out"), (known, "training pieces")):
+            scores = openings(pieces, seconds)
+            if scores:
+                figures += rows_of(scores, prints, index, f"{name}, {seconds:g} s")
+    if given.made is not None:
+        made = [read_midi(file.read_bytes()) for file in sorted(given.made.glob("*.mid"))]
+        figures += rows_of(made, prints, index, "composed")
+    tell(figures, given.results / "prints.json")
+
+
+if __name__ == "__main__":
+    main()

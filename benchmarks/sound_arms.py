@@ -1,0 +1,185 @@
+"""Which way of drawing sound is best at equal compute: stages, codebook patterns, attributes.
+
+One arm is a model of about 3 million parameters that is trained for a stated processor time (one
+thread) and written as a folder that `melisma generate --model` and `melisma evaluate --model` read:
+
+    python benchmarks/sound_arms.py --arm delayed --seed 1 --minutes 20 \
+        --tokens clips/tokens --output runs/arms
+
+Arms: `delayed`, `parallel` and `flattened` (the pattern of the coarse stage, MusicGen, 2306.05284,
+section 2.2; they share one semantic stage of the same seed, and so its time), `no-semantic` (the
+coarse stage alone, from the words, as large as the two together; MusicLM, 2301.11325, section 5.4)
+and `style-only` (attributes, families and rhythm are never told: MusicLM's own conditioning).
+Then `melisma evaluate --model runs/arms/delayed-1/model ...` for each, and `--compare`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import torch
+from equal_compute import train_for
+from torch import nn
+
+from melisma.compose.loading import STAGE_FILES, model_folder
+from melisma.corpus.hearing import EarPaths, FrozenEars
+from melisma.files.checkpoint import Checkpoint, write_checkpoint
+from melisma.lm import ConditionSettings
+from melisma.lm.conditions import Conditioner, DropSettings
+from melisma.lm.model import TokenModelSettings
+from melisma.lm.start import start_from_codes
+from melisma.train.lm import StageTask, StageTraining, TokenCorpus, read_corpus
+from melisma.train.loop import LoopSettings, generator_of
+
+SEMANTIC_SHARE = 0.4
+"""Share of the time that the semantic stage gets."""
+OPENING_FROM = 0.6
+"""Share of a stage's time after which short crops are learned (see `StageTraining`)."""
+ARMS = ("delayed", "parallel", "flattened", "no-semantic", "style-only")
+WIDTH, LAYERS, HEADS = 96, 5, 4
+ALONE_WIDTH, ALONE_LAYERS, ALONE_HEADS = 128, 6, 4
+"""Shape of the coarse stage alone: as many parameters as both stages have otherwise."""
+OPENING_DROPS = StageTraining(
+    stage="semantic", model=TokenModelSettings(levels=2), loop=LoopSettings(updates=1)
+).opening_drop
+
+
+def untold(drops: DropSettings) -> DropSettings:
+    """Drops that leave the style alone."""
+    return dataclasses.replace(drops, attribute=1.0, families=1.0, rhythm=1.0)
+
+
+@torch.no_grad()
+def forget(conditioner: Conditioner) -> None:
+    """Whatever is told in the slots that were never told acts as if it were absent."""
+    for table in conditioner.attributes:
+        assert isinstance(table, nn.Embedding)
+        table.weight[:] = table.weight[-1:].clone()
+    weight = conditioner.families.weight
+    count = weight.shape[1] // 2
+    conditioner.families.bias.add_(weight[:, count:].sum(dim=1))
+    weight.zero_()
+    # All features of an unknown rhythm are 0, so the bias alone is what "absent" says.
+    conditioner.rhythm.weight.zero_()
+
+
+def shape_of(stage: str, arm: str) -> TokenModelSettings:
+    """The network of a stage of an arm."""
+    if stage == "semantic":
+        return TokenModelSettings(levels=2, width=WIDTH, layers=LAYERS, heads=HEADS)
+    alone = arm == "no-semantic"
+    return TokenModelSettings(
+        levels=4,
+        pattern=arm if arm in ("parallel", "flattened") else "delayed",
+        width=ALONE_WIDTH if alone else WIDTH,
+        layers=ALONE_LAYERS if alone else LAYERS,
+        heads=ALONE_HEADS if alone else HEADS,
+        window_frames=250 if alone else 200,
+        conditions=ConditionSettings(source_levels=0 if alone else 2),
+    )
+
+
+def train_arm_stage(
+    stage: str,
+    arm: str,
+    seed: int,
+    minutes: float,
+    corpora: tuple[TokenCorpus, TokenCorpus],
+    ears: FrozenEars,
+) -> tuple[Checkpoint, dict[str, float]]:
+    """One stage: its weights, and what its training came to."""
+    loop = LoopSettings(
+        updates=1_000, peak_rate=2e-3, warmup_updates=50, average_decay=0.99, seed=seed
+    )
+    model = shape_of(stage, arm)
+    drops, opening = DropSettings(), OPENING_DROPS
+    if arm == "style-only":
+        drops, opening = untold(drops), untold(opening)
+    settings = StageTraining(
+        stage=stage,
+        model=model,
+        loop=loop,
+        drop=drops,
+        opening_drop=opening,
+        batch=8 if stage == "semantic" else 10,
+        crop_frames=250 if stage == "semantic" or arm == "no-semantic" else 150,
+        opening_from=2.0,
+    )
+    task = StageTask(settings, *corpora)
+    codes = ears.semantic.centroids if stage == "semantic" else ears.codec.codec.quantizer.codes
+    generator = generator_of(seed, 0, "codes")
+    start_from_codes(task.model, codes, ears.semantic.centroids, generator)
+
+    def shared(share: float) -> None:
+        if share >= OPENING_FROM and task.settings.opening_from > 1:
+            task.settings = dataclasses.replace(settings, opening_from=0.0)
+
+    updates, used = train_for(task, loop, minutes, shared)
+    held = task.judge(task.model)
+    if arm == "style-only":
+        forget(task.model.conditioner)
+    checkpoint = Checkpoint(
+        kind=f"{stage}_lm",
+        settings=task.settings_tree(),
+        tensors=dict(task.model.state_dict()),
+        fingerprints=task.fingerprints(),
+        notes={"arm": arm, "seed": seed, "updates": updates},
+    )
+    size = sum(parameter.numel() for parameter in task.model.parameters())
+    told = {"parameters": size, "updates": updates, "processor_minutes": used / 60}
+    return checkpoint, told | {f"held_{name}": value for name, value in held.items()}
+
+
+def main() -> None:
+    """Trains one arm."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--arm", choices=ARMS, required=True)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--minutes", type=float, default=20.0, help="processor time of the arm")
+    parser.add_argument("--tokens", type=Path, required=True, help="token shards to learn from")
+    parser.add_argument("--ears", default="default", help="name or folder of the tokens' ears")
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--results", type=Path, default=Path("benchmarks/results"))
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    paths = EarPaths.of(model_folder(given.ears))
+    ears = FrozenEars.read(paths)
+    corpus = read_corpus(given.tokens, ears.joint.quantiser.codes, ears.fingerprints)
+    rows = torch.from_numpy(np.random.default_rng(0).permutation(len(corpus)))
+    apart = max(1, round(len(corpus) * 0.03))
+    corpora = corpus.part(rows[apart:]), corpus.part(rows[:apart])
+    folder = given.output / f"{given.arm}-{given.seed}" / "model"
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in vars(paths).values():
+        shutil.copyfile(path, folder / path.name)
+    semantic, coarse = (f"{name}.safetensors" for name in STAGE_FILES[:2])
+    told: dict[str, dict[str, float]] = {}
+    minutes = {"semantic": given.minutes * SEMANTIC_SHARE}
+    shared = given.output / f"delayed-{given.seed}" / "model" / semantic
+    if given.arm == "no-semantic":
+        minutes = {}
+    elif given.arm in ("parallel", "flattened") and shared.is_file():
+        shutil.copyfile(shared, folder / semantic)
+        minutes = {}
+    left = given.minutes if given.arm == "no-semantic" else given.minutes * (1 - SEMANTIC_SHARE)
+    for stage, share in {**minutes, "coarse": left}.items():
+        checkpoint, told[stage] = train_arm_stage(
+            stage, given.arm, given.seed, share, corpora, ears
+        )
+        write_checkpoint(folder / (semantic if stage == "semantic" else coarse), checkpoint)
+    row = {"arm": given.arm, "seed": given.seed, "stages": told}
+    print(json.dumps(row))
+    given.results.mkdir(parents=True, exist_ok=True)
+    with (given.results / "sound_arms.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,459 @@
+"""What `melisma evaluate` gathers before it judges: judges, references, pieces with their prompts.
+
+Enters: an `EvaluationOrder`, checked. Leaves: a card and its problems. Everything that is heavy is
+imported here, late.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from melisma.cli.progress import Progress
+
+if TYPE_CHECKING:
+    from melisma.evaluate.adherence import Wish
+    from melisma.evaluate.assess import GivenScore, GivenSound, Judges, Occasion
+    from melisma.evaluate.card import Card
+    from melisma.evaluate.embeddings import Embedding
+    from melisma.evaluate.judge import Judge
+    from melisma.evaluate.prompts import PairedPiece, PromptRow
+    from melisma.evaluate.reference import Reference
+    from melisma.evaluate.score_adherence import ScoreWish
+    from melisma.measure.clip_index import Resemblance
+    from melisma.measure.melody_index import SharedRun
+    from melisma.values import Facts, Score, Waveform
+
+MADE_FOLDER = "pieces"
+"""Where a model's outputs are kept beside its card."""
+OPEN_FOLDER = "open"
+"""Where its outputs to open prompts are kept."""
+SCORE_SECONDS = 30.0
+"""Length of composed scores that are judged (chosen: `melisma compose` without a length)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationOrder:
+    """Everything that was asked for, checked."""
+
+    folder: Path | None
+    """Pieces to judge; None: outputs of the model."""
+    model: str
+    engine: str
+    """"sound" or "score"."""
+    prompts: Path | None
+    subset: str
+    """Of MusicCaps."""
+    reference: str
+    """A file, a folder of sound, "default" or "none"."""
+    embeddings: tuple[str, ...]
+    count: int
+    opened: int
+    """Open prompts for the section on bias."""
+    seconds: float
+    best_of: int | None
+    seed: int
+    threads: int | None
+    output: Path
+    command: str
+    problems: list[str] = field(default_factory=list)
+    """Sentences for what was asked for and cannot be done; filled on the way."""
+
+
+def evaluate_order(order: EvaluationOrder, progress: Progress) -> Card:
+    """Makes what is to be judged, judges it, and returns the card."""
+    if order.threads is not None:
+        import torch
+
+        torch.set_num_threads(order.threads)
+    judges = gather_judges(order)
+    if order.folder is not None:
+        return _judge_folder(order, order.folder, judges, progress)
+    if order.engine == "score":
+        return _judge_scores_of_model(order, judges, progress)
+    return _judge_sounds_of_model(order, judges, progress)
+
+
+def gather_judges(order: EvaluationOrder) -> Judges:
+    """The judge, the embeddings, the references and the indexes that the model has."""
+    from melisma.compose.loading import model_folder
+    from melisma.evaluate.assess import Judges
+    from melisma.evaluate.judge import CHECKPOINT_NAME, Judge
+    from melisma.evaluate.score_reference import FILE_NAME, read_score_reference
+
+    model, shipped = model_folder(order.model), model_folder("default")
+    place = model if (model / CHECKPOINT_NAME).is_file() else shipped
+    judge = Judge.read(place)
+    embeddings = _embeddings(order, judge)
+    scores = _first_file(FILE_NAME, model, shipped)
+    return Judges(
+        judge=judge,
+        embeddings=embeddings,
+        reference=_reference(order, judge, embeddings),
+        scores=None if scores is None else read_score_reference(scores),
+        nearest_clip=_nearest_clip(model),
+        nearest_tune=_nearest_tune(model),
+    )
+
+
+def known_reference(place: str, card: Card) -> Reference | None:
+    """The reference set that a card was compared with, where it can be found."""
+    from melisma.compose.loading import model_folder
+    from melisma.evaluate.reference import FILE_NAME, read_reference
+
+    path = model_folder("default") / FILE_NAME if place == "default" else Path(place)
+    if place == "none" or not path.is_file():
+        return None
+    reference = read_reference(path)
+    return reference if reference.digest in card.protocol.reference_hash.split() else None
+
+
+def _first_file(name: str, *folders: Path) -> Path | None:
+    return next((folder / name for folder in folders if (folder / name).is_file()), None)
+
+
+def _embeddings(order: EvaluationOrder, judge: Judge) -> tuple[Embedding, ...]:
+    """Those that can be had; a sentence for each of the others."""
+    from melisma.evaluate.embeddings import named_embedding
+
+    found = []
+    for name in order.embeddings:
+        try:
+            found.append(named_embedding(name, model=order.model, judge=judge))
+        except (ValueError, OSError) as error:
+            order.problems.append(f"The embedding {name} was left out: {error}")
+    if not found:
+        raise ValueError("; ".join(order.problems))
+    return tuple(found)
+
+
+def _reference(
+    order: EvaluationOrder, judge: Judge, embeddings: Sequence[Embedding]
+) -> Reference | None:
+    """The reference set, as far as it was measured by these judges."""
+    from melisma.compose.loading import model_folder
+    from melisma.evaluate.reference import FILE_NAME, read_reference
+
+    if order.reference == "none":
+        return None
+    path: Path | None = Path(order.reference)
+    if order.reference == "default":
+        path = _first_file(FILE_NAME, model_folder(order.model), model_folder("default"))
+    if path is None or not path.exists():
+        order.problems.append(
+            "There is no reference set: `melisma train reference` makes one, --reference names one."
+        )
+        return None
+    if path.is_dir():
+        return _reference_of_folder(order, path, judge, embeddings)
+    reference = read_reference(path)
+    reference, told = reference.fit(judge.fingerprint, {e.name: e.fingerprint for e in embeddings})
+    order.problems.extend(told)
+    return reference
+
+
+def _reference_of_folder(
+    order: EvaluationOrder, folder: Path, judge: Judge, embeddings: Sequence[Embedding]
+) -> Reference:
+    """A folder of real sound, measured now, through the model's codec as well."""
+    from melisma.compose import load_codec
+    from melisma.evaluate.measured import judged_part
+    from melisma.evaluate.prompts import SOUND_ENDINGS, pair_prompts
+    from melisma.evaluate.reference import TruePiece, measure_reference
+    from melisma.files import read_audio
+    from melisma.values import Facts
+
+    pieces, _ = pair_prompts(folder, None, SOUND_ENDINGS)
+    codec = load_codec(order.model)
+    true = []
+    for piece in pieces:
+        try:
+            sound = judged_part(read_audio(piece.path), order.seconds)
+        except (ValueError, OSError) as error:
+            order.problems.append(f"{piece.name} of the reference was left out: {error}")
+            continue
+        words = piece.words or piece.name
+        true.append(TruePiece(sound=sound, words=words, facts=Facts(), group=piece.name))
+    levels = 4
+
+    def through_codec(sound: Waveform) -> Waveform:
+        return codec.decode(codec.encode(sound, levels))
+
+    return measure_reference(
+        folder.name,
+        true,
+        through_codec,
+        judge,
+        embeddings,
+        codec_fingerprint=codec.codec.fingerprint,
+        levels=levels,
+    )
+
+
+def _nearest_clip(model: Path) -> Callable[[Waveform], Resemblance] | None:
+    """What training clips a sound is near to."""
+    from melisma.compose.originality import SoundOriginality
+
+    found = SoundOriginality.read(model)
+    return None if found is None else found.resemblance
+
+
+def _nearest_tune(model: Path) -> Callable[[Score], SharedRun] | None:
+    """What training pieces a score is near to."""
+    from melisma.compose.originality import ScoreOriginality
+
+    found = ScoreOriginality.read(model)
+    return None if found is None else found.shared
+
+
+def _occasion(
+    order: EvaluationOrder, title: str, label: str, judged: dict[str, str], prompts: str
+) -> Occasion:
+    from melisma.evaluate.assess import Occasion
+
+    return Occasion(
+        title=title,
+        label=label,
+        judged=judged,
+        prompts=prompts,
+        command=order.command,
+        seed=order.seed,
+        seconds=order.seconds,
+        problems=tuple(order.problems),
+    )
+
+
+def _parts(progress: Progress, share: float) -> tuple[Progress, Progress]:
+    """Progress of making, up to `share`, and of judging."""
+    return lambda part: progress(share * part), lambda part: progress(share + (1 - share) * part)
+
+
+# --- Outputs of a model --------------------------------------------------------------------------
+
+
+def _judge_sounds_of_model(order: EvaluationOrder, judges: Judges, progress: Progress) -> Card:
+    from melisma.compose import load
+    from melisma.evaluate.assess import assess_sound
+    from melisma.evaluate.bias import open_prompts
+    from melisma.evaluate.outputs import Making, make_sounds
+
+    composer = load(order.model)
+    words, wishes, twins, name = _sound_prompts(order, judges)
+    opened = [prompt.words for prompt in open_prompts()][: order.opened]
+    making = Making(seconds=order.seconds, best_of=order.best_of or 4, seed=order.seed)
+    share = len(words) / max(len(words) + len(opened), 1)
+    make, judge = _parts(progress, 0.7)
+    first, second = _parts(make, share)
+    paths = make_sounds(composer, words, order.output / MADE_FOLDER, making, progress=first)
+    habits = make_sounds(composer, opened, order.output / OPEN_FOLDER, making, progress=second)
+    given = [
+        _given_sound(path, path.name, prompt, wish, twin)
+        for path, prompt, wish, twin in zip(paths, words, wishes, twins, strict=True)
+    ]
+    others = [
+        _given_sound(path, f"{OPEN_FOLDER}/{path.name}", prompt, None, None)
+        for path, prompt in zip(habits, opened, strict=True)
+    ]
+    judged = {
+        "model": composer.name,
+        "fingerprint": composer.fingerprint,
+        "licence": composer.licence,
+        "best of": str(making.best_of),
+        "seed": str(making.seed),
+    }
+    title = f"Sound drawn by {composer.name}"
+    occasion = _occasion(order, title, composer.name, judged, name)
+    card, problems = assess_sound(given, others, judges, occasion, judge)
+    order.problems.extend(problems)
+    return card
+
+
+def _sound_prompts(
+    order: EvaluationOrder, judges: Judges
+) -> tuple[list[str], list[Wish | None], list[int | None], str]:
+    """Words, wishes and twins in the reference set, and the name of the list."""
+    reference = judges.reference
+    if order.prompts is None:
+        if reference is None:
+            told = " ".join(order.problems)
+            raise ValueError(f"there are no prompts: give --prompts FILE. {told}")
+        chosen = reference.first(order.count)
+        asked: list[Wish | None] = [*chosen.wishes()]
+        return list(chosen.prompts), asked, [*range(len(chosen))], reference.name
+    rows = read_list(order.prompts, order.subset)[: order.count]
+    words = [row.words for row in rows]
+    wishes: list[Wish | None] = [stated_wish(text, order.model) for text in words]
+    return words, wishes, _twins(words, reference), order.prompts.name
+
+
+def read_list(path: Path, subset: str) -> list[PromptRow]:
+    """A list of prompts; MusicCaps by its columns."""
+    from melisma.evaluate.prompts import read_musiccaps, read_prompts
+
+    with path.open(encoding="utf-8-sig", errors="replace") as opened:
+        columns = opened.readline()
+    if path.suffix.lower() == ".csv" and "ytid" in columns and "aspect_list" in columns:
+        return read_musiccaps(path, subset)
+    return read_prompts(path)
+
+
+def stated_wish(words: str, model: str) -> Wish:
+    """What words state outright: tempo and tonality."""
+    from melisma.evaluate.adherence import Wish
+
+    stated = _reader(model)(words)
+    return Wish(words=words, tempo_bpm=stated.tempo_bpm, tonality=stated.tonality)
+
+
+@cache
+def _reader(model: str) -> Callable[[str], Facts]:
+    from melisma.compose.loading import model_folder
+    from melisma.corpus.hearing import EarPaths
+    from melisma.joint import Joint
+
+    joint = Joint.read(EarPaths.of(model_folder(model)).joint)
+    return lambda words: joint.read_prompt(words).stated
+
+
+def _twins(words: Sequence[str], reference: Reference | None) -> list[int | None]:
+    """The piece of the reference set that has the same words."""
+    places = {} if reference is None else {text: i for i, text in enumerate(reference.prompts)}
+    return [places.get(text) for text in words]
+
+
+def _given_sound(
+    path: Path, name: str, prompt: str, wish: Wish | None, twin: int | None
+) -> GivenSound:
+    from melisma.evaluate.assess import GivenSound
+    from melisma.files import read_audio
+
+    return GivenSound(
+        name=name, prompt=prompt, wish=wish, twin=twin, read=partial(read_audio, path)
+    )
+
+
+def _judge_scores_of_model(order: EvaluationOrder, judges: Judges, progress: Progress) -> Card:
+    from melisma.compose import load_scores
+    from melisma.evaluate.assess import assess_scores
+    from melisma.evaluate.outputs import Making, make_scores
+
+    composer = load_scores(order.model)
+    wishes, name = _score_wishes(order)
+    making = Making(seconds=SCORE_SECONDS, best_of=order.best_of or 8, seed=order.seed)
+    make, judge = _parts(progress, 0.7)
+    words = [wish.words for wish in wishes]
+    paths = make_scores(composer, words, order.output / MADE_FOLDER, making, progress=make)
+    given = [
+        _given_score(path, path.name, wish.words, wish)
+        for path, wish in zip(paths, wishes, strict=True)
+    ]
+    judged = {
+        "model": composer.name,
+        "fingerprint": composer.fingerprint,
+        "licence": composer.licence,
+        "best of": str(making.best_of),
+        "seed": str(making.seed),
+    }
+    occasion = _occasion(order, f"Scores by {composer.name}", composer.name, judged, name)
+    card, problems = assess_scores(given, judges, occasion, judge)
+    order.problems.extend(problems)
+    return card
+
+
+def _score_wishes(order: EvaluationOrder) -> tuple[list[ScoreWish], str]:
+    """The shipped prompts with what each asks for, or a list of the caller's."""
+    from melisma.evaluate.score_adherence import read_score_wishes, score_prompts_file
+
+    if order.prompts is None:
+        return read_score_wishes(score_prompts_file())[: order.count], "Melisma's score prompts"
+    rows = read_list(order.prompts, order.subset)[: order.count]
+    return [stated_score_wish(row.words, order.model) for row in rows], order.prompts.name
+
+
+def stated_score_wish(words: str, model: str) -> ScoreWish:
+    """What words state outright: tempo, tonality, metre."""
+    from melisma.evaluate.score_adherence import BAR_BEATS, ScoreWish
+
+    stated = _reader(model)(words)
+    return ScoreWish(
+        words=words,
+        tempo_bpm=stated.tempo_bpm,
+        tonality=stated.tonality,
+        mode=stated.tonality.split()[1] if stated.tonality else None,
+        metre=stated.metre if stated.metre in BAR_BEATS else None,
+    )
+
+
+def _given_score(path: Path, name: str, prompt: str, wish: ScoreWish) -> GivenScore:
+    from melisma.evaluate.assess import GivenScore
+    from melisma.notes.midi import midi_bytes, read_midi
+
+    return GivenScore(
+        name=name,
+        prompt=prompt,
+        wish=wish,
+        read=lambda: read_midi(midi_bytes(path)),
+        render=_rendered,
+    )
+
+
+def _rendered(score: Score) -> Waveform:
+    from melisma.notes.render import render_score
+
+    return render_score(score).mix
+
+
+# --- Folders -------------------------------------------------------------------------------------
+
+
+def _judge_folder(order: EvaluationOrder, folder: Path, judges: Judges, progress: Progress) -> Card:
+    """Sound or MIDI, whichever the folder holds more of."""
+    from melisma.evaluate.assess import assess_scores, assess_sound
+    from melisma.evaluate.prompts import MIDI_ENDINGS, pair_prompts
+
+    pieces, told = pair_prompts(folder, order.prompts)
+    order.problems.extend(told)
+    scores = [one for one in pieces if one.path.suffix.lower() in MIDI_ENDINGS]
+    sounds = [one for one in pieces if one not in scores]
+    if scores and sounds:
+        left = "sound files" if len(scores) >= len(sounds) else "MIDI files"
+        order.problems.append(f"The {left} of the folder were not judged: a card is of one kind.")
+    judged = {"folder": folder.name}
+    prompts = "the files' own" if order.prompts is None else order.prompts.name
+    occasion = _occasion(order, f"The folder {folder.name}", "outputs", judged, prompts)
+    if len(pieces) == 1:
+        order.problems.append("The folder holds one piece: what is said of sets was left out.")
+    if len(scores) >= len(sounds):
+        given = [_folder_score(order, one) for one in scores[: order.count]]
+        card, problems = assess_scores(given, judges, occasion, progress)
+    else:
+        known = _twins([one.words or "" for one in sounds], judges.reference)
+        heard = [
+            _folder_sound(order, one, twin, judges.reference)
+            for one, twin in zip(sounds, known, strict=True)
+        ][: order.count]
+        card, problems = assess_sound(heard, [], judges, occasion, progress)
+    order.problems.extend(problems)
+    return card
+
+
+def _folder_sound(
+    order: EvaluationOrder, piece: PairedPiece, twin: int | None, reference: Reference | None
+) -> GivenSound:
+    words, wish = piece.words or "", None
+    if twin is not None and reference is not None:
+        wish = reference.wishes()[twin]
+    elif words:
+        wish = stated_wish(words, order.model)
+    return _given_sound(piece.path, piece.name, words, wish, twin)
+
+
+def _folder_score(order: EvaluationOrder, piece: PairedPiece) -> GivenScore:
+    from melisma.evaluate.score_adherence import ScoreWish
+
+    words = piece.words or ""
+    wish = stated_score_wish(words, order.model) if words else ScoreWish(words="")
+    return _given_score(piece.path, piece.name, words, wish)

@@ -1,0 +1,301 @@
+"""From pieces to a card: the page from which every section is called.
+
+Sound and scores take the same way: every piece is read and measured once; what cannot be read or
+is silent is told and left out; then the sections speak. Scores are heard as rendered sound, too.
+
+Enters: `GivenSound`s or `GivenScore`s, which read themselves when their turn comes, and `Judges`.
+Leaves: a `Card`, and in its `problems` sentences for what was asked for and could not be done.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import scipy
+import torch
+
+import melisma
+from melisma.evaluate.adherence import Wish
+from melisma.evaluate.card import Card, Protocol
+from melisma.evaluate.embeddings import Embedding
+from melisma.evaluate.judge import Judge
+from melisma.evaluate.measured import Measured, judged_part, measure_piece
+from melisma.evaluate.reference import Reference, stack_windows
+from melisma.evaluate.results import Results
+from melisma.evaluate.score_adherence import ScoreWish, hear_score
+from melisma.evaluate.score_card import (
+    ScorePiece,
+    add_form,
+    add_score_adherence,
+    add_score_originality,
+)
+from melisma.evaluate.score_reference import ScoreReference
+from melisma.evaluate.sound_card import (
+    SoundPiece,
+    add_adherence,
+    add_bias,
+    add_codec,
+    add_divergence,
+    add_faults,
+    add_originality,
+    add_quality,
+    add_similarity,
+    add_wins,
+)
+from melisma.evaluate.statistics import REPEATS
+from melisma.measure.clip_index import Resemblance
+from melisma.measure.melody_index import SharedRun
+from melisma.values import Score, Waveform
+
+Progress = Callable[[float], None]
+LEVEL = "as it is for detectors; made even by the judge and by each embedding"
+JUDGED_SECONDS = 10.0
+"""So much of the beginning of a piece is judged, as in MusicCaps (chosen: our models' default)."""
+JUDGED_RATE_HZ = 24_000
+"""Rate of the detectors and of our own embeddings."""
+_Given = TypeVar("_Given", "GivenSound", "GivenScore")
+_Found = TypeVar("_Found")
+
+
+@dataclass(frozen=True, kw_only=True)
+class GivenSound:
+    """One piece of sound to judge."""
+
+    name: str
+    prompt: str
+    wish: Wish | None
+    twin: int | None
+    """As in `SoundPiece`."""
+    read: Callable[[], Waveform]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GivenScore:
+    """One score to judge."""
+
+    name: str
+    prompt: str
+    wish: ScoreWish
+    read: Callable[[], Score]
+    render: Callable[[Score], Waveform] | None
+    """None: its sound is not judged."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judges:
+    """Everything that judges."""
+
+    judge: Judge
+    embeddings: tuple[Embedding, ...]
+    reference: Reference | None
+    scores: ScoreReference | None
+    nearest_clip: Callable[[Waveform], Resemblance] | None
+    """What training clips a sound is near to; None where there is no index."""
+    nearest_tune: Callable[[Score], SharedRun] | None
+    """The same for notes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Occasion:
+    """What is being judged, and how it is called in the card."""
+
+    title: str
+    label: str
+    """Short name of the outputs, in wins."""
+    judged: Mapping[str, str]
+    prompts: str
+    """Name of the list of prompts."""
+    command: str
+    seed: int = 0
+    seconds: float = JUDGED_SECONDS
+    problems: tuple[str, ...] = ()
+    """Sentences from before the measuring: files without prompts, embeddings that are missing."""
+
+
+def assess_sound(
+    given: Sequence[GivenSound],
+    opened: Sequence[GivenSound],
+    judges: Judges,
+    occasion: Occasion,
+    progress: Progress | None = None,
+) -> tuple[Card, list[str]]:
+    """Judges sounds. `opened` are outputs to open prompts, for the section on bias; may be empty.
+
+    Returns the card and the problems. `ValueError` where no piece at all can be judged.
+    """
+    near: dict[str, Resemblance] = {}
+    rates: set[int] = set()
+
+    def measure(one: GivenSound) -> Measured:
+        whole = one.read()
+        rates.add(whole.rate_hz)
+        part = judged_part(whole, occasion.seconds)
+        if judges.nearest_clip is not None:
+            near[one.name] = judges.nearest_clip(part)
+        return measure_piece(part, judges.judge, judges.embeddings)
+
+    found, problems = _each([*given, *opened], measure, progress)
+    pieces = [_sound_piece(one, found[one.name]) for one in given if one.name in found]
+    if not pieces:
+        raise ValueError("there is nothing to judge: " + "; ".join(problems))
+    results = Results.of(len(pieces))
+    _tell_sound(results, pieces)
+    if len(rates) > 1:
+        told = ", ".join(f"{rate} Hz" for rate in sorted(rates))
+        results.notes.append(f"The files have several sampling rates ({told}).")
+    add_quality(results, pieces, judges.reference, occasion.seed)
+    add_adherence(results, pieces, judges.reference)
+    add_similarity(results, pieces, judges.reference, judges.judge)
+    add_divergence(results, pieces, judges.reference)
+    add_faults(results, pieces, judges.reference)
+    add_wins(results, pieces, judges.reference, judges.judge, occasion.label, occasion.seed)
+    add_originality(results, [near.get(one.name) for one in pieces], judges.nearest_clip)
+    heard = [found[one.name] for one in opened if one.name in found]
+    add_bias(results, heard, judges.reference, occasion.seed)
+    add_codec(results, judges.reference)
+    card = _card("sound", occasion, judges, results, pieces, problems)
+    return card, problems
+
+
+def assess_scores(
+    given: Sequence[GivenScore],
+    judges: Judges,
+    occasion: Occasion,
+    progress: Progress | None = None,
+) -> tuple[Card, list[str]]:
+    """Judges scores by their notes and, where they can be rendered, by their sound."""
+    sounds: dict[str, Measured] = {}
+
+    def measure(one: GivenScore) -> ScorePiece:
+        score = one.read()
+        sound = None if one.render is None else one.render(score)
+        if sound is not None:
+            part = judged_part(sound, occasion.seconds)
+            sounds[one.name] = measure_piece(part, judges.judge, judges.embeddings)
+        heard = hear_score(score, one.wish, None, judges.nearest_tune, sound)
+        return ScorePiece(name=one.name, prompt=one.prompt, wish=one.wish, heard=heard)
+
+    found, problems = _each(given, measure, progress)
+    pieces = [found[one.name] for one in given if one.name in found]
+    if not pieces:
+        raise ValueError("there is nothing to judge: " + "; ".join(problems))
+    results = Results.of(len(pieces))
+    add_score_adherence(results, pieces, judges.scores)
+    add_form(results, pieces, judges.scores)
+    add_score_originality(results, pieces, judges.scores)
+    heard = [
+        SoundPiece(
+            name=one.name, prompt=one.prompt, wish=None, twin=None, measured=sounds[one.name]
+        )
+        for one in pieces
+        if one.name in sounds
+    ]
+    if len(heard) == len(pieces):
+        _tell_sound(results, heard)
+        add_quality(results, heard, judges.reference, occasion.seed)
+        add_similarity(results, heard, judges.reference, judges.judge)
+        add_faults(results, heard, judges.reference)
+    else:
+        results.notes.append("The sound was not judged: the scores were not rendered.")
+    card = _card("score", occasion, judges, results, heard or pieces, problems)
+    return card, problems
+
+
+def _each(
+    given: Sequence[_Given],
+    measure: Callable[[_Given], _Found],
+    progress: Progress | None,
+) -> tuple[dict[str, _Found], list[str]]:
+    """Name -> what was measured, and a sentence for every piece that cannot be judged."""
+    found: dict[str, _Found] = {}
+    problems: list[str] = []
+    for number, one in enumerate(given):
+        try:
+            found[one.name] = measure(one)
+        except (ValueError, OSError) as error:
+            problems.append(f"{one.name} was left out: {error}")
+        if progress is not None:
+            progress((number + 1) / len(given))
+    return found, problems
+
+
+def _sound_piece(one: GivenSound, measured: Measured) -> SoundPiece:
+    return SoundPiece(
+        name=one.name, prompt=one.prompt, wish=one.wish, twin=one.twin, measured=measured
+    )
+
+
+def _tell_sound(results: Results, pieces: Sequence[SoundPiece]) -> None:
+    """What was heard, in words, for the table of pieces."""
+    for told, one in zip(results.told, pieces, strict=True):
+        tempo = one.measured.values["tempo_signal"]
+        if np.isfinite(tempo):
+            told["tempo"] = f"{tempo:.0f} bpm"
+        told |= {name: words for name, words in one.measured.told.items() if words}
+
+
+def _card(
+    subject: str,
+    occasion: Occasion,
+    judges: Judges,
+    results: Results,
+    pieces: Sequence[SoundPiece] | Sequence[ScorePiece],
+    problems: Sequence[str],
+) -> Card:
+    reference = judges.reference
+    digests = [] if reference is None else [reference.digest]
+    names = [] if reference is None else [reference.name]
+    if subject == "score" and judges.scores is not None:
+        digests.append(judges.scores.digest)
+        names.append(judges.scores.name)
+    listed = "\n".join(one.prompt for one in pieces)
+    windows: dict[str, np.ndarray] = {}
+    if isinstance(pieces[0], SoundPiece):
+        sounds = [one.measured for one in pieces if isinstance(one, SoundPiece)]
+        windows = {
+            name: stack_windows([one.windows[name] for one in sounds]) for name in sounds[0].windows
+        }
+    return Card(
+        title=occasion.title,
+        judged=occasion.judged,
+        protocol=Protocol(
+            subject=subject,
+            reference="; ".join(names),
+            reference_hash=" ".join(digests),
+            prompts=occasion.prompts,
+            prompts_hash=hashlib.sha256(listed.encode()).hexdigest()[:16],
+            embeddings={one.name: one.fingerprint for one in judges.embeddings},
+            judge=judges.judge.fingerprint,
+            rate_hz=JUDGED_RATE_HZ,
+            level=LEVEL,
+            seconds=occasion.seconds,
+            count=len(pieces),
+            seed=occasion.seed,
+            repeats=REPEATS,
+        ),
+        rows=tuple(results.rows),
+        pieces=results.piece_rows([(one.name, one.prompt) for one in pieces]),
+        plots=results.plots,
+        notes=(*occasion.problems, *problems, *results.notes),
+        made_by=_made_by(occasion.command),
+        embeddings=windows,
+    )
+
+
+def _made_by(command: str) -> dict[str, str]:
+    """Who measured, when, with what."""
+    return {
+        "command": command,
+        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "Melisma": melisma.__version__,
+        "Python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "scipy": scipy.__version__,
+    }

@@ -1,0 +1,317 @@
+"""Lists of prompts, and which file of a folder answers which prompt.
+
+Lists are text (a prompt a line, "#" starts a comment), CSV with a column `prompt` or `caption`, or
+JSON lines with `prompt`; what else stands in a row are its facts. MusicCaps is read as published
+(Agostinelli et al., 2301.11325, section 4.2: captions of ten-second clips; the listening test used
+its genre-balanced subset). Files are matched by their names where the list says them, else by the
+numbers that `melisma generate` puts before the names, else by order; without a list by the prompt
+in the file's own tags.
+
+Enters: paths. Leaves: `PromptRow`s and `PairedPiece`s, and sentences about what did not match.
+"""
+
+from __future__ import annotations
+
+import ast
+import csv
+import io
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from melisma.files import AUDIO_ENDINGS, read_provenance
+from melisma.files.provenance import provenance_from_fields
+from melisma.notes.midi import midi_bytes
+from melisma.notes.tags import read_midi_tags
+
+SOUND_ENDINGS: tuple[str, ...] = AUDIO_ENDINGS
+MIDI_ENDINGS: tuple[str, ...] = (".mid", ".midi")
+LIST_NAMES: tuple[str, ...] = ("prompts.csv", "prompts.jsonl", "prompts.txt")
+"""Lists that are looked for in the folder itself, the first that is there is taken."""
+MUSICCAPS_SUBSETS: Mapping[str, str | None] = {
+    "balanced": "is_balanced_subset",
+    "eval": "is_audioset_eval",
+    "all": None,
+}
+"""Name of a subset -> the column that says whether a row belongs to it."""
+_WORDS_COLUMNS = ("prompt", "caption")
+_FILE_COLUMNS = ("file", "ytid")
+_MOST_NAMED = 5
+"""So many names stand in a sentence; the others are counted."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptRow:
+    """One row of a list of prompts."""
+
+    words: str
+    file: str | None = None
+    """Name of the file that answers it, or its stem; None where the list does not say."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """What else the row says, e.g. {"tempo_bpm": 90.0}; text only where the list is CSV."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairedPiece:
+    """A file with the words that asked for it."""
+
+    path: Path
+    name: str
+    """Path below the folder, with "/": what pieces of two folders are paired by."""
+    words: str | None
+    """None where no prompt is known."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+def read_prompts(path: Path) -> list[PromptRow]:
+    """Reads a list of prompts by its ending: .csv, .jsonl, else a prompt a line.
+
+    Raises `FileNotFoundError`, or `ValueError` where the list is malformed or empty.
+    """
+    text = _read_text(path)
+    ending = path.suffix.lower()
+    if ending == ".csv":
+        rows = [_csv_row(path, row) for row in _read_csv(path, text)]
+    elif ending in (".jsonl", ".ndjson"):
+        lines = enumerate(text.split("\n"), start=1)
+        rows = [_json_row(path, number, line) for number, line in lines if line.strip()]
+    else:
+        lines = (line.strip() for line in text.split("\n"))
+        rows = [PromptRow(words=line) for line in lines if line and not line.startswith("#")]
+    rows = [row for row in rows if row.words]
+    if not rows:
+        raise ValueError(f"{path} holds no prompt: write one on each line")
+    return rows
+
+
+def read_musiccaps(path: Path, subset: str = "balanced") -> list[PromptRow]:
+    """The captions of MusicCaps, of one of `MUSICCAPS_SUBSETS`.
+
+    `file` is the clip's identifier, `facts` hold `aspects` and `start_seconds`. Raises
+    `FileNotFoundError`, or `ValueError` for another subset or a file that is no MusicCaps.
+    """
+    if subset not in MUSICCAPS_SUBSETS:
+        known = ", ".join(MUSICCAPS_SUBSETS)
+        raise ValueError(f'MusicCaps has no subset "{subset}": give one of {known}')
+    flag = MUSICCAPS_SUBSETS[subset]
+    found = _read_csv(path, _read_text(path))
+    needed = {"ytid", "start_s", "caption", "aspect_list", *([flag] if flag else [])}
+    if missing := sorted(needed - set(found[0] if found else ())):
+        raise ValueError(f"{path} is not MusicCaps: it has no column {', '.join(missing)}")
+    rows = [
+        PromptRow(
+            words=" ".join(row["caption"].split()),
+            file=row["ytid"],
+            facts={"aspects": _aspects(row["aspect_list"]), "start_seconds": float(row["start_s"])},
+        )
+        for row in found
+        if flag is None or row[flag].strip().lower() == "true"
+    ]
+    if not rows:
+        raise ValueError(f'{path} has no row of the subset "{subset}"')
+    return rows
+
+
+def _read_text(path: Path) -> str:
+    if not path.exists():
+        raise FileNotFoundError(f"there is no file {path}: check the name")
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 text: save it as such") from error
+
+
+def _read_csv(path: Path, text: str) -> list[dict[str, str]]:
+    """Rows of a table; cells that a short row lacks are empty."""
+    try:
+        table = csv.DictReader(io.StringIO(text, newline=""), restval="")
+        return [{str(name).strip(): cell for name, cell in row.items()} for row in table]
+    except csv.Error as error:
+        raise ValueError(f"{path} is no CSV table: {error}") from error
+
+
+def _csv_row(path: Path, row: Mapping[str, str]) -> PromptRow:
+    column = next((name for name in _WORDS_COLUMNS if name in row), None)
+    if column is None:
+        raise ValueError(f"{path} has no column named prompt or caption: its first line names them")
+    name = next((row[name].strip() for name in _FILE_COLUMNS if row.get(name, "").strip()), None)
+    others = {*_FILE_COLUMNS, column, "None"}
+    facts = {key: cell for key, cell in row.items() if key not in others and cell}
+    return PromptRow(words=" ".join(row[column].split()), file=name, facts=facts)
+
+
+def _json_row(path: Path, number: int, line: str) -> PromptRow:
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"line {number} of {path} is not JSON: {error}") from error
+    column = next((name for name in _WORDS_COLUMNS if isinstance(row, dict) and name in row), None)
+    if column is None or not isinstance(row[column], str):
+        raise ValueError(f'line {number} of {path} has no prompt: write {{"prompt": "..."}}')
+    name = next((row[name] for name in _FILE_COLUMNS if isinstance(row.get(name), str)), None)
+    facts = {key: value for key, value in row.items() if key not in (*_FILE_COLUMNS, column)}
+    return PromptRow(words=" ".join(row[column].split()), file=name, facts=facts)
+
+
+def _aspects(cell: str) -> tuple[str, ...]:
+    """The aspect list, which the file holds as a Python list; empty where it is malformed."""
+    try:
+        value = ast.literal_eval(cell)
+    except (SyntaxError, ValueError):
+        return ()
+    return tuple(str(one) for one in value) if isinstance(value, list) else ()
+
+
+def pair_prompts(
+    folder: Path,
+    prompts_file: Path | None = None,
+    endings: Sequence[str] = (*SOUND_ENDINGS, *MIDI_ENDINGS),
+) -> tuple[list[PairedPiece], list[str]]:
+    """Every piece of a folder with its prompt, and sentences about what did not match.
+
+    `prompts_file` as `read_prompts`; where it is None a list in the folder itself (`LIST_NAMES`)
+    is taken, else the tags of the files. Files without prompt stay, with `words` None: what needs
+    no words can still be measured. Raises `FileNotFoundError`, or `ValueError` where the folder
+    holds no piece with one of `endings`, or none that a given list speaks of.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"there is no folder {folder}: check the name")
+    files = find_pieces(folder, endings)
+    if not files:
+        raise ValueError(f"{folder} holds no piece: files ending in {', '.join(endings)} are read")
+    lists = [folder / name for name in LIST_NAMES if (folder / name).is_file()]
+    chosen = prompts_file or (lists[0] if lists else None)
+    if chosen is None:
+        return _pair_tags(folder, files)
+    rows = read_prompts(chosen)
+    if any(row.file for row in rows):
+        answers, told = _by_name(folder, files, rows)
+    else:
+        answers, told = _by_place(files, rows)
+    if not answers:
+        raise ValueError(f"no prompt of {chosen} belongs to a file in {folder}: check the names")
+    pieces = [
+        PairedPiece(
+            path=path,
+            name=path.relative_to(folder).as_posix(),
+            words=rows[answers[path]].words if path in answers else None,
+            facts=rows[answers[path]].facts if path in answers else {},
+        )
+        for path in files
+    ]
+    answered = set(answers.values())
+    silent = [row.words for index, row in enumerate(rows) if index not in answered]
+    if silent:
+        told.append(f"{_counted(silent, 'prompt', 'has', 'have')} no file: {_some(silent)}")
+    return pieces, [*told, *_wordless(pieces)]
+
+
+def find_pieces(folder: Path, endings: Sequence[str]) -> list[Path]:
+    """The files below a folder with these endings, in any case, names in the order of people
+    (2 before 10); hidden ones are left out."""
+    found = [
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in endings
+        and path.is_file()
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    ]
+    return sorted(found, key=lambda path: _natural(path.relative_to(folder).as_posix()))
+
+
+def _natural(name: str) -> list[tuple[int, int, str]]:
+    parts = re.split(r"([0-9]+)", name)
+    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts]
+
+
+def _by_name(
+    folder: Path, files: list[Path], rows: list[PromptRow]
+) -> tuple[dict[Path, int], list[str]]:
+    """File -> row, where the list names its files: by path, else by name, else by stem."""
+    by_name: dict[str, list[Path]] = {}
+    for path in files:
+        for name in {path.relative_to(folder).as_posix(), path.name, path.stem}:
+            by_name.setdefault(name, []).append(path)
+    answers: dict[Path, int] = {}
+    doubtful, repeated = [], []
+    for index, row in enumerate(rows):
+        found = by_name.get((row.file or "").removeprefix("./"), [])
+        if len(found) > 1:
+            doubtful.append(row.file or "")
+        elif found and found[0] in answers:
+            repeated.append(row.file or "")
+        elif found:
+            answers[found[0]] = index
+    told = []
+    if doubtful:
+        told.append(f"several files could be meant by {_some(doubtful)}: none was taken")
+    if repeated:
+        told.append(f"the list names {_some(repeated)} twice: the first prompt was taken")
+    return answers, told
+
+
+def _by_place(files: list[Path], rows: list[PromptRow]) -> tuple[dict[Path, int], list[str]]:
+    """File -> row, by the numbers before the names where all have one, else by order."""
+    numbers = [re.match(r"[0-9]+", path.name) for path in files]
+    found = [int(match[0]) for match in numbers if match]
+    first = 0 if 0 in found else 1
+    if len(set(found)) == len(files) and max(found) - first < len(rows):
+        return {path: n - first for path, n in zip(files, found, strict=True)}, []
+    answers = {path: index for index, path in enumerate(files[: len(rows)])}
+    if len(files) == len(rows):
+        return answers, []
+    return answers, [
+        f"there are {len(files)} files and {len(rows)} prompts, and no number before every name "
+        "tells them apart: they were paired in order, so check the pairs, or name the files in a "
+        "column file of the list"
+    ]
+
+
+def _pair_tags(folder: Path, files: list[Path]) -> tuple[list[PairedPiece], list[str]]:
+    pieces, told = [], []
+    for path in files:
+        words = None
+        try:
+            words = tagged_prompt(path)
+        except (ValueError, OSError) as error:
+            told.append(str(error))
+        name = path.relative_to(folder).as_posix()
+        pieces.append(PairedPiece(path=path, name=name, words=words))
+    return pieces, [*told, *_wordless(pieces)]
+
+
+def tagged_prompt(path: Path) -> str | None:
+    """The prompt in the tags of a sound or MIDI file that Melisma wrote; None where it has none.
+
+    Raises `FileNotFoundError`, or `ValueError` for a file that cannot be one.
+    """
+    if path.suffix.lower() in MIDI_ENDINGS:
+        tags = read_midi_tags(midi_bytes(path))
+        provenance = None if tags is None else provenance_from_fields(tags)
+    else:
+        provenance = read_provenance(path)
+    return None if provenance is None else " ".join(provenance.prompt.split()) or None
+
+
+def _wordless(pieces: list[PairedPiece]) -> list[str]:
+    names = [piece.name for piece in pieces if piece.words is None]
+    if not names:
+        return []
+    return [
+        f"{_counted(names, 'file', 'has', 'have')} no prompt, so only what needs no words can be "
+        f"measured: {_some(names)}"
+    ]
+
+
+def _counted(found: list[str], noun: str, one: str, many: str) -> str:
+    return f"1 {noun} {one}" if len(found) == 1 else f"{len(found)} {noun}s {many}"
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first names, and how many more."""
+    more = len(names) - _MOST_NAMED
+    shown = ", ".join(f'"{name}"' for name in names[:_MOST_NAMED])
+    return f"{shown} and {more} more" if more > 0 else shown

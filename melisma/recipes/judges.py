@@ -1,0 +1,170 @@
+"""What judges: the independent judge, and the references of real music that it measures.
+
+The judge learns from clips of the split *judge*, of other pieces and other soundfonts than the
+model's; it shares no weight with what it judges. A reference is made of clips (or of scores) of the
+split *held*, once for each judge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from rich.progress import track
+
+from melisma.compose.loading import load_codec, model_folder
+from melisma.compose.originality import ScoreOriginality
+from melisma.corpus.ears import Ears, read_ears
+from melisma.corpus.sources import read_sources
+from melisma.corpus.twins import assign_splits
+from melisma.evaluate.embeddings import Embedding, named_embedding
+from melisma.evaluate.fidelity import (
+    log_mel_distance,
+    onset_ratio,
+    opinion_score,
+    si_sdr_db,
+    visqol_scorer,
+)
+from melisma.evaluate.judge import CHECKPOINT_NAME, Judge, JudgeSettings
+from melisma.evaluate.reference import (
+    FILE_NAME,
+    Reference,
+    TruePiece,
+    measure_reference,
+    write_reference,
+)
+from melisma.evaluate.score_adherence import hear_score
+from melisma.evaluate.score_reference import FILE_NAME as SCORE_FILE_NAME
+from melisma.evaluate.score_reference import ScoreReference, write_score_reference
+from melisma.evaluate.score_truth import arranged_songs, real_openings
+from melisma.train.judge import JudgeTraining, clip_waveform, hear_lessons, train_judge
+from melisma.values import Waveform
+from melisma.values.tokens import FRAME_RATE_HZ
+
+REFERENCE_PIECES = 400
+"""Clips of a reference set (chosen: halves of 200, as many as a card's outputs)."""
+REFERENCE_OPENINGS, REFERENCE_ARRANGED = 400, 100
+"""Real pieces and arrangements of a score reference."""
+DRAWN_LEVELS = 4
+"""Codec levels that the coarse stage draws: what the ceiling of sound is measured at."""
+OWN_EMBEDDINGS = ("music", "judge", "signal")
+
+
+def train_judge_of(
+    clips: Path, target: Path, settings: JudgeSettings, training: JudgeTraining
+) -> None:
+    """Trains the judge on a folder of clips and writes it into the folder `target`."""
+    lessons = hear_lessons(read_ears(clips), lambda done, of: print(f"heard {done} of {of} clips"))
+    judge = train_judge(lessons, settings, training, print)
+    judge.write(target, {"clips": len(lessons), "updates": training.updates})
+
+
+def chosen_judge(model: Path) -> Judge:
+    """The judge of a model's folder, else the shipped one."""
+    own = (model / CHECKPOINT_NAME).is_file()
+    return Judge.read(model if own else model_folder("default"))
+
+
+def measure_reference_of(
+    clips: Path, model: Path, target: Path, count: int = REFERENCE_PIECES
+) -> None:
+    """Measures held-out clips, one of each work as far as they reach, by the judge in `target` (the
+    shipped one if it has none) and the ears of a model; written into `target`."""
+    judge = chosen_judge(target)
+    embeddings = [named_embedding(name, model=str(model), judge=judge) for name in OWN_EMBEDDINGS]
+    ears = read_ears(clips)
+    chosen = spread_over_works(ears, count)
+    write_reference(target / FILE_NAME, reference_of(ears, chosen, model, judge, embeddings))
+
+
+def spread_over_works(ears: Ears, count: int) -> list[int]:
+    """Clips in rounds over the works: one of each, then a second of each ..."""
+    rounds: dict[object, int] = {}
+    keys = []
+    for clip, row in enumerate(ears.rows):
+        turn = rounds[row["group"]] = rounds.get(row["group"], -1) + 1
+        keys.append((turn, clip))
+    return [clip for _, clip in sorted(keys)[:count]]
+
+
+def reference_of(
+    ears: Ears, chosen: list[int], model: Path, judge: Judge, embeddings: list[Embedding]
+) -> Reference:
+    """The reference set of clips, with what the codec loses of each."""
+    codec = load_codec(str(model))
+
+    def through_codec(sound: Waveform) -> Waveform:
+        return codec.decode(codec.encode(sound, DRAWN_LEVELS))
+
+    true = []
+    for clip in chosen:
+        captions = ears.rows[clip]["captions"]
+        assert isinstance(captions, list)
+        true.append(
+            TruePiece(
+                sound=clip_waveform(ears, clip),
+                words=str(captions[0]),
+                facts=ears.facts(clip),
+                group=str(ears.rows[clip]["group"]),
+                onsets_seconds=true_onsets(ears, clip),
+            )
+        )
+    return measure_reference(
+        f"{len(true)} held-out clips, one soundfont, two rooms",
+        true,
+        through_codec,
+        judge,
+        embeddings,
+        codec_fingerprint=codec.codec.fingerprint,
+        levels=DRAWN_LEVELS,
+        codec_values=codec_ruler(),
+        follow=lambda pieces: track(pieces, "measuring"),
+    )
+
+
+def true_onsets(ears: Ears, clip: int) -> np.ndarray:
+    """Onsets of notes and drums in seconds from the clip's labels, float64 [onset]."""
+    shard, place = ears.locate(clip)
+    labels = ears.labels[shard]
+    struck = labels["onset"][place].any(axis=1) | labels["drum"][place].any(axis=1)
+    return (np.flatnonzero(struck) + 0.5) / FRAME_RATE_HZ
+
+
+def codec_ruler() -> Callable[[TruePiece, Waveform], dict[str, float]]:
+    """What a round trip loses, by the keys of `sound_card.CODEC_ROWS`; ViSQOL where it is there."""
+    try:
+        scorer = visqol_scorer()
+    except ValueError:
+        scorer = None
+
+    def measure(piece: TruePiece, coded: Waveform) -> dict[str, float]:
+        values = {
+            "codec_log_mel": log_mel_distance(piece.sound, coded),
+            "codec_si_sdr": si_sdr_db(piece.sound, coded),
+        }
+        if piece.onsets_seconds is not None:
+            values["codec_onsets"] = onset_ratio(piece.onsets_seconds, piece.sound, coded)
+        if scorer is not None:
+            values["codec_visqol"] = opinion_score(piece.sound, coded, scorer)
+        return values
+
+    return measure
+
+
+def measure_score_reference_of(corpora: Path, model: Path, target: Path, seed: int = 0) -> None:
+    """Measures openings of held-out pieces and arrangements, with the prints of the training
+    pieces where the model has them; written into `target`."""
+    sources = read_sources(corpora)
+    splits = assign_splits(sources)
+    held = [source for source in sources if splits[source.identity] == "held"]
+    rng = np.random.default_rng(seed)
+    pieces = real_openings(held, rng, REFERENCE_OPENINGS)
+    pieces += arranged_songs(held, rng, REFERENCE_ARRANGED)
+    originality = ScoreOriginality.read(model)
+    nearest = None if originality is None else originality.shared
+    pairs = tuple(
+        (wish, hear_score(score, wish, None, nearest)) for wish, score in track(pieces, "measuring")
+    )
+    name = f"{len(pairs)} openings of held-out pieces and arrangements"
+    write_score_reference(target / SCORE_FILE_NAME, ScoreReference(name=name, pairs=pairs))

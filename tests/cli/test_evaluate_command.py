@@ -1,0 +1,71 @@
+"""`melisma evaluate`: bad input gives one sentence and writes nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from melisma.cli.errors import run
+from melisma.cli.program import program
+from melisma.files import write_audio
+from melisma.values import Waveform
+
+
+def said(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """What is said on stderr; the exit code is 2."""
+    assert run(program, ["evaluate", *words]) == 2
+    return capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--engine", "drums"], 'no engine "drums": known are sound and score'),
+        (["--count", "0"], "--count takes a whole number from 1"),
+        (["--seconds", "0.2"], "--seconds takes a number from 1"),
+        (["--best-of", "99"], "--best-of takes a whole number"),
+        (["--model", "nobody"], 'no model "nobody"'),
+        (["nowhere"], "there is no nowhere: check the name"),
+        (["--prompts", "nowhere.txt"], "there is no nowhere.txt: check the name"),
+        (["--output", "no/such/place"], "does not exist: create it"),
+        (["--compare", "a.json", "b.json"], "a.json"),
+    ],
+)
+def test_bad_words_give_one_sentence(
+    words: list[str],
+    sentence: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    told = said(capsys, *words)
+    assert sentence in told
+    assert told.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_empty_folder_and_silent_files_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    empty, silent = tmp_path / "empty", tmp_path / "silent"
+    empty.mkdir()
+    silent.mkdir()
+    output = str(tmp_path / "card")
+    assert "holds no piece" in said(capsys, str(empty), "--output", output)
+    silence = Waveform(samples=np.zeros((1, 48_000), dtype=np.float32), rate_hz=24_000)
+    write_audio(silent / "nothing.wav", silence, None)
+    assert "it is silent" in said(capsys, str(silent), "--output", output)
+    assert not (tmp_path / "card").exists()
+
+
+def test_what_is_no_card_cannot_be_compared(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a.json", "b.json"):
+        (tmp_path / name).write_text("{}")
+    cards = [str(tmp_path / "a.json"), str(tmp_path / "b.json")]
+    assert "is no card" in said(capsys, "--compare", *cards, "--output", str(tmp_path / "out"))
+    assert not (tmp_path / "out").exists()

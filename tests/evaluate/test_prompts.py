@@ -1,0 +1,202 @@
+"""Lists of prompts are read, and files find the words that asked for them."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from melisma.evaluate.prompts import (
+    MIDI_ENDINGS,
+    PromptRow,
+    find_pieces,
+    pair_prompts,
+    read_musiccaps,
+    read_prompts,
+    tagged_prompt,
+)
+from melisma.files import Provenance, write_audio
+from melisma.notes.midi import write_midi
+from melisma.notes.tags import write_midi_tags
+from melisma.values import Notes, Score, TempoMap, Track, Waveform
+
+MUSICCAPS = """ytid,start_s,end_s,audioset_positive_labels,aspect_list,caption,author_id,\
+is_balanced_subset,is_audioset_eval
+abc,30,40,/m/1,"['slow', 'sad']","A slow,
+sad piece.",4,True,False
+def,10,20,/m/1,"['broken","Loud drums.",4,False,True
+-gh,0,10,/m/1,[],"Nothing special.",4,False,False
+"""
+
+
+def provenance(prompt: str) -> Provenance:
+    return Provenance(prompt=prompt, seed=1, model="m", fingerprint="f", licence="CC0-1.0")
+
+
+def touch(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"x")
+
+
+def sound(path: Path, prompt: str | None = None) -> None:
+    waveform = Waveform(samples=np.zeros((1, 800), dtype=np.float32), rate_hz=8_000)
+    write_audio(path, waveform, None if prompt is None else provenance(prompt))
+
+
+def paired(folder: Path, prompts_file: Path | None = None) -> tuple[dict[str, str | None], str]:
+    pieces, told = pair_prompts(folder, prompts_file)
+    return {piece.name: piece.words for piece in pieces}, "; ".join(told)
+
+
+def test_text_csv_and_json_lines(tmp_path: Path) -> None:
+    text = tmp_path / "a.txt"
+    text.write_text("\ufeff# a comment\n\none\n  two  \n", encoding="utf-8")
+    assert [row.words for row in read_prompts(text)] == ["one", "two"]
+    table = tmp_path / "a.csv"
+    table.write_text('file,prompt,tempo_bpm\nx.wav,"one, two",90\ny.wav,three\n')
+    assert read_prompts(table) == [
+        PromptRow(words="one, two", file="x.wav", facts={"tempo_bpm": "90"}),
+        PromptRow(words="three", file="y.wav"),
+    ]
+    lines = tmp_path / "a.jsonl"
+    lines.write_text('{"prompt": "one\u2028", "tempo_bpm": 90.0, "families": ["harp"]}\n\n')
+    assert read_prompts(lines) == [
+        PromptRow(words="one", facts={"tempo_bpm": 90.0, "families": ["harp"]})
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.txt", "# only a comment\n", "holds no prompt"),
+        ("a.csv", "title,text\nx,y\n", "no column named prompt or caption"),
+        ("a.jsonl", '{"prompt": "x"}\n{"words": "y"}\n', "line 2"),
+        ("a.jsonl", "[1]\n", "has no prompt"),
+        ("a.jsonl", "{\n", "not JSON"),
+    ],
+)
+def test_malformed_lists_are_told(tmp_path: Path, name: str, text: str, message: str) -> None:
+    path = tmp_path / name
+    path.write_text(text)
+    with pytest.raises(ValueError, match=message):
+        read_prompts(path)
+
+
+def test_what_is_no_text_is_told(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ValueError, match="UTF-8"):
+        read_prompts(tmp_path / "a.txt")
+    with pytest.raises(FileNotFoundError, match="there is no file"):
+        read_prompts(tmp_path / "b.txt")
+
+
+def test_musiccaps_and_its_subsets(tmp_path: Path) -> None:
+    path = tmp_path / "musiccaps.csv"
+    path.write_text(MUSICCAPS)
+    balanced = read_musiccaps(path)
+    assert balanced == [
+        PromptRow(
+            words="A slow, sad piece.",
+            file="abc",
+            facts={"aspects": ("slow", "sad"), "start_seconds": 30.0},
+        )
+    ]
+    assert [row.file for row in read_musiccaps(path, "eval")] == ["def"]
+    assert [row.facts["aspects"] for row in read_musiccaps(path, "all")] == [
+        ("slow", "sad"),
+        (),
+        (),
+    ]
+    with pytest.raises(ValueError, match="give one of balanced, eval, all"):
+        read_musiccaps(path, "half")
+    path.write_text("caption\nx\n")
+    with pytest.raises(ValueError, match="is not MusicCaps"):
+        read_musiccaps(path)
+
+
+def test_names_in_the_list_decide(tmp_path: Path) -> None:
+    touch(tmp_path, "b.wav", "sub/a.flac", "left.mp3", "notes.pdf", ".hidden/c.wav")
+    (tmp_path / "prompts.csv").write_text(
+        "file,prompt\nsub/a.flac,first\nb,second\nb.wav,again\nz.wav,third\n"
+    )
+    found, told = paired(tmp_path)
+    assert found == {"b.wav": "second", "left.mp3": None, "sub/a.flac": "first"}
+    assert 'names "b.wav" twice' in told
+    assert '2 prompts have no file: "again", "third"' in told
+    assert '1 file has no prompt, so only what needs no words can be measured: "left.mp3"' in told
+
+
+def test_a_name_that_two_files_have_is_not_guessed(tmp_path: Path) -> None:
+    touch(tmp_path, "a.wav", "a.mid", "b.wav")
+    (tmp_path / "prompts.jsonl").write_text(
+        '{"file": "a", "prompt": "one"}\n{"file": "b", "prompt": "two"}\n'
+    )
+    found, told = paired(tmp_path)
+    assert found == {"a.mid": None, "a.wav": None, "b.wav": "two"}
+    assert 'several files could be meant by "a"' in told
+
+
+def test_numbers_before_the_names_survive_a_missing_file(tmp_path: Path) -> None:
+    touch(tmp_path, "01-x.wav", "03-y.wav", "10-z.wav")
+    prompts = tmp_path / "list.txt"
+    prompts.write_text("\n".join(f"prompt {n}" for n in range(1, 11)))
+    found, told = paired(tmp_path, prompts)
+    assert found == {"01-x.wav": "prompt 1", "03-y.wav": "prompt 3", "10-z.wav": "prompt 10"}
+    assert told.startswith("7 prompts have no file")
+    assert "and 2 more" in told
+
+
+def test_order_decides_where_nothing_else_does(tmp_path: Path) -> None:
+    touch(tmp_path, "take2.wav", "take10.wav", "take1.wav")
+    prompts = tmp_path / "list.txt"
+    prompts.write_text("one\ntwo\nten\n")
+    assert paired(tmp_path, prompts) == (
+        {"take1.wav": "one", "take2.wav": "two", "take10.wav": "ten"},
+        "",
+    )
+    prompts.write_text("one\ntwo\n")
+    found, told = paired(tmp_path, prompts)
+    assert found["take10.wav"] is None
+    assert "check the pairs" in told
+
+
+def test_tags_of_sound_and_midi_tell_the_prompt(tmp_path: Path) -> None:
+    sound(tmp_path / "a.wav", "a slow waltz")
+    sound(tmp_path / "b.ogg", "rain")
+    sound(tmp_path / "c.flac")
+    notes = Notes(
+        pitch=np.array([60]),
+        velocity=np.array([80]),
+        start_beats=np.array([0.0]),
+        duration_beats=np.array([1.0]),
+    )
+    score = Score(
+        tracks=(Track(name="", program=0, is_drum=False, notes=notes),),
+        tempo=TempoMap(beats=np.zeros(1), bpm=np.full(1, 120.0)),
+    )
+    tagged = write_midi_tags(write_midi(score), provenance("a  hymn").fields())
+    (tmp_path / "d.mid").write_bytes(tagged)
+    (tmp_path / "e.wav").write_bytes(b"")
+    found, told = paired(tmp_path)
+    assert found == {
+        "a.wav": "a slow waltz",
+        "b.ogg": "rain",
+        "c.flac": None,
+        "d.mid": "a hymn",
+        "e.wav": None,
+    }
+    assert "e.wav is empty" in told
+    assert tagged_prompt(tmp_path / "d.mid") == "a hymn"
+    assert [path.name for path in find_pieces(tmp_path, MIDI_ENDINGS)] == ["d.mid"]
+
+
+def test_nothing_at_all_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no folder"):
+        pair_prompts(tmp_path / "none")
+    with pytest.raises(ValueError, match="holds no piece"):
+        pair_prompts(tmp_path)
+    touch(tmp_path, "a.wav")
+    prompts = tmp_path / "list.csv"
+    prompts.write_text("file,prompt\nb.wav,x\n")
+    with pytest.raises(ValueError, match="belongs to a file"):
+        pair_prompts(tmp_path, prompts)
