@@ -1,7 +1,7 @@
 """Does generated music do what the words say? Lead family, tempo, tonality, similarity, faults.
 
-Run: `python benchmarks/adherence.py --held CLIPS --judges JUDGES [--best-of 4 1] [--count 240]`.
-Prompts: `benchmarks/prompts/stated_prompts.jsonl`. Judges: `benchmarks/train_judges.py`. The
+Run: `python benchmarks/adherence.py --held CLIPS [--judges FOLDER] [--best-of 4 1] [--count 240]`.
+Prompts: `benchmarks/prompts/stated_prompts.jsonl`. The judge is the shipped one by default. The
 ceiling is the judges' result on held-out clips (balanced over the same lead families) after the
 codec's round trip at the generator's levels; clips without a clear tempo or tonality do not count.
 `--engine score` composes scores and judges their rendered sound, at the same rate and in mono.
@@ -24,6 +24,7 @@ from held_clips import (
 )
 
 from melisma.compose import Composer, ScoreComposer, load, load_codec, load_scores
+from melisma.compose.loading import model_folder
 from melisma.corpus.ears import Ears, read_ears
 from melisma.evaluate.adherence import (
     Hearsay,
@@ -114,7 +115,7 @@ def true_renders(
 def main() -> None:
     """Generate, judge, tell."""
     parser = parser_of(__doc__, held=True)
-    parser.add_argument("--judges", type=Path, required=True, help="folder of the judges")
+    parser.add_argument("--judges", type=Path, help="folder of a judge; the shipped one if missing")
     parser.add_argument("--best-of", type=int, nargs="+", default=[4, 1])
     parser.add_argument("--count", type=int, default=240, help="prompts, from the first on")
     parser.add_argument("--truths", type=int, default=240, help="held-out clips for the ceiling")
@@ -127,7 +128,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--keep", type=Path, help="folder for the generated sound")
     given = parser.parse_args()
-    judge = Judge.read(given.judges)
+    judge = Judge.read(given.judges or model_folder("default"))
     wishes = read_wishes(PROMPTS / "stated_prompts.jsonl")[: given.count]
     families = sorted({wish.lead for wish in wishes if wish.lead is not None})
     ears = read_ears(given.held)

@@ -193,8 +193,7 @@ def named_embedding(
     if spec == "judge":
         if judge is None:
             raise ValueError(
-                'the embedding "judge" needs the folder of a judge: '
-                "`python benchmarks/train_judges.py` makes one"
+                'the embedding "judge" needs the folder of a judge: `melisma train judge` makes one'
             )
         return JudgeTower(Judge.read(judge) if isinstance(judge, Path) else judge)
     if spec.startswith("hub:"):

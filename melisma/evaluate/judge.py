@@ -1,7 +1,7 @@
 """Learned judges: which family leads, which sound, how fast, in which tonality, to which words.
 
-They are trained on other pieces and other soundfonts than the generator, share no weight with it,
-and are not shipped: `benchmarks/train_judges.py` makes them anew. Four small heads over three
+They are trained on other pieces and other soundfonts than the generator and share no weight with
+it; `melisma train judge` makes them anew. Four small heads over three
 features (`hearing.py`): one network for every tenth of a second of the log-mel picture, pooled over
 time (instruments); a convolution along the tempo axis of the tempogram (tempo; the trunk's view of
 the texture votes for the octave); a network that hears chroma from each tonic in turn (tonality;
@@ -242,7 +242,7 @@ class Judge:
 
     @classmethod
     def read(cls, folder: Path) -> Judge:
-        """Reads weights that `benchmarks/train_judges.py` wrote; `ValueError` otherwise."""
+        """Reads what `melisma train judge` wrote into a folder; `ValueError` otherwise."""
         checkpoint = read_checkpoint(folder / CHECKPOINT_NAME, kind="judge")
         network = JudgeNetwork(JudgeSettings(**checkpoint.settings))
         network.load_state_dict(checkpoint.tensors)

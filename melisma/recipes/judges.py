@@ -7,7 +7,7 @@ split *held*, once for each judge.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -152,11 +152,18 @@ def codec_ruler() -> Callable[[TruePiece, Waveform], dict[str, float]]:
     return measure
 
 
-def measure_score_reference_of(corpora: Path, model: Path, target: Path, seed: int = 0) -> None:
+def measure_score_reference_of(
+    corpora: Path,
+    model: Path,
+    target: Path,
+    seed: int = 0,
+    splits: Mapping[str, str] | None = None,
+) -> None:
     """Measures openings of held-out pieces and arrangements, with the prints of the training
-    pieces where the model has them; written into `target`."""
+    pieces where the model has them; written into `target`. `splits` of the sources by identity are
+    found where they are not given."""
     sources = read_sources(corpora)
-    splits = assign_splits(sources)
+    splits = splits or assign_splits(sources)
     held = [source for source in sources if splits[source.identity] == "held"]
     rng = np.random.default_rng(seed)
     pieces = real_openings(held, rng, REFERENCE_OPENINGS)

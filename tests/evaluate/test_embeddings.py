@@ -160,7 +160,7 @@ def test_degenerate_sets_score_far_worse_than_a_mixture() -> None:
 def test_mistakes_are_told(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="known are music"):
         named_embedding("vggish")
-    with pytest.raises(ValueError, match="train_judges"):
+    with pytest.raises(ValueError, match="melisma train judge"):
         named_embedding("judge")
     with pytest.raises(ValueError, match="no model"):
         named_embedding("music", model=str(tmp_path / "nowhere"))

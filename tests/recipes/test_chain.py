@@ -16,10 +16,16 @@ from melisma.corpus.ears import read_ears, write_ears
 from melisma.corpus.hearing import EarPaths, FrozenEars
 from melisma.corpus.sources import read_sources
 from melisma.corpus.tongue import encode_clips, write_tongue
+from melisma.evaluate.judge import Judge
+from melisma.evaluate.reference import FILE_NAME as REFERENCE_NAME
+from melisma.evaluate.reference import read_reference
+from melisma.evaluate.score_reference import FILE_NAME as SCORE_REFERENCE_NAME
+from melisma.evaluate.score_reference import read_score_reference
 from melisma.files.checkpoint import read_checkpoint
 from melisma.files.shards import ShardReader
 from melisma.joint import Joint
 from melisma.recipes import run_recipe
+from melisma.recipes.judges import measure_score_reference_of
 
 FEW = {
     f"{part}.loop.{name}": str(value)
@@ -116,3 +122,28 @@ def test_clips_of_the_ears_become_token_rows(chain: Path, tmp_path: Path) -> Non
     assert np.array_equal(rows[0].arrays["acoustic"], frozen.codec.encode_sound(sound)[0].numpy())
     assert rows[0].arrays["rhythm"].shape == (250, 2)
     assert rows[3].facts["facts"] == ears.rows[3]["facts"]
+
+
+@pytest.mark.slow
+def test_a_judge_and_what_it_measures_come_from_clips(chain: Path) -> None:
+    data, run = chain / "clips", chain / "run"
+    for name in ("judge", "reference"):
+        write_ears(data / name, maker(chain, 10.0), 8 / 360)
+        run_recipe(name, data=data, output=run, resume=True, changes={"size": "toy"}, device="cpu")
+    judge = Judge.read(run / "model")
+    reference = read_reference(run / "model" / REFERENCE_NAME)
+    assert len(reference) == 8
+    assert set(reference.fingerprints) == {"verdicts", "codec", "music", "judge", "signal"}
+    assert reference.fingerprints["verdicts"] == judge.fingerprint
+    assert {"codec_log_mel", "codec_si_sdr", "codec_onsets"} <= set(reference.coded[0].values)
+    assert reference.raw[0].windows["music"].shape == (3, 128)
+    assert len(set(reference.groups)) > 1
+
+
+@pytest.mark.slow
+def test_scores_have_a_reference_of_their_own(chain: Path, tmp_path: Path) -> None:
+    splits = dict.fromkeys((s.identity for s in read_sources(chain / "corpora")), "held")
+    measure_score_reference_of(chain / "corpora", tmp_path, tmp_path, splits=splits)
+    reference = read_score_reference(tmp_path / SCORE_REFERENCE_NAME)
+    assert reference.pairs
+    assert all(heard.shared is None for _, heard in reference.pairs)
