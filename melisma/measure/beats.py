@@ -1,7 +1,7 @@
 """Beats of a piece, and how evenly they fall.
 
 Beats are the path through the onset envelope that meets strong onsets at steps near one period
-(Ellis, "Beat tracking by dynamic programming", Journal of New Music Research 36, 2007, section 3),
+(Ellis, "Beat tracking by dynamic programming", Journal of New Music Research 36, 2007),
 the period being that of `measure_tempo`. For evenness each beat is moved to the onset that is next
 to it, read between frames; beats where nothing begins say nothing.
 """
@@ -16,12 +16,12 @@ from melisma.measure.tempo import measure_tempo
 from melisma.values import Waveform
 
 TIGHTNESS = 100.0
-"""Weight of an even step against strong onsets (Ellis 2007, section 3.1, between his 100 and 400:
-the lowest, so that a wobble is followed and not smoothed away)."""
+"""Weight of an even step against strong onsets (chosen: the value that librosa takes)."""
 SMOOTHING_FRAMES = 1.0
-"""Standard deviation by which the envelope is smoothed: half of a matching tolerance at most."""
+"""Standard deviation by which the envelope is smoothed (chosen: 10 ms)."""
 LEAST_CONFIDENCE = 0.12
-"""Periodicity (`TempoEstimate.confidence`) below which a piece has no pulse (measured)."""
+"""Periodicity (`TempoEstimate.confidence`) below which a piece has no pulse (chosen: one
+render in twenty lies there)."""
 SEARCH_SHARE = 0.12
 """An onset belongs to a beat within this share of the period: less than half of a sixteenth."""
 LEAST_ONSET = 0.35
@@ -38,7 +38,7 @@ def _envelope(waveform: Waveform) -> np.ndarray:
 
 
 def _best_path(envelope: np.ndarray, period_frames: float) -> np.ndarray:
-    """Frames of the beats, int64 [beat], ascending (Ellis 2007, equations 5 to 8)."""
+    """Frames of the beats, int64 [beat], ascending (Ellis 2007)."""
     steps = np.arange(round(period_frames / 2), round(2 * period_frames) + 1)
     penalty = -TIGHTNESS * np.log(steps / period_frames) ** 2
     longest = int(steps[-1])
@@ -101,9 +101,10 @@ def _onset_places(envelope: np.ndarray, beats: np.ndarray, reach: int) -> np.nda
 def beat_variation(waveform: Waveform) -> float | None:
     """Coefficient of variation of the intervals between beats (standard deviation over mean).
 
-    A steady machine has about .01 or less, a tempo that goes up and down by 3 % about .02, beats
-    that each fall 3 % too early or late about .05. None where there is no pulse or where fewer
-    than six intervals begin and end at an onset.
+    Synthetic steady beats have less than .008, a tempo that goes up and down by 3 % about .02,
+    intervals that scatter by 3 % about .03. Renders of real scores have .017 (median) to .11 (99th
+    percentile), rubato and slow attacks included: 3 % cannot be told from those.
+    None where there is no pulse or where fewer than six intervals begin and end at an onset.
     """
     envelope = _envelope(waveform)
     found = _beat_frames(waveform, envelope)

@@ -37,11 +37,12 @@ LEAST_REPEATS = 4
 """So often at least is the stretch heard (chosen: three times is a figure of speech in music)."""
 LEAST_SECONDS = 1.0
 LITERAL_DB = 0.6
-"""Mean distance of bands one period apart below which the sound is the same (measured)."""
+"""Mean distance of bands one period apart below which the sound is the same (chosen between the
+two ranges above)."""
 MOVEMENT_DB = 1.0
-"""Least standard deviation of bands within a period; a held chord has less (measured)."""
+"""Least standard deviation of bands within a period; a held chord has less (chosen)."""
 LITERAL_SHARE = 0.35
-"""Largest distance one period apart as a share of that movement (measured)."""
+"""Largest distance one period apart as a share of that movement (chosen)."""
 
 
 @dataclass(frozen=True, kw_only=True)

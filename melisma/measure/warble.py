@@ -1,7 +1,7 @@
 """Warble: the watery unrest that codecs and vocoders put into held tones.
 
 Sustained spectral peaks are followed from frame to frame (McAulay and Quatieri, "Speech
-analysis/synthesis based on a sinusoidal representation", 1986, section IV). What a polynomial of
+analysis/synthesis based on a sinusoidal representation", 1986). What a polynomial of
 degree four over 140 ms does not explain of their pitch and level is jitter: glides and vibrato are
 nearly such curves over so short a time, a change of note ends the peak. Of all peaks the steadier
 ones count, because music itself shakes some (partials that beat, choirs, a drum over a tone), a
@@ -43,7 +43,7 @@ LEAST_PER_SECOND = 25.0
 (tuned: with 15, four pieces of drums in 220 renders read 8 to 20)."""
 JITTER_CENTS = 0.27
 JITTER_DB = 0.065
-"""What one held-out render in twenty exceeds after the codec's round trip (measured)."""
+"""About what one render in fifteen exceeds after the codec (measured; a unit, no limit)."""
 
 
 def _peaks(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -117,10 +117,11 @@ def measure_jitter(waveform: Waveform) -> tuple[float, float] | None:
 
 
 def measure_warble(waveform: Waveform) -> float | None:
-    """Jitter of pitch and level of held tones together; 1 is what 5 % of clean renders exceed.
+    """Jitter of pitch and level of held tones together; about 7 % of clean renders exceed 1.
 
     The root mean square of both, each over its usual limit. None where hardly a tone is held:
-    drums, silence, clips of less than .5 s, and tones torn by more than about a quarter tone.
+    drums, silence, clips of less than .5 s, and often tones torn by a quarter tone. None is no
+    praise.
     """
     jitter = measure_jitter(waveform)
     if jitter is None:
