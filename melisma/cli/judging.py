@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from melisma.evaluate.score_adherence import ScoreWish
     from melisma.measure.clip_index import Resemblance
     from melisma.measure.melody_index import SharedRun
-    from melisma.values import Facts, Score, Waveform
+    from melisma.values import Score, Waveform
 
 MADE_FOLDER = "pieces"
 """Where a model's outputs are kept beside its card."""
@@ -275,6 +275,8 @@ def _sound_prompts(
     order: EvaluationOrder, judges: Judges
 ) -> tuple[list[str], list[Wish | None], list[int | None], str]:
     """Words, wishes and twins in the reference set, and the name of the list."""
+    from melisma.evaluate.adherence import stated_wish
+
     reference = judges.reference
     if order.prompts is None:
         if reference is None:
@@ -285,7 +287,7 @@ def _sound_prompts(
         return list(chosen.prompts), asked, [*range(len(chosen))], reference.name
     rows = read_list(order.prompts, order.subset)[: order.count]
     words = [row.words for row in rows]
-    wishes: list[Wish | None] = [stated_wish(text, order.model) for text in words]
+    wishes: list[Wish | None] = [stated_wish(text) for text in words]
     return words, wishes, _twins(words, reference), order.prompts.name
 
 
@@ -298,24 +300,6 @@ def read_list(path: Path, subset: str) -> list[PromptRow]:
     if path.suffix.lower() == ".csv" and "ytid" in columns and "aspect_list" in columns:
         return read_musiccaps(path, subset)
     return read_prompts(path)
-
-
-def stated_wish(words: str, model: str) -> Wish:
-    """What words state outright: tempo and tonality."""
-    from melisma.evaluate.adherence import Wish
-
-    stated = _reader(model)(words)
-    return Wish(words=words, tempo_bpm=stated.tempo_bpm, tonality=stated.tonality)
-
-
-@cache
-def _reader(model: str) -> Callable[[str], Facts]:
-    from melisma.compose.loading import model_folder
-    from melisma.corpus.hearing import EarPaths
-    from melisma.joint import Joint
-
-    joint = Joint.read(EarPaths.of(model_folder(model)).joint)
-    return lambda words: joint.read_prompt(words).stated
 
 
 def _twins(words: Sequence[str], reference: Reference | None) -> list[int | None]:
@@ -370,14 +354,15 @@ def _score_wishes(order: EvaluationOrder) -> tuple[list[ScoreWish], str]:
     if order.prompts is None:
         return read_score_wishes(score_prompts_file())[: order.count], "Melisma's score prompts"
     rows = read_list(order.prompts, order.subset)[: order.count]
-    return [stated_score_wish(row.words, order.model) for row in rows], order.prompts.name
+    return [stated_score_wish(row.words) for row in rows], order.prompts.name
 
 
-def stated_score_wish(words: str, model: str) -> ScoreWish:
+def stated_score_wish(words: str) -> ScoreWish:
     """What words state outright: tempo, tonality, metre."""
     from melisma.evaluate.score_adherence import BAR_BEATS, ScoreWish
+    from melisma.joint.settings_words import read_settings
 
-    stated = _reader(model)(words)
+    stated = read_settings(words)
     return ScoreWish(
         words=words,
         tempo_bpm=stated.tempo_bpm,
@@ -427,33 +412,32 @@ def _judge_folder(order: EvaluationOrder, folder: Path, judges: Judges, progress
     if len(pieces) == 1:
         order.problems.append("The folder holds one piece: what is said of sets was left out.")
     if len(scores) >= len(sounds):
-        given = [_folder_score(order, one) for one in scores[: order.count]]
+        given = [_folder_score(one) for one in scores[: order.count]]
         card, problems = assess_scores(given, judges, occasion, progress)
     else:
         known = _twins([one.words or "" for one in sounds], judges.reference)
-        heard = [
-            _folder_sound(order, one, twin, judges.reference)
-            for one, twin in zip(sounds, known, strict=True)
-        ][: order.count]
+        wishes = [] if judges.reference is None else judges.reference.wishes()
+        heard = [_folder_sound(one, twin, wishes) for one, twin in zip(sounds, known, strict=True)][
+            : order.count
+        ]
         card, problems = assess_sound(heard, [], judges, occasion, progress)
     order.problems.extend(problems)
     return card
 
 
-def _folder_sound(
-    order: EvaluationOrder, piece: PairedPiece, twin: int | None, reference: Reference | None
-) -> GivenSound:
-    words, wish = piece.words or "", None
-    if twin is not None and reference is not None:
-        wish = reference.wishes()[twin]
-    elif words:
-        wish = stated_wish(words, order.model)
+def _folder_sound(piece: PairedPiece, twin: int | None, wishes: Sequence[Wish]) -> GivenSound:
+    """A sound of a folder; `wishes` are those of the reference set."""
+    from melisma.evaluate.adherence import stated_wish
+
+    words = piece.words or ""
+    wish = wishes[twin] if twin is not None else stated_wish(words) if words else None
     return _given_sound(piece.path, piece.name, words, wish, twin)
 
 
-def _folder_score(order: EvaluationOrder, piece: PairedPiece) -> GivenScore:
+def _folder_score(piece: PairedPiece) -> GivenScore:
+    """A score of a folder."""
     from melisma.evaluate.score_adherence import ScoreWish
 
     words = piece.words or ""
-    wish = stated_score_wish(words, order.model) if words else ScoreWish(words="")
+    wish = stated_score_wish(words) if words else ScoreWish(words="")
     return _given_score(piece.path, piece.name, words, wish)

@@ -16,9 +16,12 @@ import numpy as np
 from melisma.evaluate.judge import Judge
 from melisma.evaluate.statistics import Interval, balanced_interval, bootstrap, mean_interval
 from melisma.evaluate.table import Figure, figure_of
+from melisma.joint.settings_words import read_settings
 from melisma.measure import find_artefacts, measure_tempo, measure_tonality
 from melisma.values import Facts, Waveform
 
+ACCOMPANYING = ("drums", "bass")
+"""Families that lead nothing where another is named."""
 TEMPO_TOLERANCE = 0.05
 """A stated tempo is met within this share."""
 
@@ -31,6 +34,8 @@ class Wish:
     lead: str | None = None
     tempo_bpm: float | None = None
     tonality: str | None = None
+    families: tuple[str, ...] = ()
+    """Families of instruments that must sound."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +53,8 @@ class Hearsay:
     clean: bool
     """No click, dropout or dead silence."""
     embedding: np.ndarray
+    families: np.ndarray
+    """The judge's probability of each of `FAMILIES` sounding, float32 [17]."""
 
 
 def read_wishes(path: Path) -> list[Wish]:
@@ -71,6 +78,28 @@ def wish_of(facts: Facts, words: str) -> Wish:
     return Wish(words=words, lead=facts.lead, tempo_bpm=facts.tempo_bpm, tonality=facts.tonality)
 
 
+def stated_wish(words: str, facts: Facts | None = None) -> Wish:
+    """What words state outright, nothing guessed; with the `facts` of a true piece its own numbers
+    in the place of rounded ones.
+
+    A lead is stated where one family alone is named beside drums and bass.
+    """
+    said = read_settings(words)
+    tunes = [family for family in said.families if family not in ACCOMPANYING]
+    tempo_bpm, tonality = said.tempo_bpm, said.tonality
+    if facts is not None:
+        tempo_bpm = tempo_bpm and facts.tempo_bpm
+        tonality = tonality and facts.tonality
+    lead = tunes[0] if len(tunes) == 1 else None
+    return Wish(
+        words=words,
+        lead=lead if facts is None or lead == facts.lead else None,
+        tempo_bpm=tempo_bpm,
+        tonality=tonality,
+        families=said.families if facts is None else tuple(set(said.families) & {*facts.families}),
+    )
+
+
 def hear_piece(waveform: Waveform, judge: Judge) -> Hearsay:
     """Everything the judges say of one piece."""
     verdict = judge.listen([waveform])[0]
@@ -82,6 +111,7 @@ def hear_piece(waveform: Waveform, judge: Judge) -> Hearsay:
         signal_tonality=measure_tonality(waveform).tonality,
         clean=find_artefacts(waveform).is_clean,
         embedding=verdict.embedding,
+        families=verdict.family_probabilities,
     )
 
 

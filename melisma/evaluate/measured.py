@@ -54,6 +54,7 @@ class Measured:
             signal_tonality=self.told["tonality_signal"] or None,
             clean=not any(self.values[name] for name in UNHEARD_OF),
             embedding=self.vector,
+            families=self.tags,
         )
 
 

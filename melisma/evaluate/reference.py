@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from melisma.evaluate.adherence import Wish, wish_of
+from melisma.evaluate.adherence import Wish, stated_wish
 from melisma.evaluate.embeddings import Embedding
 from melisma.evaluate.judge import Judge
 from melisma.evaluate.measured import Measured, measure_piece
@@ -70,9 +70,9 @@ class Reference:
         return hashed.hexdigest()[:16]
 
     def wishes(self) -> list[Wish]:
-        """The facts of every piece as if someone had asked for them in its words."""
+        """What the words of every piece state of it."""
         return [
-            wish_of(facts, words) for facts, words in zip(self.facts, self.prompts, strict=True)
+            stated_wish(words, facts) for facts, words in zip(self.facts, self.prompts, strict=True)
         ]
 
     def fit(self, judge: str, embeddings: Mapping[str, str]) -> tuple[Reference | None, list[str]]:

@@ -20,7 +20,7 @@ from melisma.evaluate.adherence import (
     meets_tempo,
     tempo_chance,
 )
-from melisma.evaluate.bias import bias_plots, bias_rows, measure_bias, traits_of
+from melisma.evaluate.bias import HEARD, bias_plots, bias_rows, measure_bias, traits_of
 from melisma.evaluate.card import Row
 from melisma.evaluate.divergence import chance_divergence, class_divergence
 from melisma.evaluate.frechet import (
@@ -40,6 +40,7 @@ from melisma.evaluate.table import Figure, figure_of
 from melisma.evaluate.wins import Tournament, compare_systems, comparison_figure
 from melisma.measure.clip_index import Resemblance
 from melisma.values import Waveform
+from melisma.values.attributes import FAMILIES
 
 FAULT_NAMES: Mapping[str, tuple[str, str]] = {
     "faults": ("kinds of fault beyond what real renders have", ""),
@@ -156,6 +157,9 @@ def marks(wish: Wish, heard: Hearsay) -> dict[str, float]:
     out: dict[str, float] = {}
     if wish.lead is not None:
         out["lead"] = float(heard.lead == wish.lead)
+    if wish.families:
+        named = [FAMILIES.index(family) for family in wish.families]
+        out["families"] = float(np.mean(heard.families[named] >= HEARD))
     if wish.tempo_bpm is not None:
         out["tempo_judge"] = float(meets_tempo(heard.tempo_bpm, wish.tempo_bpm))
         out["tempo_signal"] = float(meets_tempo(heard.signal_tempo_bpm, wish.tempo_bpm))
@@ -166,7 +170,8 @@ def marks(wish: Wish, heard: Hearsay) -> dict[str, float]:
 
 
 MARKS: Mapping[str, str] = {
-    "lead": "lead instrument's family heard",
+    "lead": "lead instrument's family heard, where one is named",
+    "families": "named families heard",
     "tempo_judge": "tempo within 5 %, judge",
     "tempo_signal": "tempo within 5 %, signal",
     "tonality_judge": "tonality, judge",
@@ -186,6 +191,7 @@ def add_adherence(
     wishes = [one for one in asked if one is not None]
     chances = {"tempo_judge": tempo_chance(wishes), "tempo_signal": tempo_chance(wishes)}
     chances |= {"lead": 1 / 17, "tonality_judge": 1 / 24, "tonality_signal": 1 / 24}
+    chances["families"] = _families_chance(pieces)
     truth = [] if reference is None else _true_marks(reference)
     ours = [{} if one.wish is None else marks(one.wish, one.measured.hearsay()) for one in pieces]
     for key, what in MARKS.items():
@@ -195,6 +201,15 @@ def add_adherence(
         found.add(
             key, "adherence", what, numbers, better="higher", chance=chances[key], ceiling=ceiling
         )
+
+
+def _families_chance(pieces: Sequence[SoundPiece]) -> float:
+    """Share of named families that are heard in pieces for other words, on average."""
+    wishes = [one.wish.families for one in pieces if one.wish is not None and one.wish.families]
+    if not wishes:
+        return 0.0
+    usual = np.mean([one.measured.tags >= HEARD for one in pieces], axis=0)
+    return float(np.mean([usual[[FAMILIES.index(f) for f in named]].mean() for named in wishes]))
 
 
 def _true_marks(reference: Reference) -> list[dict[str, float]]:

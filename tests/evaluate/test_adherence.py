@@ -15,6 +15,7 @@ from melisma.evaluate.adherence import (
     hear_piece,
     meets_tempo,
     read_wishes,
+    stated_wish,
     tempo_chance,
     wish_of,
 )
@@ -38,6 +39,7 @@ def heard(lead: str, bpm: float, tonality: str, clean: bool = True, axis: int = 
         signal_tonality=tonality,
         clean=clean,
         embedding=np.eye(128, dtype=np.float32)[axis],
+        families=np.zeros(17, dtype=np.float32),
     )
 
 
@@ -117,3 +119,18 @@ def test_a_piece_is_heard_by_every_judge() -> None:
 def test_facts_become_a_wish() -> None:
     wish = wish_of(Facts(lead="organ", tempo_bpm=70.0, tonality="G minor"), "an organ")
     assert wish == Wish(words="an organ", lead="organ", tempo_bpm=70.0, tonality="G minor")
+
+
+def test_only_what_the_words_state_is_asked_for() -> None:
+    facts = Facts(
+        lead="organ", tempo_bpm=71.3, tonality="G minor", families=("organ", "choir", "brass")
+    )
+    stated = stated_wish("a hymn for organ with drums in G minor at 71 bpm", facts)
+    assert stated.lead == "organ"
+    assert stated.tempo_bpm == 71.3
+    assert stated.tonality == "G minor"
+    assert stated.families == ("organ",)
+    vague = stated_wish("a slow hymn for organ and choir", facts)
+    assert (vague.lead, vague.tempo_bpm, vague.tonality) == (None, None, None)
+    assert set(vague.families) == {"organ", "choir"}
+    assert stated_wish("fast piano and drums at 150 bpm").lead == "piano"
