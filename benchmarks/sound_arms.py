@@ -120,9 +120,9 @@ def train_arm_stage(
             task.settings = dataclasses.replace(settings, opening_from=0.0)
 
     updates, used = train_for(task, loop, minutes, shared)
-    held = task.judge(task.model)
     if arm == "style-only":
         forget(task.model.conditioner)
+    held = task.judge(task.model)
     checkpoint = Checkpoint(
         kind=f"{stage}_lm",
         settings=task.settings_tree(),

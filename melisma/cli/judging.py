@@ -358,7 +358,7 @@ def _score_wishes(order: EvaluationOrder) -> tuple[list[ScoreWish], str]:
 
 
 def stated_score_wish(words: str) -> ScoreWish:
-    """What words state outright: tempo, tonality, metre."""
+    """What words state outright: tempo, tonality, metre, families of instruments."""
     from melisma.evaluate.score_adherence import BAR_BEATS, ScoreWish
     from melisma.joint.settings_words import read_settings
 
@@ -369,6 +369,8 @@ def stated_score_wish(words: str) -> ScoreWish:
         tonality=stated.tonality,
         mode=stated.tonality.split()[1] if stated.tonality else None,
         metre=stated.metre if stated.metre in BAR_BEATS else None,
+        families=stated.families,
+        complete=False,
     )
 
 
