@@ -48,25 +48,20 @@ def make_sounds(
     progress: Progress | None = None,
 ) -> list[Path]:
     """Draws a sound for every prompt, mastered as `melisma generate` does."""
-    settings = settings or DrawingSettings()
-    folder.mkdir(parents=True, exist_ok=True)
-    places = [folder / f"{number:03d}.flac" for number in range(len(prompts))]
-    signs = [
-        _sign(composer, words, making, number, asdict(settings))
-        for number, words in enumerate(prompts)
-    ]
-    for batch in _missing(places, signs, _sound_sign):
+    chosen = settings or DrawingSettings()
+    signs = _signs(composer, prompts, making, asdict(chosen))
+
+    def draw(words: list[str], seed: int, places: list[Path], signed: list[Provenance]) -> None:
         pieces = composer.generate_pieces(
-            [Prompt(words=prompts[n], duration_seconds=making.seconds) for n in batch],
-            seed=making.seed + batch[0],
-            settings=settings,
+            [Prompt(words=text, duration_seconds=making.seconds) for text in words],
+            seed=seed,
+            settings=chosen,
             best_of=making.best_of,
         )
-        for number, piece in zip(batch, pieces, strict=True):
-            write_audio(places[number], master(piece.waveform), signs[number])
-        if progress is not None:
-            progress((batch[-1] + 1) / len(prompts))
-    return places
+        for piece, place, sign in zip(pieces, places, signed, strict=True):
+            write_audio(place, master(piece.waveform), sign)
+
+    return _make(prompts, folder, ".flac", making, signs, _sound_sign, draw, progress)
 
 
 def make_scores(
@@ -78,46 +73,67 @@ def make_scores(
     progress: Progress | None = None,
 ) -> list[Path]:
     """Composes a score for every prompt."""
-    settings = settings or ScoreDrawing()
-    folder.mkdir(parents=True, exist_ok=True)
-    places = [folder / f"{number:03d}.mid" for number in range(len(prompts))]
-    signs = [
-        _sign(composer, words, making, number, asdict(settings))
-        for number, words in enumerate(prompts)
-    ]
-    for batch in _missing(places, signs, _score_sign):
+    chosen = settings or ScoreDrawing()
+    signs = _signs(composer, prompts, making, asdict(chosen))
+
+    def draw(words: list[str], seed: int, places: list[Path], signed: list[Provenance]) -> None:
         pieces = composer.compose(
-            [ScorePrompt(words=prompts[n], duration_seconds=making.seconds) for n in batch],
-            seed=making.seed + batch[0],
-            settings=settings,
+            [ScorePrompt(words=text, duration_seconds=making.seconds) for text in words],
+            seed=seed,
+            settings=chosen,
             best_of=making.best_of,
         )
-        for number, piece in zip(batch, pieces, strict=True):
-            midi = write_midi_tags(write_midi(piece.score), signs[number].fields())
-            write_bytes(places[number], midi)
+        for piece, place, sign in zip(pieces, places, signed, strict=True):
+            write_bytes(place, write_midi_tags(write_midi(piece.score), sign.fields()))
+
+    return _make(prompts, folder, ".mid", making, signs, _score_sign, draw, progress)
+
+
+Draw = Callable[[list[str], int, list[Path], list[Provenance]], None]
+"""Makes a batch: words, seed of the first, places, and what the files say of themselves."""
+
+
+def _make(
+    prompts: Sequence[str],
+    folder: Path,
+    ending: str,
+    making: Making,
+    signs: Sequence[Provenance],
+    read: Callable[[Path], Provenance | None],
+    draw: Draw,
+    progress: Progress | None,
+) -> list[Path]:
+    """Draws every batch of which a file is not there yet."""
+    folder.mkdir(parents=True, exist_ok=True)
+    places = [folder / f"{number:03d}{ending}" for number in range(len(prompts))]
+    for batch in _missing(places, signs, read):
+        chosen = slice(batch[0], batch[-1] + 1)
+        draw(list(prompts[chosen]), making.seed + batch[0], places[chosen], list(signs[chosen]))
         if progress is not None:
             progress((batch[-1] + 1) / len(prompts))
     return places
 
 
-def _sign(
+def _signs(
     composer: Composer | ScoreComposer,
-    words: str,
+    prompts: Sequence[str],
     making: Making,
-    number: int,
     drawing: dict[str, float | int],
-) -> Provenance:
-    """What tells one output from another."""
+) -> list[Provenance]:
+    """What tells each output from any other."""
     drawn = {"seconds": making.seconds, "best_of": making.best_of, "drawing": drawing}
-    return Provenance(
-        prompt=words,
-        seed=making.seed + number,
-        model=composer.name,
-        fingerprint=composer.fingerprint,
-        licence=composer.licence,
-        version=melisma.__version__,
-        settings=json.dumps(drawn, sort_keys=True),
-    )
+    return [
+        Provenance(
+            prompt=words,
+            seed=making.seed + number,
+            model=composer.name,
+            fingerprint=composer.fingerprint,
+            licence=composer.licence,
+            version=melisma.__version__,
+            settings=json.dumps(drawn, sort_keys=True),
+        )
+        for number, words in enumerate(prompts)
+    ]
 
 
 def _sound_sign(path: Path) -> Provenance | None:
