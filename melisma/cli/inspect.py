@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from melisma.files import Provenance
 
 
+_LONGEST_NOTES = 2_000
+"""Characters of settings or notes that are shown to a person; `--json` gives all."""
+
+
 def inspect(
     file: Annotated[
         Path,
@@ -136,7 +140,9 @@ def _words(value: object) -> str:
     if value is None:
         return "silence"
     if isinstance(value, dict):
-        return json.dumps(value, ensure_ascii=False)
+        text = json.dumps(value, ensure_ascii=False)
+        more = len(text) - _LONGEST_NOTES
+        return text if more <= 0 else f"{text[:_LONGEST_NOTES]} ... ({more} characters more)"
     if isinstance(value, list):
         return ", ".join(map(str, value))
     return str(value)

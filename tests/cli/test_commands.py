@@ -11,11 +11,13 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+import torch
 
 from melisma.cli.errors import run
 from melisma.cli.generate import finish
 from melisma.cli.program import program
 from melisma.files import AUDIO_ENDINGS, read_audio, read_provenance, write_audio
+from melisma.files.checkpoint import Checkpoint, write_checkpoint
 from melisma.sound.loudness import integrated_lufs, true_peak_db
 from melisma.values import Facts, Prompt, TokenGrid, Waveform
 
@@ -400,3 +402,20 @@ def test_train_hands_its_settings_to_the_recipes(
         "changes": {"loop.updates": "5", "name": "a=b"},
         "device": "cpu",
     }
+
+
+def test_long_notes_are_cut_for_people_and_whole_for_machines(
+    melisma: Command, tmp_path: Path
+) -> None:
+    checkpoint = Checkpoint(
+        kind="reference",
+        settings={},
+        tensors={"one": torch.zeros(1)},
+        notes={"rows": ["x" * 9_000]},
+    )
+    write_checkpoint(tmp_path / "long.safetensors", checkpoint)
+    shown = melisma("inspect", "long.safetensors").out
+    assert "characters more)" in shown
+    assert len(shown) < 3_000
+    notes = json.loads(melisma("inspect", "long.safetensors", "--json").out)["notes"]
+    assert len(notes["rows"][0]) == 9_000
