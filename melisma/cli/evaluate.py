@@ -55,6 +55,13 @@ def evaluate(
     best_of: Annotated[
         int | None, typer.Option(help="Candidates a piece; the model's default if missing.")
     ] = None,
+    drawing: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE",
+            help="How the model draws, e.g. guidance_semantic=2.5; repeat for more.",
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same card.")] = 0,
     compare: Annotated[
         tuple[Path, Path] | None,
@@ -95,6 +102,7 @@ def evaluate(
         opened=open_prompts,
         seconds=seconds,
         best_of=best_of,
+        drawing=read_drawing(drawing or [], engine),
         seed=seed,
         threads=threads,
         output=output,
@@ -109,6 +117,37 @@ def evaluate(
     if order.problems:
         told = " ".join(dict.fromkeys(order.problems))
         raise ValueError(f"the rest was judged and written to {output}, but: {told}")
+
+
+_SETTINGS = {
+    "sound": (
+        "guidance_semantic",
+        "temperature_semantic",
+        "top_k_semantic",
+        "guidance_coarse",
+        "temperature_coarse",
+        "top_k_coarse",
+        "temperature_fine",
+    ),
+    "score": ("temperature", "top_k", "top_p", "guidance"),
+}
+"""Settings of drawing, by engine; a test holds them against the dataclasses."""
+
+
+def read_drawing(words: list[str], engine: str) -> dict[str, float | int]:
+    """Settings of drawing from words like "guidance_semantic=2.5"."""
+    found: dict[str, float | int] = {}
+    for word in words:
+        name, _, value = word.partition("=")
+        if name not in _SETTINGS[engine]:
+            known = ", ".join(_SETTINGS[engine])
+            raise ValueError(f'no setting "{name}" of drawing by {engine}: known are {known}')
+        try:
+            found[name] = int(value) if name.startswith("top_k") else float(value)
+        except ValueError as error:
+            raise ValueError(f'"{word}" is no setting: write one like {name}=2') from error
+        real(f"--drawing {name}", found[name], 0.0, 65_536.0)
+    return found
 
 
 def check_place(output: Path) -> None:

@@ -7,7 +7,7 @@ imported here, late.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -55,6 +55,8 @@ class EvaluationOrder:
     """Open prompts for the section on bias."""
     seconds: float
     best_of: int | None
+    drawing: dict[str, float | int]
+    """Only the settings of drawing that were given."""
     seed: int
     threads: int | None
     output: Path
@@ -235,7 +237,7 @@ def _parts(progress: Progress, share: float) -> tuple[Progress, Progress]:
 
 
 def _judge_sounds_of_model(order: EvaluationOrder, judges: Judges, progress: Progress) -> Card:
-    from melisma.compose import load
+    from melisma.compose import DrawingSettings, load
     from melisma.evaluate.assess import assess_sound
     from melisma.evaluate.bias import open_prompts
     from melisma.evaluate.outputs import Making, make_sounds
@@ -247,11 +249,14 @@ def _judge_sounds_of_model(order: EvaluationOrder, judges: Judges, progress: Pro
     share = len(words) / max(len(words) + len(opened), 1)
     make, judge = _parts(progress, 0.7)
     first, second = _parts(make, share)
-    paths = make_sounds(composer, words, order.output / MADE_FOLDER, making, progress=first)
-    habits = make_sounds(composer, opened, order.output / OPEN_FOLDER, making, progress=second)
+    drawing = replace(DrawingSettings(), **order.drawing)
+    made, habits = (
+        make_sounds(composer, texts, order.output / name, making, drawing, tell)
+        for texts, name, tell in ((words, MADE_FOLDER, first), (opened, OPEN_FOLDER, second))
+    )
     given = [
         _given_sound(path, path.name, prompt, wish, twin)
-        for path, prompt, wish, twin in zip(paths, words, wishes, twins, strict=True)
+        for path, prompt, wish, twin in zip(made, words, wishes, twins, strict=True)
     ]
     others = [
         _given_sound(path, f"{OPEN_FOLDER}/{path.name}", prompt, None, None)
@@ -263,6 +268,7 @@ def _judge_sounds_of_model(order: EvaluationOrder, judges: Judges, progress: Pro
         "licence": composer.licence,
         "best of": str(making.best_of),
         "seed": str(making.seed),
+        **{name.replace("_", " "): f"{value:g}" for name, value in order.drawing.items()},
     }
     title = f"Sound drawn by {composer.name}"
     occasion = _occasion(order, title, composer.name, judged, name)
@@ -320,7 +326,7 @@ def _given_sound(
 
 
 def _judge_scores_of_model(order: EvaluationOrder, judges: Judges, progress: Progress) -> Card:
-    from melisma.compose import load_scores
+    from melisma.compose import ScoreDrawing, load_scores
     from melisma.evaluate.assess import assess_scores
     from melisma.evaluate.outputs import Making, make_scores
 
@@ -329,7 +335,8 @@ def _judge_scores_of_model(order: EvaluationOrder, judges: Judges, progress: Pro
     making = Making(seconds=SCORE_SECONDS, best_of=order.best_of or 8, seed=order.seed)
     make, judge = _parts(progress, 0.7)
     words = [wish.words for wish in wishes]
-    paths = make_scores(composer, words, order.output / MADE_FOLDER, making, progress=make)
+    drawing = replace(ScoreDrawing(), **order.drawing)
+    paths = make_scores(composer, words, order.output / MADE_FOLDER, making, drawing, make)
     given = [
         _given_score(path, path.name, wish.words, wish)
         for path, wish in zip(paths, wishes, strict=True)
@@ -340,6 +347,7 @@ def _judge_scores_of_model(order: EvaluationOrder, judges: Judges, progress: Pro
         "licence": composer.licence,
         "best of": str(making.best_of),
         "seed": str(making.seed),
+        **{name.replace("_", " "): f"{value:g}" for name, value in order.drawing.items()},
     }
     occasion = _occasion(order, f"Scores by {composer.name}", composer.name, judged, name)
     card, problems = assess_scores(given, judges, occasion, judge)

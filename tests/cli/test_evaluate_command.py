@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from melisma.cli.errors import run
+from melisma.cli.evaluate import read_drawing
 from melisma.cli.program import program
+from melisma.compose import DrawingSettings, ScoreDrawing
 from melisma.files import write_audio
 from melisma.values import Waveform
 
@@ -27,6 +30,8 @@ def said(capsys: pytest.CaptureFixture[str], *words: str) -> str:
         (["--seconds", "0.2"], "--seconds takes a number from 1"),
         (["--best-of", "99"], "--best-of takes a whole number"),
         (["--model", "nobody"], 'no model "nobody"'),
+        (["--drawing", "boldness=2"], 'no setting "boldness" of drawing by sound: known are'),
+        (["--drawing", "top_k_coarse=many"], "write one like top_k_coarse=2"),
         (["nowhere"], "there is no nowhere: check the name"),
         (["--prompts", "nowhere.txt"], "there is no nowhere.txt: check the name"),
         (["--output", "no/such/place"], "does not exist: create it"),
@@ -69,3 +74,10 @@ def test_what_is_no_card_cannot_be_compared(
     cards = [str(tmp_path / "a.json"), str(tmp_path / "b.json")]
     assert "is no card" in said(capsys, "--compare", *cards, "--output", str(tmp_path / "out"))
     assert not (tmp_path / "out").exists()
+
+
+def test_every_setting_of_drawing_can_be_judged() -> None:
+    for engine, settings in (("sound", DrawingSettings), ("score", ScoreDrawing)):
+        names = [field.name for field in dataclasses.fields(settings)]
+        found = read_drawing([f"{name}=2" for name in names], engine)
+        assert list(found) == names
