@@ -32,22 +32,21 @@ from melisma.evaluate.table import Figure, figure_of
 from melisma.files import read_audio
 from melisma.measure import find_onsets, measure_tempo, measure_tonality
 from melisma.measure.ceilings import CONFIDENCES, calibrated
-from melisma.measure.metre import metre_figures, metre_probabilities
-from melisma.measure.receipt import SOUND_DENSITY_ONSETS, TEMPO_TOLERANCE
+from melisma.measure.metre import measure_metre
+from melisma.measure.receipt import SOUND_DENSITY_ONSETS
 from melisma.measure.score_instruments import match_instruments, playing_families
 from melisma.measure.score_metre import BAR_BEATS, METRE_KINDS, measure_score_metre
 from melisma.measure.score_tempo import measure_score_tempo
 from melisma.measure.score_tonality import measure_score_tonality
-from melisma.measure.tempo import TempoEstimate
+from melisma.measure.tempo import TempoEstimate, meets_tempo
 from melisma.train.judge import clip_waveform
 from melisma.values import Facts, Score, Waveform
-from melisma.values.attributes import DENSITIES, METRES
+from melisma.values.attributes import DENSITIES
 
 KNOTS = 5
 """Points of a table of confidences (chosen: few enough to be steady)."""
-LEAST_SECONDS = 10.0
-"""Loops are repeated until they last so long, as clips do."""
 WINDOW_SECONDS = 10.0
+"""Length of clips: loops are repeated until they last so long, long recordings are cut."""
 MOST_WINDOWS = 12
 """Windows of a long recording in which its metre is heard, from the beginning on."""
 OPENING_SECONDS = 30.0
@@ -70,31 +69,31 @@ Marks = Mapping[str, Mark]
 def tempo_marks(estimate: TempoEstimate, truth_bpm: float, name: str, open_: bool) -> Marks:
     """Within 5 %, and where half and double count; with `open_` the octave is not known."""
     bpm = estimate.bpm
-    factors = (1.0, 0.5, 2.0)
-    near = [bpm is not None and abs(bpm * f / truth_bpm - 1.0) <= TEMPO_TOLERANCE for f in factors]
-    marks = {f"{name}, half and double count": Mark(raw=np.nan, right=float(any(near)))}
+    near = float(meets_tempo(bpm, truth_bpm, octave=True))
+    marks = {f"{name}, half and double count": Mark(raw=np.nan, right=near)}
     if not open_:
-        marks[name] = Mark(raw=estimate.confidence, right=float(near[0]))
-        half, double = float(near[2]), float(near[1])
-        marks[f"{name} heard at half"] = Mark(raw=np.nan, right=half)
-        marks[f"{name} heard at double"] = Mark(raw=np.nan, right=double)
+        right = float(meets_tempo(bpm, truth_bpm))
+        marks[name] = Mark(raw=estimate.confidence, right=right)
+        for factor, told in ((0.5, "half"), (2.0, "double")):
+            right = float(meets_tempo(bpm, truth_bpm * factor))
+            marks[f"{name} heard at {told}"] = Mark(raw=np.nan, right=right)
     return marks
 
 
 def metre_marks(waveform: Waveform, bpm: float | None, truth: str, told: str = "") -> Marks:
     """The metre and its kind; `told` is added to the names."""
-    figures = None if bpm is None else metre_figures(waveform, bpm)
-    if figures is None:
+    found = measure_metre(waveform, bpm)
+    best = found.metre
+    if best is None:
         miss = Mark(raw=0.0, right=0.0)
         return {f"metre{told}": miss, f"kind of metre{told}": miss}
-    probability = metre_probabilities(figures)
-    best = METRES[int(np.argmax(probability))]
-    same = [METRE_KINDS[metre] == METRE_KINDS[best] for metre in METRES]
+    same = [
+        p for metre, p in found.probabilities.items() if METRE_KINDS[metre] == METRE_KINDS[best]
+    ]
     return {
-        f"metre{told}": Mark(raw=float(probability.max()), right=float(best == truth)),
+        f"metre{told}": Mark(raw=found.probabilities[best], right=float(best == truth)),
         f"kind of metre{told}": Mark(
-            raw=float(probability[same].sum()),
-            right=float(METRE_KINDS[best] == METRE_KINDS[truth]),
+            raw=sum(same), right=float(METRE_KINDS[best] == METRE_KINDS[truth])
         ),
         f"kind of metre of what is in {METRE_KINDS[truth]}{told}": Mark(
             raw=np.nan, right=float(METRE_KINDS[best] == METRE_KINDS[truth])
@@ -129,7 +128,7 @@ def recording_marks(waveform: Waveform, row: Mapping[str, str]) -> Marks:
     """The same of one recording, whose truth is a row of `recordings.csv`."""
     marks: dict[str, Mark] = {}
     if row["loop"] == "yes":
-        times = int(np.ceil(LEAST_SECONDS / waveform.seconds))
+        times = int(np.ceil(WINDOW_SECONDS / waveform.seconds))
         samples = np.tile(waveform.samples, (1, times))
         waveform = Waveform(samples=samples, rate_hz=waveform.rate_hz)
     if row["tempo_bpm"]:
@@ -166,11 +165,9 @@ def score_marks(score: Score, truth: ScoreWish) -> Marks:
         right = float(found.tonality == truth.tonality)
         marks["score tonality"] = Mark(raw=found.confidence, right=right)
     if truth.metre is not None:
-        kind = measure_score_metre(score, truth.metre).kind
-        named = [metre for metre in METRES if METRE_KINDS[metre] == kind]
-        raw = measure_score_metre(score, named[0]).kind_probability if named else 0.0
-        right = float(kind == METRE_KINDS[truth.metre])
-        marks["score metre"] = Mark(raw=raw, right=right)
+        evidence = measure_score_metre(score, truth.metre)
+        right = float(evidence.kind == METRE_KINDS[truth.metre])
+        marks["score metre"] = Mark(raw=evidence.likeliest_probability, right=right)
     if truth.families:
         playing = playing_families(score, BAR_BEATS.get(truth.metre or "4/4", 4.0))
         recall = match_instruments(truth.families, playing).recall

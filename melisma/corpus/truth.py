@@ -20,7 +20,7 @@ from melisma.corpus.repertoire import source_composer, source_style, source_trad
 from melisma.corpus.rolls import is_pitched
 from melisma.corpus.tonality import TonalityEstimate, estimate_tonality
 from melisma.notes.instruments import instrument_name
-from melisma.values.attributes import FAMILIES, Facts, program_family
+from melisma.values.attributes import DENSITIES, DENSITY_ONSETS, FAMILIES, Facts, program_family
 from melisma.values.tokens import FRAME_RATE_HZ
 
 if TYPE_CHECKING:
@@ -30,8 +30,6 @@ _LEAST_PRESENCE = 0.08
 """Share of the clip's sounding frames below which an instrument is not named."""
 _LEAD_BONUS = 1.5
 """A melody is heard first, whatever its share of the sound (chosen)."""
-_DENSITY_ONSETS = (2.5, 6.2)
-"""Onsets a second (simultaneous ones counted once): sparse below, busy from the second on."""
 _DYNAMICS_VELOCITY = (58.0, 86.0)
 """Median velocity: soft below, loud from the second on."""
 _REGISTER_PITCH = (57.0, 69.0)
@@ -97,7 +95,7 @@ def clip_facts(
         lead=_lead_family(heard, families, labels),
         style=style,
         moods=derive_moods(character) if heard else (),
-        density=_class_of(onsets, _DENSITY_ONSETS, ("sparse", "medium", "busy")),
+        density=_class_of(onsets, DENSITY_ONSETS, DENSITIES),
         dynamics=_class_of(velocity, _DYNAMICS_VELOCITY, ("soft", "medium", "loud")),
         register=_class_of(pitch, _REGISTER_PITCH, ("low", "middle", "high")),
         articulation=_class_of(ratio, _ARTICULATION_RATIO, ("staccato", "mixed", "legato")),

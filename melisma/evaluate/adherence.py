@@ -18,12 +18,11 @@ from melisma.evaluate.statistics import Interval, balanced_interval, bootstrap, 
 from melisma.evaluate.table import Figure, figure_of
 from melisma.joint.settings_words import read_settings
 from melisma.measure import find_artefacts, measure_tempo, measure_tonality
+from melisma.measure.tempo import meets_tempo
 from melisma.values import Facts, Waveform
 
 ACCOMPANYING = ("drums", "bass")
 """Families that lead nothing where another is named."""
-TEMPO_TOLERANCE = 0.05
-"""A stated tempo is met within this share."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,11 +114,6 @@ def hear_piece(waveform: Waveform, judge: Judge) -> Hearsay:
     )
 
 
-def meets_tempo(heard_bpm: float | None, stated_bpm: float) -> bool:
-    """Whether a tempo lies within 5 % of the stated one; half and double do not count."""
-    return heard_bpm is not None and abs(heard_bpm / stated_bpm - 1.0) <= TEMPO_TOLERANCE
-
-
 def contrast(words: np.ndarray, sound: np.ndarray) -> np.ndarray:
     """Per piece, similarity to its own words minus the mean to the others' words, float64 [n].
 
@@ -168,11 +162,9 @@ def compare(wishes: Sequence[Wish], heard: Sequence[Hearsay], judge: Judge) -> A
 
 def tempo_chance(wishes: Sequence[Wish]) -> float:
     """How often the best constant answer meets the stated tempi."""
-    stated = np.array([w.tempo_bpm for w in wishes if w.tempo_bpm is not None])
-    if not len(stated):
-        return 0.0
-    near = np.abs(stated[:, None] / stated[None] - 1.0) <= TEMPO_TOLERANCE
-    return float(near.mean(axis=0).max())
+    stated = [w.tempo_bpm for w in wishes if w.tempo_bpm is not None]
+    shares = [np.mean([meets_tempo(guess, bpm) for bpm in stated]) for guess in stated]
+    return float(max(shares, default=0.0))
 
 
 def _ratio_interval(outputs: np.ndarray, truth: np.ndarray) -> Interval:

@@ -17,7 +17,7 @@ from scipy.linalg import solve_toeplitz
 from scipy.ndimage import maximum_filter1d
 from scipy.signal import lfilter
 
-from melisma.measure.frames import level_db, mono_samples
+from melisma.measure.frames import cell_levels_db, mono_samples, true_runs
 from melisma.values import Waveform
 
 RATE_HZ = 24_000
@@ -118,25 +118,6 @@ def _find_clicks(samples: np.ndarray) -> tuple[float, ...]:
     return tuple(times)
 
 
-def _step_levels_db(samples: np.ndarray) -> np.ndarray:
-    """Level of each millisecond (root mean square) in decibels, float64 [step]."""
-    cells = samples[: len(samples) // STEP_SAMPLES * STEP_SAMPLES].reshape(-1, STEP_SAMPLES)
-    return level_db(np.sqrt(np.mean(np.square(cells), axis=1)))
-
-
-def _silent_runs(levels_db: np.ndarray) -> list[tuple[int, int]]:
-    """First step and the step after the last of each run below `SILENCE_DB`."""
-    silent = np.concatenate([[False], levels_db < SILENCE_DB, [False]]).astype(np.int8)
-    change = np.diff(silent)
-    return list(
-        zip(
-            np.flatnonzero(change == 1).tolist(),
-            np.flatnonzero(change == -1).tolist(),
-            strict=True,
-        )
-    )
-
-
 def _find_dropouts(
     levels_db: np.ndarray, runs: list[tuple[int, int]]
 ) -> tuple[tuple[float, float], ...]:
@@ -174,8 +155,8 @@ def _clipped_share(samples: np.ndarray) -> float:
 def find_artefacts(waveform: Waveform) -> Artefacts:
     """Look for faults. Sound of another rate is resampled to 24 kHz first, clipping excepted."""
     samples = mono_samples(waveform, RATE_HZ)
-    levels_db = _step_levels_db(samples)
-    runs = _silent_runs(levels_db)
+    levels_db = cell_levels_db(samples, STEP_SAMPLES)
+    runs = true_runs(levels_db < SILENCE_DB)
     step_seconds = STEP_SAMPLES / RATE_HZ
     steps = len(levels_db)
     whole = len(runs) == 1 and runs[0] == (0, steps) and steps > 0

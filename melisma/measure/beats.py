@@ -9,9 +9,8 @@ to it, read between frames; beats where nothing begins say nothing.
 from __future__ import annotations
 
 import numpy as np
-from scipy.ndimage import gaussian_filter1d, uniform_filter1d
 
-from melisma.measure.onsets import ENVELOPE_RATE_HZ, onset_envelope
+from melisma.measure.onsets import ENVELOPE_RATE_HZ, above_surroundings, onset_envelope
 from melisma.measure.tempo import measure_tempo
 from melisma.values import Waveform
 
@@ -32,8 +31,7 @@ LEAST_INTERVALS = 6
 
 def _envelope(waveform: Waveform) -> np.ndarray:
     """Onset strength above its surroundings over its standard deviation, float64 [frame]."""
-    smooth = gaussian_filter1d(onset_envelope(waveform).astype(np.float64), SMOOTHING_FRAMES)
-    above = np.maximum(smooth - uniform_filter1d(smooth, 101), 0.0)
+    above = above_surroundings(onset_envelope(waveform), SMOOTHING_FRAMES)
     return above / (above.std() + 1e-9)
 
 

@@ -63,3 +63,29 @@ def mel_filters(
 def level_db(amplitude: np.ndarray) -> np.ndarray:
     """Amplitudes in decibels below full scale, floored at -200 dB."""
     return 20.0 * np.log10(np.maximum(np.abs(amplitude), 1e-10))
+
+
+def cell_levels_db(samples: np.ndarray, cell_samples: int) -> np.ndarray:
+    """Level of each whole cell of samples (root mean square) in decibels, float64 [cell]."""
+    cells = samples[: len(samples) // cell_samples * cell_samples].reshape(-1, cell_samples)
+    return level_db(np.sqrt(np.mean(np.square(cells), axis=1)))
+
+
+def true_runs(true: np.ndarray) -> list[tuple[int, int]]:
+    """First and last + 1 of each run of a bool [place]."""
+    change = np.diff(np.concatenate([[0], true.astype(np.int8), [0]]))
+    first, last = (np.flatnonzero(change == sign).tolist() for sign in (1, -1))
+    return list(zip(first, last, strict=True))
+
+
+def autocorrelation(rows: np.ndarray) -> np.ndarray:
+    """Unbiased autocorrelation of zero-mean rows, float64 [row, lag]; 1 at lag 0.
+
+    Lags beyond three quarters of the length, where little is left to compare, stay biased to 0.
+    """
+    length = rows.shape[1]
+    size = 2 ** int(np.ceil(np.log2(2 * length)))
+    power = np.abs(np.fft.rfft(rows, size, axis=1)) ** 2
+    raw = np.fft.irfft(power, size, axis=1)[:, :length]
+    unbiased = raw / np.maximum(np.arange(length, 0, -1), length // 4)
+    return unbiased / (unbiased[:, :1] + 1e-9)

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import uniform_filter1d
 
-from melisma.measure.frames import level_db, magnitude_frames, mel_filters, mono_samples
+from melisma.measure.frames import level_db, magnitude_frames, mel_filters, mono_samples, true_runs
 from melisma.values import Waveform
 
 RATE_HZ = 24_000
@@ -73,13 +73,6 @@ def _picture(waveform: Waveform) -> np.ndarray:
     return np.maximum(bands, bands.max(initial=-200.0) - RANGE_DB).astype(np.float32)
 
 
-def _runs(true: np.ndarray) -> list[tuple[int, int]]:
-    """First and last + 1 of each run."""
-    change = np.diff(np.concatenate([[0], true.astype(np.int8), [0]]))
-    first, last = (np.flatnonzero(change == sign).tolist() for sign in (1, -1))
-    return list(zip(first, last, strict=True))
-
-
 def _movement_db(stretch: np.ndarray, lag: int) -> float:
     """Standard deviation of bands within a period, the mean over periods and bands."""
     periods = stretch[: len(stretch) // lag * lag].reshape(-1, lag, stretch.shape[1])
@@ -94,7 +87,7 @@ def _stuck_at(picture: np.ndarray, silent: np.ndarray, lag: int) -> tuple[int, i
     mean = uniform_filter1d(distance, lag, mode="nearest")
     least = max(LEAST_REPEATS * lag, round(LEAST_SECONDS * FRAMES_PER_SECOND))
     longest: tuple[int, int] | None = None
-    for first, last in _runs(mean < LITERAL_DB):
+    for first, last in true_runs(mean < LITERAL_DB):
         # Each mean speaks for half a period on both sides of it, and for its partner a lag later.
         begin, end = max(first - lag // 2, 0), min(last + lag // 2, len(distance))
         if end + lag - begin < least or (longest and end + lag - begin <= np.ptp(longest)):

@@ -14,14 +14,20 @@ Enters: a `Waveform`, perhaps its tempo (of the felt beat: a dotted quarter in 6
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import gaussian_filter1d, uniform_filter1d
 
 from melisma.measure.ceilings import calibrated
-from melisma.measure.frames import level_db, mono_samples
-from melisma.measure.onsets import ENVELOPE_RATE_HZ, HOP_SAMPLES, RATE_HZ, onset_bands
+from melisma.measure.frames import autocorrelation, cell_levels_db, mono_samples
+from melisma.measure.onsets import (
+    ENVELOPE_RATE_HZ,
+    HOP_SAMPLES,
+    RATE_HZ,
+    above_surroundings,
+    onset_bands,
+)
 from melisma.measure.score_metre import METRE_KINDS
 from melisma.measure.tempo import GROUPS, measure_tempo
 from melisma.measure.tonality import HOP_SAMPLES as CHROMA_HOP_SAMPLES
@@ -92,11 +98,11 @@ class MetreEstimate:
     """0-1: the share of true clips with such evidence whose metre was named rightly."""
     kind_confidence: float
     """0-1: the same for its kind alone (duple, triple, compound)."""
-    ranking: tuple[str, ...]
-    """All metres, the likeliest first; empty where there is none."""
+    probabilities: Mapping[str, float]
+    """Raw probability of each of `METRES`; empty where there is none."""
 
 
-NO_METRE = MetreEstimate(metre=None, confidence=0.0, kind_confidence=0.0, ranking=())
+NO_METRE = MetreEstimate(metre=None, confidence=0.0, kind_confidence=0.0, probabilities={})
 
 
 def _harmony_changes(chroma: np.ndarray) -> np.ndarray:
@@ -111,9 +117,7 @@ def _harmony_changes(chroma: np.ndarray) -> np.ndarray:
 
 def _level(waveform: Waveform) -> np.ndarray:
     """Level of each hop in decibels below the loudest, float64 [frame]."""
-    samples = mono_samples(waveform, RATE_HZ)
-    cells = samples[: len(samples) // HOP_SAMPLES * HOP_SAMPLES].reshape(-1, HOP_SAMPLES)
-    level = level_db(np.sqrt(np.mean(np.square(cells), axis=1)))
+    level = cell_levels_db(mono_samples(waveform, RATE_HZ), HOP_SAMPLES)
     return np.maximum(level - level.max(), LEVEL_FLOOR_DB)
 
 
@@ -132,21 +136,17 @@ def _trains(waveform: Waveform, chroma: np.ndarray) -> np.ndarray:
             np.interp(frames, moments, _harmony_changes(chroma)),
         ]
     )
-    smooth = gaussian_filter1d(rows, SMEAR_FRAMES, axis=1)
-    raised = np.maximum(smooth - uniform_filter1d(smooth, round(ENVELOPE_RATE_HZ) + 1, axis=1), 0.0)
+    raised = above_surroundings(rows, SMEAR_FRAMES)
     centred = raised - raised.mean(axis=1, keepdims=True)
     return centred * (centred.std(axis=1, keepdims=True) > LEAST_DEVIATION)
 
 
 def _accent_figures(trains: np.ndarray, beat_seconds: float) -> np.ndarray:
     """Autocorrelation of the trains at `LAG_BEATS`, float64 [4, lag]; 0 beyond the piece."""
-    length = trains.shape[1]
-    size = 2 ** int(np.ceil(np.log2(2 * length)))
-    raw = np.fft.irfft(np.abs(np.fft.rfft(trains, size, axis=1)) ** 2, size, axis=1)[:, :length]
-    unbiased = raw / np.maximum(np.arange(length, 0, -1), length // 4)
-    correlation = unbiased / (unbiased[:, :1] + 1e-9)
+    places = np.arange(trains.shape[1])
     lags = LAG_BEATS * beat_seconds * ENVELOPE_RATE_HZ
-    return np.stack([np.interp(lags, np.arange(length), row, right=0.0) for row in correlation])
+    rows = autocorrelation(trains)
+    return np.stack([np.interp(lags, places, row, right=0.0) for row in rows])
 
 
 def _harmony_figures(chroma: np.ndarray, beat_seconds: float) -> np.ndarray:
@@ -163,7 +163,7 @@ def _harmony_figures(chroma: np.ndarray, beat_seconds: float) -> np.ndarray:
     return figures
 
 
-def metre_figures(waveform: Waveform, tempo_bpm: float) -> np.ndarray | None:
+def _metre_figures(waveform: Waveform, tempo_bpm: float) -> np.ndarray | None:
     """What the weights are fitted to, float64 [50]; None where nothing repeats.
 
     Autocorrelation of bass, treble, level and harmony at `LAG_BEATS`, then likeness of harmonies
@@ -180,8 +180,8 @@ def metre_figures(waveform: Waveform, tempo_bpm: float) -> np.ndarray | None:
     return np.concatenate([accents.ravel(), _harmony_figures(chroma, beat_seconds)])
 
 
-def metre_probabilities(figures: np.ndarray) -> np.ndarray:
-    """Raw probability of each of `METRES` from `metre_figures`, float64 [4]."""
+def _metre_probabilities(figures: np.ndarray) -> np.ndarray:
+    """Raw probability of each of `METRES` from `_metre_figures`, float64 [4]."""
     weights = np.concatenate([ACCENT_WEIGHTS.reshape(3, -1), HARMONY_WEIGHTS], axis=1)
     logits = dict(zip(RIVALS, weights @ figures + CONSTANTS, strict=True))
     row = np.array([logits.get(metre, 0.0) for metre in METRES])
@@ -200,16 +200,15 @@ def measure_metre(waveform: Waveform, tempo_bpm: float | None = None) -> MetreEs
         raise ValueError(f"a tempo is a positive number of beats a minute, not {tempo_bpm}")
     if tempo_bpm is None:
         tempo_bpm = measure_tempo(waveform).bpm
-    figures = None if tempo_bpm is None else metre_figures(waveform, tempo_bpm)
+    figures = None if tempo_bpm is None else _metre_figures(waveform, tempo_bpm)
     if figures is None:
         return NO_METRE
-    probability = metre_probabilities(figures)
-    order = np.argsort(-probability, kind="stable")
-    best = METRES[int(order[0])]
+    probability = _metre_probabilities(figures)
+    best = METRES[int(np.argmax(probability))]
     same = [METRE_KINDS[metre] == METRE_KINDS[best] for metre in METRES]
     return MetreEstimate(
         metre=best,
-        confidence=calibrated("metre", float(probability[order[0]])),
+        confidence=calibrated("metre", float(probability.max())),
         kind_confidence=calibrated("kind of metre", float(probability[same].sum())),
-        ranking=tuple(METRES[int(place)] for place in order),
+        probabilities=dict(zip(METRES, probability.tolist(), strict=True)),
     )

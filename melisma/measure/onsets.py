@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import maximum_filter1d, uniform_filter1d
+from scipy.ndimage import gaussian_filter1d, maximum_filter1d, uniform_filter1d
 
 from melisma.measure.frames import magnitude_frames, mel_filters, mono_samples
 from melisma.values import Waveform
@@ -57,6 +57,14 @@ def onset_bands(waveform: Waveform) -> np.ndarray:
 def onset_envelope(waveform: Waveform) -> np.ndarray:
     """Strength of onsets, float32 [frame] at `ENVELOPE_RATE_HZ`."""
     return onset_bands(waveform).mean(axis=1)
+
+
+def above_surroundings(rows: np.ndarray, smear_frames: float) -> np.ndarray:
+    """Envelopes at `ENVELOPE_RATE_HZ` (last axis: frame), smoothed, less their mean over one second
+    where that is above 0: what rises counts, not what is loud. float64, same shape."""
+    smooth = gaussian_filter1d(rows.astype(np.float64), smear_frames, axis=-1)
+    local = uniform_filter1d(smooth, round(ENVELOPE_RATE_HZ) + 1, axis=-1)
+    return np.maximum(smooth - local, 0.0)
 
 
 def find_onsets(waveform: Waveform) -> np.ndarray:

@@ -18,30 +18,27 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from melisma.measure.ceilings import calibrated, ceiling_of
+from melisma.measure.ceilings import CEILINGS, calibrated
 from melisma.measure.metre import MetreEstimate, measure_metre
 from melisma.measure.onsets import find_onsets
-from melisma.measure.score_instruments import DRUMS, family_shares, playing_programs
+from melisma.measure.score_instruments import DRUMS, playing_families, playing_programs
 from melisma.measure.score_metre import METRE_KINDS, measure_score_metre
 from melisma.measure.score_tempo import measure_score_tempo, notated_onsets
 from melisma.measure.score_tonality import measure_score_tonality
-from melisma.measure.tempo import TempoEstimate, measure_tempo
+from melisma.measure.tempo import TempoEstimate, measure_tempo, meets_tempo
 from melisma.measure.tonality import TonalityEstimate, measure_tonality
 from melisma.notes.instruments import INSTRUMENTS, instrument_name
 from melisma.sound.loudness import integrated_lufs
 from melisma.values import Facts, Score, Waveform
 from melisma.values.attributes import (
     DENSITIES,
+    DENSITY_ONSETS,
     FAMILIES,
     METRES,
     TONALITIES,
     program_family,
 )
 
-NOTHING = "none"
-"""What is measured where a detector finds nothing."""
-TEMPO_TOLERANCE = 0.05
-"""A tempo within this share of the one asked for is the same."""
 RELATED_TEMPI: dict[float, str] = {
     0.5: "half of what was asked",
     2.0: "double what was asked",
@@ -52,12 +49,8 @@ RELATED_TEMPI: dict[float, str] = {
 SOUND_DENSITY_ONSETS = (2.1, 4.0)
 """Onsets a second heard: sparse below the first, busy from the second on. Measured where the facts
 of rendered clips, which count notes, are met best: masked onsets are not heard."""
-SCORE_DENSITY_ONSETS = (2.5, 6.2)
-"""The same of notes (simultaneous ones counted once), as the facts of rendered clips count."""
 HEARD_PROBABILITY = 0.5
 """A family heard with this probability or more plays."""
-PRESENT_SHARE = 0.1
-"""Share of the bars of a score in which a family plays at least to count."""
 OTHERS = "other instruments"
 
 
@@ -69,13 +62,13 @@ class Finding:
     """What, e.g. "tempo"; findings of the same name (one for each instrument) count as one."""
     asked: str | None
     """In words; None where nothing was asked."""
-    measured: str
-    """In words; "none" where nothing was found."""
+    measured: str | None
+    """In words; None where the detector finds nothing."""
     value: float | None
     """The measured number, in the unit that `measured` names; None where there is none."""
     confidence: float
-    """0-1: how often known pieces with such evidence are named rightly; 0 where nothing was found,
-    1 where it is read off."""
+    """0-1: how often known pieces with such evidence are named rightly, but of instruments in sound
+    what the ear itself says; 0 where nothing was found, 1 where it is read off."""
     agrees: bool | None
     """Whether what was measured is what was asked; None where nothing was asked."""
     ceiling: float | None
@@ -83,7 +76,7 @@ class Finding:
 
     def line(self) -> str:
         """The finding as a person would tell it."""
-        text = f"{self.name}: {self.measured}"
+        text = f"{self.name}: {self.measured or 'none'}"
         if self.asked is not None:
             text += f", asked {self.asked}: {'agrees' if self.agrees else 'does not agree'}"
         ceiling = "" if self.ceiling is None else f"; right on {self.ceiling:.0%} of known pieces"
@@ -109,7 +102,7 @@ class Receipt:
         for name in dict.fromkeys(finding.name for finding in asked):
             group = [finding for finding in asked if finding.name == name]
             for one in group:
-                weight = 1.0 if one.measured == NOTHING else one.confidence
+                weight = 1.0 if one.measured is None else one.confidence
                 met += weight * float(bool(one.agrees)) / len(group)
                 total += weight / len(group)
         return met / total if total > 0.0 else 0.0
@@ -151,27 +144,24 @@ def _check(asked: Facts) -> None:
 def tempo_relation(measured_bpm: float, asked_bpm: float) -> str | None:
     """How else the beat asked for may have been counted, one of `RELATED_TEMPI`; None if not."""
     for factor, words in RELATED_TEMPI.items():
-        if abs(measured_bpm / (asked_bpm * factor) - 1.0) <= TEMPO_TOLERANCE:
+        if meets_tempo(measured_bpm, asked_bpm * factor):
             return words
     return None
 
 
 def _tempo_finding(estimate: TempoEstimate, asked_bpm: float | None, detector: str) -> Finding:
     bpm = estimate.bpm
-    measured = NOTHING if bpm is None else f"{bpm:.1f} bpm"
-    agrees = None
-    if asked_bpm is not None:
-        agrees = bpm is not None and abs(bpm / asked_bpm - 1.0) <= TEMPO_TOLERANCE
-        relation = None if bpm is None else tempo_relation(bpm, asked_bpm)
-        measured += f" ({relation})" if relation else ""
+    measured = None if bpm is None else f"{bpm:.1f} bpm"
+    if bpm is not None and asked_bpm is not None and (told := tempo_relation(bpm, asked_bpm)):
+        measured = f"{measured} ({told})"
     return Finding(
         name="tempo",
         asked=None if asked_bpm is None else f"{asked_bpm:g} bpm",
         measured=measured,
         value=bpm,
         confidence=0.0 if bpm is None else calibrated(detector, estimate.confidence),
-        agrees=agrees,
-        ceiling=ceiling_of(detector),
+        agrees=None if asked_bpm is None else meets_tempo(bpm, asked_bpm),
+        ceiling=CEILINGS[detector],
     )
 
 
@@ -180,11 +170,11 @@ def _tonality_finding(estimate: TonalityEstimate, asked: str | None, detector: s
     return Finding(
         name="tonality",
         asked=asked,
-        measured=found or NOTHING,
+        measured=found,
         value=None,
         confidence=0.0 if found is None else calibrated(detector, estimate.confidence),
         agrees=None if asked is None else found == asked,
-        ceiling=ceiling_of(detector),
+        ceiling=CEILINGS[detector],
     )
 
 
@@ -192,25 +182,28 @@ def _beat_bpm(estimate: TempoEstimate, asked_bpm: float | None) -> float | None:
     """The beat by which the metre is counted: the one asked for where it may be the measured."""
     if estimate.bpm is None or asked_bpm is None:
         return estimate.bpm
-    near = abs(estimate.bpm / asked_bpm - 1.0) <= TEMPO_TOLERANCE
+    near = meets_tempo(estimate.bpm, asked_bpm)
     return asked_bpm if near or tempo_relation(estimate.bpm, asked_bpm) else estimate.bpm
 
 
-def _metre_finding(estimate: MetreEstimate, asked: str | None) -> Finding:
+def _metre_finding(estimate: MetreEstimate, asked: str | None, *, tempo_told: bool) -> Finding:
     """By kind where one was asked: 2/4 and 4/4 agree."""
     found = estimate.metre
     by_kind = asked is not None
     confidence = estimate.kind_confidence if by_kind else estimate.confidence
+    detector = "kind of metre" if by_kind else "metre"
+    if by_kind and tempo_told:
+        detector += ", tempo told"
     return Finding(
         name="metre",
         asked=asked,
-        measured=found or NOTHING,
+        measured=found,
         value=None,
         confidence=confidence,
         agrees=None
         if asked is None
         else found is not None and METRE_KINDS[found] == METRE_KINDS[asked],
-        ceiling=ceiling_of("kind of metre" if by_kind else "metre"),
+        ceiling=CEILINGS[detector],
     )
 
 
@@ -219,7 +212,7 @@ def _density_finding(
 ) -> Finding:
     """Onsets a second, `rate_hz` None for silence; `detector` None where they are read off."""
     if rate_hz is None:
-        measured, place, confidence = NOTHING, None, 0.0
+        measured, place, confidence = None, None, 0.0
     else:
         place = int(np.digitize(rate_hz, limits))
         measured = f"{rate_hz:.1f} onsets a second ({DENSITIES[place]})"
@@ -232,7 +225,7 @@ def _density_finding(
         value=rate_hz,
         confidence=confidence,
         agrees=None if asked is None else place is not None and DENSITIES[place] == asked,
-        ceiling=None if detector is None else ceiling_of(detector),
+        ceiling=None if detector is None else CEILINGS[detector],
     )
 
 
@@ -253,7 +246,7 @@ def _loudness_finding(waveform: Waveform) -> Finding:
     return Finding(
         name="loudness",
         asked=None,
-        measured=NOTHING if lufs is None else f"{lufs:.1f} LUFS",
+        measured=None if lufs is None else f"{lufs:.1f} LUFS",
         value=lufs,
         confidence=0.0 if lufs is None else 1.0,
         agrees=None,
@@ -287,7 +280,7 @@ def _heard_families(heard: Mapping[str, float], asked: Facts, silent: bool) -> l
             Finding(
                 name="instruments",
                 asked=family,
-                measured=NOTHING if silent else f"{family} {probability:.2f}",
+                measured=None if silent else f"{family} {probability:.2f}",
                 value=None if silent else probability,
                 confidence=0.0 if silent else max(probability, 1.0 - probability),
                 agrees=plays,
@@ -329,11 +322,12 @@ def receipt_of_sound(
     tempo = measure_tempo(waveform)
     onsets = find_onsets(waveform)
     rate_hz = None if silent or not waveform.seconds else len(onsets) / waveform.seconds
-    metre = measure_metre(waveform, _beat_bpm(tempo, asked.tempo_bpm))
+    beat_bpm = _beat_bpm(tempo, asked.tempo_bpm)
+    tempo_told = beat_bpm is not None and beat_bpm == asked.tempo_bpm
     findings = [
         _tempo_finding(tempo, asked.tempo_bpm, "tempo"),
         _tonality_finding(measure_tonality(waveform), asked.tonality, "tonality"),
-        _metre_finding(metre, asked.metre),
+        _metre_finding(measure_metre(waveform, beat_bpm), asked.metre, tempo_told=tempo_told),
         _density_finding(rate_hz, SOUND_DENSITY_ONSETS, asked.density, "onset density"),
     ]
     if instruments is not None:
@@ -344,31 +338,23 @@ def receipt_of_sound(
 def _score_metre_finding(score: Score, asked: str | None) -> Finding:
     """By kind, as notes tell it."""
     evidence = measure_score_metre(score, asked or METRES[0])
-    found = None
-    confidence = 0.0
-    if evidence.kind is not None:
-        names = [metre for metre in METRES if METRE_KINDS[metre] == evidence.kind]
-        found = " or ".join(names)
-        # The probability of the kind that was found, which need not be the one asked for.
-        confidence = calibrated(
-            "score metre", measure_score_metre(score, names[0]).kind_probability
-        )
+    names = [metre for metre in METRES if METRE_KINDS[metre] == evidence.kind]
+    confidence = calibrated("score metre", evidence.likeliest_probability) if names else 0.0
     return Finding(
         name="metre",
         asked=asked,
-        measured=found or NOTHING,
+        measured=" or ".join(names) or None,
         value=None,
         confidence=confidence,
         agrees=None if asked is None else evidence.kind == METRE_KINDS[asked],
-        ceiling=ceiling_of("score metre"),
+        ceiling=CEILINGS["score metre"],
     )
 
 
 def _playing(score: Score, asked: Facts) -> list[Finding]:
     """Instruments by name where they were named, else families; read off the tracks."""
     bar_beats = score.metres[0].bar_beats if score.metres else 4.0
-    shares = family_shares(score, bar_beats)
-    families = {name for name, share in shares.items() if share >= PRESENT_SHARE}
+    families = set(playing_families(score, bar_beats))
     programs = playing_programs(score, bar_beats)
     names = {instrument_name(p % DRUMS, is_drum=p == DRUMS) for p in programs}
     wanted, playing = (
@@ -382,7 +368,7 @@ def _playing(score: Score, asked: Facts) -> list[Finding]:
             value=None,
             confidence=1.0,
             agrees=name in playing,
-            ceiling=ceiling_of("score instruments"),
+            ceiling=CEILINGS["score instruments"],
         )
         for name in wanted
     ]
@@ -406,7 +392,7 @@ def receipt_of_score(score: Score, asked: Facts) -> Receipt:
             _tempo_finding(measure_score_tempo(score), asked.tempo_bpm, "score tempo"),
             _tonality_finding(measure_score_tonality(score), asked.tonality, "score tonality"),
             _score_metre_finding(score, asked.metre),
-            _density_finding(rate_hz, SCORE_DENSITY_ONSETS, asked.density, None),
+            _density_finding(rate_hz, DENSITY_ONSETS, asked.density, None),
             *_playing(score, asked),
             _length_finding(score.seconds),
         )

@@ -74,6 +74,8 @@ class MetreEvidence:
     """Share of bars that are full, 0 to 1; the last bar counts only where it is not cut short."""
     kind: str | None
     """Of `KINDS`, the likeliest by the accents; None where too little is played."""
+    likeliest_probability: float
+    """Of `kind`, 0 to 1."""
     kind_probability: float
     """Of the stated metre's kind, 0 to 1."""
     downbeat_probability: float
@@ -165,6 +167,7 @@ def measure_score_metre(score: Score, metre: str) -> MetreEvidence:
         return MetreEvidence(
             full_share=full,
             kind=None,
+            likeliest_probability=0.0,
             kind_probability=0.0,
             downbeat_probability=0.0,
             on_downbeat=False,
@@ -178,6 +181,7 @@ def measure_score_metre(score: Score, metre: str) -> MetreEvidence:
     return MetreEvidence(
         full_share=full,
         kind=kind,
+        likeliest_probability=float(kinds.max()),
         kind_probability=float(kinds[KINDS.index(METRE_KINDS[metre])]),
         downbeat_probability=float(places[0]),
         on_downbeat=on_downbeat,

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
+from melisma.measure.frames import autocorrelation
 from melisma.measure.tempo import (
     PRIOR_CENTRE_BPM,
     PRIOR_OCTAVES,
@@ -194,11 +195,7 @@ def _tempogram(onsets: ScoreOnsets, tempi: np.ndarray) -> np.ndarray:
     )
     trains = gaussian_filter1d(trains, SMEAR_FRAMES, axis=1)
     trains -= trains.mean(axis=1, keepdims=True)
-    size = 2 ** int(np.ceil(np.log2(2 * length)))
-    power = np.abs(np.fft.rfft(trains, size, axis=1)) ** 2
-    raw = np.fft.irfft(power, size, axis=1)[:, :length]
-    unbiased = raw / np.maximum(np.arange(length, 0, -1), length // 4)
-    correlation = unbiased / (unbiased[:, :1] + 1e-9)
+    correlation = autocorrelation(trains)
     lags = RATE_HZ * 60.0 / tempi * LAGS[:, None]
     size = 2 ** int(np.ceil(np.log2(max(8 * length, 16_384))))
     lines = np.abs(np.fft.rfft(trains * np.hanning(length), size, axis=1))

@@ -13,9 +13,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import gaussian_filter1d, uniform_filter1d
 
-from melisma.measure.onsets import BANDS, ENVELOPE_RATE_HZ, onset_bands
+from melisma.measure.frames import autocorrelation
+from melisma.measure.onsets import BANDS, ENVELOPE_RATE_HZ, above_surroundings, onset_bands
 from melisma.values import Waveform
 
 SLOWEST_BPM = 40.0
@@ -32,6 +32,8 @@ COMB_WEIGHTS = np.array([1.0, 0.6, 0.15, 0.5])
 PULSE_WEIGHTS = np.array([1.0, 0.7, 0.1, 0.4])
 """Weights of correlation at 1 to 4 beats, and of the beat's harmonics (chosen: duple metres are
 commoner than triple)."""
+TEMPO_TOLERANCE = 0.05
+"""A tempo within this share of the stated one is the same."""
 GROUP_WEIGHTS = np.array([0.75, 0.7, 1.7, 0.85]) / 4.0
 PULSE_SHARE = 1.5
 """Weights of bass, middle, treble and all, and of the Fourier part against the correlation (tuned
@@ -50,6 +52,21 @@ class TempoEstimate:
     """Other plausible tempi in bpm, the likelier first; usually half, double or a third."""
 
 
+def meets_tempo(
+    heard_bpm: float | None,
+    stated_bpm: float,
+    tolerance: float = TEMPO_TOLERANCE,
+    *,
+    octave: bool = False,
+) -> bool:
+    """Whether a tempo lies within the tolerance of the stated one; None never does. Half and double
+    count only with `octave`."""
+    factors = (1.0, 2.0, 0.5) if octave else (1.0,)
+    return heard_bpm is not None and any(
+        abs(heard_bpm * factor / stated_bpm - 1.0) <= tolerance for factor in factors
+    )
+
+
 def tempo_candidates() -> np.ndarray:
     """Candidate tempi in bpm, float64 [candidate], ascending."""
     return np.geomspace(SLOWEST_BPM, FASTEST_BPM, CANDIDATES)
@@ -62,22 +79,10 @@ def _envelopes(waveform: Waveform) -> np.ndarray:
     groups.append(flux.mean(axis=1))
     rows = []
     for row in groups:
-        smooth = gaussian_filter1d(row, 1.0)
-        centred = np.maximum(smooth - uniform_filter1d(smooth, 101), 0.0)
+        centred = above_surroundings(row, 1.0)
         centred = centred - centred.mean()
         rows.append(centred / (centred.std() + 1e-9) if row.max() > 1e-3 else centred * 0.0)
     return np.stack(rows)
-
-
-def _autocorrelation(envelopes: np.ndarray) -> np.ndarray:
-    """Unbiased autocorrelation, float64 [group, lag]; 1 at lag 0."""
-    length = envelopes.shape[1]
-    size = 2 ** int(np.ceil(np.log2(2 * length)))
-    power = np.abs(np.fft.rfft(envelopes, size, axis=1)) ** 2
-    raw = np.fft.irfft(power, size, axis=1)[:, :length]
-    overlap = np.arange(length, 0, -1)
-    unbiased = raw / np.maximum(overlap, length // 4)
-    return unbiased / (unbiased[:, :1] + 1e-9)
 
 
 def _fourier(envelopes: np.ndarray, frequencies_hz: np.ndarray) -> np.ndarray:
@@ -98,7 +103,7 @@ def _fourier(envelopes: np.ndarray, frequencies_hz: np.ndarray) -> np.ndarray:
 def _tempogram(envelopes: np.ndarray) -> np.ndarray:
     """Correlation and Fourier magnitude at multiples, float64 [group, 2, multiple, candidate]."""
     tempi = tempo_candidates()
-    correlation = _autocorrelation(envelopes)
+    correlation = autocorrelation(envelopes)
     lags = np.arange(correlation.shape[1])
     multiples = np.arange(1, MULTIPLES + 1)[:, None]
     wanted = ENVELOPE_RATE_HZ * 60.0 / tempi * multiples

@@ -72,6 +72,8 @@ MOODS: tuple[str, ...] = (
 """Moods that can be derived from notes (valence, arousal, dissonance, register)."""
 
 DENSITIES: tuple[str, ...] = ("sparse", "medium", "busy")
+DENSITY_ONSETS = (2.5, 6.2)
+"""Notes a second (simultaneous ones counted once) from which on a clip is medium, and busy."""
 DYNAMICS: tuple[str, ...] = ("soft", "medium", "loud")
 REGISTERS: tuple[str, ...] = ("low", "middle", "high")
 ARTICULATIONS: tuple[str, ...] = ("staccato", "mixed", "legato")

@@ -13,13 +13,13 @@ from melisma.evaluate.adherence import (
     compare,
     contrast,
     hear_piece,
-    meets_tempo,
     read_wishes,
     stated_wish,
     tempo_chance,
     wish_of,
 )
 from melisma.evaluate.judge import Judge, JudgeNetwork, JudgeSettings
+from melisma.measure.tempo import meets_tempo
 from melisma.values import Facts, Waveform
 
 PROMPTS = Path(__file__).parents[2] / "benchmarks" / "prompts" / "stated_prompts.jsonl"

@@ -14,12 +14,12 @@ import pytest
 
 from melisma.evaluate.makers import MAKERS
 from melisma.evaluate.score_adherence import (
+    TEMPO_TOLERANCE,
     ScoreHearsay,
     ScoreWish,
     hear_score,
     instrument_marks,
     maker_rank,
-    meets_tempo,
     meets_tempo_word,
     read_score_wishes,
     score_figures,
@@ -28,6 +28,7 @@ from melisma.evaluate.score_adherence import (
 )
 from melisma.joint.settings_words import read_settings
 from melisma.measure.melody_index import SharedRun
+from melisma.measure.tempo import meets_tempo
 from melisma.values import Notes, Score, TempoMap, Track
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -74,18 +75,18 @@ def test_a_piece_is_found_to_be_what_it_is(heard: ScoreHearsay) -> None:
     assert heard.programs == (0,)
     assert heard.metre is not None
     assert heard.metre.kind == "duple"
-    assert meets_tempo(heard.tempo_bpm, 100.0, octave=True)
+    assert meets_tempo(heard.tempo_bpm, 100.0, TEMPO_TOLERANCE, octave=True)
     assert heard.sound_tempo_bpm is None
 
 
 def test_tempi_as_numbers_and_as_words() -> None:
-    assert meets_tempo(107.0, 100.0)
-    assert not meets_tempo(109.0, 100.0)
-    assert not meets_tempo(51.0, 100.0)
-    assert meets_tempo(51.0, 100.0, octave=True)
-    assert meets_tempo(196.0, 100.0, octave=True)
-    assert not meets_tempo(150.0, 100.0, octave=True)
-    assert not meets_tempo(None, 100.0, octave=True)
+    assert meets_tempo(107.0, 100.0, TEMPO_TOLERANCE)
+    assert not meets_tempo(109.0, 100.0, TEMPO_TOLERANCE)
+    assert not meets_tempo(51.0, 100.0, TEMPO_TOLERANCE)
+    assert meets_tempo(51.0, 100.0, TEMPO_TOLERANCE, octave=True)
+    assert meets_tempo(196.0, 100.0, TEMPO_TOLERANCE, octave=True)
+    assert not meets_tempo(150.0, 100.0, TEMPO_TOLERANCE, octave=True)
+    assert not meets_tempo(None, 100.0, TEMPO_TOLERANCE, octave=True)
     assert meets_tempo_word(78.0, "slow")
     assert meets_tempo_word(78.0, "moderate")
     assert not meets_tempo_word(100.0, "slow")

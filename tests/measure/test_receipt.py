@@ -7,9 +7,8 @@ import json
 import numpy as np
 import pytest
 
-from melisma.measure.ceilings import ceiling_of
+from melisma.measure.ceilings import CEILINGS
 from melisma.measure.receipt import (
-    NOTHING,
     Finding,
     Receipt,
     receipt_of_score,
@@ -97,7 +96,7 @@ def test_a_planted_tempo_agrees_and_another_does_not() -> None:
     assert 0.3 < right.confidence <= 1.0
     assert wrong.agrees is False
     assert wrong.confidence == right.confidence
-    assert right.ceiling == ceiling_of("tempo")
+    assert right.ceiling == CEILINGS["tempo"]
 
 
 def test_half_and_double_are_told_as_such() -> None:
@@ -123,7 +122,7 @@ def test_a_waltz_is_none_where_a_march_was_asked() -> None:
         assert agrees.agrees is True
         differs = found(receipt_of_sound(clip, Facts(tempo_bpm=126.0, metre=wrong)), "metre")
         assert differs.agrees is False
-        assert agrees.ceiling == ceiling_of("kind of metre")
+        assert agrees.ceiling == CEILINGS["kind of metre, tempo told"]
 
 
 def test_silence_has_nothing_and_agrees_with_nothing() -> None:
@@ -137,11 +136,11 @@ def test_silence_has_nothing_and_agrees_with_nothing() -> None:
     receipt = receipt_of_sound(silence(), asked, {"piano": 0.9})
     for name in ("tempo", "tonality", "metre", "density", "instruments"):
         finding = found(receipt, name)
-        assert finding.measured == NOTHING
+        assert finding.measured is None
         assert finding.confidence == 0.0
         assert finding.agrees is False
         assert finding.value is None
-    assert found(receipt, "loudness").measured == NOTHING
+    assert found(receipt, "loudness").measured is None
     assert found(receipt, "length").value == pytest.approx(6.0)
     assert receipt.agreement == 0.0
 
@@ -199,7 +198,7 @@ def test_what_is_not_found_counts_against_a_candidate() -> None:
     nothing = Finding(
         name="tonality",
         asked="C major",
-        measured=NOTHING,
+        measured=None,
         value=None,
         confidence=0.0,
         agrees=False,
@@ -240,7 +239,7 @@ def test_an_empty_score_has_nothing() -> None:
     asked = Facts(tempo_bpm=97.0, tonality="C major", metre="6/8", density="busy")
     receipt = receipt_of_score(empty, asked)
     for name in ("tempo", "tonality", "metre", "density"):
-        assert found(receipt, name).measured == NOTHING
+        assert found(receipt, name).measured is None
         assert found(receipt, name).agrees is False
         assert found(receipt, name).confidence == 0.0
     assert receipt.agreement == 0.0
