@@ -35,7 +35,7 @@ from melisma.measure.ceilings import CONFIDENCES, calibrated
 from melisma.measure.metre import measure_metre
 from melisma.measure.receipt import SOUND_DENSITY_ONSETS
 from melisma.measure.score_instruments import match_instruments, playing_families
-from melisma.measure.score_metre import BAR_BEATS, METRE_KINDS, measure_score_metre
+from melisma.measure.score_metre import BAR_BEATS, METRE_KINDS, likeliest_kind
 from melisma.measure.score_tempo import measure_score_tempo
 from melisma.measure.score_tonality import measure_score_tonality
 from melisma.measure.tempo import TempoEstimate, meets_tempo
@@ -165,9 +165,9 @@ def score_marks(score: Score, truth: ScoreWish) -> Marks:
         right = float(found.tonality == truth.tonality)
         marks["score tonality"] = Mark(raw=found.confidence, right=right)
     if truth.metre is not None:
-        evidence = measure_score_metre(score, truth.metre)
-        right = float(evidence.kind == METRE_KINDS[truth.metre])
-        marks["score metre"] = Mark(raw=evidence.likeliest_probability, right=right)
+        kind, probability = likeliest_kind(score)
+        right = float(kind == METRE_KINDS[truth.metre])
+        marks["score metre"] = Mark(raw=probability, right=right)
     if truth.families:
         playing = playing_families(score, BAR_BEATS.get(truth.metre or "4/4", 4.0))
         recall = match_instruments(truth.families, playing).recall

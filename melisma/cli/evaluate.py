@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from melisma.evaluate.comparison import ComparedCards
 
 CARD_NAME, REPORT_NAME = "card.json", "report.html"
-_EMBEDDINGS = ("music", "judge", "signal")
 
 
 def evaluate(
@@ -87,7 +86,8 @@ def evaluate(
     check_model(model)
     if engine not in ("sound", "score"):
         raise ValueError(f'no engine "{engine}": known are sound and score')
-    for path in (folder, prompts):
+    named = None if reference in ("default", "none") else Path(reference)
+    for path in (folder, prompts, named):
         if path is not None and not path.exists():
             raise FileNotFoundError(f"there is no {path}: check the name")
     order = EvaluationOrder(
@@ -97,7 +97,7 @@ def evaluate(
         prompts=prompts,
         subset=subset,
         reference=reference,
-        embeddings=tuple(embedding or _EMBEDDINGS),
+        embeddings=tuple(embedding or ()),
         count=count,
         opened=open_prompts,
         seconds=seconds,

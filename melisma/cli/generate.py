@@ -104,9 +104,7 @@ def generate(
         }
     )
     check_model(model)
-    check_engine(engine, drawing)
-    if rank not in ("words", "receipt"):
-        raise ValueError(f'no ranking "{rank}": known are words, receipt')
+    check_engine(engine, drawing, rank)
     seed = secrets.randbelow(2**31) if seed is None else seed
     order = _Order(
         prompts=wishes,
@@ -131,7 +129,7 @@ def generate(
             print(_line(row))
 
 
-def check_engine(engine: str, drawing: Mapping[str, float | int]) -> None:
+def check_engine(engine: str, drawing: Mapping[str, float | int], rank: str) -> None:
     """Raise unless the engine is known, and the settings given are its own."""
     if engine not in ("sound", "score", "auto"):
         raise ValueError(f'no engine "{engine}": known are sound, score, auto')
@@ -140,6 +138,12 @@ def check_engine(engine: str, drawing: Mapping[str, float | int]) -> None:
         raise ValueError(
             f"{names} set how sound is drawn: leave them out, or use `melisma compose`, which has "
             "settings for scores"
+        )
+    if rank not in ("words", "receipt"):
+        raise ValueError(f'no ranking "{rank}": known are words, receipt')
+    if engine == "score" and rank != "words":
+        raise ValueError(
+            "--rank ranks drawn sound: leave it out, scores are ranked by what their notes keep"
         )
 
 

@@ -15,12 +15,15 @@ from typing import TYPE_CHECKING
 from melisma.cli.progress import Progress
 
 if TYPE_CHECKING:
+    from melisma.compose import Composer
+    from melisma.compose.score_song import ScoreComposer
     from melisma.evaluate.adherence import Wish
     from melisma.evaluate.assess import GivenScore, GivenSound, Judges, Occasion
     from melisma.evaluate.card import Card
     from melisma.evaluate.embeddings import Embedding
     from melisma.evaluate.judge import Judge
-    from melisma.evaluate.prompts import PairedPiece, PromptRow
+    from melisma.evaluate.outputs import Making
+    from melisma.evaluate.prompts import PairedPiece
     from melisma.evaluate.reference import Reference
     from melisma.evaluate.score_adherence import ScoreWish
     from melisma.measure.clip_index import Resemblance
@@ -50,6 +53,7 @@ class EvaluationOrder:
     reference: str
     """A file, a folder of sound, "default" or "none"."""
     embeddings: tuple[str, ...]
+    """Empty: our own."""
     count: int
     opened: int
     """Open prompts for the section on bias."""
@@ -107,6 +111,8 @@ def known_reference(place: str, card: Card) -> Reference | None:
     from melisma.evaluate.reference import FILE_NAME, read_reference
 
     path = model_folder("default") / FILE_NAME if place == "default" else Path(place)
+    if path.is_dir():
+        path = path / FILE_NAME
     if place == "none" or not path.is_file():
         return None
     reference = read_reference(path)
@@ -119,10 +125,10 @@ def _first_file(name: str, *folders: Path) -> Path | None:
 
 def _embeddings(order: EvaluationOrder, judge: Judge) -> tuple[Embedding, ...]:
     """Those that can be had; a sentence for each of the others."""
-    from melisma.evaluate.embeddings import named_embedding
+    from melisma.evaluate.embeddings import OWN_EMBEDDINGS, named_embedding
 
     found = []
-    for name in order.embeddings:
+    for name in order.embeddings or OWN_EMBEDDINGS:
         try:
             found.append(named_embedding(name, model=order.model, judge=judge))
         except (ValueError, OSError) as error:
@@ -151,8 +157,8 @@ def _reference(
         return None
     if path.is_dir():
         return _reference_of_folder(order, path, judge, embeddings)
-    reference = read_reference(path)
-    reference, told = reference.fit(judge.fingerprint, {e.name: e.fingerprint for e in embeddings})
+    prints = {one.name: one.fingerprint for one in embeddings}
+    reference, told = read_reference(path).fit(judge.fingerprint, prints)
     order.problems.extend(told)
     return reference
 
@@ -177,7 +183,7 @@ def _reference_of_folder(
         except (ValueError, OSError) as error:
             order.problems.append(f"{piece.name} of the reference was left out: {error}")
             continue
-        words = piece.words or piece.name
+        words = piece.words or ""
         true.append(TruePiece(sound=sound, words=words, facts=Facts(), group=piece.name))
     levels = 4
 
@@ -212,7 +218,13 @@ def _nearest_tune(model: Path) -> Callable[[Score], SharedRun] | None:
 
 
 def _occasion(
-    order: EvaluationOrder, title: str, label: str, judged: dict[str, str], prompts: str
+    order: EvaluationOrder,
+    title: str,
+    label: str,
+    judged: dict[str, str],
+    prompts: str,
+    *,
+    decoded: bool = False,
 ) -> Occasion:
     from melisma.evaluate.assess import Occasion
 
@@ -222,6 +234,7 @@ def _occasion(
         judged=judged,
         prompts=prompts,
         command=order.command,
+        decoded=decoded,
         seed=order.seed,
         seconds=order.seconds,
         problems=tuple(order.problems),
@@ -236,6 +249,20 @@ def _parts(progress: Progress, share: float) -> tuple[Progress, Progress]:
 # --- Outputs of a model --------------------------------------------------------------------------
 
 
+def _judged_model(
+    composer: Composer | ScoreComposer, making: Making, order: EvaluationOrder
+) -> dict[str, str]:
+    """What names the outputs of a model, for the card."""
+    return {
+        "model": composer.name,
+        "fingerprint": composer.fingerprint,
+        "licence": composer.licence,
+        "best of": str(making.best_of),
+        "seed": str(making.seed),
+        **{name.replace("_", " "): f"{value:g}" for name, value in order.drawing.items()},
+    }
+
+
 def _judge_sounds_of_model(order: EvaluationOrder, judges: Judges, progress: Progress) -> Card:
     from melisma.compose import DrawingSettings, load
     from melisma.evaluate.assess import assess_sound
@@ -244,7 +271,8 @@ def _judge_sounds_of_model(order: EvaluationOrder, judges: Judges, progress: Pro
 
     composer = load(order.model)
     words, wishes, twins, name = _sound_prompts(order, judges)
-    opened = [prompt.words for prompt in open_prompts()][: order.opened]
+    # Without real music beside them habits say nothing.
+    opened = [] if judges.reference is None else open_prompts(order.opened)
     making = Making(seconds=order.seconds, best_of=order.best_of or 4, seed=order.seed)
     share = len(words) / max(len(words) + len(opened), 1)
     make, judge = _parts(progress, 0.7)
@@ -262,16 +290,9 @@ def _judge_sounds_of_model(order: EvaluationOrder, judges: Judges, progress: Pro
         _given_sound(path, f"{OPEN_FOLDER}/{path.name}", prompt, None, None)
         for path, prompt in zip(habits, opened, strict=True)
     ]
-    judged = {
-        "model": composer.name,
-        "fingerprint": composer.fingerprint,
-        "licence": composer.licence,
-        "best of": str(making.best_of),
-        "seed": str(making.seed),
-        **{name.replace("_", " "): f"{value:g}" for name, value in order.drawing.items()},
-    }
+    judged = _judged_model(composer, making, order)
     title = f"Sound drawn by {composer.name}"
-    occasion = _occasion(order, title, composer.name, judged, name)
+    occasion = _occasion(order, title, composer.name, judged, name, decoded=True)
     card, problems = assess_sound(given, others, judges, occasion, judge)
     order.problems.extend(problems)
     return card
@@ -282,6 +303,7 @@ def _sound_prompts(
 ) -> tuple[list[str], list[Wish | None], list[int | None], str]:
     """Words, wishes and twins in the reference set, and the name of the list."""
     from melisma.evaluate.adherence import stated_wish
+    from melisma.evaluate.prompts import read_prompts
 
     reference = judges.reference
     if order.prompts is None:
@@ -291,26 +313,16 @@ def _sound_prompts(
         chosen = reference.first(order.count)
         asked: list[Wish | None] = [*chosen.wishes()]
         return list(chosen.prompts), asked, [*range(len(chosen))], reference.name
-    rows = read_list(order.prompts, order.subset)[: order.count]
+    rows = read_prompts(order.prompts, order.subset)[: order.count]
     words = [row.words for row in rows]
     wishes: list[Wish | None] = [stated_wish(text) for text in words]
     return words, wishes, _twins(words, reference), order.prompts.name
 
 
-def read_list(path: Path, subset: str) -> list[PromptRow]:
-    """A list of prompts; MusicCaps by its columns."""
-    from melisma.evaluate.prompts import read_musiccaps, read_prompts
-
-    with path.open(encoding="utf-8-sig", errors="replace") as opened:
-        columns = opened.readline()
-    if path.suffix.lower() == ".csv" and "ytid" in columns and "aspect_list" in columns:
-        return read_musiccaps(path, subset)
-    return read_prompts(path)
-
-
 def _twins(words: Sequence[str], reference: Reference | None) -> list[int | None]:
     """The piece of the reference set that has the same words."""
-    places = {} if reference is None else {text: i for i, text in enumerate(reference.prompts)}
+    known = () if reference is None else reference.prompts
+    places = {text: place for place, text in enumerate(known) if text}
     return [places.get(text) for text in words]
 
 
@@ -341,14 +353,7 @@ def _judge_scores_of_model(order: EvaluationOrder, judges: Judges, progress: Pro
         _given_score(path, path.name, wish.words, wish)
         for path, wish in zip(paths, wishes, strict=True)
     ]
-    judged = {
-        "model": composer.name,
-        "fingerprint": composer.fingerprint,
-        "licence": composer.licence,
-        "best of": str(making.best_of),
-        "seed": str(making.seed),
-        **{name.replace("_", " "): f"{value:g}" for name, value in order.drawing.items()},
-    }
+    judged = _judged_model(composer, making, order)
     occasion = _occasion(order, f"Scores by {composer.name}", composer.name, judged, name)
     card, problems = assess_scores(given, judges, occasion, judge)
     order.problems.extend(problems)
@@ -357,29 +362,17 @@ def _judge_scores_of_model(order: EvaluationOrder, judges: Judges, progress: Pro
 
 def _score_wishes(order: EvaluationOrder) -> tuple[list[ScoreWish], str]:
     """The shipped prompts with what each asks for, or a list of the caller's."""
-    from melisma.evaluate.score_adherence import read_score_wishes, score_prompts_file
+    from melisma.evaluate.prompts import read_prompts
+    from melisma.evaluate.score_adherence import (
+        read_score_wishes,
+        score_prompts_file,
+        stated_score_wish,
+    )
 
     if order.prompts is None:
         return read_score_wishes(score_prompts_file())[: order.count], "Melisma's score prompts"
-    rows = read_list(order.prompts, order.subset)[: order.count]
+    rows = read_prompts(order.prompts, order.subset)[: order.count]
     return [stated_score_wish(row.words) for row in rows], order.prompts.name
-
-
-def stated_score_wish(words: str) -> ScoreWish:
-    """What words state outright: tempo, tonality, metre, families of instruments."""
-    from melisma.evaluate.score_adherence import BAR_BEATS, ScoreWish
-    from melisma.joint.settings_words import read_settings
-
-    stated = read_settings(words)
-    return ScoreWish(
-        words=words,
-        tempo_bpm=stated.tempo_bpm,
-        tonality=stated.tonality,
-        mode=stated.tonality.split()[1] if stated.tonality else None,
-        metre=stated.metre if stated.metre in BAR_BEATS else None,
-        families=stated.families,
-        complete=False,
-    )
 
 
 def _given_score(path: Path, name: str, prompt: str, wish: ScoreWish) -> GivenScore:
@@ -418,9 +411,9 @@ def _judge_folder(order: EvaluationOrder, folder: Path, judges: Judges, progress
         order.problems.append(f"The {left} of the folder were not judged: a card is of one kind.")
     judged = {"folder": folder.name}
     prompts = "the files' own" if order.prompts is None else order.prompts.name
-    occasion = _occasion(order, f"The folder {folder.name}", "outputs", judged, prompts)
     if len(pieces) == 1:
         order.problems.append("The folder holds one piece: what is said of sets was left out.")
+    occasion = _occasion(order, f"The folder {folder.name}", "outputs", judged, prompts)
     if len(scores) >= len(sounds):
         given = [_folder_score(one) for one in scores[: order.count]]
         card, problems = assess_scores(given, judges, occasion, progress)
@@ -446,8 +439,8 @@ def _folder_sound(piece: PairedPiece, twin: int | None, wishes: Sequence[Wish]) 
 
 def _folder_score(piece: PairedPiece) -> GivenScore:
     """A score of a folder."""
-    from melisma.evaluate.score_adherence import ScoreWish
+    from melisma.evaluate.score_adherence import stated_score_wish
 
     words = piece.words or ""
-    wish = stated_score_wish(words) if words else ScoreWish(words="")
+    wish = stated_score_wish(words)
     return _given_score(piece.path, piece.name, words, wish)

@@ -52,8 +52,6 @@ class Hearsay:
     clean: bool
     """No click, dropout or dead silence."""
     embedding: np.ndarray
-    families: np.ndarray
-    """The judge's probability of each of `FAMILIES` sounding, float32 [17]."""
 
 
 def read_wishes(path: Path) -> list[Wish]:
@@ -110,7 +108,6 @@ def hear_piece(waveform: Waveform, judge: Judge) -> Hearsay:
         signal_tonality=measure_tonality(waveform).tonality,
         clean=find_artefacts(waveform).is_clean,
         embedding=verdict.embedding,
-        families=verdict.family_probabilities,
     )
 
 

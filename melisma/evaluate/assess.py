@@ -9,6 +9,7 @@ Leaves: a `Card`, and in its `problems` sentences for what was asked for and cou
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import hashlib
 import platform
@@ -59,6 +60,8 @@ JUDGED_SECONDS = 10.0
 """So much of the beginning of a piece is judged, as in MusicCaps (chosen: our models' default)."""
 JUDGED_RATE_HZ = 24_000
 """Rate of the detectors and of our own embeddings."""
+UNEVEN_SECONDS = 0.5
+"""Pieces whose length differs by more than this are not compared without a note."""
 _Given = TypeVar("_Given", "GivenSound", "GivenScore")
 _Found = TypeVar("_Found")
 
@@ -83,8 +86,7 @@ class GivenScore:
     prompt: str
     wish: ScoreWish
     read: Callable[[], Score]
-    render: Callable[[Score], Waveform] | None
-    """None: its sound is not judged."""
+    render: Callable[[Score], Waveform]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +114,8 @@ class Occasion:
     prompts: str
     """Name of the list of prompts."""
     command: str
+    decoded: bool = False
+    """Whether all outputs were decoded by our codec: then real music is heard through it, too."""
     seed: int = 0
     seconds: float = JUDGED_SECONDS
     problems: tuple[str, ...] = ()
@@ -129,6 +133,7 @@ def assess_sound(
 
     Returns the card and the problems. `ValueError` where no piece at all can be judged.
     """
+    asked = {one.name for one in given}
     near: dict[str, Resemblance] = {}
     rates: set[int] = set()
 
@@ -136,7 +141,7 @@ def assess_sound(
         whole = one.read()
         rates.add(whole.rate_hz)
         part = judged_part(whole, occasion.seconds)
-        if judges.nearest_clip is not None:
+        if judges.nearest_clip is not None and one.name in asked:
             near[one.name] = judges.nearest_clip(part)
         return measure_piece(part, judges.judge, judges.embeddings)
 
@@ -149,16 +154,22 @@ def assess_sound(
     if len(rates) > 1:
         told = ", ".join(f"{rate} Hz" for rate in sorted(rates))
         results.notes.append(f"The files have several sampling rates ({told}).")
-    add_quality(results, pieces, judges.reference, occasion.seed)
-    add_adherence(results, pieces, judges.reference)
-    add_similarity(results, pieces, judges.reference, judges.judge)
-    add_divergence(results, pieces, judges.reference)
-    add_faults(results, pieces, judges.reference)
-    add_wins(results, pieces, judges.reference, judges.judge, occasion.label, occasion.seed)
-    add_originality(results, [near.get(one.name) for one in pieces], judges.nearest_clip)
+    reference, judge, seed = judges.reference, judges.judge, occasion.seed
+    true = _true(results, reference, occasion)
     heard = [found[one.name] for one in opened if one.name in found]
-    add_bias(results, heard, judges.reference, occasion.seed)
-    add_codec(results, judges.reference)
+    nearest = [near.get(one.name) for one in pieces]
+    _speak(
+        results,
+        lambda: add_quality(results, pieces, reference, seed, decoded=occasion.decoded),
+        lambda: add_adherence(results, pieces, reference, true),
+        lambda: add_similarity(results, pieces, reference, true, judge),
+        lambda: add_divergence(results, pieces, reference, true),
+        lambda: add_faults(results, pieces, true),
+        lambda: add_wins(results, pieces, reference, judge, occasion.label, seed),
+        lambda: add_originality(results, nearest, judges.nearest_clip),
+        lambda: add_bias(results, heard, true, seed),
+        lambda: add_codec(results, reference),
+    )
     card = _card("sound", occasion, judges, results, pieces, problems)
     return card, problems
 
@@ -169,15 +180,15 @@ def assess_scores(
     occasion: Occasion,
     progress: Progress | None = None,
 ) -> tuple[Card, list[str]]:
-    """Judges scores by their notes and, where they can be rendered, by their sound."""
+    """Judges scores by their notes, and by their sound as it is rendered: no codec is in between,
+    whatever `occasion.decoded` says."""
     sounds: dict[str, Measured] = {}
 
     def measure(one: GivenScore) -> ScorePiece:
         score = one.read()
-        sound = None if one.render is None else one.render(score)
-        if sound is not None:
-            part = judged_part(sound, occasion.seconds)
-            sounds[one.name] = measure_piece(part, judges.judge, judges.embeddings)
+        sound = one.render(score)
+        part = judged_part(sound, occasion.seconds)
+        sounds[one.name] = measure_piece(part, judges.judge, judges.embeddings)
         heard = hear_score(score, one.wish, None, judges.nearest_tune, sound)
         return ScorePiece(name=one.name, prompt=one.prompt, wish=one.wish, heard=heard)
 
@@ -186,24 +197,26 @@ def assess_scores(
     if not pieces:
         raise ValueError("there is nothing to judge: " + "; ".join(problems))
     results = Results.of(len(pieces))
-    add_score_adherence(results, pieces, judges.scores)
-    add_form(results, pieces, judges.scores)
-    add_score_originality(results, pieces, judges.scores)
     heard = [
         SoundPiece(
             name=one.name, prompt=one.prompt, wish=None, twin=None, measured=sounds[one.name]
         )
         for one in pieces
-        if one.name in sounds
     ]
-    if len(heard) == len(pieces):
-        _tell_sound(results, heard)
-        add_quality(results, heard, judges.reference, occasion.seed)
-        add_similarity(results, heard, judges.reference, judges.judge)
-        add_faults(results, heard, judges.reference)
-    else:
-        results.notes.append("The sound was not judged: the scores were not rendered.")
-    card = _card("score", occasion, judges, results, heard or pieces, problems)
+    _tell_sound(results, heard)
+    reference, scores = judges.reference, judges.scores
+    occasion = dataclasses.replace(occasion, decoded=False)
+    true = _true(results, reference, occasion)
+    _speak(
+        results,
+        lambda: add_score_adherence(results, pieces, scores),
+        lambda: add_form(results, pieces, scores),
+        lambda: add_score_originality(results, pieces, scores),
+        lambda: add_quality(results, heard, reference, occasion.seed, decoded=False),
+        lambda: add_similarity(results, heard, reference, true, judges.judge),
+        lambda: add_faults(results, heard, true),
+    )
+    card = _card("score", occasion, judges, results, heard, problems)
     return card, problems
 
 
@@ -223,6 +236,29 @@ def _each(
         if progress is not None:
             progress((number + 1) / len(given))
     return found, problems
+
+
+def _true(
+    results: Results, reference: Reference | None, occasion: Occasion
+) -> tuple[Measured, ...]:
+    """The real music that outputs are held against; empty without a reference set."""
+    if reference is None:
+        return ()
+    if abs(reference.seconds - occasion.seconds) > UNEVEN_SECONDS:
+        results.notes.append(
+            f"Outputs were judged over {occasion.seconds:g} s, the reference set over "
+            f"{reference.seconds:g} s: what depends on length is not comparable."
+        )
+    return reference.true(decoded=occasion.decoded)
+
+
+def _speak(results: Results, *sections: Callable[[], None]) -> None:
+    """Every section in turn; one that cannot speak leaves a note, and the rest goes on."""
+    for section in sections:
+        try:
+            section()
+        except ValueError as error:
+            results.notes.append(f"One section was left out: {error}.")
 
 
 def _sound_piece(one: GivenSound, measured: Measured) -> SoundPiece:
@@ -245,7 +281,7 @@ def _card(
     occasion: Occasion,
     judges: Judges,
     results: Results,
-    pieces: Sequence[SoundPiece] | Sequence[ScorePiece],
+    pieces: Sequence[SoundPiece],
     problems: Sequence[str],
 ) -> Card:
     reference = judges.reference
@@ -255,12 +291,10 @@ def _card(
         digests.append(judges.scores.digest)
         names.append(judges.scores.name)
     listed = "\n".join(one.prompt for one in pieces)
-    windows: dict[str, np.ndarray] = {}
-    if isinstance(pieces[0], SoundPiece):
-        sounds = [one.measured for one in pieces if isinstance(one, SoundPiece)]
-        windows = {
-            name: stack_windows([one.windows[name] for one in sounds]) for name in sounds[0].windows
-        }
+    sounds = [one.measured for one in pieces]
+    windows = {
+        name: stack_windows([one.windows[name] for one in sounds]) for name in sounds[0].windows
+    }
     return Card(
         title=occasion.title,
         judged=occasion.judged,

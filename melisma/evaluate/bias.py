@@ -27,9 +27,9 @@ from scipy.stats import norm
 
 from melisma.evaluate.card import Row
 from melisma.evaluate.plots import percent
-from melisma.evaluate.statistics import REPEATS, Interval
+from melisma.evaluate.statistics import REPEATS, Interval, recentred, wilson
 from melisma.evaluate.table import figure_of
-from melisma.values import Facts
+from melisma.measure.receipt import HEARD_PROBABILITY
 from melisma.values.attributes import FAMILIES
 
 if TYPE_CHECKING:
@@ -42,7 +42,6 @@ ATTRIBUTES: dict[str, str] = {
     "mode": "major or minor",
     "tonality": "tonality",
     "metre": "metre",
-    "style": "style",
 }
 """Attributes whose choice is counted, with their names in a report."""
 TEMPO_EDGES_BPM = (60, 80, 100, 120, 140, 170)
@@ -56,8 +55,6 @@ NOTHING = "none found"
 """The class of a piece in which the attribute was looked for and is not there."""
 SPLITS = 400
 """Random parts of the corpus for the floor (chosen: its 95th percentile rests on twenty)."""
-HEARD = 0.5
-"""Probability from which on the judge's family counts as heard (its own threshold in training)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,8 +66,15 @@ class OpenPrompt:
     """ "occasion", "mood", "place" or "neutral"."""
 
 
+def open_prompts(count: int) -> list[str]:
+    """Words of so many open prompts, or of all there are, evenly from every group."""
+    known = read_open_prompts()
+    count = min(count, len(known))
+    return [known[place * len(known) // count].words for place in range(count)]
+
+
 @cache
-def open_prompts() -> tuple[OpenPrompt, ...]:
+def read_open_prompts() -> tuple[OpenPrompt, ...]:
     """The prompts of `open_prompts.txt`, in its order: four groups of fifteen."""
     text = resources.files("melisma.evaluate").joinpath("open_prompts.txt").read_text("utf-8")
     found, group = [], ""
@@ -92,7 +96,6 @@ class Traits:
     tonality: str | None = None
     """E.g. "C minor"."""
     metre: str | None = None
-    style: str | None = None
 
     def of(self, attribute: str) -> tuple[str, ...]:
         """The classes of one of `ATTRIBUTES`; empty where nothing was found."""
@@ -106,7 +109,6 @@ class Traits:
             "lead": self.lead,
             "tonality": self.tonality,
             "metre": self.metre,
-            "style": self.style,
         }[attribute]
         return () if value is None else (value,)
 
@@ -116,23 +118,12 @@ def traits_of(measured: Measured) -> Traits:
     tempo = measured.values["tempo_judge"]
     return Traits(
         lead=measured.told["lead"] or None,
-        families=tuple(f for f, p in zip(FAMILIES, measured.tags, strict=True) if p >= HEARD),
+        families=tuple(
+            f for f, p in zip(FAMILIES, measured.tags, strict=True) if p >= HEARD_PROBABILITY
+        ),
         tempo_bpm=None if np.isnan(tempo) else tempo,
         tonality=measured.told["tonality_judge"] or None,
         metre=measured.told["metre"] or None,
-    )
-
-
-def traits_of_facts(facts: Facts) -> Traits:
-    """The known truth about a piece. Compare outputs with the same judge's findings rather than
-    with this where there are any: then the judge's own errors cancel."""
-    return Traits(
-        lead=facts.lead,
-        families=facts.families,
-        tempo_bpm=facts.tempo_bpm,
-        tonality=facts.tonality,
-        metre=facts.metre,
-        style=facts.style,
     )
 
 
@@ -286,8 +277,12 @@ def _measure_attribute(
         corpus=real.mean(axis=0),
         low=low,
         high=high,
-        distance=_recentred(float(variation(*whole)), variation(p, q), len(mine)),
-        divergence=_recentred(float(divergence(*whole)), divergence(p, q), len(mine)),
+        distance=recentred(
+            float(variation(*whole)), variation(p, q), len(mine), lowest=0.0, highest=1.0
+        ),
+        divergence=recentred(
+            float(divergence(*whole)), divergence(p, q), len(mine), lowest=0.0, highest=1.0
+        ),
         floor=float(floors.mean()),
         floor_high=float(np.percentile(floors, 95)),
         divergence_floor=float(divergence(parts, rest).mean()),
@@ -303,18 +298,6 @@ def _table(pieces: list[tuple[str, ...]], classes: list[str]) -> np.ndarray:
     for row, found in zip(table, pieces, strict=True):
         row[[place[name] for name in found or (NOTHING,)]] = 1.0
     return table
-
-
-def _recentred(value: float, drawn: np.ndarray, count: int) -> Interval:
-    """95 % interval from draws moved so that their mean is the value: drawing anew adds noise, and
-    noise alone makes a distance larger (as `frechet.py`)."""
-    low, high = np.percentile(drawn - drawn.mean(), [2.5, 97.5])
-    return Interval(
-        value=value,
-        low=max(value + float(low), 0.0),
-        high=min(value + float(high), 1.0),
-        count=count,
-    )
 
 
 def _floor_parts(
@@ -335,17 +318,10 @@ def _difference_intervals(mine: np.ndarray, real: np.ndarray) -> tuple[np.ndarra
     """Newcombe's interval of the difference of two shares, for all classes together."""
     z = float(norm.ppf(1.0 - 0.025 / mine.shape[1]))
     p, q = mine.mean(axis=0), real.mean(axis=0)
-    p_low, p_high = _wilson(p, len(mine), z)
-    q_low, q_high = _wilson(q, len(real), z)
+    p_low, p_high = wilson(p, len(mine), z)
+    q_low, q_high = wilson(q, len(real), z)
     low = p - q - np.hypot(p - p_low, q_high - q)
     return low, p - q + np.hypot(p_high - p, q - q_low)
-
-
-def _wilson(share: np.ndarray, count: int, z: float) -> tuple[np.ndarray, np.ndarray]:
-    """Wilson's score interval (1927) of shares of `count` pieces."""
-    middle = (share + z**2 / (2 * count)) / (1 + z**2 / count)
-    half = z / (1 + z**2 / count) * np.sqrt(share * (1 - share) / count + (z / (2 * count)) ** 2)
-    return middle - half, middle + half
 
 
 def bias_rows(biases: Sequence[AttributeBias], command: str = "") -> list[Row]:

@@ -31,7 +31,6 @@ CARD_VERSION = 1
 SECTIONS: dict[str, str] = {
     "quality": "Quality",
     "adherence": "Adherence",
-    "receipts": "Receipts",
     "faults": "Artefacts",
     "wins": "Wins",
     "originality": "Originality",
@@ -71,7 +70,7 @@ class Protocol:
     seed: int
     """Seed of the first piece, and of what is drawn at random in the measuring."""
     repeats: int
-    """Bootstrap samples of every interval."""
+    """Bootstrap samples of every interval (of Fréchet distances: `frechet.REPEATS`)."""
     version: int = CARD_VERSION
 
     def differences(self, other: Protocol) -> list[str]:
@@ -90,9 +89,6 @@ class Protocol:
             mine, theirs = getattr(self, name), getattr(other, name)
             if mine != theirs:
                 told.append(f"the {words} differs: {mine or 'none'} and {theirs or 'none'}")
-        for name in sorted({*self.embeddings} & {*other.embeddings}):
-            if self.embeddings[name] != other.embeddings[name]:
-                told.append(f"the embedding {name} differs")
         return told
 
 
@@ -107,6 +103,8 @@ class Row:
     figure: Figure
     better: str = ""
     """"higher", "lower", or empty where neither is better."""
+    average: str = "mean"
+    """"mean" or "median": what the figure is of the pieces' numbers."""
     goals: Mapping[str, float] = field(default_factory=dict)
     """Name -> the value to reach, e.g. {"C + 5F": 1.8}."""
 
@@ -202,7 +200,8 @@ def read_card(path: Path) -> Card:
         raise ValueError(f"{path} is no card: it is not JSON") from error
     if not isinstance(document, dict) or document.get("kind") != CARD_KIND:
         raise ValueError(f"{path} is no card: `melisma evaluate` writes them")
-    version = document.get("protocol", {}).get("version")
+    protocol = document.get("protocol")
+    version = protocol.get("version") if isinstance(protocol, dict) else None
     if version != CARD_VERSION:
         raise ValueError(
             f"{path} is a card of version {version}, this program knows version {CARD_VERSION}: "
@@ -220,7 +219,7 @@ def read_card(path: Path) -> Card:
             made_by=document["made_by"],
             embeddings=_read_embeddings(embeddings_path(path)),
         )
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is no whole card: evaluate again") from error
 
 

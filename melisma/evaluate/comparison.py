@@ -20,6 +20,9 @@ from melisma.evaluate.frechet import Pieces, frechet_distance, paired_frechet_di
 from melisma.evaluate.reference import Reference, split_windows
 from melisma.evaluate.statistics import Interval, bootstrap
 
+FEWEST_PAIRS = 6
+"""With fewer no sign test can reach .05, and a bootstrap finds sure differences in noise."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
@@ -75,10 +78,10 @@ def compare_cards(
         for i, piece in enumerate(first.pieces)
         if (piece.name, piece.prompt) in theirs
     ]
-    if len(pairs) < 2:
+    if len(pairs) < FEWEST_PAIRS:
         raise ValueError(
-            "these cards have fewer than two pieces of the same name and prompt in common: judge "
-            "the same list of prompts for both"
+            f"these cards have {len(pairs)} pieces of the same name and prompt in common, "
+            f"{FEWEST_PAIRS} or more are needed: judge the same list of prompts for both"
         )
     notes = []
     left = len(first.pieces) + len(second.pieces) - 2 * len(pairs)
@@ -87,16 +90,28 @@ def compare_cards(
     differences = []
     for row in first.rows:
         name = row.key.removeprefix("fad_")
-        if second.row(row.key) is not None and name in first.embeddings:
-            if (apart := _frechet(row, name, first, second, pairs, reference, seed)) is not None:
-                differences.append(apart)
-            else:
-                notes.append(f'"{row.figure.what}" needs the reference set: give --reference')
-        elif second.row(row.key) is None:
+        if second.row(row.key) is None:
             notes.append(f'"{row.figure.what}" is in the first card alone')
+        elif name in first.protocol.embeddings:
+            if (missing := _missing(name, first, second, reference)) is not None:
+                notes.append(f'"{row.figure.what}" was not compared: {missing}')
+            else:
+                assert reference is not None
+                differences.append(_frechet(row, name, first, second, pairs, reference, seed))
         elif (found := _difference(row, first, second, pairs, seed)) is not None:
             differences.append(found)
     return ComparedCards(differences=tuple(differences), notes=tuple(notes), pairs=len(pairs))
+
+
+def _missing(name: str, first: Card, second: Card, reference: Reference | None) -> str | None:
+    """What it takes to compare Fréchet distances by an embedding and is not there; None for all."""
+    if first.protocol.embeddings[name] != second.protocol.embeddings.get(name):
+        return "the cards have different embeddings of that name"
+    if name not in first.embeddings or name not in second.embeddings:
+        return "the .safetensors file beside a card is missing"
+    if reference is None or reference.fingerprints.get(name) != first.protocol.embeddings[name]:
+        return "it needs the reference set, give --reference"
+    return None
 
 
 def _frechet(
@@ -105,14 +120,10 @@ def _frechet(
     first: Card,
     second: Card,
     pairs: list[tuple[int, int]],
-    reference: Reference | None,
+    reference: Reference,
     seed: int,
-) -> Difference | None:
-    """Fréchet distances of both, the same pieces drawn for both; None without what it takes."""
-    known = reference is not None and name in reference.raw[0].windows
-    if not known or name not in second.embeddings:
-        return None
-    assert reference is not None
+) -> Difference:
+    """Fréchet distances of both, the same pieces drawn for both."""
     real = Pieces.of([one.windows[name] for one in reference.raw], reference.groups)
     sides = []
     for card, places in ((first, [i for i, _ in pairs]), (second, [j for _, j in pairs])):
@@ -132,21 +143,22 @@ def _frechet(
 def _difference(
     row: Row, first: Card, second: Card, pairs: list[tuple[int, int]], seed: int
 ) -> Difference | None:
-    """The means of one figure over pairs; None where it does not rest on pieces."""
+    """The means (or medians) of one figure over pairs; None where too few pairs have it."""
     before = np.array([first.pieces[i].values.get(row.key, math.nan) for i, _ in pairs])
     after = np.array([second.pieces[j].values.get(row.key, math.nan) for _, j in pairs])
     both = np.isfinite(before) & np.isfinite(after)
-    if both.sum() < 2:
+    if both.sum() < FEWEST_PAIRS:
         return None
     before, after = before[both], after[both]
+    average = np.median if row.average == "median" else np.mean
     change = bootstrap(
-        lambda index: float((after[index] - before[index]).mean()), len(before), seed
+        lambda index: float(average(after[index]) - average(before[index])), len(before), seed
     )
     return Difference(
         key=row.key,
         what=row.figure.what,
-        before=float(before.mean()),
-        after=float(after.mean()),
+        before=float(average(before)),
+        after=float(average(after)),
         change=change,
         better=row.better,
     )

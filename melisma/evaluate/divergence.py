@@ -11,23 +11,11 @@ where both are heard alike; chance is what references of *other* prompts give.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
-
-from melisma.evaluate.hearing import hear
-from melisma.evaluate.judge import Judge
-from melisma.values import Waveform
 
 FLOOR_PROBABILITY = 1e-6
 """Added to every probability before they are made to sum to one (the value of audiocraft's
 metric)."""
-
-
-def family_probabilities(waveforms: Sequence[Waveform], judge: Judge) -> np.ndarray:
-    """Of each family of instruments sounding, float64 [piece, 17]; in order of `FAMILIES`."""
-    heard = [judge.judge(hear(waveform)).family_probabilities for waveform in waveforms]
-    return np.array(heard, dtype=np.float64)
 
 
 def class_divergence(reference: np.ndarray, outputs: np.ndarray) -> np.ndarray:

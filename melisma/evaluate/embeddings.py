@@ -178,6 +178,10 @@ class SignalStatistics(Embedding):
         return np.stack([signal_figures.signal_figures(one) for one in windows])
 
 
+OWN_EMBEDDINGS = ("music", "judge", "signal")
+"""Those that a reference set is measured by, and a card if no others are asked for."""
+
+
 def named_embedding(
     spec: str, *, model: str = "default", judge: Judge | Path | None = None
 ) -> Embedding:

@@ -21,7 +21,7 @@ from functools import cached_property
 
 import numpy as np
 
-from melisma.evaluate.statistics import Interval
+from melisma.evaluate.statistics import Interval, recentred
 
 REPEATS = 1_000
 """Bootstrap samples (chosen: the least that Efron and Tibshirani advise for percentiles; each costs
@@ -145,20 +145,12 @@ def frechet_distance(a: Gaussian, b: Gaussian) -> float:
     return max(moved + spread, 0.0)
 
 
-def _recentred(
+def _drawn(
     statistic: Callable[[np.ndarray], float], count: int, seed: int, repeats: int
-) -> Interval:
-    """95 % interval of a statistic of drawn pieces, the draws moved so that their mean is the
-    value.
-
-    A bootstrap sample holds fewer different pieces, which alone makes a distance larger; percentile
-    intervals would lie above the value itself.
-    """
+) -> np.ndarray:
+    """A statistic of pieces drawn with repeats, float64 [draw]."""
     rng = np.random.default_rng(seed)
-    drawn = np.array([statistic(rng.integers(0, count, size=count)) for _ in range(repeats)])
-    value = statistic(np.arange(count))
-    low, high = np.percentile(drawn - drawn.mean(), [2.5, 97.5])
-    return Interval(value=value, low=value + float(low), high=value + float(high), count=count)
+    return np.array([statistic(rng.integers(0, count, size=count)) for _ in range(repeats)])
 
 
 def frechet_interval(
@@ -171,15 +163,12 @@ def frechet_interval(
     """
     _expect_two(pieces)
     other = reference.gaussian()
-    interval = _recentred(
-        lambda index: frechet_distance(pieces.gaussian(index), other), len(pieces), seed, repeats
-    )
-    return Interval(
-        value=interval.value,
-        low=max(interval.low, 0.0),
-        high=interval.high,
-        count=interval.count,
-    )
+
+    def distance(index: np.ndarray) -> float:
+        return frechet_distance(pieces.gaussian(index), other)
+
+    drawn = _drawn(distance, len(pieces), seed, repeats)
+    return recentred(distance(np.arange(len(pieces))), drawn, len(pieces), lowest=0.0)
 
 
 def paired_frechet_difference(
@@ -202,7 +191,8 @@ def paired_frechet_difference(
         first, second = a.gaussian(index), b.gaussian(index)
         return frechet_distance(first, other) - frechet_distance(second, other)
 
-    return _recentred(difference, len(a), seed, repeats)
+    drawn = _drawn(difference, len(a), seed, repeats)
+    return recentred(difference(np.arange(len(a))), drawn, len(a))
 
 
 def _expect_two(pieces: Pieces) -> None:

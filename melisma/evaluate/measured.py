@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from melisma.evaluate.adherence import Hearsay
 from melisma.evaluate.embeddings import Embedding
 from melisma.evaluate.judge import Judge
 from melisma.measure import find_onsets, measure_levels, measure_tempo, measure_tonality
@@ -21,8 +20,6 @@ from melisma.measure.metre import measure_metre
 from melisma.sound.loudness import integrated_lufs
 from melisma.values import Waveform
 
-UNHEARD_OF = ("clicks", "dropouts", "dead_silence_seconds")
-"""Faults of which one is too many."""
 SHORTEST_SECONDS = 1.0
 """Shorter sound has no tempo, tonality or timbre to judge (chosen)."""
 NAN = float("nan")
@@ -43,20 +40,6 @@ class Measured:
     windows: Mapping[str, np.ndarray]
     """Name of an embedding -> float32 [window, width]."""
 
-    def hearsay(self) -> Hearsay:
-        """The same as `adherence.compare` takes it."""
-        tempo = self.values["tempo_signal"]
-        return Hearsay(
-            lead=self.told["lead"],
-            tempo_bpm=self.values["tempo_judge"],
-            tonality=self.told["tonality_judge"],
-            signal_tempo_bpm=None if np.isnan(tempo) else tempo,
-            signal_tonality=self.told["tonality_signal"] or None,
-            clean=not any(self.values[name] for name in UNHEARD_OF),
-            embedding=self.vector,
-            families=self.tags,
-        )
-
 
 def judged_part(waveform: Waveform, seconds: float) -> Waveform:
     """The beginning that is judged; `ValueError` where there is too little, or only silence."""
@@ -70,7 +53,7 @@ def judged_part(waveform: Waveform, seconds: float) -> Waveform:
 
 
 def measure_piece(waveform: Waveform, judge: Judge, embeddings: Sequence[Embedding]) -> Measured:
-    """Everything about a piece; `ValueError` as `judged_part` where it was not asked before."""
+    """Everything about a piece; see `judged_part` for what cannot be judged."""
     verdict = judge.listen([waveform])[0]
     tempo, tonality = measure_tempo(waveform), measure_tonality(waveform)
     metre = measure_metre(waveform, tempo.bpm)

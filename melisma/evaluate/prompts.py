@@ -66,14 +66,18 @@ class PairedPiece:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
-def read_prompts(path: Path) -> list[PromptRow]:
+def read_prompts(path: Path, subset: str = "balanced") -> list[PromptRow]:
     """Reads a list of prompts by its ending: .csv, .jsonl, else a prompt a line.
 
-    Raises `FileNotFoundError`, or `ValueError` where the list is malformed or empty.
+    MusicCaps is known by its columns, and the `subset` of it is read (`read_musiccaps`). Raises
+    `FileNotFoundError`, or `ValueError` where the list is malformed or empty.
     """
     text = _read_text(path)
     ending = path.suffix.lower()
     if ending == ".csv":
+        columns = text.split("\n", 1)[0]
+        if "ytid" in columns and "aspect_list" in columns:
+            return read_musiccaps(path, subset)
         rows = [_csv_row(path, row) for row in _read_csv(path, text)]
     elif ending in (".jsonl", ".ndjson"):
         lines = enumerate(text.split("\n"), start=1)

@@ -55,19 +55,16 @@ class Reference:
     """Of the judge (`VERDICTS`), of every embedding by its name, and of the codec ("codec")."""
     levels: int
     """Codec levels of `coded`."""
+    digest: str
+    """Its identity: first 16 hexadecimal digits of the SHA-256 of words, facts and raw embeddings
+    as they were measured, whatever part of it is in use."""
 
     def __len__(self) -> int:
         return len(self.prompts)
 
-    @property
-    def digest(self) -> str:
-        """First 16 hexadecimal digits of the SHA-256 of words, facts and raw embeddings."""
-        hashed = hashlib.sha256(json.dumps([self.name, self.seconds, *self.prompts]).encode())
-        for facts, piece in zip(self.facts, self.raw, strict=True):
-            hashed.update(json.dumps(dataclasses.asdict(facts), sort_keys=True).encode())
-            for name in sorted(piece.windows):
-                hashed.update(piece.windows[name].astype(np.float16).tobytes())
-        return hashed.hexdigest()[:16]
+    def true(self, *, decoded: bool) -> tuple[Measured, ...]:
+        """Its pieces as outputs are: through the codec where those were `decoded` by it."""
+        return self.coded if decoded else self.raw
 
     def wishes(self) -> list[Wish]:
         """What the words of every piece state of it."""
@@ -142,16 +139,18 @@ def measure_reference(
     """
     if len(pieces) < 2:
         raise ValueError(f"a reference set needs two pieces or more, not {len(pieces)}")
-    raw, coded = [], []
+    raw: list[Measured] = []
+    coded: list[Measured] = []
     for piece in follow(pieces):
         raw.append(measure_piece(piece.sound, judge, embeddings))
         sound = through_codec(piece.sound)
         found = measure_piece(sound, judge, embeddings)
         lost = {} if codec_values is None else codec_values(piece, sound)
         coded.append(dataclasses.replace(found, values={**found.values, **lost}))
+    seconds = max(one.sound.seconds for one in pieces)
     return Reference(
         name=name,
-        seconds=max(one.sound.seconds for one in pieces),
+        seconds=seconds,
         prompts=tuple(one.words for one in pieces),
         groups=tuple(one.group for one in pieces),
         facts=tuple(one.facts for one in pieces),
@@ -163,7 +162,18 @@ def measure_reference(
             **{one.name: one.fingerprint for one in embeddings},
         },
         levels=levels,
+        digest=_digest(name, seconds, pieces, raw),
     )
+
+
+def _digest(name: str, seconds: float, pieces: Sequence[TruePiece], raw: Sequence[Measured]) -> str:
+    words = [one.words for one in pieces]
+    hashed = hashlib.sha256(json.dumps([name, seconds, *words]).encode())
+    for piece, measured in zip(pieces, raw, strict=True):
+        hashed.update(json.dumps(dataclasses.asdict(piece.facts), sort_keys=True).encode())
+        for embedding in sorted(measured.windows):
+            hashed.update(measured.windows[embedding].astype(np.float16).tobytes())
+    return hashed.hexdigest()[:16]
 
 
 def _tensors(part: str, pieces: Sequence[Measured]) -> dict[str, torch.Tensor]:
@@ -241,6 +251,7 @@ def read_reference(path: Path) -> Reference:
         raw=_measured("raw", rows, arrays),
         coded=_measured("coded", rows, arrays),
         fingerprints=checkpoint.fingerprints,
+        digest=checkpoint.settings["digest"],
     )
 
 

@@ -21,8 +21,14 @@ from pathlib import Path
 import numpy as np
 
 from melisma.evaluate.makers import MAKERS, MakerJudge
-from melisma.evaluate.statistics import Interval, mean_interval, median_interval
+from melisma.evaluate.statistics import (
+    Interval,
+    constant_chance,
+    mean_interval,
+    median_interval,
+)
 from melisma.evaluate.table import Figure, figure_of
+from melisma.joint.settings_words import read_settings
 from melisma.measure.melody_index import SharedRun
 from melisma.measure.score_instruments import (
     match_instruments,
@@ -102,6 +108,20 @@ class ScoreHearsay:
     structure: ScoreStructure
     shared: SharedRun | None
     """None where there was no index of training pieces."""
+
+
+def stated_score_wish(words: str) -> ScoreWish:
+    """What words state outright: tempo, tonality, metre, families of instruments."""
+    stated = read_settings(words)
+    return ScoreWish(
+        words=words,
+        tempo_bpm=stated.tempo_bpm,
+        tonality=stated.tonality,
+        mode=stated.tonality.split()[1] if stated.tonality else None,
+        metre=stated.metre if stated.metre in BAR_BEATS else None,
+        families=stated.families,
+        complete=False,
+    )
 
 
 def score_prompts_file() -> Path:
@@ -259,36 +279,38 @@ def _maker_mark(within: int) -> Mark:
     return mark
 
 
-MARKS: Mapping[str, tuple[str, Mark, float | None]] = {
-    "tempo": ("stated tempo within 8 %, notes", _number_mark(octave=False, sound=False), None),
+MARKS: Mapping[str, tuple[str, Mark]] = {
+    "tempo": ("stated tempo within 8 %, notes", _number_mark(octave=False, sound=False)),
     "tempo_octave": (
         "stated tempo, half and double count, notes",
         _number_mark(octave=True, sound=False),
-        None,
     ),
-    "tempo_sound": ("stated tempo within 8 %, sound", _number_mark(octave=False, sound=True), None),
+    "tempo_sound": ("stated tempo within 8 %, sound", _number_mark(octave=False, sound=True)),
     "tempo_sound_octave": (
         "stated tempo, half and double count, sound",
         _number_mark(octave=True, sound=True),
-        None,
     ),
-    "tempo_word": ("tempo word, notes", _word_mark(octave=False), None),
-    "tempo_word_octave": ("tempo word, half and double count", _word_mark(octave=True), None),
-    "tonality": ("stated tonality, notes", _tonality_mark, 1 / 24),
-    "mode": ("major or minor, notes", _mode_mark, 0.5),
-    "metre_kind": ("kind of metre, notes", _kind_mark, 1 / 3),
-    "metre": ("bars full and accented as the metre says", _metre_mark, None),
-    "full_bars": ("share of full bars", _full_mark, None),
-    "families": ("instrument families, F1", _family_mark, None),
-    "programs": ("instruments by program, F1", _program_mark, None),
-    "maker": ("maker recognised", _maker_mark(1), 1 / len(MAKERS)),
-    "maker_near": (
-        f"maker among the likeliest {TOP_MAKERS}",
-        _maker_mark(TOP_MAKERS),
-        TOP_MAKERS / len(MAKERS),
-    ),
+    "tempo_word": ("tempo word, notes", _word_mark(octave=False)),
+    "tempo_word_octave": ("tempo word, half and double count", _word_mark(octave=True)),
+    "tonality": ("stated tonality, notes", _tonality_mark),
+    "mode": ("major or minor, notes", _mode_mark),
+    "metre_kind": ("kind of metre, notes", _kind_mark),
+    "metre": ("bars full and accented as the metre says", _metre_mark),
+    "full_bars": ("share of full bars", _full_mark),
+    "families": ("instrument families, F1", _family_mark),
+    "programs": ("instruments by program, F1", _program_mark),
+    "maker": ("maker recognised", _maker_mark(1)),
+    "maker_near": (f"maker among the likeliest {TOP_MAKERS}", _maker_mark(TOP_MAKERS)),
 }
-"""Key -> name of the row, mark of one piece (None where it was not asked for), and chance."""
+"""Key -> name of the row, and mark of one piece (None where it was not asked for)."""
+_ANSWERS: Mapping[str, Callable[[ScoreWish], str | None]] = {
+    "tonality": lambda wish: wish.tonality,
+    "mode": lambda wish: wish.mode,
+    "metre_kind": lambda wish: METRE_KINDS.get(wish.metre or ""),
+    "maker": lambda wish: wish.maker,
+    "maker_near": lambda wish: wish.maker,
+}
+"""What is asked, where the best constant answer is the commonest."""
 _OF_WORDINGS = (
     "tempo",
     "tempo_word",
@@ -337,12 +359,15 @@ def _constant_family_chance(prompts: Sequence[ScoreWish]) -> float | None:
 
 
 def mark_chance(key: str, prompts: Sequence[ScoreWish]) -> float | None:
-    """What guessing gives for a key of `MARKS`: the best constant answer where none is known."""
+    """What guessing gives for a key of `MARKS`: the best constant answer. None: unknown."""
     if key in ("tempo", "tempo_octave", "tempo_sound", "tempo_sound_octave"):
         return _constant_tempo_chance(prompts)
     if key == "families":
         return _constant_family_chance(prompts)
-    return MARKS[key][2]
+    if key not in _ANSWERS:
+        return None
+    answers = [answer for wish in prompts if (answer := _ANSWERS[key](wish)) is not None]
+    return constant_chance(answers, TOP_MAKERS if key == "maker_near" else 1)
 
 
 def score_figures(
@@ -352,7 +377,7 @@ def score_figures(
     pieces get for their own facts as the ceiling (none where `truth` is empty)."""
     figures: list[Figure] = []
     prompts = [prompt for prompt, _ in outputs]
-    for key, (name, mark, _) in MARKS.items():
+    for key, (name, mark) in MARKS.items():
         values, ceiling = marks(outputs, mark), marks(truth, mark)
         if not len(values):
             continue

@@ -28,9 +28,6 @@ from melisma.evaluate.statistics import median_interval
 from melisma.evaluate.table import figure_of
 from melisma.measure.score_structure import ScoreStructure
 
-HIGHER_IS_BETTER: tuple[str, ...] = ()
-"""No figure of form is better the higher it is: it should lie where real music lies."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class ScorePiece:
@@ -51,7 +48,7 @@ def add_score_adherence(
     pairs = [(one.wish, one.heard) for one in pieces]
     truth = [] if reference is None else list(reference.pairs)
     before = len(found.rows)
-    for key, (name, mark, _) in MARKS.items():
+    for key, (name, mark) in MARKS.items():
         numbers = np.array([math.nan if (m := mark(*pair)) is None else m for pair in pairs])
         ceiling = marks(truth, mark)
         found.add(
@@ -118,4 +115,12 @@ def add_score_originality(
         median_interval(notes),
         ceiling=control,
     )
-    found.rows.append(Row(key="shared_notes", section="originality", figure=figure, better="lower"))
+    found.rows.append(
+        Row(
+            key="shared_notes",
+            section="originality",
+            figure=figure,
+            better="lower",
+            average="median",
+        )
+    )

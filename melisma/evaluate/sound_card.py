@@ -13,14 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from melisma.evaluate.adherence import (
-    Hearsay,
-    Wish,
-    contrast,
-    meets_tempo,
-    tempo_chance,
-)
-from melisma.evaluate.bias import HEARD, bias_plots, bias_rows, measure_bias, traits_of
+from melisma.evaluate.adherence import Wish, contrast, tempo_chance
+from melisma.evaluate.bias import bias_plots, bias_rows, measure_bias, traits_of
 from melisma.evaluate.card import Row
 from melisma.evaluate.divergence import chance_divergence, class_divergence
 from melisma.evaluate.frechet import (
@@ -35,10 +29,12 @@ from melisma.evaluate.judge import Judge
 from melisma.evaluate.measured import Measured
 from melisma.evaluate.reference import Reference
 from melisma.evaluate.results import Results
-from melisma.evaluate.statistics import Interval, mean_interval
+from melisma.evaluate.statistics import Interval, constant_chance, mean_interval
 from melisma.evaluate.table import Figure, figure_of
-from melisma.evaluate.wins import Tournament, compare_systems, comparison_figure
+from melisma.evaluate.wins import compare_systems, comparison_figure
 from melisma.measure.clip_index import Resemblance
+from melisma.measure.receipt import HEARD_PROBABILITY
+from melisma.measure.tempo import meets_tempo
 from melisma.values import Waveform
 from melisma.values.attributes import FAMILIES
 
@@ -61,7 +57,7 @@ FEWEST_FOR_GOALS = 100
 """With fewer pieces F is so large that its multiples are no goal (chosen; F of the music tower is
 .28 at 50 pieces, .11 at 200)."""
 DEPTH_OF_GOALS = (5.0, 2.0)
-"""Goals of a Fréchet distance: C plus so many times F."""
+"""Goals of a Fréchet distance: so many times F, above C for what the codec decoded."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,9 +75,18 @@ class SoundPiece:
 
 
 def add_quality(
-    found: Results, pieces: Sequence[SoundPiece], reference: Reference | None, seed: int
+    found: Results,
+    pieces: Sequence[SoundPiece],
+    reference: Reference | None,
+    seed: int,
+    *,
+    decoded: bool,
 ) -> None:
-    """Fréchet distances, extrapolated ones, and how far each piece lies from real music."""
+    """Fréchet distances, extrapolated ones, and how far each piece lies from real music.
+
+    Beside them F, the distance of two halves of real music, and C, that of the codec's round trips.
+    Outputs that were `decoded` by the codec are held against C, others against F.
+    """
     if reference is None:
         found.notes.append("No Fréchet distance: there is no reference set to compare with.")
         return
@@ -106,27 +111,29 @@ def add_quality(
             high=ours.value + spread.high - spread.value,
             count=count,
         )
+        best, sign = (codec, "C + ") if decoded else (0.0, "")
         goals = {}
         if count >= FEWEST_FOR_GOALS:
-            goals = {f"C + {n:g}F": codec + n * floor for n in DEPTH_OF_GOALS}
+            goals = {f"{sign}{n:g}F": best + n * floor for n in DEPTH_OF_GOALS}
         figure = figure_of(
             f"Fréchet distance, {name}",
             interval,
-            ceiling=codec,
+            ceiling=codec if decoded else floor,
             details={"F": floor, "C": codec, "in F above C": (ours.value - codec) / floor},
         )
         found.rows.append(
             Row(key=f"fad_{name}", section="quality", figure=figure, better="lower", goals=goals)
         )
-        _add_infinity(found, name, outputs, raw, coded, seed)
+        _add_infinity(found, name, outputs, raw, coded if decoded else raw, seed)
 
 
 def _add_infinity(
-    found: Results, name: str, outputs: Pieces, raw: Pieces, coded: Pieces, seed: int
+    found: Results, name: str, outputs: Pieces, raw: Pieces, best: Pieces, seed: int
 ) -> None:
+    """The extrapolated distance; `best` are the real pieces that outputs are held against."""
     line = matched_infinity(outputs, raw, seed=seed)
     floor = matched_infinity(raw, raw, seed=seed, derived=True)
-    perfect = matched_infinity(coded, raw, seed=seed, derived=True)
+    perfect = matched_infinity(best, raw, seed=seed, derived=True)
     figure = Figure(
         what=f"Fréchet distance, {name}, of infinitely many pieces",
         value=line.value,
@@ -152,20 +159,21 @@ def _add_infinity(
         found.told[place][f"outlier, {name}"] = f"{each.values[place]:.3g}"
 
 
-def marks(wish: Wish, heard: Hearsay) -> dict[str, float]:
+def marks(wish: Wish, heard: Measured) -> dict[str, float]:
     """Whether a piece does what was asked, 1 or 0 by key; only what was asked for."""
     out: dict[str, float] = {}
     if wish.lead is not None:
-        out["lead"] = float(heard.lead == wish.lead)
+        out["lead"] = float(heard.told["lead"] == wish.lead)
     if wish.families:
         named = [FAMILIES.index(family) for family in wish.families]
-        out["families"] = float(np.mean(heard.families[named] >= HEARD))
+        out["families"] = float(np.mean(heard.tags[named] >= HEARD_PROBABILITY))
     if wish.tempo_bpm is not None:
-        out["tempo_judge"] = float(meets_tempo(heard.tempo_bpm, wish.tempo_bpm))
-        out["tempo_signal"] = float(meets_tempo(heard.signal_tempo_bpm, wish.tempo_bpm))
+        for key in ("tempo_judge", "tempo_signal"):
+            # Where no tempo was found the number is nan, which meets nothing.
+            out[key] = float(meets_tempo(heard.values[key], wish.tempo_bpm))
     if wish.tonality is not None:
-        out["tonality_judge"] = float(heard.tonality == wish.tonality)
-        out["tonality_signal"] = float(heard.signal_tonality == wish.tonality)
+        for key in ("tonality_judge", "tonality_signal"):
+            out[key] = float(heard.told[key] == wish.tonality)
     return out
 
 
@@ -181,19 +189,31 @@ MARKS: Mapping[str, str] = {
 
 
 def add_adherence(
-    found: Results, pieces: Sequence[SoundPiece], reference: Reference | None
+    found: Results,
+    pieces: Sequence[SoundPiece],
+    reference: Reference | None,
+    true: Sequence[Measured],
 ) -> None:
-    """Whether pieces do what their words say, beside the same judges on true pieces."""
+    """Whether pieces do what their words say, beside the same judges on the `true` pieces of the
+    reference set."""
     asked = [one.wish for one in pieces]
     if not any(one is not None for one in asked):
         found.notes.append("Adherence was not measured: nothing is known of what was asked for.")
         return
     wishes = [one for one in asked if one is not None]
-    chances = {"tempo_judge": tempo_chance(wishes), "tempo_signal": tempo_chance(wishes)}
-    chances |= {"lead": 1 / 17, "tonality_judge": 1 / 24, "tonality_signal": 1 / 24}
-    chances["families"] = _families_chance(pieces)
-    truth = [] if reference is None else _true_marks(reference)
-    ours = [{} if one.wish is None else marks(one.wish, one.measured.hearsay()) for one in pieces]
+    tempo = tempo_chance(wishes)
+    tonality = constant_chance([one.tonality for one in wishes if one.tonality is not None])
+    chances = {
+        "lead": constant_chance([one.lead for one in wishes if one.lead is not None]),
+        "families": _families_chance(pieces),
+        "tempo_judge": tempo,
+        "tempo_signal": tempo,
+        "tonality_judge": tonality,
+        "tonality_signal": tonality,
+    }
+    told = [] if reference is None else reference.wishes()
+    truth = [marks(wish, one) for wish, one in zip(told, true, strict=True)]
+    ours = [{} if one.wish is None else marks(one.wish, one.measured) for one in pieces]
     for key, what in MARKS.items():
         numbers = np.array([row.get(key, math.nan) for row in ours])
         known = [row[key] for row in truth if key in row]
@@ -208,20 +228,19 @@ def _families_chance(pieces: Sequence[SoundPiece]) -> float:
     wishes = [one.wish.families for one in pieces if one.wish is not None and one.wish.families]
     if not wishes:
         return 0.0
-    usual = np.mean([one.measured.tags >= HEARD for one in pieces], axis=0)
+    usual = np.mean([one.measured.tags >= HEARD_PROBABILITY for one in pieces], axis=0)
     return float(np.mean([usual[[FAMILIES.index(f) for f in named]].mean() for named in wishes]))
 
 
-def _true_marks(reference: Reference) -> list[dict[str, float]]:
-    wishes = reference.wishes()
-    return [marks(w, one.hearsay()) for w, one in zip(wishes, reference.coded, strict=True)]
-
-
 def add_similarity(
-    found: Results, pieces: Sequence[SoundPiece], reference: Reference | None, judge: Judge
+    found: Results,
+    pieces: Sequence[SoundPiece],
+    reference: Reference | None,
+    true: Sequence[Measured],
+    judge: Judge,
 ) -> None:
     """Cycle consistency by an embedding that neither selected nor trained the outputs:
-    (outputs - shuffled) / (true - shuffled)."""
+    (outputs - shuffled) / (true - shuffled), the denominator taken as exact."""
     told = [i for i, one in enumerate(pieces) if one.prompt]
     if len({pieces[i].prompt for i in told}) < 2:
         found.notes.append("Cycle consistency was not measured: it needs two prompts or more.")
@@ -230,14 +249,16 @@ def add_similarity(
     own = contrast(words, np.stack([pieces[i].measured.vector for i in told]))
     numbers = np.full(len(pieces), math.nan)
     numbers[told] = own
-    if reference is None:
+    prompts = [] if reference is None else list(reference.prompts)
+    worded = [i for i, words in enumerate(prompts) if words]
+    if len(worded) < 2:
         found.add(
             "similarity", "adherence", "similarity to the own words above the others'", numbers,
             better="higher", chance=0.0,
         )  # fmt: skip
         return
-    vectors = np.stack([one.vector for one in reference.coded])
-    truth = contrast(judge.read_words(list(reference.prompts)), vectors)
+    vectors = np.stack([true[i].vector for i in worded])
+    truth = contrast(judge.read_words([prompts[i] for i in worded]), vectors)
     numbers = numbers / truth.mean()
     found.add(
         "similarity",
@@ -251,7 +272,10 @@ def add_similarity(
 
 
 def add_divergence(
-    found: Results, pieces: Sequence[SoundPiece], reference: Reference | None
+    found: Results,
+    pieces: Sequence[SoundPiece],
+    reference: Reference | None,
+    true: Sequence[Measured],
 ) -> None:
     """KLD between what the tagger hears in outputs and in the true pieces for the same words."""
     twins = [(i, one.twin) for i, one in enumerate(pieces) if one.twin is not None]
@@ -263,7 +287,7 @@ def add_divergence(
         return
     real = np.stack([reference.raw[twin].tags for _, twin in twins])
     made = np.stack([pieces[i].measured.tags for i, _ in twins])
-    coded = np.stack([reference.coded[twin].tags for _, twin in twins])
+    best = np.stack([true[twin].tags for _, twin in twins])
     numbers = np.full(len(pieces), math.nan)
     numbers[[i for i, _ in twins]] = class_divergence(real, made)
     found.add(
@@ -273,23 +297,19 @@ def add_divergence(
         numbers,
         better="lower",
         chance=float(chance_divergence(real, made).mean()),
-        ceiling=float(class_divergence(real, coded).mean()),
+        ceiling=float(class_divergence(real, best).mean()),
     )
 
 
-def add_faults(found: Results, pieces: Sequence[SoundPiece], reference: Reference | None) -> None:
-    """Artefacts, beside what real renders have after the codec."""
+def add_faults(found: Results, pieces: Sequence[SoundPiece], true: Sequence[Measured]) -> None:
+    """Artefacts, beside those of the `true` pieces."""
     for key, (what, unit) in FAULT_NAMES.items():
         numbers = np.array([one.measured.values[key] for one in pieces])
-        ceiling = None
-        if reference is not None:
-            known = np.array([one.values[key] for one in reference.coded])
-            ceiling = float(np.nanmean(known)) if np.isfinite(known).any() else None
+        known = np.array([one.values[key] for one in true])
+        ceiling = float(np.nanmean(known)) if np.isfinite(known).any() else None
         found.add(key, "faults", what, numbers, better="lower", ceiling=ceiling, unit=unit)
     free = np.array([float(not one.measured.values["faults"]) for one in pieces])
-    ceiling = None
-    if reference is not None:
-        ceiling = float(np.mean([not one.values["faults"] for one in reference.coded]))
+    ceiling = float(np.mean([not one.values["faults"] for one in true])) if true else None
     found.add(
         "faultless", "faults", "pieces without any fault", free, better="higher", ceiling=ceiling
     )
@@ -320,11 +340,18 @@ def add_wins(
     }
     for (i, _), score in zip(twins, systems[label], strict=True):
         found.values[i]["words_cosine"] = float(score)
-    tournament: Tournament = compare_systems(systems, seed=seed)
+    roles = dict(zip(systems, ("outputs", "coded", "true"), strict=True))
+    tournament = compare_systems(systems, seed=seed)
+    for name, total in tournament.totals.items():
+        figure = figure_of(f"wins of {name}, of {total.count} comparisons", total)
+        better = "higher" if name == label else ""
+        found.rows.append(
+            Row(key=f"wins_of_{roles[name]}", section="wins", figure=figure, better=better)
+        )
     for pair in tournament.comparisons:
         found.rows.append(
             Row(
-                key=f"wins_{pair.first}_{pair.second}".replace(" ", "_").replace(",", ""),
+                key=f"wins_{roles[pair.first]}_{roles[pair.second]}",
                 section="wins",
                 figure=comparison_figure(pair, "the judge"),
                 better="higher" if pair.first == label else "",
@@ -387,15 +414,16 @@ def add_codec(found: Results, reference: Reference | None) -> None:
 
 
 def add_bias(
-    found: Results, opened: Sequence[Measured], reference: Reference | None, seed: int
+    found: Results, opened: Sequence[Measured], true: Sequence[Measured], seed: int
 ) -> None:
-    """What prompts bring that leave everything open, beside held-out music of the corpus, both
-    heard by the same judge."""
-    if not opened or reference is None:
-        found.notes.append("Bias was not measured: no open prompts were drawn.")
+    """What prompts bring that leave everything open, beside the `true` pieces of the corpus, both
+    heard by the same judge, so that its mistakes cancel."""
+    if not opened or not true:
+        missing = "there is no reference set" if opened else "no open prompts were drawn"
+        found.notes.append(f"Bias was not measured: {missing}.")
         return
     biases, told = measure_bias(
-        [traits_of(one) for one in opened], [traits_of(one) for one in reference.raw], seed
+        [traits_of(one) for one in opened], [traits_of(one) for one in true], seed
     )
     found.rows += bias_rows(biases)
     found.notes += told

@@ -6,11 +6,13 @@ comes from a seed, so that a table can be printed again.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections import Counter
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import rankdata
+from scipy.stats import norm, rankdata
 
 REPEATS = 2_000
 """Bootstrap samples (Efron and Tibshirani, "An introduction to the bootstrap", 1993, chapter 13:
@@ -47,15 +49,60 @@ def bootstrap(
 
 
 def mean_interval(values: np.ndarray, seed: int = 0) -> Interval:
-    """Mean of one number (or yes and no) per piece."""
+    """Mean of one number (or yes and no) per piece.
+
+    Where all say yes or all say no, a bootstrap has no width; then the interval is Wilson's (of a
+    count: of the share of pieces that have any).
+    """
     values = np.asarray(values, dtype=np.float64)
+    if len(values) and (not values.any() or (values == 1.0).all()):
+        low, high = wilson(values[:1], len(values), float(norm.ppf(0.975)))
+        low, high = max(float(low[0]), 0.0), min(float(high[0]), 1.0)
+        return Interval(value=float(values[0]), low=low, high=high, count=len(values))
     return bootstrap(lambda index: float(values[index].mean()), len(values), seed)
+
+
+def wilson(share: np.ndarray, count: int, z: float) -> tuple[np.ndarray, np.ndarray]:
+    """Wilson's score interval (1927) of shares of `count` pieces, at `z` standard deviations."""
+    middle = (share + z**2 / (2 * count)) / (1 + z**2 / count)
+    half = z / (1 + z**2 / count) * np.sqrt(share * (1 - share) / count + (z / (2 * count)) ** 2)
+    return middle - half, middle + half
+
+
+def constant_chance(answers: Sequence[Hashable], tries: int = 1) -> float | None:
+    """How often the commonest answer (or the `tries` commonest), always given, is right; None where
+    nothing is asked."""
+    common = Counter(answers).most_common(tries)
+    return sum(count for _, count in common) / len(answers) if answers else None
 
 
 def median_interval(values: np.ndarray, seed: int = 0) -> Interval:
     """Median of one number per piece."""
     values = np.asarray(values, dtype=np.float64)
     return bootstrap(lambda index: float(np.median(values[index])), len(values), seed)
+
+
+def recentred(
+    value: float,
+    drawn: np.ndarray,
+    count: int,
+    *,
+    lowest: float = -math.inf,
+    highest: float = math.inf,
+) -> Interval:
+    """95 % interval of a distance, or of a difference of two, from bootstrap draws of it, moved so
+    that their mean is the value; within `lowest` and `highest`.
+
+    A bootstrap sample holds fewer different pieces, which alone makes a distance larger; percentile
+    intervals would lie above the value itself.
+    """
+    low, high = np.percentile(drawn - drawn.mean(), [2.5, 97.5])
+    return Interval(
+        value=value,
+        low=max(value + float(low), lowest),
+        high=min(value + float(high), highest),
+        count=count,
+    )
 
 
 def balanced_interval(values: np.ndarray, groups: np.ndarray, seed: int = 0) -> Interval:

@@ -268,13 +268,3 @@ def comparison_figure(comparison: Comparison, judge: str, command: str = "") -> 
             "outcome": comparison.sentence(),
         },
     )
-
-
-def win_figures(tournament: Tournament, judge: str, command: str = "") -> list[Figure]:
-    """Rows of the table: total wins of each system, then each pair. `judge` says who judged."""
-    totals = [
-        figure_of(f"wins of {name} ({judge})", total, command=command)
-        for name, total in tournament.totals.items()
-    ]
-    pairs = [comparison_figure(pair, judge, command) for pair in tournament.comparisons]
-    return [*totals, *pairs]

@@ -22,7 +22,7 @@ from melisma.measure.ceilings import CEILINGS, calibrated
 from melisma.measure.metre import MetreEstimate, measure_metre
 from melisma.measure.onsets import find_onsets
 from melisma.measure.score_instruments import DRUMS, playing_families, playing_programs
-from melisma.measure.score_metre import METRE_KINDS, measure_score_metre
+from melisma.measure.score_metre import METRE_KINDS, likeliest_kind
 from melisma.measure.score_tempo import measure_score_tempo, notated_onsets
 from melisma.measure.score_tonality import measure_score_tonality
 from melisma.measure.tempo import TempoEstimate, measure_tempo, meets_tempo
@@ -337,16 +337,15 @@ def receipt_of_sound(
 
 def _score_metre_finding(score: Score, asked: str | None) -> Finding:
     """By kind, as notes tell it."""
-    evidence = measure_score_metre(score, asked or METRES[0])
-    names = [metre for metre in METRES if METRE_KINDS[metre] == evidence.kind]
-    confidence = calibrated("score metre", evidence.likeliest_probability) if names else 0.0
+    kind, probability = likeliest_kind(score)
+    names = [metre for metre in METRES if METRE_KINDS[metre] == kind]
     return Finding(
         name="metre",
         asked=asked,
         measured=" or ".join(names) or None,
         value=None,
-        confidence=confidence,
-        agrees=None if asked is None else evidence.kind == METRE_KINDS[asked],
+        confidence=0.0 if kind is None else calibrated("score metre", probability),
+        agrees=None if asked is None else kind == METRE_KINDS[asked],
         ceiling=CEILINGS["score metre"],
     )
 

@@ -74,8 +74,6 @@ class MetreEvidence:
     """Share of bars that are full, 0 to 1; the last bar counts only where it is not cut short."""
     kind: str | None
     """Of `KINDS`, the likeliest by the accents; None where too little is played."""
-    likeliest_probability: float
-    """Of `kind`, 0 to 1."""
     kind_probability: float
     """Of the stated metre's kind, 0 to 1."""
     downbeat_probability: float
@@ -158,6 +156,16 @@ def beat_onsets(score: Score) -> ScoreOnsets | None:
     return notated_onsets(replace(score, tempo=_ONE_A_SECOND))
 
 
+def likeliest_kind(score: Score) -> tuple[str | None, float]:
+    """The kind of metre that the accents speak for, one of `KINDS`, and its probability; None and 0
+    where too little is played."""
+    onsets = beat_onsets(score)
+    if onsets is None:
+        return None, 0.0
+    kinds = _kind_probabilities(onsets)
+    return KINDS[int(np.argmax(kinds))], float(kinds.max())
+
+
 def measure_score_metre(score: Score, metre: str) -> MetreEvidence:
     """How far a score keeps a metre, one of `METRES`; another raises `ValueError`."""
     bar_beats = _bar_beats(metre)
@@ -167,7 +175,6 @@ def measure_score_metre(score: Score, metre: str) -> MetreEvidence:
         return MetreEvidence(
             full_share=full,
             kind=None,
-            likeliest_probability=0.0,
             kind_probability=0.0,
             downbeat_probability=0.0,
             on_downbeat=False,
@@ -181,7 +188,6 @@ def measure_score_metre(score: Score, metre: str) -> MetreEvidence:
     return MetreEvidence(
         full_share=full,
         kind=kind,
-        likeliest_probability=float(kinds.max()),
         kind_probability=float(kinds[KINDS.index(METRE_KINDS[metre])]),
         downbeat_probability=float(places[0]),
         on_downbeat=on_downbeat,

@@ -18,7 +18,7 @@ from melisma.compose.originality import ScoreOriginality
 from melisma.corpus.ears import Ears, read_ears
 from melisma.corpus.sources import read_sources
 from melisma.corpus.twins import assign_splits
-from melisma.evaluate.embeddings import Embedding, named_embedding
+from melisma.evaluate.embeddings import OWN_EMBEDDINGS, Embedding, named_embedding
 from melisma.evaluate.fidelity import (
     log_mel_distance,
     onset_ratio,
@@ -48,7 +48,6 @@ REFERENCE_OPENINGS, REFERENCE_ARRANGED = 400, 100
 """Real pieces and arrangements of a score reference."""
 DRAWN_LEVELS = 4
 """Codec levels that the coarse stage draws: what the ceiling of sound is measured at."""
-OWN_EMBEDDINGS = ("music", "judge", "signal")
 
 
 def train_judge_of(

@@ -39,7 +39,6 @@ def heard(lead: str, bpm: float, tonality: str, clean: bool = True, axis: int = 
         signal_tonality=tonality,
         clean=clean,
         embedding=np.eye(128, dtype=np.float32)[axis],
-        families=np.zeros(17, dtype=np.float32),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -15,9 +16,9 @@ from melisma.evaluate.comparison import compare_cards
 from melisma.values import Waveform
 
 
-def card_of(make: list[Waveform]) -> Card:
+def card_of(make: list[Waveform], *, decoded: bool = True) -> Card:
     pieces = [given(n, partial(make.__getitem__, n)) for n in range(len(make))]
-    return assess_sound(pieces, [], judges(), OCCASION)[0]
+    return assess_sound(pieces, [], judges(), replace(OCCASION, decoded=decoded))[0]
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +97,33 @@ def test_what_cannot_be_judged_is_told_and_the_rest_goes_on() -> None:
     assert "no reference set" in told
     with pytest.raises(ValueError, match="nothing to judge"):
         assess_sound([given(0, lambda: silence)], [], judges(), OCCASION)
+
+
+def test_outputs_that_no_codec_decoded_are_held_against_music_that_none_did() -> None:
+    make = [piece(n) for n in range(PIECES)]
+    figures = {}
+    for decoded in (True, False):
+        row = card_of(make, decoded=decoded).row("fad_bands")
+        assert row is not None
+        figures[decoded] = row.figure
+    assert figures[True].ceiling == figures[True].details["C"]
+    assert figures[False].ceiling == figures[False].details["F"]
+    assert figures[True].value == figures[False].value
+
+
+def test_a_section_that_cannot_speak_leaves_a_note_and_the_rest() -> None:
+    known = judges()
+    assert known.reference is not None
+    pieces = [given(n, partial(piece, n), twin=False) for n in range(8)]
+    opened = [replace(given(8, partial(piece, 8), twin=False), name="open.flac")]
+    few = replace(known, reference=known.reference.first(9))
+    card, problems = assess_sound(pieces, opened, few, replace(OCCASION, seconds=1.0))
+    assert not problems
+    told = " ".join(card.notes)
+    assert "too few" in told
+    assert "1 outputs cannot be compared" in told
+    assert "judged over 1 s, the reference set over 2 s" in told
+    assert card.row("faultless") is not None
 
 
 def test_a_coded_set_lies_where_the_codec_lies() -> None:

@@ -57,8 +57,38 @@ def test_other_protocols_and_strangers_are_refused() -> None:
     with pytest.raises(ValueError, match="the reference set differs"):
         compare_cards(first, small_card(TEMPO, HISS, reference_hash="other"))
     strangers = tuple(dataclasses.replace(one, name="x" + one.name) for one in first.pieces)
-    with pytest.raises(ValueError, match="fewer than two pieces"):
+    with pytest.raises(ValueError, match="have 0 pieces of the same name"):
         compare_cards(first, dataclasses.replace(first, pieces=strangers))
+
+
+def test_five_pairs_prove_nothing() -> None:
+    first = small_card(TEMPO, HISS)
+    few = dataclasses.replace(first, pieces=first.pieces[:5])
+    with pytest.raises(ValueError, match=r"have 5 pieces .* 6 or more are needed"):
+        compare_cards(first, few)
+
+
+def test_a_median_is_compared_as_a_median() -> None:
+    row = small_card(TEMPO, HISS).rows[0]
+    cards = [small_card(TEMPO + shift, HISS) for shift in (0.0, 2.0)]
+    cards = [
+        dataclasses.replace(card, rows=(dataclasses.replace(row, average="median"),))
+        for card in cards
+    ]
+    found = compare_cards(*cards).differences[0]
+    assert found.before == pytest.approx(float(np.median(TEMPO)))
+    assert found.after == pytest.approx(float(np.median(TEMPO)) + 2.0)
+
+
+def test_embeddings_of_one_name_that_differ_are_left_out_with_a_note() -> None:
+    card = small_card(TEMPO, HISS)
+    row = dataclasses.replace(card.rows[0], key="fad_music")
+    other = dataclasses.replace(card.protocol, embeddings={"music": "another"})
+    first = dataclasses.replace(card, rows=(*card.rows, row))
+    second = dataclasses.replace(card, rows=(*card.rows, row), protocol=other)
+    found = compare_cards(first, second)
+    assert found.differences
+    assert any("different embeddings" in note for note in found.notes)
 
 
 def test_distances_without_the_reference_are_told() -> None:

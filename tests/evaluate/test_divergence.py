@@ -2,12 +2,8 @@
 
 import numpy as np
 import pytest
-import torch
 
-from melisma.evaluate.divergence import chance_divergence, class_divergence, family_probabilities
-from melisma.evaluate.judge import Judge, JudgeNetwork, JudgeSettings
-from melisma.values import Waveform
-from melisma.values.attributes import FAMILIES
+from melisma.evaluate.divergence import chance_divergence, class_divergence
 
 
 def test_equal_probabilities_do_not_diverge() -> None:
@@ -45,16 +41,6 @@ def test_chance_is_the_mean_over_other_prompts() -> None:
 def test_right_pairs_lie_below_chance() -> None:
     real = np.eye(6) * 0.9
     assert class_divergence(real, real).mean() < 0.01 < chance_divergence(real, real).mean()
-
-
-def test_a_judge_gives_probabilities_of_families() -> None:
-    torch.manual_seed(0)
-    judge = Judge(JudgeNetwork(JudgeSettings(moment=8, trunk=8, pulse=4, words=8)))
-    rng = np.random.default_rng(0)
-    piece = Waveform(samples=0.1 * rng.normal(size=(1, 48_000)), rate_hz=24_000)
-    found = family_probabilities([piece, piece], judge)
-    assert found.shape == (2, len(FAMILIES))
-    assert class_divergence(found, found).max() == pytest.approx(0.0, abs=1e-9)
 
 
 def test_mistakes_are_told() -> None:

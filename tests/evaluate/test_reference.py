@@ -28,6 +28,8 @@ def test_a_reference_comes_back_from_its_file(tmp_path: Path) -> None:
     assert back.groups == known.groups
     assert back.facts == known.facts
     assert back.digest == known.digest
+    assert back.true(decoded=True) == back.coded
+    assert back.true(decoded=False) == back.raw
     assert len(back) == PIECES
     for mine, theirs in zip(known.coded, back.coded, strict=True):
         assert mine.told == theirs.told
@@ -49,6 +51,7 @@ def test_only_what_was_measured_by_these_judges_is_used() -> None:
     fewer, told = known.fit(judge().fingerprint, {"bands": "another"})
     assert fewer is not None
     assert not fewer.raw[0].windows
+    assert fewer.digest == known.digest
     assert "embedding bands" in told[0]
     none, told = known.fit("another judge", {})
     assert none is None

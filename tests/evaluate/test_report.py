@@ -104,13 +104,13 @@ def read(page: str) -> Reader:
 def test_every_figure_of_the_card_is_on_the_page() -> None:
     rows = [
         Row(key=f"r{n}", section=name, figure=Figure(what=f"figure {n}", value=n + 0.25))
-        for n, name in enumerate(("quality", "receipts", "form", "codec", "something new"))
+        for n, name in enumerate(("quality", "faults", "form", "codec", "something new"))
     ]
     page = report_page(card(FAD, LEAD, BIAS, *rows))
     words = " ".join(read(page).words)
     for row in (FAD, LEAD, BIAS, *rows):
         assert row.figure.what in words
-    for told in ("1.30 to 1.70", "Quality", "Receipts", "something new", "50\N{NO-BREAK SPACE}%"):
+    for told in ("1.30 to 1.70", "Quality", "Artefacts", "something new", "50\N{NO-BREAK SPACE}%"):
         assert told in words
     assert page.count('class="bar"') == 2 * len((FAD, LEAD, BIAS, *rows))  # cell and drawing
     assert "KLD was not measured" in words

@@ -19,7 +19,7 @@ from melisma.evaluate.score_reference import (
     write_score_reference,
 )
 from melisma.measure.melody_index import SharedRun
-from melisma.values import Notes, Score, TempoMap, Track
+from melisma.values import Notes, Score, TempoMap, Track, Waveform
 from melisma.values.attributes import program_family
 
 BEATS = 64
@@ -68,6 +68,18 @@ def wish(number: int) -> ScoreWish:
     )
 
 
+def played(score: Score) -> Waveform:
+    """Each note a sine: enough sound to be judged."""
+    rate_hz, notes = 24_000, score.tracks[0].notes
+    seconds = 60.0 / float(score.tempo.bpm[0])
+    time = np.arange(round(12.0 * rate_hz)) / rate_hz
+    sound = np.zeros(len(time))
+    for start, pitch in zip(notes.start_beats * seconds, notes.pitch, strict=True):
+        playing = (time >= start) & (time < start + 0.4)
+        sound[playing] += 0.2 * np.sin(2 * np.pi * 440.0 * 2 ** ((pitch - 69) / 12) * time[playing])
+    return Waveform(samples=sound[None].astype(np.float32), rate_hz=rate_hz)
+
+
 def card_of(make: list[Score], known: Judges) -> Card:
     given = [
         GivenScore(
@@ -75,7 +87,7 @@ def card_of(make: list[Score], known: Judges) -> Card:
             prompt=f"tune {number}",
             wish=wish(number),
             read=partial(make.__getitem__, number),
-            render=None,
+            render=played,
         )
         for number in range(len(make))
     ]
@@ -132,7 +144,7 @@ def test_what_is_not_there_is_told(known: Judges) -> None:
     card = card_of([tune(0, 0), tune(1, 40)], replace(known, nearest_tune=None))
     told = " ".join(card.notes)
     assert "melisma train prints" in told
-    assert "not rendered" in told
+    assert "no reference set" in told
     assert card.protocol.subject == "score"
 
 
