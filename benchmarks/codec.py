@@ -47,14 +47,6 @@ from melisma.values.tokens import FRAME_RATE_HZ
 OPUS_KILOBITS = 12.0
 
 
-def true_onsets(ears: Ears, clip: int) -> np.ndarray:
-    """Onsets of notes and drums in seconds from the clip's labels, float64 [onset]."""
-    shard, place = ears.locate(clip)
-    labels = ears.labels[shard]
-    struck = labels["onset"][place].any(axis=1) | labels["drum"][place].any(axis=1)
-    return (np.flatnonzero(struck) + 0.5) / FRAME_RATE_HZ
-
-
 def cut(waveform: Waveform, seconds: float) -> Waveform:
     """The first seconds."""
     samples = waveform.samples[:, : round(seconds * waveform.rate_hz)]
@@ -179,7 +171,7 @@ def main() -> None:
     ears = read_ears(given.held)
     clips = one_clip_per_piece(ears, given.count)
     originals = [clip_waveform(ears, clip) for clip in clips]
-    onsets = [true_onsets(ears, clip) for clip in clips]
+    onsets = [ears.onsets_seconds(clip) for clip in clips]
     codec = load_codec(given.model)
     most = len(codec.encode(originals[0], None).tokens)
     levels = given.levels or sorted({1, 2, 4, most, *range(2, most + 1, 2)} & {*range(1, most + 1)})

@@ -19,12 +19,13 @@ from melisma.corpus.ears import read_ears
 from melisma.evaluate.statistics import mean_interval
 from melisma.evaluate.table import Figure, figure_of
 from melisma.files import AUDIO_ENDINGS, read_audio
-from melisma.measure.faults import FAULT_LIMITS, FAULT_SHARES, measure_faults
+from melisma.measure.faults import FAULT_LIMITS, measure_faults
+from melisma.recipes.judges import DRAWN_LEVELS
 from melisma.train.judge import clip_waveform
 from melisma.values import Waveform
 
-LEVELS = 4
-"""Levels of the codec that the generator draws."""
+FAULT_SHARES = (0.5, 0.9, 0.99)
+"""Quantiles that are told of each number; the last is its limit where the sound is clean."""
 
 
 def figures_of(what: str, sounds: Iterable[Waveform]) -> list[Figure]:
@@ -67,7 +68,7 @@ def main() -> None:
     figures = figures_of("held-out renders", sounds)
     codec = load_codec(given.model)
     with torch.inference_mode():
-        trips = [codec.decode(codec.encode(sound, LEVELS)) for sound in sounds]
+        trips = [codec.decode(codec.encode(sound, DRAWN_LEVELS)) for sound in sounds]
     figures += figures_of("codec's round trip", trips)
     if given.made is not None:
         paths = sorted(p for p in given.made.iterdir() if p.suffix.lower() in AUDIO_ENDINGS)

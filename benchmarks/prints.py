@@ -2,7 +2,8 @@
 
 Run: `python benchmarks/prints.py --real CORPORA [--prints FILE] [--made FOLDER] [--splits FILE]`.
 CORPORA is the folder that `melisma train prints` was given; FILE, or else that of the model, what
-it wrote. Openings of held-out pieces and of training pieces (copies of 100 %), and the MIDI files
+it wrote. Openings of held-out pieces (which set the limits), of the judges' pieces (which set none:
+those that are too near are false alarms), of training pieces (copies of 100 %), and the MIDI files
 of FOLDER, are looked up in the prints and in an index of every melodic step. Rows: recall of the
 runs that prints are sure to find, how many notes shorter they are told, pieces of which prints tell
 a longer run (of figures at more than 400 places, which the index passes over), and pieces that are
@@ -19,13 +20,14 @@ import numpy as np
 from held_clips import command_line, parser_of, tell
 
 from melisma.compose.loading import model_folder
+from melisma.compose.originality import TUNE_INDEX_FILE
 from melisma.corpus.twins import assign_splits
 from melisma.evaluate.statistics import mean_interval, median_interval
 from melisma.evaluate.table import Figure, figure_of
 from melisma.measure.melody_index import MelodyIndex, SharedRun
-from melisma.measure.melody_prints import GUARANTEED_STEPS, MelodyPrints
+from melisma.measure.melody_prints import GUARANTEED_STEPS, MelodyPrints, PrintLimits
 from melisma.notes import read_midi
-from melisma.recipes.score_prints import PRINTS_NAME, first_seconds, readable_scores
+from melisma.recipes.score_prints import first_seconds, readable_scores
 from melisma.recipes.scores import read_notation
 from melisma.values import Score
 
@@ -43,7 +45,11 @@ def timed(ask: Callable[[Score], SharedRun], scores: Sequence[Score]) -> tuple[l
 
 
 def rows_of(
-    scores: Sequence[Score], prints: MelodyPrints, index: MelodyIndex, label: str
+    scores: Sequence[Score],
+    prints: MelodyPrints,
+    limits: PrintLimits,
+    index: MelodyIndex,
+    label: str,
 ) -> list[Figure]:
     """Rows of one set of scores."""
     found, quick = timed(prints.nearest, scores)
@@ -51,7 +57,7 @@ def rows_of(
     told = np.array([one.notes for one in found])
     true = np.array([one.notes for one in exact])
     sure = true - 1 >= GUARANTEED_STEPS
-    near = [prints.too_near(one, s.seconds) for one, s in zip(found, scores, strict=True)]
+    near = [limits.excess(one, s.seconds) > 1 for one, s in zip(found, scores, strict=True)]
     print(
         f"{label}: a query takes {1e3 * quick.mean():.1f} ms with prints, {1e3 * slow.mean():.1f} "
         f"with the index; 95 % share {np.quantile(told, 0.95):.0f} notes or less and 99 % "
@@ -94,12 +100,18 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=300, help="training pieces of each length")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
-    path = given.prints or model_folder(given.model) / f"{PRINTS_NAME}.safetensors"
+    path = given.prints or model_folder(given.model) / TUNE_INDEX_FILE
     prints = MelodyPrints.read(path)
+    limits = prints.limits
+    if limits is None:
+        parser.error(f"{path} has no limits: make it with `melisma train prints`")
     sources = read_notation(given.real)
     fates = assign_splits(sources, given.splits)
     train = [source for source in sources if fates[source.identity] == "train"]
-    held = list(readable_scores([s for s in sources if fates[s.identity] == "held"]))
+    held, judged = (
+        list(readable_scores([s for s in sources if fates[s.identity] == split]))
+        for split in ("held", "judge")
+    )
     began = time.monotonic()
     index = MelodyIndex(readable_scores(train))
     print(f"an index of {len(index)} pieces after {time.monotonic() - began:.0f} s", flush=True)
@@ -107,13 +119,13 @@ def main() -> None:
     known = list(readable_scores([train[int(number)] for number in drawn]))
     figures: list[Figure] = []
     for seconds in SECONDS:
-        for pieces, name in ((held, "held out"), (known, "training pieces")):
+        for pieces, name in ((held, "held out"), (judged, "judge"), (known, "training pieces")):
             scores = openings(pieces, seconds)
             if scores:
-                figures += rows_of(scores, prints, index, f"{name}, {seconds:g} s")
+                figures += rows_of(scores, prints, limits, index, f"{name}, {seconds:g} s")
     if given.made is not None:
         made = [read_midi(file.read_bytes()) for file in sorted(given.made.glob("*.mid"))]
-        figures += rows_of(made, prints, index, "composed")
+        figures += rows_of(made, prints, limits, index, "composed")
     tell(figures, given.results / "prints.json")
 
 

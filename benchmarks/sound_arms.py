@@ -44,9 +44,6 @@ ARMS = ("delayed", "parallel", "flattened", "no-semantic", "style-only")
 WIDTH, LAYERS, HEADS = 96, 5, 4
 ALONE_WIDTH, ALONE_LAYERS, ALONE_HEADS = 128, 6, 4
 """Shape of the coarse stage alone: as many parameters as both stages have otherwise."""
-OPENING_DROPS = StageTraining(
-    stage="semantic", model=TokenModelSettings(levels=2), loop=LoopSettings(updates=1)
-).opening_drop
 
 
 def untold(drops: DropSettings) -> DropSettings:
@@ -97,19 +94,18 @@ def train_arm_stage(
         updates=1_000, peak_rate=2e-3, warmup_updates=50, average_decay=0.99, seed=seed
     )
     model = shape_of(stage, arm)
-    drops, opening = DropSettings(), OPENING_DROPS
-    if arm == "style-only":
-        drops, opening = untold(drops), untold(opening)
     settings = StageTraining(
         stage=stage,
         model=model,
         loop=loop,
-        drop=drops,
-        opening_drop=opening,
         batch=8 if stage == "semantic" else 10,
         crop_frames=250 if stage == "semantic" or arm == "no-semantic" else 150,
         opening_from=2.0,
     )
+    if arm == "style-only":
+        settings = dataclasses.replace(
+            settings, drop=untold(settings.drop), opening_drop=untold(settings.opening_drop)
+        )
     task = StageTask(settings, *corpora)
     codes = ears.semantic.centroids if stage == "semantic" else ears.codec.codec.quantizer.codes
     generator = generator_of(seed, 0, "codes")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -19,8 +19,6 @@ _SOUNDFONT_FOLDERS = (
 TOKEN_SECONDS = 20.0
 """Length of a clip that is kept as tokens."""
 _SPLITS = ("train", "held", "judge")
-_SMALL_WORLD: dict[str, Any] = {"variety": "tongue", "core_programs": True}
-"""The tongue learns a small world: one soundfont, two rooms, 27 programs."""
 
 
 def prepare(
@@ -42,12 +40,12 @@ def prepare(
         typer.Option(help="A .sf2 or .sf3 file; repeat for more. The system's if missing."),
     ] = None,
     world: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="broad (every soundfont, many rooms, noise) or small (what the language model "
-            "learns: the first soundfont, two rooms, 27 programs)."
+            "learns: the first soundfont, two rooms, 27 programs). Small with --tokens, else broad."
         ),
-    ] = "broad",
+    ] = None,
     workers: Annotated[int, typer.Option(help="Processes that render side by side.")] = 1,
     tokens: Annotated[
         str | None,
@@ -62,8 +60,13 @@ def prepare(
     whole("--workers", workers, 1, 256)
     if split not in _SPLITS:
         raise ValueError(f'no split "{split}": known are {", ".join(_SPLITS)}')
-    if world not in ("broad", "small"):
+    if world not in (None, "broad", "small"):
         raise ValueError(f'no world "{world}": known are broad, small')
+    if tokens is not None and world == "broad":
+        raise ValueError(
+            "--tokens renders what the language model learns, the small world: leave --world broad "
+            "out, or write clips of sound without --tokens"
+        )
     if not symbolic.is_dir():
         raise FileNotFoundError(f"there is no folder {symbolic}: give one that holds corpora")
     soundfonts = _soundfonts(soundfont or [])
@@ -84,22 +87,20 @@ def prepare(
     from melisma.corpus.sources import read_sources
 
     sources = read_sources(symbolic, tuple(licences) if licences else None)
+    clips = ClipSettings(seed=seed, split=split)
+    if ears is not None or world == "small":
+        clips = replace(clips, variety="tongue", core_programs=True)
+        soundfonts = soundfonts[:1]
     if ears is None:
         from melisma.corpus.ears import write_ears
 
-        clips = ClipSettings(seed=seed, split=split)
-        if world == "small":
-            clips = replace(clips, **_SMALL_WORLD)
-            soundfonts = soundfonts[:1]
         write_ears(output, ClipMaker(sources, soundfonts, clips), hours, workers)
         return
     from melisma.corpus.hearing import EarPaths
     from melisma.corpus.tongue import write_tongue
 
-    clips = ClipSettings(seed=seed, split=split, seconds=TOKEN_SECONDS, **_SMALL_WORLD)
-    write_tongue(
-        output, ClipMaker(sources, soundfonts[:1], clips), EarPaths.of(ears), hours, workers
-    )
+    clips = replace(clips, seconds=TOKEN_SECONDS)
+    write_tongue(output, ClipMaker(sources, soundfonts, clips), EarPaths.of(ears), hours, workers)
 
 
 def _soundfonts(given: list[Path]) -> list[Path]:

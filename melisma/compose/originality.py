@@ -20,14 +20,16 @@ import soxr
 import torch
 
 from melisma.corpus.hearing import EarPaths, FrozenEars
+from melisma.measure import clip_index, melody_prints
 from melisma.measure.clip_index import ClipIndex, Resemblance
 from melisma.measure.melody_index import SharedRun
 from melisma.measure.melody_prints import MelodyPrints
 from melisma.values import Score, Waveform
 from melisma.values.tokens import FRAME_RATE_HZ, SAMPLE_RATE_HZ
 
-CLIP_INDEX_FILE = "originality.safetensors"
-TUNE_INDEX_FILE = "score_prints.safetensors"
+CLIP_INDEX_FILE = f"{clip_index.KIND}.safetensors"
+TUNE_INDEX_FILE = f"{melody_prints.KIND}.safetensors"
+"""The indexes in a model's folder."""
 REDRAWS = 4
 """A piece is drawn again at most so often (chosen: at a false alarm in thirty, four in a row come
 once in a million pieces)."""

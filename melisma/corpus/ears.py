@@ -24,6 +24,7 @@ from rich.progress import Progress, TextColumn, TimeElapsedColumn, TimeRemaining
 from melisma.corpus.clips import Clip, ClipMaker
 from melisma.corpus.labels import stack_labels
 from melisma.values import Facts
+from melisma.values.tokens import FRAME_RATE_HZ
 
 CLIPS_PER_SHARD = 360
 """An hour of clips of 10 s."""
@@ -54,6 +55,13 @@ class Ears:
     def facts(self, clip: int) -> Facts:
         """The facts of a clip."""
         return facts_from_row(self.rows[clip])
+
+    def onsets_seconds(self, clip: int) -> np.ndarray:
+        """True onsets of a clip's notes and drums, by its labels, float64 [onset]."""
+        shard, place = self.locate(clip)
+        labels = self.labels[shard]
+        struck = labels["onset"][place].any(axis=1) | labels["drum"][place].any(axis=1)
+        return (np.flatnonzero(struck) + 0.5) / FRAME_RATE_HZ
 
 
 def facts_from_row(row: dict[str, object]) -> Facts:

@@ -7,6 +7,7 @@ of real clips each.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -228,7 +229,7 @@ def dissonance(labels: FrameLabels) -> float:
 
 
 def _class_of(
-    value: float | None, borders: tuple[float, float], names: tuple[str, str, str]
+    value: float | None, borders: tuple[float, float], names: Sequence[str]
 ) -> str | None:
     if value is None:
         return None

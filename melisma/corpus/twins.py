@@ -3,7 +3,8 @@
 Files belong together where they share a work (`group`), a composer and title, or more than 30 % of
 their melodies of nine intervals (the same tune typeset twice). Joined files share one fate: a hash
 of the component's smallest identity holds out about 8 %, and sets another 8 % aside for the
-judges, which must not know the pieces that the generator learns from.
+judges, which must not know the pieces that the generator learns from. Where few clips stand for
+many works, `spread_over_works` chooses them.
 """
 
 from __future__ import annotations
@@ -67,6 +68,22 @@ def assign_splits(sources: Sequence[Source], cache: Path | None = None) -> dict[
         beside.write_text(json.dumps(splits, indent=0, sort_keys=True), encoding="utf-8")
         os.replace(beside, cache)
     return splits
+
+
+def spread_over_works(groups: Sequence[str], count: int, seed: int | None = None) -> list[int]:
+    """Up to `count` rows of these works in rounds: one of each work, then a second of each ...
+
+    In their own order, or with a seed at random within a round.
+    """
+    numbers = np.arange(len(groups))
+    if seed is not None:
+        numbers = np.random.default_rng(seed).permutation(numbers)
+    rounds: dict[str, int] = {}
+    ranked = []
+    for row in map(int, numbers):
+        ranked.append((rounds.get(groups[row], 0), row))
+        rounds[groups[row]] = ranked[-1][0] + 1
+    return [row for _, row in sorted(ranked, key=lambda pair: pair[0])[:count]]
 
 
 def _components(sources: Sequence[Source]) -> list[int]:

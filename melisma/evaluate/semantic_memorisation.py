@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from melisma.corpus.twins import spread_over_works
 from melisma.evaluate.sinkhorn import token_counts, transport_costs
 from melisma.evaluate.statistics import REPEATS, Interval
 from melisma.files.shards import ShardReader
@@ -95,16 +96,6 @@ def read_token_clips(folder: Path, joint: Joint, count: int, seed: int = 0) -> T
         rhythm=np.where(np.isnan(rhythm).any(axis=-1, keepdims=True), np.nan, rhythm),
         groups=np.array([groups[row] for row in chosen]),
     )
-
-
-def spread_over_works(groups: Sequence[str], count: int, seed: int) -> list[int]:
-    """Up to `count` rows in random order, first clips of all works before second ones."""
-    rounds: dict[str, int] = {}
-    ranked = []
-    for row in map(int, np.random.default_rng(seed).permutation(len(groups))):
-        ranked.append((rounds.get(groups[row], 0), row))
-        rounds[groups[row]] = ranked[-1][0] + 1
-    return [row for _, row in sorted(ranked, key=lambda pair: pair[0])[:count]]
 
 
 def prompt_conditions(clips: TokenClips, frames: int) -> Conditions:

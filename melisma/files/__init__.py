@@ -2,7 +2,7 @@
 
 Floor 1: may import `values` only. Every file is written whole or not at all (`atomic.py`), and
 nothing is ever pickled. Read `atomic.py` first, then `audio.py`, `provenance.py`, `tokens.py`,
-`shards.py`; `checkpoint.py` needs torch and is imported by its own name.
+`shards.py`; `checkpoint.py` and `packing.py` need torch and are imported by their own names.
 """
 
 from melisma.files.atomic import replacing, write_bytes

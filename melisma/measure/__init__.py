@@ -4,8 +4,8 @@ Floor 3: may import floors 0 to 2. Signal processing only, nothing here is train
 functions also judge what the trained parts make. Read `onsets.py` first, then `tempo.py`; what is
 measured from notes is in `score_tempo.py` and its neighbours, the picture in `piano_roll.py`.
 `faults.py` gathers what no music has, `receipt.py` what was asked against what is there;
-`clip_index.py`, `melody_index.py` and `melody_prints.py` find the training music that is near to a
-piece.
+`clip_index.py` (with the limits of `clip_limits.py`), `melody_index.py` and `melody_prints.py` find
+the training music that is near to a piece.
 """
 
 from melisma.measure.artefacts import Artefacts, find_artefacts

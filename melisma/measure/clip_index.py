@@ -15,13 +15,12 @@ Tokens that a model drew show a copy exactly. Sound that went through a codec is
 half of its frames changed: of 32 clips copied so, runs find 5 and agreement 27 (measured).
 
 Enters: first-level semantic tokens at 25 Hz and joint vectors of windows of 10 s. Leaves: a
-`Resemblance`, with limits that hold what held-out real clips reach.
+`Resemblance`, with limits that hold what held-out real clips reach (`clip_limits.py`).
 """
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -29,9 +28,11 @@ import numpy as np
 import torch
 
 from melisma.files.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from melisma.files.packing import packed, unpacked
 from melisma.values.tokens import FRAME_RATE_HZ
 
 KIND = "originality"
+"""What its checkpoint is called, and its file in a model's folder."""
 FEWEST_TOKENS = 5
 """A run has at least so many different tokens (chosen: a second of real music has 6 at the median);
 five make three whole stretches, which is what the search hashes."""
@@ -41,8 +42,6 @@ AGREEMENT_FRAMES = 125
 """Frames that an agreement is looked for in: 5 s, as in the study."""
 LIMIT_SHARE = 0.99
 """So many of the real, independent clips lie below a limit."""
-LIMIT_SECONDS = (5.0, 10.0, 20.0)
-"""Lengths of pieces that limits are kept for: a longer piece shares more by chance."""
 _TRIPLE = 3
 _FACTORS = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9], dtype=np.uint64)
 _CHUNK = 4_096
@@ -62,7 +61,7 @@ class Limit:
     similarity: float
     """So high a cosine `LIMIT_SHARE` of them do not pass."""
     pieces: int
-    """Real held-out pieces that it rests on."""
+    """Real held-out pieces that it rests on; where they were joined, each counts once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +124,7 @@ class Resemblance:
         """The greatest of the three in units of its limit; `ValueError` without limits."""
         if self.limit is None:
             raise ValueError(
-                "this index has no limits: build it with held-out clips, see `calibrated`"
+                "this index has no limits: build it with held-out clips, see `clip_limits`"
             )
         limit = self.limit
         return max(
@@ -239,7 +238,11 @@ class ClipIndex:
         )
 
     def limit_of(self, piece_seconds: float) -> Limit | None:
-        """The limit of the next longer pieces that were measured, or of the longest."""
+        """The limit of the next longer pieces that were measured.
+
+        A piece that is longer than all of these is held to the limit of the longest, which
+        independent music of its length passes more often.
+        """
         for limit in self.limits:
             if piece_seconds <= limit.piece_seconds:
                 return limit
@@ -400,8 +403,8 @@ class ClipIndex:
             kind=KIND,
             settings={"clips": clips, "frames": self.tokens.shape[1], "windows": windows},
             tensors={
-                "tokens": _packed(self.tokens.astype("<u2").tobytes()),
-                "names": _packed("\n".join(self.names).encode()),
+                "tokens": packed(self.tokens.astype("<u2").tobytes()),
+                "names": packed("\n".join(self.names).encode()),
                 "vectors": torch.from_numpy(self.vectors).reshape(clips * windows, width),
             },
             fingerprints=self.fingerprints,
@@ -425,8 +428,8 @@ class ClipIndex:
             clips, frames, windows = (
                 int(checkpoint.settings[name]) for name in ("clips", "frames", "windows")
             )
-            tokens = _unpacked(checkpoint.tensors["tokens"], clips * frames * 2)
-            names = _unpacked(checkpoint.tensors["names"], clips * 2_000)
+            tokens = unpacked(checkpoint.tensors["tokens"], clips * frames * 2)
+            names = unpacked(checkpoint.tensors["names"], clips * 2_000)
             return cls(
                 names.decode().split("\n"),
                 np.frombuffer(tokens, dtype="<u2").reshape(clips, frames),
@@ -434,60 +437,11 @@ class ClipIndex:
                 checkpoint.fingerprints,
                 [Limit(**limit) for limit in checkpoint.notes["limits"]],
             )
-        except (KeyError, TypeError, ValueError, RuntimeError, zlib.error) as error:
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise ValueError(f"{path} is a damaged index: build it again") from error
-
-
-def calibrated(
-    index: ClipIndex,
-    pieces: Iterable[tuple[np.ndarray, np.ndarray]],
-    *,
-    window_seconds: float = 10.0,
-    hop_seconds: float = 5.0,
-) -> ClipIndex:
-    """The same index with limits that `LIMIT_SHARE` of independent real pieces do not pass.
-
-    `pieces`: first-level tokens [frame] and vectors [window, width] of held-out pieces of one
-    length; their beginnings stand for shorter pieces. A piece's windows last `window_seconds` and
-    follow each other by `hop_seconds`. `ValueError` where there is no piece.
-    """
-    pieces = list(pieces)
-    if not pieces:
-        raise ValueError("limits are measured on held-out pieces: give one or more")
-    longest = max(len(tokens) for tokens, _ in pieces) / FRAME_RATE_HZ
-    lengths = [seconds for seconds in LIMIT_SECONDS if seconds < longest] + [longest]
-    limits = []
-    for seconds in lengths:
-        windows = 1 + max(int((seconds - window_seconds) // hop_seconds), 0)
-        found = [
-            index.nearest(tokens[: round(seconds * FRAME_RATE_HZ)], vectors[:windows])
-            for tokens, vectors in pieces
-        ]
-        reached = [[one.run_seconds, one.equal_share, one.similarity] for one in found]
-        run, agreement, similarity = np.quantile(reached, LIMIT_SHARE, axis=0)
-        limits.append(
-            Limit(
-                piece_seconds=seconds,
-                run_seconds=float(run),
-                agreement=float(agreement),
-                similarity=float(similarity),
-                pieces=len(pieces),
-            )
-        )
-    return ClipIndex(index.names, index.tokens, index.vectors, index.fingerprints, limits)
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
     """The same vectors of length 1, float32; zeros stay."""
     vectors = np.asarray(vectors, dtype=np.float32)
     return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True).clip(min=1e-9)
-
-
-def _packed(data: bytes) -> torch.Tensor:
-    """Bytes, compressed, as a tensor of uint8."""
-    return torch.frombuffer(bytearray(zlib.compress(data, 9)), dtype=torch.uint8)
-
-
-def _unpacked(tensor: torch.Tensor, most_bytes: int) -> bytes:
-    """The inverse of `_packed`, at most so many bytes."""
-    return zlib.decompressobj().decompress(tensor.numpy().tobytes(), most_bytes)

@@ -19,7 +19,7 @@ import numpy as np
 
 from melisma.values import Notes, Score
 
-STEPS = 8
+RUN_STEPS = 8
 """Steps of a hashed run (chosen: nine notes; a tune of ten notes has a name, see `twins.py`)."""
 FEWEST_INTERVALS = 3
 """A hashed run has at least so many different intervals."""
@@ -97,17 +97,41 @@ def melodic_steps(score: Score) -> np.ndarray:
     return np.concatenate(lines) if lines else np.zeros(0, dtype=np.uint16)
 
 
+def telling_runs(steps: np.ndarray) -> np.ndarray:
+    """Which runs of `RUN_STEPS` steps have `FEWEST_INTERVALS` different intervals, bool [run]."""
+    if len(steps) < RUN_STEPS:
+        return np.zeros(0, dtype=bool)
+    intervals = np.lib.stride_tricks.sliding_window_view((steps >> 8).astype(np.uint8), RUN_STEPS)
+    changes = np.diff(np.sort(intervals, axis=1), axis=1) > 0
+    return changes.sum(axis=1) >= FEWEST_INTERVALS - 1
+
+
+def equal_pairs(
+    asked: np.ndarray, stored: np.ndarray, *, most_places: int, most_pairs: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Places of equal hashes, in `asked` and in `stored`, which is sorted: int64 [pair] each.
+
+    A hash that is stored at more than `most_places` places pairs with nothing; of the others the
+    rarest come first, and there are `most_pairs` at most.
+    """
+    first = np.searchsorted(stored, asked, side="left")
+    count = np.searchsorted(stored, asked, side="right") - first
+    kept = np.flatnonzero((count > 0) & (count <= most_places))
+    kept = kept[np.argsort(count[kept], kind="stable")]
+    kept = kept[np.cumsum(count[kept]) <= most_pairs]
+    count = count[kept]
+    within = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
+    return np.repeat(kept, count), np.repeat(first[kept], count) + within
+
+
 def _hashes(steps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Places of the telling runs of `STEPS` steps, int64, and their hashes, uint64, [run] each."""
+    """Places of the telling runs, int64 [run], and their hashes, uint64 [run]."""
     places, hashes = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.uint64)]
-    powers = np.uint64(0x9E3779B97F4A7C15) ** np.arange(1, STEPS + 1, dtype=np.uint64)
-    for start in range(0, max(len(steps) - STEPS + 1, 0), _CHUNK):
-        chunk = steps[start : start + _CHUNK + STEPS - 1]
-        windows = np.lib.stride_tricks.sliding_window_view(chunk, STEPS)
-        whole = (windows != _END).all(axis=1)
-        intervals = np.sort((windows >> 8).astype(np.uint8), axis=1)
-        varied = (np.diff(intervals, axis=1) > 0).sum(axis=1) >= FEWEST_INTERVALS - 1
-        kept = np.flatnonzero(whole & varied)
+    powers = np.uint64(0x9E3779B97F4A7C15) ** np.arange(1, RUN_STEPS + 1, dtype=np.uint64)
+    for start in range(0, max(len(steps) - RUN_STEPS + 1, 0), _CHUNK):
+        chunk = steps[start : start + _CHUNK + RUN_STEPS - 1]
+        windows = np.lib.stride_tricks.sliding_window_view(chunk, RUN_STEPS)
+        kept = np.flatnonzero((windows != _END).all(axis=1) & telling_runs(chunk))
         value = np.zeros(len(kept), dtype=np.uint64)
         for offset, power in enumerate(powers):
             value += chunk[kept + offset].astype(np.uint64) * power
@@ -144,15 +168,10 @@ class MelodyIndex:
     def _seeds(self, steps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Pairs of places, in the piece and in the index, whose runs are alike, [seed] each."""
         mine, hashes = _hashes(steps)
-        first = np.searchsorted(self._hashes, hashes, side="left")
-        count = np.searchsorted(self._hashes, hashes, side="right") - first
-        kept = np.flatnonzero((count > 0) & (count <= MOST_PLACES))
-        kept = kept[np.argsort(count[kept], kind="stable")]
-        kept = kept[np.cumsum(count[kept]) <= MOST_SEEDS]
-        count = count[kept]
-        within = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
-        theirs = self._places[np.repeat(first[kept], count) + within].astype(np.int64)
-        return np.repeat(mine[kept], count), theirs
+        which, place = equal_pairs(
+            hashes, self._hashes, most_places=MOST_PLACES, most_pairs=MOST_SEEDS
+        )
+        return mine[which], self._places[place].astype(np.int64)
 
     def longest_run(self, score: Score, without: str | None = None) -> SharedRun:
         """The longest run that a score shares with any piece but the one named `without`."""
@@ -175,7 +194,7 @@ class MelodyIndex:
         after = self._follow(steps, mine, theirs, 1)
         length = before + after
         best = int(np.argmax(length))
-        if length[best] < STEPS:  # only a collision of hashes
+        if length[best] < RUN_STEPS:  # only a collision of hashes
             return SharedRun(notes=0, piece=None, share=0.0)
         long = length + 1 >= LONG_NOTES
         covered = np.zeros(len(steps) + 1, dtype=np.int64)

@@ -22,21 +22,27 @@ longer than real pieces of that duration share with each other.
 from __future__ import annotations
 
 import json
-import lzma
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from melisma.files.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
-from melisma.measure.melody_index import FEWEST_INTERVALS, LONG_NOTES, SharedRun, melodic_steps
+from melisma.files.packing import packed, unpacked
+from melisma.measure.melody_index import (
+    LONG_NOTES,
+    RUN_STEPS,
+    SharedRun,
+    equal_pairs,
+    melodic_steps,
+    telling_runs,
+)
 from melisma.values import Score
 
-RUN_STEPS = 8
-"""Steps of a hashed run (as the index: nine notes)."""
+KIND = "score_prints"
+"""What its checkpoint is called, and its file in a model's folder."""
 SPACINGS = (7, 8)
 """Distances between stored runs in turn; at most `RUN_STEPS`, so that neighbours overlap or touch,
 and the first the shorter."""
@@ -57,7 +63,6 @@ repeats are stored again, `WINDOW - 1` runs each, and shorter ones would save no
 MOST_SEEDS = 200_000
 """Matches of single prints that are followed; beyond, those of the rarest prints (keeps a query
 under a second; scores of a few minutes have some thousands)."""
-CHECKPOINT_KIND = "score_prints"
 _TAKEN = {"run_steps": RUN_STEPS, "spacings": list(SPACINGS), "hash_bits": HASH_BITS}
 
 
@@ -129,11 +134,7 @@ def _prints_of(steps: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Of every run: 22 bits of its hash, uint32; whether it is in one line, and telling, bool."""
     value, whole = _runs(steps, RUN_STEPS)
     short = (value >> np.uint64(64 - HASH_BITS)).astype(np.uint32)
-    if not len(value):
-        return short, whole, whole
-    intervals = np.lib.stride_tricks.sliding_window_view((steps >> 8).astype(np.uint8), RUN_STEPS)
-    changes = np.diff(np.sort(intervals, axis=1), axis=1) > 0
-    return short, whole, whole & (changes.sum(axis=1) >= FEWEST_INTERVALS - 1)
+    return short, whole, whole & telling_runs(steps)
 
 
 def _repeated(steps: np.ndarray, runs: int) -> np.ndarray:
@@ -186,11 +187,6 @@ def _stored(steps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     holes = np.cumsum(~kept)[chosen]
     gap[(gap > RUN_STEPS) | (np.diff(holes, prepend=-1) > 0)] = 0
     return short[chosen], gap.astype(np.uint8)
-
-
-def _packed(data: bytes) -> torch.Tensor:
-    """Compressed, with a checksum, uint8 [byte]."""
-    return torch.frombuffer(bytearray(lzma.compress(data)), dtype=torch.uint8)
 
 
 class MelodyPrints:
@@ -257,51 +253,40 @@ class MelodyPrints:
         # Little-endian words without their high byte.
         words = self._hashes.astype("<u4").view(np.uint8).reshape(-1, 4)
         tensors = {
-            "hashes": _packed(words[:, :_HASH_BYTES].tobytes()),
-            "gaps": _packed(self._gaps.tobytes()),
-            "counts": _packed(self._counts.astype("<i4").tobytes()),
-            "titles": _packed(json.dumps(self._titles).encode()),
+            "hashes": packed(words[:, :_HASH_BYTES].tobytes()),
+            "gaps": packed(self._gaps.tobytes()),
+            "counts": packed(self._counts.astype("<i4").tobytes()),
+            "titles": packed(json.dumps(self._titles).encode()),
         }
         notes = {"limits": None if self.limits is None else asdict(self.limits)}
-        write_checkpoint(
-            path,
-            Checkpoint(kind=CHECKPOINT_KIND, settings=_TAKEN, tensors=tensors, notes=notes),
-        )
+        write_checkpoint(path, Checkpoint(kind=KIND, settings=_TAKEN, tensors=tensors, notes=notes))
 
     @classmethod
     def read(cls, path: Path) -> MelodyPrints:
         """Reads what `write` wrote; `ValueError` with one sentence where it is something else."""
-        checkpoint = read_checkpoint(path, kind=CHECKPOINT_KIND)
+        checkpoint = read_checkpoint(path, kind=KIND)
         if checkpoint.settings != _TAKEN:
             raise ValueError(
                 f"{path} holds prints taken as {checkpoint.settings}, here they are {_TAKEN}: "
                 "use the Melisma version that wrote them, or make them again"
             )
         try:
-            data = {
-                name: lzma.decompress(checkpoint.tensors[name].numpy().tobytes())
-                for name in ("hashes", "gaps", "counts", "titles")
-            }
-            parts = np.frombuffer(data["hashes"], dtype=np.uint8).reshape(-1, _HASH_BYTES)
-            words = np.pad(parts, ((0, 0), (0, 4 - _HASH_BYTES)))
+            stored = checkpoint.tensors
+            counts = np.frombuffer(unpacked(stored["counts"]), dtype="<i4").astype(np.int32)
+            prints = int(counts.sum())
+            hashes = np.frombuffer(unpacked(stored["hashes"], _HASH_BYTES * prints), np.uint8)
+            words = np.pad(hashes.reshape(-1, _HASH_BYTES), ((0, 0), (0, 4 - _HASH_BYTES)))
             return cls(
                 hashes=words.view("<u4")[:, 0].astype(np.uint32),
-                gaps=np.frombuffer(data["gaps"], dtype=np.uint8),
-                counts=np.frombuffer(data["counts"], dtype="<i4").astype(np.int32),
-                titles=json.loads(data["titles"]),
+                gaps=np.frombuffer(unpacked(stored["gaps"], prints), dtype=np.uint8),
+                counts=counts,
+                titles=json.loads(unpacked(stored["titles"])),
                 limits=PrintLimits.of(checkpoint.notes["limits"]),
             )
-        except (lzma.LZMAError, EOFError, KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise ValueError(
                 f"the prints in {path} are damaged: fetch or make them again"
             ) from error
-
-    def too_near(self, shared: SharedRun, seconds: float) -> bool:
-        """Whether a score of so many seconds shares more than real pieces of that duration do, by
-        its longest run or by its share. `ValueError` where the prints have no limits."""
-        if self.limits is None:
-            raise ValueError("these prints have no limits: make them with `melisma train prints`")
-        return self.limits.excess(shared, seconds) > 1.0
 
     def nearest(self, score: Score, without: str | None = None) -> SharedRun:
         """The longest run that a score is sure to share with any piece but the one named `without`.
@@ -341,15 +326,10 @@ class MelodyPrints:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Pairs of a telling run of the score and a print that are alike, int64 [seed] each."""
         asked = np.flatnonzero(telling)
-        first = np.searchsorted(self._sorted, short[asked], side="left")
-        count = np.searchsorted(self._sorted, short[asked], side="right") - first
-        kept = np.flatnonzero(count)
-        kept = kept[np.argsort(count[kept], kind="stable")]
-        kept = kept[np.cumsum(count[kept]) <= MOST_SEEDS]
-        count = count[kept]
-        within = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
-        mine = np.repeat(asked[kept], count)
-        theirs = self._order[np.repeat(first[kept], count) + within].astype(np.int64)
+        which, place = equal_pairs(
+            short[asked], self._sorted, most_places=MOST_SEEDS, most_pairs=MOST_SEEDS
+        )
+        mine, theirs = asked[which], self._order[place].astype(np.int64)
         if without in self._titles:
             other = self._owner(theirs) != self._names.index(without)
             mine, theirs = mine[other], theirs[other]

@@ -23,6 +23,7 @@ from melisma.corpus.hearing import EarPaths, FrozenEars, trunk_states
 from melisma.corpus.tongue import encode_clips
 from melisma.files.checkpoint import read_checkpoint, write_checkpoint
 from melisma.joint import Joint
+from melisma.measure import clip_index, melody_prints
 from melisma.recipes import sizes
 from melisma.recipes.judges import (
     measure_reference_of,
@@ -30,8 +31,8 @@ from melisma.recipes.judges import (
     train_judge_of,
 )
 from melisma.recipes.names import PARTS, SIZES
-from melisma.recipes.originality import INDEX_NAME, build_index, read_clip_tokens
-from melisma.recipes.score_prints import PRINTS_NAME, PrintSettings, make_prints
+from melisma.recipes.originality import build_index, read_indexed_clips
+from melisma.recipes.score_prints import PrintSettings, make_prints
 from melisma.recipes.scores import tell_scores
 from melisma.recipes.settings import changed
 from melisma.recipes.words import gather_sentences, train_words
@@ -76,6 +77,19 @@ class Order:
     def weights(self, name: str) -> Path:
         """One file of the model's folder."""
         return self.model / f"{name}.safetensors"
+
+    @property
+    def splits(self) -> Path:
+        """The file that remembers which pieces are held out: that of the score model where it was
+        trained in this folder."""
+        folder = self.part("score") if self.part("score").is_dir() else self.part("prints")
+        return folder / "splits.json"
+
+    def model_with(self, name: str) -> Path:
+        """The run's own model where it has this part, else what it starts from: the shipped one
+        where nothing was said."""
+        own = self.weights(name).is_file()
+        return self.model if own else self.start or model_folder("default")
 
     def started_from(self, name: str) -> dict[str, torch.Tensor] | None:
         """Weights to continue from."""
@@ -251,17 +265,16 @@ def run_index(order: Order) -> None:
 
     `data/held_tokens`, if it is there, are token shards of the split held.
     """
-    ears = order.model if order.weights("joint").is_file() else order.start
-    paths = EarPaths.of(ears or model_folder("default"))
+    paths = EarPaths.of(order.model_with("joint"))
     joint, semantic = Joint.read(paths.joint), SemanticTokenizer.read(paths.semantic)
     held = order.data / "held_tokens"
     index = build_index(
-        read_clip_tokens(token_folder(order), joint),
-        read_clip_tokens(held, joint) if held.is_dir() else None,
+        read_indexed_clips(token_folder(order), joint),
+        read_indexed_clips(held, joint) if held.is_dir() else None,
         {"semantic": semantic.fingerprint, "joint": joint.fingerprint},
         HELD_SHARE,
     )
-    index.write(order.weights(INDEX_NAME))
+    index.write(order.weights(clip_index.KIND))
     for limit in index.limits:
         print(
             f"{limit.pieces} held-out clips of {limit.piece_seconds:g} s against {len(index)}: "
@@ -275,18 +288,21 @@ def run_judge(order: Order) -> None:
     settings, training = sizes.judge(order.size)
     training = changed(training, order.changes, "judge")
     train_judge_of(order.data / "judge", order.model, settings, training)
+    # Rounded as it will be shipped, so that references are measured by just this judge.
+    judge = order.weights("judge")
+    write_checkpoint(judge, read_checkpoint(judge), precision="int8")
 
 
 def run_reference(order: Order) -> None:
     """The reference set of sound, from `data/reference`: clips of the split held, small world."""
-    model = order.model if order.weights("codec").is_file() else order.start
-    clips = order.data / "reference"
-    measure_reference_of(clips, model or model_folder("default"), order.model)
+    model = order.model_with("codec")
+    measure_reference_of(order.data / "reference", model, order.model)
 
 
 def run_score_reference(order: Order) -> None:
     """The reference of scores, from a folder of corpora of notation."""
-    measure_score_reference_of(order.data, order.start or order.model, order.model)
+    model = order.model_with(melody_prints.KIND)
+    measure_score_reference_of(order.data, model, order.model, order.splits)
 
 
 def run_score(order: Order) -> None:
@@ -296,7 +312,7 @@ def run_score(order: Order) -> None:
     rows = changed(sizes.score_rows(order.size), order.changes, "score_rows")
     joint = order.weights("joint")
     if not joint.is_file():
-        shutil.copyfile((order.start or model_folder("default")) / joint.name, joint)
+        shutil.copyfile(order.model_with("joint") / joint.name, joint)
     folder = order.part("score")
     tell_scores(order.data, folder, rows)
     text = Joint.read(joint)
@@ -313,9 +329,8 @@ def run_score(order: Order) -> None:
 def run_prints(order: Order) -> None:
     """Prints of the pieces that the score model learned from, and how near others come."""
     settings = changed(PrintSettings(), order.changes, "prints")
-    # Where the score model was trained in this folder, its split is taken as it was.
-    folder = order.part("score") if order.part("score").is_dir() else order.part("prints")
-    make_prints(order.data, folder / "splits.json", settings).write(order.weights(PRINTS_NAME))
+    prints = make_prints(order.data, order.splits, settings)
+    prints.write(order.weights(melody_prints.KIND))
 
 
 def keep(order: Order, name: str, source: Path | None = None) -> None:
@@ -331,6 +346,51 @@ def keep(order: Order, name: str, source: Path | None = None) -> None:
 def frozen_ears(order: Order) -> FrozenEars:
     """The ears of the model's folder; a sentence says what is missing."""
     return FrozenEars.read(EarPaths.of(order.model), order.device)
+
+
+DECIDING: dict[str, tuple[str, ...]] = {
+    "codec": ("encoder.", "quantizer."),
+    "semantic": ("",),
+    "joint": ("music.", "quantiser.", "tokenizer"),
+    "semantic_lm": (),
+    "coarse_lm": (),
+    "fine_lm": (),
+    "score_lm": (),
+}
+"""Tensors that decide tokens, by the beginning of their names: shipped as they were frozen."""
+SHIPPED_AS_THEY_ARE = (
+    clip_index.KIND,
+    melody_prints.KIND,
+    "judge",
+    "reference",
+    "score_reference",
+)
+"""What is small in the run's own model already; a reference belongs to just the judge beside it."""
+
+
+def ship(folder: Path, target: Path) -> None:
+    """Writes a model's folder as weights to pass on: int8 rows, what decides tokens as float16.
+
+    The ears were rounded to float16 when they were kept, before tokens were made by them.
+    `FileNotFoundError` where the folder holds no part of a model.
+    """
+    if not any((folder / f"{name}.safetensors").is_file() for name in DECIDING):
+        raise FileNotFoundError(f"there is no model in {folder}: train one first")
+    target.mkdir(parents=True, exist_ok=True)
+    for name, exact in DECIDING.items():
+        path = folder / f"{name}.safetensors"
+        if path.is_file():
+            checkpoint = read_checkpoint(path)
+            write_checkpoint(target / path.name, checkpoint, precision="int8", exact=exact)
+    for name in SHIPPED_AS_THEY_ARE:
+        path = folder / f"{name}.safetensors"
+        if path.is_file():
+            shutil.copyfile(path, target / path.name)
+
+
+def run_ship(order: Order) -> None:
+    """The run's model as small as the shipped ones, into `shipped` beside it."""
+    ship(order.model, order.output / "shipped")
 
 
 RUNS: dict[str, Callable[[Order], Any]] = {
@@ -350,33 +410,5 @@ RUNS: dict[str, Callable[[Order], Any]] = {
     "judge": run_judge,
     "reference": run_reference,
     "score_reference": run_score_reference,
+    "ship": run_ship,
 }
-
-
-DECIDING: dict[str, tuple[str, ...]] = {
-    "codec": ("encoder.", "quantizer."),
-    "semantic": ("",),
-    "joint": ("music.", "quantiser.", "tokenizer"),
-    "semantic_lm": (),
-    "coarse_lm": (),
-    "fine_lm": (),
-    "score_lm": (),
-}
-"""Tensors that decide tokens, by the beginning of their names: shipped as they were frozen."""
-
-
-def ship(folder: Path, target: Path) -> None:
-    """Writes a model's folder as shipped weights: int8 rows, but what decides tokens as float16.
-
-    The ears were rounded to float16 when they were kept, before tokens were made by them.
-    """
-    target.mkdir(parents=True, exist_ok=True)
-    for name, exact in DECIDING.items():
-        path = folder / f"{name}.safetensors"
-        if path.is_file():
-            checkpoint = read_checkpoint(path)
-            write_checkpoint(target / path.name, checkpoint, precision="int8", exact=exact)
-    for name in (INDEX_NAME, PRINTS_NAME):
-        path = folder / f"{name}.safetensors"
-        if path.is_file():
-            shutil.copyfile(path, target / path.name)

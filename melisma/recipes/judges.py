@@ -7,7 +7,7 @@ split *held*, once for each judge.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ from melisma.compose.loading import load_codec, model_folder
 from melisma.compose.originality import ScoreOriginality
 from melisma.corpus.ears import Ears, read_ears
 from melisma.corpus.sources import read_sources
-from melisma.corpus.twins import assign_splits
+from melisma.corpus.twins import assign_splits, spread_over_works
 from melisma.evaluate.embeddings import OWN_EMBEDDINGS, Embedding, named_embedding
 from melisma.evaluate.fidelity import (
     log_mel_distance,
@@ -40,7 +40,6 @@ from melisma.evaluate.score_reference import ScoreReference, write_score_referen
 from melisma.evaluate.score_truth import arranged_songs, real_openings
 from melisma.train.judge import JudgeTraining, clip_waveform, hear_lessons, train_judge
 from melisma.values import Waveform
-from melisma.values.tokens import FRAME_RATE_HZ
 
 REFERENCE_PIECES = 400
 """Clips of a reference set (chosen: halves of 200, as many as a card's outputs)."""
@@ -65,26 +64,14 @@ def chosen_judge(model: Path) -> Judge:
     return Judge.read(model if own else model_folder("default"))
 
 
-def measure_reference_of(
-    clips: Path, model: Path, target: Path, count: int = REFERENCE_PIECES
-) -> None:
+def measure_reference_of(clips: Path, model: Path, target: Path) -> None:
     """Measures held-out clips, one of each work as far as they reach, by the judge in `target` (the
     shipped one if it has none) and the ears of a model; written into `target`."""
     judge = chosen_judge(target)
     embeddings = [named_embedding(name, model=str(model), judge=judge) for name in OWN_EMBEDDINGS]
     ears = read_ears(clips)
-    chosen = spread_over_works(ears, count)
+    chosen = spread_over_works([str(row["group"]) for row in ears.rows], REFERENCE_PIECES)
     write_reference(target / FILE_NAME, reference_of(ears, chosen, model, judge, embeddings))
-
-
-def spread_over_works(ears: Ears, count: int) -> list[int]:
-    """Clips in rounds over the works: one of each, then a second of each ..."""
-    rounds: dict[object, int] = {}
-    keys = []
-    for clip, row in enumerate(ears.rows):
-        turn = rounds[row["group"]] = rounds.get(row["group"], -1) + 1
-        keys.append((turn, clip))
-    return [clip for _, clip in sorted(keys)[:count]]
 
 
 def reference_of(
@@ -106,11 +93,13 @@ def reference_of(
                 words=str(captions[0]),
                 facts=ears.facts(clip),
                 group=str(ears.rows[clip]["group"]),
-                onsets_seconds=true_onsets(ears, clip),
+                onsets_seconds=ears.onsets_seconds(clip),
             )
         )
+    works = {piece.group for piece in true}
+    fonts = sorted({str(ears.rows[clip]["soundfont"]) for clip in chosen})
     return measure_reference(
-        f"{len(true)} held-out clips, one soundfont, two rooms",
+        f"{len(true)} held-out clips of {len(works)} works, rendered by {', '.join(fonts)}",
         true,
         through_codec,
         judge,
@@ -120,14 +109,6 @@ def reference_of(
         codec_values=codec_ruler(),
         follow=lambda pieces: track(pieces, "measuring"),
     )
-
-
-def true_onsets(ears: Ears, clip: int) -> np.ndarray:
-    """Onsets of notes and drums in seconds from the clip's labels, float64 [onset]."""
-    shard, place = ears.locate(clip)
-    labels = ears.labels[shard]
-    struck = labels["onset"][place].any(axis=1) | labels["drum"][place].any(axis=1)
-    return (np.flatnonzero(struck) + 0.5) / FRAME_RATE_HZ
 
 
 def codec_ruler() -> Callable[[TruePiece, Waveform], dict[str, float]]:
@@ -155,15 +136,15 @@ def measure_score_reference_of(
     corpora: Path,
     model: Path,
     target: Path,
+    splits: Path,
     seed: int = 0,
-    splits: Mapping[str, str] | None = None,
 ) -> None:
     """Measures openings of held-out pieces and arrangements, with the prints of the training
-    pieces where the model has them; written into `target`. `splits` of the sources by identity are
-    found where they are not given."""
+    pieces where the model has them; written into `target`. `splits`: the file that remembers which
+    pieces are held out."""
     sources = read_sources(corpora)
-    splits = splits or assign_splits(sources)
-    held = [source for source in sources if splits[source.identity] == "held"]
+    fates = assign_splits(sources, splits)
+    held = [source for source in sources if fates[source.identity] == "held"]
     rng = np.random.default_rng(seed)
     pieces = real_openings(held, rng, REFERENCE_OPENINGS)
     pieces += arranged_songs(held, rng, REFERENCE_ARRANGED)

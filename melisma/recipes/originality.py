@@ -16,14 +16,12 @@ import numpy as np
 from melisma.corpus.hearing import WINDOW_HOP_SECONDS, WINDOW_SECONDS
 from melisma.files.shards import Facts, ShardReader
 from melisma.joint import Joint
-from melisma.measure.clip_index import ClipIndex, calibrated
-
-INDEX_NAME = "originality"
-"""The index's file in a model's folder, without its ending."""
+from melisma.measure.clip_index import ClipIndex, Limit
+from melisma.measure.clip_limits import measure_limits
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClipTokens:
+class IndexedClips:
     """What the index keeps of the clips of a folder of shards."""
 
     names: list[str]
@@ -37,9 +35,9 @@ class ClipTokens:
     def __len__(self) -> int:
         return len(self.names)
 
-    def part(self, rows: np.ndarray) -> ClipTokens:
+    def part(self, rows: np.ndarray) -> IndexedClips:
         """The clips numbered `rows`."""
-        return ClipTokens(
+        return IndexedClips(
             names=[self.names[row] for row in rows],
             groups=self.groups[rows],
             tokens=self.tokens[rows],
@@ -54,7 +52,7 @@ def clip_name(key: str, facts: Facts) -> str:
     return " ".join("/".join(part for part in (corpus, work, key) if part).split())
 
 
-def read_clip_tokens(folder: Path, joint: Joint) -> ClipTokens:
+def read_indexed_clips(folder: Path, joint: Joint) -> IndexedClips:
     """Every clip of a folder of token shards; `ValueError` where there is none."""
     names, groups, tokens, styles = [], [], [], []
     for row in ShardReader(folder):
@@ -66,7 +64,7 @@ def read_clip_tokens(folder: Path, joint: Joint) -> ClipTokens:
         raise ValueError(f"{folder} holds no tokens: write them with `melisma prepare --tokens`")
     style = np.stack(styles)
     vectors = joint.vectors_of(style.reshape(-1, style.shape[-1]))
-    return ClipTokens(
+    return IndexedClips(
         names=names,
         groups=np.array(groups),
         tokens=np.stack(tokens),
@@ -75,31 +73,40 @@ def read_clip_tokens(folder: Path, joint: Joint) -> ClipTokens:
 
 
 def build_index(
-    train: ClipTokens, held: ClipTokens | None, fingerprints: Mapping[str, str], held_share: float
+    train: IndexedClips,
+    held: IndexedClips | None,
+    fingerprints: Mapping[str, str],
+    held_share: float,
 ) -> ClipIndex:
     """The index of all training clips, with limits from held-out ones.
 
     Without any, `held_share` of the training works are laid against the others; `ValueError` where
     all clips are of one work.
     """
-    whole = ClipIndex(train.names, train.tokens, train.vectors, fingerprints)
+    whole = _index_of(train, fingerprints)
     if held is not None:
-        return _with_limits(whole, held)
+        whole.limits = _limits(whole, held)
+        return whole
     works = np.unique(train.groups)
     if len(works) < 2:
         raise ValueError("limits need clips of two works or more: give a folder of held-out tokens")
     apart = np.random.default_rng(0).permutation(works)[: max(1, round(len(works) * held_share))]
     out = np.isin(train.groups, apart)
-    known, held = train.part(np.flatnonzero(~out)), train.part(np.flatnonzero(out))
-    partial = ClipIndex(known.names, known.tokens, known.vectors, fingerprints)
-    limits = _with_limits(partial, held).limits
-    return ClipIndex(train.names, train.tokens, train.vectors, fingerprints, limits)
+    known = _index_of(train.part(np.flatnonzero(~out)), fingerprints)
+    whole.limits = _limits(known, train.part(np.flatnonzero(out)))
+    return whole
 
 
-def _with_limits(index: ClipIndex, held: ClipTokens) -> ClipIndex:
-    return calibrated(
+def _index_of(clips: IndexedClips, fingerprints: Mapping[str, str]) -> ClipIndex:
+    return ClipIndex(clips.names, clips.tokens, clips.vectors, fingerprints)
+
+
+def _limits(index: ClipIndex, held: IndexedClips) -> tuple[Limit, ...]:
+    limits = measure_limits(
         index,
-        zip(held.tokens, held.vectors, strict=True),
+        list(zip(held.tokens, held.vectors, strict=True)),
+        held.groups.tolist(),
         window_seconds=WINDOW_SECONDS,
         hop_seconds=WINDOW_HOP_SECONDS,
     )
+    return tuple(limits)

@@ -20,7 +20,6 @@ from melisma.measure.melody_prints import MelodyPrints, PrintLimits
 from melisma.recipes.scores import read_notation
 from melisma.values import Score
 
-PRINTS_NAME = "score_prints"
 FEWEST_STEPS = 30
 """Openings of fewer melodic steps say nothing (chosen: more than a run that is surely found)."""
 

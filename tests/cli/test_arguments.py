@@ -57,6 +57,11 @@ BAD: dict[str, tuple[list[str], str]] = {
     "hours": (["prepare", ".", "x", "--hours", "nan"], "--hours takes a number from 0.001"),
     "no music": (["prepare", "nix", "x"], "there is no folder nix"),
     "split": (["prepare", ".", "x", "--split", "all"], "known are train, held, judge"),
+    "world": (["prepare", ".", "x", "--world", "wide"], "known are broad, small"),
+    "world of tokens": (
+        ["prepare", ".", "x", "--world", "broad", "--tokens", "default"],
+        "--tokens renders what the language model learns, the small world: leave --world broad out",
+    ),
     "soundfont": (["prepare", ".", "x", "--soundfont", "a.sf2"], "there is no soundfont a.sf2"),
     "no data": (["train", "codec", "--data", "nix", "--output", "x"], "there is no folder nix"),
     "no output": (["train", "codec", "--data", "."], "'--output'"),

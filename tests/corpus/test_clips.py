@@ -107,6 +107,10 @@ def test_a_corpus_comes_back_from_disk_and_is_taken_up_again(
     assert np.abs(ears.sound[1][0].astype(int) - maker.clip(2).sound).max() <= 1
     assert ears.labels[0]["pitch_class"].shape == (2, 50, 12)
     assert ears.facts(0) == maker.clip(0).facts
+    labels = maker.clip(2).labels
+    struck = labels.onset.any(axis=1) | labels.drum.any(axis=1)
+    assert struck.any()
+    np.testing.assert_allclose(ears.onsets_seconds(2), (np.flatnonzero(struck) + 0.5) / 25)
     kept = (tmp_path / "sound-00000.npy").stat().st_mtime_ns
     (tmp_path / "rows-00001.jsonl").unlink()
     write_ears(tmp_path, maker, hours=4 * 2 / 3600, clips_per_shard=2)

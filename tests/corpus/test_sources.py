@@ -9,7 +9,7 @@ import pytest
 from small_corpus import groove, line, quartet, score, song, write_corpus
 
 from melisma.corpus.sources import read_score, read_sources
-from melisma.corpus.twins import assign_splits, hashed_split
+from melisma.corpus.twins import assign_splits, hashed_split, spread_over_works
 from melisma.values import Score
 
 
@@ -70,6 +70,17 @@ def test_twins_and_works_share_a_side(tmp_path: Path) -> None:
         assert splits[f"one/w{i:02d}_x.mid"] == splits[f"two/other{i:02d}_y.mid"]
     assert {"train", "held"} <= set(splits.values())
     assert assign_splits(read_sources(tmp_path), tmp_path / "splits.json") == splits
+
+
+def test_every_work_has_a_row_before_any_has_two() -> None:
+    groups = ["a"] * 3 + ["b", "c"] + ["b"]
+    assert spread_over_works(groups, 10) == [0, 3, 4, 1, 5, 2]
+    assert spread_over_works(groups, 2) == [0, 3]
+    drawn = [spread_over_works(groups, 10, seed) for seed in range(9)]
+    assert len({tuple(rows) for rows in drawn}) > 1
+    for rows in drawn:
+        assert sorted(rows) == list(range(6))
+        assert {groups[row] for row in rows[:3]} == {"a", "b", "c"}
 
 
 def test_about_eight_percent_are_held() -> None:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from melisma.files.checkpoint import Checkpoint, write_checkpoint
+from melisma.files.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from melisma.files.packing import packed
 from melisma.measure import clip_index
-from melisma.measure.clip_index import HELD_FRAMES, ClipIndex, Limit, calibrated
+from melisma.measure.clip_index import HELD_FRAMES, ClipIndex, Limit, Resemblance
+from melisma.measure.clip_limits import measure_limits
 
 CLIPS, FRAMES, WIDTH = 12, 200, 32
 PRINTS = {"semantic": "s0", "joint": "j0"}
+WINDOWS = {"window_seconds": 10.0, "hop_seconds": 5.0}
 LIMIT = Limit(piece_seconds=20.0, run_seconds=0.6, agreement=0.3, similarity=0.9, pieces=50)
 
 
@@ -185,17 +189,64 @@ def test_limits_are_what_independent_music_reaches() -> None:
     with pytest.raises(ValueError, match="no limits"):
         _ = index.nearest(index.tokens[0], index.vectors[0]).too_near
     held = list(zip(melody(rng, 60), directions(rng, 60, 1), strict=True))
-    told = calibrated(index, held)
-    assert [limit.piece_seconds for limit in told.limits] == [5.0, 8.0]
-    assert {limit.pieces for limit in told.limits} == {60}
-    assert told.limits[0].similarity == told.limits[1].similarity < 0.9
-    near = [told.nearest(*piece).too_near for piece in held]
+    works = [str(piece) for piece in range(60)]
+    index.limits = tuple(measure_limits(index, held, works, **WINDOWS))
+    assert [limit.piece_seconds for limit in index.limits] == [5.0, 8.0, 16.0, 32.0]
+    assert {limit.pieces for limit in index.limits} == {60}
+    assert index.limits[0].similarity == index.limits[1].similarity < 0.9
+    near = [index.nearest(*piece).too_near for piece in held]
     assert sum(near) <= 2
-    assert all(told.nearest(*pair).too_near for pair in zip(told.tokens, told.vectors, strict=True))
-    assert told.limit_of(3.0) == told.limits[0]
-    assert told.limit_of(6.0) == told.limit_of(60.0) == told.limits[1]
+    assert all(
+        index.nearest(*pair).too_near for pair in zip(index.tokens, index.vectors, strict=True)
+    )
+    assert index.limit_of(3.0) == index.limits[0]
+    assert index.limit_of(6.0) == index.limits[1]
+    assert index.limit_of(20.0) == index.limit_of(600.0) == index.limits[3]
     with pytest.raises(ValueError, match="held-out pieces"):
-        calibrated(index, [])
+        measure_limits(index, [], [], **WINDOWS)
+
+
+def test_limits_of_long_pieces_hold_for_long_pieces() -> None:
+    rng = np.random.default_rng(11)
+    few = rng.integers(0, 12, size=(40, 150)).astype(np.uint16)
+    index = ClipIndex([str(i) for i in range(40)], few, directions(rng, 40, 1), PRINTS)
+
+    def drawn(count: int, times: int) -> list[tuple[np.ndarray, np.ndarray]]:
+        tokens = rng.integers(0, 12, size=(count, 150 * times)).astype(np.uint16)
+        return list(zip(tokens, directions(rng, count, times), strict=True))
+
+    works = [str(piece // 2) for piece in range(200)]
+    index.limits = tuple(measure_limits(index, drawn(200, 1), works, **WINDOWS))
+    by_length = [(one.run_seconds, one.agreement, one.similarity) for one in index.limits]
+    assert by_length == sorted(by_length)
+    long = drawn(100, 4)
+    assert sum(index.nearest(*piece).too_near for piece in long) <= 8
+    index.limits = index.limits[:2]
+    assert sum(index.nearest(*piece).too_near for piece in long) > 8
+
+
+def test_only_pieces_of_different_works_are_joined() -> None:
+    rng = np.random.default_rng(12)
+    index, sizes = small_index(), (3, 1, 3, 2, 3)
+    works = [name for name, size in zip("cabed", sizes, strict=True) for _ in range(size)]
+    held = list(zip(melody(rng, 12), directions(rng, 12, 1), strict=True))
+    asked: list[np.ndarray] = []
+
+    class Spied(ClipIndex):
+        def nearest(self, tokens: np.ndarray, vectors: np.ndarray) -> Resemblance:
+            asked.append(tokens)
+            return super().nearest(tokens, vectors)
+
+    spied = Spied(index.names, index.tokens, index.vectors, PRINTS)
+    limits = measure_limits(spied, held, works, **WINDOWS)
+    assert [limit.piece_seconds for limit in limits] == [5.0, 8.0, 16.0, 32.0]
+    owner = {tokens.tobytes(): work for (tokens, _), work in zip(held, works, strict=True)}
+    for tokens in asked[-24:]:
+        parts = [owner[part.tobytes()] for part in np.split(tokens, len(tokens) // FRAMES)]
+        assert len(set(parts)) == len(parts) > 1
+    # One more of a work, and four in a row would have it twice.
+    limits = measure_limits(spied, held, ["c", *works[:-1]], **WINDOWS)
+    assert [limit.piece_seconds for limit in limits] == [5.0, 8.0, 16.0]
 
 
 def without_limits(index: ClipIndex) -> ClipIndex:
@@ -220,6 +271,13 @@ def test_an_index_of_other_ears_or_a_damaged_one_is_refused(tmp_path: Path) -> N
     small_index().write(path)
     with pytest.raises(ValueError, match=r"holds what the joint j0 heard, but .* is j1: build"):
         ClipIndex.read(path, PRINTS | {"joint": "j1"})
+    whole = read_checkpoint(path)
+    for name, most in (("tokens", 2 * CLIPS * FRAMES), ("names", 2_000 * CLIPS)):
+        tensors = whole.tensors | {name: packed(bytes(2**22))}
+        write_checkpoint(path, replace(whole, tensors=tensors))
+        with pytest.raises(ValueError, match="damaged index") as refused:
+            ClipIndex.read(path)
+        assert f"expand to more than {most}" in str(refused.value.__cause__)
     settings = {"clips": 2, "frames": 5, "windows": 1}
     write_checkpoint(path, Checkpoint(kind="originality", settings=settings, tensors={}))
     with pytest.raises(ValueError, match="damaged index"):

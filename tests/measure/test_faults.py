@@ -1,13 +1,14 @@
 """Each detector finds its own planted fault, and keeps quiet on clean music and on the others'."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy.signal import butter, sosfilt
 
 from melisma.measure.beats import beat_variation
-from melisma.measure.faults import FAULT_LIMITS, FAULT_QUANTILES, Faults, measure_faults
+from melisma.measure.faults import FAULT_LIMITS, measure_faults
 from melisma.measure.hiss import measure_hiss
 from melisma.measure.loops import find_stuck_loop
 from melisma.measure.warble import measure_warble
@@ -132,23 +133,14 @@ def test_the_whole_list_of_faults_of_a_piece() -> None:
     assert measure_faults(sound_of(with_hiss(piece()))).found() == ("hiss_db",)
     stuck = measure_faults(sound_of(with_stuck_loop(piece())))
     assert "stuck_share" in stuck.found()
-    assert stuck.scaled()["stuck_share"] == 1.0
-    assert set(stuck.scaled()) <= set(FAULT_LIMITS)
+    assert set(stuck.numbers()) == set(FAULT_LIMITS)
 
 
-def test_places_among_clean_renders_rise_with_the_fault() -> None:
-    def place(hiss_db: float) -> float:
-        clean = measure_faults(sound_of(np.zeros(RATE_HZ)))
-        faults = Faults(
-            artefacts=clean.artefacts, hiss_db=hiss_db, warble=None, beat_variation=None,
-            loop=clean.loop,
-        )  # fmt: skip
-        return faults.scaled()["hiss_db"]
-
-    median, ninety, limit = FAULT_QUANTILES["hiss_db"]
-    assert place(median - 1.0) == 0.5 < place(ninety - 0.1) < place(ninety + 0.1) < 1.0
-    assert place(limit) == pytest.approx(0.99)
-    assert place(limit + 0.1) == 1.0
+def test_a_number_at_its_limit_is_no_fault_and_one_above_it_is() -> None:
+    clean, limit = measure_faults(sound_of(piece())), FAULT_LIMITS["hiss_db"]
+    assert replace(clean, hiss_db=limit).found() == ()
+    assert replace(clean, hiss_db=limit + 0.1).found() == ("hiss_db",)
+    assert replace(clean, warble=None, beat_variation=None).found() == ()
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.01, 0.2, 1.0])

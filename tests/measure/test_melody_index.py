@@ -8,9 +8,10 @@ from small_tunes import piece, tune, with_copy
 
 from melisma.measure.melody_index import (
     LONG_NOTES,
-    STEPS,
+    RUN_STEPS,
     MelodyIndex,
     melodic_steps,
+    telling_runs,
 )
 from melisma.values import Score
 
@@ -60,7 +61,15 @@ def test_lines_of_a_piece_stay_apart() -> None:
     both = Score(tracks=(*single.tracks, *piece(*tune(2, 20)).tracks), tempo=single.tempo)
     steps = melodic_steps(both)
     assert (steps == 0).sum() >= 3
-    assert len(steps) > STEPS
+    assert len(steps) > RUN_STEPS
+
+
+def test_a_run_is_telling_with_three_intervals() -> None:
+    few = np.array([1, 2] * 5, dtype=np.uint16) << 8
+    assert not telling_runs(few).any()
+    few[9] = 3 << 8
+    assert telling_runs(few).tolist() == [False, False, True]
+    assert len(telling_runs(few[:7])) == 0
 
 
 def test_drums_are_not_searched() -> None:

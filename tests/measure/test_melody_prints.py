@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_tunes import piece, tune, with_copy
 
+from melisma.files.checkpoint import read_checkpoint, write_checkpoint
+from melisma.files.packing import packed
 from melisma.measure.melody_index import MelodyIndex, SharedRun, melodic_steps
 from melisma.measure.melody_prints import (
     GUARANTEED_STEPS,
@@ -158,16 +161,28 @@ def test_a_damaged_file_is_told_in_one_sentence(
         MelodyPrints.read(path)
 
 
-def test_limits_grow_with_the_duration(prints: MelodyPrints) -> None:
+def test_a_file_that_expands_beyond_what_it_counts_is_refused(
+    prints: MelodyPrints, tmp_path: Path
+) -> None:
+    path = tmp_path / "score_prints.safetensors"
+    prints.write(path)
+    whole = read_checkpoint(path)
+    for name in ("hashes", "gaps"):
+        path.unlink()
+        tensors = whole.tensors | {name: packed(bytes(2**22))}
+        write_checkpoint(path, replace(whole, tensors=tensors))
+        with pytest.raises(ValueError, match="damaged") as refused:
+            MelodyPrints.read(path)
+        assert "expand to more than" in str(refused.value.__cause__)
+
+
+def test_limits_grow_with_the_duration() -> None:
     assert LIMITS.at(10.0) == (20.0, 0.1)
     assert LIMITS.at(45.0) == (25.0, pytest.approx(0.2))
     assert LIMITS.at(600.0) == (30.0, 0.3)
-    prints.limits = LIMITS
-    assert prints.too_near(SharedRun(notes=26, piece="piece 1", share=0.0), 45.0)
-    assert not prints.too_near(SharedRun(notes=25, piece="piece 1", share=0.2), 45.0)
-    assert prints.too_near(SharedRun(notes=16, piece="piece 1", share=0.5), 45.0)
-    with pytest.raises(ValueError, match="no limits"):
-        MelodyPrints.build([]).too_near(SharedRun(notes=0, piece=None, share=0.0), 45.0)
+    assert LIMITS.excess(SharedRun(notes=26, piece="piece 1", share=0.0), 45.0) > 1
+    assert LIMITS.excess(SharedRun(notes=25, piece="piece 1", share=0.2), 45.0) <= 1
+    assert LIMITS.excess(SharedRun(notes=16, piece="piece 1", share=0.5), 45.0) > 1
     with pytest.raises(ValueError, match="ascend"):
         PrintLimits(
             seconds=(60.0, 30.0), notes=(1, 2), share=(0, 0), quantile=0.9, pieces=(1, 1), seed=0

@@ -102,6 +102,7 @@ def test_a_planted_tempo_agrees_and_another_does_not() -> None:
 def test_half_and_double_are_told_as_such() -> None:
     finding = found(receipt_of_sound(dance(97.0), Facts(tempo_bpm=194.0)), "tempo")
     assert finding.agrees is False
+    assert finding.measured is not None
     assert "half of what was asked" in finding.measured
     assert tempo_relation(140.0, 70.5) == "double what was asked"
     assert tempo_relation(97.0, 97.0) is None

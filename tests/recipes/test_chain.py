@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ from small_corpus import groove, quartet, song, soundfont, write_corpus
 
 from melisma.codec import AcousticCodec
 from melisma.compose import load
+from melisma.compose.loading import model_folder
 from melisma.corpus.clips import ClipMaker, ClipSettings
 from melisma.corpus.ears import read_ears, write_ears
 from melisma.corpus.hearing import EarPaths, FrozenEars
@@ -21,10 +24,11 @@ from melisma.evaluate.reference import FILE_NAME as REFERENCE_NAME
 from melisma.evaluate.reference import read_reference
 from melisma.evaluate.score_reference import FILE_NAME as SCORE_REFERENCE_NAME
 from melisma.evaluate.score_reference import read_score_reference
-from melisma.files.checkpoint import read_checkpoint
+from melisma.files.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from melisma.files.shards import ShardReader
 from melisma.joint import Joint
 from melisma.recipes import run_recipe
+from melisma.recipes.chain import DECIDING, SHIPPED_AS_THEY_ARE, Order, ship
 from melisma.recipes.judges import measure_score_reference_of
 
 FEW = {
@@ -63,6 +67,61 @@ def test_a_setting_of_no_part_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r'no setting "codce\.batch"'):
         run_recipe("codec", data=tmp_path, output=tmp_path / "run", changes={"codce.batch": "3"})
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_takes_its_own_part_else_that_of_its_start(tmp_path: Path) -> None:
+    order = Order(
+        data=tmp_path, output=tmp_path / "run", size="toy", changes={}, device="cpu", words=None,
+        start=None,
+    )  # fmt: skip
+    assert order.model_with("joint") == model_folder("default")
+    started = replace(order, start=tmp_path / "other")
+    assert started.model_with("joint") == tmp_path / "other"
+    order.model.mkdir(parents=True)
+    order.weights("joint").write_bytes(b"")
+    assert started.model_with("joint") == order.model
+    assert started.model_with("codec") == tmp_path / "other"
+
+
+def test_the_split_of_the_score_model_is_remembered(tmp_path: Path) -> None:
+    order = Order(
+        data=tmp_path, output=tmp_path, size="toy", changes={}, device="cpu", words=None, start=None
+    )
+    assert order.splits == tmp_path / "prints" / "splits.json"
+    order.part("score").mkdir()
+    assert order.splits == tmp_path / "score" / "splits.json"
+
+
+def test_without_a_model_there_is_nothing_to_ship(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="train one first"):
+        run_recipe(
+            "ship", data=tmp_path, output=tmp_path / "run", resume=False, changes={}, device="cpu"
+        )
+    assert not (tmp_path / "run" / "shipped").exists()
+
+
+def test_all_parts_are_shipped_small_and_what_decides_tokens_as_it_was(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    shipped = {path.stem for path in model_folder("default").glob("*.safetensors")}
+    assert shipped <= {*DECIDING, *SHIPPED_AS_THEY_ARE}
+    matrix = torch.linspace(-1, 1, 64 * 64).reshape(64, 64)
+    for name in (*DECIDING, *SHIPPED_AS_THEY_ARE):
+        tensors = {"encoder.weight": matrix, "music.weight": matrix, "other.weight": matrix}
+        path = folder / f"{name}.safetensors"
+        write_checkpoint(path, Checkpoint(kind=name, settings={}, tensors=tensors))
+    ship(folder, tmp_path / "shipped")
+    assert {path.stem for path in (tmp_path / "shipped").iterdir()} == {
+        *DECIDING, *SHIPPED_AS_THEY_ARE,
+    }  # fmt: skip
+    for name, exact in {"codec": "encoder", "joint": "music", "semantic_lm": None}.items():
+        tensors = read_checkpoint(tmp_path / "shipped" / f"{name}.safetensors").tensors
+        for part in ("encoder", "music", "other"):
+            is_exact = torch.equal(tensors[f"{part}.weight"], matrix.half().float())
+            assert is_exact == (part == exact)
+    for name in SHIPPED_AS_THEY_ARE:
+        file = f"{name}.safetensors"
+        assert (tmp_path / "shipped" / file).read_bytes() == (folder / file).read_bytes()
 
 
 @pytest.mark.slow
@@ -135,6 +194,8 @@ def test_a_judge_and_what_it_measures_come_from_clips(chain: Path) -> None:
     assert len(reference) == 8
     assert set(reference.fingerprints) == {"verdicts", "codec", "music", "judge", "signal"}
     assert reference.fingerprints["verdicts"] == judge.fingerprint
+    assert reference.name.startswith("8 held-out clips of")
+    assert reference.name.endswith(str(read_ears(data / "reference").rows[0]["soundfont"]))
     assert {"codec_log_mel", "codec_si_sdr", "codec_onsets"} <= set(reference.coded[0].values)
     assert reference.raw[0].windows["music"].shape == (3, 128)
     assert len(set(reference.groups)) > 1
@@ -142,8 +203,10 @@ def test_a_judge_and_what_it_measures_come_from_clips(chain: Path) -> None:
 
 @pytest.mark.slow
 def test_scores_have_a_reference_of_their_own(chain: Path, tmp_path: Path) -> None:
-    splits = dict.fromkeys((s.identity for s in read_sources(chain / "corpora")), "held")
-    measure_score_reference_of(chain / "corpora", tmp_path, tmp_path, splits=splits)
+    splits = tmp_path / "splits.json"
+    held = dict.fromkeys((s.identity for s in read_sources(chain / "corpora")), "held")
+    splits.write_text(json.dumps(held), encoding="utf-8")
+    measure_score_reference_of(chain / "corpora", tmp_path, tmp_path, splits)
     reference = read_score_reference(tmp_path / SCORE_REFERENCE_NAME)
     assert reference.pairs
     assert all(heard.shared is None for _, heard in reference.pairs)

@@ -9,7 +9,7 @@ import pytest
 
 from melisma.files import Row, ShardWriter
 from melisma.joint import Joint
-from melisma.recipes.originality import build_index, clip_name, read_clip_tokens
+from melisma.recipes.originality import build_index, clip_name, read_indexed_clips
 
 PRINTS = {"semantic": "s0", "joint": "j0"}
 
@@ -50,11 +50,12 @@ def test_a_clip_has_the_name_of_its_corpus_and_its_work() -> None:
 
 def test_limits_come_from_held_out_clips(tmp_path: Path) -> None:
     joint = FakeJoint()
-    train = read_clip_tokens(write_shards(tmp_path / "train", 6, 0), joint)
-    held = read_clip_tokens(write_shards(tmp_path / "held", 5, 1), joint)
+    train = read_indexed_clips(write_shards(tmp_path / "train", 6, 0), joint)
+    held = read_indexed_clips(write_shards(tmp_path / "held", 5, 1), joint)
     index = build_index(train, held, PRINTS, 0.1)
     assert len(index) == 12
     assert index.names[3] == "songs/Composer/Work 1/0-1-1"
+    assert [limit.piece_seconds for limit in index.limits] == [5.0, 8.0, 16.0, 32.0]
     assert {limit.pieces for limit in index.limits} == {10}
     assert max(limit.run_seconds for limit in index.limits) < 0.5
     index.write(tmp_path / "originality.safetensors")
@@ -65,9 +66,11 @@ def test_limits_come_from_held_out_clips(tmp_path: Path) -> None:
 
 
 def test_without_any_works_are_left_out_while_limits_are_measured(tmp_path: Path) -> None:
-    train = read_clip_tokens(write_shards(tmp_path, 6, 0), FakeJoint())
+    train = read_indexed_clips(write_shards(tmp_path, 6, 0), FakeJoint())
     index = build_index(train, None, PRINTS, 0.34)
     assert len(index) == 12
+    # Two clips of each of two works: four in a row would have two of one.
+    assert [limit.piece_seconds for limit in index.limits] == [5.0, 8.0, 16.0]
     assert {limit.pieces for limit in index.limits} == {4}
     # A second of each work's first clip is in its second: of one work, so no limit knows it.
     assert max(limit.run_seconds for limit in index.limits) < 0.5
@@ -78,4 +81,4 @@ def test_without_any_works_are_left_out_while_limits_are_measured(tmp_path: Path
 def test_a_folder_without_rows_is_refused(tmp_path: Path) -> None:
     (tmp_path / "index.jsonl").write_text("")
     with pytest.raises(ValueError, match="holds no tokens"):
-        read_clip_tokens(tmp_path, FakeJoint())
+        read_indexed_clips(tmp_path, FakeJoint())

@@ -9,12 +9,12 @@ import pytest
 from small_corpus import write_corpus
 from small_tunes import piece, tune, with_copy
 
+from melisma.compose.originality import TUNE_INDEX_FILE
 from melisma.corpus.sources import Source
 from melisma.measure.melody_prints import GUARANTEED_STEPS, MelodyPrints
 from melisma.notes import read_midi, write_midi
 from melisma.recipes import run_recipe
 from melisma.recipes.score_prints import (
-    PRINTS_NAME,
     PrintSettings,
     first_seconds,
     measure_limits,
@@ -28,7 +28,7 @@ def test_the_recipe_prints_what_is_trained_on_and_not_what_is_held_out(tmp_path:
     pieces = {f"{seed}.mid": piece(*tune(seed, 150)) for seed in range(60)}
     write_corpus(tmp_path / "corpora", "songs", pieces)
     run_recipe("prints", data=tmp_path / "corpora", output=tmp_path / "run", changes=FEW)
-    prints = MelodyPrints.read(tmp_path / "run" / "model" / f"{PRINTS_NAME}.safetensors")
+    prints = MelodyPrints.read(tmp_path / "run" / "model" / TUNE_INDEX_FILE)
     assert 30 < len(prints) < 60
     assert prints.limits is not None
     assert prints.limits.seconds == (20.0, 30.0)
@@ -37,7 +37,7 @@ def test_the_recipe_prints_what_is_trained_on_and_not_what_is_held_out(tmp_path:
     near = [read_midi(write_midi(with_copy(tune(seed, 150), 40, 60))) for seed in range(60)]
     found = [prints.nearest(score) for score in near]
     assert sum(one.notes > 0 for one in found) == len(prints)
-    assert sum(prints.too_near(one, 30.0) for one in found) == len(prints)
+    assert sum(prints.limits.excess(one, 30.0) > 1 for one in found) == len(prints)
 
 
 def test_limits_leave_a_piece_out_of_its_own_and_need_enough_pieces() -> None:
