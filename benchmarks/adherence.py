@@ -1,6 +1,7 @@
 """Does generated music do what the words say? Lead family, tempo, tonality, similarity, faults.
 
-Run: `python benchmarks/adherence.py --held CLIPS [--judges FOLDER] [--best-of 4 1] [--count 240]`.
+Run: `python benchmarks/adherence.py --held CLIPS [--judges FOLDER] [--best-of 4 1] [--count 240]
+[--drawing guidance_semantic=2]`.
 Prompts: `benchmarks/prompts/stated_prompts.jsonl`. The judge is the shipped one by default. The
 ceiling is the judges' result on held-out clips (balanced over the same lead families) after the
 codec's round trip at the generator's levels; clips without a clear tempo or tonality do not count.
@@ -23,8 +24,10 @@ from held_clips import (
     tell,
 )
 
+from melisma.cli.evaluate import read_drawing
 from melisma.compose import Composer, ScoreComposer, load, load_codec, load_scores
 from melisma.compose.loading import model_folder
+from melisma.compose.song import DrawingSettings
 from melisma.corpus.ears import Ears, read_ears
 from melisma.evaluate.adherence import (
     Hearsay,
@@ -49,12 +52,12 @@ Maker = Callable[[list[Wish], int], list[tuple[Waveform, Waveform]]]
 """From wishes and the seed of the first to pieces: what the judge hears, and what is kept."""
 
 
-def drawn(composer: Composer, best_of: int) -> Maker:
+def drawn(composer: Composer, best_of: int, settings: DrawingSettings) -> Maker:
     """Sound that the model draws."""
 
     def make(wishes: list[Wish], seed: int) -> list[tuple[Waveform, Waveform]]:
         prompts = [Prompt(words=wish.words) for wish in wishes]
-        pieces = composer.generate_pieces(prompts, seed=seed, best_of=best_of)
+        pieces = composer.generate_pieces(prompts, seed=seed, best_of=best_of, settings=settings)
         return [(sound, sound) for sound in (master(piece.waveform) for piece in pieces)]
 
     return make
@@ -127,7 +130,11 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--keep", type=Path, help="folder for the generated sound")
+    parser.add_argument(
+        "--drawing", action="append", default=[], help="how sound is drawn, as `melisma evaluate`"
+    )
     given = parser.parse_args()
+    settings = DrawingSettings(**read_drawing(given.drawing, "sound"))
     judge = Judge.read(given.judges or model_folder("default"))
     wishes = read_wishes(PROMPTS / "stated_prompts.jsonl")[: given.count]
     families = sorted({wish.lead for wish in wishes if wish.lead is not None})
@@ -144,7 +151,7 @@ def main() -> None:
             make = (
                 composed(load_scores(given.model, given.threads), best_of)
                 if given.engine == "score"
-                else drawn(load(given.model, given.threads), best_of)
+                else drawn(load(given.model, given.threads), best_of, settings)
             )
             keep = None if given.keep is None else given.keep / f"best-of-{best_of}"
             outputs = heard_in(make, wishes, judge, seed=given.seed, batch=given.batch, keep=keep)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from melisma.evaluate.card import Card
     from melisma.evaluate.comparison import ComparedCards
 
-CARD_NAME, REPORT_NAME = "card.json", "report.html"
+REPORT_NAME = "report.html"
 
 
 def evaluate(
@@ -64,7 +64,10 @@ def evaluate(
     seed: Annotated[int, typer.Option(help="The same seed gives the same card.")] = 0,
     compare: Annotated[
         tuple[Path, Path] | None,
-        typer.Option(metavar="CARD CARD", help="Only compare two cards, piece by piece."),
+        typer.Option(
+            metavar="CARD CARD",
+            help="Only compare two cards (files, or the folders of two evaluations), piece by piece.",
+        ),
     ] = None,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="The folder to write; it is made if missing.")
@@ -110,10 +113,10 @@ def evaluate(
     )
     with progress_bar("judging", quiet=quiet) as progress:
         card = evaluate_order(order, progress)
-    _write(card, output)
+    written = _write(card, output)
     if not quiet:
         print(summary(card))
-        print(f"{output / CARD_NAME}\n{output / REPORT_NAME}")
+        print(*written, sep="\n")
     if order.problems:
         told = " ".join(dict.fromkeys(order.problems))
         raise ValueError(f"the rest was judged and written to {output}, but: {told}")
@@ -160,12 +163,14 @@ def check_place(output: Path) -> None:
         )
 
 
-def _write(card: Card, output: Path) -> None:
-    from melisma.evaluate.card import write_card
+def _write(card: Card, output: Path) -> tuple[Path, Path]:
+    """Writes the card and its report, and says where."""
+    from melisma.evaluate.card import CARD_NAME, write_card
     from melisma.evaluate.report import write_report
 
     write_card(output / CARD_NAME, card)
     write_report(output / REPORT_NAME, card)
+    return output / CARD_NAME, output / REPORT_NAME
 
 
 def summary(card: Card) -> str:

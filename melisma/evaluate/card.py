@@ -25,6 +25,8 @@ from safetensors.numpy import load_file, save
 from melisma.evaluate.table import Figure
 from melisma.files.atomic import write_bytes
 
+CARD_NAME = "card.json"
+"""Its file in the folder of an evaluation."""
 CARD_KIND = "melisma evaluation card"
 CARD_VERSION = 1
 """Changes with the meaning of any field or metric: cards of two versions cannot be compared."""
@@ -193,7 +195,9 @@ def _plain(value: Any) -> Any:
 
 
 def read_card(path: Path) -> Card:
-    """Reads a card; `ValueError` where it is something else, or of another version."""
+    """Reads a card, from its file or the folder that it was written to; `ValueError` where it is
+    something else, or of another version."""
+    path = path / CARD_NAME if path.is_dir() else path
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
