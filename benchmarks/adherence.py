@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -134,7 +135,7 @@ def main() -> None:
         "--drawing", action="append", default=[], help="how sound is drawn, as `melisma evaluate`"
     )
     given = parser.parse_args()
-    settings = DrawingSettings(**read_drawing(given.drawing, "sound"))
+    settings = replace(DrawingSettings(), **read_drawing(given.drawing, "sound"))
     judge = Judge.read(given.judges or model_folder("default"))
     wishes = read_wishes(PROMPTS / "stated_prompts.jsonl")[: given.count]
     families = sorted({wish.lead for wish in wishes if wish.lead is not None})

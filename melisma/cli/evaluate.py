@@ -66,7 +66,7 @@ def evaluate(
         tuple[Path, Path] | None,
         typer.Option(
             metavar="CARD CARD",
-            help="Only compare two cards (files, or the folders of two evaluations), piece by piece.",
+            help="Only compare two cards (files, or folders of evaluations), piece by piece.",
         ),
     ] = None,
     output: Annotated[

@@ -95,15 +95,20 @@ def check_original(
 
 
 class SoundOriginality:
-    """The index of training clips with the ears that hear tokens and vectors in a sound."""
+    """The index of training clips with the ears that hear tokens and vectors in a sound.
+
+    `ValueError` for an index without limits: how near is too near would be unknown.
+    """
 
     def __init__(self, index: ClipIndex, ears: FrozenEars) -> None:
+        if not index.limits:
+            raise ValueError("this index has no limits: make it with `melisma train index`")
         self.index, self.ears = index, ears
 
     @classmethod
     def read(cls, folder: Path, ears: FrozenEars | None = None) -> SoundOriginality | None:
         """Of a model's folder; None where it has no index. `ValueError` where the index was made
-        by other ears."""
+        by other ears, or without limits."""
         path = folder / CLIP_INDEX_FILE
         if not path.is_file():
             return None
@@ -130,10 +135,8 @@ class SoundOriginality:
         return self.index.nearest(tokens, joint.vectors_of(joint.quantise(vectors[0])))
 
     def nearness(self, waveform: Waveform, tokens: np.ndarray | None = None) -> Nearness:
-        """The same against what independent music reaches; `ValueError` without limits."""
+        """The same against what independent music reaches."""
         found = self.resemblance(waveform, tokens)
-        if found.limit is None:
-            raise ValueError("this index has no limits: make it with `melisma train index`")
         told = f"sounds most like {found.similar_clip} (cosine {found.similarity:.2f})"
         if found.run is not None:
             told += f"; {found.run.seconds:.1f} s of tokens as in {found.run.clip}"
@@ -143,14 +146,16 @@ class SoundOriginality:
 
 
 class ScoreOriginality:
-    """The prints of training pieces."""
+    """The prints of training pieces; `ValueError` for prints without limits."""
 
     def __init__(self, prints: MelodyPrints) -> None:
-        self.prints = prints
+        if prints.limits is None:
+            raise ValueError("these prints have no limits: make them with `melisma train prints`")
+        self.prints, self.limits = prints, prints.limits
 
     @classmethod
     def read(cls, folder: Path) -> ScoreOriginality | None:
-        """Of a model's folder; None where it has none."""
+        """Of a model's folder; None where it has none. `ValueError` where they have no limits."""
         path = folder / TUNE_INDEX_FILE
         return cls(MelodyPrints.read(path)) if path.is_file() else None
 
@@ -160,11 +165,9 @@ class ScoreOriginality:
         return run if run.piece is None else replace(run, piece=self.prints.title(run.piece))
 
     def nearness(self, score: Score) -> Nearness:
-        """The same against what real pieces of that duration share; `ValueError` without limits."""
-        if self.prints.limits is None:
-            raise ValueError("these prints have no limits: make them with `melisma train prints`")
+        """The same against what real pieces of that duration share."""
         run = self.shared(score)
-        excess = self.prints.limits.excess(run, score.seconds)
+        excess = self.limits.excess(run, score.seconds)
         told = "no run of ten notes as in any training piece"
         if run.piece is not None:
             told = f"{run.notes} notes in a row as in {run.piece}"

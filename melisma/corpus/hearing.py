@@ -55,6 +55,19 @@ class EarPaths:
         )
 
 
+def read_towers(paths: EarPaths, device: str = "cpu") -> tuple[SemanticTokenizer, Joint]:
+    """What hears meaning, without the codec; `ValueError` where the joint embedding learned from
+    another encoder."""
+    semantic, joint = SemanticTokenizer.read(paths.semantic, device), Joint.read(paths.joint)
+    if joint.semantic_fingerprint:
+        expect_fingerprints(
+            paths.joint,
+            {"semantic": joint.semantic_fingerprint},
+            {"semantic": semantic.fingerprint},
+        )
+    return semantic, joint
+
+
 class FrozenEars:
     """Codec, semantic tokenizer and joint embedding together: everything that hears."""
 
@@ -64,18 +77,7 @@ class FrozenEars:
     @classmethod
     def read(cls, paths: EarPaths, device: str = "cpu") -> FrozenEars:
         """Loads all three; `ValueError` where the joint embedding learned from another encoder."""
-        ears = cls(
-            AcousticCodec.read(paths.codec, device),
-            SemanticTokenizer.read(paths.semantic, device),
-            Joint.read(paths.joint),
-        )
-        if ears.joint.semantic_fingerprint:
-            expect_fingerprints(
-                paths.joint,
-                {"semantic": ears.joint.semantic_fingerprint},
-                {"semantic": ears.semantic.fingerprint},
-            )
-        return ears
+        return cls(AcousticCodec.read(paths.codec, device), *read_towers(paths, device))
 
     @property
     def fingerprints(self) -> dict[str, str]:

@@ -25,11 +25,10 @@ import soxr
 import torch
 
 from melisma.compose.loading import model_folder
-from melisma.corpus.hearing import EarPaths, trunk_states
+from melisma.corpus.hearing import EarPaths, read_towers, trunk_states
 from melisma.evaluate import signal_figures
 from melisma.evaluate.hearing import hear, stack_mels
 from melisma.evaluate.judge import EMBEDDING_WIDTH, Judge
-from melisma.files.checkpoint import expect_fingerprints
 from melisma.joint import Joint, summarise
 from melisma.semantic import SemanticTokenizer
 from melisma.sound.loudness import integrated_lufs
@@ -113,15 +112,7 @@ class MusicTower(Embedding):
     @classmethod
     def read(cls, model: str = "default") -> MusicTower:
         """Of a shipped model by name, or of a folder; `ValueError` says what there is."""
-        paths = EarPaths.of(model_folder(model))
-        tower = cls(SemanticTokenizer.read(paths.semantic), Joint.read(paths.joint))
-        if tower.joint.semantic_fingerprint:
-            expect_fingerprints(
-                paths.joint,
-                {"semantic": tower.joint.semantic_fingerprint},
-                {"semantic": tower.semantic.fingerprint},
-            )
-        return tower
+        return cls(*read_towers(EarPaths.of(model_folder(model))))
 
     @property
     def decided_by(self) -> str:

@@ -1,4 +1,4 @@
-"""Drawings of a report as SVG: bars of figures, lines, shares, histograms.
+"""Drawings of a report as SVG: bars of figures, distances, shares, histograms.
 
 Small, sharp and without a library: every function takes numbers and gives one `<svg>` as text.
 Colours are the classes of `report.css`, so that a drawing follows the reader's light or dark
@@ -8,7 +8,6 @@ width of a phone, where its letters keep their size.
 Enters: numbers, or the data of a plot of a card (a mapping of JSON values with its `kind`):
 
 - "frechet": `sizes`, `distances`, `value`, `slope` (see `frechet.FrechetInfinity`);
-- "lines": `x_name`, `y_name`, `series` of `name`, `x`, `y` and perhaps `low`, `high`;
 - "shares": `classes`, `outputs`, `corpus`, `low`, `high` (see `bias.AttributeBias`);
 - "histogram": `edges`, `counts`, perhaps `reference` (counts of real music) and `unit`.
 
@@ -217,39 +216,6 @@ def frechet_plot(
     return _svg("plot", WIDTH, PLOT_HEIGHT, words, parts)
 
 
-def line_plot(series: Sequence[Mapping[str, Any]], x_name: str, y_name: str, title: str) -> str:
-    """Lines with their intervals; the first in the accent colour, the others told by dashes."""
-    xs = [float(one) for line in series for one in line["x"]]
-    ys = [
-        float(one)
-        for line in series
-        for column in ("y", "low", "high")
-        for one in line.get(column) or ()
-    ]
-    if not xs or not ys:
-        return ""
-    x, y = _axes(xs, ys, x_from=None)
-    parts = _frame(x, y, x_name, y_name, {one: f"{one:g}" for one in x.ticks()})
-    for place, line in enumerate(series):
-        rank = min(place, 3)
-        if line.get("low") and line.get("high"):
-            up = [
-                f"{x.place(a)},{y.place(b)}" for a, b in zip(line["x"], line["high"], strict=True)
-            ]
-            down = [
-                f"{x.place(a)},{y.place(b)}" for a, b in zip(line["x"], line["low"], strict=True)
-            ]
-            parts.append(f'<polygon class="band b{rank}" points="{" ".join(up + down[::-1])}"/>')
-        points = [f"{x.place(a)},{y.place(b)}" for a, b in zip(line["x"], line["y"], strict=True)]
-        parts.append(f'<polyline class="line l{rank}" points="{" ".join(points)}"/>')
-        parts += [
-            f'<circle class="point p{rank}" cx="{at.split(",")[0]}" cy="{at.split(",")[1]}" r="3"/>'
-            for at in points
-        ]
-    names = ", ".join(str(line["name"]) for line in series)
-    return _svg("plot", WIDTH, PLOT_HEIGHT, f"{title}: {names}", parts)
-
-
 def share_bars(
     classes: Sequence[str],
     outputs: Sequence[float],
@@ -337,8 +303,6 @@ def draw_plot(data: Mapping[str, Any]) -> str:
             return frechet_plot(
                 data["sizes"], data["distances"], data["value"], data["slope"], title
             )
-        if data["kind"] == "lines":
-            return line_plot(data["series"], str(data["x_name"]), str(data["y_name"]), title)
         if data["kind"] == "shares":
             return share_bars(
                 [str(name) for name in data["classes"]],

@@ -148,11 +148,6 @@ def _plot(data: Mapping[str, Any]) -> str:
     if not drawing:
         return f"<figure><h3>{escape(title)}</h3>{paragraph('This plot cannot be drawn.')}</figure>"
     caption = str(data.get("caption", "")) or CAPTIONS.get(str(data["kind"]), "")
-    if data["kind"] == "lines":
-        names = [str(line["name"]) for line in data["series"]]
-        lines = ("full line", "dashes", "dots", "grey")
-        told = [f"{lines[min(i, 3)]}: {name}" for i, name in enumerate(names)]
-        caption = f"{'; '.join(told)}. {caption}".strip()
     return (
         f"<figure><h3>{escape(title)}</h3>{drawing}"
         f"<figcaption>{escape(caption)}</figcaption></figure>"

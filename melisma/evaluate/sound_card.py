@@ -51,6 +51,10 @@ FAULT_NAMES: Mapping[str, tuple[str, str]] = {
     "level_change_db": ("change of level from one .4 s to the next", "dB"),
 }
 """Value of `Measured` -> its name in the table, and its unit."""
+FAULT_PLOTS = ("hiss_db", "warble", "beat_variation")
+"""Faults of degree, whose place among real music says more than their mean."""
+PLOT_CLASSES = 16
+"""Classes of a histogram (chosen: what one sees on a telephone)."""
 FEWEST_FOR_DISTANCE = 8
 """Fewer pieces have no Fréchet distance worth telling (chosen; see `frechet_infinity`)."""
 FEWEST_FOR_GOALS = 100
@@ -308,11 +312,39 @@ def add_faults(found: Results, pieces: Sequence[SoundPiece], true: Sequence[Meas
         known = np.array([one.values[key] for one in true])
         ceiling = float(np.nanmean(known)) if np.isfinite(known).any() else None
         found.add(key, "faults", what, numbers, better="lower", ceiling=ceiling, unit=unit)
+        if key in FAULT_PLOTS and np.isfinite(numbers).any():
+            found.plots[key] = _fault_histogram(numbers, known, what, unit)
     free = np.array([float(not one.measured.values["faults"]) for one in pieces])
     ceiling = float(np.mean([not one.values["faults"] for one in true])) if true else None
     found.add(
         "faultless", "faults", "pieces without any fault", free, better="higher", ceiling=ceiling
     )
+
+
+def _fault_histogram(
+    numbers: np.ndarray, real: np.ndarray, what: str, unit: str
+) -> dict[str, object]:
+    """A card's plot of how outputs and real pieces are spread; the outermost classes hold what is
+    beyond the middle 98 % of both."""
+    both = np.concatenate([numbers[np.isfinite(numbers)], real[np.isfinite(real)]])
+    low, high = (float(border) for border in np.quantile(both, (0.01, 0.99)))
+    if high <= low:
+        low, high = low - 0.5, low + 0.5
+    edges = np.linspace(low, high, PLOT_CLASSES + 1)
+
+    def counted(values: np.ndarray) -> list[int]:
+        inside = values[np.isfinite(values)].clip(low, high)
+        return np.histogram(inside, edges)[0].tolist()
+
+    return {
+        "kind": "histogram",
+        "section": "faults",
+        "title": what,
+        "edges": edges.tolist(),
+        "counts": counted(numbers),
+        "reference": counted(real) if np.isfinite(real).any() else None,
+        "unit": unit,
+    }
 
 
 def add_wins(

@@ -13,7 +13,6 @@ from melisma.evaluate.plots import (
     frechet_plot,
     histogram,
     interval_bar,
-    line_plot,
     number,
     percent,
     share_bars,
@@ -95,18 +94,6 @@ def test_the_extrapolated_distance_stands_at_the_left() -> None:
     shown = [one.text for one in ElementTree.fromstring(svg).iter("text")]
     assert "∞" in shown
     assert "100" in shown
-
-
-def test_lines_have_points_and_bands() -> None:
-    series = [
-        {"name": "a", "x": [0, 5], "y": [0.1, 0.2], "low": [0.0, 0.1], "high": [0.2, 0.3]},
-        {"name": EVIL, "x": [0, 5], "y": [0.0, 0.0]},
-    ]
-    svg = line_plot(series, EVIL, "share", "by heart")
-    assert len(parts(svg, "polyline", "line")) == 2
-    assert len(parts(svg, "polygon", "band")) == 1
-    assert "<script" not in svg
-    assert line_plot([], "x", "y", "nothing") == ""
 
 
 def test_classes_that_come_too_often_are_marked() -> None:
