@@ -14,7 +14,6 @@ from melisma.cli import options
 from melisma.cli.places import audio_places, picture_places
 from melisma.cli.progress import Progress, progress_bar
 from melisma.cli.receipts import original_sound, receipt_lines, sound_index, sound_receipt
-from melisma.cli.signing import provenance_of
 from melisma.cli.wishes import (
     LARGEST_SEED,
     MOST_CANDIDATES,
@@ -290,6 +289,7 @@ def _write(
     checked: dict[str, object] | None,
 ) -> dict[str, object]:
     """Master and write one piece, and return its receipt."""
+    from melisma.compose.signing import provenance_of
     from melisma.files import write_audio
     from melisma.sound.loudness import integrated_lufs, true_peak_db
 

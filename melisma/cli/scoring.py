@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from melisma.cli.progress import Progress
 from melisma.cli.receipts import original_score, receipt_lines, score_index, score_receipt
-from melisma.cli.signing import provenance_of
 from melisma.values.score_prompt import ScorePrompt
 
 if TYPE_CHECKING:
@@ -132,6 +131,7 @@ def _write(
     settings: ScoreDrawing,
 ) -> dict[str, object]:
     """Write one piece in all its forms, and return its receipt."""
+    from melisma.compose.signing import provenance_of
     from melisma.files import write_bytes
     from melisma.notes import write_midi
     from melisma.notes.events import bars_of

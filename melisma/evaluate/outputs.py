@@ -7,13 +7,12 @@ model and settings stay, so that an interrupted run goes on where it stopped.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import melisma
 from melisma.compose import Composer, DrawingSettings, ScoreComposer, ScoreDrawing
+from melisma.compose.signing import provenance_of
 from melisma.files import Provenance, read_provenance, write_audio, write_bytes
 from melisma.files.provenance import provenance_from_fields
 from melisma.notes import write_midi
@@ -123,15 +122,7 @@ def _signs(
     """What tells each output from any other."""
     drawn = {"seconds": making.seconds, "best_of": making.best_of, "drawing": drawing}
     return [
-        Provenance(
-            prompt=words,
-            seed=making.seed + number,
-            model=composer.name,
-            fingerprint=composer.fingerprint,
-            licence=composer.licence,
-            version=melisma.__version__,
-            settings=json.dumps(drawn, sort_keys=True),
-        )
+        provenance_of(composer, words, making.seed + number, drawn)
         for number, words in enumerate(prompts)
     ]
 

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 import melisma
-
-if TYPE_CHECKING:
-    from melisma.compose import Composer, ScoreComposer
-    from melisma.files import Provenance
+from melisma.compose.score_song import ScoreComposer
+from melisma.compose.song import Composer
+from melisma.files import Provenance
 
 
 def provenance_of(
-    composer: Composer | ScoreComposer, words: str, seed: int, drawn: dict[str, object]
+    composer: Composer | ScoreComposer, words: str, seed: int, drawn: Mapping[str, object]
 ) -> Provenance:
     """What a file of the composer says of itself; `drawn`: how it was drawn, fit for JSON."""
-    from melisma.files import Provenance
-
     return Provenance(
         prompt=words,
         seed=seed,
