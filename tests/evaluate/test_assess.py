@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,7 @@ from small_world import OCCASION, PIECES, dulled, given, judges, piece
 from melisma.evaluate.assess import assess_sound
 from melisma.evaluate.card import Card, read_card, write_card
 from melisma.evaluate.comparison import compare_cards
+from melisma.evaluate.plots import draw_plot
 from melisma.values import Waveform
 
 
@@ -55,6 +57,15 @@ def test_one_piece_for_every_prompt_must_not_score_well(real: Card, always_the_s
     verdicts = {one.key: one.verdict for one in found.differences}
     assert verdicts["fad_bands"] == "worse"
     assert verdicts["kld"] == "worse"
+
+
+def test_the_spread_of_faults_is_drawn_beside_real_music(real: Card) -> None:
+    plot = real.plots["hiss_db"]
+    assert plot["section"] == "faults"
+    assert len(plot["edges"]) == len(plot["counts"]) + 1
+    assert sum(plot["counts"]) == sum(math.isfinite(row.values["hiss_db"]) for row in real.pieces)
+    assert sum(plot["reference"]) > 0
+    assert "<svg" in draw_plot(plot)
 
 
 def test_a_card_compared_with_itself_has_no_difference(real: Card, tmp_path: Path) -> None:

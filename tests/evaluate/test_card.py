@@ -25,6 +25,7 @@ def test_a_card_comes_back_as_it_was(tmp_path: Path) -> None:
     write_card(tmp_path / "card.json", card)
     back = read_card(tmp_path / "card.json")
     assert back == card
+    assert read_card(tmp_path) == card  # the folder of an evaluation stands for its card
     np.testing.assert_array_equal(back.embeddings["music"], windows)
     assert back.row("tempo") is not None
     assert [row.key for row in back.section("faults")] == ["hiss"]
