@@ -28,7 +28,7 @@ from held_clips import (
 from melisma.cli.evaluate import read_drawing
 from melisma.compose import Composer, ScoreComposer, load, load_codec, load_scores
 from melisma.compose.loading import model_folder
-from melisma.compose.song import DrawingSettings
+from melisma.compose.song import RANKS, DrawingSettings
 from melisma.corpus.ears import Ears, read_ears
 from melisma.evaluate.adherence import (
     Hearsay,
@@ -53,12 +53,14 @@ Maker = Callable[[list[Wish], int], list[tuple[Waveform, Waveform]]]
 """From wishes and the seed of the first to pieces: what the judge hears, and what is kept."""
 
 
-def drawn(composer: Composer, best_of: int, settings: DrawingSettings) -> Maker:
+def drawn(composer: Composer, best_of: int, settings: DrawingSettings, rank: str) -> Maker:
     """Sound that the model draws."""
 
     def make(wishes: list[Wish], seed: int) -> list[tuple[Waveform, Waveform]]:
         prompts = [Prompt(words=wish.words) for wish in wishes]
-        pieces = composer.generate_pieces(prompts, seed=seed, best_of=best_of, settings=settings)
+        pieces = composer.generate_pieces(
+            prompts, seed=seed, best_of=best_of, settings=settings, rank=rank
+        )
         return [(sound, sound) for sound in (master(piece.waveform) for piece in pieces)]
 
     return make
@@ -131,6 +133,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--keep", type=Path, help="folder for the generated sound")
+    parser.add_argument("--rank", choices=RANKS, default="words", help="what ranks drawn sound")
     parser.add_argument(
         "--drawing", action="append", default=[], help="how sound is drawn, as `melisma evaluate`"
     )
@@ -152,7 +155,7 @@ def main() -> None:
             make = (
                 composed(load_scores(given.model, given.threads), best_of)
                 if given.engine == "score"
-                else drawn(load(given.model, given.threads), best_of, settings)
+                else drawn(load(given.model, given.threads), best_of, settings, given.rank)
             )
             keep = None if given.keep is None else given.keep / f"best-of-{best_of}"
             outputs = heard_in(make, wishes, judge, seed=given.seed, batch=given.batch, keep=keep)
