@@ -119,11 +119,16 @@ def add_quality(
         goals = {}
         if count >= FEWEST_FOR_GOALS:
             goals = {f"{sign}{n:g}F": best + n * floor for n in DEPTH_OF_GOALS}
+        details = {
+            "F": floor,
+            "C": codec,
+            f"in F{' above C' if decoded else ''}": (ours.value - best) / floor,
+        }
         figure = figure_of(
             f"Fréchet distance, {name}",
             interval,
             ceiling=codec if decoded else floor,
-            details={"F": floor, "C": codec, "in F above C": (ours.value - codec) / floor},
+            details=details,
         )
         found.rows.append(
             Row(key=f"fad_{name}", section="quality", figure=figure, better="lower", goals=goals)
