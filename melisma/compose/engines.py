@@ -2,8 +2,8 @@
 
 Enters: words and whether exact settings were given. Leaves: the engine's name and the reason, in
 words. The rule follows the figures in the README: the score keeps to a stated key far better and to
-metres, makers and several players at all; a tempo and a lead are met as often by drawn sound, which
-is nearer to the words and has textures that no soundfont has.
+metres, makers and several players at all; a tempo is met as often by drawn sound, which is as near
+to the words, nearer to real music by its Fréchet distances, and has textures that no soundfont has.
 """
 
 from __future__ import annotations
