@@ -43,11 +43,11 @@ HEARD_ATTRIBUTES = ("tempo", "tonality", "lead")
 
 @dataclass(frozen=True, kw_only=True)
 class DrawingSettings:
-    """How every stage draws."""
+    """How every stage draws; guidance and temperature as the judge chose among eleven settings."""
 
-    guidance_semantic: float = 3.0
+    guidance_semantic: float = 2.0
     """Classifier-free guidance of the semantic stage; 1 is none."""
-    temperature_semantic: float = 1.0
+    temperature_semantic: float = 0.85
     top_k_semantic: int = 200
     guidance_coarse: float = 2.5
     temperature_coarse: float = 0.85

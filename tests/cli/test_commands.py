@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from melisma import compose
 from melisma.cli.errors import run
 from melisma.cli.generate import finish
 from melisma.cli.program import program
@@ -125,17 +126,17 @@ class Codec:
 
 
 def seat(patch: pytest.MonkeyPatch) -> Composer:
-    """Put the players in the place of `melisma.compose`, and return the composer."""
+    """Put the players in the place of those of `melisma.compose`, and return the composer."""
     composer = Composer()
-    stage = ModuleType("melisma.compose")
-    stage.__dict__.update(
-        Composer=Composer,
-        Piece=Piece,
-        DrawingSettings=DrawingSettings,
-        load=lambda *_: composer,
-        load_codec=Codec,
-    )
-    patch.setitem(sys.modules, "melisma.compose", stage)
+    players = {
+        "Composer": Composer,
+        "Piece": Piece,
+        "DrawingSettings": DrawingSettings,
+        "load": lambda *_: composer,
+        "load_codec": Codec,
+    }
+    for name, player in players.items():
+        patch.setattr(compose, name, player)
     return composer
 
 
