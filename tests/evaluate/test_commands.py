@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from melisma.compose import DrawingSettings
 from melisma.corpus.ears import Ears
 from melisma.evaluate.judge import Judge, JudgeNetwork, JudgeSettings
 from melisma.values import Facts, Prompt, TokenGrid, Waveform
@@ -38,9 +39,16 @@ class FakeComposer:
     """Plucks whatever is asked."""
 
     def generate_pieces(
-        self, prompts: Sequence[Prompt], *, seed: int = 0, best_of: int = 1
+        self,
+        prompts: Sequence[Prompt],
+        *,
+        seed: int = 0,
+        best_of: int = 1,
+        settings: DrawingSettings,
+        rank: str,
     ) -> list[FakePiece]:
         assert best_of >= 1
+        assert (settings.guidance_semantic, rank) == (1.5, "words")
         return [FakePiece(plucks(seed + place)) for place in range(len(prompts))]
 
 
@@ -105,6 +113,7 @@ def test_adherence_from_prompts_to_table(
     monkeypatch.setattr(adherence, "read_ears", lambda _: fake_ears())
     arguments = ["--held", "x", "--judges", str(tmp_path / "judges"), "--best-of", "1"]
     arguments += ["--count", "5", "--batch", "2", "--results", str(tmp_path)]
+    arguments += ["--drawing", "guidance_semantic=1.5"]
     monkeypatch.setattr(sys, "argv", ["adherence.py", *arguments])
     adherence.main()
     told = capsys.readouterr().out
