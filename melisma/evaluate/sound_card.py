@@ -119,7 +119,7 @@ def add_quality(
         goals = {}
         if count >= FEWEST_FOR_GOALS:
             goals = {f"{sign}{n:g}F": best + n * floor for n in DEPTH_OF_GOALS}
-        details = {
+        details: dict[str, float | str] = {
             "F": floor,
             "C": codec,
             f"in F{' above C' if decoded else ''}": (ours.value - best) / floor,
