@@ -279,7 +279,7 @@ def matched_infinity(
     """`frechet_infinity` against random halves of the reference, averaged: comparable with floor
     and ceiling, as `matched_distance` is.
 
-    `derived` as there. Distances and sizes are those of the first half.
+    `derived` as there; then the draws of all halves are told at the sizes of the first.
     """
     lines = []
     for split in range(splits):
@@ -287,12 +287,13 @@ def matched_infinity(
         real, held = _halves(reference, rng)
         pool = outputs.part(held) if derived else outputs
         lines.append(frechet_infinity(pool, reference.part(real), seed=seed + split, draws=4))
+    sizes = lines[0].sizes
     return FrechetInfinity(
         value=float(np.mean([line.value for line in lines])),
         slope=float(np.mean([line.slope for line in lines])),
         r2=float(np.mean([line.r2 for line in lines])),
-        sizes=lines[0].sizes,
-        distances=lines[0].distances,
+        sizes=sizes,
+        distances=np.mean([np.interp(sizes, one.sizes, one.distances) for one in lines], axis=0),
     )
 
 

@@ -11,6 +11,7 @@ from melisma.evaluate.frechet import (
     frechet_interval,
     half_floor,
     matched_distance,
+    matched_infinity,
     paired_frechet_difference,
     piece_distances,
 )
@@ -94,6 +95,13 @@ def test_extrapolation_lies_nearer_to_nought_than_few_pieces() -> None:
 def test_extrapolation_finds_a_real_distance() -> None:
     few, reference = drawn(80, 1, width=8, shift=1.0), drawn(3_000, 0, width=8)
     assert frechet_infinity(few, reference).value == pytest.approx(8.0, rel=0.25)
+
+
+def test_the_line_over_halves_is_that_of_the_points_told_with_it() -> None:
+    line = matched_infinity(drawn(40, 3, shift=0.5), drawn(80, 4))
+    slope, value = np.polyfit(1.0 / line.sizes, line.distances, 1)
+    assert line.value == pytest.approx(value)
+    assert line.slope == pytest.approx(slope)
 
 
 def test_intervals_hold_the_expected_distance_about_as_often_as_stated() -> None:
