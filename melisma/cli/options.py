@@ -46,22 +46,30 @@ Bpm = Annotated[float | None, typer.Option(help="Tempo, over that of the words."
 Key = Annotated[str | None, typer.Option(help='Tonality, over that of the words, e.g. "F# minor".')]
 Metre = Annotated[str | None, typer.Option(help="2/4, 3/4, 4/4 or 6/8.")]
 Guidance = Annotated[
-    float | None, typer.Option(help="How strictly the semantic stage follows the prompt.")
+    float | None,
+    typer.Option(help="How strictly the semantic stage follows the prompt.", show_default="2.0"),
 ]
 GuidanceCoarse = Annotated[
-    float | None, typer.Option(help="The same for the coarse acoustic stage.")
+    float | None, typer.Option(help="The same for the coarse acoustic stage.", show_default="2.5")
 ]
 TemperatureSemantic = Annotated[
-    float | None, typer.Option(help="Boldness of the notes; 1 as learnt, less is safer.")
+    float | None,
+    typer.Option(help="Boldness of the notes; 1 as learnt, less is safer.", show_default="0.85"),
 ]
 TopKSemantic = Annotated[
-    int | None, typer.Option(help="Only the K likeliest semantic tokens may be drawn.")
+    int | None,
+    typer.Option(help="Only the K likeliest semantic tokens may be drawn.", show_default="200"),
 ]
-TemperatureCoarse = Annotated[float | None, typer.Option(help="Boldness of the timbre.")]
+TemperatureCoarse = Annotated[
+    float | None, typer.Option(help="Boldness of the timbre.", show_default="0.85")
+]
 TopKCoarse = Annotated[
-    int | None, typer.Option(help="Only the K likeliest coarse tokens may be drawn.")
+    int | None,
+    typer.Option(help="Only the K likeliest coarse tokens may be drawn.", show_default="60"),
 ]
-TemperatureFine = Annotated[float | None, typer.Option(help="Boldness of the fine detail.")]
+TemperatureFine = Annotated[
+    float | None, typer.Option(help="Boldness of the fine detail.", show_default="0.4")
+]
 Engine = Annotated[
     str,
     typer.Option(help="sound: drawn sound; score: notes, rendered; auto: what suits the words."),
@@ -110,15 +118,23 @@ ScoreBestOf = Annotated[
     typer.Option(help="Candidates for each piece; the one that keeps best to the prompt stays."),
 ]
 Temperature = Annotated[
-    float | None, typer.Option(help="Boldness of the notes; 1 as learnt, less is safer.")
+    float | None,
+    typer.Option(help="Boldness of the notes; 1 as learnt, less is safer.", show_default="1.0"),
 ]
-TopK = Annotated[int | None, typer.Option(help="Only the K likeliest values may be drawn.")]
+TopK = Annotated[
+    int | None,
+    typer.Option(help="Only the K likeliest values may be drawn.", show_default="all"),
+]
 TopP = Annotated[
-    float | None, typer.Option(help="Only the likeliest values that together hold this share.")
+    float | None,
+    typer.Option(
+        help="Only the likeliest values that together hold this share.", show_default="0.95"
+    ),
 ]
 Greedy = Annotated[bool, typer.Option("--greedy", help="Always take the likeliest value.")]
 ScoreGuidance = Annotated[
-    float | None, typer.Option(help="How strictly the prompt is followed; 1 as learnt.")
+    float | None,
+    typer.Option(help="How strictly the prompt is followed; 1 as learnt.", show_default="3.0"),
 ]
 ScoreOutput = Annotated[
     str | None,

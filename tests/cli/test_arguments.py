@@ -9,13 +9,16 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, get_args
 
 import pytest
 import typer
 
+from melisma.cli import options
 from melisma.cli.errors import run, spoken
 from melisma.cli.program import program
 from melisma.cli.wishes import read_tonality
+from melisma.compose import DrawingSettings, ScoreDrawing
 from melisma.values.attributes import TONALITIES
 
 REPOSITORY = Path(__file__).parents[2]
@@ -262,3 +265,24 @@ def test_a_real_ctrl_c(tmp_path: Path) -> None:
     assert process.returncode == 130
     assert err.strip() == "melisma: stopped; nothing unfinished was left behind"
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        (options.Guidance, DrawingSettings().guidance_semantic),
+        (options.GuidanceCoarse, DrawingSettings().guidance_coarse),
+        (options.TemperatureSemantic, DrawingSettings().temperature_semantic),
+        (options.TopKSemantic, DrawingSettings().top_k_semantic),
+        (options.TemperatureCoarse, DrawingSettings().temperature_coarse),
+        (options.TopKCoarse, DrawingSettings().top_k_coarse),
+        (options.TemperatureFine, DrawingSettings().temperature_fine),
+        (options.Temperature, ScoreDrawing().temperature),
+        (options.TopK, ScoreDrawing().top_k or "all"),
+        (options.TopP, ScoreDrawing().top_p),
+        (options.ScoreGuidance, ScoreDrawing().guidance),
+    ],
+)
+def test_help_tells_the_settings_that_are_taken(option: Any, value: object) -> None:
+    (told,) = get_args(option)[1:]
+    assert told.show_default == str(value)
