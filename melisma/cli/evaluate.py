@@ -69,6 +69,10 @@ def evaluate(
             help="Only compare two cards (files, or folders of evaluations), piece by piece.",
         ),
     ] = None,
+    page: Annotated[
+        Path | None,
+        typer.Option(metavar="CARD", help="Only draw the page of a card that is there already."),
+    ] = None,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="The folder to write; it is made if missing.")
     ] = Path("evaluation"),
@@ -85,6 +89,9 @@ def evaluate(
     check_place(output)
     if compare is not None:
         _compare(compare, reference, output, quiet=quiet)
+        return
+    if page is not None:
+        _draw_page(page, output, quiet=quiet)
         return
     check_model(model)
     if engine not in ("sound", "score"):
@@ -191,6 +198,17 @@ def summary(card: Card) -> str:
                 told += "" if number is None else f", {word} {told_number(number)}"
             lines.append(f"  {one.what}: {told}")
     return "\n".join(lines)
+
+
+def _draw_page(path: Path, output: Path, *, quiet: bool) -> None:
+    from melisma.evaluate.card import read_card
+    from melisma.evaluate.report import write_report
+
+    card = read_card(path)
+    place = output / REPORT_NAME
+    write_report(place, card)
+    if not quiet:
+        print(place)
 
 
 def _compare(cards: tuple[Path, Path], reference: str, output: Path, *, quiet: bool) -> None:

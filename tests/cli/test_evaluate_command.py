@@ -7,11 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from small_card import small_card
 
 from melisma.cli.errors import run
 from melisma.cli.evaluate import read_drawing
 from melisma.cli.program import program
 from melisma.compose import DrawingSettings, ScoreDrawing
+from melisma.evaluate.card import CARD_NAME, write_card
+from melisma.evaluate.report import report_page
 from melisma.files import write_audio
 from melisma.values import Waveform
 
@@ -36,6 +39,7 @@ def said(capsys: pytest.CaptureFixture[str], *words: str) -> str:
         (["--prompts", "nowhere.txt"], "there is no nowhere.txt: check the name"),
         (["--output", "no/such/place"], "does not exist: create it"),
         (["--compare", "a.json", "b.json"], "a.json"),
+        (["--page", "a.json"], "a.json"),
     ],
 )
 def test_bad_words_give_one_sentence(
@@ -81,3 +85,15 @@ def test_every_setting_of_drawing_can_be_judged() -> None:
         names = [field.name for field in dataclasses.fields(settings)]
         found = read_drawing([f"{name}=2" for name in names], engine)
         assert list(found) == names
+
+
+def test_the_page_of_a_card_is_drawn_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    card = small_card(np.array([1.0, 0.0, 1.0, 1.0]), np.array([0.1, 0.2, 0.3, 0.4]))
+    write_card(tmp_path / "judged" / CARD_NAME, card)
+    place = tmp_path / "drawn"
+    assert run(program, ["evaluate", "--page", str(tmp_path / "judged"), "-o", str(place)]) == 0
+    page = (place / "report.html").read_text("utf-8")
+    assert page == report_page(card)
+    assert capsys.readouterr().out.strip() == str(place / "report.html")
