@@ -181,6 +181,8 @@ def pair_prompts(
     no words can still be measured. Raises `FileNotFoundError`, or `ValueError` where the folder
     holds no piece with one of `endings`, or none that a given list speaks of.
     """
+    if folder.is_file():
+        raise NotADirectoryError(f"{folder} is one file: give the folder that holds it")
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {folder}: check the name")
     files = find_pieces(folder, endings)
