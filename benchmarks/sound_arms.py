@@ -10,6 +10,8 @@ Arms: `delayed`, `parallel` and `flattened` (the pattern of the coarse stage, Mu
 section 2.2; they share one semantic stage of the same seed, and so its time), `no-semantic` (the
 coarse stage alone, from the words, as large as the two together; MusicLM, 2301.11325, section 5.4)
 and `style-only` (attributes, families and rhythm are never told: MusicLM's own conditioning).
+`exact`, `assigned` and `shuffled` are MusicGen's single stage: one model, told captions and in half
+of the clips the tune, and nothing else (`melisma/train/captions.py` says which captions).
 Then `melisma evaluate --model runs/arms/delayed-1/model ...` for each, and `--compare`.
 """
 
@@ -33,6 +35,7 @@ from melisma.lm import ConditionSettings
 from melisma.lm.conditions import Conditioner, DropSettings
 from melisma.lm.model import TokenModelSettings
 from melisma.lm.start import start_from_codes
+from melisma.train.captions import KINDS, with_captions
 from melisma.train.lm import StageTask, StageTraining, TokenCorpus, read_corpus
 from melisma.train.loop import LoopSettings, generator_of
 
@@ -40,10 +43,20 @@ SEMANTIC_SHARE = 0.4
 """Share of the time that the semantic stage gets."""
 OPENING_FROM = 0.6
 """Share of a stage's time after which short crops are learned (see `StageTraining`)."""
-ARMS = ("delayed", "parallel", "flattened", "no-semantic", "style-only")
+ARMS = ("delayed", "parallel", "flattened", "no-semantic", "style-only", *KINDS)
+ALONE = ("no-semantic", *KINDS)
+"""Arms of one stage."""
+CAPTION_DROPS = DropSettings(
+    everything=0.1, style=1.0, attribute=1.0, families=1.0, rhythm=1.0, melody=0.5, text=0.1
+)
 WIDTH, LAYERS, HEADS = 96, 5, 4
 ALONE_WIDTH, ALONE_LAYERS, ALONE_HEADS = 128, 6, 4
 """Shape of the coarse stage alone: as many parameters as both stages have otherwise."""
+
+
+def words_of(ears: FrozenEars) -> dict[str, str]:
+    """What a stage that is told captions was trained with."""
+    return {"words": ears.joint.words_fingerprint}
 
 
 def untold(drops: DropSettings) -> DropSettings:
@@ -52,8 +65,11 @@ def untold(drops: DropSettings) -> DropSettings:
 
 
 @torch.no_grad()
-def forget(conditioner: Conditioner) -> None:
-    """Whatever is told in the slots that were never told acts as if it were absent."""
+def forget(conditioner: Conditioner, *, style: bool) -> None:
+    """Whatever is told in the slots that were never told acts as if it were absent: attributes,
+    families, rhythm, and `style`."""
+    if style:
+        conditioner.style.weight.zero_()
     for table in conditioner.attributes:
         assert isinstance(table, nn.Embedding)
         table.weight[:] = table.weight[-1:].clone()
@@ -65,11 +81,11 @@ def forget(conditioner: Conditioner) -> None:
     conditioner.rhythm.weight.zero_()
 
 
-def shape_of(stage: str, arm: str) -> TokenModelSettings:
-    """The network of a stage of an arm."""
+def shape_of(stage: str, arm: str, text_width: int) -> TokenModelSettings:
+    """The network of a stage of an arm; `text_width`: of the text tower's states."""
     if stage == "semantic":
         return TokenModelSettings(levels=2, width=WIDTH, layers=LAYERS, heads=HEADS)
-    alone = arm == "no-semantic"
+    alone = arm in ALONE
     return TokenModelSettings(
         levels=4,
         pattern=arm if arm in ("parallel", "flattened") else "delayed",
@@ -77,7 +93,9 @@ def shape_of(stage: str, arm: str) -> TokenModelSettings:
         layers=ALONE_LAYERS if alone else LAYERS,
         heads=ALONE_HEADS if alone else HEADS,
         window_frames=250 if alone else 200,
-        conditions=ConditionSettings(source_levels=0 if alone else 2),
+        conditions=ConditionSettings(
+            source_levels=0 if alone else 2, text_width=text_width if arm in KINDS else 0
+        ),
     )
 
 
@@ -93,20 +111,25 @@ def train_arm_stage(
     loop = LoopSettings(
         updates=1_000, peak_rate=2e-3, warmup_updates=50, average_decay=0.99, seed=seed
     )
-    model = shape_of(stage, arm)
+    model = shape_of(stage, arm, ears.joint.text.settings.width)
     settings = StageTraining(
         stage=stage,
         model=model,
         loop=loop,
         batch=8 if stage == "semantic" else 10,
-        crop_frames=250 if stage == "semantic" or arm == "no-semantic" else 150,
+        crop_frames=250 if stage == "semantic" or arm in ALONE else 150,
         opening_from=2.0,
     )
     if arm == "style-only":
         settings = dataclasses.replace(
             settings, drop=untold(settings.drop), opening_drop=untold(settings.opening_drop)
         )
-    task = StageTask(settings, *corpora)
+    if arm in KINDS:
+        settings = dataclasses.replace(settings, drop=CAPTION_DROPS, opening_drop=CAPTION_DROPS)
+        # All are judged by the captions of the held-out clips themselves.
+        corpora = with_captions(corpora[0], arm, ears.joint, seed), corpora[1]
+    words = ears.joint.read_words if arm in KINDS else None
+    task = StageTask(settings, *corpora, words)
     codes = ears.semantic.centroids if stage == "semantic" else ears.codec.codec.quantizer.codes
     generator = generator_of(seed, 0, "codes")
     start_from_codes(task.model, codes, ears.semantic.centroids, generator)
@@ -116,14 +139,14 @@ def train_arm_stage(
             task.settings = dataclasses.replace(settings, opening_from=0.0)
 
     updates, used = train_for(task, loop, minutes, shared)
-    if arm == "style-only":
-        forget(task.model.conditioner)
+    if arm == "style-only" or arm in KINDS:
+        forget(task.model.conditioner, style=arm in KINDS)
     held = task.judge(task.model)
     checkpoint = Checkpoint(
         kind=f"{stage}_lm",
         settings=task.settings_tree(),
         tensors=dict(task.model.state_dict()),
-        fingerprints=task.fingerprints(),
+        fingerprints=task.fingerprints() | (words_of(ears) if arm in KINDS else {}),
         notes={"arm": arm, "seed": seed, "updates": updates},
     )
     size = sum(parameter.numel() for parameter in task.model.parameters())
@@ -159,12 +182,12 @@ def main() -> None:
     told: dict[str, dict[str, float]] = {}
     minutes = {"semantic": given.minutes * SEMANTIC_SHARE}
     shared = given.output / f"delayed-{given.seed}" / "model" / semantic
-    if given.arm == "no-semantic":
+    if given.arm in ALONE:
         minutes = {}
     elif given.arm in ("parallel", "flattened") and shared.is_file():
         shutil.copyfile(shared, folder / semantic)
         minutes = {}
-    left = given.minutes if given.arm == "no-semantic" else given.minutes * (1 - SEMANTIC_SHARE)
+    left = given.minutes if given.arm in ALONE else given.minutes * (1 - SEMANTIC_SHARE)
     for stage, share in {**minutes, "coarse": left}.items():
         checkpoint, told[stage] = train_arm_stage(
             stage, given.arm, given.seed, share, corpora, ears

@@ -26,6 +26,7 @@ from melisma.compose.score_tasks import (
 from melisma.joint import Joint
 from melisma.lm import Drawing
 from melisma.lm.draw_score import draw_scores
+from melisma.lm.score_engine import ScoreEngine
 from melisma.lm.score_model import ScoreModel
 from melisma.notes.instruments import instrument_name
 from melisma.values import Facts, Score
@@ -101,8 +102,19 @@ class ScoreTerms:
 class ScoreComposer:
     """The text tower and the score model."""
 
-    def __init__(self, joint: Joint, model: ScoreModel, *, name: str, licence: str) -> None:
+    def __init__(
+        self,
+        joint: Joint,
+        model: ScoreModel,
+        *,
+        name: str,
+        licence: str,
+        precision: str = "float32",
+        threads: int | None = None,
+    ) -> None:
+        """`precision` and `threads` as `ScoreEngine` takes them."""
         self.joint, self.model = joint, model.eval()
+        self._engine = ScoreEngine(self.model, precision=precision, threads=threads)
         self.name, self.licence = name, licence
         self._fingerprint = ""
 
@@ -148,7 +160,7 @@ class ScoreComposer:
             tasks += [terms.task(asked)] * best_of
             generators += [_generator(seed + number, c, "drawing") for c in range(best_of)]
         events = draw_scores(
-            self.model,
+            self._engine,
             told_of([task.asked for task in tasks]),
             [task.plan for task in tasks],
             settings.drawing(),

@@ -21,7 +21,7 @@ from melisma.codec import AcousticCodec
 from melisma.compose.asking import Asked, ask, conditions_of
 from melisma.corpus.hearing import FrozenEars
 from melisma.joint.attributes import BLOCKS
-from melisma.lm import Drawing, TokenModel, draw, draw_parallel
+from melisma.lm import Drawing, NativeEngine, TokenModel, draw, draw_parallel
 from melisma.lm.conditions import Conditions
 from melisma.measure.receipt import receipt_of_sound
 from melisma.semantic import SemanticTokenizer
@@ -88,15 +88,23 @@ class Composer:
         *,
         name: str,
         licence: str,
+        precision: str = "float32",
+        threads: int | None = None,
     ) -> None:
-        """`semantic` None: the coarse stage draws from the words alone (MusicLM's ablation, section
-        5.4). `fine` None: the coarse levels alone are decoded. `ValueError` where the coarse stage
-        reads semantic tokens that no stage draws."""
+        """`precision` and `threads` of the drawing stages, as `NativeEngine` takes them. `semantic`
+        None: the coarse stage draws from the words alone (MusicLM's ablation, section 5.4). `fine`
+        None: the coarse levels alone are decoded. `ValueError` where the coarse stage reads
+        semantic tokens that no stage draws."""
         if semantic is None and coarse.settings.conditions.source_levels:
             raise ValueError("the coarse stage reads semantic tokens: a semantic stage is missing")
         self.ears = ears
         self.semantic = None if semantic is None else semantic.eval()
         self.coarse = coarse.eval()
+        self._engines = {
+            name: NativeEngine(stage, precision=precision, threads=threads)
+            for name, stage in (("semantic", self.semantic), ("coarse", self.coarse))
+            if stage is not None
+        }
         self.fine = None if fine is None else fine.eval()
         self.name, self.licence = name, licence
         self._fingerprint = ""
@@ -220,7 +228,7 @@ class Composer:
         semantic = None
         if self.semantic is not None:
             semantic = draw(
-                self.semantic,
+                self._engines["semantic"],
                 conditions,
                 frames,
                 Drawing(
@@ -233,7 +241,7 @@ class Composer:
             )
         given = dataclasses.replace(conditions, source=semantic)
         acoustic = draw(
-            self.coarse,
+            self._engines["coarse"],
             given,
             frames,
             Drawing(

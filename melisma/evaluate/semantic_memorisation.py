@@ -27,7 +27,7 @@ from melisma.evaluate.sinkhorn import token_counts, transport_costs
 from melisma.evaluate.statistics import REPEATS, Interval
 from melisma.files.shards import ShardReader
 from melisma.joint import Joint
-from melisma.lm import Conditions, Drawing, TokenModel, draw
+from melisma.lm import Conditions, Drawing, NativeEngine, TokenModel, draw
 from melisma.lm.conditions import ATTRIBUTE_SIZES, MELODY_SIZE
 
 PROMPT_SECONDS = (0.0, 2.5, 5.0, 10.0)
@@ -132,11 +132,12 @@ def continue_clips(
             f"after {prompt_frames}: give longer clips or a shorter prompt"
         )
     drawn = []
+    engine = NativeEngine(model)
     for start in range(0, len(clips), batch):
         part = clips.part(slice(start, start + batch))
         given = torch.from_numpy(part.semantic[:, :, :prompt_frames]) if prompt_frames else None
         grid = draw(
-            model,
+            engine,
             prompt_conditions(part, total),
             total,
             drawing,

@@ -81,6 +81,16 @@ class Joint:
         """Unit vectors float32 [sentence, 128]."""
         return self._read_text(sentences).vector.numpy()
 
+    @torch.no_grad()
+    def read_words(self, sentences: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """What the text tower makes of every word piece, for models that attend to a text: (float32
+        [sentence, token, width] of mean square 1, int64 [sentence] tokens of each; 0 for an empty
+        one)."""
+        tokens, present = pad_tokens(encode_words(self.tokenizer, sentences))
+        states = self.text.states(tokens, present)
+        lengths = present.sum(dim=1) * torch.tensor([bool(s.strip()) for s in sentences])
+        return states, lengths
+
     def embed_music(self, summary: np.ndarray, trunk: np.ndarray | None = None) -> np.ndarray:
         """summary [window, 420], trunk [window, 25, width] -> unit vectors [window, 128]."""
         return self._read_music(summary, trunk).vector.numpy()

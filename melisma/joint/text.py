@@ -73,6 +73,10 @@ class TextTower(nn.Module):
         self.to_attributes = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU())
         self.heads = AttributeHeads(width=2 * width)
 
+    def states(self, tokens: Tensor, present: Tensor) -> Tensor:
+        """What every token became, normed as their mean is: [batch, token, width]."""
+        return self.norm(self.transformer(self.table(tokens) * TABLE_SCALE, present))
+
     def pool(self, tokens: Tensor, present: Tensor) -> Tensor:
         """tokens int64 and present bool, both [batch, token] -> [batch, width]."""
         hidden = self.table(tokens) * TABLE_SCALE

@@ -2,12 +2,15 @@
 may import `nn files values`.
 
 It has never heard of audio. Read `model.py` first, then `conditions.py`, `patterns.py`, `draw.py`;
-what each stage reads and draws stands in `train/lm.py`. For scores read `score_model.py`, then
+then `engine.py`; what each stage reads and draws stands in `train/lm.py`. For scores read
+`score_model.py`, then
 `told_score.py`, `score_rows.py` (the orders of telling), `score_plan.py` and `draw_score.py`.
 """
 
 from melisma.lm.conditions import Conditions, ConditionSettings
-from melisma.lm.draw import Drawing, draw, draw_parallel
+from melisma.lm.draw import draw, draw_parallel, stream
+from melisma.lm.drawing import Drawing
+from melisma.lm.engine import NativeEngine
 from melisma.lm.model import TokenModel, TokenModelSettings
 from melisma.lm.patterns import Pattern, delayed, flattened, parallel
 
@@ -15,6 +18,7 @@ __all__ = [
     "ConditionSettings",
     "Conditions",
     "Drawing",
+    "NativeEngine",
     "Pattern",
     "TokenModel",
     "TokenModelSettings",
@@ -23,4 +27,5 @@ __all__ = [
     "draw_parallel",
     "flattened",
     "parallel",
+    "stream",
 ]

@@ -1,147 +1,124 @@
-"""Drawing tokens: step after step with a key-value cache, or level after level in one pass each.
+"""Drawing tokens: step after step by an engine, or level after level in one pass each.
 
 Each piece of a batch has a generator of its own, so a piece comes out the same whatever its
-neighbours are asked for (with the same batch size and thread count, down to the last bit).
+neighbours are asked for, and however many there are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import KW_ONLY, dataclass
 
 import torch
 from torch import Tensor
 
 from melisma.lm.conditions import Conditions
+from melisma.lm.drawing import NOISE_STEPS, Drawing, Noise, choose
+from melisma.lm.engine import Engine, Session, requests_of
 from melisma.lm.model import TokenModel
+from melisma.lm.patterns import Pattern
 
-NOISE_STEPS = 128
-"""Steps for which noise is drawn at once."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Drawing:
-    """How tokens are drawn."""
-
-    temperature: float = 1.0
-    """Logits are divided by it; 0 takes the most likely token."""
-    top_k: int | None = None
-    """Only so many most likely tokens may be drawn; None: all."""
-    top_p: float | None = None
-    """Only the most likely tokens that together hold this much probability may be drawn (nucleus:
-    1904.09751, section 3.1); None: all."""
-    guidance: float = 1.0
-    """Classifier-free guidance (2207.12598, section 3.2): 1 is none; logits are moved from those
-    of nothing told by this factor."""
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.temperature <= 10:
-            raise ValueError(f"a temperature lies between 0 and 10, not {self.temperature}")
-        if self.top_k is not None and self.top_k < 1:
-            raise ValueError(f"top-k is at least 1, not {self.top_k}")
-        if self.top_p is not None and not 0 < self.top_p <= 1:
-            raise ValueError(f"top-p lies above 0 and up to 1, not {self.top_p}")
-        if not 0 <= self.guidance <= 20:
-            raise ValueError(f"guidance lies between 0 and 20, not {self.guidance}")
-
-
-class Noise:
-    """Exponential noise for the Gumbel trick, from one generator a piece, in chunks of steps."""
-
-    def __init__(self, generators: Sequence[torch.Generator], levels: int, vocabulary: int) -> None:
-        self._generators = generators
-        self._shape = (NOISE_STEPS, levels, vocabulary)
-        self._chunk = torch.empty(0)
-        self._used = NOISE_STEPS
-
-    def next(self) -> Tensor:
-        """Noise [batch, level, vocabulary] of the next step."""
-        if self._used == NOISE_STEPS:
-            rows = [torch.empty(self._shape).exponential_(generator=g) for g in self._generators]
-            self._chunk = torch.stack(rows)
-            self._used = 0
-        self._used += 1
-        return self._chunk[:, self._used - 1]
-
-
-def choose(logits: Tensor, noise: Tensor | None, drawing: Drawing) -> Tensor:
-    """Draws from logits [..., vocabulary] with exponential noise of the same shape -> [...];
-    without noise the likeliest tokens."""
-    if noise is None or drawing.temperature == 0:
-        return logits.argmax(dim=-1)
-    scaled = logits.float() / drawing.temperature
-    if drawing.top_k is not None and drawing.top_k < scaled.shape[-1]:
-        least = scaled.topk(drawing.top_k, dim=-1).values[..., -1:]
-        scaled = scaled.masked_fill(scaled < least, -torch.inf)
-    shares = scaled.softmax(dim=-1)
-    if drawing.top_p is not None and drawing.top_p < 1:
-        ordered, order = shares.sort(dim=-1, descending=True)
-        # A token stays as long as those likelier than it leave something of the nucleus.
-        beyond = ordered.cumsum(dim=-1) - ordered >= drawing.top_p
-        shares = shares.masked_fill(beyond.gather(-1, order.argsort(dim=-1)), 0.0)
-    # The maximum of p / e, e exponential, is a draw from p (the Gumbel trick without logarithms).
-    return (shares / noise.to(scaled.device).clamp(min=1e-20)).argmax(dim=-1)
+BLOCK_STEPS = 32
+"""Steps that are drawn before anybody hears of them or may stop them (chosen: under half a second
+with a model that keeps up with the music)."""
 
 
 @torch.inference_mode()
-def draw(
-    model: TokenModel,
+def stream(
+    engine: Engine,
     conditions: Conditions,
-    frames: int,
+    frames: int | Sequence[int],
+    drawing: Drawing,
+    generators: Sequence[torch.Generator],
+    *,
+    prefix: Tensor | None = None,
+    first_steps: int = BLOCK_STEPS,
+    block_steps: int = BLOCK_STEPS,
+) -> Iterator[Grid]:
+    """Draws grids of a causal stage, and shows after every block of steps how far they are.
+
+    `frames`: of all pieces, or of each by itself: a piece that is done leaves the batch. `prefix`:
+    tokens [batch, level, frame] that every piece begins with (a continuation); they are kept as
+    they are. The likeliest tokens (temperature 0) need no noise, and no generator is used.
+    Attention looks back over the model's window, so any length goes in one pass. `first_steps`:
+    steps of the first block, `block_steps` those of the others. Whoever stops listening stops the
+    drawing. `ValueError` where lengths do not go together.
+    """
+    model, pattern, batch = engine.model, engine.model.pattern, len(conditions)
+    lengths = [frames] * batch if isinstance(frames, int) else list(frames)
+    requests = requests_of(model, conditions, lengths, drawing, prefix)
+    session = engine.open(requests)
+    ends = [pattern.steps(length) for length in lengths]
+    noise = None
+    if drawing.temperature > 0:
+        noise = Noise(generators, pattern.levels, model.settings.vocabulary)
+    step, size = requests.known * pattern.stride, first_steps
+    fresh = -1
+    while step < max(ends):
+        going = [request for request, end in enumerate(ends) if end > step]
+        session.keep(going)
+        chunk = step // NOISE_STEPS
+        if noise is not None and chunk > fresh:
+            # Noise goes on through steps that are given, so that a seed means the same after any.
+            session.set_noise(noise.chunk(chunk))
+            fresh = chunk
+        stop = min(step + size, (chunk + 1) * NOISE_STEPS, *(ends[request] for request in going))
+        session.advance(stop - step)
+        step, size = stop, block_steps
+        done = max(0, (step - 1 - pattern.offsets[-1]) // pattern.stride + 1)
+        yield Grid(session, pattern, lengths, step=step, steps=max(ends), done=done)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """How far a drawing is."""
+
+    _session: Session
+    _pattern: Pattern
+    _lengths: Sequence[int]
+    _: KW_ONLY
+    step: int
+    """Steps that are done."""
+    steps: int
+    """Steps in all."""
+    done: int
+    """Frames from the beginning on whose levels are all drawn (in pieces that are so long)."""
+
+    def tokens(self, first: int = 0) -> Tensor:
+        """Frames that are done from `first` on, int64 [batch, level, frame]; a piece that ended
+        before repeats its last frame."""
+        frames = max(min(self.done, max(self._lengths)), 1)
+        grid = self._session.grid()
+        whole = self._pattern.gather(grid[:, :, : self._pattern.steps(frames)], frames)
+        places = torch.arange(first, frames, device=grid.device)
+        ends = torch.tensor(self._lengths, device=grid.device)[:, None] - 1
+        index = torch.minimum(places, ends)[:, None].expand(-1, whole.shape[1], -1)
+        return whole.gather(2, index)
+
+
+def draw(
+    engine: Engine,
+    conditions: Conditions,
+    frames: int | Sequence[int],
     drawing: Drawing,
     generators: Sequence[torch.Generator],
     *,
     prefix: Tensor | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Tensor:
-    """Draws a grid [batch, level, frame] of a causal stage.
+    """Draws grids int64 [batch, level, frame] of a causal stage to their end, as `stream` does.
 
-    `prefix`: tokens [batch, level, frame] that the piece begins with (a continuation); they are
-    kept as they are. The likeliest tokens (temperature 0) need no noise, and no generator is used.
-    `progress` hears the number of steps done. Attention looks back over the model's window, so any
-    length goes in one pass.
+    Pieces of different lengths are filled up with their last frames. `progress` hears the number of
+    steps done.
     """
-    batch, pattern, blank = len(conditions), model.pattern, model.blank
-    guided = drawing.guidance != 1.0
-    asked = conditions.joined(conditions.untold()) if guided else conditions
-    told = model.conditioner(asked)
-    modulations = model.trunk.modulations(told.whole)
-    cache = model.initial_cache(len(asked))
-    greedy = drawing.temperature == 0
-    noise = None if greedy else Noise(generators, pattern.levels, model.settings.vocabulary)
-    steps = pattern.steps(frames)
-    device = told.frames.device
-    out = torch.full((batch, pattern.levels, steps), blank, dtype=torch.long, device=device)
-    known = 0
-    if prefix is not None:
-        known = prefix.shape[2]
-        if known > frames:
-            raise ValueError(f"a piece of {frames} frames cannot begin with {known} frames")
-        spread = pattern.spread(prefix, blank)
-        out[:, :, : spread.shape[2]] = spread
-    heads = torch.stack(list(model.heads.parameters()))
-    before = torch.full((batch, pattern.levels), blank, dtype=torch.long, device=device)
-    for step in range(steps):
-        frame = min(pattern.newest_frame(step), frames - 1)
-        twice = before.repeat(2, 1) if guided else before
-        hidden = model.step(twice, told.frames[:, frame], modulations, cache, step)
-        places = [pattern.frame_at(step, level) for level in range(pattern.levels)]
-        wanted = [place is not None and known <= place < frames for place in places]
-        # Noise goes on through steps that are given, so that a seed means the same after any.
-        chance = noise.next() if noise is not None else None
-        if any(wanted):
-            logits = torch.einsum("bw,lvw->blv", hidden, heads)
-            if guided:
-                with_words, without = logits.chunk(2)
-                logits = without + drawing.guidance * (with_words - without)
-            drawn = choose(logits, chance, drawing)
-            for level in range(pattern.levels):
-                if wanted[level]:
-                    out[:, level, step] = drawn[:, level]
-        before = out[:, :, step]
+    grid = None
+    for grid in stream(engine, conditions, frames, drawing, generators, prefix=prefix):
         if progress is not None:
-            progress(step + 1)
-    return pattern.gather(out, frames)
+            progress(grid.step)
+    if grid is None:  # everything was given
+        assert prefix is not None
+        return prefix
+    return grid.tokens().clone()
 
 
 @torch.inference_mode()

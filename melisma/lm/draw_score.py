@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from melisma.lm.draw import Drawing, Noise, choose
+from melisma.lm.drawing import Drawing, Noise, choose
+from melisma.lm.score_engine import ScoreEngine, ScoreSession
 from melisma.lm.score_model import (
     MOST_BARS_DONE,
     MOST_BARS_LEFT,
@@ -25,7 +26,6 @@ from melisma.lm.score_model import (
 from melisma.lm.score_plan import FREE, ScoreInProgress, ScorePlan, Told, uses
 from melisma.lm.score_rows import LATER, START
 from melisma.lm.told_score import ScoreConditions
-from melisma.nn.transformer import AttentionCache
 from melisma.values.events import (
     BAR,
     END,
@@ -42,13 +42,11 @@ FULL_SHARE = 0.75
 """A window is full when so much of the model's window is told: it learned from such windows."""
 KEPT_SHARE = 0.35
 """Share of the model's window that the last bars of the window before may fill."""
-BUSY_SHARE = 0.75
-"""When no more than so many of the pieces still go on, the others leave the batch."""
 
 
 @torch.inference_mode()
 def draw_scores(
-    model: ScoreModel,
+    engine: ScoreEngine,
     conditions: ScoreConditions,
     plans: Sequence[ScorePlan],
     drawing: Drawing,
@@ -64,11 +62,11 @@ def draw_scores(
     guided = drawing.guidance != 1.0
     if guided:
         conditions = conditions.joined(ScoreConditions.absent(len(pieces)))
-    modulations = model.trunk.modulations(model.conditioner(conditions))
+    session = engine.open(conditions)
     noise = Noise(generators, FIELDS, max(FIELD_SIZES))
     total = sum(plan.bars for plan in plans)
     while not all(piece.done for piece in pieces):
-        _draw_window(model, pieces, modulations, drawing, noise)
+        _draw_window(engine.model, session, pieces, drawing, noise)
         if progress is not None:
             progress(sum(piece.begun for piece in pieces) / total)
     return [piece.events() for piece in pieces]
@@ -76,8 +74,8 @@ def draw_scores(
 
 def _draw_window(
     model: ScoreModel,
+    session: ScoreSession,
     pieces: Sequence[ScoreInProgress],
-    modulations: list[tuple[Tensor, ...] | None],
     drawing: Drawing,
     noise: Noise,
 ) -> None:
@@ -86,51 +84,27 @@ def _draw_window(
     window = model.settings.window_events
     for piece in pieces:
         piece.open_window(round(window * KEPT_SHARE))
-    cache = model.initial_cache(2 * len(pieces) if guided else len(pieces))
     mine = [number for number, piece in enumerate(pieces) if not piece.done]
-    cache, modulations = _rows_of(cache, modulations, mine, len(pieces), 0)
     events = [Told(row=START)] * len(mine)
     resting: set[int] = set()
     position = 0
     while mine:
         drawn = [pieces[number] for number in mine]
         batch = _event_batch(drawn, events, twice=guided)
-        hidden = model.step(batch, modulations, cache, position)
+        # With guidance every piece stands there twice: as told, and with nothing told.
+        slots = mine + [number + len(pieces) for number in mine] if guided else mine
+        hidden = session.step(batch, slots, position)
         rows = _next_rows(model, drawn, hidden, drawing, noise.next()[mine])
         for place, (piece, row) in enumerate(zip(drawn, rows, strict=True)):
-            full = piece.told >= window * FULL_SHARE and piece.at_bar_line(row)
-            if full or mine[place] in resting:
+            if piece.told >= window * FULL_SHARE and piece.at_bar_line(row):
                 resting.add(mine[place])
-                events[place] = Told(row=START)
                 continue
             events[place] = piece.take(row)
             if piece.done:
                 resting.add(mine[place])
         left = [place for place, number in enumerate(mine) if number not in resting]
-        if len(left) <= len(mine) * BUSY_SHARE:  # copying the caches costs some steps
-            cache, modulations = _rows_of(cache, modulations, left, len(mine), position + 1)
-            mine, events = [mine[place] for place in left], [events[place] for place in left]
+        mine, events = [mine[place] for place in left], [events[place] for place in left]
         position += 1
-
-
-def _rows_of(
-    cache: tuple[AttentionCache, ...],
-    modulations: list[tuple[Tensor, ...] | None],
-    kept: list[int],
-    of: int,
-    position: int,
-) -> tuple[tuple[AttentionCache, ...], list[tuple[Tensor, ...] | None]]:
-    """The state of some of the pieces; with guidance every piece stands there twice."""
-    if len(kept) == of:
-        return cache, modulations
-    batch = cache[0].keys.shape[0]
-    index = torch.tensor([place + shift for shift in range(0, batch, of) for place in kept])
-    if not kept:
-        index = torch.zeros(0, dtype=torch.long)
-    return (
-        tuple(one.rows(index, position) for one in cache),
-        [None if told is None else tuple(t[index] for t in told) for told in modulations],
-    )
 
 
 def _event_batch(

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from melisma.lm.conditions import Conditioner, Conditions, ConditionSettings, Told
 from melisma.lm.patterns import PATTERNS, Pattern
-from melisma.nn.transformer import AttentionCache, Trunk, window_mask
+from melisma.nn.transformer import Trunk, window_mask
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,7 @@ class TokenModelSettings:
     vocabulary: int = 1024
     """Entries of each level."""
     pattern: str = "delayed"
-    """"parallel", "delayed" or "flattened"."""
+    """"parallel", "delayed", "flattened" or "delayed_pairs"."""
     causal: bool = True
     """False: all frames at once, level after level."""
     width: int = 256
@@ -39,6 +39,12 @@ class TokenModelSettings:
     """Attention heads."""
     window_frames: int = 500
     """Frames that attention looks back over, as in training."""
+    expansion: float = 8 / 3
+    """Width inside the feed-forward parts over `width`."""
+    norm: str = "rms"
+    feed_forward: str = "swiglu"
+    positions: str = "rotary"
+    """Kinds of the trunk's parts, see `melisma.nn.transformer.TrunkShape`."""
     conditions: ConditionSettings = field(default_factory=ConditionSettings)
     """Sizes of the condition slots."""
 
@@ -60,7 +66,12 @@ class TokenModel(nn.Module):
             width=width,
             layers=settings.layers,
             heads=settings.heads,
-            condition_width=width,
+            expansion=settings.expansion,
+            condition_width=width if settings.conditions.slots else 0,
+            norm=settings.norm,
+            feed_forward=settings.feed_forward,
+            positions=settings.positions,
+            text=bool(settings.conditions.text_width) and not settings.conditions.text_before,
         )
         self.heads = nn.ModuleList(
             nn.Linear(width, settings.vocabulary, bias=False)
@@ -74,6 +85,11 @@ class TokenModel(nn.Module):
             nn.init.normal_(head.weight, std=0.02)
 
     @property
+    def window_steps(self) -> int:
+        """Steps that attention looks back over, beside what stands before the piece."""
+        return self.settings.window_frames * self.pattern.stride
+
+    @property
     def blank(self) -> int:
         """The token that stands for "nothing drawn here"."""
         return self.settings.vocabulary
@@ -83,11 +99,12 @@ class TokenModel(nn.Module):
         parts = [table(tokens[:, level]) for level, table in enumerate(self.tables)]
         return torch.stack(parts).sum(dim=0)
 
-    def _frames_of_steps(self, told: Told, steps: int) -> Tensor:
-        """Per-frame conditions -> per step, aligned with the newest frame of each step."""
-        frames = told.frames.shape[1]
-        index = torch.arange(steps, device=told.frames.device) // self.pattern.stride
-        return told.frames[:, index.clamp(max=frames - 1)]
+    def _with_frames(self, hidden: Tensor, told: Told) -> Tensor:
+        """Per-frame conditions added to steps, aligned with the newest frame of each."""
+        if told.frames is None:
+            return hidden
+        index = torch.arange(hidden.shape[1], device=hidden.device) // self.pattern.stride
+        return hidden + told.frames[:, index.clamp(max=told.frames.shape[1] - 1)]
 
     def forward(self, grid: Tensor, conditions: Conditions, dropout: float = 0.0) -> Tensor:
         """Causal: logits of all tokens of a grid [batch, level, frame], each given what is drawn
@@ -96,16 +113,20 @@ class TokenModel(nn.Module):
         steps = self.pattern.spread(grid, self.blank)
         start = steps.new_full((*steps.shape[:2], 1), self.blank)
         before = torch.cat([start, steps[:, :, :-1]], dim=2)
-        hidden = self.embed(before) + self._frames_of_steps(told, steps.shape[2])
-        window = self.settings.window_frames * self.pattern.stride
-        mask = window_mask(hidden.shape[1], window, hidden.device)
-        hidden, _ = self.trunk(hidden, told.whole, mask=mask, dropout=dropout)
+        hidden = self._with_frames(self.embed(before), told)
+        first = 0
+        if told.before is not None:
+            first = told.before.shape[1]
+            hidden = torch.cat([told.before.to(hidden.dtype), hidden], dim=1)
+        mask = window_mask(hidden.shape[1], self.window_steps + first, hidden.device)
+        hidden, _ = self.trunk(hidden, told.whole, text=told.text, mask=mask, dropout=dropout)
+        hidden = hidden[:, first:]
         frames = grid.shape[2]
         logits = []
         for level, head in enumerate(self.heads):
-            first = self.pattern.offsets[level]
+            start = self.pattern.offsets[level]
             stride = self.pattern.stride
-            logits.append(head(hidden[:, first : first + (frames - 1) * stride + 1 : stride]))
+            logits.append(head(hidden[:, start : start + (frames - 1) * stride + 1 : stride]))
         return torch.stack(logits, dim=1)
 
     def fill(
@@ -116,23 +137,6 @@ class TokenModel(nn.Module):
         told = self.conditioner(conditions)
         known = grid.clone()
         known[:, level:] = self.blank
-        hidden = self.embed(known) + told.frames
-        hidden, _ = self.trunk(hidden, told.whole, causal=False, dropout=dropout)
+        hidden = self._with_frames(self.embed(known), told)
+        hidden, _ = self.trunk(hidden, told.whole, text=told.text, causal=False, dropout=dropout)
         return self.heads[level - self.settings.drawn_from](hidden)
-
-    def initial_cache(self, batch: int) -> tuple[AttentionCache, ...]:
-        """Empty key-value caches over the model's window."""
-        return self.trunk.initial_cache(batch, self.settings.window_frames * self.pattern.stride)
-
-    def step(
-        self,
-        before: Tensor,
-        frame: Tensor,
-        modulations: list[tuple[Tensor, ...] | None],
-        cache: tuple[AttentionCache, ...],
-        position: int,
-    ) -> Tensor:
-        """One step: tokens drawn at the step before [batch, level] and the condition of the newest
-        frame [batch, width] -> hidden state [batch, width] for the heads."""
-        hidden = self.embed(before[:, :, None]) + frame[:, None]
-        return self.trunk.step(hidden, modulations, cache, position)[:, 0]

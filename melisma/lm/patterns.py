@@ -78,5 +78,18 @@ def flattened(levels: int) -> Pattern:
     return Pattern(offsets=tuple(range(levels)), stride=levels)
 
 
-PATTERNS = {"parallel": parallel, "delayed": delayed, "flattened": flattened}
+def delayed_pairs(levels: int) -> Pattern:
+    """Left and right of a level side by side, each pair one step after the pair before (the stereo
+    models of MusicGen: levels are left 0, right 0, left 1, ...). `ValueError` for an odd number."""
+    if levels % 2:
+        raise ValueError(f"two channels have an even number of levels, not {levels}")
+    return Pattern(offsets=tuple(level // 2 for level in range(levels)), stride=1)
+
+
+PATTERNS = {
+    "parallel": parallel,
+    "delayed": delayed,
+    "flattened": flattened,
+    "delayed_pairs": delayed_pairs,
+}
 """Patterns by their name in settings."""

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from melisma.lm.told_score import ScoreConditioner, ScoreConditions
-from melisma.nn.transformer import AttentionCache, Norm, Trunk, two_clock_angles, window_mask
+from melisma.nn.transformer import Norm, Trunk, two_clock_angles, window_mask
 from melisma.values.events import (
     DRUM_PROGRAM,
     FIELD_SIZES,
@@ -159,23 +159,6 @@ class ScoreModel(nn.Module):
                 F.cross_entropy(logits, rows[:, field], ignore_index=size, reduction="none")
             )
         return torch.stack(parts, dim=1)
-
-    def initial_cache(self, batch: int) -> tuple[AttentionCache, ...]:
-        """Empty key-value caches over the model's window."""
-        return self.trunk.initial_cache(batch, self.settings.window_events)
-
-    def step(
-        self,
-        event: EventBatch,
-        modulations: list[tuple[Tensor, ...] | None],
-        cache: tuple[AttentionCache, ...],
-        position: int,
-    ) -> Tensor:
-        """One event [batch, 1, ...] at `position` -> what the trunk makes of it [batch, width]."""
-        hidden = self.embed(event)
-        index = torch.full_like(event.ticks, position)
-        angles = self.angles(index, event.ticks)
-        return self.trunk.step(hidden, modulations, cache, position, angles)[:, 0]
 
 
 class Mixer(nn.Module):

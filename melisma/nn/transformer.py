@@ -1,12 +1,14 @@
-"""Transformer blocks: RMSNorm, rotary positions, attention with a key-value cache, SwiGLU,
-and condition vectors that scale and shift every block.
+"""Transformer blocks: norms, positions, attention, feed-forward parts, attention to texts, and
+condition vectors that scale and shift every block.
 
-Hidden states are [batch, frame, width]. Sources: rotary positions 2104.09864; RMSNorm 1910.07467;
-SwiGLU 2002.05202; adaptive norms as in DiT (2212.09748, section 3.2, adaLN-Zero).
+Hidden states are [batch, frame, width]. Two families of blocks: ours (RMSNorm 1910.07467, rotary
+positions 2104.09864, SwiGLU 2002.05202, adaptive norms as in DiT, 2212.09748, section 3.2) and that
+of MusicGen (2306.05284: LayerNorm, sinusoidal positions, GELU), in any mixture.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -17,33 +19,10 @@ ROTARY_BASE = 10_000.0
 """Slowest wavelength of the rotary positions, in frames over 2 pi (2104.09864, section 3.2.2)."""
 
 
+NORM_EPSILON = 1e-5
+"""Added to the mean square under the root of every norm."""
 TIME_BASE = 1_000.0
 """The same for the second clock of `two_clock_angles`, in its units over 2 pi (chosen)."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class AttentionCache:
-    """Keys and values of the past of one layer, written in place round a ring.
-
-    Slot `position % length` holds frame `position`, so that a window of `length` frames is kept
-    however long the piece.
-    """
-
-    keys: Tensor
-    """[batch, head, slot, width of a head]."""
-    values: Tensor
-    """[batch, head, slot, width of a head]."""
-
-    def rows(self, index: Tensor, position: int) -> AttentionCache:
-        """A copy of some rows of the batch, before the frame at `position` is written."""
-        filled = min(position, self.keys.shape[2])
-        kept = AttentionCache(
-            keys=self.keys.new_empty((len(index), *self.keys.shape[1:])),
-            values=self.values.new_empty((len(index), *self.values.shape[1:])),
-        )
-        kept.keys[:, :, :filled] = self.keys[index, :, :filled]
-        kept.values[:, :, :filled] = self.values[index, :, :filled]
-        return kept
 
 
 def rotary_angles(positions: Tensor, head_width: int) -> tuple[Tensor, Tensor]:
@@ -90,8 +69,64 @@ class Norm(nn.RMSNorm):
         return super().forward(x.to(self.weight.dtype)).type_as(x)
 
 
+class CentredNorm(nn.LayerNorm):
+    """LayerNorm in the precision of its weight, whatever enters."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., width] -> the same shape and type."""
+        assert self.weight is not None
+        return super().forward(x.to(self.weight.dtype)).type_as(x)
+
+
+NORMS = {"rms": Norm, "layer": CentredNorm}
+"""Norms by their name in settings."""
+
+
+def sinusoids(places: Tensor, width: int) -> Tensor:
+    """Positions [place] -> [place, width]: cosines, then sines (1706.03762, section 3.5, in the
+    order of audiocraft and transformers)."""
+    half = width // 2
+    steps = torch.arange(half, device=places.device, dtype=torch.float32) / (half - 1)
+    angles = places.float()[:, None] * torch.exp(-math.log(ROTARY_BASE) * steps)
+    return torch.cat([angles.cos(), angles.sin()], dim=-1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrunkShape:
+    """Sizes and kinds of a trunk's parts. `ValueError` where they do not go together."""
+
+    width: int
+    layers: int
+    heads: int
+    hidden_width: int
+    """Width inside the feed-forward parts."""
+    condition_width: int = 0
+    """Width of the vectors that scale and shift every block; 0 for none."""
+    norm: str = "rms"
+    """"rms" or "layer"."""
+    feed_forward: str = "swiglu"
+    """"swiglu" or "gelu"."""
+    positions: str = "rotary"
+    """"rotary", or "sinusoidal": added once to what enters."""
+    text: bool = False
+    """Whether every block attends to a text."""
+
+    def __post_init__(self) -> None:
+        for name, known in (
+            ("norm", tuple(NORMS)),
+            ("feed_forward", ("swiglu", "gelu")),
+            ("positions", ("rotary", "sinusoidal")),
+        ):
+            if getattr(self, name) not in known:
+                raise ValueError(f'no {name} "{getattr(self, name)}": known are {", ".join(known)}')
+        if self.width % self.heads or self.width // self.heads % 2:
+            raise ValueError(
+                f"{self.heads} heads do not share a width of {self.width}: each needs an even part"
+            )
+
+
 class Attention(nn.Module):
-    """Multi-head self-attention, causal or not, with rotary positions."""
+    """Multi-head self-attention, causal or not, with rotary positions or none."""
 
     def __init__(self, *, width: int, heads: int) -> None:
         super().__init__()
@@ -100,10 +135,12 @@ class Attention(nn.Module):
         self.enter = nn.Linear(width, 3 * width, bias=False)
         self.leave = nn.Linear(width, width, bias=False)
 
-    def _split(self, hidden: Tensor, angles: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
+    def _split(self, hidden: Tensor, angles: tuple[Tensor, Tensor] | None) -> tuple[Tensor, ...]:
         batch, frames, _ = hidden.shape
         parts = self.enter(hidden).view(batch, frames, 3, self.heads, self.head_width)
         query, key, value = parts.permute(2, 0, 3, 1, 4)
+        if angles is None:
+            return query, key, value
         return rotate(query, *angles), rotate(key, *angles), value
 
     def _merge(self, mixed: Tensor) -> Tensor:
@@ -111,7 +148,11 @@ class Attention(nn.Module):
         return self.leave(mixed.transpose(1, 2).reshape(batch, frames, -1))
 
     def forward(
-        self, hidden: Tensor, angles: tuple[Tensor, Tensor], mask: Tensor | None, causal: bool
+        self,
+        hidden: Tensor,
+        angles: tuple[Tensor, Tensor] | None,
+        mask: Tensor | None,
+        causal: bool,
     ) -> Tensor:
         """Whole sequences. `mask`: true where frame (row) may look at frame (column)."""
         query, key, value = self._split(hidden, angles)
@@ -120,33 +161,65 @@ class Attention(nn.Module):
         )
         return self._merge(mixed)
 
-    def step(
-        self, hidden: Tensor, angles: tuple[Tensor, Tensor], cache: AttentionCache, position: int
-    ) -> Tensor:
-        """One frame [batch, 1, width] at `position`, looking at the cached window."""
-        query, key, value = self._split(hidden, angles)
-        length = cache.keys.shape[2]
-        slot = position % length
-        cache.keys[:, :, slot] = key[:, :, 0]
-        cache.values[:, :, slot] = value[:, :, 0]
-        filled = min(position + 1, length)
-        mixed = F.scaled_dot_product_attention(
-            query, cache.keys[:, :, :filled], cache.values[:, :, :filled]
-        )
-        return self._merge(mixed)
+
+@dataclass(frozen=True, kw_only=True)
+class Text:
+    """A batch of texts as blocks attend to them."""
+
+    states: Tensor
+    """float [batch, token, width]."""
+    lengths: Tensor
+    """int64 [batch]: how many of the tokens count; 0 where nothing is told."""
+
+    @property
+    def present(self) -> Tensor:
+        """bool [batch, token]."""
+        places = torch.arange(self.states.shape[1], device=self.states.device)
+        return places < self.lengths[:, None]
+
+
+class TextAttention(nn.Module):
+    """Multi-head attention to the states of a text."""
+
+    def __init__(self, *, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.ask = nn.Linear(width, width, bias=False)
+        self.tell = nn.Linear(width, 2 * width, bias=False)
+        self.leave = nn.Linear(width, width, bias=False)
+
+    def forward(self, hidden: Tensor, text: Tensor, present: Tensor) -> Tensor:
+        """hidden [batch, frame, width], text [batch, token, width], present [batch, token] ->
+        [batch, frame, width]; zeros where nothing of the text is present."""
+        query = self.ask(hidden).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        told = self.tell(text).unflatten(-1, (2, self.heads, -1))
+        key, value = told.permute(2, 0, 3, 1, 4)
+        # A text of no token at all attends to its first place, and what it hears is taken off.
+        some = present.any(dim=1)[:, None, None]
+        mask = present | ~some[:, 0]
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask[:, None, None])
+        return self.leave(mixed.transpose(1, 2).flatten(2) * some)
 
 
 class Block(nn.Module):
-    """Attention and SwiGLU, each behind a norm that a condition may scale and shift."""
+    """Attention, to a text too, and a feed-forward part, each behind a norm; those of the first and
+    the last may be scaled and shifted by a condition."""
 
-    def __init__(self, *, width: int, heads: int, hidden_width: int, condition_width: int) -> None:
+    def __init__(self, shape: TrunkShape) -> None:
         super().__init__()
-        self.attention_norm = Norm(width, eps=1e-5)
+        width, heads, norm = shape.width, shape.heads, NORMS[shape.norm]
+        self.gated = shape.feed_forward == "swiglu"
+        self.attention_norm = norm(width, eps=NORM_EPSILON)
         self.attention = Attention(width=width, heads=heads)
-        self.mix_norm = Norm(width, eps=1e-5)
-        self.mix_in = nn.Linear(width, 2 * hidden_width, bias=False)
-        self.mix_out = nn.Linear(hidden_width, width, bias=False)
-        self.modulate = nn.Linear(condition_width, 4 * width) if condition_width else None
+        if shape.text:
+            self.text_norm = norm(width, eps=NORM_EPSILON)
+            self.text_attention = TextAttention(width=width, heads=heads)
+        self.mix_norm = norm(width, eps=NORM_EPSILON)
+        wide = shape.hidden_width * (2 if self.gated else 1)
+        self.mix_in = nn.Linear(width, wide, bias=False)
+        self.mix_out = nn.Linear(shape.hidden_width, width, bias=False)
+        conditioned = shape.condition_width
+        self.modulate = nn.Linear(conditioned, 4 * width) if conditioned else None
         if self.modulate is not None:
             nn.init.zeros_(self.modulate.weight)
             nn.init.zeros_(self.modulate.bias)
@@ -157,42 +230,37 @@ class Block(nn.Module):
             return None
         return self.modulate(condition).chunk(4, dim=-1)
 
-    def _mix(self, hidden: Tensor) -> Tensor:
+    def mix(self, hidden: Tensor) -> Tensor:
+        """The feed-forward part."""
+        if not self.gated:
+            return self.mix_out(F.gelu(self.mix_in(hidden)))
         gate, value = self.mix_in(hidden).chunk(2, dim=-1)
         return self.mix_out(F.silu(gate) * value)
 
     def forward(
         self,
         hidden: Tensor,
-        angles: tuple[Tensor, Tensor],
+        angles: tuple[Tensor, Tensor] | None,
         modulation: tuple[Tensor, ...] | None,
         *,
+        text: Text | None = None,
         mask: Tensor | None = None,
         causal: bool = True,
         dropout: float = 0.0,
     ) -> Tensor:
         """Whole sequences [batch, frame, width]."""
-        normed = _modulated(self.attention_norm(hidden), modulation, 0)
+        normed = modulated(self.attention_norm(hidden), modulation, 0)
         mixed = self.attention(normed, angles, mask, causal)
         hidden = hidden + F.dropout(mixed, dropout, self.training)
-        mixed = self._mix(_modulated(self.mix_norm(hidden), modulation, 2))
+        if text is not None:
+            mixed = self.text_attention(self.text_norm(hidden), text.states, text.present)
+            hidden = hidden + F.dropout(mixed, dropout, self.training)
+        mixed = self.mix(modulated(self.mix_norm(hidden), modulation, 2))
         return hidden + F.dropout(mixed, dropout, self.training)
 
-    def step(
-        self,
-        hidden: Tensor,
-        angles: tuple[Tensor, Tensor],
-        modulation: tuple[Tensor, ...] | None,
-        cache: AttentionCache,
-        position: int,
-    ) -> Tensor:
-        """One frame [batch, 1, width]; the cache is written in place."""
-        normed = _modulated(self.attention_norm(hidden), modulation, 0)
-        hidden = hidden + self.attention.step(normed, angles, cache, position)
-        return hidden + self._mix(_modulated(self.mix_norm(hidden), modulation, 2))
 
-
-def _modulated(hidden: Tensor, modulation: tuple[Tensor, ...] | None, first: int) -> Tensor:
+def modulated(hidden: Tensor, modulation: tuple[Tensor, ...] | None, first: int) -> Tensor:
+    """Scaled and shifted by entries `first` and `first + 1` of a modulation, if there is one."""
     if modulation is None:
         return hidden
     scale, shift = modulation[first], modulation[first + 1]
@@ -210,22 +278,30 @@ class Trunk(nn.Module):
         heads: int,
         expansion: float = 8 / 3,
         condition_width: int = 0,
+        norm: str = "rms",
+        feed_forward: str = "swiglu",
+        positions: str = "rotary",
+        text: bool = False,
     ) -> None:
+        """`expansion`: width inside the feed-forward parts over `width`, rounded to 32."""
         super().__init__()
-        self.width, self.heads = width, heads
-        hidden_width = round(width * expansion / 32) * 32
-        self.layers = nn.ModuleList(
-            Block(
-                width=width,
-                heads=heads,
-                hidden_width=hidden_width,
-                condition_width=condition_width,
-            )
-            for _ in range(layers)
+        self.shape = TrunkShape(
+            width=width,
+            layers=layers,
+            heads=heads,
+            hidden_width=round(width * expansion / 32) * 32,
+            condition_width=condition_width,
+            norm=norm,
+            feed_forward=feed_forward,
+            positions=positions,
+            text=text,
         )
-        self.norm = Norm(width, eps=1e-5)
+        self.width, self.heads = width, heads
+        self.layers = nn.ModuleList(Block(self.shape) for _ in range(layers))
+        self.norm = NORMS[norm](width, eps=NORM_EPSILON)
         for layer in self.blocks:
-            for out in (layer.attention.leave, layer.mix_out):
+            outs = [layer.attention.leave, layer.mix_out]
+            for out in outs + ([layer.text_attention.leave] if text else []):
                 nn.init.normal_(out.weight, std=0.02 / (2 * layers) ** 0.5)
 
     @property
@@ -238,6 +314,7 @@ class Trunk(nn.Module):
         hidden: Tensor,
         condition: Tensor | None = None,
         *,
+        text: Text | None = None,
         mask: Tensor | None = None,
         causal: bool = True,
         dropout: float = 0.0,
@@ -246,17 +323,21 @@ class Trunk(nn.Module):
     ) -> tuple[Tensor, Tensor | None]:
         """[batch, frame, width] -> (normed output, hidden state after layer `keep` or None).
 
-        `angles`: rotary angles of every frame; those of its place in the sequence by default.
+        `text`: what a trunk with text attends to. `angles`: rotary angles of every frame; those of
+        its place in the sequence by default.
         """
-        if angles is None:
-            positions = torch.arange(hidden.shape[1], device=hidden.device)
-            angles = rotary_angles(positions, self.width // self.heads)
+        places = torch.arange(hidden.shape[1], device=hidden.device)
+        if self.shape.positions == "sinusoidal":
+            hidden = hidden + sinusoids(places, self.width)
+        elif angles is None:
+            angles = rotary_angles(places, self.width // self.heads)
         kept = None
         for number, layer in enumerate(self.blocks, start=1):
             hidden = layer(
                 hidden,
                 angles,
                 layer.modulation(condition),
+                text=text,
                 mask=mask,
                 causal=causal,
                 dropout=dropout,
@@ -265,35 +346,9 @@ class Trunk(nn.Module):
                 kept = hidden
         return self.norm(hidden), kept
 
-    def initial_cache(self, batch: int, window_frames: int) -> tuple[AttentionCache, ...]:
-        """Empty caches for `step`, one a layer; what no frame has filled is never read."""
-        weight = self.blocks[0].attention.leave.weight
-        shape = (batch, self.heads, window_frames, self.width // self.heads)
-        return tuple(
-            AttentionCache(keys=weight.new_empty(shape), values=weight.new_empty(shape))
-            for _ in self.layers
-        )
-
     def modulations(self, condition: Tensor | None) -> list[tuple[Tensor, ...] | None]:
         """What the condition says to every layer: computed once, used at every step."""
         return [layer.modulation(condition) for layer in self.blocks]
-
-    def step(
-        self,
-        hidden: Tensor,
-        modulations: list[tuple[Tensor, ...] | None],
-        cache: tuple[AttentionCache, ...],
-        position: int,
-        angles: tuple[Tensor, Tensor] | None = None,
-    ) -> Tensor:
-        """One frame [batch, 1, width] at `position` (0-based, ascending by one); `angles` as in
-        `forward`."""
-        if angles is None:
-            place = torch.tensor([position], device=hidden.device)
-            angles = rotary_angles(place, self.width // self.heads)
-        for layer, modulation, one in zip(self.blocks, modulations, cache, strict=True):
-            hidden = layer.step(hidden, angles, modulation, one, position)
-        return self.norm(hidden)
 
 
 def window_mask(frames: int, window_frames: int, device: torch.device) -> Tensor | None:

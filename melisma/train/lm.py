@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,8 @@ class TokenCorpus:
     """float16 [clip, frame, 2]."""
     melody: Tensor
     """uint8 [clip, frame]."""
+    captions: tuple[tuple[str, ...], ...]
+    """What may be said of each clip."""
     fingerprints: dict[str, str]
     """Of the tokenizers."""
 
@@ -64,12 +66,17 @@ class TokenCorpus:
         """The clips numbered `rows`."""
         return dataclasses.replace(
             self,
+            captions=tuple(self.captions[row] for row in rows.tolist()),
             **{
                 one.name: getattr(self, one.name)[rows]
                 for one in dataclasses.fields(self)
-                if one.name != "fingerprints"
+                if one.name not in ("fingerprints", "captions")
             },
         )
+
+
+Words = Callable[[Sequence[str]], tuple[Tensor, Tensor]]
+"""Sentences -> (float32 [sentence, token, width], int64 [sentence] tokens of each)."""
 
 
 def read_corpus(
@@ -81,7 +88,10 @@ def read_corpus(
     `heard_only` takes those heard everywhere.
     """
     columns: dict[str, list[np.ndarray]] = {}
+    captions: list[tuple[str, ...]] = []
     for row in ShardReader(folder):
+        said = row.facts.get("captions")
+        captions.append(tuple(map(str, said)) if isinstance(said, list) else ())
         for name, array in _conditioned(row.arrays, heard_only).items():
             columns.setdefault(name, []).append(array)
     if not columns:
@@ -99,6 +109,7 @@ def read_corpus(
         families=torch.from_numpy(stacked["families"].astype(np.float32)),
         rhythm=torch.from_numpy(stacked["rhythm"]),
         melody=torch.from_numpy(stacked["melody"]),
+        captions=tuple(captions),
         fingerprints=fingerprints,
     )
 
@@ -160,7 +171,17 @@ class StageTraining:
 class StageTask(Task):
     """Next-token (or filled-level) cross-entropy on crops."""
 
-    def __init__(self, settings: StageTraining, train: TokenCorpus, held: TokenCorpus) -> None:
+    def __init__(
+        self,
+        settings: StageTraining,
+        train: TokenCorpus,
+        held: TokenCorpus,
+        words: Words | None = None,
+    ) -> None:
+        """`words` reads captions for a model that is told a text; `ValueError` without."""
+        if settings.model.conditions.text_width and words is None:
+            raise ValueError("this stage is told captions: it needs a text encoder")
+        self.words = words
         if settings.stage not in STAGES:
             raise ValueError(f'no stage "{settings.stage}": known are {", ".join(STAGES)}')
         self.settings = settings
@@ -203,6 +224,10 @@ class StageTask(Task):
             return values[rows].long().gather(2, index)
 
         conditions = self._conditions(corpus, rows, places, generator)
+        if self.words is not None:
+            said = [self._caption(corpus.captions[row], generator) for row in rows.tolist()]
+            text, lengths = self.words(said)
+            conditions = dataclasses.replace(conditions, text=text, text_lengths=lengths)
         if s.stage == "semantic":
             grid = crop(corpus.semantic)
         else:
@@ -214,6 +239,12 @@ class StageTask(Task):
         if drops is not None:
             conditions = drop(conditions, drops, generator)
         return grid.to(s.device), conditions.to(s.device)
+
+    @staticmethod
+    def _caption(captions: tuple[str, ...], generator: torch.Generator) -> str:
+        """One of a clip's captions; nothing where it has none."""
+        pick = int(torch.randint(max(len(captions), 1), (), generator=generator))
+        return captions[pick] if captions else ""
 
     def _damaged(self, source: Tensor, generator: torch.Generator) -> Tensor:
         """Source tokens with some replaced at random."""

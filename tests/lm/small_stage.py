@@ -8,8 +8,11 @@ import torch
 
 from melisma.lm import Conditions, ConditionSettings, TokenModel, TokenModelSettings
 from melisma.lm.conditions import ATTRIBUTE_SIZES, FAMILY_COUNT, MELODY_SIZE
+from melisma.lm.patterns import PATTERNS
 
 VOCABULARY = 12
+PATTERNS_OF_THREE = sorted(set(PATTERNS) - {"delayed_pairs"})
+"""Patterns that an odd number of levels may have."""
 SOURCE = ConditionSettings(source_levels=2, source_vocabulary=VOCABULARY)
 
 

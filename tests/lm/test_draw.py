@@ -6,20 +6,19 @@ import dataclasses
 
 import pytest
 import torch
-from small_stage import SOURCE, VOCABULARY, conditions, generators, stage
+from small_stage import PATTERNS_OF_THREE, SOURCE, VOCABULARY, conditions, generators, stage
 
-from melisma.lm import Conditions, Drawing, TokenModel, draw, draw_parallel
-from melisma.lm.draw import NOISE_STEPS, choose
-from melisma.lm.patterns import PATTERNS
+from melisma.lm import Conditions, Drawing, NativeEngine, TokenModel, draw, draw_parallel
+from melisma.lm.drawing import NOISE_STEPS, choose
 
 FRAMES = 10
 GREEDY = Drawing(temperature=0)
 
 
-@pytest.mark.parametrize("pattern", sorted(PATTERNS))
+@pytest.mark.parametrize("pattern", PATTERNS_OF_THREE)
 def test_the_likeliest_tokens_are_those_of_the_whole_model(pattern: str) -> None:
     model, asked = stage(pattern, window=4), conditions(FRAMES)
-    grid = draw(model, asked, FRAMES, GREEDY, generators(0, 1))
+    grid = draw(NativeEngine(model), asked, FRAMES, GREEDY, generators(0, 1))
     assert grid.shape == (2, 3, FRAMES)
     with torch.no_grad():
         assert torch.equal(model(grid, asked).argmax(dim=-1), grid)
@@ -27,9 +26,9 @@ def test_the_likeliest_tokens_are_those_of_the_whole_model(pattern: str) -> None
 
 def test_the_same_seeds_draw_the_same_and_others_something_else() -> None:
     model, asked = stage(), conditions(FRAMES)
-    first = draw(model, asked, FRAMES, Drawing(), generators(1, 2))
-    assert torch.equal(draw(model, asked, FRAMES, Drawing(), generators(1, 2)), first)
-    second = draw(model, asked, FRAMES, Drawing(), generators(1, 3))
+    first = draw(NativeEngine(model), asked, FRAMES, Drawing(), generators(1, 2))
+    assert torch.equal(draw(NativeEngine(model), asked, FRAMES, Drawing(), generators(1, 2)), first)
+    second = draw(NativeEngine(model), asked, FRAMES, Drawing(), generators(1, 3))
     assert torch.equal(second[0], first[0])
     assert not torch.equal(second[1], first[1])
     assert bool(((first >= 0) & (first < VOCABULARY)).all())
@@ -38,12 +37,14 @@ def test_the_same_seeds_draw_the_same_and_others_something_else() -> None:
 @pytest.mark.parametrize("guidance", [1.0, 2.5])
 def test_a_piece_does_not_depend_on_its_neighbours(guidance: float) -> None:
     model, one, other = stage(), conditions(FRAMES), conditions(FRAMES, seed=1)
-    slots = [slot.name for slot in dataclasses.fields(Conditions) if slot.name != "source"]
+    slots = [
+        slot.name for slot in dataclasses.fields(Conditions) if getattr(one, slot.name) is not None
+    ]
     mixed = {n: torch.cat([getattr(one, n)[:1], getattr(other, n)[1:]]) for n in slots}
     neighbours = dataclasses.replace(one, **mixed)
     drawing = Drawing(guidance=guidance, top_k=5)
-    first = draw(model, one, FRAMES, drawing, generators(1, 2))
-    second = draw(model, neighbours, FRAMES, drawing, generators(1, 7))
+    first = draw(NativeEngine(model), one, FRAMES, drawing, generators(1, 2))
+    second = draw(NativeEngine(model), neighbours, FRAMES, drawing, generators(1, 7))
     assert torch.equal(second[0], first[0])
     assert not torch.equal(second[1], first[1])
 
@@ -52,8 +53,8 @@ def test_a_longer_piece_begins_as_the_shorter_one_also_beyond_one_chunk_of_noise
     model = stage("parallel", layers=1)
     frames = NOISE_STEPS + 12
     asked = Conditions.absent(1, frames)
-    longer = draw(model, asked, frames, Drawing(), generators(4))
-    shorter = draw(model, asked.frames(0, 20), 20, Drawing(), generators(4))
+    longer = draw(NativeEngine(model), asked, frames, Drawing(), generators(4))
+    shorter = draw(NativeEngine(model), asked.frames(0, 20), 20, Drawing(), generators(4))
     assert torch.equal(longer[..., :20], shorter)
     last = longer[..., NOISE_STEPS:]
     assert len(last.unique()) > 1
@@ -62,27 +63,27 @@ def test_a_longer_piece_begins_as_the_shorter_one_also_beyond_one_chunk_of_noise
 
 def test_guidance_of_one_is_none_and_of_zero_forgets_the_words() -> None:
     model, asked = stage(), conditions(FRAMES)
-    plain = draw(model, asked, FRAMES, Drawing(), generators(1, 2))
-    nearly = draw(model, asked, FRAMES, Drawing(guidance=1 + 1e-7), generators(1, 2))
+    plain = draw(NativeEngine(model), asked, FRAMES, Drawing(), generators(1, 2))
+    nearly = draw(NativeEngine(model), asked, FRAMES, Drawing(guidance=1 + 1e-7), generators(1, 2))
     assert torch.equal(nearly, plain)
-    forgot = draw(model, asked, FRAMES, Drawing(guidance=0), generators(1, 2))
-    wordless = draw(model, asked.untold(), FRAMES, Drawing(), generators(1, 2))
+    forgot = draw(NativeEngine(model), asked, FRAMES, Drawing(guidance=0), generators(1, 2))
+    wordless = draw(NativeEngine(model), asked.untold(), FRAMES, Drawing(), generators(1, 2))
     assert torch.equal(forgot, wordless)
-    strong = draw(model, asked, FRAMES, Drawing(guidance=6), generators(1, 2))
+    strong = draw(NativeEngine(model), asked, FRAMES, Drawing(guidance=6), generators(1, 2))
     assert not torch.equal(strong, plain)
 
 
-@pytest.mark.parametrize("pattern", sorted(PATTERNS))
+@pytest.mark.parametrize("pattern", PATTERNS_OF_THREE)
 def test_a_continuation_keeps_its_beginning(pattern: str) -> None:
     model, asked = stage(pattern, window=4), conditions(FRAMES)
     generator = torch.Generator().manual_seed(3)
     prefix = torch.randint(VOCABULARY, (2, 3, 4), generator=generator)
-    grid = draw(model, asked, FRAMES, GREEDY, generators(0, 1), prefix=prefix)
+    grid = draw(NativeEngine(model), asked, FRAMES, GREEDY, generators(0, 1), prefix=prefix)
     assert torch.equal(grid[..., :4], prefix)
     with torch.no_grad():
         likeliest = model(grid, asked).argmax(dim=-1)
     assert torch.equal(likeliest[..., 4:], grid[..., 4:])
-    whole = draw(model, asked, 4, GREEDY, generators(0, 1), prefix=prefix)
+    whole = draw(NativeEngine(model), asked, 4, GREEDY, generators(0, 1), prefix=prefix)
     assert torch.equal(whole, prefix)
 
 
@@ -90,17 +91,20 @@ def test_what_cannot_be_continued_is_refused() -> None:
     model, asked = stage(), conditions(FRAMES)
     prefix = torch.zeros(2, 3, 12, dtype=torch.long)
     with pytest.raises(ValueError, match="12 frames"):
-        draw(model, asked, FRAMES, GREEDY, generators(0, 1), prefix=prefix)
+        draw(NativeEngine(model), asked, FRAMES, GREEDY, generators(0, 1), prefix=prefix)
     prefix = torch.zeros(2, 2, 4, dtype=torch.long)
     with pytest.raises(ValueError, match="3 levels, the grid 2"):
-        draw(model, asked, FRAMES, GREEDY, generators(0, 1), prefix=prefix)
+        draw(NativeEngine(model), asked, FRAMES, GREEDY, generators(0, 1), prefix=prefix)
 
 
-def test_progress_hears_every_step() -> None:
+def test_progress_hears_every_block_of_steps() -> None:
     heard: list[int] = []
     model = stage("flattened")
-    draw(model, conditions(4), 4, GREEDY, generators(0, 1), progress=heard.append)
-    assert heard == list(range(1, 13))
+    draw(NativeEngine(model), conditions(4), 4, GREEDY, generators(0, 1), progress=heard.append)
+    assert heard == [12]
+    heard.clear()
+    draw(NativeEngine(model), conditions(40), 40, GREEDY, generators(0, 1), progress=heard.append)
+    assert heard == [32, 64, 96, 120]
 
 
 def test_draws_follow_the_probabilities() -> None:
@@ -167,8 +171,10 @@ def test_a_fine_stage_needs_its_levels() -> None:
 
 def test_a_seed_means_the_same_after_a_given_beginning() -> None:
     model, asked = stage("parallel"), conditions(FRAMES)
-    free = draw(model, asked, FRAMES, Drawing(), generators(1, 2))
-    again = draw(model, asked, FRAMES, Drawing(), generators(1, 2), prefix=free[..., :4])
+    free = draw(NativeEngine(model), asked, FRAMES, Drawing(), generators(1, 2))
+    again = draw(
+        NativeEngine(model), asked, FRAMES, Drawing(), generators(1, 2), prefix=free[..., :4]
+    )
     assert torch.equal(again, free)
 
 
@@ -176,5 +182,5 @@ def test_the_likeliest_tokens_need_no_generator() -> None:
     model, asked = stage(), conditions(FRAMES)
     generator = torch.Generator().manual_seed(5)
     before = generator.get_state()
-    draw(model, asked, FRAMES, GREEDY, [generator] * 2)
+    draw(NativeEngine(model), asked, FRAMES, GREEDY, [generator] * 2)
     assert torch.equal(generator.get_state(), before)

@@ -10,6 +10,7 @@ import torch
 
 from melisma.lm import Drawing
 from melisma.lm.draw_score import draw_scores
+from melisma.lm.score_engine import ScoreEngine
 from melisma.lm.score_model import ScoreModel, ScoreModelSettings
 from melisma.lm.score_plan import Choice, ScorePlan
 from melisma.lm.score_rows import batch_of, infill_line, melody_line, plain_line
@@ -39,7 +40,7 @@ def model() -> ScoreModel:
 def drawn(model: ScoreModel, *plans: ScorePlan, seed: int = 0, **how: float) -> list[np.ndarray]:
     generators = [torch.Generator().manual_seed(seed + i) for i in range(len(plans))]
     told = ScoreConditions.absent(len(plans))
-    return draw_scores(model, told, plans, Drawing(**how), generators)  # type: ignore[arg-type]
+    return draw_scores(ScoreEngine(model), told, plans, Drawing(**how), generators)  # type: ignore[arg-type]
 
 
 def a_score(bars: int = 6) -> Score:
@@ -151,13 +152,12 @@ def test_drawing_is_what_training_sees(model: ScoreModel) -> None:
     told = ScoreConditions.absent(1)
     with torch.no_grad():
         whole = model(batch, told)
-        modulations = model.trunk.modulations(model.conditioner(told))
-        cache = model.initial_cache(1)
+        session = ScoreEngine(model).open(told)
         for position in range(batch.rows.shape[1]):
             event = type(batch)(
                 **{k: v[:, position : position + 1] for k, v in vars(batch).items()}
             )
-            step = model.step(event, modulations, cache, position)
+            step = session.step(event, [0], position)
             assert torch.allclose(step, whole[:, position], atol=1e-4)
 
 

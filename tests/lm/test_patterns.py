@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from melisma.lm import delayed, flattened, parallel
-from melisma.lm.patterns import PATTERNS
+from melisma.lm.patterns import PATTERNS, delayed_pairs
 
-NAMES = st.sampled_from(sorted(PATTERNS))
+NAMES = st.sampled_from(sorted(set(PATTERNS) - {"delayed_pairs"}))
 BLANK = 99
 
 
@@ -50,6 +50,15 @@ def test_the_three_orders() -> None:
     assert parallel(2).spread(grid, 0)[0].tolist() == [[1, 2], [3, 4]]
     assert delayed(2).spread(grid, 0)[0].tolist() == [[1, 2, 0], [0, 3, 4]]
     assert flattened(2).spread(grid, 0)[0].tolist() == [[1, 0, 2, 0], [0, 3, 0, 4]]
+
+
+def test_left_and_right_go_side_by_side() -> None:
+    grid = torch.arange(1, 9).reshape(1, 4, 2)
+    steps = delayed_pairs(4).spread(grid, 0)
+    assert steps[0].tolist() == [[1, 2, 0], [3, 4, 0], [0, 5, 6], [0, 7, 8]]
+    assert torch.equal(delayed_pairs(4).gather(steps, 2), grid)
+    with pytest.raises(ValueError, match="even number of levels, not 3"):
+        delayed_pairs(3)
 
 
 def test_a_grid_of_other_levels_is_refused() -> None:

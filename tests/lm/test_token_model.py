@@ -6,11 +6,10 @@ import dataclasses
 
 import pytest
 import torch
-from small_stage import SOURCE, VOCABULARY, conditions, stage
+from small_stage import PATTERNS_OF_THREE, SOURCE, VOCABULARY, conditions, stage
 from torch import Tensor
 
-from melisma.lm import Conditions, TokenModel
-from melisma.lm.patterns import PATTERNS
+from melisma.lm import Conditions
 
 FRAMES = 9
 
@@ -20,37 +19,7 @@ def grid_of(frames: int = FRAMES, batch: int = 2) -> Tensor:
     return torch.randint(VOCABULARY, (batch, 3, frames), generator=generator)
 
 
-def stepped(model: TokenModel, grid: Tensor, asked: Conditions) -> Tensor:
-    """Logits [batch, level, frame, vocabulary] found one step at a time."""
-    frames, pattern = grid.shape[2], model.pattern
-    told = model.conditioner(asked)
-    modulations = model.trunk.modulations(told.whole)
-    cache = model.initial_cache(len(grid))
-    steps = pattern.spread(grid, model.blank)
-    before = torch.full_like(steps[:, :, 0], model.blank)
-    out = torch.zeros(*grid.shape, VOCABULARY)
-    for step in range(steps.shape[2]):
-        newest = min(pattern.newest_frame(step), frames - 1)
-        hidden = model.step(before, told.frames[:, newest], modulations, cache, step)
-        for level, head in enumerate(model.heads):
-            place = pattern.frame_at(step, level)
-            if place is not None and place < frames:
-                out[:, level, place] = head(hidden)
-        before = steps[:, :, step]
-    return out
-
-
-@pytest.mark.parametrize("window", [2, 4, FRAMES, 20])
-@pytest.mark.parametrize("pattern", sorted(PATTERNS))
-def test_the_cache_gives_what_the_whole_gives(pattern: str, window: int) -> None:
-    model = stage(pattern, window=window, conditions=SOURCE)
-    asked = conditions(FRAMES, source=True)
-    with torch.no_grad():
-        whole = model(grid_of(), asked)
-        torch.testing.assert_close(stepped(model, grid_of(), asked), whole, atol=1e-3, rtol=1e-3)
-
-
-@pytest.mark.parametrize("pattern", sorted(PATTERNS))
+@pytest.mark.parametrize("pattern", PATTERNS_OF_THREE)
 def test_a_token_changes_only_what_is_drawn_after_it(pattern: str) -> None:
     model, asked, grid = stage(pattern), conditions(FRAMES), grid_of()
     changed = grid.clone()
@@ -71,6 +40,8 @@ def test_every_condition_is_heard() -> None:
     with torch.no_grad():
         before = model(grid, asked)
         for slot in dataclasses.fields(Conditions):
+            if getattr(asked, slot.name) is None:
+                continue
             told = dataclasses.replace(asked, **{slot.name: getattr(other, slot.name)})
             assert float((model(grid, told) - before).abs().max()) > 1e-4, slot.name
 

@@ -1,4 +1,4 @@
-"""The transformer: step by step with a cache gives what whole sequences give."""
+"""The transformer: what it hears of conditions and texts, and what is hidden from it."""
 
 from __future__ import annotations
 
@@ -6,9 +6,14 @@ import pytest
 import torch
 
 from melisma.nn.convolution import faster, slower
-from melisma.nn.transformer import Trunk, rotary_angles, rotate, window_mask
-
-FRAMES = 11
+from melisma.nn.transformer import (
+    Text,
+    Trunk,
+    TrunkShape,
+    rotary_angles,
+    rotate,
+    window_mask,
+)
 
 
 def trunk(condition_width: int = 6) -> Trunk:
@@ -17,19 +22,6 @@ def trunk(condition_width: int = 6) -> Trunk:
     for parameter in made.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     return made
-
-
-@pytest.mark.parametrize("window", [3, FRAMES, 20])
-def test_stepping_equals_the_whole_also_round_the_ring(window: int) -> None:
-    model = trunk()
-    hidden, condition = torch.randn(2, FRAMES, 16), torch.randn(2, 1, 6)
-    with torch.no_grad():
-        mask = window_mask(FRAMES, window, hidden.device)
-        whole, _ = model(hidden, condition, mask=mask)
-        cache = model.initial_cache(2, window)
-        modulations = model.modulations(condition)
-        steps = [model.step(hidden[:, n : n + 1], modulations, cache, n) for n in range(FRAMES)]
-    torch.testing.assert_close(torch.cat(steps, dim=1), whole, atol=1e-4, rtol=1e-4)
 
 
 def test_a_window_hides_what_lies_behind_it() -> None:
@@ -92,3 +84,35 @@ def test_slower_and_faster_are_inverse() -> None:
     frames = torch.randn(2, 8, 6)
     assert slower(frames, 4).shape == (2, 2, 24)
     assert torch.equal(faster(slower(frames, 4), 4), frames)
+
+
+def test_a_text_is_heard_up_to_its_end_and_an_empty_one_says_nothing() -> None:
+    torch.manual_seed(1)
+    model = Trunk(width=16, layers=2, heads=2, text=True).eval()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    hidden, states = torch.randn(2, 5, 16), torch.randn(2, 4, 16)
+    changed = states.clone()
+    changed[:, 3] += 1
+    with torch.no_grad():
+
+        def heard(words: torch.Tensor, *lengths: int) -> torch.Tensor:
+            text = Text(states=words, lengths=torch.tensor(lengths))
+            return model(hidden, text=text)[0]
+
+        told, silent = heard(states, 3, 0), model(hidden)[0]
+        torch.testing.assert_close(heard(changed, 3, 0), told)
+        assert not torch.allclose(heard(changed, 4, 4)[0], heard(states, 4, 4)[0])
+        torch.testing.assert_close(told[1], silent[1])
+        assert not torch.allclose(told[0], silent[0])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [({"norm": "batch"}, "norm"), ({"feed_forward": "relu"}, "feed_forward"),
+     ({"positions": "learned"}, "positions"), ({"heads": 3}, "3 heads")],
+)  # fmt: skip
+def test_shapes_that_do_not_exist_are_refused(wrong: dict[str, str], named: str) -> None:
+    shape = {"width": 16, "layers": 1, "heads": 2, "hidden_width": 32}
+    with pytest.raises(ValueError, match=named):
+        TrunkShape(**{**shape, **wrong})  # pyright: ignore[reportArgumentType]

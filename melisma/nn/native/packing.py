@@ -1,0 +1,127 @@
+"""How a matrix lies in memory for `vectors.py`: tiles of outputs, and in each all of its inputs.
+
+Enters: weights float32 [output, input]. Leaves: a `Packed` of one of four precisions. Outputs are
+filled up to whole tiles with rows of zeros, of which nobody reads the product.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from melisma.nn.native.vectors import TILE
+
+PRECISIONS = ("float32", "bfloat16", "int8", "int4")
+"""How weights may be kept, from exact to small."""
+_GROUPS = {"int8": 128, "int4": 64}
+"""Inputs that share a scale (chosen: smaller groups of 4 bits cost more memory than they gain)."""
+_ALIGN = 64
+"""Bytes; of a line of the cache."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Packed:
+    """A matrix ready to be multiplied. All arrays are contiguous and begin at a line of the
+    cache."""
+
+    precision: str
+    """One of `PRECISIONS`."""
+    inputs: int
+    outputs: int
+    """As they were asked for; the tiles hold more."""
+    tiles: int
+    """Tiles of `TILE` outputs."""
+    weights: np.ndarray
+    """Bytes."""
+    group_size: int = 0
+    """Inputs of one group; 0 for floats."""
+    group_scales: np.ndarray | None = None
+    """float16 [tile, group, TILE]: each group's share of its row's scale."""
+    row_scales: np.ndarray | None = None
+    """float32 [tile * TILE]."""
+
+    @property
+    def bytes(self) -> int:
+        """Bytes that one product reads."""
+        scales = (self.group_scales, self.row_scales)
+        return self.weights.nbytes + sum(one.nbytes for one in scales if one is not None)
+
+
+def aligned(array: np.ndarray) -> np.ndarray:
+    """A contiguous copy that begins at a line of the cache."""
+    room = np.empty(array.nbytes + _ALIGN, np.uint8)
+    start = -room.ctypes.data % _ALIGN
+    copy = room[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+    copy[...] = array
+    return copy
+
+
+def empty(shape: tuple[int, ...], kind: type) -> np.ndarray:
+    """Zeros that begin at a line of the cache."""
+    return aligned(np.zeros(shape, kind))
+
+
+def to_bfloat16(values: np.ndarray) -> np.ndarray:
+    """float32 -> the upper halves, rounded to nearest even, as uint16."""
+    bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
+    return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
+
+
+def pack(weight: np.ndarray, precision: str, *, vnni: bool) -> Packed:
+    """Packs float32 [output, input]. `vnni`: for tiles that multiply bytes four at a time.
+
+    `ValueError` for another precision, or where the inputs cannot be grouped (a multiple of 8).
+    """
+    if precision not in PRECISIONS:
+        raise ValueError(f'no precision "{precision}": known are {", ".join(PRECISIONS)}')
+    outputs, inputs = weight.shape
+    tiles = -(-outputs // TILE)
+    whole = np.zeros((tiles * TILE, inputs), np.float32)
+    whole[:outputs] = weight
+    facts = {"precision": precision, "inputs": inputs, "outputs": outputs, "tiles": tiles}
+    if precision in ("float32", "bfloat16"):
+        turned = whole.reshape(tiles, TILE, inputs).transpose(0, 2, 1)
+        stored = turned if precision == "float32" else to_bfloat16(turned)
+        return Packed(weights=aligned(stored).view(np.uint8), **facts)
+    group = math.gcd(inputs, _GROUPS[precision])
+    if group % 8:
+        raise ValueError(f"{precision} weights need a multiple of 8 inputs, not {inputs}")
+    numbers, group_scales, row_scales = _rounded(whole, group, 127 if precision == "int8" else 7)
+    lay = _lay_bytes if precision == "int8" else _lay_halves
+    shares = group_scales.reshape(tiles, TILE, -1).transpose(0, 2, 1).astype(np.float16)
+    return Packed(
+        weights=aligned(lay(numbers, tiles, 4 if vnni else 1)),
+        group_size=group,
+        group_scales=aligned(shares),
+        row_scales=aligned(row_scales),
+        **facts,
+    )
+
+
+def _rounded(whole: np.ndarray, group: int, most: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(int [output, input], share [output, group], row scale [output]), symmetric, to nearest."""
+    outputs, inputs = whole.shape
+    grouped = whole.reshape(outputs, inputs // group, group)
+    wanted = np.abs(grouped).max(axis=2) / most
+    row = np.maximum(wanted.max(axis=1), 1e-12)
+    # Rounding uses the share as it is stored, so that no error comes from its own rounding.
+    share = (wanted / row[:, None]).astype(np.float16)
+    step = np.maximum(share.astype(np.float32) * row[:, None], 1e-30)
+    numbers = np.round(grouped / step[..., None]).clip(-most, most).reshape(outputs, inputs)
+    return numbers.astype(np.int16), share, row.astype(np.float32)
+
+
+def _lay_bytes(numbers: np.ndarray, tiles: int, together: int) -> np.ndarray:
+    """[output, input] -> uint8 [tile, input / together, TILE, together], 128 for zero."""
+    shifted = (numbers + 128).astype(np.uint8).reshape(tiles, TILE, -1, together)
+    return np.ascontiguousarray(shifted.transpose(0, 2, 1, 3))
+
+
+def _lay_halves(numbers: np.ndarray, tiles: int, together: int) -> np.ndarray:
+    """[output, input] -> uint8 [tile, input / (2 together), TILE, together], 8 for zero: the first
+    `together` inputs in the lower halves of the bytes, the next in the upper ones."""
+    shifted = (numbers + 8).astype(np.uint8).reshape(tiles, TILE, -1, 2, together)
+    both = shifted[..., 0, :] | (shifted[..., 1, :] << 4)
+    return np.ascontiguousarray(both.transpose(0, 2, 1, 3))

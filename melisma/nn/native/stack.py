@@ -1,0 +1,209 @@
+"""A `Trunk` as a program: packed weights that are made once, and a desk of work for each drawing.
+
+Enters: a trunk's tensors by name. Leaves: `PackedTrunk`, and `add_trunk`, which appends a step of
+all its layers to a program.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from melisma.nn.native.kernels import VNNI
+from melisma.nn.native.packing import Packed, aligned, pack
+from melisma.nn.native.program import Program
+from melisma.nn.transformer import NORM_EPSILON, TrunkShape
+
+Tensors = Callable[[str], Tensor]
+"""A tensor by its name in the trunk's state."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Norm:
+    weight: np.ndarray
+    bias: np.ndarray | None
+
+    @classmethod
+    def of(cls, tensors: Tensors, name: str, shape: TrunkShape) -> _Norm:
+        centred = shape.norm == "layer"
+        bias = numbers(tensors(f"{name}.bias")) if centred else None
+        return cls(weight=numbers(tensors(f"{name}.weight")), bias=bias)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Layer:
+    """One block, ready to be multiplied with."""
+
+    attention_norm: _Norm
+    enter: Packed
+    leave: Packed
+    text_norm: _Norm | None
+    text_ask: Packed | None
+    text_tell: Packed | None
+    text_leave: Packed | None
+    mix_norm: _Norm
+    mix_in: Packed
+    mix_out: Packed
+
+
+def numbers(tensor: Tensor) -> np.ndarray:
+    """A tensor as an aligned float32 array."""
+    return aligned(tensor.detach().to("cpu", torch.float32).numpy())
+
+
+def packed(tensor: Tensor, precision: str) -> Packed:
+    """A matrix [output, input], packed."""
+    return pack(tensor.detach().to("cpu", torch.float32).numpy(), precision, vnni=VNNI)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackedTrunk:
+    """All layers of a trunk in one precision."""
+
+    shape: TrunkShape
+    precision: str
+    layers: tuple[_Layer, ...]
+    norm: _Norm
+
+    @classmethod
+    def of(cls, shape: TrunkShape, tensors: Tensors, precision: str) -> PackedTrunk:
+        """Packs layer by layer, so that a large model is never twice in memory."""
+        layers = []
+        for number in range(shape.layers):
+            at = f"layers.{number}."
+
+            def matrix(name: str, at: str = at) -> Packed:
+                return packed(tensors(f"{at}{name}.weight"), precision)
+
+            text = shape.text
+            layers.append(
+                _Layer(
+                    attention_norm=_Norm.of(tensors, at + "attention_norm", shape),
+                    enter=matrix("attention.enter"),
+                    leave=matrix("attention.leave"),
+                    text_norm=_Norm.of(tensors, at + "text_norm", shape) if text else None,
+                    text_ask=matrix("text_attention.ask") if text else None,
+                    text_tell=matrix("text_attention.tell") if text else None,
+                    text_leave=matrix("text_attention.leave") if text else None,
+                    mix_norm=_Norm.of(tensors, at + "mix_norm", shape),
+                    mix_in=matrix("mix_in"),
+                    mix_out=matrix("mix_out"),
+                )
+            )
+        return cls(
+            shape=shape,
+            precision=precision,
+            layers=tuple(layers),
+            norm=_Norm.of(tensors, "norm", shape),
+        )
+
+    @property
+    def bytes_a_step(self) -> int:
+        """Bytes of weights that a step reads, whatever the batch."""
+        names = ("enter", "leave", "text_ask", "text_leave", "mix_in", "mix_out")
+        found = (getattr(layer, name) for layer in self.layers for name in names)
+        return sum(one.bytes for one in found if one is not None)
+
+    @property
+    def past_kind(self) -> type:
+        """What keys and values are kept as: exact beside exact weights, else bfloat16."""
+        return np.float32 if self.precision == "float32" else np.uint16
+
+
+class Past:
+    """Keys and values of a batch of sequences, every layer's, with the texts they attend to."""
+
+    def __init__(self, trunk: PackedTrunk, slots: int, ring: int, longest_text: int = 0) -> None:
+        """`slots` sequences of at most `ring` places (a longer one writes over its beginning)."""
+        shape, kind = trunk.shape, trunk.past_kind
+        size = shape.width // shape.heads
+
+        def pair(places: int) -> list[tuple[np.ndarray, np.ndarray]]:
+            dims = (slots, shape.heads, places, size)
+            return [(_untouched(dims, kind), _untouched(dims, kind)) for _ in range(shape.layers)]
+
+        self.slots, self.ring = slots, ring
+        self.pairs = pair(ring)
+        self.texts = pair(longest_text) if shape.text and longest_text else []
+        self.text_lengths = np.zeros(slots, np.int64)
+
+
+def _untouched(shape: tuple[int, ...], kind: type) -> np.ndarray:
+    """Memory that the system gives page by page, when it is first written."""
+    return np.zeros(shape, kind)
+
+
+def tell_texts(
+    trunk: PackedTrunk, past: Past, texts: Tensor, lengths: Tensor, threads: int
+) -> None:
+    """Keys and values of texts float32 [slot, token, width] for all steps that follow."""
+    slots, longest, width = texts.shape
+    past.text_lengths[:] = lengths.numpy()
+    if not past.texts:
+        return
+    heads = trunk.shape.heads
+    x = numbers(texts.reshape(slots * longest, width))
+    for layer, (keys, values) in zip(trunk.layers, past.texts, strict=True):
+        assert layer.text_tell is not None
+        program = Program(len(x), threads)
+        out = program.room((len(x), 2 * width))
+        program.multiply(layer.text_tell, x, out, add=False)
+        program.run(len(x))
+        both = torch.from_numpy(out).view(slots, longest, 2, heads, -1).permute(2, 0, 3, 1, 4)
+        for place, told in zip((keys, values), both, strict=True):
+            if place.dtype == np.float32:
+                place[...] = told.numpy()
+            else:
+                place[...] = told.bfloat16().contiguous().view(torch.int16).numpy().view(np.uint16)
+
+
+def add_trunk(
+    program: Program,
+    trunk: PackedTrunk,
+    past: Past,
+    hidden: np.ndarray,
+    *,
+    window: int,
+    angles: np.ndarray | None,
+    modulations: list[np.ndarray] | None = None,
+) -> np.ndarray:
+    """Appends a step of every layer on `hidden` float32 [row, width], which it writes over.
+
+    `angles`: float32 [place, 2 * head width], cosines and sines; `modulations`: for each layer
+    float32 [slot, 4 * width]. Returns the array of the last norm's output.
+    """
+    shape = trunk.shape
+    rows, width = hidden.shape
+    gated = shape.feed_forward == "swiglu"
+    normed, mixed = program.room((rows, width)), program.room((rows, width))
+    joined = program.room((rows, 3 * width))
+    wide = program.room((rows, shape.hidden_width * (2 if gated else 1)))
+    acted = program.room((rows, shape.hidden_width))
+
+    def norm(one: _Norm, told: np.ndarray | None = None, first: int = 0) -> None:
+        program.normalise(
+            hidden, normed, one.weight, one.bias, NORM_EPSILON,
+            centred=shape.norm == "layer", told=told, told_first=first,
+        )  # fmt: skip
+
+    for number, layer in enumerate(trunk.layers):
+        told = None if modulations is None else modulations[number]
+        norm(layer.attention_norm, told, 0)
+        program.multiply(layer.enter, normed, joined, add=False)
+        program.attend(joined, past.pairs[number], window, angles, mixed)
+        program.multiply(layer.leave, mixed, hidden, add=True)
+        if past.texts and layer.text_norm and layer.text_ask and layer.text_leave:
+            norm(layer.text_norm)
+            program.multiply(layer.text_ask, normed, mixed, add=False)
+            program.attend_text(mixed, past.texts[number], past.text_lengths, normed)
+            program.multiply(layer.text_leave, normed, hidden, add=True)
+        norm(layer.mix_norm, told, 2)
+        program.multiply(layer.mix_in, normed, wide, add=False)
+        program.activate(wide, acted, gated=gated)
+        program.multiply(layer.mix_out, acted, hidden, add=True)
+    norm(trunk.norm)
+    return normed

@@ -1,0 +1,150 @@
+"""Native code: products in every precision, and whole trunks, give what torch gives."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from melisma.nn.native import kernels, vectors
+from melisma.nn.native.packing import PRECISIONS, empty, pack
+from melisma.nn.native.program import Program
+from melisma.nn.native.stack import PackedTrunk, Past, add_trunk, numbers, tell_texts
+from melisma.nn.transformer import Text, Trunk, rotary_angles, sinusoids
+
+ALLOWED = {"float32": 1e-5, "bfloat16": 4e-3, "int8": 1.5e-2, "int4": 0.13}
+"""Error of a product over its root mean square: 2**-8 for bfloat16's weights; of integers, what
+rounding of weights to 255 or 15 values, and of activations to 255, comes to."""
+
+
+def product(
+    weight: np.ndarray, x: np.ndarray, precision: str, threads: int, before: np.ndarray | None
+) -> np.ndarray:
+    program = Program(len(x), threads)
+    out = program.room((len(x), len(weight)))
+    if before is not None:
+        out[...] = before
+    packed = pack(weight, precision, vnni=kernels.VNNI)
+    program.multiply(packed, numbers(torch.from_numpy(x)), out, add=before is not None)
+    program.run(len(x))
+    return out
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize(("outputs", "inputs"), [(64, 128), (200, 96), (33, 320)])
+@pytest.mark.parametrize("rows", [1, 2, 3, 7])
+def test_products_are_those_of_numpy(precision: str, outputs: int, inputs: int, rows: int) -> None:
+    rng = np.random.default_rng(0)
+    weight = rng.standard_normal((outputs, inputs)).astype(np.float32)
+    weight[1] *= 1e-4  # a row far below the others keeps its own scale
+    x = rng.standard_normal((rows, inputs)).astype(np.float32)
+    before = rng.standard_normal((rows, outputs)).astype(np.float32)
+    exact = x @ weight.T
+    for threads, old in ((1, None), (2, before)):
+        found = product(weight, x, precision, threads, old) - (0 if old is None else old)
+        error = np.abs(found - exact)[:, 2:] / np.sqrt((exact[:, 2:] ** 2).mean())
+        assert np.sqrt((error**2).mean()) < ALLOWED[precision]
+        small = np.abs(found - exact)[:, 1] / np.sqrt((exact[:, 1] ** 2).mean())
+        assert old is not None or small.max() < 8 * ALLOWED[precision] + 1e-4
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+def test_processors_without_byte_products_get_the_same(bits: int) -> None:
+    """The tile that turns integers into floats, called by itself."""
+    import numba
+
+    tile = vectors.whole_tile(2, bits, vnni=False)
+
+    @numba.njit
+    def once(w, gs, rs, x, out, inputs, groups, size):  # type: ignore[no-untyped-def]
+        tile(w, gs, rs, x, 4 * inputs, 0, 0, 0, out, 4 * 64, 0, groups, size)
+
+    rng = np.random.default_rng(1)
+    weight = rng.standard_normal((64, 128)).astype(np.float32)
+    x = rng.standard_normal((2, 128)).astype(np.float32)
+    packed = pack(weight, f"int{bits}", vnni=False)
+    out, near = empty((2, 64), np.float32), numbers(torch.from_numpy(x))
+    assert packed.group_scales is not None
+    assert packed.row_scales is not None
+    once(
+        packed.weights.ctypes.data, packed.group_scales.ctypes.data, packed.row_scales.ctypes.data,
+        near.ctypes.data, out.ctypes.data, 128, 128 // packed.group_size, packed.group_size,
+    )  # fmt: skip
+    exact = x @ weight.T
+    assert np.sqrt(((out - exact) ** 2).mean() / (exact**2).mean()) < ALLOWED[f"int{bits}"]
+
+
+def test_what_cannot_be_packed_is_refused() -> None:
+    with pytest.raises(ValueError, match='"int2"'):
+        pack(np.zeros((4, 8), np.float32), "int2", vnni=True)
+    with pytest.raises(ValueError, match="multiple of 8 inputs, not 12"):
+        pack(np.zeros((4, 12), np.float32), "int8", vnni=True)
+
+
+KINDS = {
+    "ours": {"condition_width": 6},
+    "ours with text": {"condition_width": 6, "text": True},
+    "MusicGen": {"norm": "layer", "feed_forward": "gelu", "positions": "sinusoidal", "text": True},
+}
+
+
+@pytest.mark.parametrize("window", [3, 11, 20])
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_a_trunk_stepped_is_the_trunk_at_once(kind: str, window: int) -> None:
+    """Also round the ring of the past, with three threads, and several places in one step."""
+    from melisma.nn.transformer import window_mask
+
+    torch.manual_seed(0)
+    model = Trunk(width=32, layers=2, heads=4, **KINDS[kind]).eval()  # type: ignore[arg-type]
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    frames, batch = 11, 2
+    hidden, condition = torch.randn(batch, frames, 32), torch.randn(batch, 1, 6)
+    text = Text(states=torch.randn(batch, 5, 32), lengths=torch.tensor([4, 0]))
+    told = condition if model.shape.condition_width else None
+    with torch.no_grad():
+        mask = window_mask(frames, window, hidden.device)
+        whole, _ = model(hidden, told, text=text if model.shape.text else None, mask=mask)
+    packed = PackedTrunk.of(model.shape, model.state_dict().__getitem__, "float32")
+    for at_once in (1, 3):
+        found = stepped(model, packed, hidden, condition, text, window, at_once)
+        torch.testing.assert_close(found, whole, atol=1e-4, rtol=1e-4)
+
+
+@torch.no_grad()
+def stepped(
+    model: Trunk,
+    packed: PackedTrunk,
+    hidden: torch.Tensor,
+    condition: torch.Tensor,
+    text: Text,
+    window: int,
+    at_once: int,
+) -> torch.Tensor:
+    """The trunk's output [batch, frame, width], `at_once` places of every sequence a step."""
+    batch, frames, width = hidden.shape
+    past = Past(packed, batch, min(window, frames) + at_once, text.states.shape[1])
+    tell_texts(packed, past, text.states, text.lengths, 2)
+    program = Program(batch * at_once, 3)
+    x = program.room((batch * at_once, width))
+    angles = modulations = None
+    places = torch.arange(frames)
+    if model.shape.positions == "rotary":
+        angles = numbers(torch.cat(rotary_angles(places, width // model.shape.heads), dim=-1))
+    else:
+        hidden = hidden + sinusoids(places, width)
+    if model.shape.condition_width:
+        parts = model.modulations(condition)
+        modulations = [numbers(torch.cat(part, dim=-1)[:, 0]) for part in parts if part]
+    out = add_trunk(program, packed, past, x, window=window, angles=angles, modulations=modulations)
+    found = torch.zeros(batch, frames, width)
+    for start in range(0, frames, at_once):
+        rows = [(s, p) for p in range(start, min(start + at_once, frames)) for s in range(batch)]
+        for row, (slot, place) in enumerate(rows):
+            program.slots[row], program.positions[row] = slot, place
+            program.angle_index[row] = place
+            x[row] = hidden[slot, place].numpy()
+        program.run(len(rows))
+        for row, (slot, place) in enumerate(rows):
+            found[slot, place] = torch.from_numpy(out[row].copy())
+    return found
