@@ -28,7 +28,8 @@ from held_clips import (
 from melisma.cli.evaluate import read_drawing
 from melisma.compose import Composer, ScoreComposer, load, load_codec, load_scores
 from melisma.compose.loading import model_folder
-from melisma.compose.song import RANKS, DrawingSettings
+from melisma.compose.ranking import RANKS
+from melisma.compose.song import DrawingSettings
 from melisma.corpus.ears import Ears, read_ears
 from melisma.evaluate.adherence import (
     Hearsay,

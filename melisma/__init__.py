@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from melisma.compose import Composer, ScoreComposer
+    from melisma.compose import ScoreComposer, SoundComposer
 
 try:
     __version__ = version("melisma")
@@ -19,15 +19,18 @@ except PackageNotFoundError:  # run from a checkout that was never installed
     __version__ = "0+unknown"
 
 
-def load(model: str = "default", threads: int | None = None) -> Composer:
-    """Load a composer: the shipped weights, or those of a name or path.
+def load(
+    model: str = "default", threads: int | None = None, *, precision: str | None = None
+) -> SoundComposer:
+    """Load a composer: the shipped weights, those of a name or path, or published ones of MusicGen.
 
-    `threads` limits the processor threads. Raises `ValueError` for an unknown model. Torch is
+    `threads` limits the processor threads; `precision`: how the weights that draw are kept,
+    "float32", "bfloat16", "int8" or "int4". Raises `ValueError` for an unknown model. Torch is
     loaded here, not before.
     """
     from melisma.compose import load as load_composer
 
-    return load_composer(model, threads)
+    return load_composer(model, threads, precision=precision)
 
 
 def load_scores(model: str = "default", threads: int | None = None) -> ScoreComposer:

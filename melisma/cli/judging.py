@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from melisma.cli.progress import Progress
 
 if TYPE_CHECKING:
-    from melisma.compose import Composer
+    from melisma.compose import SoundComposer
     from melisma.compose.score_song import ScoreComposer
     from melisma.evaluate.adherence import Wish
     from melisma.evaluate.assess import GivenScore, GivenSound, Judges, Occasion
@@ -250,7 +250,7 @@ def _parts(progress: Progress, share: float) -> tuple[Progress, Progress]:
 
 
 def _judged_model(
-    composer: Composer | ScoreComposer, making: Making, order: EvaluationOrder
+    composer: SoundComposer | ScoreComposer, making: Making, order: EvaluationOrder
 ) -> dict[str, str]:
     """What names the outputs of a model, for the card."""
     return {

@@ -26,7 +26,57 @@ Output = Annotated[
 ]
 Count = Annotated[int, typer.Option(help="Pieces for each prompt.")]
 BestOf = Annotated[
-    int, typer.Option(help="Candidates for each piece; the one nearest to the words is kept.")
+    int | None,
+    typer.Option(
+        help="Candidates for each piece; the one nearest to the words is kept.",
+        show_default="4; 1 with --stream and for published models",
+    ),
+]
+Tune = Annotated[
+    Path | None,
+    typer.Option(
+        "--melody", metavar="FILE", help="Sound whose tune is followed: hummed, sung or played."
+    ),
+]
+GoOnFrom = Annotated[
+    Path | None,
+    typer.Option("--continue-from", metavar="FILE", help="Sound whose end the piece goes on from."),
+]
+KeepSeconds = Annotated[
+    float | None,
+    typer.Option(
+        help="How much of the end of --continue-from the piece begins with.", show_default="10"
+    ),
+]
+Precision = Annotated[
+    str | None,
+    typer.Option(
+        help="Weights that draw: float32, bfloat16, int8 or int4.",
+        show_default="float32; int8 for published models",
+    ),
+]
+Stream = Annotated[
+    bool,
+    typer.Option(
+        "--stream",
+        help="Write sound while it is drawn: to a file that grows, or with --output - to a pipe.",
+    ),
+]
+SoundTemperature = Annotated[
+    float | None,
+    typer.Option("--temperature", help="Boldness of a single-stage model.", show_default="1.0"),
+]
+SoundTopK = Annotated[
+    int | None,
+    typer.Option(
+        "--top-k", help="Only its K likeliest tokens may be drawn; 0: all.", show_default="250"
+    ),
+]
+SoundTopP = Annotated[
+    float | None,
+    typer.Option(
+        "--top-p", help="Only its likeliest tokens that together hold this.", show_default="1.0"
+    ),
 ]
 Rank = Annotated[
     str,
@@ -47,7 +97,10 @@ Key = Annotated[str | None, typer.Option(help='Tonality, over that of the words,
 Metre = Annotated[str | None, typer.Option(help="2/4, 3/4, 4/4 or 6/8.")]
 Guidance = Annotated[
     float | None,
-    typer.Option(help="How strictly the semantic stage follows the prompt.", show_default="2.0"),
+    typer.Option(
+        help="How strictly the prompt is followed (by the semantic stage, where there is one).",
+        show_default="2.0; 3.0 of single-stage models",
+    ),
 ]
 GuidanceCoarse = Annotated[
     float | None, typer.Option(help="The same for the coarse acoustic stage.", show_default="2.5")
@@ -74,7 +127,13 @@ Engine = Annotated[
     str,
     typer.Option(help="sound: drawn sound; score: notes, rendered; auto: what suits the words."),
 ]
-Model = Annotated[str, typer.Option(help="A shipped model's name, or a path.")]
+Model = Annotated[
+    str,
+    typer.Option(
+        help="A shipped model's name, a folder of weights, or a name on the hub, e.g. "
+        "facebook/musicgen-small."
+    ),
+]
 Format = Annotated[
     str | None,
     typer.Option("--format", help="wav, flac, mp3 or ogg, where the output has no ending."),

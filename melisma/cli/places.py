@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 _LONGEST_NAME = 60
+PIPE = Path("-")
+"""Standard output, for sound that is listened to while it is drawn."""
 
 
 def slug(words: str) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from melisma.compose import Composer, Piece, ScorePiece
+    from melisma.compose import Piece, ScorePiece, SoundComposer
     from melisma.compose.originality import (
         Checked,
         Nearness,
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from melisma.values import Waveform
 
 
-def sound_receipt(composer: Composer, piece: Piece, finished: Waveform) -> dict[str, object]:
+def sound_receipt(composer: SoundComposer, piece: Piece, finished: Waveform) -> dict[str, object]:
     """What is measured of a finished sound against what its words state."""
     from melisma.measure.receipt import receipt_of_sound
 
@@ -51,11 +51,13 @@ def receipt_lines(row: dict[str, object]) -> list[str]:
     return lines
 
 
-def sound_index(composer: Composer, model: str) -> SoundOriginality:
+def sound_index(composer: SoundComposer, model: str) -> SoundOriginality:
     """The index of training clips; `ValueError` where the model has none."""
+    from melisma.compose import Composer
     from melisma.compose.loading import model_folder
     from melisma.compose.originality import SoundOriginality
 
+    assert isinstance(composer, Composer)
     found = SoundOriginality.read(model_folder(model), composer.ears)
     if found is None:
         raise ValueError(_without(model_folder(model), "index"))

@@ -13,8 +13,12 @@ from melisma.values.attributes import PITCH_NAMES
 MOST_PIECES = 1_000
 """Pieces of one call (chosen: a night's work)."""
 MOST_CANDIDATES = 64
+PRECISIONS = ("float32", "bfloat16", "int8", "int4")
+"""Those of `melisma.nn.native.packing`, which loads torch."""
 LARGEST_SEED = 2**32 - 1
 
+HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*(@[\w./-]+)?")
+"""A name of a repository on the hub, with a revision or none."""
 _OTHER_SPELLINGS = {
     "Cb": "B", "B#": "C", "Db": "C#", "D#": "Eb", "Fb": "E", "E#": "F", "Gb": "F#",
     "G#": "Ab", "A#": "Bb",
@@ -94,16 +98,24 @@ def real(option: str, number: float | None, low: float, high: float) -> None:
         raise ValueError(f"{option} takes a number from {low:g} to {high:g}, not {number}")
 
 
+def check_precision(precision: str | None) -> None:
+    """Raise unless weights can be kept so."""
+    if precision is not None and precision not in PRECISIONS:
+        raise ValueError(f'no precision "{precision}": known are {", ".join(PRECISIONS)}')
+
+
 def check_model(model: str) -> None:
-    """Raise unless the model is the shipped one, a name among the shipped, or a path."""
+    """Raise unless the model is the shipped one, a name among the shipped, a path, or of the form
+    of a name on the hub."""
     import melisma
 
-    if model == "default" or (model and Path(model).exists()):
+    if model == "default" or (model and Path(model).exists()) or HUB_NAME.fullmatch(model):
         return
     folder = Path(melisma.__file__).parent / "weights"
     shipped = sorted(place.name for place in folder.glob("*") if place.is_dir())
     if model not in shipped:
         known = ", ".join(sorted({"default", *shipped}))
         raise ValueError(
-            f'no model "{model}": known are {known}, or give the path of a folder of weights'
+            f'no model "{model}": known are {known}, or give the path of a folder of weights, '
+            "or a name on the hub like facebook/musicgen-small"
         )

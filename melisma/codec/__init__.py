@@ -2,10 +2,20 @@
 `sound nn files values`.
 
 SoundStream's idea: one residual-quantised autoencoder whose first levels alone already sound.
-Read `model.py` first, then `acoustic.py`, the codec as the other floors use it.
+Read `model.py` first, then `acoustic.py`, the codec as the other floors use it; `encodec.py` and
+`published.py` are EnCodec with the weights that others published.
 """
 
 from melisma.codec.acoustic import AcousticCodec
+from melisma.codec.encodec import Encodec, EncodecSettings
 from melisma.codec.model import Codec, CodecSettings
+from melisma.codec.published import PublishedCodec
 
-__all__ = ["AcousticCodec", "Codec", "CodecSettings"]
+__all__ = [
+    "AcousticCodec",
+    "Codec",
+    "CodecSettings",
+    "Encodec",
+    "EncodecSettings",
+    "PublishedCodec",
+]

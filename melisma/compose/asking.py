@@ -33,6 +33,7 @@ FELT_BEATS = {"2/4": 2, "3/4": 3, "4/4": 4, "6/8": 2}
 class Asked:
     """What one prompt asks of the model."""
 
+    words: str
     vector: np.ndarray
     """The words in the joint space, float32 [128]."""
     style: np.ndarray
@@ -82,6 +83,7 @@ def ask(joint: Joint, prompt: Prompt, generator: torch.Generator) -> Asked:
     vector = joint.embed_text([prompt.words])
     style = joint.vectors_of(joint.quantise(joint.imagine_music(vector))[:, :STYLE_LEVELS])
     return Asked(
+        words=prompt.words,
         vector=vector[0],
         style=style[0],
         reading=reading,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,14 +11,23 @@ import numpy as np
 import soxr
 import torch
 
-from melisma.codec import AcousticCodec
+from melisma.codec import AcousticCodec, PublishedCodec
+from melisma.compose.musicgen import MusicGen
+from melisma.compose.pieces import SoundComposer
 from melisma.compose.score_song import ScoreComposer
 from melisma.compose.song import Composer
 from melisma.corpus.hearing import EarPaths, FrozenEars
 from melisma.files.checkpoint import expect_fingerprints, expect_fit, read_checkpoint
+from melisma.files.hub import published_folder
+from melisma.files.published import PublishedTensors, expect_tensors, is_published, read_config
 from melisma.joint import Joint
-from melisma.lm import ConditionSettings, TokenModel, TokenModelSettings
+from melisma.lm import ConditionSettings, NativeEngine, TokenModel, TokenModelSettings
+from melisma.lm.engine import Engine
+from melisma.lm.graph import GraphEngine
+from melisma.lm.published import SPARE, expected_shapes, reader_of, settings_of
 from melisma.lm.score_model import ScoreModel, ScoreModelSettings
+from melisma.lm.words import read_words
+from melisma.nn.native.vectors import multiplies_bfloat16
 from melisma.values.tokens import SAMPLE_RATE_HZ, TokenGrid
 from melisma.values.waveform import Waveform
 
@@ -25,6 +35,8 @@ WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
 """Where the shipped models lie, one folder each."""
 LICENCE = "CC BY-SA 4.0"
 """Licence written into what the shipped model makes."""
+PUBLISHED_LICENCE = "CC BY-NC 4.0"
+"""Licence of MusicGen's published weights, whatever their size; what they make bears it, too."""
 STAGE_FILES = ("semantic_lm", "coarse_lm", "fine_lm")
 SCORE_FILE = "score_lm"
 
@@ -42,11 +54,27 @@ def model_folder(model: str) -> Path:
     )
 
 
-def load(model: str = "default", threads: int | None = None) -> Composer:
-    """The composer of a model. `threads`: processor threads to use, torch's choice by default."""
+def load(
+    model: str = "default",
+    threads: int | None = None,
+    *,
+    precision: str | None = None,
+    device: str = "auto",
+) -> SoundComposer:
+    """The composer of a model: a shipped one by name, the folder of a training or of a published
+    MusicGen checkpoint, or such a checkpoint's name on the hub ("facebook/musicgen-small").
+
+    `threads`: processor threads to use, torch's choice by default. `precision` of the weights that
+    draw, one of `PRECISIONS`: exact for our own models and int8 for published ones by default.
+    `device`: "cpu", "cuda" or "auto", where published ones draw. `ValueError` says what there is.
+    """
     if threads is not None:
         torch.set_num_threads(threads)
+    if is_published_name(model):
+        return load_published(published_folder(model), model, precision, device)
     folder = model_folder(model)
+    if is_published(folder):
+        return load_published(folder, folder.resolve().name, precision, device)
     ears = FrozenEars.read(EarPaths.of(folder))
     paths = {name: folder / f"{name}.safetensors" for name in STAGE_FILES}
     coarse = read_stage(paths["coarse_lm"], ears.fingerprints, kind="coarse_lm")
@@ -65,7 +93,83 @@ def load(model: str = "default", threads: int | None = None) -> Composer:
         others["fine_lm"],
         name=f"melisma-{folder.name}" if folder.parent == WEIGHTS else folder.name,
         licence=LICENCE,
+        precision=precision or "float32",
     )
+
+
+def is_published_name(model: str) -> bool:
+    """Whether a model is neither shipped nor a folder here, but may be a name on the hub."""
+    owner, _, name = model.partition("/")
+    return bool(owner and name and "/" not in name and not Path(model).exists()) and owner != "."
+
+
+def is_published_model(model: str) -> bool:
+    """Whether a model is one of MusicGen's published checkpoints, here or on the hub."""
+    shipped = (WEIGHTS / model).is_dir()
+    return not shipped and (is_published_name(model) or is_published(Path(model)))
+
+
+def load_published(
+    folder: Path, name: str, precision: str | None = None, device: str = "auto"
+) -> MusicGen:
+    """MusicGen from the folder of a checkpoint in the layout of transformers.
+
+    Weights are read from the file one by one, and rounded as they are read. Raises `ValueError`
+    with one sentence for a checkpoint of another family, an incomplete one, one of pickles alone.
+    """
+    precision = precision or "int8"
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    config = read_config(folder)
+    tensors = PublishedTensors(folder)
+    settings = settings_of(config)
+    with torch.device("meta"):
+        model = TokenModel(settings)
+    expect_tensors(tensors, expected_shapes(model), prefix="decoder.", spare=SPARE)
+    read = reader_of(tensors.get)
+    conditioner = model.conditioner.to_empty(device="cpu")
+    conditioner.load_state_dict(
+        {name: read(f"conditioner.{name}").float() for name in conditioner.state_dict()}
+    )
+    if device == "cpu":
+        engine: Engine = NativeEngine(model, precision=precision, tensors=read)
+    else:
+        names = [name for name in model.state_dict() if not name.startswith("conditioner.")]
+        model.load_state_dict({n: read(n).float() for n in names}, strict=False, assign=True)
+        engine = GraphEngine(model, device=device, half=precision != "float32")
+    half = "bfloat16" if precision != "float32" and multiplies_bfloat16() else "float32"
+    codec = PublishedCodec.from_published(
+        config["audio_encoder"],
+        dict(tensors.items("audio_encoder.")),
+        prefix="audio_encoder.",
+        channels=int(config["decoder"].get("audio_channels", 1)),
+        precision=half,
+        device=device,
+    )
+    if (codec.levels, codec.vocabulary) != (settings.levels, settings.vocabulary):
+        raise ValueError(
+            f"the decoder in {folder} draws {settings.levels} codebooks of {settings.vocabulary}, "
+            f"its codec has {codec.levels} of {codec.vocabulary}: they belong to different models"
+        )
+    return MusicGen(
+        read_words(folder, tensors, precision=half),
+        engine,
+        codec,
+        name=name,
+        licence=PUBLISHED_LICENCE,
+        fingerprint=_published_fingerprint(tensors, precision),
+        ears=lambda: FrozenEars.read(EarPaths.of(model_folder("default"))),
+    )
+
+
+def _published_fingerprint(tensors: PublishedTensors, precision: str) -> str:
+    """Twelve digits from every tensor's name and first numbers: reading all of a large checkpoint
+    would take longer than a piece."""
+    digest = hashlib.sha256(precision.encode())
+    for name in sorted(tensors.names()):
+        digest.update(name.encode())
+        digest.update(tensors.get(name).flatten()[:4096].float().numpy().tobytes())
+    return digest.hexdigest()[:12]
 
 
 def load_scores(model: str = "default", threads: int | None = None) -> ScoreComposer:

@@ -6,13 +6,13 @@ import json
 from collections.abc import Mapping
 
 import melisma
+from melisma.compose.pieces import SoundComposer
 from melisma.compose.score_song import ScoreComposer
-from melisma.compose.song import Composer
 from melisma.files import Provenance
 
 
 def provenance_of(
-    composer: Composer | ScoreComposer, words: str, seed: int, drawn: Mapping[str, object]
+    composer: SoundComposer | ScoreComposer, words: str, seed: int, drawn: Mapping[str, object]
 ) -> Provenance:
     """What a file of the composer says of itself; `drawn`: how it was drawn, fit for JSON."""
     return Provenance(

@@ -10,35 +10,36 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from melisma.codec import AcousticCodec
 from melisma.compose.asking import Asked, ask, conditions_of
+from melisma.compose.given import Given, at_rate, tune_classes
+from melisma.compose.pieces import (
+    Piece,
+    SoundComposer,
+    changed_settings,
+    generator_of,
+    prompts_of,
+)
+from melisma.compose.ranking import check_ranking, heard_families, rank_candidates
 from melisma.corpus.hearing import FrozenEars
-from melisma.joint.attributes import BLOCKS
-from melisma.lm import Drawing, NativeEngine, TokenModel, draw, draw_parallel
+from melisma.lm import Drawing, NativeEngine, TokenModel, draw, draw_parallel, stream
 from melisma.lm.conditions import Conditions
-from melisma.measure.receipt import receipt_of_sound
 from melisma.semantic import SemanticTokenizer
-from melisma.sound.mastering import master
-from melisma.values.attributes import FAMILIES, Facts
 from melisma.values.prompt import Prompt
-from melisma.values.tokens import FRAME_RATE_HZ, SAMPLE_RATE_HZ, TokenGrid
+from melisma.values.tokens import FRAME_RATE_HZ, SAMPLE_RATE_HZ, SAMPLES_PER_FRAME, TokenGrid
 from melisma.values.waveform import Waveform
 
-AGREEMENT_WEIGHT = 0.5
-"""Weight of heard attributes beside the similarity of the vectors, when candidates are ranked."""
-RANKS = ("words", "receipt")
-"""How candidates may be ranked."""
-RECEIPT_WEIGHT = 10.0
-"""Weight of the receipt where it ranks: the embedding decides among those that agree alike."""
-HEARD_ATTRIBUTES = ("tempo", "tonality", "lead")
-"""Attributes that candidates are ranked by, where the prompt asks for them."""
+FIRST_FRAMES = 8
+"""Frames of the first block of a stream: a third of a second (chosen)."""
+BLOCK_FRAMES = 25
+"""Frames of every other block."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,30 +55,25 @@ class DrawingSettings:
     top_k_coarse: int = 60
     temperature_fine: float = 0.4
 
+    def semantic(self) -> Drawing:
+        """How the semantic stage draws."""
+        return Drawing(
+            temperature=self.temperature_semantic,
+            top_k=self.top_k_semantic,
+            guidance=self.guidance_semantic,
+        )
 
-@dataclass(frozen=True, kw_only=True)
-class Piece:
-    """One piece of music and how it came about."""
-
-    waveform: Waveform
-    """24 kHz mono, as decoded: not mastered yet."""
-    prompt: Prompt
-    seed: int
-    similarity: float
-    """Cosine of words and sound in the joint space, of the candidate kept."""
-    candidates: list[float]
-    """What every candidate scored; the highest was kept."""
-    semantic: TokenGrid | None
-    """None where the model has no semantic stage."""
-    acoustic: TokenGrid
-    conditions: dict[str, str]
-    """What was asked of the model, in words."""
-    stated: Facts
-    """What the words and the exact settings state outright, for the receipt."""
+    def coarse(self) -> Drawing:
+        """How the coarse stage draws."""
+        return Drawing(
+            temperature=self.temperature_coarse,
+            top_k=self.top_k_coarse,
+            guidance=self.guidance_coarse,
+        )
 
 
-class Composer:
-    """The frozen ears and the three stages."""
+class Composer(SoundComposer):
+    """The frozen ears and the three stages: mono at 24 kHz."""
 
     def __init__(
         self,
@@ -91,9 +87,9 @@ class Composer:
         precision: str = "float32",
         threads: int | None = None,
     ) -> None:
-        """`precision` and `threads` of the drawing stages, as `NativeEngine` takes them. `semantic`
-        None: the coarse stage draws from the words alone (MusicLM's ablation, section 5.4). `fine`
-        None: the coarse levels alone are decoded. `ValueError` where the coarse stage reads
+        """`semantic` None: the coarse stage draws from the words alone (MusicLM's ablation, section
+        5.4). `fine` None: the coarse levels alone are decoded. `precision` and `threads` of the
+        drawing stages, as `NativeEngine` takes them. `ValueError` where the coarse stage reads
         semantic tokens that no stage draws."""
         if semantic is None and coarse.settings.conditions.source_levels:
             raise ValueError("the coarse stage reads semantic tokens: a semantic stage is missing")
@@ -106,7 +102,7 @@ class Composer:
             if stage is not None
         }
         self.fine = None if fine is None else fine.eval()
-        self.name, self.licence = name, licence
+        super().__init__(name=name, licence=licence, rate_hz=SAMPLE_RATE_HZ, best_of=4)
         self._fingerprint = ""
 
     @property
@@ -121,180 +117,250 @@ class Composer:
             self._fingerprint = digest.hexdigest()[:12]
         return self._fingerprint
 
-    def generate(
-        self,
-        prompt: Prompt | str,
-        *,
-        duration_seconds: float = 10.0,
-        seed: int = 0,
-        settings: DrawingSettings | None = None,
-        best_of: int = 4,
-    ) -> Waveform:
-        """One piece, mastered and ready to be written: words in, sound out.
-
-        `duration_seconds` counts where the prompt is a string. What was understood and how near it
-        came is in the `Piece` that `generate_pieces` returns. Raises `ValueError` as `Prompt` does.
-        """
-        if isinstance(prompt, str):
-            prompt = Prompt(words=prompt, duration_seconds=duration_seconds)
-        pieces = self.generate_pieces(prompt, seed=seed, settings=settings, best_of=best_of)
-        return master(pieces[0].waveform)
+    def drawing(self, changes: Mapping[str, float | int]) -> DrawingSettings:
+        """The usual settings with some changed; "guidance" is that of the semantic stage.
+        `ValueError` for a name that is none of them."""
+        named = {"guidance": "guidance_semantic"}
+        changes = {named.get(name, name): number for name, number in changes.items()}
+        return changed_settings(DrawingSettings(), changes)
 
     def generate_pieces(
         self,
         prompts: Sequence[Prompt] | Prompt | str,
         *,
         seed: int = 0,
-        settings: DrawingSettings | None = None,
-        best_of: int = 4,
+        settings: Any = None,
+        best_of: int | None = None,
         rank: str = "words",
+        given: Given | None = None,
         progress: Callable[[float], None] | None = None,
     ) -> list[Piece]:
-        """Pieces for prompts of one duration; piece i has the seed `seed + i`.
-
-        `best_of`: candidates drawn for each, of which one is kept by `rank`: "words", the one whose
-        sound the joint embedding and its heads find nearest to the words; "receipt", the one whose
-        measured tempo, tonality, metre and instruments agree best with what the words state, the
-        embedding deciding among equals. `progress` hears the share done, 0 to 1. `ValueError` where
-        there is nothing to do.
-        """
-        if isinstance(prompts, str):
-            prompts = Prompt(words=prompts)
-        prompts = [prompts] if isinstance(prompts, Prompt) else list(prompts)
-        if not prompts:
-            raise ValueError("there is no prompt: give one or more")
-        if best_of < 1:
-            raise ValueError(f"best-of is at least 1, not {best_of}")
-        if rank not in RANKS:
-            raise ValueError(f'no ranking "{rank}": known are {", ".join(RANKS)}')
-        if len({prompt.duration_seconds for prompt in prompts}) > 1:
-            raise ValueError("prompts of one call have one duration: call once for each")
-        frames = math.ceil(prompts[0].duration_seconds * FRAME_RATE_HZ)
-        asked, generators = [], []
+        """Pieces for prompts, see `SoundComposer`; `settings`: `DrawingSettings`."""
+        prompts, best_of = prompts_of(prompts), self.best_of if best_of is None else best_of
+        check_ranking(best_of, rank)
+        settings, given = settings or DrawingSettings(), given or Given()
+        asked, generators, lengths = [], [], []
+        begun = self._begun(given)
         for i, prompt in enumerate(prompts):
-            one = ask(self.ears.joint, prompt, _generator(seed + i, 0, "asking"))
+            one = ask(self.ears.joint, prompt, generator_of(seed + i, 0, "asking"))
             asked += [one] * best_of
-            generators += [_generator(seed + i, c, "drawing") for c in range(best_of)]
+            generators += [generator_of(seed + i, c, "drawing") for c in range(best_of)]
+            lengths += [begun.frames + frames_of(prompt)] * best_of
+        conditions = self._conditions(asked, max(lengths), begun, given)
         semantic, acoustic = self._draw(
-            conditions_of(asked, frames),
-            frames,
-            generators,
-            settings or DrawingSettings(),
-            progress,
+            conditions, lengths, generators, settings, begun.of(len(asked)), progress
         )
-        sound = self.ears.codec.decode_tokens(acoustic)
-        similarities, scores = self._judge(sound, asked, rank)
+        sound = self.ears.codec.decode_tokens(acoustic).numpy()
+        sounds = []
+        for number, one in enumerate(sound):
+            last = round(prompts[number // best_of].duration_seconds * SAMPLE_RATE_HZ)
+            last += begun.frames * SAMPLES_PER_FRAME
+            sounds.append(Waveform(samples=one[None, :last], rate_hz=SAMPLE_RATE_HZ))
+        similarities, scores = rank_candidates(self.ears, sounds, asked, rank)
         pieces = []
         for i, prompt in enumerate(prompts):
             mine = range(i * best_of, (i + 1) * best_of)
             best = max(mine, key=lambda c: scores[c])
-            samples = round(prompt.duration_seconds * SAMPLE_RATE_HZ)
+            frames = lengths[best]
             pieces.append(
                 Piece(
-                    waveform=Waveform(
-                        samples=sound[best : best + 1, :samples].numpy(), rate_hz=SAMPLE_RATE_HZ
-                    ),
+                    waveform=sounds[best],
                     prompt=prompt,
                     seed=seed + i,
                     similarity=similarities[best],
                     candidates=[scores[c] for c in mine],
                     semantic=None
                     if semantic is None
-                    else _grid(semantic[best], self.ears.semantic),
-                    acoustic=_grid(acoustic[best], self.ears.codec),
+                    else _grid(semantic[best, :, :frames], self.ears.semantic),
+                    acoustic=_grid(acoustic[best, :, :frames], self.ears.codec),
                     conditions=asked[best].shown(),
                     stated=asked[best].reading.stated,
                 )
             )
         return pieces
 
+    def stream(
+        self,
+        prompt: Prompt,
+        *,
+        seed: int = 0,
+        settings: Any = None,
+        given: Given | None = None,
+    ) -> Iterator[Waveform]:
+        """The sound of one piece as its tokens are drawn, see `SoundComposer`.
+
+        The semantic tokens of the whole piece are drawn before the first block. A model with a fine
+        stage decodes its coarse levels alone.
+        """
+        settings, given = settings or DrawingSettings(), given or Given()
+        begun = self._begun(given)
+        asked = [ask(self.ears.joint, prompt, generator_of(seed, 0, "asking"))]
+        generators = [generator_of(seed, 0, "drawing")]
+        frames = begun.frames + frames_of(prompt)
+        conditions = self._conditions(asked, frames, begun, given)
+        conditions = self._with_semantic(conditions, [frames], generators, settings, begun, None)[0]
+        state, told, last = self.ears.codec.initial_state(), 0, None
+        offset = self.coarse.pattern.offsets[-1]
+        for grid in stream(
+            self._engines["coarse"],
+            conditions,
+            frames,
+            settings.coarse(),
+            generators,
+            prefix=begun.acoustic,
+            first_steps=FIRST_FRAMES + offset,
+            block_steps=BLOCK_FRAMES,
+        ):
+            if grid.done <= told:
+                continue
+            tokens, told = grid.tokens(told), grid.done
+            sound, state = self.ears.codec.step(tokens, state)
+            last = tokens[..., -1:].clone()
+            if sound.shape[1]:
+                yield Waveform(samples=sound.numpy(), rate_hz=SAMPLE_RATE_HZ)
+        assert last is not None
+        sound = self.ears.codec.finish(last, state)
+        yield Waveform(samples=sound.numpy(), rate_hz=SAMPLE_RATE_HZ)
+
+    def _begun(self, given: Given) -> Begun:
+        """What the piece begins with, as tokens of both kinds."""
+        if given.beginning is None:
+            return Begun(semantic=None, acoustic=None)
+        mono = at_rate(given.beginning, SAMPLE_RATE_HZ, 1)
+        # The last frame is whole: the piece goes on where the beginning ends.
+        first = mono.samples.shape[1] % SAMPLES_PER_FRAME
+        sound = torch.from_numpy(mono.samples[:, first:])
+        semantic = None if self.semantic is None else self.ears.semantic.hear(sound).tokens
+        levels = self.coarse.settings.levels
+        return Begun(semantic=semantic, acoustic=self.ears.codec.encode_sound(sound, levels))
+
+    def _conditions(
+        self, asked: list[Asked], frames: int, begun: Begun, given: Given
+    ) -> Conditions:
+        conditions = conditions_of(asked, frames)
+        if begun.frames:
+            # Where the beats of what is given lie is not known; the tokens say it themselves.
+            rhythm = torch.full_like(conditions.rhythm, math.nan)
+            conditions = dataclasses.replace(conditions, rhythm=rhythm)
+        if given.melody is not None:
+            melody = conditions.melody.clone()
+            melody[:, begun.frames :] = tune_classes(self.ears, given.melody, frames - begun.frames)
+            conditions = dataclasses.replace(conditions, melody=melody)
+        if self.coarse.settings.conditions.text_width:
+            text, lengths = self.ears.joint.read_words([one.words for one in asked])
+            conditions = dataclasses.replace(conditions, text=text, text_lengths=lengths)
+        return conditions
+
+    def _with_semantic(
+        self,
+        conditions: Conditions,
+        lengths: list[int],
+        generators: list[torch.Generator],
+        settings: DrawingSettings,
+        begun: Begun,
+        progress: Callable[[int], None] | None,
+    ) -> tuple[Conditions, Tensor | None]:
+        """The conditions of the coarse stage, and the semantic tokens among them."""
+        if self.semantic is None:
+            return conditions, None
+        plain = dataclasses.replace(conditions, text=None, text_lengths=None)
+        semantic = draw(
+            self._engines["semantic"],
+            plain,
+            lengths,
+            settings.semantic(),
+            generators,
+            prefix=begun.semantic,
+            progress=progress,
+        )
+        return dataclasses.replace(conditions, source=semantic), semantic
+
     def _draw(
         self,
         conditions: Conditions,
-        frames: int,
+        lengths: list[int],
         generators: list[torch.Generator],
         settings: DrawingSettings,
+        begun: Begun,
         progress: Callable[[float], None] | None,
     ) -> tuple[Tensor | None, Tensor]:
         """All stages: (semantic [batch, level, frame], acoustic [batch, level, frame])."""
         drawn = [stage for stage in (self.semantic, self.coarse) if stage is not None]
-        steps = [stage.pattern.steps(frames) for stage in drawn]
+        steps = [stage.pattern.steps(max(lengths)) for stage in drawn]
 
         def tell(before: int) -> Callable[[int], None] | None:
             if (hears := progress) is None:
                 return None
             return lambda step: hears(0.95 * (before + step) / sum(steps))
 
-        semantic = None
-        if self.semantic is not None:
-            semantic = draw(
-                self._engines["semantic"],
-                conditions,
-                frames,
-                Drawing(
-                    temperature=settings.temperature_semantic,
-                    top_k=settings.top_k_semantic,
-                    guidance=settings.guidance_semantic,
-                ),
-                generators,
-                progress=tell(0),
-            )
-        given = dataclasses.replace(conditions, source=semantic)
+        told, semantic = self._with_semantic(
+            conditions, lengths, generators, settings, begun, tell(0)
+        )
         acoustic = draw(
             self._engines["coarse"],
-            given,
-            frames,
-            Drawing(
-                temperature=settings.temperature_coarse,
-                top_k=settings.top_k_coarse,
-                guidance=settings.guidance_coarse,
-            ),
+            told,
+            lengths,
+            settings.coarse(),
             generators,
+            prefix=begun.acoustic,
             progress=tell(sum(steps[:-1])),
         )
         if self.fine is not None:
-            fine = Drawing(temperature=settings.temperature_fine)
-            acoustic = draw_parallel(self.fine, acoustic, given, fine, generators)
+            acoustic = self._filled(self.fine, acoustic, told, lengths, settings, generators)
         return semantic, acoustic
 
+    @staticmethod
+    def _filled(
+        fine: TokenModel,
+        acoustic: Tensor,
+        told: Conditions,
+        lengths: list[int],
+        settings: DrawingSettings,
+        generators: list[torch.Generator],
+    ) -> Tensor:
+        """All levels; the fine stage looks ahead, so that pieces of each length go together."""
+        drawing = Drawing(temperature=settings.temperature_fine)
+        out = acoustic.new_zeros(len(acoustic), fine.settings.levels, acoustic.shape[2])
+        for length in sorted(set(lengths)):
+            rows = [row for row, own in enumerate(lengths) if own == length]
+            out[rows, :, :length] = draw_parallel(
+                fine,
+                acoustic[rows, :, :length],
+                told.rows(rows).frames(0, length),
+                drawing,
+                [generators[row] for row in rows],
+            )
+        return out
+
     def heard_families(self, waveform: Waveform) -> dict[str, float]:
-        """Probability of each family of instruments sounding, by the joint embedding's head;
-        24 kHz mono."""
-        frame = SAMPLE_RATE_HZ // FRAME_RATE_HZ
-        whole = waveform.mono[: len(waveform.mono) // frame * frame]
-        _, rows = self.ears.windows_of(torch.from_numpy(whole)[None])
-        return families_of(rows[0].mean(axis=0))
-
-    def _judge(
-        self, sound: Tensor, asked: list[Asked], rank: str
-    ) -> tuple[list[float], list[float]]:
-        """(cosine of words and sound, score for the ranking) of every candidate."""
-        frame = SAMPLE_RATE_HZ // FRAME_RATE_HZ
-        sound = sound[:, : sound.shape[1] - sound.shape[1] % frame]
-        similarities, scores = [], []
-        for candidate, one in zip(sound, asked, strict=True):
-            vectors, rows = self.ears.windows_of(candidate[None])
-            mean = vectors[0].mean(axis=0)
-            similarity = float(mean @ one.vector / max(float(np.linalg.norm(mean)), 1e-9))
-            row = rows[0].mean(axis=0)
-            agreement = [
-                _heard(row, name, one.attributes[name])
-                for name in HEARD_ATTRIBUTES
-                if name in one.attributes
-            ]
-            score = similarity + AGREEMENT_WEIGHT * float(np.mean(agreement or [0.0]))
-            if rank == "receipt":
-                heard = Waveform(samples=candidate[None].numpy(), rate_hz=SAMPLE_RATE_HZ)
-                receipt = receipt_of_sound(heard, one.reading.stated, families_of(row))
-                score = RECEIPT_WEIGHT * receipt.agreement + score
-            similarities.append(similarity)
-            scores.append(score)
-        return similarities, scores
+        """Probability of each family of instruments sounding, by the joint embedding's head."""
+        return heard_families(self.ears, waveform)
 
 
-def families_of(row: np.ndarray) -> dict[str, float]:
-    """Probabilities of the families from a row of the attribute heads [150]."""
-    return dict(zip(FAMILIES, row[BLOCKS["families"]].tolist(), strict=True))
+@dataclass(frozen=True, kw_only=True)
+class Begun:
+    """Tokens int64 [batch, level, frame] that pieces begin with; None for none."""
+
+    semantic: Tensor | None
+    acoustic: Tensor | None
+
+    @property
+    def frames(self) -> int:
+        """Frames that are given."""
+        return 0 if self.acoustic is None else self.acoustic.shape[2]
+
+    def of(self, batch: int) -> Begun:
+        """The same for every piece of a batch."""
+
+        def repeated(tokens: Tensor | None) -> Tensor | None:
+            return None if tokens is None else tokens.expand(batch, -1, -1)
+
+        return Begun(semantic=repeated(self.semantic), acoustic=repeated(self.acoustic))
+
+
+def frames_of(prompt: Prompt) -> int:
+    """Frames that hold the prompt's duration."""
+    return math.ceil(prompt.duration_seconds * FRAME_RATE_HZ)
 
 
 def _grid(tokens: Tensor, tokenizer: AcousticCodec | SemanticTokenizer) -> TokenGrid:
@@ -304,16 +370,3 @@ def _grid(tokens: Tensor, tokenizer: AcousticCodec | SemanticTokenizer) -> Token
         frame_rate_hz=FRAME_RATE_HZ,
         fingerprint=tokenizer.fingerprint,
     )
-
-
-def _heard(row: np.ndarray, name: str, wanted: int) -> float:
-    """Probability with which a class is heard; a tempo may lie one bin beside."""
-    block = row[BLOCKS[name]]
-    if name == "tempo":
-        return float(block[max(wanted - 1, 0) : wanted + 2].sum())
-    return float(block[wanted])
-
-
-def _generator(seed: int, candidate: int, purpose: str) -> torch.Generator:
-    digest = hashlib.sha256(f"{seed}/{candidate}/{purpose}".encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)

@@ -94,8 +94,7 @@ class FrozenEars:
         acoustic = self.codec.encode_sound(sound).cpu().numpy().astype(np.uint16)
         heard = self.semantic.hear(sound)
         semantic = heard.tokens.cpu().numpy().astype(np.uint16)
-        top = heard.heads["top"].argmax(-1).cpu().numpy()
-        melody = np.where(top > 0, (top - 1 + LOWEST_TOP_PITCH) % 12 + 1, 0).astype(np.uint8)
+        melody = _lead(heard)
         vectors, logits = self.windows(sound, heard)
         rows = []
         for i in range(len(sound)):
@@ -110,6 +109,13 @@ class FrozenEars:
                 }
             )
         return rows
+
+    @torch.no_grad()
+    def lead_of(self, sound: Tensor) -> np.ndarray:
+        """The leading line of sounds float32 [batch, sample] of whole frames, uint8 [batch, frame]:
+        0 no note, pitch class + 1."""
+        parts = sound.split(20 * SAMPLE_RATE_HZ, dim=1)
+        return np.concatenate([_lead(self.semantic.hear(part)) for part in parts], axis=1)
 
     def windows_of(self, sound: Tensor) -> tuple[np.ndarray, np.ndarray]:
         """Sound float32 [batch, sample] of any length -> (joint vectors [batch, window, 128],
@@ -163,3 +169,9 @@ def heard_attributes(row: np.ndarray) -> np.ndarray:
         near = block[max(peak - 1, 0) : peak + 2].sum() if name == "tempo" else block[peak]
         out.append(peak if near >= SURE else len(block))
     return np.array(out, dtype=np.uint8)
+
+
+def _lead(heard: Heard) -> np.ndarray:
+    """Pitch classes of the top line, uint8 [batch, frame]: 0 no note, pitch class + 1."""
+    top = heard.heads["top"].argmax(-1).cpu().numpy()
+    return np.where(top > 0, (top - 1 + LOWEST_TOP_PITCH) % 12 + 1, 0).astype(np.uint8)

@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-from melisma.compose import Composer, DrawingSettings, ScoreComposer, ScoreDrawing
+from melisma.compose import ScoreComposer, ScoreDrawing, SoundComposer
 from melisma.compose.signing import provenance_of
 from melisma.files import Provenance, read_provenance, write_audio, write_bytes
 from melisma.files.provenance import provenance_from_fields
@@ -39,15 +40,15 @@ class Making:
 
 
 def make_sounds(
-    composer: Composer,
+    composer: SoundComposer,
     prompts: Sequence[str],
     folder: Path,
     making: Making,
-    settings: DrawingSettings | None = None,
+    settings: Any = None,
     progress: Progress | None = None,
 ) -> list[Path]:
     """Draws a sound for every prompt, mastered as `melisma generate` does."""
-    chosen = settings or DrawingSettings()
+    chosen = settings or composer.drawing({})
     signs = _signs(composer, prompts, making, asdict(chosen))
 
     def draw(words: list[str], seed: int, places: list[Path], signed: list[Provenance]) -> None:
@@ -114,7 +115,7 @@ def _make(
 
 
 def _signs(
-    composer: Composer | ScoreComposer,
+    composer: SoundComposer | ScoreComposer,
     prompts: Sequence[str],
     making: Making,
     drawing: dict[str, float | int],

@@ -130,6 +130,15 @@ class Conditions:
         rhythm = torch.full_like(self.rhythm, math.nan)
         return replace(self.without_words(), rhythm=rhythm, chroma=chroma)
 
+    def rows(self, rows: list[int]) -> Conditions:
+        """The same for some pieces of the batch."""
+        chosen = {
+            one.name: value[rows]
+            for one in fields(self)
+            if (value := getattr(self, one.name)) is not None
+        }
+        return replace(self, **chosen)
+
     def frames(self, start: int, stop: int) -> Conditions:
         """The same for a stretch of frames."""
         return replace(

@@ -30,6 +30,10 @@ class Noise:
     def __init__(self) -> None:
         self.calls: list[tuple[list[str], int]] = []
 
+    def drawing(self, changes: dict[str, float]) -> DrawingSettings:
+        assert not changes
+        return DrawingSettings()
+
     def generate_pieces(
         self, prompts: list[Prompt], *, seed: int, settings: DrawingSettings, best_of: int
     ) -> list[Drawn]:

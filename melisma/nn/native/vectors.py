@@ -45,6 +45,13 @@ def has_vnni() -> bool:
     return bool(features.get("avx512vnni") and features.get("avx512f"))
 
 
+def multiplies_bfloat16() -> bool:
+    """Whether this processor has instructions for products of bfloat16; without them torch's are
+    slower than those of float32."""
+    features = binding.get_host_cpu_features()
+    return bool(features.get("avx512bf16") or features.get("amx-bf16"))
+
+
 def _number(value: int) -> ir.Constant:
     return ir.Constant(_I64, value)
 

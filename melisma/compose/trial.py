@@ -1,0 +1,368 @@
+"""How fast this machine really is, tried on a little of a model that need not be there.
+
+Enters: sizes (`capacity.StageShape`). Leaves: seconds, or bytes a second. Weights are random, and
+only as many layers are made as no cache holds, so a trial takes a second and little memory. What
+every step does is done by the code that draws: products, attention to keys and values as they are
+at the middle of the piece, heads, the choice of tokens. Torch is loaded by what
+tries layers, codecs and whole models, not by `measure_rates`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from melisma.compose.capacity import Asked, Rates, StageShape
+from melisma.compose.catalogue import ModelFacts
+from melisma.compose.machine import beyond_cache_bytes, read_bandwidth
+from melisma.nn.native.choosing import Desk
+from melisma.nn.native.packing import PRECISIONS, Packed, aligned, empty, pack
+from melisma.nn.native.program import Program
+from melisma.nn.native.vectors import TILE
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from melisma.nn.native.stack import PackedTrunk, Past
+
+_TRIAL_SECONDS = 0.25
+"""Length of one trial: long enough for a hundred steps, short enough for five trials (chosen)."""
+_ROWS = 2
+"""Rows of a step: one piece with guidance."""
+_FIRST_FRAMES = 12
+"""Frames of a stream's first block: `musicgen.FIRST_FRAMES`, which loads torch."""
+_SHORT_SECONDS, _LONG_SECONDS = 1.0, 3.0
+"""Lengths of the pieces that one of our own models is tried with."""
+_WIDTH = 1_024
+"""Inputs and outputs of the matrices that the rates are tried on (MusicGen's smallest has them)."""
+
+
+def _fastest(run: Callable[[], object], seconds: float = _TRIAL_SECONDS) -> float:
+    """Seconds of the fastest run: what the machine can do when it is left alone."""
+    return float(np.min(_taken(run, seconds)))
+
+
+def _typical(run: Callable[[], object]) -> float:
+    """Seconds of a typical run, the median: what other programs take is taken now, too."""
+    return float(np.median(_taken(run, _TRIAL_SECONDS)))
+
+
+def _taken(run: Callable[[], object], seconds: float) -> list[float]:
+    """Seconds of some runs, after one in which numba compiles what it has not in its cache."""
+    run()
+    taken, end = [], time.perf_counter() + seconds
+    while not taken or time.perf_counter() < end:
+        start = time.perf_counter()
+        run()
+        taken.append(time.perf_counter() - start)
+    return taken
+
+
+def random_matrix(outputs: int, inputs: int, precision: str) -> Packed:
+    """A packed matrix whose tiles are all alike: speed does not depend on what is multiplied, and
+    a tile is packed in a moment where a whole matrix takes seconds."""
+    values = np.random.default_rng(0).normal(size=(TILE, inputs)).astype(np.float32)
+    return _stretched(pack(values, precision, vnni=_vnni()), outputs)
+
+
+def _vnni() -> bool:
+    from melisma.nn.native.kernels import VNNI
+
+    return VNNI
+
+
+def _stretched(tile: Packed, outputs: int) -> Packed:
+    """The matrix of one tile, over so many outputs; every array in memory of its own."""
+    tiles = -(-outputs // TILE)
+
+    def repeated(array: np.ndarray | None) -> np.ndarray | None:
+        if array is None:
+            return None
+        # A stride of nothing repeats without a copy; `aligned` makes the only one.
+        return aligned(np.broadcast_to(array, (tiles, *array.shape))).reshape(-1, *array.shape[1:])
+
+    weights = repeated(tile.weights)
+    assert weights is not None
+    return replace(
+        tile,
+        outputs=outputs,
+        tiles=tiles,
+        weights=weights,
+        group_scales=repeated(tile.group_scales),
+        row_scales=repeated(tile.row_scales),
+    )
+
+
+def run_once(matrix: Packed) -> None:
+    """A product on one thread, to see that native code runs."""
+    _chain([matrix], 1).run(_ROWS)
+
+
+def measure_rates(threads: int) -> Rates:
+    """How fast this machine reads memory, and multiplies weights of each precision, and what an
+    operation costs besides; about two seconds."""
+    return Rates(
+        threads=threads,
+        read=read_bandwidth(threads),
+        products={precision: _product_rate(precision, threads) for precision in PRECISIONS},
+        operation_seconds=_operation_seconds(threads),
+    )
+
+
+def _chain(matrices: list[Packed], threads: int) -> Program:
+    """A program of one product after another."""
+    program = Program(_ROWS, threads)
+    x = program.room((_ROWS, matrices[0].inputs))
+    x[:] = 1.0
+    for matrix in matrices:
+        program.multiply(matrix, x, program.room((_ROWS, matrix.outputs)), add=False)
+    return program
+
+
+def _product_rate(precision: str, threads: int) -> float:
+    """Bytes of weights that are multiplied in a second."""
+    one = random_matrix(4 * _WIDTH, _WIDTH, precision)
+    count = -(-beyond_cache_bytes() // one.bytes)
+    matrices = [random_matrix(4 * _WIDTH, _WIDTH, precision) for _ in range(count)]
+    program = _chain(matrices, threads)
+    return count * one.bytes / _fastest(lambda: program.run(_ROWS))
+
+
+def _operation_seconds(threads: int) -> float:
+    """What an operation costs however small it is: the barrier between threads."""
+    program = _chain([random_matrix(TILE, TILE, "float32")] * 100, threads)
+    return _fastest(lambda: program.run(_ROWS), _TRIAL_SECONDS / 5) / 100
+
+
+def time_step(shape: StageShape, precision: str, asked: Asked, threads: int) -> float:
+    """Seconds of one step of a causal stage at the middle of its pieces.
+
+    Tried on some layers of the true sizes, all of them in a small model; the rest are counted as
+    layers that take as long.
+    """
+    trunk = _some_layers(shape, precision)
+    layers = len(trunk.layers)
+    whole = _step_program(shape, trunk, asked, threads, ends=True)
+    seconds = _typical(lambda: whole(1))
+    if layers == shape.layers:
+        return seconds
+    inner = _step_program(shape, trunk, asked, threads, ends=False)
+    return seconds + (shape.layers - layers) * _typical(lambda: inner(1)) / layers
+
+
+def _some_layers(shape: StageShape, precision: str) -> PackedTrunk:
+    """A trunk of random weights, as many layers as no cache holds, at most all."""
+    import torch
+
+    from melisma.nn.native.stack import PackedTrunk
+    from melisma.nn.transformer import TrunkShape
+
+    inputs = {"mix_out": shape.hidden_width}
+
+    def tensor(name: str) -> Tensor:
+        part = name.split(".")[-2]
+        if part.endswith("norm"):
+            return torch.ones(shape.width)
+        return torch.randn(TILE, inputs.get(part, shape.width)) * 0.02
+
+    trunk_shape = TrunkShape(
+        width=shape.width,
+        layers=1,
+        heads=shape.heads,
+        hidden_width=shape.hidden_width,
+        condition_width=0,
+        norm="layer" if shape.centred else "rms",
+        feed_forward="swiglu" if shape.gated else "gelu",
+        positions="sinusoidal",
+        text=shape.text,
+    )
+    one = PackedTrunk.of(trunk_shape, tensor, precision)
+    outputs = shape.matrices
+
+    def layer() -> Any:
+        thin = one.layers[0]
+        named = {field.name: getattr(thin, field.name) for field in fields(thin)}
+        matrices = {
+            name: _stretched(value, outputs[name][0])
+            for name, value in named.items()
+            if isinstance(value, Packed)
+        }
+        return replace(thin, **matrices)
+
+    count = _tried_layers(shape, precision)
+    layers = tuple(layer() for _ in range(count))
+    return replace(one, shape=replace(trunk_shape, layers=count), layers=layers)
+
+
+def _tried_layers(shape: StageShape, precision: str) -> int:
+    """As many as no cache holds, at most all."""
+    return min(shape.layers, max(2, -(-beyond_cache_bytes() // shape.layer_bytes(precision))))
+
+
+def _step_program(
+    shape: StageShape, trunk: PackedTrunk, asked: Asked, threads: int, *, ends: bool
+) -> Callable[[int], None]:
+    """A step to run, with `ends` from tokens to tokens; otherwise of the layers alone."""
+    from melisma.nn.native.stack import add_trunk
+
+    rows = asked.slots
+    program = Program(rows, threads)
+    hidden = program.room((rows, shape.width))
+    middle, window = shape.middle(asked), shape.window(asked)
+    past = _filled_past(shape, trunk, asked)
+    program.slots[:], program.positions[:] = np.arange(rows), middle
+    desk = _desk(shape, asked)
+    if ends:
+        program.draw(desk)
+        tables = [np.ones((shape.vocabulary + 1, shape.width), np.float32)] * shape.levels
+        nothing = empty((1, shape.width), np.float32)
+        program.embed(
+            tables, desk.tokens, (nothing, nothing), (desk.frame_index, desk.place_index), hidden
+        )
+    out = add_trunk(program, trunk, past, hidden, window=window, angles=None)
+    if ends:
+        heads = random_matrix(shape.drawn * shape.vocabulary, shape.width, trunk.precision)
+        program.multiply(heads, out, desk.logits, add=False)
+        program.choose(desk)
+
+    def run(steps: int) -> None:
+        desk.step[:] = middle - shape.told(asked)
+        program.run(rows, steps)
+
+    return run
+
+
+def _desk(shape: StageShape, asked: Asked) -> Desk:
+    """Requests half drawn."""
+    steps = shape.steps(asked.seconds)
+    desk = Desk(
+        asked.pieces, asked.branches, shape.offsets, shape.stride, shape.vocabulary, steps, 1,
+        placed=False,
+    )  # fmt: skip
+    desk.frames[:], desk.before[:] = shape.frames(asked.seconds), shape.told(asked)
+    desk.frame_base[:] = -1
+    desk.grid[:] = 0
+    desk.temperature[:], desk.guidance[:], desk.top_k[:], desk.top_p[:] = 1.0, 3.0, 250, 1.0
+    desk.noise[:] = 1.0
+    return desk
+
+
+def _filled_past(shape: StageShape, trunk: PackedTrunk, asked: Asked) -> Past:
+    """Keys and values written to: memory that was never written is not read from memory."""
+    from melisma.nn.native.stack import Past
+
+    past = Past(trunk, asked.slots, shape.ring(asked), asked.words if shape.text else 0)
+    small = 0x3C00 if trunk.past_kind is np.uint16 else 0.01  # about 0.008 as bfloat16
+    for pair in (*past.pairs, *past.texts):
+        for array in pair:
+            array[:] = small
+    past.text_lengths[:] = asked.words if past.texts else 0
+    return past
+
+
+def time_codec(config: Mapping[str, Any], channels: int, precision: str, threads: int) -> float:
+    """Seconds in which a published codec of these settings decodes a second of sound; its weights
+    are zeros. `precision`: "float32" or "bfloat16", of its decoder."""
+    import torch
+
+    from melisma.codec.encodec import Encodec, EncodecSettings
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        settings = EncodecSettings.from_config(config)
+        network = Encodec(settings, precision=precision).eval()
+        network.pack()
+        turns = channels if settings.audio_channels == 1 else 1
+        frames = round(settings.frame_rate_hz)
+        tokens = torch.zeros(turns, settings.levels, frames, dtype=torch.int64)
+        return _typical(lambda: network.decode_tokens(tokens))
+    finally:
+        torch.set_num_threads(before)
+
+
+def time_packing(precision: str) -> float:
+    """Seconds in which a million weights are made ready, once when a model is loaded."""
+    weights = np.random.default_rng(0).normal(size=(_WIDTH, _WIDTH)).astype(np.float32)
+    return _typical(lambda: pack(weights, precision, vnni=_vnni())) / weights.size * 1e6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forecast:
+    """How long something will take, from loading on."""
+
+    load_seconds: float
+    """Packing or reading weights that lie in the system's memory; a slow disk takes longer."""
+    first_sound_seconds: float
+    """Until the first sound of a stream, loading left out."""
+    whole_seconds: float
+    """Until the piece is finished, loading left out."""
+    steps_a_second: float | None = None
+    """Of a single stage."""
+    bytes_a_step: int | None = None
+    """Of a single stage: weights, keys and values at the middle of the piece."""
+    tried_layers: int | None = None
+    """On how many layers that was tried."""
+
+
+def forecast(facts: ModelFacts, precision: str, asked: Asked, threads: int) -> Forecast:
+    """How long a model will take for what is asked, tried on this machine; three to ten seconds.
+
+    A model of one stage is tried with random weights and need not be there; one of ours is loaded
+    and draws a few seconds. `ValueError` for a model that makes no sound.
+    """
+    if not facts.sound:
+        raise ValueError(f"{facts.name} makes scores alone, which take seconds: nothing to tell")
+    if facts.single:
+        return _single_forecast(facts, precision, asked, threads)
+    return _stages_forecast(facts, precision, asked, threads)
+
+
+def _single_forecast(facts: ModelFacts, precision: str, asked: Asked, threads: int) -> Forecast:
+    (stage,) = facts.sizes.stages
+    half = "bfloat16" if facts.sizes.halved and precision != "float32" else "float32"
+    step = time_step(stage, precision, asked, threads)
+    codec = time_codec(facts.codec, facts.sizes.channels, half, threads) * asked.pieces
+    first = (_FIRST_FRAMES + stage.offsets[-1]) * step + codec * _FIRST_FRAMES / stage.frame_rate_hz
+    looked_at = min(stage.middle(asked), stage.window(asked))
+    weights = sum(a * b for a, b in stage.matrices.values()) * stage.layers
+    return Forecast(
+        load_seconds=time_packing(precision) * weights / 1e6,
+        first_sound_seconds=first,
+        whole_seconds=stage.all_steps(asked.seconds) * step + codec * asked.seconds,
+        steps_a_second=1 / step,
+        bytes_a_step=stage.bytes_a_step(precision) + stage.past_bytes(precision, asked, looked_at),
+        tried_layers=_tried_layers(stage, precision),
+    )
+
+
+def _stages_forecast(facts: ModelFacts, precision: str, asked: Asked, threads: int) -> Forecast:
+    from melisma.compose.loading import load
+    from melisma.values import Prompt
+
+    start = time.perf_counter()
+    composer = load(str(facts.folder), threads, precision=precision)
+    loaded = time.perf_counter()
+
+    def seconds(duration: float) -> float:
+        begun = time.perf_counter()
+        prompt = Prompt(words="a piano", duration_seconds=duration)
+        composer.generate_pieces(prompt, best_of=asked.pieces)
+        return time.perf_counter() - begun
+
+    seconds(_SHORT_SECONDS)  # what only the first piece needs
+    short, long = seconds(_SHORT_SECONDS), seconds(_LONG_SECONDS)
+    # What grows with the piece, and what every piece costs.
+    each = max(long - short, 0.0) / (_LONG_SECONDS - _SHORT_SECONDS)
+    begun = time.perf_counter()
+    prompt = Prompt(words="a piano", duration_seconds=_LONG_SECONDS)
+    next(iter(composer.stream(prompt)))
+    return Forecast(
+        load_seconds=loaded - start,
+        first_sound_seconds=time.perf_counter() - begun,
+        whole_seconds=short + each * max(asked.seconds - _SHORT_SECONDS, 0.0),
+    )

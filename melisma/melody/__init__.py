@@ -1,0 +1,11 @@
+"""Hummed, whistled, sung or played sound to a melody that forgets timbre. Floor 2: may import
+`sound nn files values`.
+
+Read `tune.py` first, then `chroma.py` (what MusicGen is told).
+"""
+
+from melisma.melody.chroma import chroma_cosine, chroma_of
+from melisma.melody.transcribe import TuneNote
+from melisma.melody.tune import Tune, hear_tune, melody_frames
+
+__all__ = ["Tune", "TuneNote", "chroma_cosine", "chroma_of", "hear_tune", "melody_frames"]

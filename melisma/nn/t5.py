@@ -1,0 +1,263 @@
+"""The encoder of T5: word pieces become one vector each, with all others in view.
+
+Raffel et al., 1910.10683, section 2.1: norms without mean and bias, no bias anywhere, scores that
+are not divided by the square root of the width, and places told by a learned number for each
+bucket of distances, which all layers share. The feed-forward layer is ReLU (1910.10683) or GELU
+with a gate (2002.05202, as in T5 1.1 and Flan-T5). No dropout: it is only ever listened to.
+
+Enters: tokens int64 [batch, token] and which of them are there, bool [batch, token]. Leaves: states
+[batch, token, width]. Weights come by the names that the package transformers gives them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from melisma.nn.transformer import Norm
+
+FEED_FORWARD = ("relu", "gated-gelu")
+"""Kinds of feed-forward layer, as `feed_forward_proj` names them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class T5Settings:
+    """Shape of the encoder; as defaults those of T5's smallest, as in transformers."""
+
+    vocabulary: int = 32_128
+    """Entries of the table of word pieces."""
+    width: int = 512
+    """Width of the residual stream and of the states."""
+    layers: int = 6
+    heads: int = 8
+    head_width: int = 64
+    """Width of one head; heads times this need not be `width`."""
+    hidden_width: int = 2_048
+    """Width inside the feed-forward layer."""
+    gated: bool = False
+    """GELU with a gate instead of ReLU."""
+    buckets: int = 32
+    """Buckets of distances, half of them forward (1910.10683, section 2.1)."""
+    longest_distance: int = 128
+    """Distances from here on share the last bucket, in tokens."""
+    epsilon: float = 1e-6
+    """Added to the mean square in the norms."""
+
+    def __post_init__(self) -> None:
+        counts = {name: value for name, value in vars(self).items() if name not in _NOT_COUNTS}
+        for name, value in counts.items():
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise ValueError(f"{name} of a T5 encoder is a whole number from 1, not {value}")
+        if self.buckets % 4 or self.longest_distance <= self.buckets // 4:
+            raise ValueError(
+                "the buckets of a T5 encoder are a multiple of 4, and its longest distance is "
+                f"above a quarter of them, not {self.buckets} and {self.longest_distance}"
+            )
+        if not isinstance(self.epsilon, float) or not 0 < self.epsilon < 1:
+            raise ValueError(f"epsilon of a T5 encoder is between 0 and 1, not {self.epsilon}")
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> T5Settings:
+        """From config.json of transformers (of a larger model: its `text_encoder`).
+
+        Raises `ValueError` for another family, another feed-forward layer, and numbers that no T5
+        has. What is left out is as in T5's smallest.
+        """
+        family = config.get("model_type", "t5")
+        if family != "t5":
+            raise ValueError(f'the text encoder is of the family "{family}": read is t5 alone')
+        kind = config.get("feed_forward_proj", "relu")
+        if kind not in FEED_FORWARD:
+            raise ValueError(
+                f'the feed-forward layer of the text encoder is "{kind}": read are '
+                f"{' and '.join(FEED_FORWARD)}"
+            )
+        told = {ours: config[theirs] for ours, theirs in _CONFIG_NAMES.items() if theirs in config}
+        return cls(gated=kind == "gated-gelu", **told)
+
+
+_NOT_COUNTS = ("gated", "epsilon")
+_CONFIG_NAMES = {
+    "vocabulary": "vocab_size",
+    "width": "d_model",
+    "layers": "num_layers",
+    "heads": "num_heads",
+    "head_width": "d_kv",
+    "hidden_width": "d_ff",
+    "buckets": "relative_attention_num_buckets",
+    "longest_distance": "relative_attention_max_distance",
+    "epsilon": "layer_norm_epsilon",
+}
+
+
+def distance_buckets(tokens: int, buckets: int, longest_distance: int) -> Tensor:
+    """Bucket of every pair of places, int64 [token, token]: row looks at column.
+
+    A quarter of the buckets are single distances back, a quarter grow with the logarithm of the
+    distance up to `longest_distance`; the other half are the same forward.
+    """
+    place = torch.arange(tokens)
+    ahead = place[None, :] - place[:, None]
+    each_way, single = buckets // 2, buckets // 4
+    distance = ahead.abs()
+    # In single precision and in this order, as the weights were trained: a distance that lies just
+    # on an edge falls by its rounding.
+    far = torch.log(distance.clamp(min=1).float() / single)
+    far = far / math.log(longest_distance / single) * (each_way - single)
+    bucket = torch.where(distance < single, distance, (single + far.long()).clamp(max=each_way - 1))
+    return bucket + (ahead > 0) * each_way
+
+
+class _Attention(nn.Module):
+    """Self-attention whose scores are not scaled but given a bias."""
+
+    def __init__(self, settings: T5Settings) -> None:
+        super().__init__()
+        self.heads = settings.heads
+        inner = settings.heads * settings.head_width
+        self.query = nn.Linear(settings.width, inner, bias=False)
+        self.key = nn.Linear(settings.width, inner, bias=False)
+        self.value = nn.Linear(settings.width, inner, bias=False)
+        self.leave = nn.Linear(inner, settings.width, bias=False)
+
+    def forward(self, hidden: Tensor, bias: Tensor) -> Tensor:
+        """hidden [batch, token, width], bias [batch or 1, head, token, token]."""
+        query, key, value = (
+            layer(hidden).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for layer in (self.query, self.key, self.value)
+        )
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=1.0)
+        return self.leave(mixed.transpose(1, 2).flatten(2))
+
+
+class _Block(nn.Module):
+    """Attention and feed-forward layer, each behind a norm."""
+
+    def __init__(self, settings: T5Settings) -> None:
+        super().__init__()
+        width, hidden_width = settings.width, settings.hidden_width
+        self.attention_norm = Norm(width, eps=settings.epsilon)
+        self.attention = _Attention(settings)
+        self.mix_norm = Norm(width, eps=settings.epsilon)
+        self.mix_in = nn.Linear(width, hidden_width, bias=False)
+        self.gate = nn.Linear(width, hidden_width, bias=False) if settings.gated else None
+        self.mix_out = nn.Linear(hidden_width, width, bias=False)
+
+    def forward(self, hidden: Tensor, bias: Tensor) -> Tensor:
+        """hidden float32 [batch, token, width]; the matrices may be of less precision."""
+        matrix = self.mix_in.weight.dtype
+        mixed = self.attention(self.attention_norm(hidden).to(matrix), bias)
+        hidden = hidden + mixed.float()
+        normed = self.mix_norm(hidden).to(matrix)
+        if self.gate is None:
+            inner = F.relu(self.mix_in(normed))
+        else:
+            inner = F.gelu(self.gate(normed), approximate="tanh") * self.mix_in(normed)
+        return hidden + self.mix_out(inner).float()
+
+
+def _empty_table(rows: int, width: int) -> nn.Embedding:
+    """Not drawn at random: without memory ("meta") that takes torch two seconds and 70 MB."""
+    return nn.Embedding.from_pretrained(torch.zeros(rows, width), freeze=False)
+
+
+class T5Encoder(nn.Module):
+    """Word pieces -> states. Its weights come from a checkpoint (`t5_encoder`): a fresh one knows
+    no words."""
+
+    def __init__(self, settings: T5Settings) -> None:
+        super().__init__()
+        self.settings = settings
+        self.table = _empty_table(settings.vocabulary, settings.width)
+        self.distances = _empty_table(settings.buckets, settings.heads)
+        self.blocks = nn.ModuleList(_Block(settings) for _ in range(settings.layers))
+        self.norm = Norm(settings.width, eps=settings.epsilon)
+
+    def forward(self, tokens: Tensor, present: Tensor | None = None) -> Tensor:
+        """tokens int64 and present bool, both [batch, token] -> states float32 [batch, token,
+        width]. `present`: all, by default; what stands where a token is absent means nothing."""
+        hidden = self.table(tokens).float()
+        bias = self._bias(tokens.shape[1], present)
+        for block in self.blocks:
+            hidden = block(hidden, bias)
+        return self.norm(hidden)
+
+    @property
+    def matrices(self) -> torch.dtype:
+        """Type of the matrices."""
+        return self.table.weight.dtype
+
+    def _bias(self, tokens: int, present: Tensor | None) -> Tensor:
+        """What is added to all layers' scores, [batch or 1, head, token, token]."""
+        settings, numbers = self.settings, self.distances.weight
+        # On the processor always, whose logarithm every machine rounds the same.
+        bucket = distance_buckets(tokens, settings.buckets, settings.longest_distance)
+        bias = numbers[bucket.to(numbers.device)].permute(2, 0, 1)[None].to(self.matrices)
+        if present is not None:
+            # Not minus infinity: a row without any token would become no number at all.
+            lowest = torch.finfo(bias.dtype).min
+            bias = bias.masked_fill(~present[:, None, None, :], lowest)
+        return bias
+
+
+def published_names(settings: T5Settings, prefix: str = "text_encoder.") -> dict[str, str]:
+    """Name of every parameter here -> its name in a checkpoint of transformers."""
+    first_block = "encoder.block.0.layer.0"
+    names = {
+        "table.weight": "shared.weight",
+        "distances.weight": f"{first_block}.SelfAttention.relative_attention_bias.weight",
+        "norm.weight": "encoder.final_layer_norm.weight",
+    }
+    # With a gate, the first matrix is the one that goes through GELU.
+    entry = {"gate": "wi_0", "mix_in": "wi_1"} if settings.gated else {"mix_in": "wi"}
+    for layer in range(settings.layers):
+        first, second = (f"encoder.block.{layer}.layer.{part}" for part in (0, 1))
+        for ours, theirs in {"query": "q", "key": "k", "value": "v", "leave": "o"}.items():
+            names[f"blocks.{layer}.attention.{ours}.weight"] = (
+                f"{first}.SelfAttention.{theirs}.weight"
+            )
+        for ours, theirs in {**entry, "mix_out": "wo"}.items():
+            names[f"blocks.{layer}.{ours}.weight"] = f"{second}.DenseReluDense.{theirs}.weight"
+        names[f"blocks.{layer}.attention_norm.weight"] = f"{first}.layer_norm.weight"
+        names[f"blocks.{layer}.mix_norm.weight"] = f"{second}.layer_norm.weight"
+    return {ours: prefix + theirs for ours, theirs in names.items()}
+
+
+def published_shapes(
+    settings: T5Settings, prefix: str = "text_encoder."
+) -> dict[str, tuple[int, ...]]:
+    """Name of every tensor in a checkpoint -> its shape."""
+    with torch.device("meta"):
+        empty = T5Encoder(settings)
+    names = published_names(settings, prefix)
+    return {names[ours]: tuple(weight.shape) for ours, weight in empty.named_parameters()}
+
+
+def t5_encoder(
+    settings: T5Settings,
+    read: Callable[[str, torch.dtype], Tensor],
+    *,
+    prefix: str = "text_encoder.",
+    matrices: torch.dtype = torch.float32,
+) -> T5Encoder:
+    """An encoder with the weights that `read` gives, one by one, by name and wished type, so that
+    they are in memory once.
+
+    `matrices`: type of the matrices; norms and distances, the residual stream and the states are
+    float32 in any case. It does not learn.
+    """
+    with torch.device("meta"):
+        encoder = T5Encoder(settings)
+    small = ("norm.weight", "distances.weight")
+    weights = {
+        ours: read(theirs, torch.float32 if ours.endswith(small) else matrices)
+        for ours, theirs in published_names(settings, prefix).items()
+    }
+    encoder.load_state_dict(weights, assign=True)
+    return encoder.requires_grad_(False).eval()
