@@ -79,9 +79,14 @@ def random_tune(rng: np.random.Generator, low: int, high: int, seconds: float) -
     return rows
 
 
-def hum(rng: np.random.Generator, manner: Manner, seconds: float = 8.0) -> Hum:
-    """A random tune in this manner."""
-    rows = random_tune(rng, *RANGES[manner.register], seconds)
+def hum(
+    rng: np.random.Generator,
+    manner: Manner,
+    seconds: float = 8.0,
+    rows: list[list[float]] | None = None,
+) -> Hum:
+    """A tune in this manner: `rows` of beginning, end and MIDI pitch, or a random one."""
+    rows = random_tune(rng, *RANGES[manner.register], seconds) if rows is None else rows
     count = int(seconds * RATE_HZ)
     time = np.arange(count) / RATE_HZ
     written, loud = np.full(count, np.nan), np.zeros(count)

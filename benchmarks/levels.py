@@ -21,8 +21,7 @@ from melisma.evaluate.adherence import read_wishes
 from melisma.evaluate.statistics import mean_interval
 from melisma.evaluate.table import Figure, figure_of
 from melisma.joint.attributes import BLOCKS
-from melisma.lm import Conditions
-from melisma.lm.draw import Drawing, draw
+from melisma.lm import Conditions, Drawing, NativeEngine, draw
 from melisma.measure import measure_levels
 from melisma.sound.mastering import master
 from melisma.train.judge import clip_waveform
@@ -58,7 +57,7 @@ def redrawn(composer: Composer, sound: torch.Tensor, first_seed: int) -> torch.T
         guidance=settings.guidance_coarse,
     )
     seeds = [torch.Generator().manual_seed(first_seed + i) for i in range(len(sound))]
-    tokens = draw(composer.coarse, told, told.source.shape[2], drawing, seeds)
+    tokens = draw(NativeEngine(composer.coarse), told, told.source.shape[2], drawing, seeds)
     return composer.ears.codec.decode_tokens(tokens)
 
 

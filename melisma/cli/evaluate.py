@@ -12,7 +12,15 @@ import typer
 from melisma.cli import options
 from melisma.cli.judging import EvaluationOrder, evaluate_order
 from melisma.cli.progress import progress_bar
-from melisma.cli.wishes import LARGEST_SEED, MOST_CANDIDATES, MOST_PIECES, check_model, real, whole
+from melisma.cli.wishes import (
+    LARGEST_SEED,
+    MOST_CANDIDATES,
+    MOST_PIECES,
+    check_model,
+    check_precision,
+    real,
+    whole,
+)
 
 if TYPE_CHECKING:
     from melisma.evaluate.card import Card
@@ -61,6 +69,7 @@ def evaluate(
             help="How the model draws, e.g. guidance_semantic=2.5; repeat for more.",
         ),
     ] = None,
+    precision: options.Precision = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same card.")] = 0,
     compare: Annotated[
         tuple[Path, Path] | None,
@@ -94,6 +103,7 @@ def evaluate(
         _draw_page(page, output, quiet=quiet)
         return
     check_model(model)
+    check_precision(precision)
     if engine not in ("sound", "score"):
         raise ValueError(f'no engine "{engine}": known are sound and score')
     named = None if reference in ("default", "none") else Path(reference)
@@ -113,6 +123,7 @@ def evaluate(
         seconds=seconds,
         best_of=best_of,
         drawing=read_drawing(drawing or [], engine),
+        precision=precision,
         seed=seed,
         threads=threads,
         output=output,
@@ -138,10 +149,15 @@ _SETTINGS = {
         "temperature_coarse",
         "top_k_coarse",
         "temperature_fine",
+        "guidance",
+        "temperature",
+        "top_k",
+        "top_p",
     ),
     "score": ("temperature", "top_k", "top_p", "guidance"),
 }
-"""Settings of drawing, by engine; a test holds them against the dataclasses."""
+"""Settings of drawing, by engine (of sound, those of three stages and of one; the model says which
+are its own); a test holds them against the dataclasses."""
 
 
 def read_drawing(words: list[str], engine: str) -> dict[str, float | int]:

@@ -61,6 +61,8 @@ class EvaluationOrder:
     best_of: int | None
     drawing: dict[str, float | int]
     """Only the settings of drawing that were given."""
+    precision: str | None
+    """Of the weights that draw; None: what the model likes."""
     seed: int
     threads: int | None
     output: Path
@@ -259,25 +261,27 @@ def _judged_model(
         "licence": composer.licence,
         "best of": str(making.best_of),
         "seed": str(making.seed),
+        **({} if order.precision is None else {"precision": order.precision}),
         **{name.replace("_", " "): f"{value:g}" for name, value in order.drawing.items()},
     }
 
 
 def _judge_sounds_of_model(order: EvaluationOrder, judges: Judges, progress: Progress) -> Card:
-    from melisma.compose import DrawingSettings, load
+    from melisma.compose import Composer, load
     from melisma.evaluate.assess import assess_sound
     from melisma.evaluate.bias import open_prompts
     from melisma.evaluate.outputs import Making, make_sounds
 
-    composer = load(order.model)
+    composer = load(order.model, precision=order.precision)
     words, wishes, twins, name = _sound_prompts(order, judges)
     # Without real music beside them habits say nothing.
     opened = [] if judges.reference is None else open_prompts(order.opened)
-    making = Making(seconds=order.seconds, best_of=order.best_of or 4, seed=order.seed)
+    best_of = order.best_of or composer.best_of
+    making = Making(seconds=order.seconds, best_of=best_of, seed=order.seed)
     share = len(words) / max(len(words) + len(opened), 1)
     make, judge = _parts(progress, 0.7)
     first, second = _parts(make, share)
-    drawing = replace(DrawingSettings(), **order.drawing)
+    drawing = composer.drawing(order.drawing)
     made, habits = (
         make_sounds(composer, texts, order.output / name, making, drawing, tell)
         for texts, name, tell in ((words, MADE_FOLDER, first), (opened, OPEN_FOLDER, second))
@@ -292,7 +296,8 @@ def _judge_sounds_of_model(order: EvaluationOrder, judges: Judges, progress: Pro
     ]
     judged = _judged_model(composer, making, order)
     title = f"Sound drawn by {composer.name}"
-    occasion = _occasion(order, title, composer.name, judged, name, decoded=True)
+    ours = isinstance(composer, Composer)
+    occasion = _occasion(order, title, composer.name, judged, name, decoded=ours)
     card, problems = assess_sound(given, others, judges, occasion, judge)
     order.problems.extend(problems)
     return card
@@ -342,7 +347,7 @@ def _judge_scores_of_model(order: EvaluationOrder, judges: Judges, progress: Pro
     from melisma.evaluate.assess import assess_scores
     from melisma.evaluate.outputs import Making, make_scores
 
-    composer = load_scores(order.model)
+    composer = load_scores(order.model, precision=order.precision)
     wishes, name = _score_wishes(order)
     making = Making(seconds=SCORE_SECONDS, best_of=order.best_of or 8, seed=order.seed)
     make, judge = _parts(progress, 0.7)

@@ -10,11 +10,13 @@ import typer
 import melisma
 from melisma.cli.compose import compose
 from melisma.cli.decode import decode
+from melisma.cli.doctor import doctor
 from melisma.cli.encode import encode
 from melisma.cli.errors import run
 from melisma.cli.evaluate import evaluate
 from melisma.cli.generate import generate
 from melisma.cli.inspect import inspect
+from melisma.cli.models import models
 from melisma.cli.prepare import prepare
 from melisma.cli.render import render
 from melisma.cli.train import train
@@ -27,7 +29,9 @@ program = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (generate, compose, render, inspect, encode, decode, prepare, train, evaluate):
+for verb in (
+    generate, compose, render, inspect, encode, decode, models, doctor, prepare, train, evaluate,
+):  # fmt: skip
     program.command(verb.__name__)(verb)
 
 

@@ -172,8 +172,11 @@ def _published_fingerprint(tensors: PublishedTensors, precision: str) -> str:
     return digest.hexdigest()[:12]
 
 
-def load_scores(model: str = "default", threads: int | None = None) -> ScoreComposer:
-    """The composer of scores of a model; `ValueError` or `OSError` where it has none."""
+def load_scores(
+    model: str = "default", threads: int | None = None, *, precision: str | None = None
+) -> ScoreComposer:
+    """The composer of scores of a model; `ValueError` or `OSError` where it has none. `precision`
+    of its weights as in `load`."""
     if threads is not None:
         torch.set_num_threads(threads)
     folder = model_folder(model)
@@ -187,6 +190,7 @@ def load_scores(model: str = "default", threads: int | None = None) -> ScoreComp
         read_score_model(path),
         name=f"melisma-{folder.name}" if folder.parent == WEIGHTS else folder.name,
         licence=LICENCE,
+        precision=precision or "float32",
     )
 
 

@@ -35,6 +35,8 @@ INSTRUCTIONS = {
     "dotprod": "dot products",
 }
 """Vector instructions that decide how fast weights are multiplied, as LLVM calls them."""
+BUSY = 0.5
+"""Running programs for each core from which on the figures are not those of an idle machine."""
 CACHE_BYTES = 32 << 20
 """Last level of cache where the system does not tell (chosen: more than most have)."""
 _READ_BYTES = 128 << 20
@@ -219,6 +221,14 @@ def _container_cores(system: Path) -> float | None:
         if quota is not None and quota > 0 and period:
             shares.append(quota / period)
     return min(shares, default=None)
+
+
+def busy_programs() -> float | None:
+    """Programs that were running in the last minute, where they are enough to spoil what is
+    measured; else None."""
+    asked = getattr(os, "getloadavg", None)  # Windows has none
+    busy = asked()[0] if asked else 0.0
+    return busy if busy >= BUSY * (os.cpu_count() or 1) else None
 
 
 def cache_bytes(system: Path = SYSTEM) -> int:

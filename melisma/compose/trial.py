@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 _TRIAL_SECONDS = 0.25
 """Length of one trial: long enough for a hundred steps, short enough for five trials (chosen)."""
+_LEAST_RUNS = 15
+"""Runs that a trial wants to see, for which it may take four times as long."""
 _ROWS = 2
 """Rows of a step: one piece with guidance."""
 _FIRST_FRAMES = 12
@@ -41,9 +43,9 @@ _WIDTH = 1_024
 """Inputs and outputs of the matrices that the rates are tried on (MusicGen's smallest has them)."""
 
 
-def _fastest(run: Callable[[], object], seconds: float = _TRIAL_SECONDS) -> float:
+def _fastest(run: Callable[[], object]) -> float:
     """Seconds of the fastest run: what the machine can do when it is left alone."""
-    return float(np.min(_taken(run, seconds)))
+    return float(np.min(_taken(run, _TRIAL_SECONDS)))
 
 
 def _typical(run: Callable[[], object]) -> float:
@@ -54,11 +56,14 @@ def _typical(run: Callable[[], object]) -> float:
 def _taken(run: Callable[[], object], seconds: float) -> list[float]:
     """Seconds of some runs, after one in which numba compiles what it has not in its cache."""
     run()
-    taken, end = [], time.perf_counter() + seconds
-    while not taken or time.perf_counter() < end:
-        start = time.perf_counter()
+    taken: list[float] = []
+    begun = start = time.perf_counter()
+    # On a busy machine a trial goes on until it has seen some whole runs.
+    while start < begun + seconds or (len(taken) < _LEAST_RUNS and start < begun + 4 * seconds):
         run()
-        taken.append(time.perf_counter() - start)
+        now = time.perf_counter()
+        taken.append(now - start)
+        start = now
     return taken
 
 
@@ -133,9 +138,11 @@ def _product_rate(precision: str, threads: int) -> float:
 
 
 def _operation_seconds(threads: int) -> float:
-    """What an operation costs however small it is: the barrier between threads."""
-    program = _chain([random_matrix(TILE, TILE, "float32")] * 100, threads)
-    return _fastest(lambda: program.run(_ROWS), _TRIAL_SECONDS / 5) / 100
+    """What an operation costs however small it is: the barrier between threads. Few operations a
+    run, so that some run is not interrupted on a busy machine either."""
+    count = 20
+    program = _chain([random_matrix(TILE, TILE, "float32")] * count, threads)
+    return _fastest(lambda: program.run(_ROWS)) / count
 
 
 def time_step(shape: StageShape, precision: str, asked: Asked, threads: int) -> float:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from melisma.lm.drawing import Drawing, Noise, choose
-from melisma.lm.score_engine import ScoreEngine, ScoreSession
+from melisma.lm.score_engine import ScoreEngine, ScoreSession, small_operations
 from melisma.lm.score_model import (
     MOST_BARS_DONE,
     MOST_BARS_LEFT,
@@ -66,7 +66,8 @@ def draw_scores(
     noise = Noise(generators, FIELDS, max(FIELD_SIZES))
     total = sum(plan.bars for plan in plans)
     while not all(piece.done for piece in pieces):
-        _draw_window(engine.model, session, pieces, drawing, noise)
+        with small_operations():
+            _draw_window(engine.model, session, pieces, drawing, noise)
         if progress is not None:
             progress(sum(piece.begun for piece in pieces) / total)
     return [piece.events() for piece in pieces]

@@ -343,6 +343,10 @@ class NativeSession:
         """Draws so many steps."""
         self._program.run(self._rows, steps)
 
+    def logits(self) -> Tensor:
+        """Those of the last step, float32 [row, level * vocabulary]; shares memory likewise."""
+        return torch.from_numpy(self._desk.logits)
+
     def grid(self) -> Tensor:
         """What is drawn so far; shares the session's memory."""
         return torch.from_numpy(self._desk.grid)

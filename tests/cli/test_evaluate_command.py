@@ -13,6 +13,7 @@ from melisma.cli.errors import run
 from melisma.cli.evaluate import read_drawing
 from melisma.cli.program import program
 from melisma.compose import DrawingSettings, ScoreDrawing
+from melisma.compose.musicgen import SingleDrawing
 from melisma.evaluate.card import CARD_NAME, write_card
 from melisma.evaluate.report import report_page
 from melisma.files import write_audio
@@ -81,7 +82,11 @@ def test_what_is_no_card_cannot_be_compared(
 
 
 def test_every_setting_of_drawing_can_be_judged() -> None:
-    for engine, settings in (("sound", DrawingSettings), ("score", ScoreDrawing)):
+    for engine, settings in (
+        ("sound", DrawingSettings),
+        ("sound", SingleDrawing),
+        ("score", ScoreDrawing),
+    ):
         names = [field.name for field in dataclasses.fields(settings)]
         found = read_drawing([f"{name}=2" for name in names], engine)
         assert list(found) == names
