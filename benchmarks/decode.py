@@ -17,6 +17,8 @@ was loaded.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import ctypes
 import gc
 import json
 import tempfile
@@ -62,7 +64,8 @@ class Run:
     first_sound_seconds: float | None
     memory_bytes: int | None
     limit_steps_a_second: float | None
-    bandwidth: float
+    bandwidth: float | None
+    """Bytes a second that were read right before or after, whichever was more."""
 
 
 def write_random(folder: Path, size: str) -> None:
@@ -102,10 +105,17 @@ def private_bytes() -> int | None:
     return int(found[0].split()[1]) * 1024 if found else None
 
 
+def give_back() -> None:
+    """What is free goes back to the system, so that the next model does not hide in it."""
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 @contextmanager
 def peak_memory() -> Iterator[list[int]]:
     """The highest `private_bytes` above those at the beginning, once the context is left."""
-    gc.collect()
+    give_back()
     before, found, over = private_bytes(), [0], threading.Event()
 
     def watch() -> None:
@@ -121,7 +131,7 @@ def peak_memory() -> Iterator[list[int]]:
         watcher.join()
 
 
-def theirs(folder: Path, kind: torch.dtype, seconds: float, bandwidth: float) -> Run:
+def theirs(folder: Path, kind: torch.dtype, seconds: float) -> Run:
     """transformers, as its documentation has it."""
     import transformers as t
 
@@ -158,12 +168,13 @@ def theirs(folder: Path, kind: torch.dtype, seconds: float, bandwidth: float) ->
         first_sound_seconds=taken,
         memory_bytes=memory[0] or None,
         limit_steps_a_second=None,
-        bandwidth=bandwidth,
+        bandwidth=None,
     )
 
 
-def ours(folder: Path, precision: str, seconds: float, bandwidth: float) -> Run:
+def ours(folder: Path, precision: str, seconds: float, threads: int) -> Run:
     """Melisma."""
+    bandwidth = read_bandwidth(threads)
     with peak_memory() as memory:
         composer = load_published(folder, "random", precision, "cpu")
         list(composer.stream(Prompt(words=WORDS, duration_seconds=1.0)))
@@ -173,6 +184,7 @@ def ours(folder: Path, precision: str, seconds: float, bandwidth: float) -> Run:
             first = first or time.perf_counter() - began
         taken = time.perf_counter() - began
         steps = steps_a_second(composer, seconds)
+    bandwidth = max(bandwidth, read_bandwidth(threads))
     assert isinstance(composer.engine, NativeEngine)
     return Run(
         way=f"Melisma {precision}",
@@ -270,19 +282,15 @@ def main() -> None:
         runs: list[Run] = []
         for number in range(given.rounds):
             for seconds in given.seconds:
-                bandwidth = read_bandwidth(given.threads)
-                print(
-                    f"round {number + 1}: memory is read at {bandwidth / 1e9:.1f} GB/s", flush=True
-                )
                 for name in given.transformers:
                     # The slow one once at each length: a round of it takes minutes.
                     if name == "float32" and number:
                         continue
-                    runs.append(theirs(folder, getattr(torch, name), seconds, bandwidth))
-                    print(runs[-1], flush=True)
+                    runs.append(theirs(folder, getattr(torch, name), seconds))
+                    print(f"round {number + 1}", runs[-1], flush=True)
                 for precision in given.precisions:
-                    runs.append(ours(folder, precision, seconds, bandwidth))
-                    print(runs[-1], flush=True)
+                    runs.append(ours(folder, precision, seconds, given.threads))
+                    print(f"round {number + 1}", runs[-1], flush=True)
     print(table(runs))
     given.results.mkdir(parents=True, exist_ok=True)
     place = given.results / f"decode_{given.size}.json"

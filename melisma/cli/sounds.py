@@ -52,6 +52,7 @@ def open_composer(order: SoundOrder) -> SoundComposer:
     from melisma.compose.musicgen import MusicGen
 
     announce(order.model)
+    expect_memory(order)
     composer = load(order.model, order.threads, precision=order.precision)
     if isinstance(composer, MusicGen) and order.original:
         raise ValueError(
@@ -59,6 +60,27 @@ def open_composer(order: SoundOrder) -> SoundComposer:
             "out --original"
         )
     return composer
+
+
+def expect_memory(order: SoundOrder) -> None:
+    """`ValueError` before anything is loaded, where what is asked for will not fit in memory."""
+    from melisma.compose.capacity import Asked, expect_room, need_of
+    from melisma.compose.catalogue import facts_of
+    from melisma.compose.loading import is_published_name
+    from melisma.compose.machine import memory
+    from melisma.files.hub import PUBLISHED, published_folder
+
+    model = order.model
+    if is_published_name(model) and model.split("@")[0] not in PUBLISHED:
+        model = str(published_folder(model))  # how large it is is known when it is here
+    facts = facts_of(model)
+    candidates = order.best_of or facts.usual_candidates
+    asked = Asked(
+        seconds=order.prompts[0].duration_seconds,
+        pieces=min(len(order.prompts), _BATCH) * candidates,
+    )
+    needed = need_of(facts.sizes, order.precision or facts.usual_precision, asked).bytes
+    expect_room(needed, memory().available_bytes, order.model)
 
 
 def announce(model: str) -> None:

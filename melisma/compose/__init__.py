@@ -2,13 +2,20 @@
 
 Read `song.py` for sound and `score_song.py` for scores: everything is called from there.
 `musicgen.py` is the same for MusicGen's published weights; `pieces.py` what both offer.
-`asking.py` and `asking_score.py` turn words into conditions.
+`asking.py` and `asking_score.py` turn words into conditions; `capacity.py` says what a model needs.
+Names are imported when they are first asked for: listing models needs no torch.
 """
 
-from melisma.compose.loading import load, load_codec, load_scores
-from melisma.compose.pieces import Piece, SoundComposer
-from melisma.compose.score_song import ScoreComposer, ScoreDrawing, ScorePiece, ScoreTerms
-from melisma.compose.song import Composer, DrawingSettings
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from melisma.compose.loading import load, load_codec, load_scores
+    from melisma.compose.pieces import Piece, SoundComposer
+    from melisma.compose.score_song import ScoreComposer, ScoreDrawing, ScorePiece, ScoreTerms
+    from melisma.compose.song import Composer, DrawingSettings
 
 __all__ = [
     "Composer",
@@ -23,3 +30,18 @@ __all__ = [
     "load_codec",
     "load_scores",
 ]
+
+_HOMES = {
+    "song": ("Composer", "DrawingSettings"),
+    "pieces": ("Piece", "SoundComposer"),
+    "score_song": ("ScoreComposer", "ScoreDrawing", "ScorePiece", "ScoreTerms"),
+    "loading": ("load", "load_codec", "load_scores"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """A public name from the file where it lives."""
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"{__name__}.{home}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

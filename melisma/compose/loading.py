@@ -77,11 +77,12 @@ def load(
         return load_published(folder, folder.resolve().name, precision, device)
     ears = FrozenEars.read(EarPaths.of(folder))
     paths = {name: folder / f"{name}.safetensors" for name in STAGE_FILES}
-    coarse = read_stage(paths["coarse_lm"], ears.fingerprints, kind="coarse_lm")
+    present = ears.fingerprints | {"words": ears.joint.words_fingerprint}
+    coarse = read_stage(paths["coarse_lm"], present, kind="coarse_lm")
     # A stage may be left out where nothing reads its tokens.
     needed = {"semantic_lm": bool(coarse.settings.conditions.source_levels), "fine_lm": False}
     others = {
-        name: read_stage(paths[name], ears.fingerprints, kind=name)
+        name: read_stage(paths[name], present, kind=name)
         if need or paths[name].is_file()
         else None
         for name, need in needed.items()
@@ -105,8 +106,7 @@ def is_published_name(model: str) -> bool:
 
 def is_published_model(model: str) -> bool:
     """Whether a model is one of MusicGen's published checkpoints, here or on the hub."""
-    shipped = (WEIGHTS / model).is_dir()
-    return not shipped and (is_published_name(model) or is_published(Path(model)))
+    return is_published_name(model) or (Path(model).is_dir() and is_published(Path(model)))
 
 
 def load_published(

@@ -75,7 +75,7 @@ def random_matrix(outputs: int, inputs: int, precision: str) -> Packed:
 
 
 def _vnni() -> bool:
-    from melisma.nn.native.kernels import VNNI
+    from melisma.nn.native.products import VNNI
 
     return VNNI
 

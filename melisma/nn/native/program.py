@@ -13,9 +13,10 @@ from typing import Any
 import numba
 import numpy as np
 
-from melisma.nn.native import choosing, kernels
-from melisma.nn.native.kernels import BFLOAT16, FLAGS, FLOAT32, INT4, INT8, VNNI
+from melisma.nn.native import choosing, kernels, products
+from melisma.nn.native.kernels import FLAGS
 from melisma.nn.native.packing import Packed, empty
+from melisma.nn.native.products import BFLOAT16, FLOAT32, INT4, INT8, VNNI
 from melisma.nn.native.vectors import TILE, add_to, give_way, look_at, rest
 
 _EMBED, _NORM, _ROUND, _FLOATS, _WHOLES, _ACTIVATE, _REMEMBER, _PAST, _TEXT, _BEGIN, _CHOOSE = (
@@ -223,16 +224,16 @@ def _run(table, steps, control, slots, positions, angle_index, part, parts):
             a = table[number]
             operation = a[0]
             if operation == _FLOATS:
-                kernels.multiply_floats(
+                products.multiply_floats(
                     a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8], rows, part, parts
                 )
             elif operation == _WHOLES:
-                kernels.multiply_wholes(
+                products.multiply_wholes(
                     a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8], a[9], a[10], a[11], a[12],
                     a[13], rows, part, parts,
                 )  # fmt: skip
             elif operation == _ROUND:
-                kernels.round_rows(a[1], a[2], a[3], a[4], a[5], a[6], a[7], rows, part, parts)
+                products.round_rows(a[1], a[2], a[3], a[4], a[5], a[6], a[7], rows, part, parts)
             elif operation == _NORM:
                 kernels.normalise_rows(
                     a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8], a[9], slots, rows, part, parts

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from melisma.nn.native.kernels import VNNI
 from melisma.nn.native.packing import Packed, aligned, pack
+from melisma.nn.native.products import VNNI
 from melisma.nn.native.program import Program
 from melisma.nn.transformer import NORM_EPSILON, TrunkShape
 

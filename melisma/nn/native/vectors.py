@@ -337,6 +337,78 @@ def _add_group(
     b.store(_offset(b, scale_at, 2 * TILE), scales)
 
 
+HEAD = 64
+"""Width of a head for which attention has loops of its own: that of MusicGen, and ours."""
+
+
+def _past(b: Any, address: Any, short: bool) -> list[Any]:
+    """The vectors of one place of a past, as floats."""
+    found = []
+    for v in range(HEAD // LANES):
+        if short:
+            raw = b.zext(_load(b, _offset(b, address, 2 * LANES * v), _SHORTS, 32), _INTS)
+            found.append(b.bitcast(b.shl(raw, _same(_INTS, 16)), _FLOATS))
+        else:
+            found.append(_load(b, _offset(b, address, 4 * LANES * v), _FLOATS, 4))
+    return found
+
+
+def past_products(short: bool) -> Any:
+    """Numba function (query, keys, count, out): products of a query float32 [HEAD] with `count`
+    keys in a row, bfloat16 if `short`, into float32 [count]; all addresses."""
+
+    def generate(b: Any, args: dict[str, Any]) -> None:
+        query = [
+            _load(b, _offset(b, args["query"], 4 * LANES * v), _FLOATS, 4)
+            for v in range(HEAD // LANES)
+        ]
+        name = "llvm.vector.reduce.fadd.v16f32"
+        kind = ir.FunctionType(_FLOAT, [_FLOAT, _FLOATS])
+        reduce = cgutils.get_or_insert_function(b.module, kind, name)
+        step = (2 if short else 4) * HEAD
+        with cgutils.for_range(b, args["count"]) as loop:
+            keys = _past(b, b.add(args["past"], b.mul(loop.index, _number(step))), short)
+            total = b.fmul(keys[0], query[0])
+            for key, asked in zip(keys[1:], query[1:], strict=True):
+                total = _fused(b, key, asked, total)
+            found = b.call(reduce, [ir.Constant(_FLOAT, 0.0), total], fastmath=("reassoc",))
+            _store(b, found, b.add(args["out"], b.mul(loop.index, _number(4))), 4)
+
+    told = _codegen(("query", "past", "count", "out"), generate)
+
+    @intrinsic
+    def products(_typing: Any, query: Any, past: Any, count: Any, out: Any) -> Any:
+        return told
+
+    return products
+
+
+def past_sums(short: bool) -> Any:
+    """Numba function (scores, values, count, out): out float32 [HEAD] += the sum of `count` values
+    in a row, weighted by `scores` float32 [count]; all addresses."""
+
+    def generate(b: Any, args: dict[str, Any]) -> None:
+        places = [_offset(b, args["out"], 4 * LANES * v) for v in range(HEAD // LANES)]
+        totals = [cgutils.alloca_once_value(b, _load(b, at, _FLOATS, 4)) for at in places]
+        step = (2 if short else 4) * HEAD
+        with cgutils.for_range(b, args["count"]) as loop:
+            at = b.add(args["scores"], b.mul(loop.index, _number(4)))
+            weight = _spread(b, _load(b, at, _FLOAT, 4), _FLOATS)
+            values = _past(b, b.add(args["past"], b.mul(loop.index, _number(step))), short)
+            for value, total in zip(values, totals, strict=True):
+                b.store(_fused(b, value, weight, b.load(total)), total)
+        for total, place in zip(totals, places, strict=True):
+            _store(b, b.load(total), place, 4)
+
+    told = _codegen(("scores", "past", "count", "out"), generate)
+
+    @intrinsic
+    def sums(_typing: Any, scores: Any, past: Any, count: Any, out: Any) -> Any:
+        return told
+
+    return sums
+
+
 def _pointer(kind: Any) -> Any:
     """A numba function: address -> pointer to numbers of a numba type, which can be indexed."""
 
