@@ -26,7 +26,7 @@ from held_clips import (
 )
 
 from melisma.cli.evaluate import read_drawing
-from melisma.compose import Composer, ScoreComposer, load, load_codec, load_scores
+from melisma.compose import ScoreComposer, SoundComposer, load, load_codec, load_scores
 from melisma.compose.loading import model_folder
 from melisma.compose.ranking import RANKS
 from melisma.compose.song import DrawingSettings
@@ -54,7 +54,7 @@ Maker = Callable[[list[Wish], int], list[tuple[Waveform, Waveform]]]
 """From wishes and the seed of the first to pieces: what the judge hears, and what is kept."""
 
 
-def drawn(composer: Composer, best_of: int, settings: DrawingSettings, rank: str) -> Maker:
+def drawn(composer: SoundComposer, best_of: int, settings: DrawingSettings, rank: str) -> Maker:
     """Sound that the model draws."""
 
     def make(wishes: list[Wish], seed: int) -> list[tuple[Waveform, Waveform]]:

@@ -139,7 +139,7 @@ def theirs(folder: Path, kind: torch.dtype, seconds: float) -> Run:
     with peak_memory() as memory:
         model = t.MusicgenForConditionalGeneration.from_pretrained(folder, dtype=kind).eval()
         ids = torch.tensor([[2] * 20 + [1]])
-        asked = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+        asked: dict[str, Any] = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
         marks: list[float] = []
 
         class Clock(t.LogitsProcessor):

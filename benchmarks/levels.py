@@ -68,6 +68,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     given = parser.parse_args()
     composer = load(given.model, given.threads)
+    assert isinstance(composer, Composer), "a published model has no stages of ours"
     ears = read_ears(given.held)
     clips = one_clip_per_piece(ears, given.count)
     sounds = torch.stack(

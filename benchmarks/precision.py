@@ -94,7 +94,8 @@ def stage_rows(
         ]
         figures = {name: float(np.mean([one[name] for one in each])) for name in each[0]}
         figures["largest"] = max(one["largest"] for one in each)
-        rows.append({"stage": stage, "precision": precision, "clips": len(told) * BATCH} | figures)
+        row: dict[str, object] = {"stage": stage, "precision": precision}
+        rows.append({**row, "clips": len(told) * BATCH, **figures})
         print(json.dumps(rows[-1]), flush=True)
     return rows
 

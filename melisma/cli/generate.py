@@ -114,16 +114,26 @@ def generate(
         precision=precision,
         threads=threads,
     )
+    receipts = _fulfilled(order, engine, stream=stream, quiet=quiet)
+    if not piped:
+        _tell(receipts, as_json=as_json, quiet=quiet)
+
+
+def _fulfilled(
+    order: SoundOrder, engine: str, *, stream: bool, quiet: bool
+) -> list[dict[str, object]]:
+    """Makes everything and returns the receipts."""
     if stream:
         from melisma.cli.listening import check_stream, fulfil_stream
 
         check_stream(order, engine)
-        receipts = [fulfil_stream(order, quiet=quiet)]
-    else:
-        with progress_bar("composing", quiet=quiet) as progress:
-            receipts = _fulfil_by(engine, order, progress)
-    if piped:
-        return
+        return [fulfil_stream(order, quiet=quiet)]
+    with progress_bar("composing", quiet=quiet) as progress:
+        return _fulfil_by(engine, order, progress)
+
+
+def _tell(receipts: list[dict[str, object]], *, as_json: bool, quiet: bool) -> None:
+    """Receipts for machines, or a line for each piece."""
     if as_json:
         document = {"version": melisma.__version__, "pieces": receipts}
         print(json.dumps(document, indent=2, ensure_ascii=False))

@@ -47,7 +47,8 @@ def sound(samples: np.ndarray, rate_hz: int = 24_000) -> Waveform:
 def two_notes() -> Waveform:
     time = np.arange(48_000) / 24_000
     phase = 2 * np.pi * np.cumsum(np.where(time < 1, 220.0, 330.0)) / 24_000
-    return sound(0.2 * sum(np.sin(n * phase) / n**1.5 for n in range(1, 8)))
+    harmonics = [np.sin(n * phase) / n**1.5 for n in range(1, 8)]
+    return sound(0.2 * np.sum(harmonics, axis=0))
 
 
 def test_one_command_makes_sound_and_says_whose_weights_it_uses(
