@@ -226,7 +226,8 @@ def bytes_a_step(engine: NativeEngine, seconds: float) -> float:
     """Weights, and keys and values of both branches at the middle of the piece."""
     shape = engine.trunk.shape
     each = np.dtype(engine.trunk.past_kind).itemsize
-    past = 2 * 2 * shape.layers * shape.width * each * seconds * FRAMES_A_SECOND / 2
+    place = shape.width * each + (4 * shape.heads if each == 1 else 0)
+    past = 2 * 2 * shape.layers * place * seconds * FRAMES_A_SECOND / 2
     return engine.bytes_a_step + past
 
 

@@ -199,11 +199,13 @@ class StageShape:
 
     def past_bytes(self, precision: str, asked: Asked, places: int | None = None) -> int:
         """Keys and values of so many places, of all that are kept by default; with those of the
-        text: float32 beside exact weights, else bfloat16."""
+        text: as exactly as the weights, but never in less than 8 bits, the text in 16."""
         kept = self.ring(asked) if places is None else places
-        kept += asked.words if self.text else 0
-        size = 4 if precision == "float32" else 2
-        return 2 * self.layers * asked.slots * kept * self.width * size
+        size = {"float32": 4, "bfloat16": 2}.get(precision, 1)
+        # Eight bits have a scale for each head.
+        place = self.width * size + (4 * self.heads if size == 1 else 0)
+        text = asked.words * self.width * max(size, 2) if self.text else 0
+        return 2 * self.layers * asked.slots * (kept * place + text)
 
     def draw_bytes(self, asked: Asked) -> int:
         """Logits, noise (as it is drawn and as it is used) and tables of places."""

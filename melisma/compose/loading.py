@@ -82,9 +82,7 @@ def load(
     # A stage may be left out where nothing reads its tokens.
     needed = {"semantic_lm": bool(coarse.settings.conditions.source_levels), "fine_lm": False}
     others = {
-        name: read_stage(paths[name], present, kind=name)
-        if need or paths[name].is_file()
-        else None
+        name: read_stage(paths[name], present, kind=name) if need or paths[name].is_file() else None
         for name, need in needed.items()
     }
     return Composer(

@@ -263,10 +263,10 @@ def _filled_past(shape: StageShape, trunk: PackedTrunk, asked: Asked) -> Past:
     from melisma.nn.native.stack import Past
 
     past = Past(trunk, asked.slots, shape.ring(asked), asked.words if shape.text else 0)
-    small = 0x3C00 if trunk.past_kind is np.uint16 else 0.01  # about 0.008 as bfloat16
-    for pair in (*past.pairs, *past.texts):
-        for array in pair:
-            array[:] = small
+    for kept in (*past.layers, *past.texts):
+        for array in kept.arrays():
+            # About .008 as bfloat16.
+            array[:] = {np.uint16: 0x3C00, np.int8: 1}.get(array.dtype.type, 0.01)
     past.text_lengths[:] = asked.words if past.texts else 0
     return past
 

@@ -95,7 +95,7 @@ def test_weights_and_past_are_those_of_the_engine(
     window = min(TokenModel(settings).window_steps + shape.told(asked), places)
     ring = min(window + engine_module.READ_ROWS, places)
     past = Past(engine.trunk, asked.slots, ring, asked.words if shape.text else 0)
-    really = sum(array.nbytes for pair in past.pairs + past.texts for array in pair)
+    really = sum(array.nbytes for one in past.layers + past.texts for array in one.arrays())
     assert shape.past_bytes(precision, asked) == pytest.approx(really, rel=0.02)
 
 

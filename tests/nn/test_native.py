@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from melisma.nn.native import products, vectors
+from melisma.nn.native import products, tiles
 from melisma.nn.native.packing import PRECISIONS, empty, pack
 from melisma.nn.native.program import Program
 from melisma.nn.native.stack import PackedTrunk, Past, add_trunk, numbers, tell_texts
@@ -55,7 +55,7 @@ def test_processors_without_byte_products_get_the_same(bits: int) -> None:
     """The tile that turns integers into floats, called by itself."""
     import numba
 
-    tile = vectors.whole_tile(2, bits, vnni=False)
+    tile = tiles.whole_tile(2, bits, vnni=False)
 
     @numba.njit
     def once(w, gs, rs, x, out, inputs, groups, size):  # type: ignore[no-untyped-def]
@@ -113,6 +113,28 @@ def test_a_trunk_stepped_is_the_trunk_at_once(kind: str, window: int) -> None:
     for at_once in (1, 3):
         found = stepped(model, packed, hidden, condition, text, window, at_once)
         torch.testing.assert_close(found, whole, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("precision", "allowed"), [("bfloat16", 0.02), ("int8", 0.06), ("int4", 0.5)]
+)
+@pytest.mark.parametrize("heads", [2, 8])
+def test_rounded_weights_and_pasts_stay_near(precision: str, allowed: float, heads: int) -> None:
+    """Heads of 64, which have loops of their own, and of 16; round the ring, too."""
+    torch.manual_seed(0)
+    model = Trunk(width=128, layers=2, heads=heads, condition_width=6, text=True).eval()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.8 / 128**0.5)
+    hidden, condition = torch.randn(2, 9, 128), torch.randn(2, 1, 6)
+    text = Text(states=torch.randn(2, 5, 128), lengths=torch.tensor([4, 0]))
+    from melisma.nn.transformer import window_mask
+
+    with torch.no_grad():
+        mask = window_mask(9, 4, hidden.device)
+        whole, _ = model(hidden, condition, text=text, mask=mask)
+    packed = PackedTrunk.of(model.shape, model.state_dict().__getitem__, precision)
+    found = stepped(model, packed, hidden, condition, text, 4, 2)
+    assert float((found - whole).square().mean().sqrt() / whole.square().mean().sqrt()) < allowed
 
 
 @torch.no_grad()

@@ -10,15 +10,8 @@ from __future__ import annotations
 import numpy as np
 
 from melisma.nn.native.kernels import compiled, share_of
-from melisma.nn.native.vectors import (
-    TILE,
-    bytes_at,
-    float_tile,
-    floats_at,
-    has_vnni,
-    ints_at,
-    whole_tile,
-)
+from melisma.nn.native.tiles import float_tile, whole_tile
+from melisma.nn.native.vectors import TILE, bytes_at, floats_at, has_vnni, ints_at
 
 VNNI = has_vnni()
 """Whether activations meet integer weights as integers on this processor."""

@@ -8,6 +8,7 @@ belongs, is read from arrays that the caller fills before: one program serves ev
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import numba
@@ -26,6 +27,28 @@ _FIELDS = 16
 _KINDS = {"float32": FLOAT32, "bfloat16": BFLOAT16, "int8": INT8, "int4": INT4}
 _PATIENCE = 20_000
 """Looks at a barrier before a waiting thread lets others run (about half a millisecond)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kept:
+    """Keys and values of one layer."""
+
+    keys: np.ndarray
+    """[slot, head, place, head width]: float32, bfloat16 as uint16, or int8."""
+    values: np.ndarray
+    key_scales: np.ndarray | None = None
+    """float32 [slot, head, place], for int8 alone."""
+    value_scales: np.ndarray | None = None
+
+    def arrays(self) -> list[np.ndarray]:
+        """All that there are."""
+        found = (self.keys, self.values, self.key_scales, self.value_scales)
+        return [one for one in found if one is not None]
+
+    @property
+    def kind(self) -> int:
+        """Number of one of `past.KINDS`."""
+        return {np.float32: 0, np.uint16: 1, np.int8: 2}[self.keys.dtype.type]
 
 
 class Program:
@@ -129,36 +152,32 @@ class Program:
     def attend(
         self,
         joined: np.ndarray,
-        past: tuple[np.ndarray, np.ndarray],
+        past: Kept,
         window: int,
         angles: np.ndarray | None,
         out: np.ndarray,
     ) -> None:
-        """Keys and values of [row, 3 * width] enter the past [slot, head, ring, head width], and
-        every row attends to at most `window` places of its own."""
-        keys, values = past
-        _, heads, ring, _ = keys.shape
-        width, short = out.shape[1], keys.dtype == np.uint16
-        self._add(_REMEMBER, joined, width, heads, angles, keys, values, short, ring)
+        """Keys and values of [row, 3 * width] enter the past, and every row attends to at most
+        `window` places of its own."""
+        _, heads, ring, _ = past.keys.shape
+        width = out.shape[1]
+        kept = (past.keys, past.key_scales, past.values, past.value_scales, past.kind, ring)
+        self._add(_REMEMBER, joined, width, heads, angles, *kept)
         scores = self.room((self.threads, window + 16))
-        self._add(
-            _PAST, joined, width, heads, keys, values, short, ring, window, scores,
-            scores.shape[1], out,
-        )  # fmt: skip
+        self._add(_PAST, joined, width, heads, *kept, window, scores, scores.shape[1], out)
 
     def attend_text(
         self,
         query: np.ndarray,
-        told: tuple[np.ndarray, np.ndarray],
+        told: Kept,
         lengths: np.ndarray,
         out: np.ndarray,
     ) -> None:
-        """Every row attends to the text of its slot, [slot, head, token, head width]."""
-        keys, values = told
-        _, heads, longest, _ = keys.shape
+        """Every row attends to the text of its slot."""
+        _, heads, longest, _ = told.keys.shape
         scores = self.room((self.threads, longest + 16))
         self._add(
-            _TEXT, query, query.shape[1], heads, keys, values, keys.dtype == np.uint16, longest,
+            _TEXT, query, query.shape[1], heads, told.keys, told.values, told.kind, longest,
             lengths, scores, scores.shape[1], out,
         )  # fmt: skip
 
@@ -242,13 +261,13 @@ def _run(table, steps, control, slots, positions, angle_index, part, parts):
                 kernels.activate_rows(a[1], a[2], a[3], a[4], rows, part, parts)
             elif operation == _REMEMBER:
                 kernels.remember_rows(
-                    a[1], a[2], a[3], a[4], angle_index, a[5], a[6], a[7], a[8], slots, positions,
-                    rows, part, parts,
+                    a[1], a[2], a[3], a[4], angle_index, a[5], a[6], a[7], a[8], a[9], a[10],
+                    slots, positions, rows, part, parts,
                 )  # fmt: skip
             elif operation == _PAST:
                 kernels.attend_past(
-                    a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8], slots, positions, a[9], a[10],
-                    a[11], rows, part, parts,
+                    a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8], a[9], a[10], slots, positions,
+                    a[11], a[12], a[13], rows, part, parts,
                 )  # fmt: skip
             elif operation == _TEXT:
                 kernels.attend_text(

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from melisma.nn.native.packing import Packed, aligned, pack
 from melisma.nn.native.products import VNNI
-from melisma.nn.native.program import Program
+from melisma.nn.native.program import Kept, Program
 from melisma.nn.transformer import NORM_EPSILON, TrunkShape
 
 Tensors = Callable[[str], Tensor]
@@ -110,8 +110,9 @@ class PackedTrunk:
 
     @property
     def past_kind(self) -> type:
-        """What keys and values are kept as: exact beside exact weights, else bfloat16."""
-        return np.float32 if self.precision == "float32" else np.uint16
+        """What keys and values are kept as: as exactly as weights, but never in less than 8 bits;
+        uint16 for bfloat16."""
+        return {"float32": np.float32, "bfloat16": np.uint16}.get(self.precision, np.int8)
 
 
 class Past:
@@ -122,19 +123,22 @@ class Past:
         shape, kind = trunk.shape, trunk.past_kind
         size = shape.width // shape.heads
 
-        def pair(places: int) -> list[tuple[np.ndarray, np.ndarray]]:
-            dims = (slots, shape.heads, places, size)
-            return [(_untouched(dims, kind), _untouched(dims, kind)) for _ in range(shape.layers)]
+        def kept(places: int, kind: type) -> Kept:
+            dims = (slots, shape.heads, places)
+            # Zeros that the system gives page by page, when they are first written.
+            keys, values = (np.zeros((*dims, size), kind) for _ in range(2))
+            if kind != np.int8:
+                return Kept(keys=keys, values=values)
+            scales, others = (np.zeros(dims, np.float32) for _ in range(2))
+            return Kept(keys=keys, values=values, key_scales=scales, value_scales=others)
 
         self.slots, self.ring = slots, ring
-        self.pairs = pair(ring)
-        self.texts = pair(longest_text) if shape.text and longest_text else []
+        self.layers = [kept(ring, kind) for _ in range(shape.layers)]
+        # Texts are short: they stay bfloat16.
+        told = np.float32 if kind == np.float32 else np.uint16
+        some = shape.text and longest_text
+        self.texts = [kept(longest_text, told) for _ in range(shape.layers)] if some else []
         self.text_lengths = np.zeros(slots, np.int64)
-
-
-def _untouched(shape: tuple[int, ...], kind: type) -> np.ndarray:
-    """Memory that the system gives page by page, when it is first written."""
-    return np.zeros(shape, kind)
 
 
 def tell_texts(
@@ -147,14 +151,14 @@ def tell_texts(
         return
     heads = trunk.shape.heads
     x = numbers(texts.reshape(slots * longest, width))
-    for layer, (keys, values) in zip(trunk.layers, past.texts, strict=True):
+    for layer, text in zip(trunk.layers, past.texts, strict=True):
         assert layer.text_tell is not None
         program = Program(len(x), threads)
         out = program.room((len(x), 2 * width))
         program.multiply(layer.text_tell, x, out, add=False)
         program.run(len(x))
         both = torch.from_numpy(out).view(slots, longest, 2, heads, -1).permute(2, 0, 3, 1, 4)
-        for place, told in zip((keys, values), both, strict=True):
+        for place, told in zip((text.keys, text.values), both, strict=True):
             if place.dtype == np.float32:
                 place[...] = told.numpy()
             else:
@@ -194,7 +198,7 @@ def add_trunk(
         told = None if modulations is None else modulations[number]
         norm(layer.attention_norm, told, 0)
         program.multiply(layer.enter, normed, joined, add=False)
-        program.attend(joined, past.pairs[number], window, angles, mixed)
+        program.attend(joined, past.layers[number], window, angles, mixed)
         program.multiply(layer.leave, mixed, hidden, add=True)
         if past.texts and layer.text_norm and layer.text_ask and layer.text_leave:
             norm(layer.text_norm)
