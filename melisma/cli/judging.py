@@ -92,7 +92,7 @@ def gather_judges(order: EvaluationOrder) -> Judges:
     from melisma.evaluate.judge import CHECKPOINT_NAME, Judge
     from melisma.evaluate.score_reference import FILE_NAME, read_score_reference
 
-    model, shipped = model_folder(order.model), model_folder("default")
+    model, shipped = _home(order.model), model_folder("default")
     place = model if (model / CHECKPOINT_NAME).is_file() else shipped
     judge = Judge.read(place)
     embeddings = _embeddings(order, judge)
@@ -105,6 +105,13 @@ def gather_judges(order: EvaluationOrder) -> Judges:
         nearest_clip=_nearest_clip(model),
         nearest_tune=_nearest_tune(model),
     )
+
+
+def _home(model: str) -> Path:
+    """The folder where a model's own judges may lie; a published model has none of its own."""
+    from melisma.compose.loading import is_published_model, model_folder
+
+    return model_folder("default" if is_published_model(model) else model)
 
 
 def known_reference(place: str, card: Card) -> Reference | None:
@@ -132,7 +139,7 @@ def _embeddings(order: EvaluationOrder, judge: Judge) -> tuple[Embedding, ...]:
     found = []
     for name in order.embeddings or OWN_EMBEDDINGS:
         try:
-            found.append(named_embedding(name, model=order.model, judge=judge))
+            found.append(named_embedding(name, model=str(_home(order.model)), judge=judge))
         except (ValueError, OSError) as error:
             order.problems.append(f"The embedding {name} was left out: {error}")
     if not found:
@@ -151,7 +158,7 @@ def _reference(
         return None
     path: Path | None = Path(order.reference)
     if order.reference == "default":
-        path = _first_file(FILE_NAME, model_folder(order.model), model_folder("default"))
+        path = _first_file(FILE_NAME, _home(order.model), model_folder("default"))
     if path is None or not path.exists():
         order.problems.append(
             "There is no reference set: `melisma train reference` makes one, --reference names one."
@@ -177,7 +184,7 @@ def _reference_of_folder(
     from melisma.values import Facts
 
     pieces, _ = pair_prompts(folder, None, SOUND_ENDINGS)
-    codec = load_codec(order.model)
+    codec = load_codec(str(_home(order.model)))
     true = []
     for piece in pieces:
         try:
