@@ -52,8 +52,15 @@ def of_one(asked: Conditions, row: int) -> Conditions:
     )
 
 
+def told_all() -> Conditions:
+    """Something in every slot, and texts."""
+    words = texts()
+    return dataclasses.replace(conditions(FRAMES), text=words.text, text_lengths=words.text_lengths)
+
+
 MODELS = {
     "ours": (lambda: stage(window=4), lambda: conditions(FRAMES)),
+    "ours with text": (lambda: stage(conditions=ConditionSettings(text_width=8)), told_all),
     "text": (lambda: musicgen(TEXT), texts),
     "before": (lambda: musicgen(BEFORE), lambda: of_one(texts(), 0)),
     "pairs": (lambda: musicgen(TEXT, pattern="delayed_pairs", levels=4), texts),
