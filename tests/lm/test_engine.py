@@ -175,3 +175,19 @@ def test_tokens_stay_in_the_vocabulary_with_every_way_of_drawing() -> None:
     likeliest = draw(engine, asked, FRAMES, Drawing(temperature=0), [])
     for drawing in (Drawing(top_k=1), Drawing(top_p=1e-6)):
         assert torch.equal(draw(engine, asked, FRAMES, drawing, generators(1, 2)), likeliest)
+
+
+def test_two_listeners_at_once_hear_what_each_would_alone() -> None:
+    """More threads than cores, and programs that run side by side."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    engine, asked = NativeEngine(stage(), threads=3), conditions(60)
+
+    def drawn(seed: int) -> torch.Tensor:
+        return draw(engine, asked, 60, Drawing(), generators(seed, seed + 1))
+
+    alone = [drawn(seed) for seed in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(drawn, range(4)))
+    for one, other in zip(alone, together, strict=True):
+        assert torch.equal(one, other)

@@ -7,6 +7,8 @@ belongs, is read from arrays that the caller fills before: one program serves ev
 
 from __future__ import annotations
 
+import os
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -199,24 +201,28 @@ class Program:
             self._table, steps, self.control, self.slots.ctypes.data, self.positions.ctypes.data,
             self.angle_index.ctypes.data,
         ]  # fmt: skip
-        others = [
-            _pool(self.threads).submit(_run, *shared, part, self.threads)
-            for part in range(1, self.threads)
-        ]
-        _run(*shared, 0, self.threads)
-        for other in others:
-            other.result()
+        # Two programs that each held some of the threads would wait for the others for ever.
+        with _ONE_AT_A_TIME:
+            others = [
+                _pool(self.threads).submit(_run, *shared, part, self.threads)
+                for part in range(1, self.threads)
+            ]
+            _run(*shared, 0, self.threads)
+            for other in others:
+                other.result()
 
 
 _compiled: Any = numba.njit(nogil=True, fastmath=FLAGS, cache=True)
-_POOLS: dict[int, ThreadPoolExecutor] = {}
+_ONE_AT_A_TIME = threading.Lock()
+_POOLS: dict[tuple[int, int], ThreadPoolExecutor] = {}
 
 
 def _pool(threads: int) -> ThreadPoolExecutor:
-    """Threads that wait for work, started once."""
-    if threads not in _POOLS:
-        _POOLS[threads] = ThreadPoolExecutor(max(threads - 1, 1), "melisma-native")
-    return _POOLS[threads]
+    """Threads that wait for work, started once in a process; a forked one has none of them."""
+    mine = os.getpid(), threads
+    if mine not in _POOLS:
+        _POOLS[mine] = ThreadPoolExecutor(max(threads - 1, 1), "melisma-native")
+    return _POOLS[mine]
 
 
 @_compiled
