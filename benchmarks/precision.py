@@ -39,7 +39,7 @@ def told_logits(engine: NativeEngine, grid: Tensor, conditions: Conditions) -> T
     frames, batch = grid.shape[2], len(grid)
     greedy = Drawing(temperature=0)
     session = NativeSession(
-        engine, requests_of(model, conditions, [frames] * batch, greedy, prefix=None)
+        engine, requests_of(engine, conditions, [frames] * batch, greedy, prefix=None)
     )
     steps = model.pattern.spread(grid, model.blank)
     out = torch.zeros(*grid.shape, model.settings.vocabulary)

@@ -247,6 +247,7 @@ class PublishedCodec:
                 f"the codec decodes tokens of {self.levels} levels, [batch, level, frame], "
                 f"not {list(tokens.shape)}"
             )
+        tokens = tokens.to(self.device)
         return torch.cat(deinterleave(tokens)) if self.in_turns else tokens
 
     def _beside(self, sound: Tensor) -> Tensor:

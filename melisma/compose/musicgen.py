@@ -180,11 +180,11 @@ class MusicGen(SoundComposer):
     def _said(self, sound: Tensor, left: int) -> Iterator[Waveform]:
         """A block, cut where the piece ends."""
         if (count := min(left, sound.shape[2])) > 0:
-            yield Waveform(samples=sound[0, :, :count].numpy(), rate_hz=self.rate_hz)
+            yield Waveform(samples=sound[0, :, :count].cpu().numpy(), rate_hz=self.rate_hz)
 
     def _decoded(self, grid: Tensor, given: Given, prompt: Prompt) -> Waveform:
         sound = self.codec.decode_tokens(grid[None])[0, :, : self._samples(given, prompt)]
-        return Waveform(samples=sound.numpy(), rate_hz=self.rate_hz)
+        return Waveform(samples=sound.cpu().numpy(), rate_hz=self.rate_hz)
 
     def _samples(self, given: Given, prompt: Prompt) -> int:
         begun = 0.0 if given.beginning is None else given.beginning.seconds

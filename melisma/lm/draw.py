@@ -46,7 +46,7 @@ def stream(
     """
     model, pattern, batch = engine.model, engine.model.pattern, len(conditions)
     lengths = [frames] * batch if isinstance(frames, int) else list(frames)
-    requests = requests_of(model, conditions, lengths, drawing, prefix)
+    requests = requests_of(engine, conditions, lengths, drawing, prefix)
     session = engine.open(requests)
     ends = [pattern.steps(length) for length in lengths]
     noise = None

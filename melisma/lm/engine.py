@@ -66,13 +66,16 @@ class Requests:
 
 
 def requests_of(
-    model: TokenModel,
+    engine: Engine,
     conditions: Conditions,
     frames: Sequence[int],
     drawing: Drawing,
     prefix: Tensor | None,
 ) -> Requests:
-    """Conditions of a batch, read, with those of nothing told beside them where they are needed."""
+    """Conditions of a batch, read where the engine is, with those of nothing told beside them where
+    they are needed."""
+    model = engine.model
+    conditions = conditions.to(engine.device)
     batch = len(conditions)
     branches = 1 if drawing.guidance == 1.0 else 2
     asked = conditions if branches == 1 else conditions.joined(conditions.untold())
@@ -130,7 +133,8 @@ class Session(Protocol):
         ...
 
     def grid(self) -> Tensor:
-        """int64 [request, level, step] as drawn so far; the vocabulary's size where nothing is."""
+        """int64 [request, level, step] as drawn so far, on the processor; the vocabulary's size
+        where nothing is."""
         ...
 
 
@@ -138,6 +142,8 @@ class Engine(Protocol):
     """A stage ready to draw."""
 
     model: TokenModel
+    device: str
+    """Where it draws, as torch names it."""
 
     def open(self, requests: Requests) -> Session:
         """Begins a session; what is given beforehand is read in at once."""
@@ -146,6 +152,8 @@ class Engine(Protocol):
 
 class NativeEngine:
     """A stage on the processor."""
+
+    device = "cpu"
 
     def __init__(
         self,

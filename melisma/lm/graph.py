@@ -31,9 +31,9 @@ class GraphEngine:
         """`half`: weights and past in bfloat16. `ValueError` for a stage that is not causal."""
         if not model.settings.causal:
             raise ValueError("a stage that looks both ways is not drawn step by step")
-        self.device = torch.device(device)
+        self.device = device
         self.kind = torch.bfloat16 if half else torch.float32
-        self.model = model.eval().to(self.device)
+        self.model = model.eval().to(device)
         self.model.trunk.to(self.kind)
         self.tables = torch.stack([table.weight for table in model.tables]).to(self.kind)  # type: ignore[arg-type]
         self.heads = torch.cat([head.weight for head in model.heads]).to(self.kind)  # type: ignore[arg-type]
@@ -204,7 +204,7 @@ class GraphSession:
     @torch.inference_mode()
     def advance(self, steps: int) -> None:
         """Draws so many steps; after the first few they are played from the recording."""
-        if self._engine.device.type != "cuda":
+        if not self._engine.device.startswith("cuda"):
             for _ in range(steps):
                 self._step()
             return
@@ -227,4 +227,4 @@ class GraphSession:
 
     def grid(self) -> Tensor:
         """What is drawn so far."""
-        return self._grid
+        return self._grid.cpu()
