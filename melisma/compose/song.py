@@ -30,7 +30,7 @@ from melisma.compose.pieces import (
 from melisma.compose.ranking import check_ranking, heard_families, rank_candidates
 from melisma.corpus.hearing import FrozenEars
 from melisma.lm import Drawing, NativeEngine, TokenModel, draw, draw_parallel, stream
-from melisma.lm.conditions import Conditions
+from melisma.lm.conditions import ATTRIBUTE_SIZES, Conditions
 from melisma.semantic import SemanticTokenizer
 from melisma.values.prompt import Prompt
 from melisma.values.tokens import FRAME_RATE_HZ, SAMPLE_RATE_HZ, SAMPLES_PER_FRAME, TokenGrid
@@ -173,7 +173,7 @@ class Composer(SoundComposer):
                     if semantic is None
                     else _grid(semantic[best, :, :frames], self.ears.semantic),
                     acoustic=_grid(acoustic[best, :, :frames], self.ears.codec),
-                    conditions=asked[best].shown(),
+                    conditions=_shown(asked[best], given),
                     stated=asked[best].reading.stated,
                 )
             )
@@ -238,10 +238,16 @@ class Composer(SoundComposer):
         self, asked: list[Asked], frames: int, begun: Begun, given: Given
     ) -> Conditions:
         conditions = conditions_of(asked, frames)
-        if begun.frames:
-            # Where the beats of what is given lie is not known; the tokens say it themselves.
+        if begun.frames or given.melody is not None:
+            # Where the beats of what is given lie is not known, and how fast they follow each other
+            # only where the words say it; the tokens, or the notes of the tune, tell both.
             rhythm = torch.full_like(conditions.rhythm, math.nan)
-            conditions = dataclasses.replace(conditions, rhythm=rhythm)
+            attributes = conditions.attributes.clone()
+            place = [name for name, _ in ATTRIBUTE_SIZES].index("tempo")
+            for row, one in enumerate(asked):
+                if one.reading.stated.tempo_bpm is None:
+                    attributes[row, place] = ATTRIBUTE_SIZES[place][1]
+            conditions = dataclasses.replace(conditions, rhythm=rhythm, attributes=attributes)
         if given.melody is not None:
             melody = conditions.melody.clone()
             melody[:, begun.frames :] = tune_classes(self.ears, given.melody, frames - begun.frames)
@@ -356,6 +362,20 @@ class Begun:
             return None if tokens is None else tokens.expand(batch, -1, -1)
 
         return Begun(semantic=repeated(self.semantic), acoustic=repeated(self.acoustic))
+
+
+def _shown(asked: Asked, given: Given) -> dict[str, str]:
+    """What was told, in words: beside a tune or a beginning only a tempo that was stated."""
+    shown = asked.shown()
+    if given.melody is None and given.beginning is None:
+        return shown
+    if asked.reading.stated.tempo_bpm is None:
+        del shown["tempo"]
+    if given.melody is not None:
+        shown["tune"] = "followed"
+    if given.beginning is not None:
+        shown["continues"] = f"{given.beginning.seconds:.1f} s"
+    return shown
 
 
 def frames_of(prompt: Prompt) -> int:

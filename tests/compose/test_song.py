@@ -289,6 +289,8 @@ def test_a_piece_goes_on_from_what_it_is_given(composer: Composer) -> None:
     assert piece.waveform.seconds == WALTZ.duration_seconds + 1.0
     kept = composer.ears.codec.encode(beginning, composer.coarse.settings.levels)
     assert np.array_equal(piece.acoustic.tokens[: len(kept.tokens), :25], kept.tokens)
+    assert piece.conditions["continues"] == "1.0 s"
+    assert piece.conditions["tempo"] == "97 bpm"  # the words say it
     stereo = Waveform(samples=np.repeat(hum(1.0).samples, 2, axis=0), rate_hz=24_000)
     assert np.array_equal(last_seconds(stereo, 0.5).samples, stereo.samples[:, -12_000:])
     with pytest.raises(ValueError, match=r"0\.10 s are too short"):
@@ -304,6 +306,10 @@ def test_a_tune_changes_what_is_drawn_and_silence_is_no_tune(composer: Composer)
     )
     assert not np.array_equal(played(free).tokens, played(followed).tokens)
     assert not np.array_equal(played(other).tokens, played(followed).tokens)
+    plain = dataclasses.replace(WALTZ, words="a waltz")
+    (piece,) = composer.generate_pieces(plain, best_of=1, given=Given(melody=hum()))
+    assert piece.conditions["tune"] == "followed"
+    assert "tempo" not in piece.conditions
     rng = np.random.default_rng(0)
     for silence in (np.zeros((1, 48_000)), 0.1 * rng.standard_normal((1, 48_000))):
         quiet = Waveform(samples=silence.astype(np.float32), rate_hz=24_000)
