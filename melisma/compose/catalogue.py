@@ -24,17 +24,17 @@ from melisma.nn.native.vectors import multiplies_bfloat16
 from melisma.values.tokens import FRAME_RATE_HZ, SAMPLE_RATE_HZ
 
 SHIPPED = Path(__file__).resolve().parent.parent / "weights"
-"""Where the shipped models lie: `loading.WEIGHTS`, which loads torch."""
+"""Where the shipped models lie, one folder each."""
 OWN_LICENCE = "CC BY-SA 4.0"
-"""Of the shipped model and what it makes: `loading.LICENCE`."""
+"""Of the shipped model and what it makes."""
 PUBLISHED_LICENCE = "CC BY-NC 4.0"
-"""Of MusicGen's weights, and of what was trained from them: `loading.PUBLISHED_LICENCE`."""
+"""Of MusicGen's published weights, whatever their size; what they make bears it, too."""
 WINDOW_SECONDS, STRIDE_SECONDS = 30.0, 18.0
-"""What MusicGen draws at once, and how far on the next window lies: those of `musicgen.py`."""
-STAGES = ("semantic_lm", "coarse_lm", "fine_lm")
+"""What MusicGen learned at once and is drawn at once, and how far on the next window lies."""
+STAGE_FILES = ("semantic_lm", "coarse_lm", "fine_lm")
 EARS = ("codec", "semantic", "joint")
 """Files of our own models that making sound loads."""
-SCORE = "score_lm"
+SCORE_FILE = "score_lm"
 
 _SIZES = {"small": (24, 1024, 16), "medium": (48, 1536, 24), "large": (48, 2048, 32)}
 """Layers, width and heads (2306.05284, section 3.1)."""
@@ -142,19 +142,19 @@ def _own(name: str, folder: Path) -> ModelFacts:
     """Our own: a file for each part."""
     files = {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
     sound = "coarse_lm" in files and all(ear in files for ear in EARS)
-    if not sound and SCORE not in files:
+    if not sound and SCORE_FILE not in files:
         lacking = [f"{part}.safetensors" for part in (*EARS, "coarse_lm") if part not in files]
         raise ValueError(
             f"{folder} holds no model: it lacks {', '.join(lacking)}; give the folder of a "
             "training, or of a published checkpoint"
         )
     counts = {part: _count(path) for part, path in files.items()}
-    stages = [part for part in STAGES if part in files] if sound else []
-    loaded = [*EARS, *stages] if sound else ["joint", SCORE]
+    stages = [part for part in STAGE_FILES if part in files] if sound else []
+    loaded = [*EARS, *stages] if sound else ["joint", SCORE_FILE]
     return ModelFacts(
         name=name,
         sound=sound,
-        scores=SCORE in files,
+        scores=SCORE_FILE in files,
         melody=False,
         single=False,
         licence=OWN_LICENCE,

@@ -12,6 +12,13 @@ import soxr
 import torch
 
 from melisma.codec import AcousticCodec, PublishedCodec
+from melisma.compose.catalogue import (
+    OWN_LICENCE,
+    PUBLISHED_LICENCE,
+    SCORE_FILE,
+    SHIPPED,
+    STAGE_FILES,
+)
 from melisma.compose.musicgen import MusicGen
 from melisma.compose.pieces import SoundComposer
 from melisma.compose.score_song import ScoreComposer
@@ -31,24 +38,15 @@ from melisma.nn.native.vectors import multiplies_bfloat16
 from melisma.values.tokens import SAMPLE_RATE_HZ, TokenGrid
 from melisma.values.waveform import Waveform
 
-WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
-"""Where the shipped models lie, one folder each."""
-LICENCE = "CC BY-SA 4.0"
-"""Licence written into what the shipped model makes."""
-PUBLISHED_LICENCE = "CC BY-NC 4.0"
-"""Licence of MusicGen's published weights, whatever their size; what they make bears it, too."""
-STAGE_FILES = ("semantic_lm", "coarse_lm", "fine_lm")
-SCORE_FILE = "score_lm"
-
 
 def model_folder(model: str) -> Path:
     """The folder of a model: a shipped one by name, or a path. `ValueError` says what there is."""
-    shipped = WEIGHTS / model
+    shipped = SHIPPED / model
     if shipped.is_dir():
         return shipped
     if Path(model).is_dir():
         return Path(model)
-    names = sorted(p.name for p in WEIGHTS.iterdir() if p.is_dir()) if WEIGHTS.is_dir() else []
+    names = sorted(p.name for p in SHIPPED.iterdir() if p.is_dir()) if SHIPPED.is_dir() else []
     raise ValueError(
         f'no model "{model}": known are {", ".join(names) or "none"}, or the folder of a training'
     )
@@ -90,8 +88,8 @@ def load(
         others["semantic_lm"],
         coarse,
         others["fine_lm"],
-        name=f"melisma-{folder.name}" if folder.parent == WEIGHTS else folder.name,
-        licence=LICENCE,
+        name=f"melisma-{folder.name}" if folder.parent == SHIPPED else folder.name,
+        licence=OWN_LICENCE,
         precision=precision or "float32",
     )
 
@@ -186,8 +184,8 @@ def load_scores(
     return ScoreComposer(
         Joint.read(EarPaths.of(folder).joint),
         read_score_model(path),
-        name=f"melisma-{folder.name}" if folder.parent == WEIGHTS else folder.name,
-        licence=LICENCE,
+        name=f"melisma-{folder.name}" if folder.parent == SHIPPED else folder.name,
+        licence=OWN_LICENCE,
         precision=precision or "float32",
     )
 

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from melisma.codec import PublishedCodec
 from melisma.compose.asking import Asked, ask
+from melisma.compose.catalogue import STRIDE_SECONDS, WINDOW_SECONDS
 from melisma.compose.given import Given, at_rate, tune_chroma
 from melisma.compose.pieces import (
     Piece,
@@ -38,10 +39,6 @@ from melisma.values.prompt import Prompt
 from melisma.values.tokens import TokenGrid
 from melisma.values.waveform import Waveform
 
-WINDOW_SECONDS = 30.0
-"""What the model learned at once."""
-STRIDE_SECONDS = 18.0
-"""How far one window lies from the next."""
 FIRST_FRAMES = 12
 """Frames drawn before a stream's first block is decoded (chosen: with the pattern's delay and the
 codec's look-ahead the first sound comes before half a second of tokens is drawn)."""
@@ -300,7 +297,7 @@ class _Tokens:
             new = grid.tokens(told)
             told = grid.done
             # Pieces that ended before repeat their last frame: nobody reads it.
-            last = torch.cat(self._parts, dim=2)[..., -1:] if self.done else new[:, :, :1]
+            last = self._parts[-1][..., -1:] if self.done else new[:, :, :1]
             block = last.expand(len(self._lengths), -1, new.shape[2]).clone()
             block[going] = new
             self._parts.append(block)

@@ -13,6 +13,9 @@ import mutagen
 import numpy as np
 import soundfile
 from mutagen.flac import FLAC
+
+# Names of ID3v2.4's frames (sections 4.2 and 4.10); the last is that of text with a description of
+# the writer's own.
 from mutagen.id3 import COMM, TCON, TIT2, TXXX
 from mutagen.mp3 import MP3
 from mutagen.oggvorbis import OggVorbis

@@ -184,13 +184,6 @@ def test_no_room_is_said_before() -> None:
 
 
 def test_constants_agree_with_where_they_come_from() -> None:
-    assert catalogue.SHIPPED == loading.WEIGHTS
-    assert catalogue.OWN_LICENCE == loading.LICENCE
-    assert catalogue.PUBLISHED_LICENCE == loading.PUBLISHED_LICENCE
-    assert catalogue.STAGES == loading.STAGE_FILES
-    assert catalogue.SCORE == loading.SCORE_FILE
-    assert catalogue.WINDOW_SECONDS == musicgen.WINDOW_SECONDS
-    assert catalogue.STRIDE_SECONDS == musicgen.STRIDE_SECONDS
     assert trial._FIRST_FRAMES == musicgen.FIRST_FRAMES
     assert capacity._READ_ROWS == engine_module.READ_ROWS
     assert capacity._NOISE_STEPS == drawing.NOISE_STEPS
