@@ -29,6 +29,7 @@ INSTRUCTIONS = {
     "avx2": "AVX2",
     "avx512f": "AVX-512",
     "avx512vnni": "VNNI",
+    "avxvnni": "AVX-VNNI",
     "avx512bf16": "AVX512-BF16",
     "amx-int8": "AMX",
     "neon": "NEON",

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from melisma.nn.native import products, tiles
-from melisma.nn.native.packing import PRECISIONS, empty, pack
-from melisma.nn.native.program import Program
+from melisma.nn.native import products, tiles, vectors
+from melisma.nn.native.packing import PRECISIONS, Shelf, empty, pack
+from melisma.nn.native.program import Kept, Program
 from melisma.nn.native.stack import PackedTrunk, Past, add_trunk, numbers, tell_texts
 from melisma.nn.transformer import Text, Trunk, rotary_angles, sinusoids
 
@@ -76,6 +76,71 @@ def test_processors_without_byte_products_get_the_same(bits: int) -> None:
     assert np.sqrt(((out - exact) ** 2).mean() / (exact**2).mean()) < ALLOWED[f"int{bits}"]
 
 
+@pytest.mark.parametrize("bits", [512, 256, 0])
+def test_products_of_bytes_are_the_same_in_every_width(bits: int) -> None:
+    """Also where a processor has no instruction for them."""
+    import numba
+
+    if bits > vectors.byte_products():
+        pytest.skip("this processor has no such instruction")
+
+    def generate(b: Any, args: dict[str, Any]) -> None:
+        total, one, other = (
+            vectors.load(b, args[name], vectors.INTS, 4) for name in ("total", "one", "other")
+        )
+        vectors.store(b, vectors.dot4(b, total, one, other, bits), args["total"], 4)
+
+    told = vectors.codegen_of(("total", "one", "other"), generate)
+
+    @vectors.intrinsic
+    def dot(_typing: Any, total: Any, one: Any, other: Any) -> Any:  # noqa: ARG001
+        return told
+
+    @numba.njit
+    def once(total, one, other):  # type: ignore[no-untyped-def]
+        dot(total, one, other)
+
+    rng = np.random.default_rng(0)
+    one, other = rng.integers(0, 256, (16, 4)), rng.integers(-128, 128, (16, 4))
+    one[0], other[0], one[1], other[1] = 255, -128, 255, 127
+    total = rng.integers(-1000, 1000, 16).astype(np.int32)
+    expected = total + (one * other).sum(axis=1)
+    told_one, told_other = one.astype(np.uint8), other.astype(np.int8)
+    once(total.ctypes.data, told_one.ctypes.data, told_other.ctypes.data)
+    assert total.tolist() == expected.tolist()
+
+
+def test_bytes_lose_nothing_but_their_own_rounding() -> None:
+    """A past of bytes, of numbers that bytes hold exactly: what is attended to is that of floats,
+    even where one place outweighs hundreds that count together."""
+    rng = np.random.default_rng(0)
+    width, heads, places = 128, 2, 300
+    found = []
+    joined_all = np.round(rng.uniform(-127, 127, (places, 3 * width))).astype(np.float32)
+    joined_all[:, width::64] = 127.0  # every key and value has its scale of 1/127
+    joined_all /= 127.0
+    joined_all[:, :width] = rng.standard_normal((places, width)) / 3
+    joined_all[7, width : 2 * width] = np.where(joined_all[-1, :width] > 0, 1.0, -1.0)
+    for kind in (np.float32, np.int8):
+        program = Program(1, 1)
+        shelf = Shelf()
+        dims = (1, heads, 320)
+        kept = Kept(
+            keys=shelf.zeros((*dims, 64), kind),
+            values=shelf.zeros((*dims, 64), kind),
+            key_scales=shelf.zeros(dims, np.float32),
+            value_scales=shelf.zeros(dims, np.float32),
+        )
+        joined, out = program.room((1, 3 * width)), program.room((1, width))
+        program.attend(joined, kept, places, None, out)
+        for place in range(places):
+            joined[0], program.positions[0] = joined_all[place], place
+            program.run(1)
+        found.append(out.copy())
+    exact, rounded = found
+    assert np.abs(rounded - exact).max() < 2e-4 * np.abs(exact).max()
+
+
 def test_what_cannot_be_packed_is_refused() -> None:
     with pytest.raises(ValueError, match='"int2"'):
         pack(np.zeros((4, 8), np.float32), "int2", vnni=True)
@@ -91,10 +156,11 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("window", [3, 11, 20])
+@pytest.mark.parametrize("window", [3, 20, 60])
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_a_trunk_stepped_is_the_trunk_at_once(kind: str, window: int) -> None:
-    """Also round the ring of the past, with three threads, and several places in one step."""
+    """Over several blocks of the past and round its ring, with three threads, and with several
+    places in one step."""
     from melisma.nn.transformer import window_mask
 
     torch.manual_seed(0)
@@ -102,7 +168,7 @@ def test_a_trunk_stepped_is_the_trunk_at_once(kind: str, window: int) -> None:
     model, width = Trunk(**shape).eval(), shape["width"]
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.8 / width**0.5)
-    frames, batch = 11, 2
+    frames, batch = 43, 2
     hidden, condition = torch.randn(batch, frames, width), torch.randn(batch, 1, 6)
     text = Text(states=torch.randn(batch, 5, width), lengths=torch.tensor([4, 0]))
     told = condition if model.shape.condition_width else None
@@ -125,15 +191,15 @@ def test_rounded_weights_and_pasts_stay_near(precision: str, allowed: float, hea
     model = Trunk(width=128, layers=2, heads=heads, condition_width=6, text=True).eval()
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.8 / 128**0.5)
-    hidden, condition = torch.randn(2, 9, 128), torch.randn(2, 1, 6)
+    hidden, condition = torch.randn(2, 41, 128), torch.randn(2, 1, 6)
     text = Text(states=torch.randn(2, 5, 128), lengths=torch.tensor([4, 0]))
     from melisma.nn.transformer import window_mask
 
     with torch.no_grad():
-        mask = window_mask(9, 4, hidden.device)
+        mask = window_mask(41, 20, hidden.device)
         whole, _ = model(hidden, condition, text=text, mask=mask)
     packed = PackedTrunk.of(model.shape, model.state_dict().__getitem__, precision)
-    found = stepped(model, packed, hidden, condition, text, 4, 2)
+    found = stepped(model, packed, hidden, condition, text, 20, 2)
     assert float((found - whole).square().mean().sqrt() / whole.square().mean().sqrt()) < allowed
 
 

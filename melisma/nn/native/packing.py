@@ -7,6 +7,7 @@ filled up to whole tiles with rows of zeros, of which nobody reads the product.
 from __future__ import annotations
 
 import math
+import mmap
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +20,8 @@ _GROUPS = {"int8": 128, "int4": 64}
 """Inputs that share a scale (chosen: smaller groups of 4 bits cost more memory than they gain)."""
 _ALIGN = 64
 """Bytes; of a line of the cache."""
+_CHUNK = 64 << 20
+"""Bytes that a shelf asks for at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +52,36 @@ class Packed:
         return self.weights.nbytes + sum(one.nbytes for one in scales if one is not None)
 
 
+class Shelf:
+    """Memory for the arrays of a model, one after the other in large pages.
+
+    Where memory comes in pages of 4 KiB, finding the next page takes a processor about as long as
+    reading it; numpy asks for pages of 2 MiB for arrays that fill some, and most matrices do not.
+    """
+
+    def __init__(self) -> None:
+        self._room = np.empty(0, np.uint8)
+
+    def zeros(self, shape: tuple[int, ...], kind: type) -> np.ndarray:
+        """Zeros that nobody else has, from a line of the cache on; memory is taken when they are
+        first written to."""
+        count = math.prod(shape) * np.dtype(kind).itemsize
+        if count > len(self._room):
+            space = mmap.mmap(-1, max(_CHUNK, count))
+            if hasattr(mmap, "MADV_HUGEPAGE"):
+                space.madvise(mmap.MADV_HUGEPAGE)
+            self._room = np.frombuffer(space, np.uint8)
+        found = self._room[:count]
+        self._room = self._room[-(-count // _ALIGN) * _ALIGN :]
+        return found.view(kind).reshape(shape)
+
+    def copy(self, array: np.ndarray) -> np.ndarray:
+        """The same numbers on the shelf."""
+        found = self.zeros(array.shape, array.dtype.type)
+        found[...] = array
+        return found
+
+
 def aligned(array: np.ndarray) -> np.ndarray:
     """A contiguous copy that begins at a line of the cache."""
     room = np.empty(array.nbytes + _ALIGN, np.uint8)
@@ -69,7 +102,7 @@ def to_bfloat16(values: np.ndarray) -> np.ndarray:
     return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
 
 
-def pack(weight: np.ndarray, precision: str, *, vnni: bool) -> Packed:
+def pack(weight: np.ndarray, precision: str, *, vnni: bool, shelf: Shelf | None = None) -> Packed:
     """Packs float32 [output, input]. `vnni`: for tiles that multiply bytes four at a time.
 
     `ValueError` for another precision, or where the inputs cannot be grouped (a multiple of 8).
@@ -80,11 +113,12 @@ def pack(weight: np.ndarray, precision: str, *, vnni: bool) -> Packed:
     tiles = -(-outputs // TILE)
     whole = np.zeros((tiles * TILE, inputs), np.float32)
     whole[:outputs] = weight
+    put = aligned if shelf is None else shelf.copy
     facts = {"precision": precision, "inputs": inputs, "outputs": outputs, "tiles": tiles}
     if precision in ("float32", "bfloat16"):
         turned = whole.reshape(tiles, TILE, inputs).transpose(0, 2, 1)
         stored = turned if precision == "float32" else to_bfloat16(turned)
-        return Packed(weights=aligned(stored).view(np.uint8), **facts)
+        return Packed(weights=put(stored).view(np.uint8), **facts)
     group = math.gcd(inputs, _GROUPS[precision])
     if group % 8:
         raise ValueError(f"{precision} weights need a multiple of 8 inputs, not {inputs}")
@@ -92,10 +126,10 @@ def pack(weight: np.ndarray, precision: str, *, vnni: bool) -> Packed:
     lay = _lay_bytes if precision == "int8" else _lay_halves
     shares = group_scales.reshape(tiles, TILE, -1).transpose(0, 2, 1).astype(np.float16)
     return Packed(
-        weights=aligned(lay(numbers, tiles, 4 if vnni else 1)),
+        weights=put(lay(numbers, tiles, 4 if vnni else 1)),
         group_size=group,
-        group_scales=aligned(shares),
-        row_scales=aligned(row_scales),
+        group_scales=put(shares),
+        row_scales=put(row_scales),
         **facts,
     )
 

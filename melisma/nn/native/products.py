@@ -1,7 +1,7 @@
 """Products of rows with packed matrices, shared by all threads tile by tile.
 
 Enters: float32 [row, input] and a matrix as `packing.py` lays it out. Leaves: float32 [row,
-output], written or added. Where the processor multiplies bytes (`vectors.has_vnni`), rows meet
+output], written or added. Where the processor multiplies bytes (`vectors.byte_products`), rows meet
 integer weights as integers: `round_rows` makes them so.
 """
 
@@ -11,9 +11,9 @@ import numpy as np
 
 from melisma.nn.native.kernels import compiled, share_of
 from melisma.nn.native.tiles import float_tile, whole_tile
-from melisma.nn.native.vectors import TILE, bytes_at, floats_at, has_vnni, ints_at
+from melisma.nn.native.vectors import TILE, byte_products, bytes_at, floats_at, ints_at
 
-VNNI = has_vnni()
+VNNI = byte_products() > 0
 """Whether activations meet integer weights as integers on this processor."""
 _FLOAT_1, _FLOAT_2, _FLOAT_4 = (float_tile(rows, "float32") for rows in (1, 2, 4))
 _SHORT_1, _SHORT_2, _SHORT_4 = (float_tile(rows, "bfloat16") for rows in (1, 2, 4))

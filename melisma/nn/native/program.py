@@ -16,11 +16,12 @@ from typing import Any
 import numba
 import numpy as np
 
-from melisma.nn.native import choosing, kernels, products
+from melisma.nn.native import attention, choosing, kernels, products
+from melisma.nn.native.attention import room_of
 from melisma.nn.native.kernels import FLAGS
 from melisma.nn.native.packing import Packed, empty
 from melisma.nn.native.products import BFLOAT16, FLOAT32, INT4, INT8, VNNI
-from melisma.nn.native.vectors import TILE, add_to, give_way, look_at, rest
+from melisma.nn.native.vectors import LANES, TILE, add_to, give_way, look_at, rest
 
 _EMBED, _NORM, _ROUND, _FLOATS, _WHOLES, _ACTIVATE, _REMEMBER, _PAST, _TEXT, _BEGIN, _CHOOSE = (
     range(11)
@@ -36,7 +37,8 @@ class Kept:
     """Keys and values of one layer."""
 
     keys: np.ndarray
-    """[slot, head, place, head width]: float32, bfloat16 as uint16, or int8."""
+    """[slot, head, place, number]: float32, bfloat16 as uint16, or int8; as `past.py` arranges
+    them."""
     values: np.ndarray
     key_scales: np.ndarray | None = None
     """float32 [slot, head, place], for int8 alone."""
@@ -161,12 +163,13 @@ class Program:
     ) -> None:
         """Keys and values of [row, 3 * width] enter the past, and every row attends to at most
         `window` places of its own."""
-        _, heads, ring, _ = past.keys.shape
+        _, heads, ring, size = past.keys.shape
+        window = min(window, ring - LANES)  # or its ends could lie in one block
         width = out.shape[1]
         kept = (past.keys, past.key_scales, past.values, past.value_scales, past.kind, ring)
         self._add(_REMEMBER, joined, width, heads, angles, *kept)
-        scores = self.room((self.threads, window + 16))
-        self._add(_PAST, joined, width, heads, *kept, window, scores, scores.shape[1], out)
+        room = self.room((self.threads, room_of(window, size)))
+        self._add(_PAST, joined, width, heads, *kept, window, room, room.shape[1], out)
 
     def attend_text(
         self,
@@ -176,11 +179,11 @@ class Program:
         out: np.ndarray,
     ) -> None:
         """Every row attends to the text of its slot."""
-        _, heads, longest, _ = told.keys.shape
-        scores = self.room((self.threads, longest + 16))
+        _, heads, longest, size = told.keys.shape
+        room = self.room((self.threads, room_of(longest, size)))
         self._add(
             _TEXT, query, query.shape[1], heads, told.keys, told.values, told.kind, longest,
-            lengths, scores, scores.shape[1], out,
+            lengths, room, room.shape[1], out,
         )  # fmt: skip
 
     def draw(self, drawing: choosing.Desk) -> None:
@@ -266,17 +269,17 @@ def _run(table, steps, control, slots, positions, angle_index, part, parts):
             elif operation == _ACTIVATE:
                 kernels.activate_rows(a[1], a[2], a[3], a[4], rows, part, parts)
             elif operation == _REMEMBER:
-                kernels.remember_rows(
+                attention.remember_rows(
                     a[1], a[2], a[3], a[4], angle_index, a[5], a[6], a[7], a[8], a[9], a[10],
                     slots, positions, rows, part, parts,
                 )  # fmt: skip
             elif operation == _PAST:
-                kernels.attend_past(
+                attention.attend_past(
                     a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8], a[9], a[10], slots, positions,
                     a[11], a[12], a[13], rows, part, parts,
                 )  # fmt: skip
             elif operation == _TEXT:
-                kernels.attend_text(
+                attention.attend_text(
                     a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8], slots, a[9], a[10], a[11],
                     rows, part, parts,
                 )  # fmt: skip

@@ -13,9 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from melisma.nn.native.packing import Packed, aligned, pack
+from melisma.nn.native.packing import Packed, Shelf, aligned, pack, to_bfloat16
+from melisma.nn.native.past import MOST_PLACES, arranged, filled
 from melisma.nn.native.products import VNNI
 from melisma.nn.native.program import Kept, Program
+from melisma.nn.native.vectors import LANES
 from melisma.nn.transformer import NORM_EPSILON, TrunkShape
 
 Tensors = Callable[[str], Tensor]
@@ -55,9 +57,10 @@ def numbers(tensor: Tensor) -> np.ndarray:
     return aligned(tensor.detach().to("cpu", torch.float32).numpy())
 
 
-def packed(tensor: Tensor, precision: str) -> Packed:
+def packed(tensor: Tensor, precision: str, shelf: Shelf | None = None) -> Packed:
     """A matrix [output, input], packed."""
-    return pack(tensor.detach().to("cpu", torch.float32).numpy(), precision, vnni=VNNI)
+    matrix = tensor.detach().to("cpu", torch.float32).numpy()
+    return pack(matrix, precision, vnni=VNNI, shelf=shelf)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,12 +75,12 @@ class PackedTrunk:
     @classmethod
     def of(cls, shape: TrunkShape, tensors: Tensors, precision: str) -> PackedTrunk:
         """Packs layer by layer, so that a large model is never twice in memory."""
-        layers = []
+        layers, shelf = [], Shelf()
         for number in range(shape.layers):
             at = f"layers.{number}."
 
             def matrix(name: str, at: str = at) -> Packed:
-                return packed(tensors(f"{at}{name}.weight"), precision)
+                return packed(tensors(f"{at}{name}.weight"), precision, shelf)
 
             text = shape.text
             layers.append(
@@ -121,19 +124,20 @@ class Past:
     def __init__(self, trunk: PackedTrunk, slots: int, ring: int, longest_text: int = 0) -> None:
         """`slots` sequences of at most `ring` places (a longer one writes over its beginning)."""
         shape, kind = trunk.shape, trunk.past_kind
-        size = shape.width // shape.heads
+        size, shelf = filled(shape.width // shape.heads), Shelf()
 
         def kept(places: int, kind: type) -> Kept:
-            dims = (slots, shape.heads, places)
-            # Zeros that the system gives page by page, when they are first written.
-            keys, values = (np.zeros((*dims, size), kind) for _ in range(2))
+            dims = (slots, shape.heads, filled(places))
+            keys, values = (shelf.zeros((*dims, size), kind) for _ in range(2))
             if kind != np.int8:
                 return Kept(keys=keys, values=values)
-            scales, others = (np.zeros(dims, np.float32) for _ in range(2))
+            scales, others = (shelf.zeros(dims, np.float32) for _ in range(2))
             return Kept(keys=keys, values=values, key_scales=scales, value_scales=others)
 
         self.slots, self.ring = slots, ring
-        self.layers = [kept(ring, kind) for _ in range(shape.layers)]
+        # A block more, so that a full ring's window never begins in the block in which it ends.
+        assert ring <= MOST_PLACES
+        self.layers = [kept(ring + LANES, kind) for _ in range(shape.layers)]
         # Texts are short: they stay bfloat16.
         told = np.float32 if kind == np.float32 else np.uint16
         some = shape.text and longest_text
@@ -159,10 +163,8 @@ def tell_texts(
         program.run(len(x))
         both = torch.from_numpy(out).view(slots, longest, 2, heads, -1).permute(2, 0, 3, 1, 4)
         for place, told in zip((text.keys, text.values), both, strict=True):
-            if place.dtype == np.float32:
-                place[...] = told.numpy()
-            else:
-                place[...] = told.bfloat16().contiguous().view(torch.int16).numpy().view(np.uint16)
+            numbers_told = told.numpy() if place.dtype == np.float32 else to_bfloat16(told.numpy())
+            place[...] = arranged(numbers_told, keys=place is text.keys)
 
 
 def add_trunk(

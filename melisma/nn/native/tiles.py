@@ -2,16 +2,15 @@
 
 Products with a matrix [output, input] work on tiles of `TILE` outputs and a few rows of the batch
 at once: every weight is read once, in the order in which it lies in memory. `packing.py` lays the
-weights out for it. On processors with the VNNI instructions (four products of 8 bits in one lane
-and step: Intel, "Deep Learning Boost") activations are rounded to 8 bits in groups with a scale of
-their own; on others, integers become floats on the way.
+weights out for it. On processors that multiply bytes four at a time (VNNI; Intel, "Deep Learning
+Boost") activations are rounded to 8 bits in groups with a scale of their own; on others, integers
+become floats on the way.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from llvmlite import ir
 from numba.core import cgutils
 
 from melisma.nn.native.vectors import (
@@ -25,7 +24,9 @@ from melisma.nn.native.vectors import (
     SHORTS,
     TILE,
     VECTORS,
+    Places,
     codegen_of,
+    dot4,
     fused,
     intrinsic,
     load,
@@ -41,35 +42,21 @@ from melisma.nn.native.vectors import (
 # ruff: noqa: ARG001
 
 
-def _dot4(builder: Any, total: Any, unsigned: Any, signed: Any) -> Any:
-    """total + the sum of four byte products in each lane."""
-    name = "llvm.x86.avx512.vpdpbusd.512"
-    kind = ir.FunctionType(INTS, [INTS] * 3)
-    function = cgutils.get_or_insert_function(builder.module, kind, name)
-    return builder.call(function, [total, unsigned, signed])
+def _grid(builder: Any, rows: int, kind: Any) -> list[Places]:
+    """Accumulators [row][vector]."""
+    return [Places(builder, VECTORS, kind) for _ in range(rows)]
 
 
-class _Grid:
-    """Accumulators [row][vector] that LLVM keeps in registers."""
-
-    def __init__(self, builder: Any, rows: int, kind: Any) -> None:
-        self._builder = builder
-        self.places = [
-            [cgutils.alloca_once(builder, kind) for _ in range(VECTORS)] for _ in range(rows)
-        ]
-
-    def fill(self, value: Any) -> None:
-        """Every accumulator becomes one value."""
-        for row in self.places:
-            for place in row:
-                self._builder.store(value, place)
+def _fill(grid: list[Places], value: Any) -> None:
+    for row in grid:
+        row.fill(value)
 
 
-def _finish(builder: Any, grid: _Grid, args: dict[str, Any], row_scales: bool) -> None:
+def _finish(builder: Any, grid: list[Places], args: dict[str, Any], row_scales: bool) -> None:
     """Writes or adds the tile: out[row] (+)= total * row scale."""
-    for r, row in enumerate(grid.places):
-        for v, place in enumerate(row):
-            total = builder.load(place)
+    for r, row in enumerate(grid):
+        for v in range(VECTORS):
+            total = row[v]
             if row_scales:
                 scale = load(builder, offset(builder, args["row_scales"], 4 * LANES * v), FLOATS, 4)
                 total = builder.fmul(total, scale)
@@ -108,8 +95,8 @@ def float_tile(rows: int, kind: str) -> Any:
     bytes_each = 4 if kind == "float32" else 2
 
     def generate(b: Any, args: dict[str, Any]) -> None:
-        totals = _Grid(b, rows, FLOATS)
-        totals.fill(same(FLOATS, 0.0))
+        totals = _grid(b, rows, FLOATS)
+        _fill(totals, same(FLOATS, 0.0))
         with cgutils.for_range(b, args["inputs"]) as loop:
             at = b.add(args["weights"], b.mul(loop.index, number(bytes_each * TILE)))
             x_at = b.add(args["x"], b.mul(loop.index, number(4)))
@@ -129,8 +116,7 @@ def float_tile(rows: int, kind: str) -> Any:
                     raw = b.zext(load(b, place, SHORTS, 32), INTS)
                     weights = b.bitcast(b.shl(raw, same(INTS, 16)), FLOATS)
                 for r in range(rows):
-                    total = totals.places[r][v]
-                    b.store(fused(b, weights, x[r], b.load(total)), total)
+                    totals[r][v] = fused(b, weights, x[r], totals[r][v])
         _finish(b, totals, args, row_scales=False)
 
     told = codegen_of(FLOAT_NAMES, generate)
@@ -153,9 +139,9 @@ def whole_tile(rows: int, bits: int, vnni: bool) -> Any:
     """
 
     def generate(b: Any, args: dict[str, Any]) -> None:
-        totals = _Grid(b, rows, FLOATS)
-        totals.fill(same(FLOATS, 0.0))
-        sums = _Grid(b, rows, INTS if vnni else FLOATS)
+        totals = _grid(b, rows, FLOATS)
+        _fill(totals, same(FLOATS, 0.0))
+        sums = _grid(b, rows, INTS if vnni else FLOATS)
         weights = cgutils.alloca_once_value(b, args["weights"])
         scales = cgutils.alloca_once_value(b, args["group_scales"])
         x = cgutils.alloca_once_value(b, args["x"])
@@ -182,7 +168,13 @@ def whole_tile(rows: int, bits: int, vnni: bool) -> Any:
 
 
 def _dot_group(
-    b: Any, args: dict[str, Any], rows: int, bits: int, sums: _Grid, ways: tuple[Any, Any], at: Any
+    b: Any,
+    args: dict[str, Any],
+    rows: int,
+    bits: int,
+    sums: list[Places],
+    ways: tuple[Any, Any],
+    at: Any,
 ) -> None:
     """One group of integer weights with x as integers; x moves on by a byte an input."""
     weights, x = ways
@@ -190,8 +182,7 @@ def _dot_group(
         row = b.add(b.add(args["x_sums"], b.mul(number(r), args["x_group_stride"])), at)
         # Weights are stored without sign: what that adds is taken off before the group begins.
         start = spread(b, load(b, row, I32, 4), INTS)
-        for place in sums.places[r]:
-            b.store(start, place)
+        sums[r].fill(start)
     inputs = 4 if bits == 8 else 8
     with cgutils.for_range(b, b.sdiv(args["group_size"], number(inputs))):
         w_at, x_at = b.load(weights), b.load(x)
@@ -218,19 +209,18 @@ def _dot_group(
                 low = same(INTS, 0x0F0F0F0F)
                 halves = [b.and_(raw, low), b.and_(b.lshr(raw, same(INTS, 4)), low)]
             for r in range(rows):
-                place = sums.places[r][v]
                 for half, part in zip(halves, parts[r], strict=True):
-                    b.store(_dot4(b, b.load(place), half, part), place)
+                    sums[r][v] = dot4(b, sums[r][v], half, part)
         b.store(offset(b, w_at, 4 * TILE), weights)
         b.store(offset(b, x_at, inputs), x)
 
 
 def _float_group(
-    b: Any, args: dict[str, Any], rows: int, bits: int, sums: _Grid, ways: tuple[Any, Any]
+    b: Any, args: dict[str, Any], rows: int, bits: int, sums: list[Places], ways: tuple[Any, Any]
 ) -> None:
     """One group of integer weights with x as floats; x moves on by four bytes an input."""
     weights, x = ways
-    sums.fill(same(FLOATS, 0.0))
+    _fill(sums, same(FLOATS, 0.0))
     inputs = 1 if bits == 8 else 2
     with cgutils.for_range(b, b.sdiv(args["group_size"], number(inputs))):
         w_at, x_at = b.load(weights), b.load(x)
@@ -246,14 +236,13 @@ def _float_group(
                 for r in range(rows):
                     at = offset(b, b.add(x_at, b.mul(number(r), args["x_stride"])), 4 * turn)
                     value = spread(b, load(b, at, FLOAT, 4), FLOATS)
-                    place = sums.places[r][v]
-                    b.store(fused(b, floats, value, b.load(place)), place)
+                    sums[r][v] = fused(b, floats, value, sums[r][v])
         b.store(offset(b, w_at, TILE), weights)
         b.store(offset(b, x_at, 4 * inputs), x)
 
 
 def _add_group(
-    b: Any, args: dict[str, Any], totals: _Grid, sums: _Grid, scales: Any, at: Any
+    b: Any, args: dict[str, Any], totals: list[Places], sums: list[Places], scales: Any, at: Any
 ) -> None:
     """totals += sums * the group's scale (times that of x, where x is integers)."""
     scale_at = b.load(scales)
@@ -261,16 +250,16 @@ def _add_group(
         b.fpext(load(b, offset(b, scale_at, 2 * LANES * v), HALVES, 2), FLOATS)
         for v in range(VECTORS)
     ]
-    for r, row in enumerate(totals.places):
+    for r, row in enumerate(totals):
         of_x = None
         if at is not None:
             place = b.add(b.add(args["x_scales"], b.mul(number(r), args["x_group_stride"])), at)
             of_x = spread(b, load(b, place, FLOAT, 4), FLOATS)
-        for v, total in enumerate(row):
-            value = b.load(sums.places[r][v])
+        for v in range(VECTORS):
+            value = sums[r][v]
             if of_x is None:
-                b.store(fused(b, value, found[v], b.load(total)), total)
+                row[v] = fused(b, value, found[v], row[v])
             else:
                 product = b.fmul(found[v], of_x)
-                b.store(fused(b, b.sitofp(value, FLOATS), product, b.load(total)), total)
+                row[v] = fused(b, b.sitofp(value, FLOATS), product, row[v])
     b.store(offset(b, scale_at, 2 * TILE), scales)

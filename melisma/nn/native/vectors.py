@@ -8,7 +8,8 @@ functions that compiled code calls.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from llvmlite import binding, ir
@@ -37,10 +38,13 @@ BYTES = ir.VectorType(I8, LANES)
 SHORTS = ir.VectorType(I16, LANES)
 
 
-def has_vnni() -> bool:
-    """Whether this processor multiplies bytes four at a time in vectors of 512 bits."""
+def byte_products() -> int:
+    """Bits of the vectors in which this processor multiplies bytes four at a time and adds (VNNI):
+    512, 256 (AVX-VNNI, most processors of portable computers), or 0 where it cannot."""
     features = binding.get_host_cpu_features()
-    return bool(features.get("avx512vnni") and features.get("avx512f"))
+    if features.get("avx512vnni") and features.get("avx512f"):
+        return 512
+    return 256 if features.get("avxvnni") else 0
 
 
 def multiplies_bfloat16() -> bool:
@@ -84,6 +88,57 @@ def fused(builder: Any, a: Any, b: Any, c: Any) -> Any:
 
 def offset(builder: Any, address: Any, distance: int) -> Any:
     return builder.add(address, number(distance))
+
+
+def dot4(builder: Any, total: Any, unsigned: Any, signed: Any, bits: int | None = None) -> Any:
+    """total + the sum of four products of bytes in each lane.
+
+    `bits`: as `byte_products`, which is asked for None; with 0 in the plainest words."""
+    bits = byte_products() if bits is None else bits
+    if not bits:
+        for shift in (0, 8, 16, 24):
+            up = builder.shl(signed, same(INTS, 24 - shift))
+            byte = builder.and_(builder.lshr(unsigned, same(INTS, shift)), same(INTS, 255))
+            total = builder.add(total, builder.mul(byte, builder.ashr(up, same(INTS, 24))))
+        return total
+    lanes = bits // 32
+    part = ir.VectorType(I32, lanes)
+    name, kind = f"llvm.x86.avx512.vpdpbusd.{bits}", ir.FunctionType(part, [part] * 3)
+    function = cgutils.get_or_insert_function(builder.module, kind, name)
+    if lanes == LANES:
+        return builder.call(function, [total, unsigned, signed])
+    halves = []
+    for first in (0, lanes):
+        taken = ir.Constant(part, list(range(first, first + lanes)))
+        told = [builder.shuffle_vector(one, one, taken) for one in (total, unsigned, signed)]
+        halves.append(builder.call(function, told))
+    return builder.shuffle_vector(*halves, ir.Constant(INTS, list(range(LANES))))
+
+
+class Places:
+    """Variables of one type that LLVM keeps in registers: read and set by their numbers."""
+
+    def __init__(self, builder: Any, count: int, kind: Any) -> None:
+        self._builder = builder
+        self._places = [cgutils.alloca_once(builder, kind) for _ in range(count)]
+
+    def __getitem__(self, index: int) -> Any:
+        return self._builder.load(self._places[index])
+
+    def __setitem__(self, index: int, value: Any) -> None:
+        self._builder.store(value, self._places[index])
+
+    def fill(self, value: Any) -> None:
+        """All become one value."""
+        for index in range(len(self._places)):
+            self[index] = value
+
+
+@contextmanager
+def counted(builder: Any, count: Any) -> Iterator[Any]:
+    """What is written within happens `count` times; gives the number of each, from 0."""
+    with cgutils.for_range(builder, count) as loop:
+        yield loop.index
 
 
 def codegen_of(names: tuple[str, ...], generate: Callable[[Any, dict[str, Any]], None]) -> Any:
