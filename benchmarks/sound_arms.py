@@ -26,16 +26,15 @@ from pathlib import Path
 import numpy as np
 import torch
 from equal_compute import train_for
-from torch import nn
 
 from melisma.compose.loading import STAGE_FILES, model_folder
 from melisma.corpus.hearing import EarPaths, FrozenEars
 from melisma.files.checkpoint import Checkpoint, write_checkpoint
 from melisma.lm import ConditionSettings
-from melisma.lm.conditions import Conditioner, DropSettings
+from melisma.lm.conditions import DropSettings
 from melisma.lm.model import TokenModelSettings
 from melisma.lm.start import start_from_codes
-from melisma.train.captions import KINDS, with_captions
+from melisma.train.captions import CAPTION_DROPS, KINDS, with_captions, words_of
 from melisma.train.lm import StageTask, StageTraining, TokenCorpus, read_corpus
 from melisma.train.loop import LoopSettings, generator_of
 
@@ -46,39 +45,14 @@ OPENING_FROM = 0.6
 ARMS = ("delayed", "parallel", "flattened", "no-semantic", "style-only", *KINDS)
 ALONE = ("no-semantic", *KINDS)
 """Arms of one stage."""
-CAPTION_DROPS = DropSettings(
-    everything=0.1, style=1.0, attribute=1.0, families=1.0, rhythm=1.0, melody=0.5, text=0.1
-)
 WIDTH, LAYERS, HEADS = 96, 5, 4
 ALONE_WIDTH, ALONE_LAYERS, ALONE_HEADS = 128, 6, 4
 """Shape of the coarse stage alone: as many parameters as both stages have otherwise."""
 
 
-def words_of(ears: FrozenEars) -> dict[str, str]:
-    """What a stage that is told captions was trained with."""
-    return {"words": ears.joint.words_fingerprint}
-
-
 def untold(drops: DropSettings) -> DropSettings:
     """Drops that leave the style alone."""
     return dataclasses.replace(drops, attribute=1.0, families=1.0, rhythm=1.0)
-
-
-@torch.no_grad()
-def forget(conditioner: Conditioner, *, style: bool) -> None:
-    """Whatever is told in the slots that were never told acts as if it were absent: attributes,
-    families, rhythm, and `style`."""
-    if style:
-        conditioner.style.weight.zero_()
-    for table in conditioner.attributes:
-        assert isinstance(table, nn.Embedding)
-        table.weight[:] = table.weight[-1:].clone()
-    weight = conditioner.families.weight
-    count = weight.shape[1] // 2
-    conditioner.families.bias.add_(weight[:, count:].sum(dim=1))
-    weight.zero_()
-    # All features of an unknown rhythm are 0, so the bias alone is what "absent" says.
-    conditioner.rhythm.weight.zero_()
 
 
 def shape_of(stage: str, arm: str, text_width: int) -> TokenModelSettings:
@@ -128,7 +102,7 @@ def train_arm_stage(
         settings = dataclasses.replace(settings, drop=CAPTION_DROPS, opening_drop=CAPTION_DROPS)
         # All are judged by the captions of the held-out clips themselves.
         corpora = with_captions(corpora[0], arm, ears.joint, seed), corpora[1]
-    words = ears.joint.read_words if arm in KINDS else None
+    words = words_of(ears.joint) if arm in KINDS else None
     task = StageTask(settings, *corpora, words)
     codes = ears.semantic.centroids if stage == "semantic" else ears.codec.codec.quantizer.codes
     generator = generator_of(seed, 0, "codes")
@@ -139,14 +113,13 @@ def train_arm_stage(
             task.settings = dataclasses.replace(settings, opening_from=0.0)
 
     updates, used = train_for(task, loop, minutes, shared)
-    if arm == "style-only" or arm in KINDS:
-        forget(task.model.conditioner, style=arm in KINDS)
+    task.model.conditioner.forget_untold(settings.drop)
     held = task.judge(task.model)
     checkpoint = Checkpoint(
         kind=f"{stage}_lm",
         settings=task.settings_tree(),
         tensors=dict(task.model.state_dict()),
-        fingerprints=task.fingerprints() | (words_of(ears) if arm in KINDS else {}),
+        fingerprints=task.fingerprints(),
         notes={"arm": arm, "seed": seed, "updates": updates},
     )
     size = sum(parameter.numel() for parameter in task.model.parameters())

@@ -300,6 +300,23 @@ class Conditioner(nn.Module):
             whole=whole, frames=frames, text=text, before=torch.cat(before, 1) if before else None
         )
 
+    @torch.no_grad()
+    def forget_untold(self, drops: DropSettings) -> None:
+        """Makes whatever is told in slots that training always dropped act as if it were absent:
+        what they begin with, nobody has taught."""
+        if drops.style >= 1:
+            self.style.weight.zero_()
+        for table in self.attributes if drops.attribute >= 1 else ():
+            assert isinstance(table, nn.Embedding)
+            table.weight[:] = table.weight[-1:].clone()
+        if drops.families >= 1:
+            weight = self.families.weight
+            self.families.bias.add_(weight[:, weight.shape[1] // 2 :].sum(dim=1))
+            weight.zero_()
+        if drops.rhythm >= 1:
+            # All features of an unknown rhythm are 0, so the bias alone is what "absent" says.
+            self.rhythm.weight.zero_()
+
     def _whole(self, conditions: Conditions) -> Tensor:
         rows = [self.style(conditions.style * conditions.style.shape[1] ** 0.5)]
         rows += [table(conditions.attributes[:, i]) for i, table in enumerate(self.attributes)]

@@ -23,6 +23,7 @@ from melisma.corpus.hearing import EarPaths, FrozenEars, trunk_states
 from melisma.corpus.tongue import encode_clips
 from melisma.files.checkpoint import read_checkpoint, write_checkpoint
 from melisma.joint import Joint
+from melisma.lm import TokenModel
 from melisma.measure import clip_index, melody_prints
 from melisma.recipes import sizes
 from melisma.recipes.judges import (
@@ -37,10 +38,11 @@ from melisma.recipes.scores import tell_scores
 from melisma.recipes.settings import changed
 from melisma.recipes.words import gather_sentences, train_words
 from melisma.semantic import SemanticTokenizer
+from melisma.train.captions import with_captions, words_of
 from melisma.train.codec import train_codec
 from melisma.train.heard import HeardClips, hear, split_by_group
 from melisma.train.joint import polish_text, train_joint
-from melisma.train.lm import Codes, read_corpus, train_stage
+from melisma.train.lm import Codes, TokenCorpus, read_corpus, train_stage
 from melisma.train.score import train_score
 from melisma.train.score_corpus import read_score_corpus
 from melisma.train.semantic import instrument_labels, listen, train_semantic
@@ -64,6 +66,8 @@ class Order:
     """A folder of human captions for the text tower; None: our own sentences alone."""
     start: Path | None
     """A model's folder to continue from; "default" is the shipped one."""
+    captions: str = "exact"
+    """Which captions the single stage learns from: one of `melisma.train.captions.KINDS`."""
 
     def part(self, name: str) -> Path:
         """The folder of one part."""
@@ -105,11 +109,12 @@ def run(
     if size not in SIZES:
         raise ValueError(f'no size "{size}": known are {", ".join(SIZES)}')
     words, start = changes.pop("words", None), changes.pop("start", None)
+    captions = changes.pop("captions", "exact")
     for name in changes:
         if name.partition(".")[0] not in (*RUNS, "score_rows"):
             raise ValueError(
-                f'no setting "{name}": here are size, words, start, and those of the parts '
-                f"{', '.join(RUNS)}, score_rows, e.g. codec.loop.updates=500"
+                f'no setting "{name}": here are size, words, start, captions, and those of '
+                f"the parts {', '.join(RUNS)}, score_rows, e.g. codec.loop.updates=500"
             )
     order = Order(
         data=data,
@@ -119,6 +124,7 @@ def run(
         device=chosen_device(device),
         words=None if words is None else Path(words),
         start=None if start is None else model_folder(start),
+        captions=captions,
     )
     if output.exists() and any(output.iterdir()) and not resume and recipe == "all":
         raise ValueError(f"{output} holds a training already: add --resume, or choose another")
@@ -239,25 +245,56 @@ def token_folder(order: Order) -> Path:
     return order.data / "tokens" if (order.data / "tokens").is_dir() else order.part("tokens")
 
 
+def both_tongues(order: Order, ears: FrozenEars) -> tuple[TokenCorpus, TokenCorpus]:
+    """(training, held-out) clips of tokens."""
+    corpus = read_corpus(token_folder(order), ears.joint.quantiser.codes, ears.fingerprints)
+    held = max(1, round(len(corpus) * 0.03))
+    rows = torch.from_numpy(np.random.default_rng(0).permutation(len(corpus)))
+    return corpus.part(rows[held:]), corpus.part(rows[:held])
+
+
+def codes_of(ears: FrozenEars) -> Codes:
+    """The vectors of tokens from which a language model begins."""
+    return Codes(acoustic=ears.codec.codec.quantizer.codes, semantic=ears.semantic.centroids)
+
+
 def run_stage(order: Order, name: str) -> None:
     """One stage of the language model, from token shards alone."""
     ears = frozen_ears(order)
-    folder = token_folder(order)
-    corpus = read_corpus(folder, ears.joint.quantiser.codes, ears.fingerprints)
-    count = len(corpus)
-    held = max(1, round(count * 0.03))
-    rows = torch.from_numpy(np.random.default_rng(0).permutation(count))
     settings = changed(sizes.stage(name, order.size), order.changes, f"{name}_lm")
     settings = dataclasses.replace(settings, device=order.device)
     train_stage(
         settings,
-        corpus.part(rows[held:]),
-        corpus.part(rows[:held]),
+        *both_tongues(order, ears),
         order.part(f"{name}_lm"),
         order.started_from(f"{name}_lm"),
-        Codes(acoustic=ears.codec.codec.quantizer.codes, semantic=ears.semantic.centroids),
+        codes_of(ears),
     )
     keep(order, f"{name}_lm")
+
+
+def run_single(order: Order) -> None:
+    """One stage that is told captions, in the place of all three; from token shards alone."""
+    ears = frozen_ears(order)
+    settings = sizes.single(order.size, ears.joint.text.settings.width)
+    settings = changed(settings, order.changes, "single")
+    settings = dataclasses.replace(settings, device=order.device)
+    train, held = both_tongues(order, ears)
+    train_stage(
+        settings,
+        with_captions(train, order.captions, ears.joint, settings.loop.seed),
+        held,
+        order.part("single"),
+        order.started_from("coarse_lm"),
+        codes_of(ears),
+        words_of(ears.joint),
+    )
+    learned = read_checkpoint(order.part("single") / "weights.safetensors")
+    model = TokenModel(settings.model)
+    model.load_state_dict(dict(learned.tensors))
+    model.conditioner.forget_untold(settings.drop)
+    forgetful = dataclasses.replace(learned, tensors=dict(model.state_dict()))
+    write_checkpoint(order.weights("coarse_lm"), forgetful)
 
 
 def run_index(order: Order) -> None:
@@ -404,6 +441,7 @@ RUNS: dict[str, Callable[[Order], Any]] = {
     "semantic_lm": lambda order: run_stage(order, "semantic"),
     "coarse_lm": lambda order: run_stage(order, "coarse"),
     "fine_lm": lambda order: run_stage(order, "fine"),
+    "single": run_single,
     "score": run_score,
     "index": run_index,
     "prints": run_prints,

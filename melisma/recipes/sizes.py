@@ -16,6 +16,7 @@ from melisma.joint import MusicTowerSettings, TextTowerSettings
 from melisma.lm import ConditionSettings, TokenModelSettings
 from melisma.lm.score_model import ScoreModelSettings
 from melisma.semantic import SemanticSettings
+from melisma.train.captions import CAPTION_DROPS
 from melisma.train.codec import CodecTraining
 from melisma.train.joint import JointTraining
 from melisma.train.judge import JudgeTraining
@@ -199,6 +200,19 @@ def stage(name: str, size: str) -> StageTraining:
         crop_frames=crop_frames,
         opening_from=0.8 if name == "coarse" else 0.75,
         opening_updates=1_000 if name == "semantic" else 0,
+    )
+
+
+def single(size: str, text_width: int) -> StageTraining:
+    """One stage that is told captions and a tune (MusicGen, 2306.05284): the coarse one without
+    semantic tokens. `text_width`: of the text tower's states."""
+    before = stage("coarse", size)
+    conditions = dataclasses.replace(
+        before.model.conditions, source_levels=0, text_width=text_width
+    )
+    model = dataclasses.replace(before.model, conditions=conditions, window_frames=250)
+    return dataclasses.replace(
+        before, model=model, crop_frames=250, drop=CAPTION_DROPS, opening_drop=CAPTION_DROPS
     )
 
 

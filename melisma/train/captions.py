@@ -13,14 +13,24 @@ import dataclasses
 import numpy as np
 
 from melisma.joint import Joint
-from melisma.train.lm import TokenCorpus
+from melisma.lm.conditions import DropSettings
+from melisma.train.lm import TokenCorpus, Words
 
 KINDS = ("exact", "assigned", "shuffled")
 POOL = 8_000
 """Captions that are chosen from (chosen: three times as many as clips have no more to say)."""
 ASSIGNED = 4
 """Captions assigned to each clip, as many as a clip has of its own."""
+CAPTION_DROPS = DropSettings(
+    everything=0.1, style=1.0, attribute=1.0, families=1.0, rhythm=1.0, melody=0.5, text=0.1
+)
+"""How often a model that is told captions and a tune, and nothing else, goes without them."""
 _BATCH = 256
+
+
+def words_of(joint: Joint) -> Words:
+    """The text tower of a joint embedding as the encoder of captions."""
+    return Words(read=joint.read_words, fingerprint=joint.words_fingerprint)
 
 
 def with_captions(corpus: TokenCorpus, kind: str, joint: Joint, seed: int) -> TokenCorpus:

@@ -75,8 +75,14 @@ class TokenCorpus:
         )
 
 
-Words = Callable[[Sequence[str]], tuple[Tensor, Tensor]]
-"""Sentences -> (float32 [sentence, token, width], int64 [sentence] tokens of each)."""
+@dataclass(frozen=True, kw_only=True)
+class Words:
+    """The text encoder of a model that is told captions; it does not learn."""
+
+    read: Callable[[Sequence[str]], tuple[Tensor, Tensor]]
+    """Sentences -> (float32 [sentence, token, width], int64 [sentence] tokens of each)."""
+    fingerprint: str
+    """Changes with anything that decides what is read."""
 
 
 def read_corpus(
@@ -200,8 +206,9 @@ class StageTask(Task):
         return dataclasses.asdict(self.settings.model)
 
     def fingerprints(self) -> dict[str, str]:
-        """Of the tokenizers whose tokens it learns."""
-        return self.train.fingerprints
+        """Of the tokenizers whose tokens it learns, and of its text encoder."""
+        words = {} if self.words is None else {"words": self.words.fingerprint}
+        return self.train.fingerprints | words
 
     def batch(
         self,
@@ -226,7 +233,7 @@ class StageTask(Task):
         conditions = self._conditions(corpus, rows, places, generator)
         if self.words is not None:
             said = [self._caption(corpus.captions[row], generator) for row in rows.tolist()]
-            text, lengths = self.words(said)
+            text, lengths = self.words.read(said)
             conditions = dataclasses.replace(conditions, text=text, text_lengths=lengths)
         if s.stage == "semantic":
             grid = crop(corpus.semantic)
@@ -361,13 +368,15 @@ def train_stage(
     folder: Path,
     start: Mapping[str, Tensor] | None = None,
     codes: Codes | None = None,
+    words: Words | None = None,
 ) -> None:
     """Runs or resumes one stage in `folder`.
 
     It begins from `start`, weights of a stage of the same tokens; else from the `codes` of the
-    tokenizers (see `melisma.lm.start`); else at random.
+    tokenizers (see `melisma.lm.start`); else at random. `words` reads captions for a model that is
+    told a text.
     """
-    task = StageTask(settings, train, held)
+    task = StageTask(settings, train, held, words)
     if start is None and codes is not None and not (folder / STATE_FILE).is_file():
         own = codes.semantic if settings.stage == "semantic" else codes.acoustic
         generator = generator_of(settings.loop.seed, 0, "codes")
@@ -377,11 +386,15 @@ def train_stage(
         run.start_from(start)
     run.run()
     if settings.opening_updates:
-        _train_opening(settings, train, held, folder)
+        _train_opening(settings, train, held, folder, words)
 
 
 def _train_opening(
-    settings: StageTraining, train: TokenCorpus, held: TokenCorpus, folder: Path
+    settings: StageTraining,
+    train: TokenCorpus,
+    held: TokenCorpus,
+    folder: Path,
+    words: Words | None,
 ) -> None:
     """Short crops alone, from the weights in `folder`, which are replaced by what comes out."""
     loop = dataclasses.replace(
@@ -393,5 +406,6 @@ def _train_opening(
     )
     opening = dataclasses.replace(settings, loop=loop, opening_from=0.0, opening_updates=0)
     weights = folder / "weights.safetensors"
-    train_stage(opening, train, held, folder / "opening", read_checkpoint(weights).tensors)
+    before = read_checkpoint(weights).tensors
+    train_stage(opening, train, held, folder / "opening", before, words=words)
     write_checkpoint(weights, read_checkpoint(folder / "opening" / "weights.safetensors"))

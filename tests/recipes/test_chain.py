@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -130,6 +131,32 @@ def test_the_chain_ends_in_music(chain: Path) -> None:
     sound = composer.generate("a slow hymn for organ", duration_seconds=1.0, seed=3)
     assert sound.seconds == pytest.approx(1.0, abs=0.05)
     assert np.isfinite(sound.samples).all()
+
+
+@pytest.mark.slow
+def test_one_stage_told_captions_draws_alone(chain: Path, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    for name in ("codec", "semantic", "joint"):
+        shutil.copyfile(
+            chain / "run" / "model" / f"{name}.safetensors", model / f"{name}.safetensors"
+        )
+    few = {"size": "toy", "captions": "shuffled", "single.loop.updates": "3", "single.batch": "2"}
+    run_recipe(
+        "single", data=chain / "clips", output=tmp_path, resume=False, changes=few, device="cpu"
+    )
+    learned = read_checkpoint(model / "coarse_lm.safetensors")
+    assert (
+        learned.fingerprints["words"] == Joint.read(model / "joint.safetensors").words_fingerprint
+    )
+    assert not learned.tensors["conditioner.style.weight"].any()
+    composer = load(str(model))
+    sounds = [
+        composer.generate(words, duration_seconds=1.0, seed=3)
+        for words in ("a slow hymn for organ", "loud drums")
+    ]
+    assert sounds[0].seconds == pytest.approx(1.0, abs=0.05)
+    assert not np.array_equal(sounds[0].samples, sounds[1].samples)
 
 
 @pytest.mark.slow

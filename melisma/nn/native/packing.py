@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import mmap
+import sys
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,10 +68,7 @@ class Shelf:
         first written to."""
         count = math.prod(shape) * np.dtype(kind).itemsize
         if count > len(self._room):
-            space = mmap.mmap(-1, max(_CHUNK, count))
-            if hasattr(mmap, "MADV_HUGEPAGE"):
-                space.madvise(mmap.MADV_HUGEPAGE)
-            self._room = np.frombuffer(space, np.uint8)
+            self._room = np.frombuffer(_large_pages(max(_CHUNK, count)), np.uint8)
         found = self._room[:count]
         self._room = self._room[-(-count // _ALIGN) * _ALIGN :]
         return found.view(kind).reshape(shape)
@@ -80,6 +78,16 @@ class Shelf:
         found = self.zeros(array.shape, array.dtype.type)
         found[...] = array
         return found
+
+
+def _large_pages(count: int) -> mmap.mmap:
+    """Zeroed memory of this process alone."""
+    if sys.platform == "win32":
+        return mmap.mmap(-1, count)
+    space = mmap.mmap(-1, count, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        space.madvise(mmap.MADV_HUGEPAGE)
+    return space
 
 
 def aligned(array: np.ndarray) -> np.ndarray:

@@ -93,13 +93,21 @@ def offset(builder: Any, address: Any, distance: int) -> Any:
 def dot4(builder: Any, total: Any, unsigned: Any, signed: Any, bits: int | None = None) -> Any:
     """total + the sum of four products of bytes in each lane.
 
-    `bits`: as `byte_products`, which is asked for None; with 0 in the plainest words."""
+    `bits`: as `byte_products`, which is asked for None; with 0 by products of 16 bits, which hold
+    each of them and which every processor has."""
     bits = byte_products() if bits is None else bits
     if not bits:
-        for shift in (0, 8, 16, 24):
-            up = builder.shl(signed, same(INTS, 24 - shift))
-            byte = builder.and_(builder.lshr(unsigned, same(INTS, shift)), same(INTS, 255))
-            total = builder.add(total, builder.mul(byte, builder.ashr(up, same(INTS, 24))))
+        shorts = ir.VectorType(I16, 2 * LANES)
+        eight, sixteen = ir.Constant(shorts, [8] * 2 * LANES), same(INTS, 16)
+        one, other = (builder.bitcast(bytes_, shorts) for bytes_ in (unsigned, signed))
+        low = ir.Constant(shorts, [255] * 2 * LANES)
+        for a, b in (
+            (builder.and_(one, low), builder.shl(other, eight)),
+            (builder.lshr(one, eight), other),
+        ):
+            products = builder.bitcast(builder.mul(a, builder.ashr(b, eight)), INTS)
+            total = builder.add(total, builder.ashr(builder.shl(products, sixteen), sixteen))
+            total = builder.add(total, builder.ashr(products, sixteen))
         return total
     lanes = bits // 32
     part = ir.VectorType(I32, lanes)

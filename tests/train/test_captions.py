@@ -1,0 +1,95 @@
+"""Which captions a model that is told a text learns from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import torch
+
+from melisma.joint import Joint
+from melisma.lm import Conditions, ConditionSettings
+from melisma.lm.conditions import Conditioner, DropSettings
+from melisma.train.captions import ASSIGNED, with_captions
+from melisma.train.lm import TokenCorpus
+
+CLIPS, KINDS_OF_MUSIC = 30, 3
+
+
+class Likeness:
+    """A joint embedding that knows what kind of music a caption speaks of."""
+
+    def embed_text(self, sentences: Sequence[str]) -> np.ndarray:
+        return vectors_of([int(one.split()[1]) for one in sentences])
+
+
+def vectors_of(kinds: Sequence[int]) -> np.ndarray:
+    vectors = np.random.default_rng(0).normal(size=(KINDS_OF_MUSIC, 8))[list(kinds)]
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+def corpus_of(captions: tuple[tuple[str, ...], ...]) -> TokenCorpus:
+    """Clip i is of kind i % 3."""
+    style = torch.from_numpy(vectors_of([i % KINDS_OF_MUSIC for i in range(CLIPS)]))
+    none = torch.zeros(CLIPS, 1, 1)
+    return TokenCorpus(
+        acoustic=none, semantic=none, style=style[:, None, None].expand(-1, 2, 3, -1),
+        attributes=none, families=none, rhythm=none, melody=none, captions=captions,
+        fingerprints={},
+    )  # fmt: skip
+
+
+def joint() -> Joint:
+    return cast(Any, Likeness())
+
+
+OWN = tuple((f"kind {i % KINDS_OF_MUSIC} clip {i}",) for i in range(CLIPS))
+
+
+def test_exact_captions_are_the_clips_own() -> None:
+    assert with_captions(corpus_of(OWN), "exact", joint(), 1).captions == OWN
+
+
+def test_shuffled_captions_are_all_there_and_nobodys_own() -> None:
+    found = with_captions(corpus_of(OWN), "shuffled", joint(), 1).captions
+    assert sorted(found) == sorted(OWN)
+    assert all(own != other for own, other in zip(OWN, found, strict=True))
+    assert found == with_captions(corpus_of(OWN), "shuffled", joint(), 1).captions
+    assert found != with_captions(corpus_of(OWN), "shuffled", joint(), 2).captions
+
+
+def test_assigned_captions_are_those_of_others_that_fit() -> None:
+    found = with_captions(corpus_of(OWN), "assigned", joint(), 1).captions
+    for clip, texts in enumerate(found):
+        assert len(set(texts)) == ASSIGNED
+        assert {text.split()[1] for text in texts} == {str(clip % KINDS_OF_MUSIC)}
+        assert OWN[clip][0] not in texts
+
+
+def test_captions_that_are_not_there_are_missed() -> None:
+    with pytest.raises(ValueError, match='no kind of captions "wrong"'):
+        with_captions(corpus_of(OWN), "wrong", joint(), 1)
+    with pytest.raises(ValueError, match="no clip of this corpus has a caption"):
+        with_captions(corpus_of(((),) * CLIPS), "exact", joint(), 1)
+
+
+@torch.no_grad()
+def test_what_was_never_told_acts_as_if_it_were_absent() -> None:
+    torch.manual_seed(0)
+    conditioner = Conditioner(ConditionSettings(), 16).eval()
+    absent = Conditions.absent(2, 5)
+    told = Conditions(
+        style=torch.randn(2, 128), attributes=torch.zeros_like(absent.attributes),
+        families=torch.ones_like(absent.families), rhythm=torch.rand(2, 5, 2),
+        melody=absent.melody,
+    )  # fmt: skip
+    before = conditioner(absent)
+    conditioner.forget_untold(DropSettings())
+    assert not torch.allclose(conditioner(told).whole, before.whole, atol=1e-3)
+    never = DropSettings(style=1.0, attribute=1.0, families=1.0, rhythm=1.0)
+    conditioner.forget_untold(never)
+    for now in (conditioner(absent), conditioner(told)):
+        assert torch.allclose(now.whole, before.whole, atol=1e-5)
+        assert torch.allclose(now.frames, before.frames, atol=1e-5)
