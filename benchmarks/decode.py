@@ -8,10 +8,10 @@ slows all. Figures are medians over the rounds.
 
 *steps/s*: sequential steps of the language model. *real time*: seconds of sound over the seconds
 from prompt to sound. *first sound*: seconds to the first block of a stream. *limit*: what the same
-steps would take if memory were read without a pause: bytes a step over the bandwidth measured
-before each round (weights, and keys and values at the middle of the piece). *memory*: what the
-process takes beyond files that are only mapped, at its highest, over what it took before the model
-was loaded.
+steps would take if memory were read without a pause: bytes a step (weights, and keys and values at
+the middle of the piece) over the bandwidth, which is measured anew after every 32 steps, because on
+a shared machine it doubles and halves within seconds. *memory*: what the process takes beyond files
+that are only mapped, at its highest, over what it took before the model was loaded.
 """
 
 from __future__ import annotations
@@ -174,7 +174,6 @@ def theirs(folder: Path, kind: torch.dtype, seconds: float) -> Run:
 
 def ours(folder: Path, precision: str, seconds: float, threads: int) -> Run:
     """Melisma."""
-    bandwidth = read_bandwidth(threads)
     with peak_memory() as memory:
         composer = load_published(folder, "random", precision, "cpu")
         list(composer.stream(Prompt(words=WORDS, duration_seconds=1.0)))
@@ -183,8 +182,7 @@ def ours(folder: Path, precision: str, seconds: float, threads: int) -> Run:
         for _ in composer.stream(Prompt(words=WORDS, duration_seconds=seconds), seed=1):
             first = first or time.perf_counter() - began
         taken = time.perf_counter() - began
-        steps = steps_a_second(composer, seconds)
-    bandwidth = max(bandwidth, read_bandwidth(threads))
+    steps, bandwidth = steps_a_second(composer, seconds, threads)
     assert isinstance(composer.engine, NativeEngine)
     return Run(
         way=f"Melisma {precision}",
@@ -198,10 +196,10 @@ def ours(folder: Path, precision: str, seconds: float, threads: int) -> Run:
     )
 
 
-def steps_a_second(composer: MusicGen, seconds: float) -> float:
-    """Steps of the language model alone, in one pass."""
+def steps_a_second(composer: MusicGen, seconds: float, threads: int) -> tuple[float, float]:
+    """Steps of the language model alone, and bytes a second that memory could be read meanwhile."""
     from melisma.compose.musicgen import SingleDrawing
-    from melisma.lm import draw
+    from melisma.lm import stream
     from melisma.lm.conditions import Conditions
 
     states = composer.words.encode([WORDS])
@@ -210,16 +208,24 @@ def steps_a_second(composer: MusicGen, seconds: float) -> float:
         **{**vars(asked), "text": states.states.float(), "text_lengths": states.lengths}
     )
     frames = round(seconds * FRAMES_A_SECOND)
-    began = time.perf_counter()
-    draw(
+    blocks = stream(
         composer.engine,
         asked,
         frames,
         SingleDrawing().drawing(),
         [torch.Generator().manual_seed(0)],
     )
-    steps = composer.engine.model.pattern.steps(frames)
-    return steps / (time.perf_counter() - began)
+    probes, done, taken, least = [read_bandwidth(threads)], 0, 0.0, 0.0
+    while True:
+        began = time.perf_counter()
+        grid = next(blocks, None)
+        taken += time.perf_counter() - began
+        if grid is None:
+            return done / taken, done / least
+        probes.append(read_bandwidth(threads))
+        # Steps of one byte each at the bandwidth around them.
+        least += (grid.step - done) * 2 / (probes[-1] + probes[-2])
+        done = grid.step
 
 
 def bytes_a_step(engine: NativeEngine, seconds: float) -> float:

@@ -241,8 +241,12 @@ def run_tokens(order: Order) -> None:
 
 
 def token_folder(order: Order) -> Path:
-    """Shards that `melisma prepare --tokens` wrote into the data, or those of this run."""
-    return order.data / "tokens" if (order.data / "tokens").is_dir() else order.part("tokens")
+    """Shards that `melisma prepare --tokens` wrote into the data, or those of this run, or of the
+    run that it starts from."""
+    places = [order.data / "tokens", order.part("tokens")]
+    if order.start is not None:
+        places.append(order.start.parent / "tokens")
+    return next((place for place in places if place.is_dir()), order.part("tokens"))
 
 
 def both_tongues(order: Order, ears: FrozenEars) -> tuple[TokenCorpus, TokenCorpus]:
@@ -274,7 +278,19 @@ def run_stage(order: Order, name: str) -> None:
 
 
 def run_single(order: Order) -> None:
-    """One stage that is told captions, in the place of all three; from token shards alone."""
+    """One stage that is told captions, in the place of all three; from token shards alone.
+
+    Ears that are not in the model's folder are those of the start. `ValueError` where a model of
+    several stages would be lost.
+    """
+    if order.weights("semantic_lm").is_file():
+        raise ValueError(
+            f"{order.model} holds a model of several stages, whose coarse one would be written "
+            "over: give another folder as --output, and this one as --set start=FOLDER"
+        )
+    for name in ("codec", "semantic", "joint"):
+        if order.start is not None and not order.weights(name).is_file():
+            shutil.copyfile(order.start / f"{name}.safetensors", order.weights(name))
     ears = frozen_ears(order)
     settings = sizes.single(order.size, ears.joint.text.settings.width)
     settings = changed(settings, order.changes, "single")
@@ -285,7 +301,7 @@ def run_single(order: Order) -> None:
         with_captions(train, order.captions, ears.joint, settings.loop.seed),
         held,
         order.part("single"),
-        order.started_from("coarse_lm"),
+        single_started_from(order),
         codes_of(ears),
         words_of(ears.joint),
     )
@@ -295,6 +311,12 @@ def run_single(order: Order) -> None:
     model.conditioner.forget_untold(settings.drop)
     forgetful = dataclasses.replace(learned, tensors=dict(model.state_dict()))
     write_checkpoint(order.weights("coarse_lm"), forgetful)
+
+
+def single_started_from(order: Order) -> dict[str, torch.Tensor] | None:
+    """Weights to continue from, where the start has one stage that is told captions."""
+    tensors = order.started_from("coarse_lm") or {}
+    return tensors if any(name.startswith("conditioner.spoken.") for name in tensors) else None
 
 
 def run_index(order: Order) -> None:

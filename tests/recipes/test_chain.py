@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -135,20 +135,15 @@ def test_the_chain_ends_in_music(chain: Path) -> None:
 
 @pytest.mark.slow
 def test_one_stage_told_captions_draws_alone(chain: Path, tmp_path: Path) -> None:
-    model = tmp_path / "model"
-    model.mkdir()
-    for name in ("codec", "semantic", "joint"):
-        shutil.copyfile(
-            chain / "run" / "model" / f"{name}.safetensors", model / f"{name}.safetensors"
-        )
+    model, before = tmp_path / "model", chain / "run" / "model"
     few = {"size": "toy", "captions": "shuffled", "single.loop.updates": "3", "single.batch": "2"}
-    run_recipe(
-        "single", data=chain / "clips", output=tmp_path, resume=False, changes=few, device="cpu"
-    )
+    told: dict[str, Any] = {"data": chain / "clips", "resume": False, "device": "cpu"}
+    with pytest.raises(ValueError, match="would be written over: give another folder"):
+        run_recipe("single", output=chain / "run", changes=dict(few), **told)
+    run_recipe("single", output=tmp_path, changes={**few, "start": str(before)}, **told)
     learned = read_checkpoint(model / "coarse_lm.safetensors")
-    assert (
-        learned.fingerprints["words"] == Joint.read(model / "joint.safetensors").words_fingerprint
-    )
+    words = Joint.read(model / "joint.safetensors").words_fingerprint
+    assert learned.fingerprints["words"] == words
     assert not learned.tensors["conditioner.style.weight"].any()
     composer = load(str(model))
     sounds = [
