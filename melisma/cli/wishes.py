@@ -14,7 +14,7 @@ MOST_PIECES = 1_000
 """Pieces of one call (chosen: a night's work)."""
 MOST_CANDIDATES = 64
 PRECISIONS = ("float32", "bfloat16", "int8", "int4")
-"""Those of `melisma.nn.native.packing`, which loads torch."""
+"""Those of `melisma.nn.native.packing`, which loads numba."""
 LARGEST_SEED = 2**32 - 1
 
 HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*(@[\w./-]+)?")
