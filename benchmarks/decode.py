@@ -65,7 +65,7 @@ class Run:
     memory_bytes: int | None
     limit_steps_a_second: float | None
     bandwidth: float | None
-    """Bytes a second that were read right before or after, whichever was more."""
+    """Bytes a second that could be read between the steps, the harmonic mean."""
 
 
 def write_random(folder: Path, size: str) -> None:

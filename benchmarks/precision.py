@@ -25,6 +25,7 @@ from melisma.lm import Drawing, NativeEngine, TokenModel
 from melisma.lm.conditions import Conditions
 from melisma.lm.engine import NativeSession, requests_of
 from melisma.nn.native.packing import PRECISIONS
+from melisma.train.captions import words_of
 from melisma.train.lm import StageTask, StageTraining, read_corpus
 from melisma.train.loop import LoopSettings, generator_of
 
@@ -119,7 +120,7 @@ def main() -> None:
         settings = StageTraining(
             stage=stage, model=model.settings, loop=LoopSettings(updates=1, peak_rate=1e-3)
         )
-        words = ears.joint.read_words if model.settings.conditions.text_width else None
+        words = words_of(ears.joint, "exact") if model.settings.conditions.text_width else None
         rows += stage_rows(stage, model, StageTask(settings, corpus, corpus, words), given.clips)
     given.results.mkdir(parents=True, exist_ok=True)
     (given.results / "precision.json").write_text(json.dumps(rows, indent=2) + "\n")

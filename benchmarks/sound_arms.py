@@ -102,7 +102,7 @@ def train_arm_stage(
         settings = dataclasses.replace(settings, drop=CAPTION_DROPS, opening_drop=CAPTION_DROPS)
         # All are judged by the captions of the held-out clips themselves.
         corpora = with_captions(corpora[0], arm, ears.joint, seed), corpora[1]
-    words = words_of(ears.joint) if arm in KINDS else None
+    words = words_of(ears.joint, arm) if arm in KINDS else None
     task = StageTask(settings, *corpora, words)
     codes = ears.semantic.centroids if stage == "semantic" else ears.codec.codec.quantizer.codes
     generator = generator_of(seed, 0, "codes")

@@ -19,7 +19,7 @@ import numpy as np
 
 from melisma.nn.native.packing import PRECISIONS, pack
 from melisma.nn.native.past import filled
-from melisma.nn.native.vectors import LANES, TILE
+from melisma.nn.native.vectors import TILE
 
 PROGRAM_BYTES = 400_000_000
 """Python, torch, numba and the rest of the program without any model (measured: 370 MB when
@@ -201,7 +201,7 @@ class StageShape:
     def past_bytes(self, precision: str, asked: Asked, places: int | None = None) -> int:
         """Keys and values of so many places, of all that are kept by default; with those of the
         text: as exactly as the weights, but never in less than 8 bits, the text in 16."""
-        kept = filled(self.ring(asked) + LANES) if places is None else places
+        kept = filled(self.ring(asked)) if places is None else places
         size = {"float32": 4, "bfloat16": 2}.get(precision, 1)
         width = self.heads * filled(self.width // self.heads)
         # Eight bits have a scale for each head.

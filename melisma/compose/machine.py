@@ -21,7 +21,8 @@ from pathlib import Path
 
 import numba
 import numpy as np
-from llvmlite import binding
+
+from melisma.nn.native.vectors import instructions
 
 SYSTEM = Path("/")
 """Where the files of the system begin."""
@@ -81,7 +82,7 @@ def processor(system: Path = SYSTEM) -> Processor:
     affinity = getattr(os, "sched_getaffinity", None)
     usable = float(len(affinity(0)) if affinity else cores)
     share = _container_cores(system)
-    features = binding.get_host_cpu_features()
+    features = instructions()
     known = [words for name, words in INSTRUCTIONS.items() if features.get(name)]
     if platform.machine().lower() in ("arm64", "aarch64") and "NEON" not in known:
         known.insert(0, "NEON")  # every processor of this kind has it, and LLVM may not say so

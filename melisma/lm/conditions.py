@@ -186,6 +186,15 @@ class DropSettings:
     """Standard deviation of the noise on the style vector (times its norm over sqrt(width)): the
     measured distance between what the music tower hears and what the text tower says."""
 
+    def certain(self) -> DropSettings:
+        """What is always dropped still is, and nothing else; without noise."""
+        shares = {
+            one.name: float(getattr(self, one.name) >= 1)
+            for one in fields(self)
+            if one.name != "style_noise"
+        }
+        return DropSettings(**shares, style_noise=0.0)
+
 
 def drop(conditions: Conditions, settings: DropSettings, generator: torch.Generator) -> Conditions:
     """Drops slots at random, for each piece of the batch by itself."""
@@ -303,7 +312,7 @@ class Conditioner(nn.Module):
     @torch.no_grad()
     def forget_untold(self, drops: DropSettings) -> None:
         """Makes whatever is told in slots that training always dropped act as if it were absent:
-        what they begin with, nobody has taught."""
+        what they begin with, nobody has taught. For style, attributes, families, rhythm, melody."""
         if drops.style >= 1:
             self.style.weight.zero_()
         for table in self.attributes if drops.attribute >= 1 else ():
@@ -316,6 +325,8 @@ class Conditioner(nn.Module):
         if drops.rhythm >= 1:
             # All features of an unknown rhythm are 0, so the bias alone is what "absent" says.
             self.rhythm.weight.zero_()
+        if drops.melody >= 1:
+            self.melody.weight[:] = self.melody.weight[-1:].clone()
 
     def _whole(self, conditions: Conditions) -> Tensor:
         rows = [self.style(conditions.style * conditions.style.shape[1] ** 0.5)]

@@ -10,20 +10,18 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from melisma.compose.loading import model_folder
 from melisma.corpus.ears import Ears, read_ears
-from melisma.corpus.hearing import EarPaths, FrozenEars, trunk_states
+from melisma.corpus.hearing import EarPaths, trunk_states
 from melisma.corpus.tongue import encode_clips
 from melisma.files.checkpoint import read_checkpoint, write_checkpoint
 from melisma.joint import Joint
-from melisma.lm import TokenModel
 from melisma.measure import clip_index, melody_prints
 from melisma.recipes import sizes
 from melisma.recipes.judges import (
@@ -32,17 +30,18 @@ from melisma.recipes.judges import (
     train_judge_of,
 )
 from melisma.recipes.names import PARTS, SIZES
+from melisma.recipes.order import Order, frozen_ears, keep
 from melisma.recipes.originality import build_index, read_indexed_clips
 from melisma.recipes.score_prints import PrintSettings, make_prints
 from melisma.recipes.scores import tell_scores
 from melisma.recipes.settings import changed
+from melisma.recipes.stages import run_single, run_stage, token_folder
 from melisma.recipes.words import gather_sentences, train_words
 from melisma.semantic import SemanticTokenizer
-from melisma.train.captions import with_captions, words_of
+from melisma.train.captions import KINDS
 from melisma.train.codec import train_codec
 from melisma.train.heard import HeardClips, hear, split_by_group
 from melisma.train.joint import polish_text, train_joint
-from melisma.train.lm import Codes, TokenCorpus, read_corpus, train_stage
 from melisma.train.score import train_score
 from melisma.train.score_corpus import read_score_corpus
 from melisma.train.semantic import instrument_labels, listen, train_semantic
@@ -50,55 +49,6 @@ from melisma.train.text import read_text
 
 HELD_SHARE = 0.08
 """Share of the works that are held out where the data has no folder of its own for them."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Order:
-    """What a run of the chain was asked for."""
-
-    data: Path
-    output: Path
-    size: str
-    changes: Mapping[str, str]
-    """Settings of the tree by their dotted names, as words."""
-    device: str
-    words: Path | None
-    """A folder of human captions for the text tower; None: our own sentences alone."""
-    start: Path | None
-    """A model's folder to continue from; "default" is the shipped one."""
-    captions: str = "exact"
-    """Which captions the single stage learns from: one of `melisma.train.captions.KINDS`."""
-
-    def part(self, name: str) -> Path:
-        """The folder of one part."""
-        return self.output / name
-
-    @property
-    def model(self) -> Path:
-        """What `melisma generate --model` loads."""
-        return self.output / "model"
-
-    def weights(self, name: str) -> Path:
-        """One file of the model's folder."""
-        return self.model / f"{name}.safetensors"
-
-    @property
-    def splits(self) -> Path:
-        """The file that remembers which pieces are held out: that of the score model where it was
-        trained in this folder."""
-        folder = self.part("score") if self.part("score").is_dir() else self.part("prints")
-        return folder / "splits.json"
-
-    def model_with(self, name: str) -> Path:
-        """The run's own model where it has this part, else what it starts from: the shipped one
-        where nothing was said."""
-        own = self.weights(name).is_file()
-        return self.model if own else self.start or model_folder("default")
-
-    def started_from(self, name: str) -> dict[str, torch.Tensor] | None:
-        """Weights to continue from."""
-        path = None if self.start is None else self.start / f"{name}.safetensors"
-        return None if path is None or not path.is_file() else read_checkpoint(path).tensors
 
 
 def run(
@@ -109,7 +59,11 @@ def run(
     if size not in SIZES:
         raise ValueError(f'no size "{size}": known are {", ".join(SIZES)}')
     words, start = changes.pop("words", None), changes.pop("start", None)
-    captions = changes.pop("captions", "exact")
+    captions = changes.pop("captions", None)
+    if captions is not None and recipe != "single":
+        raise ValueError("captions are chosen for the recipe single alone")
+    if captions is not None and captions not in KINDS:
+        raise ValueError(f'no kind of captions "{captions}": known are {", ".join(KINDS)}')
     for name in changes:
         if name.partition(".")[0] not in (*RUNS, "score_rows"):
             raise ValueError(
@@ -124,7 +78,7 @@ def run(
         device=chosen_device(device),
         words=None if words is None else Path(words),
         start=None if start is None else model_folder(start),
-        captions=captions,
+        captions=captions or "exact",
     )
     if output.exists() and any(output.iterdir()) and not resume and recipe == "all":
         raise ValueError(f"{output} holds a training already: add --resume, or choose another")
@@ -240,85 +194,6 @@ def run_tokens(order: Order) -> None:
         encode_clips(folder, train, frozen_ears(order))
 
 
-def token_folder(order: Order) -> Path:
-    """Shards that `melisma prepare --tokens` wrote into the data, or those of this run, or of the
-    run that it starts from."""
-    places = [order.data / "tokens", order.part("tokens")]
-    if order.start is not None:
-        places.append(order.start.parent / "tokens")
-    return next((place for place in places if place.is_dir()), order.part("tokens"))
-
-
-def both_tongues(order: Order, ears: FrozenEars) -> tuple[TokenCorpus, TokenCorpus]:
-    """(training, held-out) clips of tokens."""
-    corpus = read_corpus(token_folder(order), ears.joint.quantiser.codes, ears.fingerprints)
-    held = max(1, round(len(corpus) * 0.03))
-    rows = torch.from_numpy(np.random.default_rng(0).permutation(len(corpus)))
-    return corpus.part(rows[held:]), corpus.part(rows[:held])
-
-
-def codes_of(ears: FrozenEars) -> Codes:
-    """The vectors of tokens from which a language model begins."""
-    return Codes(acoustic=ears.codec.codec.quantizer.codes, semantic=ears.semantic.centroids)
-
-
-def run_stage(order: Order, name: str) -> None:
-    """One stage of the language model, from token shards alone."""
-    ears = frozen_ears(order)
-    settings = changed(sizes.stage(name, order.size), order.changes, f"{name}_lm")
-    settings = dataclasses.replace(settings, device=order.device)
-    train_stage(
-        settings,
-        *both_tongues(order, ears),
-        order.part(f"{name}_lm"),
-        order.started_from(f"{name}_lm"),
-        codes_of(ears),
-    )
-    keep(order, f"{name}_lm")
-
-
-def run_single(order: Order) -> None:
-    """One stage that is told captions, in the place of all three; from token shards alone.
-
-    Ears that are not in the model's folder are those of the start. `ValueError` where a model of
-    several stages would be lost.
-    """
-    if order.weights("semantic_lm").is_file():
-        raise ValueError(
-            f"{order.model} holds a model of several stages, whose coarse one would be written "
-            "over: give another folder as --output, and this one as --set start=FOLDER"
-        )
-    for name in ("codec", "semantic", "joint"):
-        if order.start is not None and not order.weights(name).is_file():
-            shutil.copyfile(order.start / f"{name}.safetensors", order.weights(name))
-    ears = frozen_ears(order)
-    settings = sizes.single(order.size, ears.joint.text.settings.width)
-    settings = changed(settings, order.changes, "single")
-    settings = dataclasses.replace(settings, device=order.device)
-    train, held = both_tongues(order, ears)
-    train_stage(
-        settings,
-        with_captions(train, order.captions, ears.joint, settings.loop.seed),
-        held,
-        order.part("single"),
-        single_started_from(order),
-        codes_of(ears),
-        words_of(ears.joint),
-    )
-    learned = read_checkpoint(order.part("single") / "weights.safetensors")
-    model = TokenModel(settings.model)
-    model.load_state_dict(dict(learned.tensors))
-    model.conditioner.forget_untold(settings.drop)
-    forgetful = dataclasses.replace(learned, tensors=dict(model.state_dict()))
-    write_checkpoint(order.weights("coarse_lm"), forgetful)
-
-
-def single_started_from(order: Order) -> dict[str, torch.Tensor] | None:
-    """Weights to continue from, where the start has one stage that is told captions."""
-    tensors = order.started_from("coarse_lm") or {}
-    return tensors if any(name.startswith("conditioner.spoken.") for name in tensors) else None
-
-
 def run_index(order: Order) -> None:
     """The index of the clips that the language model learned from, and how near others come.
 
@@ -392,21 +267,6 @@ def run_prints(order: Order) -> None:
     prints.write(order.weights(melody_prints.KIND))
 
 
-def keep(order: Order, name: str, source: Path | None = None) -> None:
-    """Puts a part's averaged weights into the model's folder.
-
-    Ears are rounded to float16 here, as they will be shipped, so that just those make the tokens.
-    """
-    checkpoint = read_checkpoint(source or order.part(name) / "weights.safetensors")
-    precision = "float16" if name in ("codec", "semantic") else "float32"
-    write_checkpoint(order.weights(name), checkpoint, precision=precision)
-
-
-def frozen_ears(order: Order) -> FrozenEars:
-    """The ears of the model's folder; a sentence says what is missing."""
-    return FrozenEars.read(EarPaths.of(order.model), order.device)
-
-
 DECIDING: dict[str, tuple[str, ...]] = {
     "codec": ("encoder.", "quantizer."),
     "semantic": ("",),
@@ -430,16 +290,20 @@ SHIPPED_AS_THEY_ARE = (
 def ship(folder: Path, target: Path) -> None:
     """Writes a model's folder as weights to pass on: int8 rows, what decides tokens as float16.
 
-    The ears were rounded to float16 when they were kept, before tokens were made by them.
+    The ears were rounded to float16 when they were kept, before tokens were made by them. The text
+    tower of a stage that is told captions stays as that stage read it.
     `FileNotFoundError` where the folder holds no part of a model.
     """
     if not any((folder / f"{name}.safetensors").is_file() for name in DECIDING):
         raise FileNotFoundError(f"there is no model in {folder}: train one first")
     target.mkdir(parents=True, exist_ok=True)
+    coarse = folder / "coarse_lm.safetensors"
+    reads = coarse.is_file() and "words" in read_checkpoint(coarse).fingerprints
     for name, exact in DECIDING.items():
         path = folder / f"{name}.safetensors"
         if path.is_file():
             checkpoint = read_checkpoint(path)
+            exact = (*exact, "text.") if reads and name == "joint" else exact
             write_checkpoint(target / path.name, checkpoint, precision="int8", exact=exact)
     for name in SHIPPED_AS_THEY_ARE:
         path = folder / f"{name}.safetensors"

@@ -18,7 +18,7 @@ from melisma.train.lm import TokenCorpus, Words
 
 KINDS = ("exact", "assigned", "shuffled")
 POOL = 8_000
-"""Captions that are chosen from (chosen: three times as many as clips have no more to say)."""
+"""Captions that are chosen from, of all clips together (chosen: more repeat what is there)."""
 ASSIGNED = 4
 """Captions assigned to each clip, as many as a clip has of its own."""
 CAPTION_DROPS = DropSettings(
@@ -28,9 +28,9 @@ CAPTION_DROPS = DropSettings(
 _BATCH = 256
 
 
-def words_of(joint: Joint) -> Words:
-    """The text tower of a joint embedding as the encoder of captions."""
-    return Words(read=joint.read_words, fingerprint=joint.words_fingerprint)
+def words_of(joint: Joint, kind: str) -> Words:
+    """The text tower of a joint embedding as the encoder of captions of a kind."""
+    return Words(read=joint.read_words, fingerprint=joint.words_fingerprint, captions=kind)
 
 
 def with_captions(corpus: TokenCorpus, kind: str, joint: Joint, seed: int) -> TokenCorpus:
@@ -68,7 +68,8 @@ def _assigned(
         scores = music[start : start + _BATCH] @ words.T
         for i, row in enumerate(range(start, min(start + _BATCH, len(corpus)))):
             scores[i, owners == row] = -np.inf
-            nearest = np.argsort(-scores[i])[:ASSIGNED]
+            others = min(ASSIGNED, int((owners != row).sum()))
+            nearest = np.argsort(-scores[i])[:others]
             found.append(tuple(texts[place] for place in nearest))
     return tuple(found)
 

@@ -83,6 +83,8 @@ class Words:
     """Sentences -> (float32 [sentence, token, width], int64 [sentence] tokens of each)."""
     fingerprint: str
     """Changes with anything that decides what is read."""
+    captions: str = "exact"
+    """Which captions it is given to read: a run goes on with the same alone."""
 
 
 def read_corpus(
@@ -207,8 +209,10 @@ class StageTask(Task):
 
     def fingerprints(self) -> dict[str, str]:
         """Of the tokenizers whose tokens it learns, and of its text encoder."""
-        words = {} if self.words is None else {"words": self.words.fingerprint}
-        return self.train.fingerprints | words
+        if self.words is None:
+            return self.train.fingerprints
+        told = {"words": self.words.fingerprint, "captions": self.words.captions}
+        return self.train.fingerprints | told
 
     def batch(
         self,
@@ -320,15 +324,15 @@ class StageTask(Task):
 
     @torch.no_grad()
     def judge(self, averaged: nn.Module) -> dict[str, float]:
-        """Held-out nats with all conditions but melody, and without any words."""
+        """Held-out nats with all conditions but melody and those never told, and without words."""
         assert isinstance(averaged, TokenModel)
         s = self.settings
         rounds, told, untold = 4, [], []
         for number in range(rounds):
             generator = generator_of(s.loop.seed, number, "held")
             grid, conditions = self.batch(self.held, generator, s.batch, None, s.crop_frames)
-            gone = Conditions.absent(len(conditions), conditions.rhythm.shape[1])
-            conditions = dataclasses.replace(conditions, melody=gone.melody.to(s.device))
+            never = dataclasses.replace(s.drop.certain(), melody=1.0)
+            conditions = drop(conditions.to("cpu"), never, generator).to(s.device)
             level = generator_of(s.loop.seed, number, "level")
             told.append(self._loss(grid, conditions, 0.0, level)[0].item())
             level = generator_of(s.loop.seed, number, "level")

@@ -22,7 +22,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from melisma.files.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from melisma.files.checkpoint import (
+    Checkpoint,
+    expect_fingerprints,
+    read_checkpoint,
+    write_checkpoint,
+)
 
 STATE_FILE = "state.safetensors"
 """The training state in a run's folder."""
@@ -217,6 +222,7 @@ class Run:
                 f"{path} was trained with other settings: choose another output folder, "
                 "or give the same settings again"
             )
+        expect_fingerprints(path, checkpoint.fingerprints, self.task.fingerprints())
         tensors = checkpoint.tensors
         self.number = int(checkpoint.notes["update"])
         for name in self.average:

@@ -141,6 +141,38 @@ def test_bytes_lose_nothing_but_their_own_rounding() -> None:
     assert np.abs(rounded - exact).max() < 2e-4 * np.abs(exact).max()
 
 
+def test_hundreds_of_small_weights_keep_their_sum() -> None:
+    """One place far ahead of 1,500 others, each of which is below one unit of 16 bits."""
+    places, size = 1_500, 16
+    joined_all = np.zeros((places, 3 * size), np.float32)
+    joined_all[:, :size] = joined_all[0, size : 2 * size] = 1.8
+    joined_all[:, 2 * size :] = 1.0
+    joined_all[0, 2 * size :] = -1.0
+    program, shelf, dims = Program(1, 1), Shelf(), (1, 1, 1_504)
+    kept = Kept(
+        keys=shelf.zeros((*dims, size), np.int8),
+        values=shelf.zeros((*dims, size), np.int8),
+        key_scales=shelf.zeros(dims, np.float32),
+        value_scales=shelf.zeros(dims, np.float32),
+    )
+    joined, out = program.room((1, 3 * size)), program.room((1, size))
+    program.attend(joined, kept, places, None, out)
+    for place in range(places):
+        joined[0], program.positions[0] = joined_all[place], place
+        program.run(1)
+    each = np.exp(-size * 1.8**2 / size**0.5)
+    assert each < 0.5 / 65_535
+    others = (places - 1) * each / (1 + (places - 1) * each)
+    assert out[0, 0] == pytest.approx(-1 + 2 * others, abs=2e-4)
+
+
+def test_a_system_without_large_pages_does_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mmap.MADV_HUGEPAGE", 12_345, raising=False)
+    found = Shelf().zeros((3, 5), np.float32)
+    assert found.shape == (3, 5)
+    assert not found.any()
+
+
 def test_what_cannot_be_packed_is_refused() -> None:
     with pytest.raises(ValueError, match='"int2"'):
         pack(np.zeros((4, 8), np.float32), "int2", vnni=True)

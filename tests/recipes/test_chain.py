@@ -70,6 +70,28 @@ def test_a_setting_of_no_part_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("recipe", "captions", "said"),
+    [
+        ("coarse_lm", "exact", "for the recipe single alone"),
+        ("single", "wrong", 'no kind of captions "wrong": known are exact, assigned, shuffled'),
+    ],
+)
+def test_captions_that_cannot_be_told_are_refused(
+    tmp_path: Path, recipe: str, captions: str, said: str
+) -> None:
+    with pytest.raises(ValueError, match=said):
+        run_recipe(recipe, data=tmp_path, output=tmp_path / "run", changes={"captions": captions})
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_single_stage_needs_ears_to_start_from(tmp_path: Path) -> None:
+    told: dict[str, Any] = {"data": tmp_path, "output": tmp_path / "run"}
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"no codec\.safetensors in .*start from a model"):
+        run_recipe("single", changes={"start": str(tmp_path / "empty")}, **told)
+
+
 def test_a_run_takes_its_own_part_else_that_of_its_start(tmp_path: Path) -> None:
     order = Order(
         data=tmp_path, output=tmp_path / "run", size="toy", changes={}, device="cpu", words=None,
@@ -140,18 +162,25 @@ def test_one_stage_told_captions_draws_alone(chain: Path, tmp_path: Path) -> Non
     told: dict[str, Any] = {"data": chain / "clips", "resume": False, "device": "cpu"}
     with pytest.raises(ValueError, match="would be written over: give another folder"):
         run_recipe("single", output=chain / "run", changes=dict(few), **told)
-    run_recipe("single", output=tmp_path, changes={**few, "start": str(before)}, **told)
+    few["start"] = str(before)
+    run_recipe("single", output=tmp_path, changes=dict(few), **told)
+    with pytest.raises(ValueError, match="the captions shuffled, but the captions here is exact"):
+        run_recipe("single", output=tmp_path, changes={**few, "captions": "exact"}, **told)
+    with pytest.raises(ValueError, match="holds a single stage that is told captions"):
+        run_recipe("semantic_lm", output=tmp_path, changes={"size": "toy"}, **told)
     learned = read_checkpoint(model / "coarse_lm.safetensors")
     words = Joint.read(model / "joint.safetensors").words_fingerprint
     assert learned.fingerprints["words"] == words
     assert not learned.tensors["conditioner.style.weight"].any()
-    composer = load(str(model))
-    sounds = [
-        composer.generate(words, duration_seconds=1.0, seed=3)
-        for words in ("a slow hymn for organ", "loud drums")
-    ]
-    assert sounds[0].seconds == pytest.approx(1.0, abs=0.05)
-    assert not np.array_equal(sounds[0].samples, sounds[1].samples)
+    run_recipe("ship", output=tmp_path, changes={}, **told)
+    for folder in (model, tmp_path / "shipped"):
+        composer = load(str(folder))
+        sounds = [
+            composer.generate(words, duration_seconds=1.0, seed=3)
+            for words in ("a slow hymn for organ", "loud drums")
+        ]
+        assert sounds[0].seconds == pytest.approx(1.0, abs=0.05)
+        assert not np.array_equal(sounds[0].samples, sounds[1].samples)
 
 
 @pytest.mark.slow

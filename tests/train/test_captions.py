@@ -68,6 +68,12 @@ def test_assigned_captions_are_those_of_others_that_fit() -> None:
         assert OWN[clip][0] not in texts
 
 
+def test_few_clips_have_few_captions_of_others() -> None:
+    few = corpus_of(OWN).part(torch.tensor([0, 3, 6]))
+    found = with_captions(few, "assigned", joint(), 1).captions
+    assert [len(texts) for texts in found] == [2, 2, 2]
+
+
 def test_captions_that_are_not_there_are_missed() -> None:
     with pytest.raises(ValueError, match='no kind of captions "wrong"'):
         with_captions(corpus_of(OWN), "wrong", joint(), 1)
@@ -83,12 +89,12 @@ def test_what_was_never_told_acts_as_if_it_were_absent() -> None:
     told = Conditions(
         style=torch.randn(2, 128), attributes=torch.zeros_like(absent.attributes),
         families=torch.ones_like(absent.families), rhythm=torch.rand(2, 5, 2),
-        melody=absent.melody,
+        melody=torch.zeros_like(absent.melody),
     )  # fmt: skip
     before = conditioner(absent)
     conditioner.forget_untold(DropSettings())
     assert not torch.allclose(conditioner(told).whole, before.whole, atol=1e-3)
-    never = DropSettings(style=1.0, attribute=1.0, families=1.0, rhythm=1.0)
+    never = DropSettings(style=1.0, attribute=1.0, families=1.0, rhythm=1.0, melody=1.0)
     conditioner.forget_untold(never)
     for now in (conditioner(absent), conditioner(told)):
         assert torch.allclose(now.whole, before.whole, atol=1e-5)

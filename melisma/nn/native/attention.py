@@ -11,7 +11,8 @@ import math
 
 import numpy as np
 
-from melisma.nn.native.kernels import compiled, exponential, share_of
+from melisma.nn.native.compiling import compiled
+from melisma.nn.native.kernels import exponential, share_of
 from melisma.nn.native.past import (
     KINDS,
     key_products,
@@ -32,7 +33,10 @@ _NEVER = np.float32(-1e30)
 """Score of a place that is not attended to."""
 _SIGNED = np.float32(127 * 256 + 127)
 """Largest number of two halves with signs."""
-_UNSIGNED = np.float32(255 * 256 + 255)
+_UNSIGNED = np.float32(0xFFFF)
+"""Largest of two halves without."""
+_GOLDEN = 40_503
+"""The golden section of 2**16: its multiples lie evenly, however many there are."""
 
 
 def room_of(window: int, size: int) -> int:
@@ -213,9 +217,12 @@ def _scaled(weights, scales, count):
 
 @compiled
 def _split(weights, count, back, high, low):
-    """Weights times `back` as whole numbers of 16 bits in two halves, 256 * high + low."""
+    """Weights times `back` as whole numbers of 16 bits in two halves, 256 * high + low. What is
+    added before the rest is cut off goes through all fractions: hundreds of weights below 1 keep
+    their sum."""
     for t in range(count):
-        number = np.int32(weights[t] * back + np.float32(0.5))
+        fraction = np.float32((t * _GOLDEN) & 0xFFFF) * np.float32(1.0 / 0x10000)
+        number = min(np.int32(weights[t] * back + fraction), np.int32(0xFFFF))
         high[t], low[t] = np.int8(number >> np.int32(8)), np.int8(number & np.int32(255))
 
 

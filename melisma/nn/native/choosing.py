@@ -12,10 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numba
 import numpy as np
 
-from melisma.nn.native.kernels import FLAGS, exponential
+from melisma.nn.native.compiling import compiled, compiled_exactly
+from melisma.nn.native.kernels import exponential
 from melisma.nn.native.packing import empty
 from melisma.nn.native.vectors import bits_of_float, floats_at, longs_at
 
@@ -95,7 +95,7 @@ class Desk:
         return len(requests) * self.branches
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled_exactly
 def begin_step(table, slots, positions, angle_index, part):
     """Rows of the requests that go on: tokens of the step before, frame and place of this one."""
     if part != 0:
@@ -128,7 +128,7 @@ def begin_step(table, slots, positions, angle_index, part):
             longs_at(angle_index)[row] = place
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled_exactly
 def choose_tokens(table, part, parts):
     """Draws what this step draws, request by request and level by level."""
     fields = longs_at(table)
@@ -165,7 +165,7 @@ def choose_tokens(table, part, parts):
         longs_at(fields[_GRID])[(request * levels + level) * steps + step] = token
 
 
-@numba.njit(nogil=True, fastmath=FLAGS, cache=True)
+@compiled
 def _choose(told, untold, noise, vocabulary, temperature, top_k, top_p, guidance):
     """One token, as `melisma.lm.draw.choose` draws it."""
     a, b, chance = floats_at(told), floats_at(untold), floats_at(noise)
@@ -200,14 +200,14 @@ def _choose(told, untold, noise, vocabulary, temperature, top_k, top_p, guidance
     return found
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled_exactly
 def _ordered(number):
     """An int32 that stands to others as its float32 stands to theirs."""
     bits = bits_of_float(number)
     return bits if bits >= 0 else np.int32(bits ^ np.int32(0x7FFFFFFF))
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled_exactly
 def _threshold(values, count, enough, by_weight):
     """The smallest `_ordered` value that is still kept: above it lie less than `enough` values, or,
     `by_weight`, values of less than that in all. Found by halving, one bit at a time."""

@@ -8,16 +8,10 @@ with matrices are in `products.py`, attention is in `attention.py`.
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
+from melisma.nn.native.compiling import compiled
 from melisma.nn.native.vectors import float_of_bits, floats_at, longs_at
-
-FLAGS = {"contract", "reassoc", "arcp", "nsz", "afn"}
-"""Freedoms that the compiler has with floats: sums in any order, so that they can be vectors. Not
-that there is no infinity: scores begin with one."""
-compiled = numba.njit(nogil=True, fastmath=FLAGS, error_model="numpy", cache=True)
-"""Turns a function into machine code when it is first called, kept on disk for the next time."""
 
 
 @compiled

@@ -6,6 +6,7 @@ filled up to whole tiles with rows of zeros, of which nobody reads the product.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import mmap
 import sys
@@ -54,7 +55,8 @@ class Packed:
 
 
 class Shelf:
-    """Memory for the arrays of a model, one after the other in large pages.
+    """Memory for the arrays of a model, one after the other, in large pages where the system has
+    them (Linux).
 
     Where memory comes in pages of 4 KiB, finding the next page takes a processor about as long as
     reading it; numpy asks for pages of 2 MiB for arrays that fill some, and most matrices do not.
@@ -86,7 +88,9 @@ def _large_pages(count: int) -> mmap.mmap:
         return mmap.mmap(-1, count)
     space = mmap.mmap(-1, count, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     if hasattr(mmap, "MADV_HUGEPAGE"):
-        space.madvise(mmap.MADV_HUGEPAGE)
+        # A kernel may have been built without them.
+        with contextlib.suppress(OSError):
+            space.madvise(mmap.MADV_HUGEPAGE)
     return space
 
 

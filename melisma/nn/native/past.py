@@ -8,8 +8,8 @@ are filled up with zeros to a multiple of `LANES` numbers, and places come in bl
 - Values as float32 or bfloat16: place after place. As bytes: four places at a time, and of each
   number their four bytes side by side.
 
-Bytes meet the query, and the weights of the places, as numbers of 16 bits in two halves: what is
-lost is lost by the past alone. Keys are stored with 128 added, values with their sign.
+Bytes meet the query, and the weights of the places, as numbers of 16 bits in two halves. Keys are
+stored with 128 added, values with their sign.
 """
 
 from __future__ import annotations

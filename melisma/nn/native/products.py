@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from melisma.nn.native.kernels import compiled, share_of
+from melisma.nn.native.compiling import compiled
+from melisma.nn.native.kernels import share_of
 from melisma.nn.native.tiles import float_tile, whole_tile
 from melisma.nn.native.vectors import TILE, byte_products, bytes_at, floats_at, ints_at
 

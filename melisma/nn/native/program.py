@@ -13,15 +13,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-import numba
 import numpy as np
 
 from melisma.nn.native import attention, choosing, kernels, products
 from melisma.nn.native.attention import room_of
-from melisma.nn.native.kernels import FLAGS
+from melisma.nn.native.compiling import compiled
 from melisma.nn.native.packing import Packed, empty
 from melisma.nn.native.products import BFLOAT16, FLOAT32, INT4, INT8, VNNI
-from melisma.nn.native.vectors import LANES, TILE, add_to, give_way, look_at, rest
+from melisma.nn.native.vectors import TILE, add_to, give_way, look_at, rest
 
 _EMBED, _NORM, _ROUND, _FLOATS, _WHOLES, _ACTIVATE, _REMEMBER, _PAST, _TEXT, _BEGIN, _CHOOSE = (
     range(11)
@@ -164,7 +163,7 @@ class Program:
         """Keys and values of [row, 3 * width] enter the past, and every row attends to at most
         `window` places of its own."""
         _, heads, ring, size = past.keys.shape
-        window = min(window, ring - LANES)  # or its ends could lie in one block
+        window = min(window, ring)  # no more is kept
         width = out.shape[1]
         kept = (past.keys, past.key_scales, past.values, past.value_scales, past.kind, ring)
         self._add(_REMEMBER, joined, width, heads, angles, *kept)
@@ -215,7 +214,6 @@ class Program:
                 other.result()
 
 
-_compiled: Any = numba.njit(nogil=True, fastmath=FLAGS, cache=True)
 _ONE_AT_A_TIME = threading.Lock()
 _POOLS: dict[tuple[int, int], ThreadPoolExecutor] = {}
 
@@ -228,7 +226,7 @@ def _pool(threads: int) -> ThreadPoolExecutor:
     return _POOLS[mine]
 
 
-@_compiled
+@compiled
 def _wait(counter, parts):
     """Until all threads have come here."""
     if parts == 1:
@@ -243,7 +241,7 @@ def _wait(counter, parts):
             give_way()
 
 
-@_compiled
+@compiled
 def _run(table, steps, control, slots, positions, angle_index, part, parts):
     counter = control.ctypes.data + 8
     rows = control[0]

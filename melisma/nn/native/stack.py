@@ -17,7 +17,6 @@ from melisma.nn.native.packing import Packed, Shelf, aligned, pack, to_bfloat16
 from melisma.nn.native.past import MOST_PLACES, arranged, filled
 from melisma.nn.native.products import VNNI
 from melisma.nn.native.program import Kept, Program
-from melisma.nn.native.vectors import LANES
 from melisma.nn.transformer import NORM_EPSILON, TrunkShape
 
 Tensors = Callable[[str], Tensor]
@@ -135,9 +134,9 @@ class Past:
             return Kept(keys=keys, values=values, key_scales=scales, value_scales=others)
 
         self.slots, self.ring = slots, ring
-        # A block more, so that a full ring's window never begins in the block in which it ends.
-        assert ring <= MOST_PLACES
-        self.layers = [kept(ring + LANES, kind) for _ in range(shape.layers)]
+        if kind == np.int8 and ring > MOST_PLACES:
+            kind = np.uint16
+        self.layers = [kept(ring, kind) for _ in range(shape.layers)]
         # Texts are short: they stay bfloat16.
         told = np.float32 if kind == np.float32 else np.uint16
         some = shape.text and longest_text

@@ -8,7 +8,7 @@ functions that compiled code calls.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -38,10 +38,19 @@ BYTES = ir.VectorType(I8, LANES)
 SHORTS = ir.VectorType(I16, LANES)
 
 
+def instructions() -> Mapping[str, bool]:
+    """What this processor has beyond its family's first, by LLVM's names; empty where LLVM cannot
+    tell."""
+    try:
+        return binding.get_host_cpu_features()
+    except RuntimeError:
+        return {}
+
+
 def byte_products() -> int:
     """Bits of the vectors in which this processor multiplies bytes four at a time and adds (VNNI):
     512, 256 (AVX-VNNI, most processors of portable computers), or 0 where it cannot."""
-    features = binding.get_host_cpu_features()
+    features = instructions()
     if features.get("avx512vnni") and features.get("avx512f"):
         return 512
     return 256 if features.get("avxvnni") else 0
@@ -50,7 +59,7 @@ def byte_products() -> int:
 def multiplies_bfloat16() -> bool:
     """Whether this processor has instructions for products of bfloat16; without them torch's are
     slower than those of float32."""
-    features = binding.get_host_cpu_features()
+    features = instructions()
     return bool(features.get("avx512bf16") or features.get("amx-bf16"))
 
 
