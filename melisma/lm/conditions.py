@@ -268,8 +268,7 @@ class Conditioner(nn.Module):
             same = settings.text_width == width
             self.text = nn.Identity() if same else nn.Linear(settings.text_width, width)
             if settings.slots:
-                # The mean of the text beside the other slots: a short way in. By attention alone
-                # 2,000 updates of a small model learned next to nothing of its captions.
+                # The mean of the text beside the other slots: a short way in.
                 self.spoken = nn.Linear(settings.text_width, width)
         if settings.chroma_frames:
             self.chroma = nn.Linear(CHROMA_SIZE, width)
