@@ -8,6 +8,7 @@ Style and attributes are what the *music* tower hears in windows of 10 s, not wh
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +36,18 @@ CONDITION_ATTRIBUTES = (
 """Attributes that condition the language model, in the order of its tables."""
 SURE = 0.35
 """An attribute heard with less probability is left absent (chosen; chance is .02 to .33)."""
+
+
+def expect_ears(folder: Path, facts: Mapping[str, object], fingerprints: Mapping[str, str]) -> None:
+    """`ValueError` where a row of a folder, of these facts, has tokens of other ears than are
+    present; rows of before 0.5 do not say whose they are."""
+    made = facts.get("ears")
+    for name, fingerprint in made.items() if isinstance(made, dict) else ():
+        if fingerprints.get(name, fingerprint) != fingerprint:
+            raise ValueError(
+                f"{folder} holds tokens of the {name} {fingerprint}, but the {name} here is "
+                f"{fingerprints[name]}: make them again with `melisma prepare --tokens`"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,13 +10,14 @@ A row has the arrays
 `acoustic` uint16 [level, frame], `semantic` uint16 [level, frame],
 `style` uint8 [window, level], `attributes` uint8 [window, attribute] (a table's size where unsure),
 `families` uint8 [window, family], `rhythm` float16 [frame, 2], `melody` uint8 [frame],
-and of a rendered clip `known_attributes` uint8 [attribute], `known_families` uint8 [family].
+and of a rendered clip `known_attributes` uint8 [attribute], `known_families` uint8 [family]. Its
+facts say by the fingerprints of which `ears` it was heard (`hearing.expect_ears`).
 """
 
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -47,14 +48,22 @@ def known_conditions(facts: Facts) -> dict[str, np.ndarray]:
     }
 
 
-def clip_row(clip: Clip, arrays: dict[str, np.ndarray], key: str) -> Row:
-    """The row of a clip: what was heard, the rhythm of its score, its truth and provenance."""
+def clip_row(
+    clip: Clip, arrays: dict[str, np.ndarray], key: str, fingerprints: Mapping[str, str]
+) -> Row:
+    """The row of a clip: what was heard, and by which ears, the rhythm of its score, its truth and
+    provenance."""
     rhythm = np.stack([clip.labels.beat_phase, clip.labels.bar_phase], axis=1)
     facts = {name: value for name, value in vars(clip.facts).items() if value not in (None, ())}
     return Row(
         key=key,
         arrays=arrays | {"rhythm": rhythm.astype(np.float16)} | known_conditions(clip.facts),
-        facts={**clip.row, "facts": facts, "captions": list(clip.captions)},
+        facts={
+            **clip.row,
+            "facts": facts,
+            "captions": list(clip.captions),
+            "ears": dict(fingerprints),
+        },
     )
 
 
@@ -75,7 +84,8 @@ def encode_clips(folder: Path, corpus: Ears, ears: FrozenEars) -> None:
                 arrays["rhythm"] = np.stack(phases, axis=1).astype(np.float16)
                 arrays |= known_conditions(corpus.facts(number))
                 if key not in writer.finished:
-                    writer.write(Row(key=key, arrays=arrays, facts=corpus.rows[number]))
+                    facts = {**corpus.rows[number], "ears": ears.fingerprints}
+                    writer.write(Row(key=key, arrays=arrays, facts=facts))
 
 
 def write_tongue(
@@ -136,6 +146,6 @@ def _work(
             clips = [maker.clip(i) for i in batch]
             sound = torch.from_numpy(np.stack([c.sound for c in clips]).astype(np.float32) / 32768)
             for i, clip, arrays in zip(batch, clips, ears.hear(sound), strict=True):
-                writer.write(clip_row(clip, arrays, keys[i]))
+                writer.write(clip_row(clip, arrays, keys[i], ears.fingerprints))
             with counter.get_lock():  # type: ignore[attr-defined]
                 counter.value += len(batch)  # type: ignore[attr-defined]

@@ -201,11 +201,12 @@ def run_index(order: Order) -> None:
     """
     paths = EarPaths.of(order.model_with("joint"))
     joint, semantic = Joint.read(paths.joint), SemanticTokenizer.read(paths.semantic)
+    prints = {"semantic": semantic.fingerprint, "joint": joint.fingerprint}
     held = order.data / "held_tokens"
     index = build_index(
-        read_indexed_clips(token_folder(order), joint),
-        read_indexed_clips(held, joint) if held.is_dir() else None,
-        {"semantic": semantic.fingerprint, "joint": joint.fingerprint},
+        read_indexed_clips(token_folder(order), joint, prints),
+        read_indexed_clips(held, joint, prints) if held.is_dir() else None,
+        prints,
         HELD_SHARE,
     )
     index.write(order.weights(clip_index.KIND))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from melisma.corpus.hearing import WINDOW_HOP_SECONDS, WINDOW_SECONDS
+from melisma.corpus.hearing import WINDOW_HOP_SECONDS, WINDOW_SECONDS, expect_ears
 from melisma.files.shards import Facts, ShardReader
 from melisma.joint import Joint
 from melisma.measure.clip_index import ClipIndex, Limit
@@ -52,10 +52,12 @@ def clip_name(key: str, facts: Facts) -> str:
     return " ".join("/".join(part for part in (corpus, work, key) if part).split())
 
 
-def read_indexed_clips(folder: Path, joint: Joint) -> IndexedClips:
-    """Every clip of a folder of token shards; `ValueError` where there is none."""
+def read_indexed_clips(folder: Path, joint: Joint, fingerprints: Mapping[str, str]) -> IndexedClips:
+    """Every clip of a folder of token shards; `ValueError` where there is none, or one with tokens
+    of other ears than `fingerprints` names."""
     names, groups, tokens, styles = [], [], [], []
     for row in ShardReader(folder):
+        expect_ears(folder, row.facts, fingerprints)
         names.append(clip_name(row.key, row.facts))
         groups.append(str(row.facts.get("group", row.key)))
         tokens.append(row.arrays["semantic"][0].astype(np.uint16))

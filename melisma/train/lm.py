@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from melisma.corpus.hearing import expect_ears
 from melisma.files.checkpoint import read_checkpoint, write_checkpoint
 from melisma.files.shards import ShardReader
 from melisma.lm.conditions import (
@@ -93,11 +94,13 @@ def read_corpus(
     """Reads every row. `style_codes` [level, entry, 128] are the joint quantiser's centroids.
 
     Attributes and families are the known ones where a row has them, those heard otherwise;
-    `heard_only` takes those heard everywhere.
+    `heard_only` takes those heard everywhere. `ValueError` where there is no row, or one with
+    tokens of other tokenizers than `fingerprints` names.
     """
     columns: dict[str, list[np.ndarray]] = {}
     captions: list[tuple[str, ...]] = []
     for row in ShardReader(folder):
+        expect_ears(folder, row.facts, fingerprints)
         said = row.facts.get("captions")
         captions.append(tuple(map(str, said)) if isinstance(said, list) else ())
         for name, array in _conditioned(row.arrays, heard_only).items():

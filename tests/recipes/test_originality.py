@@ -50,8 +50,8 @@ def test_a_clip_has_the_name_of_its_corpus_and_its_work() -> None:
 
 def test_limits_come_from_held_out_clips(tmp_path: Path) -> None:
     joint = FakeJoint()
-    train = read_indexed_clips(write_shards(tmp_path / "train", 6, 0), joint)
-    held = read_indexed_clips(write_shards(tmp_path / "held", 5, 1), joint)
+    train = read_indexed_clips(write_shards(tmp_path / "train", 6, 0), joint, {})
+    held = read_indexed_clips(write_shards(tmp_path / "held", 5, 1), joint, {})
     index = build_index(train, held, PRINTS, 0.1)
     assert len(index) == 12
     assert index.names[3] == "songs/Composer/Work 1/0-1-1"
@@ -66,7 +66,7 @@ def test_limits_come_from_held_out_clips(tmp_path: Path) -> None:
 
 
 def test_without_any_works_are_left_out_while_limits_are_measured(tmp_path: Path) -> None:
-    train = read_indexed_clips(write_shards(tmp_path, 6, 0), FakeJoint())
+    train = read_indexed_clips(write_shards(tmp_path, 6, 0), FakeJoint(), {})
     index = build_index(train, None, PRINTS, 0.34)
     assert len(index) == 12
     # Two clips of each of two works: four in a row would have two of one.
@@ -81,4 +81,4 @@ def test_without_any_works_are_left_out_while_limits_are_measured(tmp_path: Path
 def test_a_folder_without_rows_is_refused(tmp_path: Path) -> None:
     (tmp_path / "index.jsonl").write_text("")
     with pytest.raises(ValueError, match="holds no tokens"):
-        read_indexed_clips(tmp_path, FakeJoint())
+        read_indexed_clips(tmp_path, FakeJoint(), {})

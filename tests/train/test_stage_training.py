@@ -34,7 +34,7 @@ CLIPS, FRAMES, VOCABULARY = 6, 24, 12
 PRINTS = {"codec": "c0", "semantic": "s0", "joint": "j0"}
 
 
-def write_shards(folder: Path) -> torch.Tensor:
+def write_shards(folder: Path, ears: dict[str, str] | None = None) -> torch.Tensor:
     """Rows as the corpus writes them; a clip's tokens count up from its number, so they can be
     learned. Returns the style codes."""
     rng = np.random.default_rng(0)
@@ -52,8 +52,16 @@ def write_shards(folder: Path) -> torch.Tensor:
                 "rhythm": rhythm,
                 "melody": rng.integers(0, 13, FRAMES).astype(np.uint8),
             }
-            writer.write(Row(key=f"clip-{clip}", arrays=arrays))
+            facts = {} if ears is None else {"ears": ears}
+            writer.write(Row(key=f"clip-{clip}", arrays=arrays, facts=facts))
     return torch.randn(2, 8, 128, generator=torch.Generator().manual_seed(0))
+
+
+def test_tokens_of_other_ears_are_refused(tmp_path: Path) -> None:
+    codes = write_shards(tmp_path, {"codec": "c0", "joint": "j0"})
+    assert len(read_corpus(tmp_path, codes, PRINTS)) == CLIPS
+    with pytest.raises(ValueError, match="holds tokens of the joint j0, but the joint here is j1"):
+        read_corpus(tmp_path, codes, PRINTS | {"joint": "j1"})
 
 
 @pytest.fixture(scope="module")
