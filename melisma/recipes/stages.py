@@ -25,15 +25,15 @@ def token_folder(order: Order) -> Path:
     """Shards that `melisma prepare --tokens` wrote into the data, or those of this run, or those of
     the run that it starts from, if its ears are the same."""
     places = [order.data / "tokens", order.part("tokens")]
-    if order.start is not None and all(_same(order, name) for name in EARS):
+    if order.start is not None and all(_same(order.model, order.start, name) for name in EARS):
         places.append(order.start.parent / "tokens")
     return next((place for place in places if place.is_dir()), order.part("tokens"))
 
 
-def _same(order: Order, name: str) -> bool:
-    """Whether a file of the run's model is that of the start."""
-    own, other = order.weights(name), (order.start or order.model) / f"{name}.safetensors"
-    return own.is_file() and other.is_file() and filecmp.cmp(own, other, shallow=False)
+def _same(one: Path, other: Path, name: str) -> bool:
+    """Whether a part of two models is the same file."""
+    first, second = (folder / f"{name}.safetensors" for folder in (one, other))
+    return first.is_file() and second.is_file() and filecmp.cmp(first, second, shallow=False)
 
 
 def both_tongues(order: Order, ears: FrozenEars) -> tuple[TokenCorpus, TokenCorpus]:
@@ -111,9 +111,12 @@ def expect_stages(order: Order, *, single: bool) -> None:
 
 def bring_ears(order: Order) -> None:
     """Copies the ears of the start that the model's folder has not."""
-    missing = [name for name in EARS if not order.weights(name).is_file()]
-    for name in missing if order.start is not None else ():
-        path = (order.start or order.model) / f"{name}.safetensors"
+    if order.start is None:
+        return
+    for name in EARS:
+        path = order.start / f"{name}.safetensors"
+        if order.weights(name).is_file():
+            continue
         if not path.is_file():
             raise FileNotFoundError(f"there is no {path.name} in {path.parent}: start from a model")
         with replacing(order.weights(name)) as place:
