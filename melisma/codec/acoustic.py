@@ -12,6 +12,7 @@ from torch import Tensor
 
 from melisma.codec.model import LOG_FLOOR, LOOKAHEAD_FRAMES, Codec, CodecSettings
 from melisma.files.checkpoint import Checkpoint, expect_fit, fingerprint_of, read_checkpoint
+from melisma.nn.precision import autocast
 from melisma.sound.phases import (
     DELAY_SAMPLES,
     HOP_SAMPLES,
@@ -74,7 +75,7 @@ class AcousticCodec:
         state = encoder.initial_state(len(sound))
         pieces = []
         for block in sound.to(self.device).split(BLOCK_FRAMES * SAMPLES_PER_FRAME, dim=1):
-            with torch.autocast(torch.device(self.device).type, torch.bfloat16):
+            with autocast(self.device):
                 latent, state = encoder.step(block, state)
             pieces.append(
                 self.codec.quantizer.encode(latent.float(), levels or self.settings.levels)
@@ -118,7 +119,7 @@ class AcousticCodec:
         The first blocks give so much less than went in; `finish` says the rest.
         """
         latent = self.codec.quantizer.decode(tokens.to(self.device))
-        with torch.autocast(torch.device(self.device).type, torch.bfloat16):
+        with autocast(self.device):
             logs, network = self.codec.decoder.step(latent, state.network)
         return self._say(audible(logs), network, state)
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from melisma.nn.native.packing import PRECISIONS, pack
 from melisma.nn.native.past import filled
-from melisma.nn.native.vectors import TILE
+from melisma.nn.native.products import TILE
 
 PROGRAM_BYTES = 400_000_000
 """Python, torch, numba and the rest of the program without any model (measured: 370 MB when
@@ -238,7 +238,7 @@ def _pattern(name: str, levels: int) -> tuple[tuple[int, ...], int]:
 
 @cache
 def _tile_bytes(inputs: int, precision: str) -> int:
-    return pack(np.zeros((TILE, inputs), np.float32), precision, vnni=False).bytes
+    return pack(np.zeros((TILE, inputs), np.float32), precision).bytes
 
 
 def matrix_bytes(outputs: int, inputs: int, precision: str) -> int:

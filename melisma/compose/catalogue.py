@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from melisma.compose.capacity import ModelSizes, StageShape
 from melisma.files.hub import PUBLISHED, hub_card, published_folder
 from melisma.files.published import PublishedTensors, is_published, read_config
-from melisma.nn.native.vectors import multiplies_bfloat16
+from melisma.nn.instruction_set import multiplies_bfloat16
 from melisma.values.tokens import FRAME_RATE_HZ, SAMPLE_RATE_HZ
 
 SHIPPED = Path(__file__).resolve().parent.parent / "weights"

@@ -34,7 +34,7 @@ from melisma.lm.graph import GraphEngine
 from melisma.lm.published import SPARE, expected_shapes, reader_of, settings_of
 from melisma.lm.score_model import ScoreModel, ScoreModelSettings
 from melisma.lm.words import read_words
-from melisma.nn.native.vectors import multiplies_bfloat16
+from melisma.nn.precision import COMPUTE_DTYPES, compute_dtype, set_compute_precision
 from melisma.values.tokens import SAMPLE_RATE_HZ, TokenGrid
 from melisma.values.waveform import Waveform
 
@@ -133,13 +133,13 @@ def load_published(
         names = [name for name in model.state_dict() if not name.startswith("conditioner.")]
         model.load_state_dict({n: read(n).float() for n in names}, strict=False, assign=True)
         engine = GraphEngine(model, device=device, half=precision != "float32")
-    half = "bfloat16" if precision != "float32" and multiplies_bfloat16() else "float32"
+    networks = "float32" if precision == "float32" else compute_dtype("cpu").name
     codec = PublishedCodec.from_published(
         config["audio_encoder"],
         dict(tensors.items("audio_encoder.")),
         prefix="audio_encoder.",
         channels=int(config["decoder"].get("audio_channels", 1)),
-        precision=half,
+        precision=networks,
         device=device,
     )
     if (codec.levels, codec.vocabulary) != (settings.levels, settings.vocabulary):
@@ -148,7 +148,7 @@ def load_published(
             f"its codec has {codec.levels} of {codec.vocabulary}: they belong to different models"
         )
     return MusicGen(
-        read_words(folder, tensors, precision=half),
+        read_words(folder, tensors, precision=networks),
         engine,
         codec,
         name=name,

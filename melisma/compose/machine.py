@@ -22,7 +22,7 @@ from pathlib import Path
 import numba
 import numpy as np
 
-from melisma.nn.native.vectors import instructions
+from melisma.nn.instruction_set import features
 
 SYSTEM = Path("/")
 """Where the files of the system begin."""
@@ -82,8 +82,8 @@ def processor(system: Path = SYSTEM) -> Processor:
     affinity = getattr(os, "sched_getaffinity", None)
     usable = float(len(affinity(0)) if affinity else cores)
     share = _container_cores(system)
-    features = instructions()
-    known = [words for name, words in INSTRUCTIONS.items() if features.get(name)]
+    usable_features = features()
+    known = [words for name, words in INSTRUCTIONS.items() if usable_features.get(name)]
     if platform.machine().lower() in ("arm64", "aarch64") and "NEON" not in known:
         known.insert(0, "NEON")  # every processor of this kind has it, and LLVM may not say so
     return Processor(

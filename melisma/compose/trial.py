@@ -22,7 +22,7 @@ from melisma.compose.machine import beyond_cache_bytes, read_bandwidth
 from melisma.nn.native.choosing import Desk
 from melisma.nn.native.packing import PRECISIONS, Packed, aligned, empty, pack
 from melisma.nn.native.program import Program
-from melisma.nn.native.vectors import TILE
+from melisma.nn.native.products import TILE
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -71,13 +71,7 @@ def random_matrix(outputs: int, inputs: int, precision: str) -> Packed:
     """A packed matrix whose tiles are all alike: speed does not depend on what is multiplied, and
     a tile is packed in a moment where a whole matrix takes seconds."""
     values = np.random.default_rng(0).normal(size=(TILE, inputs)).astype(np.float32)
-    return _stretched(pack(values, precision, vnni=_vnni()), outputs)
-
-
-def _vnni() -> bool:
-    from melisma.nn.native.products import VNNI
-
-    return VNNI
+    return _stretched(pack(values, precision), outputs)
 
 
 def _stretched(tile: Packed, outputs: int) -> Packed:
@@ -295,7 +289,7 @@ def time_codec(config: Mapping[str, Any], channels: int, precision: str, threads
 def time_packing(precision: str) -> float:
     """Seconds in which a million weights are made ready, once when a model is loaded."""
     weights = np.random.default_rng(0).normal(size=(_WIDTH, _WIDTH)).astype(np.float32)
-    return _typical(lambda: pack(weights, precision, vnni=_vnni())) / weights.size * 1e6
+    return _typical(lambda: pack(weights, precision)) / weights.size * 1e6
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from melisma.files.checkpoint import Checkpoint, expect_fit, fingerprint_of, read_checkpoint
+from melisma.nn.precision import autocast
 from melisma.semantic.model import SemanticEncoder, SemanticSettings, features
 from melisma.values.tokens import FRAME_RATE_HZ, SAMPLES_PER_FRAME, TokenGrid
 from melisma.values.waveform import Waveform
@@ -58,7 +59,7 @@ class SemanticTokenizer:
     def hear(self, sound: Tensor) -> Heard:
         """Sound float32 [batch, sample], a multiple of 960 samples and at most 20 s."""
         spectra = features(sound.to(self.device))
-        with torch.autocast(torch.device(self.device).type, torch.bfloat16):
+        with autocast(self.device):
             bottleneck, middle, last = self.encoder(spectra)
         heads = {name: head(bottleneck) for name, head in self.encoder.score_heads.items()}
         tokens = quantize(bottleneck, self.centroids)

@@ -23,6 +23,7 @@ from melisma.codec.acoustic import AcousticCodec
 from melisma.codec.model import LOOKAHEAD_FRAMES, Codec, CodecSettings, log_magnitudes
 from melisma.files import write_audio
 from melisma.measure.picture import draw_sound
+from melisma.nn.precision import autocast
 from melisma.sound.phases import (
     HIGH_FIRST_LINE,
     HIGH_WINDOW_SAMPLES,
@@ -185,7 +186,7 @@ class CodecTask(Task):
         sound = self.crops(generator, s.batch)
         pick = torch.randint(len(s.depths), (s.batch,), generator=generator)
         depth = torch.tensor(s.depths)[pick].to(s.device)
-        with torch.autocast(torch.device(s.device).type, torch.bfloat16):
+        with autocast(s.device):
             made, quantized = self.codec(
                 sound, depth, generator=None if s.frozen_tokens else generator
             )
@@ -221,7 +222,7 @@ class CodecTask(Task):
     ) -> dict[str, Tensor]:
         """Losses of the codec with the discriminators' word, and of the discriminators."""
         s = self.settings
-        with torch.autocast(torch.device(s.device).type, torch.bfloat16):
+        with autocast(s.device):
             judged_real = self.discriminators(real)
             judged_made = self.discriminators(made)
             judged_apart = self.discriminators(made.detach())

@@ -33,6 +33,7 @@ from melisma.joint.quantise import VectorQuantiser
 from melisma.joint.settings_words import read_settings
 from melisma.joint.text import TextReading, TextTower
 from melisma.joint.tokenizer import encode_words, pad_tokens
+from melisma.nn.precision import autocast
 from melisma.train.heard import HeardClips
 from melisma.train.loop import LoopSettings, Run, Task, generator_of
 from melisma.train.text import ATTRIBUTE_WEIGHTS, BatchPlan, row_tensors, text_losses
@@ -201,7 +202,7 @@ class JointTask(Task):
             steps = torch.randperm(trunk.shape[1], generator=generator)
             kept = steps[: max(round(self.settings.steps_kept * len(steps)), 1)].sort().values
             trunk = trunk[:, kept]
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with autocast():
             return self.towers.music(summary, trunk)
 
     @torch.no_grad()
@@ -231,7 +232,7 @@ class JointTask(Task):
         assert self.lessons is not None
         picks = self.lesson_plan.picks(number)
         tokens, present = pad_tokens([self.lesson_tokens[int(i)] for i in picks])
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with autocast():
             reading = self.towers.text(tokens, present)
         away, attributes = text_losses(reading, *row_tensors(self.lessons, picks))
         weight = 0.3 * attributes.sum()
@@ -248,7 +249,7 @@ def _read_sentences(text: TextTower, tokenizer: Tokenizer, sentences: list[str])
     order = sorted(range(len(encoded)), key=lambda i: len(encoded[i]))
     parts = []
     for chunk in np.array_split(np.array(order), min(4, len(order))):
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with autocast():
             parts.append(text(*pad_tokens([encoded[int(i)] for i in chunk])))
     back = torch.tensor(order).argsort()
     return TextReading(
@@ -265,7 +266,7 @@ def _pool_sentences(text: TextTower, tokenizer: Tokenizer, sentences: list[str])
     pooled = torch.zeros(len(encoded), text.settings.width)
     for start in range(0, len(order), 256):
         part = order[start : start + 256]
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with autocast():
             pooled[part] = text.pool(*pad_tokens([encoded[i] for i in part])).float()
     return pooled
 

@@ -32,6 +32,7 @@ from melisma.lm.conditions import (
 )
 from melisma.lm.model import TokenModel, TokenModelSettings
 from melisma.lm.start import start_from_codes
+from melisma.nn.precision import autocast
 from melisma.train.loop import STATE_FILE, LoopSettings, Run, Task, generator_of
 
 STAGES = ("semantic", "coarse", "fine")
@@ -294,7 +295,7 @@ class StageTask(Task):
     ) -> tuple[Tensor, list[float]]:
         """(loss in nats a token, nats of each level)."""
         s = self.settings
-        with torch.autocast(torch.device(s.device).type, torch.bfloat16):
+        with autocast(s.device):
             if s.model.causal:
                 logits = self.model(grid, conditions, dropout)
                 targets = grid[:, s.model.drawn_from :]

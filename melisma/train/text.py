@@ -26,6 +26,7 @@ from melisma.files.checkpoint import Checkpoint, read_checkpoint, write_checkpoi
 from melisma.joint.attributes import ROW_WIDTH, attribute_loss, probabilities
 from melisma.joint.text import TextReading, TextTower, TextTowerSettings
 from melisma.joint.tokenizer import encode_words, pad_tokens
+from melisma.nn.precision import autocast
 from melisma.train.loop import LoopSettings, Run, Task, generator_of
 from melisma.train.text_rows import TextRows, accuracies
 from melisma.train.word_vectors import start_from_bags
@@ -191,7 +192,7 @@ class TextTask(Task):
         tokens, present = pad_tokens([self.encoded[int(i)] for i in picks])
         vectors, targets, known = (t.to(device) for t in row_tensors(self.rows, picks))
         self.tower.train()
-        with torch.autocast(torch.device(device).type, dtype=torch.bfloat16):
+        with autocast(device):
             reading = self.tower(tokens.to(device), present.to(device))
         distance, attributes = text_losses(reading, vectors, targets, known)
         total = (

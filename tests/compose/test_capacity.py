@@ -66,7 +66,7 @@ def shape_of(settings: TokenModelSettings, rate_hz: float = 50.0) -> StageShape:
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize(("outputs", "inputs"), [(64, 64), (70, 64), (1, 192), (300, 1024)])
 def test_a_matrix_is_counted_as_it_is_packed(outputs: int, inputs: int, precision: str) -> None:
-    really = pack(np.ones((outputs, inputs), np.float32), precision, vnni=False).bytes
+    really = pack(np.ones((outputs, inputs), np.float32), precision).bytes
     assert matrix_bytes(outputs, inputs, precision) == really
 
 
@@ -363,7 +363,7 @@ def test_rates_are_measured() -> None:
 def test_a_random_matrix_is_laid_out_as_a_packed_one(precision: str) -> None:
     found = trial.random_matrix(130, 64, precision)
     values = np.random.default_rng(0).normal(size=(64, 64)).astype(np.float32)
-    wanted = pack(np.tile(values, (3, 1)), precision, vnni=trial._vnni())
+    wanted = pack(np.tile(values, (3, 1)), precision)
     assert (found.outputs, found.tiles, found.bytes) == (130, 3, wanted.bytes)
     assert np.array_equal(found.weights, wanted.weights)
     if found.group_scales is not None and wanted.group_scales is not None:

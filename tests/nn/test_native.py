@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from melisma.nn.native import products, tiles, vectors
+from melisma.nn.native.attention import LANES
 from melisma.nn.native.packing import PRECISIONS, Shelf, empty, pack
 from melisma.nn.native.program import Kept, Program
 from melisma.nn.native.stack import PackedTrunk, Past, add_trunk, numbers, tell_texts
@@ -26,7 +26,7 @@ def product(
     out = program.room((len(x), len(weight)))
     if before is not None:
         out[...] = before
-    packed = pack(weight, precision, vnni=products.VNNI)
+    packed = pack(weight, precision)
     program.multiply(packed, numbers(torch.from_numpy(x)), out, add=before is not None)
     program.run(len(x))
     return out
@@ -50,68 +50,11 @@ def test_products_are_those_of_numpy(precision: str, outputs: int, inputs: int, 
         assert old is not None or small.max() < 8 * ALLOWED[precision] + 1e-4
 
 
-@pytest.mark.parametrize("bits", [8, 4])
-def test_processors_without_byte_products_get_the_same(bits: int) -> None:
-    """The tile that turns integers into floats, called by itself."""
-    import numba
-
-    tile = tiles.whole_tile(2, bits, vnni=False)
-
-    @numba.njit
-    def once(w, gs, rs, x, out, inputs, groups, size):  # type: ignore[no-untyped-def]
-        tile(w, gs, rs, x, 4 * inputs, 0, 0, 0, out, 4 * 64, 0, groups, size)
-
-    rng = np.random.default_rng(1)
-    weight = rng.standard_normal((64, 128)).astype(np.float32)
-    x = rng.standard_normal((2, 128)).astype(np.float32)
-    packed = pack(weight, f"int{bits}", vnni=False)
-    out, near = empty((2, 64), np.float32), numbers(torch.from_numpy(x))
-    assert packed.group_scales is not None
-    assert packed.row_scales is not None
-    once(
-        packed.weights.ctypes.data, packed.group_scales.ctypes.data, packed.row_scales.ctypes.data,
-        near.ctypes.data, out.ctypes.data, 128, 128 // packed.group_size, packed.group_size,
-    )  # fmt: skip
-    exact = x @ weight.T
-    assert np.sqrt(((out - exact) ** 2).mean() / (exact**2).mean()) < ALLOWED[f"int{bits}"]
-
-
-@pytest.mark.parametrize("bits", [one for one in (0, 256, 512) if one <= vectors.byte_products()])
-def test_products_of_bytes_are_the_same_in_every_width(bits: int) -> None:
-    """As wide as this processor has them, and as for one that has no instruction for them."""
-    import numba
-
-    def generate(b: Any, args: dict[str, Any]) -> None:
-        total, one, other = (
-            vectors.load(b, args[name], vectors.INTS, 4) for name in ("total", "one", "other")
-        )
-        vectors.store(b, vectors.dot4(b, total, one, other, bits), args["total"], 4)
-
-    told = vectors.codegen_of(("total", "one", "other"), generate)
-
-    @vectors.intrinsic
-    def dot(_typing: Any, total: Any, one: Any, other: Any) -> Any:  # noqa: ARG001
-        return told
-
-    @numba.njit
-    def once(total, one, other):  # type: ignore[no-untyped-def]
-        dot(total, one, other)
-
-    rng = np.random.default_rng(0)
-    one, other = rng.integers(0, 256, (16, 4)), rng.integers(-128, 128, (16, 4))
-    one[0], other[0], one[1], other[1] = 255, -128, 255, 127
-    total = rng.integers(-1000, 1000, 16).astype(np.int32)
-    expected = total + (one * other).sum(axis=1)
-    told_one, told_other = one.astype(np.uint8), other.astype(np.int8)
-    once(total.ctypes.data, told_one.ctypes.data, told_other.ctypes.data)
-    assert total.tolist() == expected.tolist()
-
-
 def attended(joined: np.ndarray, heads: int, kind: type) -> np.ndarray:
     """What the last place of [place, 3 * width] finds, with a past of a kind, place by place."""
     places, width = len(joined), joined.shape[1] // 3
     program, shelf = Program(1, 1), Shelf()
-    dims = (1, heads, -(-places // vectors.LANES) * vectors.LANES)
+    dims = (1, heads, -(-places // LANES) * LANES)
     kept = Kept(
         keys=shelf.zeros((*dims, width // heads), kind),
         values=shelf.zeros((*dims, width // heads), kind),
@@ -162,9 +105,9 @@ def test_a_system_without_large_pages_does_as_well(monkeypatch: pytest.MonkeyPat
 
 def test_what_cannot_be_packed_is_refused() -> None:
     with pytest.raises(ValueError, match='"int2"'):
-        pack(np.zeros((4, 8), np.float32), "int2", vnni=True)
+        pack(np.zeros((4, 8), np.float32), "int2")
     with pytest.raises(ValueError, match="multiple of 8 inputs, not 12"):
-        pack(np.zeros((4, 12), np.float32), "int8", vnni=True)
+        pack(np.zeros((4, 12), np.float32), "int8")
 
 
 KINDS = {

@@ -12,29 +12,36 @@ import math
 import numpy as np
 
 from melisma.nn.native.compiling import compiled
-from melisma.nn.native.kernels import exponential, share_of
+from melisma.nn.native.kernels import exponential
 from melisma.nn.native.past import (
     KINDS,
     key_products,
     key_products_of_bytes,
+    past_layout,
     value_sums,
     value_sums_of_bytes,
 )
-from melisma.nn.native.vectors import LANES, bits_of_float, bytes_at, floats_at, longs_at, shorts_at
+from melisma.nn.native.selection import selected
+from melisma.nn.native.vectors import bits_of_float, bytes_at, floats_at, longs_at, shorts_at
 
-_FLOAT_KEYS, _SHORT_KEYS = (key_products(kind) for kind in KINDS[:2])
-_BYTE_KEYS = key_products_of_bytes()
-_FLOAT_SUMS_1, _SHORT_SUMS_1 = (value_sums(kind, 1) for kind in KINDS[:2])
-_FLOAT_SUMS_4, _SHORT_SUMS_4 = (value_sums(kind, 4) for kind in KINDS[:2])
-_BYTE_SUMS_1, _BYTE_SUMS_4 = (value_sums_of_bytes(vectors) for vectors in (1, 4))
+_ISA = selected()
+LANES = _ISA.lanes
+_LAYOUT = past_layout(_ISA)
+_TOGETHER, _KEY_ZERO, _INT_PLACES = _LAYOUT.together, _LAYOUT.key_zero, _LAYOUT.most_places
+_VNNI = _ISA.vnni
+_FLOAT_KEYS, _SHORT_KEYS = (key_products(_ISA, kind) for kind in KINDS[:2])
+_BYTE_KEYS = key_products_of_bytes(_ISA)
+_FLOAT_SUMS_1, _SHORT_SUMS_1 = (value_sums(_ISA, kind, 1) for kind in KINDS[:2])
+_FLOAT_SUMS_4, _SHORT_SUMS_4 = (value_sums(_ISA, kind, 4) for kind in KINDS[:2])
+_BYTE_SUMS_1, _BYTE_SUMS_4 = (value_sums_of_bytes(_ISA, vectors) for vectors in (1, 4))
 _AS_FLOATS, _AS_SHORTS, _AS_BYTES = range(3)
 """Numbers of `past.KINDS`."""
 _NEVER = np.float32(-1e30)
 """Score of a place that is not attended to."""
 _SIGNED = np.float32(127 * 256 + 127)
 """Largest number of two halves with signs."""
-_UNSIGNED = np.float32(0xFFFF)
-"""Largest of two halves without."""
+_WEIGHTS = np.float32(0x7FFF)
+"""Largest weight of a place as a whole number of 16 bits with a sign."""
 _GOLDEN = 40_503
 """The golden section of 2**16: its multiples lie evenly, however many there are."""
 
@@ -97,17 +104,16 @@ def _keep_bytes(vector, past, scale, first, together, step, zero, size):
 @compiled
 def remember_rows(
     joined, width, heads, angles, angle_index, keys, key_scales, values, value_scales, kind, ring,
-    slots, positions, rows, part, parts,
+    slots, positions, first, last,
 ):  # fmt: skip
     """Turns queries and new keys of [row, 3 * width] by their angles and puts keys and values into
-    the past.
+    the past. Pieces: heads of all rows.
 
     `angles`: float32 [place, 2 * head width], cosines then sines, of rows `angle_index`; 0 for
     none. `kind`: number of one of `past.KINDS`; scales float32 [slot, head, ring].
     """
     size = width // heads
     full = _filled(size)
-    first, last = share_of(rows * heads, part, parts)
     for one in range(first, last):
         row, head = one // heads, one % heads
         at = joined + 4 * (row * 3 * width + head * size)
@@ -118,21 +124,22 @@ def remember_rows(
         key, value = floats_at(at + 4 * width), floats_at(at + 8 * width)
         base = (longs_at(slots)[row] * heads + head) * ring
         place = base + longs_at(positions)[row] % ring
-        lane, four = place % LANES, place % 4
+        lane, some = place % LANES, place % _TOGETHER
         if kind == _AS_BYTES:
-            to = (place - lane) * full + 4 * lane
-            _keep_bytes(key, keys, key_scales + 4 * place, to, 4, 4 * LANES, 128, size)
-            to = (place - four) * full + four
-            _keep_bytes(value, values, value_scales + 4 * place, to, 1, 4, 0, size)
+            to, step = (place - lane) * full + _TOGETHER * lane, _TOGETHER * LANES
+            _keep_bytes(key, keys, key_scales + 4 * place, to, _TOGETHER, step, _KEY_ZERO, size)
+            to = (place - some) * full + some
+            _keep_bytes(value, values, value_scales + 4 * place, to, 1, _TOGETHER, 0, size)
         else:
             _keep(key, keys, kind, (place - lane) * full + lane, LANES, size)
             _keep(value, values, kind, place * full, 1, size)
 
 
 @compiled
-def _halve(query, size, high, low):
-    """A query as whole numbers of 16 bits in two halves with signs, 256 * high + low: (what 1 is
-    worth, -128 times the sums of the halves)."""
+def _quantize_query(query, size, out):
+    """A query as whole numbers of 16 bits, at the address `out`: with VNNI in two halves with
+    signs, all high ones and then all low ones, 256 * high + low; else whole. Returns what 1 is
+    worth, and -128 times the sums of the halves."""
     most = np.float32(1e-20)
     for i in range(size):
         most = max(most, abs(query[i]))
@@ -140,16 +147,19 @@ def _halve(query, size, high, low):
     highs, lows = np.int32(0), np.int32(0)
     for i in range(size):
         number = np.int32(np.floor(query[i] * back + np.float32(0.5)))
-        upper = (number + np.int32(128)) >> np.int32(8)
-        lower = number - (upper << np.int32(8))
-        high[i], low[i] = np.int8(upper), np.int8(lower)
-        highs += upper
-        lows += lower
+        if _VNNI:
+            upper = (number + np.int32(128)) >> np.int32(8)
+            lower = number - (upper << np.int32(8))
+            bytes_at(out)[i], bytes_at(out)[size + i] = np.int8(upper), np.int8(lower)
+            highs += upper
+            lows += lower
+        else:
+            shorts_at(out)[i] = np.uint16(number)
     return most / _SIGNED, -128 * np.int64(highs), -128 * np.int64(lows)
 
 
 @compiled
-def _weigh(kind, query, halves, starts, keys, scales, place, size, blocks, scores):
+def _weigh(kind, query, whole, starts, keys, scales, place, size, blocks, scores):
     """Products of a query with the keys of `blocks` blocks from a place on, into `scores`."""
     if kind == _AS_FLOATS:
         _FLOAT_KEYS(query, keys + 4 * place * size, size, blocks, scores)
@@ -157,38 +167,52 @@ def _weigh(kind, query, halves, starts, keys, scales, place, size, blocks, score
         _SHORT_KEYS(query, keys + 2 * place * size, size, blocks, scores)
     else:
         _BYTE_KEYS(
-            halves, halves + size, starts[0], starts[1], keys + place * size, scales + 4 * place,
-            size, blocks, scores,
+            whole, starts[0], starts[1], keys + place * size, scales + 4 * place, size, blocks,
+            scores,
         )  # fmt: skip
 
 
 @compiled
-def _gather(kind, weights, high, low, values, place, size, blocks, out):
-    """out [size] += sum of the values of `blocks` blocks from a place on, by their weights."""
+def _gather(kind, weights, whole, behind, values, place, size, blocks, out):
+    """out [size] += sum of the values of `blocks` blocks from a place on, by their weights.
+
+    `whole`: address of the first place's weight as a whole number; with VNNI the upper half, and
+    the lower ones lie `behind` bytes on.
+    """
     places = LANES * blocks
     if kind == _AS_FLOATS:
         at, step = values + 4 * place * size, 4 * size
-        if size == 4 * LANES:
-            _FLOAT_SUMS_4(weights, at, step, places, out)
+        if size % (4 * LANES) == 0:
+            for v in range(0, size // LANES, 4):
+                _FLOAT_SUMS_4(weights, at + 4 * LANES * v, step, places, out + 4 * LANES * v)
         else:
             for v in range(size // LANES):
                 _FLOAT_SUMS_1(weights, at + 4 * LANES * v, step, places, out + 4 * LANES * v)
     elif kind == _AS_SHORTS:
         at, step = values + 2 * place * size, 2 * size
-        if size == 4 * LANES:
-            _SHORT_SUMS_4(weights, at, step, places, out)
+        if size % (4 * LANES) == 0:
+            for v in range(0, size // LANES, 4):
+                _SHORT_SUMS_4(weights, at + 2 * LANES * v, step, places, out + 4 * LANES * v)
         else:
             for v in range(size // LANES):
                 _SHORT_SUMS_1(weights, at + 2 * LANES * v, step, places, out + 4 * LANES * v)
     else:
-        at, step = values + place * size, 4 * size
-        if size == 4 * LANES:
-            _BYTE_SUMS_4(high, low, at, step, places // 4, out)
-        else:
-            for v in range(size // LANES):
-                _BYTE_SUMS_1(
-                    high, low, at + 4 * LANES * v, step, places // 4, out + 4 * LANES * v
-                )  # fmt: skip
+        at, step, each = values + place * size, _TOGETHER * size, 1 if _VNNI else 2
+        for begin in range(0, places, _INT_PLACES):
+            some = min(_INT_PLACES, places - begin) // _TOGETHER
+            at_weight, at_value = whole + each * begin, at + begin * size
+            if size % (4 * LANES) == 0:
+                for v in range(0, size // LANES, 4):
+                    _BYTE_SUMS_4(
+                        at_weight, behind, at_value + _TOGETHER * LANES * v, step, some,
+                        out + 4 * LANES * v,
+                    )  # fmt: skip
+            else:
+                for v in range(size // LANES):
+                    _BYTE_SUMS_1(
+                        at_weight, behind, at_value + _TOGETHER * LANES * v, step, some,
+                        out + 4 * LANES * v,
+                    )  # fmt: skip
 
 
 @compiled
@@ -216,14 +240,18 @@ def _scaled(weights, scales, count):
 
 
 @compiled
-def _split(weights, count, back, high, low):
-    """Weights times `back` as whole numbers of 16 bits in two halves, 256 * high + low. What is
-    added before the rest is cut off goes through all fractions: hundreds of weights below 1 keep
-    their sum."""
+def _quantize_weights(weights, count, back, out):
+    """Weights times `back` as whole numbers of 16 bits, at the address `out`: with VNNI in two
+    halves, all upper ones and then all lower ones, else whole. What is added before the rest is
+    cut off goes through all fractions: hundreds of weights below 1 keep their sum."""
     for t in range(count):
         fraction = np.float32((t * _GOLDEN) & 0xFFFF) * np.float32(1.0 / 0x10000)
-        number = min(np.int32(weights[t] * back + fraction), np.int32(0xFFFF))
-        high[t], low[t] = np.int8(number >> np.int32(8)), np.int8(number & np.int32(255))
+        number = min(np.int32(weights[t] * back + fraction), np.int32(0x7FFF))
+        if _VNNI:
+            bytes_at(out)[t] = np.int8(number >> np.int32(8))
+            bytes_at(out)[count + t] = np.int8(number & np.int32(255))
+        else:
+            shorts_at(out)[t] = np.uint16(number)
 
 
 @compiled
@@ -251,30 +279,30 @@ def _attend(
     more = _filled(count - ahead) // LANES
     behind, places = LANES * blocks, LANES * (blocks + more)
     scores = room + 8 * full
-    halves = scores + 4 * places
+    whole = scores + 4 * places
     step, starts = np.float32(1.0), (np.int64(0), np.int64(0))
     if kind == _AS_BYTES:
-        step, highs, lows = _halve(asked, full, bytes_at(halves), bytes_at(halves + full))
+        step, highs, lows = _quantize_query(asked, full, whole)
         starts = highs, lows
-    _weigh(kind, room, halves, starts, keys, key_scales, place, full, blocks, scores)
+    _weigh(kind, room, whole, starts, keys, key_scales, place, full, blocks, scores)
     later = scores + 4 * behind
-    _weigh(kind, room, halves, starts, keys, key_scales, base, full, more, later)
+    _weigh(kind, room, whole, starts, keys, key_scales, base, full, more, later)
     weights = floats_at(scores)
     _forget(weights, 0, lane)
     _forget(weights, lane + ahead, behind)
     _forget(weights, behind + count - ahead, places)
     worth = np.float32(1.0) / _soften(weights, places, step / np.float32(math.sqrt(size)))
-    high, low = halves, halves + places
     if kind == _AS_BYTES:
         most = max(
             _scaled(weights, floats_at(value_scales + 4 * place), behind),
             _scaled(floats_at(later), floats_at(value_scales + 4 * base), places - behind),
         )
-        _split(weights, places, _UNSIGNED / most, bytes_at(high), bytes_at(low))
-        worth *= most / _UNSIGNED
+        _quantize_weights(weights, places, _WEIGHTS / most, whole)
+        worth *= most / _WEIGHTS
     to = room + 4 * full
-    _gather(kind, scores, high, low, values, place, full, blocks, to)
-    _gather(kind, later, high + behind, low + behind, values, base, full, more, to)
+    _gather(kind, scores, whole, places, values, place, full, blocks, to)
+    turned = whole + (behind if _VNNI else 2 * behind)
+    _gather(kind, later, turned, places, values, base, full, more, to)
     for i in range(size):
         out[i] = found[i] * worth
 
@@ -282,14 +310,14 @@ def _attend(
 @compiled
 def attend_past(
     joined, width, heads, keys, key_scales, values, value_scales, kind, ring, window, slots,
-    positions, room, room_width, out, rows, part, parts,
+    positions, room, room_width, out, first, last, thread,
 ):  # fmt: skip
-    """Attention of every row to its past: at most `window` places up to its own.
+    """Attention of every row to its past: at most `window` places up to its own. Pieces: heads of
+    all rows.
 
-    `room`: float32 [part, room_width], see `room_of`.
+    `room`: float32 [thread, room_width], see `room_of`.
     """
     size = width // heads
-    first, last = share_of(rows * heads, part, parts)
     for one in range(first, last):
         row, head = one // heads, one % heads
         position = longs_at(positions)[row]
@@ -297,7 +325,7 @@ def attend_past(
         _attend(
             floats_at(joined + 4 * (row * 3 * width + head * size)), keys, key_scales, values,
             value_scales, kind, (longs_at(slots)[row] * heads + head) * ring, ring,
-            position + 1 - count, count, size, room + 4 * part * room_width,
+            position + 1 - count, count, size, room + 4 * thread * room_width,
             floats_at(out + 4 * (row * width + head * size)),
         )  # fmt: skip
 
@@ -305,12 +333,12 @@ def attend_past(
 @compiled
 def attend_text(
     query, width, heads, keys, values, kind, longest, lengths, slots, room, room_width, out,
-    rows, part, parts,
+    first, last, thread,
 ):  # fmt: skip
     """Attention of every row [row, width] to a text of floats [slot, head, longest, number], of
-    which `lengths` int64 [slot] places count; zeros where there is no text."""
+    which `lengths` int64 [slot] places count; zeros where there is no text. Pieces: heads of all
+    rows."""
     size = width // heads
-    first, last = share_of(rows * heads, part, parts)
     for one in range(first, last):
         row, head = one // heads, one % heads
         slot = longs_at(slots)[row]
@@ -323,5 +351,5 @@ def attend_text(
             continue
         _attend(
             floats_at(query + 4 * at), keys, 0, values, 0, kind, (slot * heads + head) * longest,
-            longest, 0, count, size, room + 4 * part * room_width, to,
+            longest, 0, count, size, room + 4 * thread * room_width, to,
         )  # fmt: skip

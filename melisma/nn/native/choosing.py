@@ -96,10 +96,9 @@ class Desk:
 
 
 @compiled_exactly
-def begin_step(table, slots, positions, angle_index, part):
-    """Rows of the requests that go on: tokens of the step before, frame and place of this one."""
-    if part != 0:
-        return
+def begin_step(table, slots, positions, angle_index):
+    """Rows of the requests that go on: tokens of the step before, frame and place of this one. One
+    piece."""
     fields = longs_at(table)
     levels, branches = fields[_LEVELS], fields[_BRANCHES]
     steps = fields[_STEPS]
@@ -129,13 +128,19 @@ def begin_step(table, slots, positions, angle_index, part):
 
 
 @compiled_exactly
-def choose_tokens(table, part, parts):
-    """Draws what this step draws, request by request and level by level."""
+def choices(table):
+    """Pieces of `choose_tokens`."""
+    fields = longs_at(table)
+    return fields[_ACTIVE_COUNT] * fields[_LEVELS]
+
+
+@compiled_exactly
+def choose_tokens(table, first, last):
+    """Draws what this step draws. Pieces: levels of all requests."""
     fields = longs_at(table)
     levels, vocabulary = fields[_LEVELS], fields[_VOCABULARY]
     branches, steps = fields[_BRANCHES], fields[_STEPS]
-    count = fields[_ACTIVE_COUNT] * levels
-    for one in range(count * part // parts, count * (part + 1) // parts):
+    for one in range(first, last):
         number, level = one // levels, one % levels
         request = longs_at(fields[_ACTIVE])[number]
         step = longs_at(fields[_STEP])[request] - 1

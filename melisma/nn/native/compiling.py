@@ -1,8 +1,9 @@
-"""Functions that become machine code when they are first called, kept on disk for the next time.
+"""Functions that become machine code when they are first called, cached on disk for the next time.
 
-numba forgets what it kept of a function when that function's own file changes, but the loops of
-`tiles.py` and `past.py` are compiled into functions of other files. So what is kept lies in a
-folder of its own for each version of the files beside this one.
+numba forgets what it cached of a function when that function's own file changes, but the loops of
+`tiles.py` and `past.py` are compiled into functions of other files, and for an instruction set that
+no file names. So the cache is a folder of its own for each version of the files beside this one,
+and for each instruction set.
 """
 
 from __future__ import annotations
@@ -10,51 +11,78 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numba
 from numba.core import config as _config
 
+from melisma.nn.instruction_set import restriction
+
 config: Any = _config
 _FREEDOMS = {"contract", "reassoc", "arcp", "nsz", "afn"}
 """Freedoms that the compiler has with floats: sums in any order, so that they can be vectors."""
 
 
-def _folder() -> str:
-    """Where machine code of just these sources is kept; numba's own choice where that cannot be."""
+@cache
+def cache_folder(name: str) -> Path | None:
+    """A folder for what is made of just these sources; None where nothing can be written."""
     here = Path(__file__).parent
     digest = hashlib.sha256()
     try:
-        for path in sorted(here.glob("*.py")):
+        for path in (*sorted(here.glob("*.py")), here.parent / "instruction_set.py"):
             digest.update(path.read_bytes())
-        place = Path(config.CACHE_DIR or here / "__pycache__") / f"native-{digest.hexdigest()[:12]}"
-        place.mkdir(parents=True, exist_ok=True)
+        root = Path(config.CACHE_DIR or here / "__pycache__")
+        folder = root / f"native-{digest.hexdigest()[:12]}-{name}"
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError:
-        return config.CACHE_DIR
-    return str(place)
+        return None
+    return folder
 
 
-_PLACE = _folder()
+@cache
+def _restrict() -> None:
+    """LLVM uses no instruction beyond a restriction, either (where numba has compiled nothing
+    yet)."""
+    asked = restriction()
+    if asked is not None and not asked.name.startswith("avx512vnni"):
+        config.CPU_NAME, config.CPU_FEATURES = asked.target, ""
 
 
 @contextmanager
-def _kept() -> Iterator[None]:
-    """numba asks where to keep a function when it is decorated, and only then."""
-    before, config.CACHE_DIR = config.CACHE_DIR, _PLACE
+def _cached(name: str) -> Iterator[None]:
+    """numba asks where to cache a function when it is decorated, and only then."""
+    _restrict()
+    before, folder = config.CACHE_DIR, cache_folder(name)
+    config.CACHE_DIR = str(folder) if folder else before
     try:
         yield
     finally:
         config.CACHE_DIR = before
 
 
+def compiled_for(name: str, function: Callable[..., Any], **options: Any) -> Any:
+    """A function of numbers and addresses as machine code without a lock on the interpreter.
+
+    Args:
+        name: Name of the cache's folder; the instruction set, where the code depends on it.
+        function: What becomes machine code.
+        options: Of `numba.njit`.
+    """
+    with _cached(name):
+        return numba.njit(nogil=True, error_model="numpy", cache=True, **options)(function)
+
+
 def compiled(function: Callable[..., Any]) -> Any:
-    """A function of numbers and addresses as machine code without a lock on the interpreter."""
-    with _kept():
-        return numba.njit(nogil=True, fastmath=_FREEDOMS, error_model="numpy", cache=True)(function)
+    """Machine code for the selected instruction set; sums of floats may change their order."""
+    from melisma.nn.native.selection import selected
+
+    return compiled_for(selected().name, function, fastmath=_FREEDOMS)
 
 
 def compiled_exactly(function: Callable[..., Any]) -> Any:
     """The same, with every operation as it is written."""
-    with _kept():
-        return numba.njit(nogil=True, error_model="numpy", cache=True)(function)
+    from melisma.nn.native.selection import selected
+
+    return compiled_for(selected().name, function)

@@ -1,7 +1,7 @@
 """The operations of a step, one function each: what they read and write lies at raw addresses.
 
-Every operation is shared by all threads: each does the part that falls to it (`share_of`), and a
-barrier stands between operations (`program.py`). Vectors of the batch are float32 [row, width];
+Every operation is shared by all threads: it is cut into pieces, and a thread does those from
+`first` to before `last` that it has claimed (`program.py`). Vectors of the batch are float32 [row, width];
 rows are sequences, or places of one sequence side by side while a beginning is read in. Products
 with matrices are in `products.py`, attention is in `attention.py`.
 """
@@ -13,11 +13,8 @@ import numpy as np
 from melisma.nn.native.compiling import compiled
 from melisma.nn.native.vectors import float_of_bits, floats_at, longs_at
 
-
-@compiled
-def share_of(count, part, parts):
-    """First and last of the pieces that fall to a part of the threads."""
-    return count * part // parts, count * (part + 1) // parts
+ACTIVATED = 64
+"""Numbers that are activated as one piece."""
 
 
 @compiled
@@ -62,14 +59,13 @@ def _silu(x):
 @compiled
 def embed_rows(
     tables, levels, tokens, width, first_extra, first_index, second_extra, second_index, out,
-    rows, part, parts,
+    first, last,
 ):  # fmt: skip
-    """out[row] = sum of the tokens' table rows + a row of each extra table.
+    """out[row] = sum of the tokens' table rows + a row of each extra table. Pieces: rows.
 
     `tables`: address of the tables' addresses, each float32 [entry, width]; tokens int64
     [row, level], -1 for none; indices int64 [row], -1 for none.
     """
-    first, last = share_of(rows, part, parts)
     for row in range(first, last):
         to = floats_at(out + 4 * row * width)
         for i in range(width):
@@ -94,15 +90,15 @@ def embed_rows(
 
 @compiled
 def normalise_rows(
-    x, out, weight, bias, width, epsilon_bits, centred, told, told_first, slots, rows, part, parts
+    x, out, weight, bias, width, epsilon_bits, centred, told, told_first, slots, first, last
 ):
     """Norm of every row: RMS, or `centred` with a bias (LayerNorm); then scaled and shifted.
+    Pieces: rows.
 
     `told`: address of float32 [slot, 4 * width], of which [told_first * width, + 2 * width) are
     scale and shift; 0 for none. `slots`: int64 [row].
     """
     epsilon = float_of_bits(np.int32(epsilon_bits))
-    first, last = share_of(rows, part, parts)
     w = floats_at(weight)
     for row in range(first, last):
         a, to = floats_at(x + 4 * row * width), floats_at(out + 4 * row * width)
@@ -130,14 +126,13 @@ def normalise_rows(
 
 
 @compiled
-def activate_rows(x, out, width, gated, rows, part, parts):
+def activate_rows(x, out, width, gated, first, last):
     """GELU of [row, width], or, `gated`, SiLU of the first half of [row, 2 * width] times the
-    second (SwiGLU, 2002.05202)."""
-    blocks = (width + 63) // 64
-    first, last = share_of(rows * blocks, part, parts)
+    second (SwiGLU, 2002.05202). Pieces: blocks of `ACTIVATED` numbers of all rows."""
+    blocks = (width + ACTIVATED - 1) // ACTIVATED
     for one in range(first, last):
-        row, begin = one // blocks, one % blocks * 64
-        count = min(64, width - begin)
+        row, begin = one // blocks, one % blocks * ACTIVATED
+        count = min(ACTIVATED, width - begin)
         to = floats_at(out + 4 * (row * width + begin))
         if gated:
             a = floats_at(x + 4 * (row * 2 * width + begin))

@@ -1,7 +1,8 @@
-"""How a matrix lies in memory for `vectors.py`: tiles of outputs, and in each all of its inputs.
+"""How a matrix lies in memory for `tiles.py`: tiles of outputs, and in each all of its inputs.
 
 Enters: weights float32 [output, input]. Leaves: a `Packed` of one of four precisions. Outputs are
-filled up to whole tiles with rows of zeros, of which nobody reads the product.
+filled up to whole tiles with rows of zeros, of which nobody reads the product. How many outputs a
+tile has, and how many bytes lie side by side, depends on the instruction set (`byte_layout`).
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from melisma.nn.native.vectors import TILE
+from melisma.nn.instruction_set import InstructionSet
+from melisma.nn.native.selection import selected
+from melisma.nn.native.tiles import tile_outputs
 
 PRECISIONS = ("float32", "bfloat16", "int8", "int4")
 """How weights may be kept, from exact to small."""
@@ -37,15 +40,15 @@ class Packed:
     outputs: int
     """As they were asked for; the tiles hold more."""
     tiles: int
-    """Tiles of `TILE` outputs."""
+    """Tiles, of as many outputs as the instruction set wants."""
     weights: np.ndarray
     """Bytes."""
     group_size: int = 0
     """Inputs of one group; 0 for floats."""
     group_scales: np.ndarray | None = None
-    """float16 [tile, group, TILE]: each group's share of its row's scale."""
+    """float16 [tile, group, output of the tile]: each group's share of its row's scale."""
     row_scales: np.ndarray | None = None
-    """float32 [tile * TILE]."""
+    """float32 [tile * output of the tile]."""
 
     @property
     def bytes(self) -> int:
@@ -114,31 +117,69 @@ def to_bfloat16(values: np.ndarray) -> np.ndarray:
     return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
 
 
-def pack(weight: np.ndarray, precision: str, *, vnni: bool, shelf: Shelf | None = None) -> Packed:
-    """Packs float32 [output, input]. `vnni`: for tiles that multiply bytes four at a time.
+@dataclass(frozen=True, kw_only=True)
+class ByteLayout:
+    """How integer weights lie in memory, and what activations they meet."""
 
-    `ValueError` for another precision, or where the inputs cannot be grouped (a multiple of 8).
+    together: int
+    """Inputs of one output that lie side by side."""
+    zero: int
+    """Number that stands for no weight: what is added so that bytes have no sign."""
+    x_bytes: int
+    """Bytes of one activation."""
+
+
+def byte_layout(isa: InstructionSet, precision: str) -> ByteLayout:
+    """The layout of "int8" or "int4" weights, as `tiles.py` reads them."""
+    if precision == "int4":
+        return ByteLayout(together=4, zero=8, x_bytes=1)
+    if isa.vnni:
+        return ByteLayout(together=4, zero=128, x_bytes=1)
+    return ByteLayout(together=2, zero=0, x_bytes=2)
+
+
+def pack(
+    weight: np.ndarray,
+    precision: str,
+    *,
+    isa: InstructionSet | None = None,
+    shelf: Shelf | None = None,
+) -> Packed:
+    """Packs float32 [output, input].
+
+    Args:
+        weight: The matrix.
+        precision: One of `PRECISIONS`.
+        isa: The instruction set that will multiply it; the selected one for None.
+        shelf: Where the arrays get their memory.
+
+    Raises:
+        ValueError: Another precision, or inputs that cannot be grouped (not a multiple of 8).
     """
     if precision not in PRECISIONS:
         raise ValueError(f'no precision "{precision}": known are {", ".join(PRECISIONS)}')
+    isa = isa or selected()
     outputs, inputs = weight.shape
-    tiles = -(-outputs // TILE)
-    whole = np.zeros((tiles * TILE, inputs), np.float32)
+    size = tile_outputs(isa)
+    tiles = -(-outputs // size)
+    whole = np.zeros((tiles * size, inputs), np.float32)
     whole[:outputs] = weight
     put = aligned if shelf is None else shelf.copy
     facts = {"precision": precision, "inputs": inputs, "outputs": outputs, "tiles": tiles}
     if precision in ("float32", "bfloat16"):
-        turned = whole.reshape(tiles, TILE, inputs).transpose(0, 2, 1)
+        turned = whole.reshape(tiles, size, inputs).transpose(0, 2, 1)
         stored = turned if precision == "float32" else to_bfloat16(turned)
         return Packed(weights=put(stored).view(np.uint8), **facts)
     group = math.gcd(inputs, _GROUPS[precision])
     if group % 8:
         raise ValueError(f"{precision} weights need a multiple of 8 inputs, not {inputs}")
     numbers, group_scales, row_scales = _rounded(whole, group, 127 if precision == "int8" else 7)
+    layout = byte_layout(isa, precision)
+    shifted = (numbers + layout.zero).astype(np.uint8).reshape(tiles, size, inputs)
     lay = _lay_bytes if precision == "int8" else _lay_halves
-    shares = group_scales.reshape(tiles, TILE, -1).transpose(0, 2, 1).astype(np.float16)
+    shares = group_scales.reshape(tiles, size, -1).transpose(0, 2, 1).astype(np.float16)
     return Packed(
-        weights=put(lay(numbers, tiles, 4 if vnni else 1)),
+        weights=put(lay(shifted, layout.together)),
         group_size=group,
         group_scales=put(shares),
         row_scales=put(row_scales),
@@ -159,15 +200,17 @@ def _rounded(whole: np.ndarray, group: int, most: int) -> tuple[np.ndarray, np.n
     return numbers.astype(np.int16), share, row.astype(np.float32)
 
 
-def _lay_bytes(numbers: np.ndarray, tiles: int, together: int) -> np.ndarray:
-    """[output, input] -> uint8 [tile, input / together, TILE, together], 128 for zero."""
-    shifted = (numbers + 128).astype(np.uint8).reshape(tiles, TILE, -1, together)
-    return np.ascontiguousarray(shifted.transpose(0, 2, 1, 3))
+def _lay_bytes(shifted: np.ndarray, together: int) -> np.ndarray:
+    """[tile, output, input] -> uint8 [tile, input / together, output, together]."""
+    tiles, size, _ = shifted.shape
+    parts = shifted.reshape(tiles, size, -1, together)
+    return np.ascontiguousarray(parts.transpose(0, 2, 1, 3))
 
 
-def _lay_halves(numbers: np.ndarray, tiles: int, together: int) -> np.ndarray:
-    """[output, input] -> uint8 [tile, input / (2 together), TILE, together], 8 for zero: the first
+def _lay_halves(shifted: np.ndarray, together: int) -> np.ndarray:
+    """[tile, output, input] -> uint8 [tile, input / (2 together), output, together]: the first
     `together` inputs in the lower halves of the bytes, the next in the upper ones."""
-    shifted = (numbers + 8).astype(np.uint8).reshape(tiles, TILE, -1, 2, together)
-    both = shifted[..., 0, :] | (shifted[..., 1, :] << 4)
+    tiles, size, _ = shifted.shape
+    parts = shifted.reshape(tiles, size, -1, 2, together)
+    both = parts[..., 0, :] | (parts[..., 1, :] << 4)
     return np.ascontiguousarray(both.transpose(0, 2, 1, 3))

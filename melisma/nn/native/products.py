@@ -1,8 +1,7 @@
 """Products of rows with packed matrices, shared by all threads tile by tile.
 
 Enters: float32 [row, input] and a matrix as `packing.py` lays it out. Leaves: float32 [row,
-output], written or added. Where the processor multiplies bytes (`vectors.byte_products`), rows meet
-integer weights as integers: `round_rows` makes them so.
+output], written or added. Rows meet integer weights as integers: `quantize_rows` makes them so.
 """
 
 from __future__ import annotations
@@ -10,26 +9,30 @@ from __future__ import annotations
 import numpy as np
 
 from melisma.nn.native.compiling import compiled
-from melisma.nn.native.kernels import share_of
-from melisma.nn.native.tiles import float_tile, whole_tile
-from melisma.nn.native.vectors import TILE, byte_products, bytes_at, floats_at, ints_at
+from melisma.nn.native.packing import byte_layout
+from melisma.nn.native.selection import selected
+from melisma.nn.native.tiles import float_tile, most_rows, quantized_tile, tile_outputs
+from melisma.nn.native.vectors import bytes_at, floats_at, ints_at, shorts_at
 
-VNNI = byte_products() > 0
-"""Whether activations meet integer weights as integers on this processor."""
-_FLOAT_1, _FLOAT_2, _FLOAT_4 = (float_tile(rows, "float32") for rows in (1, 2, 4))
-_SHORT_1, _SHORT_2, _SHORT_4 = (float_tile(rows, "bfloat16") for rows in (1, 2, 4))
-_BYTE_1, _BYTE_2, _BYTE_4 = (whole_tile(rows, 8, VNNI) for rows in (1, 2, 4))
-_HALF_1, _HALF_2, _HALF_4 = (whole_tile(rows, 4, VNNI) for rows in (1, 2, 4))
+_ISA = selected()
+TILE = tile_outputs(_ISA)
+"""Outputs of one tile."""
+_MOST_ROWS = most_rows(_ISA)
+_FLOAT_1, _FLOAT_2, _FLOAT_4 = (float_tile(_ISA, rows, "float32") for rows in (1, 2, 4))
+_SHORT_1, _SHORT_2, _SHORT_4 = (float_tile(_ISA, rows, "bfloat16") for rows in (1, 2, 4))
+_BYTE_1, _BYTE_2, _BYTE_4 = (quantized_tile(_ISA, rows, 8) for rows in (1, 2, 4))
+_HALF_1, _HALF_2, _HALF_4 = (quantized_tile(_ISA, rows, 4) for rows in (1, 2, 4))
 
 FLOAT32, BFLOAT16, INT8, INT4 = range(4)
 """Numbers of `packing.PRECISIONS`."""
-_X_STEP = 1 if VNNI else 4
-"""Bytes of one input of x where weights are integers."""
+_X_BYTES_INT8 = byte_layout(_ISA, "int8").x_bytes
+_X_BYTES_INT4 = byte_layout(_ISA, "int4").x_bytes
 
 
 @compiled
-def _round_group(x, first, size, numbers, scales, sums, group, zero):
-    """One group of x as int8 with a scale, and what its sum takes off (see `vectors.py`)."""
+def _quantize_group(x, first, size, out, wide, scales, sums, group, zero):
+    """One group of x as whole numbers from -127 to 127 with a scale, and what their sum takes
+    off."""
     most = np.float32(1e-20)
     for i in range(size):
         most = max(most, abs(x[first + i]))
@@ -37,24 +40,28 @@ def _round_group(x, first, size, numbers, scales, sums, group, zero):
     total = np.int32(0)
     for i in range(size):
         number = np.int32(np.floor(x[first + i] * back + np.float32(0.5)))
-        numbers[first + i] = np.int8(number)
+        if wide:
+            shorts_at(out)[first + i] = np.uint16(number)
+        else:
+            bytes_at(out)[first + i] = np.int8(number)
         total += number
     scales[group] = most / np.float32(127.0)
     sums[group] = -zero * total
 
 
 @compiled
-def round_rows(x, width, group_size, numbers, scales, sums, zero, rows, part, parts):
-    """x float32 [row, width] -> int8 of the same shape, float32 and int32 [row, group]."""
+def quantize_rows(x, width, group_size, out, x_bytes, scales, sums, zero, rows, first, last):
+    """x float32 [row, width] -> int8 (or int16, where `x_bytes` is 2) of the same shape, float32
+    scales and int32 sums [row, group]; the sums times -`zero`. Pieces: groups of all rows."""
     groups = width // group_size
-    first, last = share_of(rows * groups, part, parts)
     for one in range(first, last):
         row, group = one // groups, one % groups
-        _round_group(
+        _quantize_group(
             floats_at(x + 4 * row * width),
             group * group_size,
             group_size,
-            bytes_at(numbers + row * width),
+            out + x_bytes * row * width,
+            x_bytes == 2,
             floats_at(scales + 4 * row * groups),
             ints_at(sums + 4 * row * groups),
             group,
@@ -81,7 +88,7 @@ def _float_tiles(kind, rows, weights, x, x_stride, out, out_stride, add, inputs)
 
 @compiled
 def _rows_at_once(left):
-    return 4 if left >= 4 else (2 if left >= 2 else 1)
+    return 4 if left >= 4 and _MOST_ROWS >= 4 else (2 if left >= 2 else 1)
 
 
 @compiled
@@ -94,14 +101,14 @@ def _put(room, out, out_width, count, rows, add):
 
 
 @compiled
-def multiply_floats(kind, weights, outputs, inputs, x, out, add, spare, rows, part, parts):
-    """out [row, output] (+)= x [row, input] times a matrix of floats; `add` is 0 or 1.
+def multiply_floats(kind, weights, outputs, inputs, x, out, add, spare, rows, first, last, thread):
+    """out [row, output] (+)= x [row, input] times a matrix of floats; `add` is 0 or 1. Pieces:
+    tiles.
 
-    `spare`: float32 [part, 4, TILE], room for a last tile that is not full.
+    `spare`: float32 [thread, 4, TILE], room for a last tile that is not full.
     """
     tile_bytes = TILE * inputs * (4 if kind == FLOAT32 else 2)
-    room = spare + 16 * TILE * part
-    first, last = share_of((outputs + TILE - 1) // TILE, part, parts)
+    room = spare + 16 * TILE * thread
     for tile in range(first, last):
         w, full = weights + tile * tile_bytes, (tile + 1) * TILE <= outputs
         row = 0
@@ -117,7 +124,7 @@ def multiply_floats(kind, weights, outputs, inputs, x, out, add, spare, rows, pa
 
 
 @compiled
-def _whole_tiles(kind, rows, w, gs, rs, x, xb, xs, xc, gb, out, ob, add, groups, size):
+def _quantized_tiles(kind, rows, w, gs, rs, x, xb, xs, xc, gb, out, ob, add, groups, size):
     if kind == INT8:
         if rows == 4:
             _BYTE_4(w, gs, rs, x, xb, xs, xc, gb, out, ob, add, groups, size)
@@ -134,16 +141,15 @@ def _whole_tiles(kind, rows, w, gs, rs, x, xb, xs, xc, gb, out, ob, add, groups,
 
 
 @compiled
-def multiply_wholes(
+def multiply_quantized(
     kind, weights, group_scales, row_scales, outputs, inputs, group_size,
-    x, x_scales, x_sums, out, add, spare, rows, part, parts,
+    x, x_scales, x_sums, out, add, spare, rows, first, last, thread,
 ):  # fmt: skip
-    """The same for integers in groups; x as `round_rows` made it (or float32 without VNNI)."""
+    """The same for integers in groups; x as `quantize_rows` made it."""
     groups = inputs // group_size
     tile_bytes = TILE * inputs if kind == INT8 else TILE * inputs // 2
-    room = spare + 16 * TILE * part
-    xb, gb = _X_STEP * inputs, 4 * groups
-    first, last = share_of((outputs + TILE - 1) // TILE, part, parts)
+    room = spare + 16 * TILE * thread
+    xb, gb = (_X_BYTES_INT8 if kind == INT8 else _X_BYTES_INT4) * inputs, 4 * groups
     for tile in range(first, last):
         w, full = weights + tile * tile_bytes, (tile + 1) * TILE <= outputs
         gs, rs = group_scales + 2 * tile * TILE * groups, row_scales + 4 * tile * TILE
@@ -154,11 +160,11 @@ def multiply_wholes(
             xs, xc = x_scales + gb * row, x_sums + gb * row
             if full:
                 ob = 4 * outputs
-                _whole_tiles(
+                _quantized_tiles(
                     kind, step, w, gs, rs, xr, xb, xs, xc, gb, to, ob, add, groups, group_size
                 )
             else:
-                _whole_tiles(
+                _quantized_tiles(
                     kind, step, w, gs, rs, xr, xb, xs, xc, gb, room, 4 * TILE, 0, groups, group_size
                 )
                 _put(room, to, outputs, outputs - tile * TILE, step, add)

@@ -1,8 +1,15 @@
 """A step as a list of operations on fixed addresses, and the threads that run it.
 
 `Program` collects operations (`kernels.py`) on numpy arrays, which it keeps alive; `run` goes
-through them on all threads, with a barrier after each. How many rows count, and where each row
-belongs, is read from arrays that the caller fills before: one program serves every step.
+through them on all threads. How many rows count, and where each row belongs, is read from arrays
+that the caller fills before: one program serves every step.
+
+**How threads share the work.** An operation is cut into pieces (tiles of a matrix, heads, rows),
+and these into chunks, some for each thread. A thread claims a chunk by adding 1 to a word in memory
+that holds the number of the operation and, in its lower bits, that of the next chunk; whoever
+finishes the last chunk moves the word on to the next operation. So nobody waits for a thread that
+the system has put aside, unless it holds a chunk: on a machine with other busy programs the rest of
+the threads do its work. What is computed does not depend on who computes it.
 """
 
 from __future__ import annotations
@@ -18,17 +25,28 @@ import numpy as np
 from melisma.nn.native import attention, choosing, kernels, products
 from melisma.nn.native.attention import room_of
 from melisma.nn.native.compiling import compiled
-from melisma.nn.native.packing import Packed, empty
-from melisma.nn.native.products import BFLOAT16, FLOAT32, INT4, INT8, VNNI
-from melisma.nn.native.vectors import TILE, add_to, give_way, look_at, rest
+from melisma.nn.native.packing import Packed, byte_layout, empty
+from melisma.nn.native.products import BFLOAT16, FLOAT32, INT4, INT8, TILE
+from melisma.nn.native.selection import selected
+from melisma.nn.native.vectors import add_to, give_way, look_at, put_at, rest
 
-_EMBED, _NORM, _ROUND, _FLOATS, _WHOLES, _ACTIVATE, _REMEMBER, _PAST, _TEXT, _BEGIN, _CHOOSE = (
-    range(11)
-)
-_FIELDS = 16
+(
+    _EMBED, _NORM, _QUANTIZE, _FLOATS, _QUANTIZED, _ACTIVATE, _REMEMBER, _PAST, _TEXT, _BEGIN,
+    _CHOOSE,
+) = range(11)  # fmt: skip
+_PIECES, _BY_ROW = 1, 2
+"""Fields of an operation: its pieces, and whether each row has so many."""
+_FIELDS = 18
 _KINDS = {"float32": FLOAT32, "bfloat16": BFLOAT16, "int8": INT8, "int4": INT4}
-_PATIENCE = 20_000
-"""Looks at a barrier before a waiting thread lets others run (about half a millisecond)."""
+_ROWS, _WORD, _DONE = 0, 8, 16
+"""Places of the control array, each on a line of the cache of its own: rows that count, the word
+that is claimed from, chunks of the present operation that are done."""
+_CHUNK_BITS = 20
+"""Bits of the word that number chunks; an operation has far fewer."""
+_CHUNKS_A_THREAD = 6
+"""Chunks of a large operation for each thread (measured: `benchmarks/decode.py`)."""
+_PATIENCE = 2_000
+"""Looks at the word before a waiting thread lets others run (some 50 microseconds)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,8 +77,7 @@ class Program:
 
     def __init__(self, most_rows: int, threads: int) -> None:
         self.most_rows, self.threads = most_rows, threads
-        self.control = empty((8,), np.int64)
-        """[rows that count, barrier, requests that draw]."""
+        self._control = empty((24,), np.int64)
         self.slots = empty((most_rows,), np.int64)
         """Whose past each row belongs to."""
         self.positions = empty((most_rows,), np.int64)
@@ -76,8 +93,11 @@ class Program:
         """An array to work in."""
         return empty(shape, kind)
 
-    def _add(self, operation: int, *arguments: Any) -> None:
-        numbers = []
+    def _add(
+        self, operation: int, *arguments: Any, pieces: int = 1, by_row: bool = False
+    ) -> None:
+        """`pieces`: that can be done side by side, in all or, `by_row`, of every row."""
+        numbers = [pieces, by_row]
         for one in arguments:
             if isinstance(one, np.ndarray):
                 assert one.flags.c_contiguous
@@ -102,7 +122,7 @@ class Program:
         places = np.array([table.ctypes.data for table in tables], np.int64)
         self._add(
             _EMBED, places, len(tables), tokens, out.shape[1],
-            extras[0], indices[0], extras[1], indices[1], out,
+            extras[0], indices[0], extras[1], indices[1], out, by_row=True,
         )  # fmt: skip
 
     def normalise(
@@ -120,8 +140,8 @@ class Program:
         """A norm of every row, see `kernels.normalise_rows`."""
         bits = np.array([epsilon], np.float32).view(np.int32)[0]
         self._add(
-            _NORM, x, out, weight, bias, x.shape[1], bits, centred, told, told_first
-        )  # fmt: skip
+            _NORM, x, out, weight, bias, x.shape[1], bits, centred, told, told_first, by_row=True
+        )
 
     def multiply(self, matrix: Packed, x: np.ndarray, out: np.ndarray, *, add: bool) -> None:
         """out (+)= x times the matrix; all float32 [row, width]."""
@@ -131,26 +151,28 @@ class Program:
         if kind in (FLOAT32, BFLOAT16):
             self._add(
                 _FLOATS, kind, matrix.weights, matrix.outputs, matrix.inputs, x, out, add,
-                self._spare,
+                self._spare, pieces=matrix.tiles,
             )  # fmt: skip
             return
         groups = matrix.inputs // matrix.group_size
-        scales = sums = None
-        if VNNI:
-            numbers = self.room((self.most_rows, matrix.inputs), np.int8)
-            scales = self.room((self.most_rows, groups))
-            sums = self.room((self.most_rows, groups), np.int32)
-            zero = 128 if kind == INT8 else 8
-            self._add(_ROUND, x, matrix.inputs, matrix.group_size, numbers, scales, sums, zero)
-            x = numbers
+        layout = byte_layout(selected(), matrix.precision)
+        numbers = self.room((self.most_rows, matrix.inputs), (np.int8, np.int16)[layout.x_bytes - 1])
+        scales = self.room((self.most_rows, groups))
+        sums = self.room((self.most_rows, groups), np.int32)
         self._add(
-            _WHOLES, kind, matrix.weights, matrix.group_scales, matrix.row_scales, matrix.outputs,
-            matrix.inputs, matrix.group_size, x, scales, sums, out, add, self._spare,
+            _QUANTIZE, x, matrix.inputs, matrix.group_size, numbers, layout.x_bytes, scales, sums,
+            layout.zero, pieces=groups, by_row=True,
+        )  # fmt: skip
+        self._add(
+            _QUANTIZED, kind, matrix.weights, matrix.group_scales, matrix.row_scales,
+            matrix.outputs, matrix.inputs, matrix.group_size, numbers, scales, sums, out, add,
+            self._spare, pieces=matrix.tiles,
         )  # fmt: skip
 
     def activate(self, x: np.ndarray, out: np.ndarray, *, gated: bool) -> None:
         """GELU or SwiGLU, see `kernels.activate_rows`."""
-        self._add(_ACTIVATE, x, out, out.shape[1], gated)
+        blocks = -(-out.shape[1] // kernels.ACTIVATED)
+        self._add(_ACTIVATE, x, out, out.shape[1], gated, pieces=blocks, by_row=True)
 
     def attend(
         self,
@@ -166,9 +188,12 @@ class Program:
         window = min(window, ring)  # no more is kept
         width = out.shape[1]
         kept = (past.keys, past.key_scales, past.values, past.value_scales, past.kind, ring)
-        self._add(_REMEMBER, joined, width, heads, angles, *kept)
+        self._add(_REMEMBER, joined, width, heads, angles, *kept, pieces=heads, by_row=True)
         room = self.room((self.threads, room_of(window, size)))
-        self._add(_PAST, joined, width, heads, *kept, window, room, room.shape[1], out)
+        self._add(
+            _PAST, joined, width, heads, *kept, window, room, room.shape[1], out, pieces=heads,
+            by_row=True,
+        )  # fmt: skip
 
     def attend_text(
         self,
@@ -182,7 +207,7 @@ class Program:
         room = self.room((self.threads, room_of(longest, size)))
         self._add(
             _TEXT, query, query.shape[1], heads, told.keys, told.values, told.kind, longest,
-            lengths, room, room.shape[1], out,
+            lengths, room, room.shape[1], out, pieces=heads, by_row=True,
         )  # fmt: skip
 
     def draw(self, drawing: choosing.Desk) -> None:
@@ -198,16 +223,16 @@ class Program:
         assert 0 < rows <= self.most_rows
         if self._table is None:
             self._table = np.array(self._operations, np.int64)
-        self.control[0], self.control[1] = rows, 0
+        self._control[_ROWS], self._control[_WORD], self._control[_DONE] = rows, 0, 0
         shared: list[Any] = [
-            self._table, steps, self.control, self.slots.ctypes.data, self.positions.ctypes.data,
+            self._table, steps, self._control, self.slots.ctypes.data, self.positions.ctypes.data,
             self.angle_index.ctypes.data,
         ]  # fmt: skip
         # Two programs that each held some of the threads would wait for the others for ever.
         with _ONE_AT_A_TIME:
             others = [
-                _pool(self.threads).submit(_run, *shared, part, self.threads)
-                for part in range(1, self.threads)
+                _pool(self.threads).submit(_run, *shared, thread, self.threads)
+                for thread in range(1, self.threads)
             ]
             _run(*shared, 0, self.threads)
             for other in others:
@@ -227,66 +252,92 @@ def _pool(threads: int) -> ThreadPoolExecutor:
 
 
 @compiled
-def _wait(counter, parts):
-    """Until all threads have come here."""
-    if parts == 1:
-        return
-    ticket = add_to(counter, 1)
-    goal = (ticket // parts + 1) * parts
-    looks = 0
-    while look_at(counter) < goal:
-        rest()
-        looks += 1
-        if looks > _PATIENCE:
-            give_way()
+def _chunks(operation, rows, threads):
+    """(pieces of an operation, chunks that they are cut into)."""
+    pieces = operation[_PIECES] * (rows if operation[_BY_ROW] else 1)
+    if operation[0] == _CHOOSE:
+        pieces = choosing.choices(operation[3])
+    return pieces, max(1, min(pieces, threads * _CHUNKS_A_THREAD if threads > 1 else 1))
 
 
 @compiled
-def _run(table, steps, control, slots, positions, angle_index, part, parts):
-    counter = control.ctypes.data + 8
-    rows = control[0]
-    for _ in range(steps):
-        for number in range(table.shape[0]):
-            a = table[number]
-            operation = a[0]
-            if operation == _FLOATS:
-                products.multiply_floats(
-                    a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8], rows, part, parts
-                )
-            elif operation == _WHOLES:
-                products.multiply_wholes(
-                    a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8], a[9], a[10], a[11], a[12],
-                    a[13], rows, part, parts,
-                )  # fmt: skip
-            elif operation == _ROUND:
-                products.round_rows(a[1], a[2], a[3], a[4], a[5], a[6], a[7], rows, part, parts)
-            elif operation == _NORM:
-                kernels.normalise_rows(
-                    a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8], a[9], slots, rows, part, parts
-                )
-            elif operation == _ACTIVATE:
-                kernels.activate_rows(a[1], a[2], a[3], a[4], rows, part, parts)
-            elif operation == _REMEMBER:
-                attention.remember_rows(
-                    a[1], a[2], a[3], a[4], angle_index, a[5], a[6], a[7], a[8], a[9], a[10],
-                    slots, positions, rows, part, parts,
-                )  # fmt: skip
-            elif operation == _PAST:
-                attention.attend_past(
-                    a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8], a[9], a[10], slots, positions,
-                    a[11], a[12], a[13], rows, part, parts,
-                )  # fmt: skip
-            elif operation == _TEXT:
-                attention.attend_text(
-                    a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8], slots, a[9], a[10], a[11],
-                    rows, part, parts,
-                )  # fmt: skip
-            elif operation == _EMBED:
-                kernels.embed_rows(
-                    a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8], a[9], rows, part, parts
-                )
-            elif operation == _BEGIN:
-                choosing.begin_step(a[1], slots, positions, angle_index, part)
-            else:
-                choosing.choose_tokens(a[1], part, parts)
-            _wait(counter, parts)
+def _run(table, steps, control, slots, positions, angle_index, thread, threads):
+    """What one thread does: claims chunks until all steps are done."""
+    word, done = control.ctypes.data + 8 * _WORD, control.ctypes.data + 8 * _DONE
+    rows, operations = control[_ROWS], table.shape[0]
+    all_operations, looks = steps * operations, 0
+    while True:
+        seen = look_at(word)
+        if seen >> _CHUNK_BITS >= all_operations:
+            return
+        operation = table[(seen >> _CHUNK_BITS) % operations]
+        _, chunks = _chunks(operation, rows, threads)
+        if seen & ((1 << _CHUNK_BITS) - 1) >= chunks:
+            rest()
+            looks += 1
+            if looks > _PATIENCE:
+                give_way()
+            continue
+        looks = 0
+        # Meanwhile another may have claimed it, or even moved on: what counts is what is returned.
+        claimed = add_to(word, 1)
+        number, chunk = claimed >> _CHUNK_BITS, claimed & ((1 << _CHUNK_BITS) - 1)
+        if number >= all_operations:
+            return
+        operation = table[number % operations]
+        pieces, chunks = _chunks(operation, rows, threads)
+        if chunk >= chunks:
+            continue
+        first, last = chunk * pieces // chunks, (chunk + 1) * pieces // chunks
+        _do(operation, rows, slots, positions, angle_index, first, last, thread)
+        if add_to(done, 1) == chunks - 1:
+            put_at(done, 0)
+            put_at(word, (number + 1) << _CHUNK_BITS)
+
+
+@compiled
+def _do(a, rows, slots, positions, angle_index, first, last, thread):
+    """The pieces of an operation from `first` to before `last`."""
+    operation = a[0]
+    if operation == _FLOATS:
+        products.multiply_floats(
+            a[3], a[4], a[5], a[6], a[7], a[8], a[9], a[10], rows, first, last, thread
+        )
+    elif operation == _QUANTIZED:
+        products.multiply_quantized(
+            a[3], a[4], a[5], a[6], a[7], a[8], a[9], a[10], a[11], a[12], a[13], a[14], a[15],
+            rows, first, last, thread,
+        )  # fmt: skip
+    elif operation == _QUANTIZE:
+        products.quantize_rows(
+            a[3], a[4], a[5], a[6], a[7], a[8], a[9], a[10], rows, first, last
+        )
+    elif operation == _NORM:
+        kernels.normalise_rows(
+            a[3], a[4], a[5], a[6], a[7], a[8], a[9], a[10], a[11], slots, first, last
+        )
+    elif operation == _ACTIVATE:
+        kernels.activate_rows(a[3], a[4], a[5], a[6], first, last)
+    elif operation == _REMEMBER:
+        attention.remember_rows(
+            a[3], a[4], a[5], a[6], angle_index, a[7], a[8], a[9], a[10], a[11], a[12], slots,
+            positions, first, last,
+        )  # fmt: skip
+    elif operation == _PAST:
+        attention.attend_past(
+            a[3], a[4], a[5], a[6], a[7], a[8], a[9], a[10], a[11], a[12], slots, positions, a[13],
+            a[14], a[15], first, last, thread,
+        )  # fmt: skip
+    elif operation == _TEXT:
+        attention.attend_text(
+            a[3], a[4], a[5], a[6], a[7], a[8], a[9], a[10], slots, a[11], a[12], a[13], first,
+            last, thread,
+        )  # fmt: skip
+    elif operation == _EMBED:
+        kernels.embed_rows(
+            a[3], a[4], a[5], a[6], a[7], a[8], a[9], a[10], a[11], first, last
+        )
+    elif operation == _BEGIN:
+        choosing.begin_step(a[3], slots, positions, angle_index)
+    else:
+        choosing.choose_tokens(a[3], first, last)

@@ -14,8 +14,7 @@ import torch
 from torch import Tensor
 
 from melisma.nn.native.packing import Packed, Shelf, aligned, pack, to_bfloat16
-from melisma.nn.native.past import MOST_PLACES, arranged, filled
-from melisma.nn.native.products import VNNI
+from melisma.nn.native.past import MOST_NUMBERS, MOST_PLACES, arranged, filled
 from melisma.nn.native.program import Kept, Program
 from melisma.nn.transformer import NORM_EPSILON, TrunkShape
 
@@ -59,7 +58,7 @@ def numbers(tensor: Tensor) -> np.ndarray:
 def packed(tensor: Tensor, precision: str, shelf: Shelf | None = None) -> Packed:
     """A matrix [output, input], packed."""
     matrix = tensor.detach().to("cpu", torch.float32).numpy()
-    return pack(matrix, precision, vnni=VNNI, shelf=shelf)
+    return pack(matrix, precision, shelf=shelf)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +133,7 @@ class Past:
             return Kept(keys=keys, values=values, key_scales=scales, value_scales=others)
 
         self.slots, self.ring = slots, ring
-        if kind == np.int8 and ring > MOST_PLACES:
+        if kind == np.int8 and (ring > MOST_PLACES or size > MOST_NUMBERS):
             kind = np.uint16
         self.layers = [kept(ring, kind) for _ in range(shape.layers)]
         # Texts are short: they stay bfloat16.

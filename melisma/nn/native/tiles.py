@@ -1,10 +1,20 @@
 """The inner loops of matrix products, in vectors.
 
-Products with a matrix [output, input] work on tiles of `TILE` outputs and a few rows of the batch
-at once: every weight is read once, in the order in which it lies in memory. `packing.py` lays the
-weights out for it. On processors that multiply bytes four at a time (VNNI; Intel, "Deep Learning
-Boost") activations are rounded to 8 bits in groups with a scale of their own; on others, integers
-become floats on the way.
+Products with a matrix [output, input] work on tiles of some outputs (`tile_outputs`) and a few rows
+of the batch at once: every weight is read once, in the order in which it lies in memory.
+`packing.py` lays the weights out for it. Where weights are integers, activations are, too: rounded
+to 8 bits in groups with a scale of their own, so that a group's sum is exact. How bytes are
+multiplied depends on the instruction set:
+
+- *VNNI*: four products of an unsigned and a signed byte are added into 32 bits. Weights are stored
+  without sign.
+- *AVX2*: `vpmaddubsw` would add two products of bytes into 16 bits and saturate. Weights of 8 bits
+  are therefore extended to 16 on the way and multiplied by `vpmaddwd`, two products into 32 bits.
+  Weights of 4 bits are small enough for `vpmaddubsw`: eight sums fit into 16 bits (8 * 2 * 15 * 127
+  is 30,480), then they are added into 32.
+- *portable*: the same integers by multiplications that LLVM finds instructions for.
+
+All give the same integers, and the floats after them are rounded in the same order.
 """
 
 from __future__ import annotations
@@ -13,66 +23,77 @@ from typing import Any
 
 from numba.core import cgutils
 
+from melisma.nn.instruction_set import InstructionSet
 from melisma.nn.native.vectors import (
-    BYTES,
     FLOAT,
-    FLOATS,
-    HALVES,
     I32,
-    INTS,
-    LANES,
-    SHORTS,
-    TILE,
-    VECTORS,
-    Places,
+    KernelBuilder,
+    Variables,
     codegen_of,
-    dot4,
-    fused,
+    counted,
     intrinsic,
-    load,
     number,
     offset,
-    same,
-    spread,
-    store,
-)  # fmt: skip
+)
 
 # numba reads an intrinsic's arguments from its signature: they are named here and used in the code
 # generator.
 # ruff: noqa: ARG001
 
+VECTORS = 4
+"""Vectors of outputs worked on at once."""
+_SUMS_OF_16_BITS = 4
+"""Steps of eight inputs whose products of 4 bits by 8 are added in 16 bits: two sums a step."""
 
-def _grid(builder: Any, rows: int, kind: Any) -> list[Places]:
-    """Accumulators [row][vector]."""
-    return [Places(builder, VECTORS, kind) for _ in range(rows)]
+
+def tile_outputs(isa: InstructionSet) -> int:
+    """Outputs of one tile."""
+    return VECTORS * isa.lanes
 
 
-def _fill(grid: list[Places], value: Any) -> None:
+def most_rows(isa: InstructionSet) -> int:
+    """Rows of a tile whose sums find room in the registers."""
+    return 4 if isa.registers >= 32 else 2
+
+
+Grid = list[Variables]
+"""Accumulators [row][vector]."""
+
+
+def _grid(k: KernelBuilder, rows: int, kind: Any) -> Grid:
+    return [Variables(k.builder, VECTORS, kind) for _ in range(rows)]
+
+
+def _fill(grid: Grid, value: Any) -> None:
     for row in grid:
         row.fill(value)
 
 
-def _finish(builder: Any, grid: list[Places], args: dict[str, Any], row_scales: bool) -> None:
+def _row(k: KernelBuilder, address: Any, row: int, stride: Any) -> Any:
+    """Address of a row."""
+    return k.builder.add(address, k.builder.mul(number(row), stride))
+
+
+def _finish(k: KernelBuilder, grid: Grid, args: dict[str, Any], row_scales: bool) -> None:
     """Writes or adds the tile: out[row] (+)= total * row scale."""
+    b = k.builder
     for r, row in enumerate(grid):
         for v in range(VECTORS):
             total = row[v]
             if row_scales:
-                scale = load(builder, offset(builder, args["row_scales"], 4 * LANES * v), FLOATS, 4)
-                total = builder.fmul(total, scale)
-            at = builder.add(args["out"], builder.mul(number(r), args["out_stride"]))
-            at = offset(builder, at, 4 * LANES * v)
-            # `add` is 0 or 1: a product costs less than a branch here.
-            old = load(builder, at, FLOATS, 4)
-            chosen = builder.select(
-                builder.icmp_signed("!=", args["add"], number(0)), old, same(FLOATS, 0.0)
-            )
-            store(builder, builder.fadd(total, chosen), at, 4)
+                scale = k.load(offset(b, args["row_scales"], 4 * k.lanes * v), k.floats, 4)
+                total = b.fmul(total, scale)
+            at = offset(b, _row(k, args["out"], r, args["out_stride"]), 4 * k.lanes * v)
+            # `add` is 0 or 1: a selection costs less than a branch here.
+            old = k.load(at, k.floats, 4)
+            nothing = k.constant(k.floats, 0.0)
+            chosen = b.select(b.icmp_signed("!=", args["add"], number(0)), old, nothing)
+            k.store(b.fadd(total, chosen), at, 4)
 
 
 FLOAT_NAMES = ("weights", "x", "x_stride", "out", "out_stride", "add", "inputs")
 """Arguments of the float tiles, all int64: addresses, strides in bytes, and how many inputs."""
-WHOLE_NAMES = (
+QUANTIZED_NAMES = (
     "weights",
     "group_scales",
     "row_scales",
@@ -87,39 +108,33 @@ WHOLE_NAMES = (
     "groups",
     "group_size",
 )
-"""Arguments of the integer tiles, likewise."""
+"""Arguments of the quantized tiles, likewise."""
 
 
-def float_tile(rows: int, kind: str) -> Any:
-    """The tile of `rows` rows with weights "float32" or "bfloat16" [input, TILE] and x float32."""
+def float_tile(isa: InstructionSet, rows: int, kind: str) -> Any:
+    """The tile of `rows` rows with weights "float32" or "bfloat16" [input, output] and x float32."""
     bytes_each = 4 if kind == "float32" else 2
 
-    def generate(b: Any, args: dict[str, Any]) -> None:
-        totals = _grid(b, rows, FLOATS)
-        _fill(totals, same(FLOATS, 0.0))
-        with cgutils.for_range(b, args["inputs"]) as loop:
-            at = b.add(args["weights"], b.mul(loop.index, number(bytes_each * TILE)))
-            x_at = b.add(args["x"], b.mul(loop.index, number(4)))
-            x = [
-                spread(
-                    b,
-                    load(b, b.add(x_at, b.mul(number(r), args["x_stride"])), FLOAT, 4),
-                    FLOATS,
-                )
-                for r in range(rows)
-            ]
+    def generate(k: KernelBuilder, args: dict[str, Any]) -> None:
+        b = k.builder
+        totals = _grid(k, rows, k.floats)
+        _fill(totals, k.constant(k.floats, 0.0))
+        with counted(b, args["inputs"]) as index:
+            at = b.add(args["weights"], b.mul(index, number(bytes_each * tile_outputs(isa))))
+            x_at = b.add(args["x"], b.mul(index, number(4)))
+            x = [k.splat(k.load(_row(k, x_at, r, args["x_stride"]), FLOAT, 4)) for r in range(rows)]
             for v in range(VECTORS):
-                place = offset(b, at, bytes_each * LANES * v)
+                place = offset(b, at, bytes_each * k.lanes * v)
                 if kind == "float32":
-                    weights = load(b, place, FLOATS, 64)
+                    weights = k.load(place, k.floats, 4 * k.lanes)
                 else:
-                    raw = b.zext(load(b, place, SHORTS, 32), INTS)
-                    weights = b.bitcast(b.shl(raw, same(INTS, 16)), FLOATS)
+                    raw = b.zext(k.load(place, k.shorts, 2 * k.lanes), k.ints)
+                    weights = b.bitcast(b.shl(raw, k.constant(k.ints, 16)), k.floats)
                 for r in range(rows):
-                    totals[r][v] = fused(b, weights, x[r], totals[r][v])
-        _finish(b, totals, args, row_scales=False)
+                    totals[r][v] = k.fma(weights, x[r], totals[r][v])
+        _finish(k, totals, args, row_scales=False)
 
-    told = codegen_of(FLOAT_NAMES, generate)
+    told = codegen_of(isa, FLOAT_NAMES, generate)
 
     @intrinsic
     def tile(
@@ -131,30 +146,124 @@ def float_tile(rows: int, kind: str) -> Any:
     return tile
 
 
-def whole_tile(rows: int, bits: int, vnni: bool) -> Any:
-    """The tile of `rows` rows with weights of 8 or 4 bits in groups.
+class _Group:
+    """One group of integer weights: adds its products to sums of 32 bits, and moves on."""
 
-    `vnni`: x is int8 with a scale and a sum for each group, weights lie four inputs to a lane; else
-    x is float32.
-    """
+    def __init__(self, k: KernelBuilder, args: dict[str, Any], rows: int) -> None:
+        self.k, self.args, self.rows = k, args, rows
+        self.sums = _grid(k, rows, k.ints)
+        self.weights = cgutils.alloca_once_value(k.builder, args["weights"])
+        self.x = cgutils.alloca_once_value(k.builder, args["x"])
 
-    def generate(b: Any, args: dict[str, Any]) -> None:
-        totals = _grid(b, rows, FLOATS)
-        _fill(totals, same(FLOATS, 0.0))
-        sums = _grid(b, rows, INTS if vnni else FLOATS)
-        weights = cgutils.alloca_once_value(b, args["weights"])
+    def begin(self, at: Any) -> None:
+        """Sums begin with what storing weights without sign adds, taken off."""
+        b, args = self.k.builder, self.args
+        for r in range(self.rows):
+            row = b.add(_row(self.k, args["x_sums"], r, args["x_group_stride"]), at)
+            self.sums[r].fill(self.k.splat(self.k.load(row, I32, 4)))
+
+    def weight(self, vector: int, kind: Any, bytes_each: int) -> Any:
+        """Weights of one vector of outputs."""
+        size = bytes_each * self.k.lanes
+        at = offset(self.k.builder, self.k.builder.load(self.weights), size * vector)
+        return self.k.load(at, kind, size)
+
+    def activations(self, places: int) -> list[list[Any]]:
+        """Four bytes of x in every lane, as int32: [row][place of four bytes]."""
+        b, x = self.k.builder, self.k.builder.load(self.x)
+
+        def four(r: int, place: int) -> Any:
+            at = offset(b, _row(self.k, x, r, self.args["x_stride"]), 4 * place)
+            return self.k.splat(self.k.load(at, I32, 4))
+
+        return [[four(r, place) for place in range(places)] for r in range(self.rows)]
+
+    def advance(self, weight_bytes: int, x_bytes: int) -> None:
+        """Moves on to the next inputs."""
+        b = self.k.builder
+        b.store(offset(b, b.load(self.weights), weight_bytes), self.weights)
+        b.store(offset(b, b.load(self.x), x_bytes), self.x)
+
+    def nibbles(self, vector: int) -> list[Any]:
+        """Weights of 4 bits as bytes: those of four inputs, and of the next four."""
+        k, b = self.k, self.k.builder
+        raw, low = self.weight(vector, k.ints, 4), k.constant(k.ints, 0x0F0F0F0F)
+        return [b.and_(raw, low), b.and_(b.lshr(raw, k.constant(k.ints, 4)), low)]
+
+    def dot_bytes(self, bits: int) -> None:
+        """Four inputs a step, or eight where weights have 4 bits."""
+        k = self.k
+        inputs = 4 if bits == 8 else 8
+        with counted(k.builder, k.builder.sdiv(self.args["group_size"], number(inputs))):
+            x = self.activations(inputs // 4)
+            for v in range(VECTORS):
+                parts = [self.weight(v, k.ints, 4)] if bits == 8 else self.nibbles(v)
+                for r in range(self.rows):
+                    for part, four in zip(parts, x[r], strict=True):
+                        self.sums[r][v] = k.dot_bytes(self.sums[r][v], part, four)
+            self.advance(4 * tile_outputs(k.isa), inputs)
+
+    def dot_shorts(self) -> None:
+        """Weights of 8 bits against activations in 16: four inputs a step, in two pairs."""
+        k, b = self.k, self.k.builder
+        with counted(b, b.sdiv(self.args["group_size"], number(4))):
+            x = self.activations(2)
+            for pair in range(2):
+                for v in range(VECTORS):
+                    raw = self.weight(v + VECTORS * pair, k.byte_pairs, 2)
+                    weights = b.sext(raw, k.short_pairs)
+                    for r in range(self.rows):
+                        two = b.bitcast(x[r][pair], k.short_pairs)
+                        self.sums[r][v] = k.dot_shorts(self.sums[r][v], weights, two)
+            self.advance(4 * tile_outputs(k.isa), 8)
+
+    def dot_nibbles(self) -> None:
+        """Weights of 4 bits: some steps of eight inputs in 16 bits, then into 32."""
+        k, b = self.k, self.k.builder
+        ones, most = k.constant(k.short_pairs, 1), number(_SUMS_OF_16_BITS)
+        sums = _grid(k, self.rows, k.short_pairs)
+        steps = b.sdiv(self.args["group_size"], number(8))
+        rounds = b.sdiv(b.add(steps, number(_SUMS_OF_16_BITS - 1)), most)
+        with counted(b, rounds) as done:
+            left = b.sub(steps, b.mul(done, most))
+            some = b.select(b.icmp_signed("<", left, most), left, most)
+            _fill(sums, k.constant(k.short_pairs, 0))
+            with counted(b, some):
+                x = self.activations(2)
+                for v in range(VECTORS):
+                    parts = self.nibbles(v)
+                    for r in range(self.rows):
+                        for part, four in zip(parts, x[r], strict=True):
+                            sums[r][v] = k.add_pairs(sums[r][v], part, four)
+                self.advance(4 * tile_outputs(k.isa), 8)
+            for r in range(self.rows):
+                for v in range(VECTORS):
+                    self.sums[r][v] = k.dot_shorts(self.sums[r][v], sums[r][v], ones)
+
+
+def quantized_tile(isa: InstructionSet, rows: int, bits: int) -> Any:
+    """The tile of `rows` rows with weights of 8 or 4 bits in groups, and x as
+    `products.quantize_rows` writes it."""
+
+    def generate(k: KernelBuilder, args: dict[str, Any]) -> None:
+        b = k.builder
+        totals = _grid(k, rows, k.floats)
+        _fill(totals, k.constant(k.floats, 0.0))
+        group = _Group(k, args, rows)
         scales = cgutils.alloca_once_value(b, args["group_scales"])
-        x = cgutils.alloca_once_value(b, args["x"])
-        with cgutils.for_range(b, args["groups"]) as group:
-            at = b.mul(group.index, number(4))
-            if vnni:
-                _dot_group(b, args, rows, bits, sums, (weights, x), at)
+        with counted(b, args["groups"]) as index:
+            at = b.mul(index, number(4))
+            group.begin(at)
+            if isa.vnni or (bits == 4 and isa.byte_products == "none"):
+                group.dot_bytes(bits)
+            elif bits == 8:
+                group.dot_shorts()
             else:
-                _float_group(b, args, rows, bits, sums, (weights, x))
-            _add_group(b, args, totals, sums, scales, at if vnni else None)
-        _finish(b, totals, args, row_scales=True)
+                group.dot_nibbles()
+            _add_group(k, args, totals, group.sums, scales, at)
+        _finish(k, totals, args, row_scales=True)
 
-    told = codegen_of(WHOLE_NAMES, generate)
+    told = codegen_of(isa, QUANTIZED_NAMES, generate)
 
     @intrinsic
     def tile(
@@ -167,99 +276,17 @@ def whole_tile(rows: int, bits: int, vnni: bool) -> Any:
     return tile
 
 
-def _dot_group(
-    b: Any,
-    args: dict[str, Any],
-    rows: int,
-    bits: int,
-    sums: list[Places],
-    ways: tuple[Any, Any],
-    at: Any,
-) -> None:
-    """One group of integer weights with x as integers; x moves on by a byte an input."""
-    weights, x = ways
-    for r in range(rows):
-        row = b.add(b.add(args["x_sums"], b.mul(number(r), args["x_group_stride"])), at)
-        # Weights are stored without sign: what that adds is taken off before the group begins.
-        start = spread(b, load(b, row, I32, 4), INTS)
-        sums[r].fill(start)
-    inputs = 4 if bits == 8 else 8
-    with cgutils.for_range(b, b.sdiv(args["group_size"], number(inputs))):
-        w_at, x_at = b.load(weights), b.load(x)
-        parts = [
-            [
-                spread(
-                    b,
-                    load(
-                        b,
-                        offset(b, b.add(x_at, b.mul(number(r), args["x_stride"])), 4 * half),
-                        I32,
-                        4,
-                    ),
-                    INTS,
-                )
-                for half in range(inputs // 4)
-            ]
-            for r in range(rows)
-        ]
-        for v in range(VECTORS):
-            raw = load(b, offset(b, w_at, 4 * LANES * v), INTS, 64)
-            halves = [raw]
-            if bits == 4:
-                low = same(INTS, 0x0F0F0F0F)
-                halves = [b.and_(raw, low), b.and_(b.lshr(raw, same(INTS, 4)), low)]
-            for r in range(rows):
-                for half, part in zip(halves, parts[r], strict=True):
-                    sums[r][v] = dot4(b, sums[r][v], half, part)
-        b.store(offset(b, w_at, 4 * TILE), weights)
-        b.store(offset(b, x_at, inputs), x)
-
-
-def _float_group(
-    b: Any, args: dict[str, Any], rows: int, bits: int, sums: list[Places], ways: tuple[Any, Any]
-) -> None:
-    """One group of integer weights with x as floats; x moves on by four bytes an input."""
-    weights, x = ways
-    _fill(sums, same(FLOATS, 0.0))
-    inputs = 1 if bits == 8 else 2
-    with cgutils.for_range(b, b.sdiv(args["group_size"], number(inputs))):
-        w_at, x_at = b.load(weights), b.load(x)
-        for v in range(VECTORS):
-            raw = load(b, offset(b, w_at, LANES * v), BYTES, 16)
-            halves = [raw]
-            if bits == 4:
-                low = same(BYTES, 15)
-                halves = [b.and_(raw, low), b.lshr(raw, same(BYTES, 4))]
-            for turn, half in enumerate(halves):
-                centred = b.sub(b.zext(half, INTS), same(INTS, 128 if bits == 8 else 8))
-                floats = b.sitofp(centred, FLOATS)
-                for r in range(rows):
-                    at = offset(b, b.add(x_at, b.mul(number(r), args["x_stride"])), 4 * turn)
-                    value = spread(b, load(b, at, FLOAT, 4), FLOATS)
-                    sums[r][v] = fused(b, floats, value, sums[r][v])
-        b.store(offset(b, w_at, TILE), weights)
-        b.store(offset(b, x_at, 4 * inputs), x)
-
-
 def _add_group(
-    b: Any, args: dict[str, Any], totals: list[Places], sums: list[Places], scales: Any, at: Any
+    k: KernelBuilder, args: dict[str, Any], totals: Grid, sums: Grid, scales: Any, at: Any
 ) -> None:
-    """totals += sums * the group's scale (times that of x, where x is integers)."""
+    """totals += sums * the group's scale * that of x."""
+    b = k.builder
     scale_at = b.load(scales)
-    found = [
-        b.fpext(load(b, offset(b, scale_at, 2 * LANES * v), HALVES, 2), FLOATS)
-        for v in range(VECTORS)
-    ]
+    found = [k.load_halves(offset(b, scale_at, 2 * k.lanes * v)) for v in range(VECTORS)]
     for r, row in enumerate(totals):
-        of_x = None
-        if at is not None:
-            place = b.add(b.add(args["x_scales"], b.mul(number(r), args["x_group_stride"])), at)
-            of_x = spread(b, load(b, place, FLOAT, 4), FLOATS)
+        place = b.add(_row(k, args["x_scales"], r, args["x_group_stride"]), at)
+        of_x = k.splat(k.load(place, FLOAT, 4))
         for v in range(VECTORS):
-            value = sums[r][v]
-            if of_x is None:
-                row[v] = fused(b, value, found[v], row[v])
-            else:
-                product = b.fmul(found[v], of_x)
-                row[v] = fused(b, b.sitofp(value, FLOATS), product, row[v])
-    b.store(offset(b, scale_at, 2 * TILE), scales)
+            product = b.fmul(found[v], of_x)
+            row[v] = k.fma(b.sitofp(sums[r][v], k.floats), product, row[v])
+    b.store(offset(b, scale_at, 2 * tile_outputs(k.isa)), scales)

@@ -1,14 +1,13 @@
 """What numba's Python cannot say: vector registers, atomic counters, raw addresses.
 
-The first half are words for code generators (`tiles.py`, `past.py`), which write LLVM's language: a
-`builder` stands at a place of a function and every call appends an instruction. The second half are
-functions that compiled code calls.
+The first half is `KernelBuilder`, with which code generators (`tiles.py`, `past.py`) write LLVM's
+language: every call appends an instruction. The second half are functions that compiled code calls.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,122 +16,121 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic as _typed_intrinsic
 
+from melisma.nn.instruction_set import InstructionSet
+
 # numba reads an intrinsic's arguments from its signature: they are named here and used in the code
 # generator. What the decorator returns takes one argument less, which no type checker can know.
 # ruff: noqa: ARG001
 intrinsic: Any = _typed_intrinsic
 
-LANES = 16
-"""Floats of one vector: 512 bits; narrower processors take two or four registers for one."""
-VECTORS = 4
-"""Vectors of outputs worked on at once."""
-TILE = LANES * VECTORS
-"""Outputs of one tile."""
-
 I8, I16, I32, I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
 FLOAT = ir.FloatType()
-INTS = ir.VectorType(I32, LANES)
-FLOATS = ir.VectorType(FLOAT, LANES)
-HALVES = ir.VectorType(ir.HalfType(), LANES)
-BYTES = ir.VectorType(I8, LANES)
-SHORTS = ir.VectorType(I16, LANES)
-
-
-def instructions() -> Mapping[str, bool]:
-    """What this processor has beyond its family's first, by LLVM's names; empty where LLVM cannot
-    tell."""
-    try:
-        return binding.get_host_cpu_features()
-    except RuntimeError:
-        return {}
-
-
-def byte_products() -> int:
-    """Bits of the vectors in which this processor multiplies bytes four at a time and adds (VNNI):
-    512, 256 (AVX-VNNI, most processors of portable computers), or 0 where it cannot."""
-    features = instructions()
-    if features.get("avx512vnni") and features.get("avx512f"):
-        return 512
-    return 256 if features.get("avxvnni") else 0
-
-
-def multiplies_bfloat16() -> bool:
-    """Whether this processor has instructions for products of bfloat16; without them torch's are
-    slower than those of float32."""
-    features = instructions()
-    return bool(features.get("avx512bf16") or features.get("amx-bf16"))
 
 
 def number(value: int) -> ir.Constant:
+    """An int64."""
     return ir.Constant(I64, value)
 
 
-def load(builder: Any, address: Any, kind: Any, align: int) -> Any:
-    found = builder.load(builder.inttoptr(address, ir.PointerType(kind)))
-    found.align = align
-    return found
-
-
-def store(builder: Any, value: Any, address: Any, align: int) -> None:
-    builder.store(value, builder.inttoptr(address, ir.PointerType(value.type))).align = align
-
-
-def spread(builder: Any, value: Any, kind: Any) -> Any:
-    """One number in every lane."""
-    empty = ir.Constant(kind, ir.Undefined)
-    first = builder.insert_element(empty, value, ir.Constant(I32, 0))
-    return builder.shuffle_vector(first, empty, ir.Constant(ir.VectorType(I32, LANES), [0] * LANES))
-
-
-def same(kind: Any, value: float) -> ir.Constant:
-    return ir.Constant(kind, [value] * LANES)
-
-
-def fused(builder: Any, a: Any, b: Any, c: Any) -> Any:
-    """a * b + c."""
-    name = "llvm.fma.v16f32"
-    kind = ir.FunctionType(FLOATS, [FLOATS] * 3)
-    return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), [a, b, c])
-
-
 def offset(builder: Any, address: Any, distance: int) -> Any:
+    """An address some bytes on."""
     return builder.add(address, number(distance))
 
 
-def dot4(builder: Any, total: Any, unsigned: Any, signed: Any, bits: int | None = None) -> Any:
-    """total + the sum of four products of bytes in each lane.
+class KernelBuilder:
+    """Instructions on the vectors of an instruction set: `lanes` numbers of 32 bits each."""
 
-    `bits`: as `byte_products`, which is asked for None; with 0 by products of 16 bits, which hold
-    each of them and which every processor has."""
-    bits = byte_products() if bits is None else bits
-    if not bits:
-        shorts = ir.VectorType(I16, 2 * LANES)
-        eight, sixteen = ir.Constant(shorts, [8] * 2 * LANES), same(INTS, 16)
-        one, other = (builder.bitcast(bytes_, shorts) for bytes_ in (unsigned, signed))
-        low = ir.Constant(shorts, [255] * 2 * LANES)
-        for a, b in (
-            (builder.and_(one, low), builder.shl(other, eight)),
-            (builder.lshr(one, eight), other),
-        ):
-            products = builder.bitcast(builder.mul(a, builder.ashr(b, eight)), INTS)
-            total = builder.add(total, builder.ashr(builder.shl(products, sixteen), sixteen))
-            total = builder.add(total, builder.ashr(products, sixteen))
+    def __init__(self, builder: Any, isa: InstructionSet) -> None:
+        self.builder, self.isa, self.lanes = builder, isa, isa.lanes
+        self.floats = ir.VectorType(FLOAT, isa.lanes)
+        self.halves = ir.VectorType(ir.HalfType(), isa.lanes)
+        self.ints = ir.VectorType(I32, isa.lanes)
+        self.shorts = ir.VectorType(I16, isa.lanes)
+        self.short_pairs = ir.VectorType(I16, 2 * isa.lanes)
+        self.byte_pairs = ir.VectorType(I8, 2 * isa.lanes)
+        self.byte_fours = ir.VectorType(I8, 4 * isa.lanes)
+
+    def load(self, address: Any, kind: Any, align: int) -> Any:
+        """What lies at an address."""
+        found = self.builder.load(self.builder.inttoptr(address, ir.PointerType(kind)))
+        found.align = align
+        return found
+
+    def store(self, value: Any, address: Any, align: int) -> None:
+        """Writes to an address."""
+        place = self.builder.inttoptr(address, ir.PointerType(value.type))
+        self.builder.store(value, place).align = align
+
+    def splat(self, value: Any) -> Any:
+        """A number in every lane."""
+        empty = ir.Constant(ir.VectorType(value.type, self.lanes), ir.Undefined)
+        first = self.builder.insert_element(empty, value, ir.Constant(I32, 0))
+        nowhere = ir.Constant(self.ints, [0] * self.lanes)
+        return self.builder.shuffle_vector(first, empty, nowhere)
+
+    def constant(self, kind: Any, value: float) -> ir.Constant:
+        """A vector of one value."""
+        return ir.Constant(kind, [value] * kind.count)
+
+    def load_halves(self, address: Any) -> Any:
+        """float16 numbers from 0 on, as float32."""
+        b = self.builder
+        if self.isa.byte_products != "none":
+            return b.fpext(self.load(address, self.halves, 2), self.floats)
+        # Without an instruction LLVM would call a function that is not there. Exponent and fraction
+        # put where float32 has them make a number that is 2**112 times too small.
+        bits = b.shl(b.zext(self.load(address, self.shorts, 2), self.ints), self.constant(self.ints, 13))
+        return b.fmul(b.bitcast(bits, self.floats), self.constant(self.floats, 2.0**112))
+
+    def fma(self, a: Any, b: Any, c: Any) -> Any:
+        """a * b + c, rounded once."""
+        return self._call(f"llvm.fma.v{self.lanes}f32", self.floats, a, b, c)
+
+    def _call(self, name: str, kind: Any, *values: Any) -> Any:
+        told = ir.FunctionType(kind, [value.type for value in values])
+        function = cgutils.get_or_insert_function(self.builder.module, told, name)
+        return self.builder.call(function, values)
+
+    def dot_bytes(self, total: Any, unsigned: Any, signed: Any) -> Any:
+        """total + the sum of four products of bytes in each lane; all int32 [lane]."""
+        if self.isa.vnni:
+            name = f"llvm.x86.avx512.vpdpbusd.{32 * self.lanes}"
+            return self._call(name, self.ints, total, unsigned, signed)
+        # Products of 16 bits hold each of them, and every processor has those.
+        b = self.builder
+        eight, sixteen = self.constant(self.short_pairs, 8), self.constant(self.ints, 16)
+        one, other = (b.bitcast(part, self.short_pairs) for part in (unsigned, signed))
+        low = self.constant(self.short_pairs, 255)
+        for x, y in ((b.and_(one, low), b.shl(other, eight)), (b.lshr(one, eight), other)):
+            products = b.bitcast(b.mul(x, b.ashr(y, eight)), self.ints)
+            total = b.add(total, b.ashr(b.shl(products, sixteen), sixteen))
+            total = b.add(total, b.ashr(products, sixteen))
         return total
-    lanes = bits // 32
-    part = ir.VectorType(I32, lanes)
-    name, kind = f"llvm.x86.avx512.vpdpbusd.{bits}", ir.FunctionType(part, [part] * 3)
-    function = cgutils.get_or_insert_function(builder.module, kind, name)
-    if lanes == LANES:
-        return builder.call(function, [total, unsigned, signed])
-    halves = []
-    for first in (0, lanes):
-        taken = ir.Constant(part, list(range(first, first + lanes)))
-        told = [builder.shuffle_vector(one, one, taken) for one in (total, unsigned, signed)]
-        halves.append(builder.call(function, told))
-    return builder.shuffle_vector(*halves, ir.Constant(INTS, list(range(LANES))))
+
+    def dot_shorts(self, total: Any, one: Any, other: Any) -> Any:
+        """total int32 [lane] + the sum of two products of int16 [2 * lane] in each lane."""
+        b = self.builder
+        if self.isa.byte_products != "none":
+            name = "avx512.pmaddw.d.512" if self.lanes == 16 else "avx2.pmadd.wd"
+            return b.add(total, self._call(f"llvm.x86.{name}", self.ints, one, other))
+        wide = ir.VectorType(I32, 2 * self.lanes)
+        products = b.mul(b.sext(one, wide), b.sext(other, wide))
+        even, odd = (
+            ir.Constant(self.ints, list(range(first, 2 * self.lanes, 2))) for first in (0, 1)
+        )
+        some, rest_ = (b.shuffle_vector(products, products, picked) for picked in (even, odd))
+        return b.add(total, b.add(some, rest_))
+
+    def add_pairs(self, total: Any, unsigned: Any, signed: Any) -> Any:
+        """total int16 [2 * lane] + the sums of two neighbouring products of bytes; the caller sees
+        to it that they fit into 16 bits. Only where `byte_products` is "vpmaddwd"."""
+        b = self.builder
+        name = "avx512.pmaddubs.w.512" if self.lanes == 16 else "avx2.pmadd.ub.sw"
+        told = (b.bitcast(part, self.byte_fours) for part in (unsigned, signed))
+        return b.add(total, self._call(f"llvm.x86.{name}", self.short_pairs, *told))
 
 
-class Places:
+class Variables:
     """Variables of one type that LLVM keeps in registers: read and set by their numbers."""
 
     def __init__(self, builder: Any, count: int, kind: Any) -> None:
@@ -158,11 +156,15 @@ def counted(builder: Any, count: Any) -> Iterator[Any]:
         yield loop.index
 
 
-def codegen_of(names: tuple[str, ...], generate: Callable[[Any, dict[str, Any]], None]) -> Any:
+def codegen_of(
+    isa: InstructionSet,
+    names: tuple[str, ...],
+    generate: Callable[[KernelBuilder, dict[str, Any]], None],
+) -> Any:
     """(signature, code generator) of a numba intrinsic of int64 arguments `names`."""
 
     def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        generate(builder, dict(zip(names, args, strict=True)))
+        generate(KernelBuilder(builder, isa), dict(zip(names, args, strict=True)))
         return context.get_dummy_value()
 
     return types.void(*[types.int64] * len(names)), codegen
@@ -228,6 +230,18 @@ def look_at(_typing_context: Any, address: Any) -> Any:
         return builder.load_atomic(place, "acquire", 8)
 
     return types.int64(types.int64), codegen
+
+
+@intrinsic
+def put_at(_typing_context: Any, address: Any, value: Any) -> Any:
+    """Writes an int64 to an address, after all that was written before."""
+
+    def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        place = builder.inttoptr(args[0], ir.PointerType(I64))
+        builder.store_atomic(args[1], place, "release", 8)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), codegen
 
 
 @intrinsic
