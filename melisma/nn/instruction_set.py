@@ -8,6 +8,7 @@ code alone; PyTorch's libraries have switches of their own (`RESTRICTIONS`).
 from __future__ import annotations
 
 import os
+import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -132,7 +133,7 @@ def features() -> Mapping[str, bool]:
     for name in found:
         beyond = name.startswith(_BEYOND_256_BITS) and name not in asked.needs
         beyond = beyond or (name.startswith("avxvnni") and name not in asked.needs)
-        if asked.name == "portable" or beyond:
+        if beyond or (asked.name == "portable" and name != "fma"):
             allowed[name] = False
     return allowed
 
@@ -140,6 +141,12 @@ def features() -> Mapping[str, bool]:
 def multiplies_bfloat16() -> bool:
     """Whether the processor has instructions for products of bfloat16 (AVX-512, AMX, Arm)."""
     return any(features().get(name) for name in ("avx512bf16", "amx-bf16", "bf16"))
+
+
+def fuses() -> bool:
+    """Whether the processor multiplies and adds with one rounding; elsewhere a function of the
+    system would do it, many times slower."""
+    return bool(features().get("fma")) or platform.machine().lower() in ("arm64", "aarch64")
 
 
 def candidates() -> tuple[InstructionSet, ...]:

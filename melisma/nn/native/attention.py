@@ -22,7 +22,14 @@ from melisma.nn.native.past import (
     value_sums_of_bytes,
 )
 from melisma.nn.native.selection import selected
-from melisma.nn.native.vectors import bits_of_float, bytes_at, floats_at, longs_at, shorts_at
+from melisma.nn.native.vectors import (
+    bits_of_float,
+    bytes_at,
+    floats_at,
+    longs_at,
+    shorts_at,
+    sum_floats,
+)
 
 _ISA = selected()
 LANES = _ISA.lanes
@@ -216,17 +223,14 @@ def _gather(kind, weights, whole, behind, values, place, size, blocks, out):
 
 
 @compiled
-def _soften(scores, count, scale):
+def _soften(address, count, scale):
     """scores = e to the (scale * (scores - their largest)); returns their sum."""
-    most = _NEVER
+    scores, most = floats_at(address), _NEVER
     for t in range(count):
         most = max(most, scores[t])
-    total = np.float32(0.0)
     for t in range(count):
-        value = exponential((scores[t] - most) * scale)
-        scores[t] = value
-        total += value
-    return total
+        scores[t] = exponential((scores[t] - most) * scale)
+    return sum_floats(address, count)
 
 
 @compiled
@@ -291,7 +295,7 @@ def _attend(
     _forget(weights, 0, lane)
     _forget(weights, lane + ahead, behind)
     _forget(weights, behind + count - ahead, places)
-    worth = np.float32(1.0) / _soften(weights, places, step / np.float32(math.sqrt(size)))
+    worth = np.float32(1.0) / _soften(scores, places, step / np.float32(math.sqrt(size)))
     if kind == _AS_BYTES:
         most = max(
             _scaled(weights, floats_at(value_scales + 4 * place), behind),

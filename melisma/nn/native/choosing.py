@@ -17,7 +17,7 @@ import numpy as np
 from melisma.nn.native.compiling import compiled, compiled_exactly
 from melisma.nn.native.kernels import exponential
 from melisma.nn.native.packing import empty
-from melisma.nn.native.vectors import bits_of_float, floats_at, longs_at
+from melisma.nn.native.vectors import bits_of_float, floats_at, longs_at, sum_floats
 
 (
     _ACTIVE_COUNT, _ACTIVE, _BRANCHES, _LEVELS, _VOCABULARY, _OFFSETS, _STRIDE, _LOGITS, _GRID,
@@ -174,57 +174,78 @@ def choose_tokens(table, first, last):
 def _choose(told, untold, noise, vocabulary, temperature, top_k, top_p, guidance):
     """One token, as `melisma.lm.draw.choose` draws it."""
     a, b, chance = floats_at(told), floats_at(untold), floats_at(noise)
-    logits = np.empty(vocabulary, np.float32)
+    logits, shares = np.empty(vocabulary, np.float32), np.empty(vocabulary, np.float32)
+    order = np.empty(vocabulary, np.int32)
+    most = np.float32(-3e38)
     for i in range(vocabulary):
         logits[i] = b[i] + guidance * (a[i] - b[i])
-    best = 0
-    for i in range(1, vocabulary):
-        if logits[i] > logits[best]:
-            best = i
+        most = max(most, logits[i])
     if temperature == 0:
-        return best
+        return _first(logits, most)
     least = np.int32(-(2**31))
+    for i in range(vocabulary):
+        order[i] = _ordered(logits[i])
     if 0 < top_k < vocabulary:
-        least = _threshold(logits, vocabulary, np.float32(top_k), False)
-    most = logits[best]
-    total = np.float32(0.0)
-    shares = np.empty(vocabulary, np.float32)
+        least = _rank_threshold(order, top_k)
     for i in range(vocabulary):
         share = exponential((logits[i] - most) / temperature)
-        shares[i] = share if _ordered(logits[i]) >= least else np.float32(0.0)
-        total += shares[i]
-    smallest = np.int32(0)
+        shares[i] = share if order[i] >= least else np.float32(0.0)
     if top_p < 1:
-        smallest = _threshold(shares, vocabulary, top_p * total, True)
-    found, highest = best, np.float32(-1.0)
+        total = sum_floats(shares.ctypes.data, vocabulary)
+        smallest = _weight_threshold(shares, top_p * total)
+        for i in range(vocabulary):
+            shares[i] = shares[i] if _ordered(shares[i]) >= smallest else np.float32(0.0)
+    highest = np.float32(0.0)
     for i in range(vocabulary):
-        if _ordered(shares[i]) >= smallest:
-            height = shares[i] / max(chance[i], np.float32(1e-20))
-            if height > highest:
-                found, highest = i, height
-    return found
+        shares[i] /= max(chance[i], np.float32(1e-20))
+        highest = max(highest, shares[i])
+    return _first(shares, highest)
 
 
-@compiled_exactly
+@compiled
+def _first(values, wanted):
+    """The first place of a value that is there."""
+    for i in range(len(values)):
+        if values[i] == wanted:
+            return i
+    return 0
+
+
+@compiled
 def _ordered(number):
     """An int32 that stands to others as its float32 stands to theirs."""
     bits = bits_of_float(number)
     return bits if bits >= 0 else np.int32(bits ^ np.int32(0x7FFFFFFF))
 
 
-@compiled_exactly
-def _threshold(values, count, enough, by_weight):
-    """The smallest `_ordered` value that is still kept: above it lie less than `enough` values, or,
-    `by_weight`, values of less than that in all. Found by halving, one bit at a time."""
+@compiled
+def _rank_threshold(order, count):
+    """The smallest of these numbers that less than `count` of them exceed: the `count` largest are
+    it and above. Found by halving, one bit at a time."""
     low, high = np.int64(-(2**31)), np.int64(2**31 - 1)
     while low < high:
         middle = (low + high) // 2
+        edge, above = np.int32(middle), np.int32(0)
+        for i in range(len(order)):
+            above += np.int32(order[i] > edge)
+        if above < count:
+            high = middle
+        else:
+            low = middle + 1
+    return np.int32(low)
+
+
+@compiled
+def _weight_threshold(shares, enough):
+    """The smallest `_ordered` share such that those above it come to less than `enough`."""
+    low, high = np.int64(0), np.int64(_ordered(np.float32(1.0)))
+    kept = np.empty(len(shares), np.float32)
+    while low < high:
+        middle = (low + high) // 2
         edge = np.int32(middle)
-        above = np.float32(0.0)
-        for i in range(count):
-            weight = values[i] if by_weight else np.float32(1.0)
-            above += weight if _ordered(values[i]) > edge else np.float32(0.0)
-        if above < enough:
+        for i in range(len(shares)):
+            kept[i] = shares[i] if _ordered(shares[i]) > edge else np.float32(0.0)
+        if sum_floats(kept.ctypes.data, len(shares)) < enough:
             high = middle
         else:
             low = middle + 1

@@ -18,11 +18,12 @@ from typing import Any
 import numba
 from numba.core import config as _config
 
-from melisma.nn.instruction_set import restriction
+from melisma.nn.instruction_set import features, restriction
 
 config: Any = _config
-_FREEDOMS = {"contract", "reassoc", "arcp", "nsz", "afn"}
-"""Freedoms that the compiler has with floats: sums in any order, so that they can be vectors."""
+_FREEDOMS = {"nnan", "nsz"}
+"""Freedoms that the compiler has with floats: to take the largest of many in any order. None that
+changes how anything is rounded: every instruction set gives the same numbers, to the bit."""
 
 
 @cache
@@ -47,7 +48,9 @@ def _restrict() -> None:
     yet)."""
     asked = restriction()
     if asked is not None and not asked.name.startswith("avx512vnni"):
-        config.CPU_NAME, config.CPU_FEATURES = asked.target, ""
+        # The portable kernels round as all others do where the processor can.
+        config.CPU_NAME = asked.target
+        config.CPU_FEATURES = "+avx,+fma" if asked.name == "portable" and features()["fma"] else ""
 
 
 @contextmanager
@@ -75,14 +78,14 @@ def compiled_for(name: str, function: Callable[..., Any], **options: Any) -> Any
 
 
 def compiled(function: Callable[..., Any]) -> Any:
-    """Machine code for the selected instruction set; sums of floats may change their order."""
+    """Machine code for the selected instruction set, where no number is a NaN."""
     from melisma.nn.native.selection import selected
 
     return compiled_for(selected().name, function, fastmath=_FREEDOMS)
 
 
 def compiled_exactly(function: Callable[..., Any]) -> Any:
-    """The same, with every operation as it is written."""
+    """The same, where there may be NaNs."""
     from melisma.nn.native.selection import selected
 
     return compiled_for(selected().name, function)

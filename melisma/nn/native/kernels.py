@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from melisma.nn.native.compiling import compiled
-from melisma.nn.native.vectors import float_of_bits, floats_at, longs_at
+from melisma.nn.native.vectors import float_of_bits, floats_at, longs_at, sum_floats, sum_squares
 
 ACTIVATED = 64
 """Numbers that are activated as one piece."""
@@ -104,12 +104,8 @@ def normalise_rows(
         a, to = floats_at(x + 4 * row * width), floats_at(out + 4 * row * width)
         mean = np.float32(0.0)
         if centred:
-            for i in range(width):
-                mean += a[i]
-            mean /= np.float32(width)
-        spread = np.float32(0.0)
-        for i in range(width):
-            spread += (a[i] - mean) * (a[i] - mean)
+            mean = sum_floats(x + 4 * row * width, width) / np.float32(width)
+        spread = sum_squares(x + 4 * row * width, mean, width)
         scale = np.float32(1.0) / np.sqrt(spread / np.float32(width) + epsilon)
         if centred:
             b = floats_at(bias)

@@ -16,7 +16,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic as _typed_intrinsic
 
-from melisma.nn.instruction_set import InstructionSet
+from melisma.nn.instruction_set import InstructionSet, fuses
 
 # numba reads an intrinsic's arguments from its signature: they are named here and used in the code
 # generator. What the decorator returns takes one argument less, which no type checker can know.
@@ -83,7 +83,9 @@ class KernelBuilder:
         return b.fmul(b.bitcast(bits, self.floats), self.constant(self.floats, 2.0**112))
 
     def fma(self, a: Any, b: Any, c: Any) -> Any:
-        """a * b + c, rounded once."""
+        """a * b + c, rounded once where the processor does that."""
+        if not fuses():
+            return self.builder.fadd(self.builder.fmul(a, b), c)
         return self._call(f"llvm.fma.v{self.lanes}f32", self.floats, a, b, c)
 
     def _call(self, name: str, kind: Any, *values: Any) -> Any:
@@ -188,6 +190,73 @@ shorts_at = _pointer(types.uint16)
 bytes_at = _pointer(types.int8)
 ints_at = _pointer(types.int32)
 longs_at = _pointer(types.int64)
+
+
+_SUMS = 16
+"""Partial sums of a sum over floats: the same in every instruction set, so that all round alike."""
+
+
+def _sum_codegen(term: Callable[[Any, Any, Any], Any]) -> Callable[..., Any]:
+    """Code of a sum over float32 numbers at an address: (address, mean, count) -> float32. Number i
+    is added to partial sum i % `_SUMS`, these are halved until one is left, and what does not fill
+    all of them is added last."""
+
+    def codegen(_context: Any, b: Any, _signature: Any, args: Any) -> Any:
+        address, mean, count = args
+        kind = ir.VectorType(FLOAT, _SUMS)
+        total = cgutils.alloca_once_value(b, ir.Constant(kind, [0.0] * _SUMS))
+        with cgutils.for_range(b, b.sdiv(count, number(_SUMS))) as loop:
+            at = b.add(address, b.mul(loop.index, number(4 * _SUMS)))
+            values = b.load(b.inttoptr(at, ir.PointerType(kind)))
+            values.align = 4
+            b.store(b.fadd(b.load(total), term(b, values, mean)), total)
+        sums, left = b.load(total), _SUMS
+        while left > 1:
+            left //= 2
+            halves = [
+                ir.Constant(ir.VectorType(I32, left), list(range(first, first + left)))
+                for first in (0, left)
+            ]
+            one, other = (b.shuffle_vector(sums, sums, half) for half in halves)
+            sums = b.fadd(one, other)
+        result = cgutils.alloca_once_value(b, b.extract_element(sums, ir.Constant(I32, 0)))
+        whole = b.mul(b.sdiv(count, number(_SUMS)), number(_SUMS))
+        with cgutils.for_range(b, b.sub(count, whole)) as loop:
+            at = b.add(address, b.mul(b.add(whole, loop.index), number(4)))
+            value = b.load(b.inttoptr(at, ir.PointerType(FLOAT)))
+            value.align = 4
+            b.store(b.fadd(b.load(result), term(b, value, mean)), result)
+        return b.load(result)
+
+    return codegen
+
+
+def _squared_deviation(b: Any, values: Any, mean: Any) -> Any:
+    if isinstance(values.type, ir.VectorType):
+        empty = ir.Constant(values.type, ir.Undefined)
+        first = b.insert_element(empty, mean, ir.Constant(I32, 0))
+        nowhere = ir.Constant(ir.VectorType(I32, _SUMS), [0] * _SUMS)
+        mean = b.shuffle_vector(first, empty, nowhere)
+    away = b.fsub(values, mean)
+    return b.fmul(away, away)
+
+
+@intrinsic
+def sum_floats(_typing_context: Any, address: Any, count: Any) -> Any:
+    """Sum of float32 numbers."""
+    code = _sum_codegen(lambda _b, values, _mean: values)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return code(context, builder, signature, (args[0], ir.Constant(FLOAT, 0.0), args[1]))
+
+    return types.float32(types.int64, types.int64), codegen
+
+
+@intrinsic
+def sum_squares(_typing_context: Any, address: Any, mean: Any, count: Any) -> Any:
+    """Sum of the squared differences of float32 numbers from a float32."""
+    told = types.float32(types.int64, types.float32, types.int64)
+    return told, _sum_codegen(_squared_deviation)
 
 
 @intrinsic
