@@ -1,6 +1,7 @@
 """transformers and Melisma side by side: how fast MusicGen draws on this processor.
 
-Run: `python benchmarks/decode.py [--size small] [--seconds 10 30] [--threads 2]`. A checkpoint of
+Run: `python benchmarks/decode.py [--size small] [--seconds 10 30] [--threads 2]
+[--instruction-set avx2]`. A checkpoint of
 random weights with the shapes of the published one (T5-base, decoder, EnCodec 32 kHz) is written to
 a temporary folder and read by both, one prompt with guidance 3, top-k 250, temperature 1. Every row
 is one way of drawing; the rounds go through all of them in turn, so that a machine that slows down
@@ -32,6 +33,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from processor import add_option, machine, restart_restricted
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from melisma.compose.loading import load_published
@@ -280,8 +282,12 @@ def main() -> None:
     )
     parser.add_argument("--checkpoint", type=Path, help="where the random one stays or is")
     parser.add_argument("--results", type=Path, default=Path("benchmarks/results"))
+    add_option(parser)
     given = parser.parse_args()
+    restart_restricted(given.instruction_set)
     torch.set_num_threads(given.threads)
+    found = machine(given.threads)
+    print(found.line())
     with tempfile.TemporaryDirectory() as temporary:
         folder = given.checkpoint or Path(temporary)
         if not (folder / "config.json").is_file():
@@ -300,8 +306,9 @@ def main() -> None:
                     print(f"round {number + 1}", runs[-1], flush=True)
     print(table(runs))
     given.results.mkdir(parents=True, exist_ok=True)
-    place = given.results / f"decode_{given.size}.json"
-    place.write_text(json.dumps([asdict(run) for run in runs], indent=2) + "\n")
+    place = given.results / f"decode_{given.size}_{found.instruction_set}.json"
+    document = {"machine": found.facts(), "runs": [asdict(run) for run in runs]}
+    place.write_text(json.dumps(document, indent=2) + "\n")
 
 
 if __name__ == "__main__":

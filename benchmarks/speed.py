@@ -1,6 +1,6 @@
 """How long 10 s of sound and 30 s of score take from prompt to file, and how fast the codec is.
 
-Run: `python benchmarks/speed.py [--model NAME] [--threads 2]`. Weights are loaded before; the
+Run: `python benchmarks/speed.py [--model NAME] [--threads 2] [--instruction-set avx2]`. Weights are loaded before; the
 median of five counts. A score is composed, written as MIDI, rendered and written as sound. The
 codec's figure is seconds of sound per second, encode plus decode.
 """
@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from held_clips import command_line, parser_of, tell
+from processor import add_option, machine, restart_restricted
 
 from melisma.compose import load, load_codec, load_scores
 from melisma.evaluate.statistics import median_interval
@@ -84,7 +87,12 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--best-of", type=int, nargs="+", default=[4, 1])
     parser.add_argument("--score-best-of", type=int, nargs="+", default=[8, 1])
+    add_option(parser)
     given = parser.parse_args()
+    restart_restricted(given.instruction_set)
+    torch.set_num_threads(given.threads)
+    found = machine(given.threads)
+    print(found.line())
     figures: list[Figure] = []
     for best_of in given.best_of:
         taken = np.array(piece_seconds(given.model, given.threads, best_of))
@@ -102,7 +110,8 @@ def main() -> None:
     figures.append(
         figure_of("codec encode plus decode, times real time", coded, command=command_line())
     )
-    tell(figures, given.results / "speed.json")
+    figures = [replace(figure, details=found.facts()) for figure in figures]
+    tell(figures, given.results / f"speed_{found.instruction_set}.json")
 
 
 if __name__ == "__main__":

@@ -211,7 +211,7 @@ def _step_program(
     from melisma.nn.native.stack import add_trunk
 
     rows = asked.slots
-    program = Program(rows, threads)
+    program = Program(rows, threads, distinct=True)
     hidden = program.room((rows, shape.width))
     middle, window = shape.middle(asked), shape.window(asked)
     past = _filled_past(shape, trunk, asked)

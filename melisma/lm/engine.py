@@ -276,7 +276,7 @@ class NativeSession:
     def _steps_program(self) -> Program:
         """Tokens in, tokens out."""
         engine, desk = self._engine, self._desk
-        program = Program(self._rows, engine.threads)
+        program = Program(self._rows, engine.threads, distinct=True)
         hidden = program.room((self._rows, engine.trunk.shape.width))
         program.draw(desk)
         program.embed(

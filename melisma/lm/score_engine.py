@@ -60,7 +60,7 @@ class ScoreSession:
         told = [numbers(torch.cat(part, dim=-1)[:, 0]) for part in parts if part is not None]
         shape = engine.trunk.shape
         self._model = model
-        self._program = Program(slots, engine.threads)
+        self._program = Program(slots, engine.threads, distinct=True)
         self._hidden = self._program.room((slots, shape.width))
         self._angles = empty((slots, 2 * shape.width // shape.heads), np.float32)
         self._program.angle_index[:] = np.arange(slots)

@@ -179,7 +179,7 @@ def stepped(
     batch, frames, width = hidden.shape
     past = Past(packed, batch, min(window, frames) + at_once, text.states.shape[1])
     tell_texts(packed, past, text.states, text.lengths, 2)
-    program = Program(batch * at_once, 3)
+    program = Program(batch * at_once, 3, distinct=at_once == 1)
     x = program.room((batch * at_once, width))
     angles = modulations = None
     places = torch.arange(frames)

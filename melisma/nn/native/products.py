@@ -1,7 +1,8 @@
 """Products of rows with packed matrices, shared by all threads tile by tile.
 
 Enters: float32 [row, input] and a matrix as `packing.py` lays it out. Leaves: float32 [row,
-output], written or added. Rows meet integer weights as integers: `quantize_rows` makes them so.
+output], written or added. Rows meet integer weights as integers: `quantize_rows` makes them so,
+once in each thread, which costs less than waiting until one has done it for all.
 """
 
 from __future__ import annotations
@@ -50,11 +51,11 @@ def _quantize_group(x, first, size, out, wide, scales, sums, group, zero):
 
 
 @compiled
-def quantize_rows(x, width, group_size, out, x_bytes, scales, sums, zero, rows, first, last):
+def quantize_rows(x, width, group_size, out, x_bytes, scales, sums, zero, rows):
     """x float32 [row, width] -> int8 (or int16, where `x_bytes` is 2) of the same shape, float32
-    scales and int32 sums [row, group]; the sums times -`zero`. Pieces: groups of all rows."""
+    scales and int32 sums [row, group]; the sums times -`zero`."""
     groups = width // group_size
-    for one in range(first, last):
+    for one in range(rows * groups):
         row, group = one // groups, one % groups
         _quantize_group(
             floats_at(x + 4 * row * width),

@@ -5,11 +5,12 @@ through them on all threads. How many rows count, and where each row belongs, is
 that the caller fills before: one program serves every step.
 
 **How threads share the work.** An operation is cut into pieces (tiles of a matrix, heads, rows),
-and these into chunks, some for each thread. A thread claims a chunk by adding 1 to a word in memory
-that holds the number of the operation and, in its lower bits, that of the next chunk; whoever
-finishes the last chunk moves the word on to the next operation. So nobody waits for a thread that
-the system has put aside, unless it holds a chunk: on a machine with other busy programs the rest of
-the threads do its work. What is computed does not depend on who computes it.
+and these into chunks, of which each thread owns some. It claims them one after another from a word
+in memory of its own, and when there are none left, those of other threads; a chunk is claimed by
+exchanging the word (operation, next chunk) for the next one. Whoever finishes the last chunk of all
+publishes the number of the next operation. So nobody waits for a thread that the system has put
+aside, unless it is in the middle of a chunk: beside other busy programs the rest of the threads do
+its work. What is computed does not depend on who computes it.
 """
 
 from __future__ import annotations
@@ -28,25 +29,27 @@ from melisma.nn.native.compiling import compiled
 from melisma.nn.native.packing import Packed, byte_layout, empty
 from melisma.nn.native.products import BFLOAT16, FLOAT32, INT4, INT8, TILE
 from melisma.nn.native.selection import selected
-from melisma.nn.native.vectors import add_to, give_way, look_at, put_at, rest
+from melisma.nn.native.vectors import add_to, give_way, look_at, put_at, rest, swap_at
 
 (
-    _EMBED, _NORM, _QUANTIZE, _FLOATS, _QUANTIZED, _ACTIVATE, _REMEMBER, _PAST, _TEXT, _BEGIN,
-    _CHOOSE,
+    _EMBED, _NORM, _FLOATS, _QUANTIZED, _ACTIVATE, _REMEMBER, _PAST, _ATTEND, _TEXT, _BEGIN, _CHOOSE
 ) = range(11)  # fmt: skip
 _PIECES, _BY_ROW = 1, 2
 """Fields of an operation: its pieces, and whether each row has so many."""
-_FIELDS = 18
+_FIELDS = 20
 _KINDS = {"float32": FLOAT32, "bfloat16": BFLOAT16, "int8": INT8, "int4": INT4}
-_ROWS, _WORD, _DONE = 0, 8, 16
-"""Places of the control array, each on a line of the cache of its own: rows that count, the word
-that is claimed from, chunks of the present operation that are done."""
+_ROWS, _NUMBER, _DONE, _WORDS = 0, 8, 16, 24
+"""Places of the control array: rows that count, the number of the present operation, its chunks
+that are done, and the word of each thread."""
+_APART = 8
+"""Numbers from one place to the next: each has a line of the cache for itself."""
 _CHUNK_BITS = 20
-"""Bits of the word that number chunks; an operation has far fewer."""
-_CHUNKS_A_THREAD = 6
-"""Chunks of a large operation for each thread (measured: `benchmarks/decode.py`)."""
+"""Bits of a word that number chunks; an operation has far fewer."""
+_CHUNKS_A_THREAD = 4
+"""Chunks of a large operation that each thread owns (chosen: a thread that is put aside keeps an
+eighth of an operation from two)."""
 _PATIENCE = 2_000
-"""Looks at the word before a waiting thread lets others run (some 50 microseconds)."""
+"""Looks at the number before a waiting thread lets others run (some 50 microseconds)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,9 +78,10 @@ class Kept:
 class Program:
     """Operations in the order in which they are to be done."""
 
-    def __init__(self, most_rows: int, threads: int) -> None:
-        self.most_rows, self.threads = most_rows, threads
-        self._control = empty((24,), np.int64)
+    def __init__(self, most_rows: int, threads: int, *, distinct: bool = False) -> None:
+        """`distinct`: no two rows of a step are of one sequence, so none needs another's key."""
+        self.most_rows, self.threads, self.distinct = most_rows, threads, distinct
+        self._control = empty((_WORDS + _APART * threads,), np.int64)
         self.slots = empty((most_rows,), np.int64)
         """Whose past each row belongs to."""
         self.positions = empty((most_rows,), np.int64)
@@ -156,17 +160,15 @@ class Program:
             return
         groups = matrix.inputs // matrix.group_size
         layout = byte_layout(selected(), matrix.precision)
-        numbers = self.room((self.most_rows, matrix.inputs), (np.int8, np.int16)[layout.x_bytes - 1])
-        scales = self.room((self.most_rows, groups))
-        sums = self.room((self.most_rows, groups), np.int32)
-        self._add(
-            _QUANTIZE, x, matrix.inputs, matrix.group_size, numbers, layout.x_bytes, scales, sums,
-            layout.zero, pieces=groups, by_row=True,
-        )  # fmt: skip
+        # Each thread quantizes the rows for itself.
+        kind_of_x = (np.int8, np.int16)[layout.x_bytes - 1]
+        numbers = self.room((self.threads, self.most_rows, matrix.inputs), kind_of_x)
+        scales = self.room((self.threads, self.most_rows, groups))
+        sums = self.room((self.threads, self.most_rows, groups), np.int32)
         self._add(
             _QUANTIZED, kind, matrix.weights, matrix.group_scales, matrix.row_scales,
             matrix.outputs, matrix.inputs, matrix.group_size, numbers, scales, sums, out, add,
-            self._spare, pieces=matrix.tiles,
+            self._spare, x, layout.x_bytes, layout.zero, self.most_rows, pieces=matrix.tiles,
         )  # fmt: skip
 
     def activate(self, x: np.ndarray, out: np.ndarray, *, gated: bool) -> None:
@@ -188,12 +190,10 @@ class Program:
         window = min(window, ring)  # no more is kept
         width = out.shape[1]
         kept = (past.keys, past.key_scales, past.values, past.value_scales, past.kind, ring)
-        self._add(_REMEMBER, joined, width, heads, angles, *kept, pieces=heads, by_row=True)
         room = self.room((self.threads, room_of(window, size)))
-        self._add(
-            _PAST, joined, width, heads, *kept, window, room, room.shape[1], out, pieces=heads,
-            by_row=True,
-        )  # fmt: skip
+        facts = (joined, width, heads, *kept, window, room, room.shape[1], out, angles)
+        for operation in (_ATTEND,) if self.distinct else (_REMEMBER, _PAST):
+            self._add(operation, *facts, pieces=heads, by_row=True)
 
     def attend_text(
         self,
@@ -223,7 +223,8 @@ class Program:
         assert 0 < rows <= self.most_rows
         if self._table is None:
             self._table = np.array(self._operations, np.int64)
-        self._control[_ROWS], self._control[_WORD], self._control[_DONE] = rows, 0, 0
+        self._control[:] = 0
+        self._control[_ROWS] = rows
         shared: list[Any] = [
             self._table, steps, self._control, self.slots.ctypes.data, self.positions.ctypes.data,
             self.angle_index.ctypes.data,
@@ -252,91 +253,112 @@ def _pool(threads: int) -> ThreadPoolExecutor:
 
 
 @compiled
-def _chunks(operation, rows, threads):
-    """(pieces of an operation, chunks that they are cut into)."""
-    pieces = operation[_PIECES] * (rows if operation[_BY_ROW] else 1)
+def _pieces(operation, rows):
+    """Pieces of an operation."""
     if operation[0] == _CHOOSE:
-        pieces = choosing.choices(operation[3])
-    return pieces, max(1, min(pieces, threads * _CHUNKS_A_THREAD if threads > 1 else 1))
+        return choosing.choices(operation[3])
+    return operation[_PIECES] * (rows if operation[_BY_ROW] else 1)
+
+
+@compiled
+def _claim(word, number, chunks):
+    """The next chunk of the operation `number` that a thread's word leaves, or -1 where none of its
+    `chunks` is left."""
+    while chunks > 0:
+        seen = look_at(word)
+        of = seen >> _CHUNK_BITS
+        chunk = seen & ((1 << _CHUNK_BITS) - 1) if of == number else 0
+        if of > number or chunk >= chunks:
+            return -1
+        if swap_at(word, seen, (number << _CHUNK_BITS) + chunk + 1):
+            return chunk
+    return -1
 
 
 @compiled
 def _run(table, steps, control, slots, positions, angle_index, thread, threads):
-    """What one thread does: claims chunks until all steps are done."""
-    word, done = control.ctypes.data + 8 * _WORD, control.ctypes.data + 8 * _DONE
+    """What one thread does until all steps are done."""
+    base = control.ctypes.data
+    present, done, words = base + 8 * _NUMBER, base + 8 * _DONE, base + 8 * _WORDS
     rows, operations = control[_ROWS], table.shape[0]
-    all_operations, looks = steps * operations, 0
-    while True:
-        seen = look_at(word)
-        if seen >> _CHUNK_BITS >= all_operations:
-            return
-        operation = table[(seen >> _CHUNK_BITS) % operations]
-        _, chunks = _chunks(operation, rows, threads)
-        if seen & ((1 << _CHUNK_BITS) - 1) >= chunks:
+    number, looks = 0, 0
+    while number < steps * operations:
+        operation = table[number % operations]
+        pieces = _pieces(operation, rows)
+        chunks = max(1, min(pieces, threads * _CHUNKS_A_THREAD if threads > 1 else 1))
+        finished = 0
+        for away in range(threads):
+            owner = (thread + away) % threads
+            first, last = owner * chunks // threads, (owner + 1) * chunks // threads
+            chunk = _claim(words + 8 * _APART * owner, number, last - first)
+            while chunk >= 0:
+                begin, end = (first + chunk) * pieces // chunks, (first + chunk + 1) * pieces // chunks
+                _do(
+                    operation, rows, slots, positions, angle_index, begin, end, thread,
+                    finished == 0,
+                )  # fmt: skip
+                finished += 1
+                chunk = _claim(words + 8 * _APART * owner, number, last - first)
+        if finished > 0 and add_to(done, finished) + finished == chunks:
+            put_at(done, 0)
+            number += 1
+            put_at(present, number)
+            continue
+        looks = 0
+        while look_at(present) == number:
             rest()
             looks += 1
             if looks > _PATIENCE:
                 give_way()
-            continue
-        looks = 0
-        # Meanwhile another may have claimed it, or even moved on: what counts is what is returned.
-        claimed = add_to(word, 1)
-        number, chunk = claimed >> _CHUNK_BITS, claimed & ((1 << _CHUNK_BITS) - 1)
-        if number >= all_operations:
-            return
-        operation = table[number % operations]
-        pieces, chunks = _chunks(operation, rows, threads)
-        if chunk >= chunks:
-            continue
-        first, last = chunk * pieces // chunks, (chunk + 1) * pieces // chunks
-        _do(operation, rows, slots, positions, angle_index, first, last, thread)
-        if add_to(done, 1) == chunks - 1:
-            put_at(done, 0)
-            put_at(word, (number + 1) << _CHUNK_BITS)
+        number = look_at(present)
 
 
 @compiled
-def _do(a, rows, slots, positions, angle_index, first, last, thread):
-    """The pieces of an operation from `first` to before `last`."""
+def _do(a, rows, slots, positions, angle_index, first, last, thread, fresh):
+    """The pieces of an operation from `first` to before `last`; `fresh`: the first that this thread
+    does of it."""
     operation = a[0]
     if operation == _FLOATS:
         products.multiply_floats(
             a[3], a[4], a[5], a[6], a[7], a[8], a[9], a[10], rows, first, last, thread
         )
     elif operation == _QUANTIZED:
+        inputs, group_size, x_bytes = a[8], a[9], a[17]
+        first_row, groups = thread * a[19], inputs // group_size
+        numbers = a[10] + first_row * inputs * x_bytes
+        scales, sums = a[11] + 4 * first_row * groups, a[12] + 4 * first_row * groups
+        if fresh:
+            products.quantize_rows(
+                a[16], inputs, group_size, numbers, x_bytes, scales, sums, a[18], rows
+            )
         products.multiply_quantized(
-            a[3], a[4], a[5], a[6], a[7], a[8], a[9], a[10], a[11], a[12], a[13], a[14], a[15],
-            rows, first, last, thread,
+            a[3], a[4], a[5], a[6], a[7], inputs, group_size, numbers, scales, sums, a[13], a[14],
+            a[15], rows, first, last, thread,
         )  # fmt: skip
-    elif operation == _QUANTIZE:
-        products.quantize_rows(
-            a[3], a[4], a[5], a[6], a[7], a[8], a[9], a[10], rows, first, last
-        )
     elif operation == _NORM:
         kernels.normalise_rows(
             a[3], a[4], a[5], a[6], a[7], a[8], a[9], a[10], a[11], slots, first, last
         )
     elif operation == _ACTIVATE:
         kernels.activate_rows(a[3], a[4], a[5], a[6], first, last)
-    elif operation == _REMEMBER:
-        attention.remember_rows(
-            a[3], a[4], a[5], a[6], angle_index, a[7], a[8], a[9], a[10], a[11], a[12], slots,
-            positions, first, last,
-        )  # fmt: skip
-    elif operation == _PAST:
-        attention.attend_past(
-            a[3], a[4], a[5], a[6], a[7], a[8], a[9], a[10], a[11], a[12], slots, positions, a[13],
-            a[14], a[15], first, last, thread,
-        )  # fmt: skip
+    elif operation in (_REMEMBER, _PAST, _ATTEND):
+        if operation != _PAST:
+            attention.remember_rows(
+                a[3], a[4], a[5], a[16], angle_index, a[6], a[7], a[8], a[9], a[10], a[11], slots,
+                positions, first, last,
+            )  # fmt: skip
+        if operation != _REMEMBER:
+            attention.attend_past(
+                a[3], a[4], a[5], a[6], a[7], a[8], a[9], a[10], a[11], a[12], slots, positions,
+                a[13], a[14], a[15], first, last, thread,
+            )  # fmt: skip
     elif operation == _TEXT:
         attention.attend_text(
             a[3], a[4], a[5], a[6], a[7], a[8], a[9], a[10], slots, a[11], a[12], a[13], first,
             last, thread,
         )  # fmt: skip
     elif operation == _EMBED:
-        kernels.embed_rows(
-            a[3], a[4], a[5], a[6], a[7], a[8], a[9], a[10], a[11], first, last
-        )
+        kernels.embed_rows(a[3], a[4], a[5], a[6], a[7], a[8], a[9], a[10], a[11], first, last)
     elif operation == _BEGIN:
         choosing.begin_step(a[3], slots, positions, angle_index)
     else:

@@ -44,6 +44,9 @@ VECTORS = 4
 """Vectors of outputs worked on at once."""
 _SUMS_OF_16_BITS = 4
 """Steps of eight inputs whose products of 4 bits by 8 are added in 16 bits: two sums a step."""
+_AHEAD_BYTES, _LINE_BYTES = 8192, 64
+"""How far ahead weights are asked for, a line of the cache at a time (measured from 512 to 16,384:
+streams of AVX2's products from memory gain 15 to 25 %, those of VNNI nothing)."""
 
 
 def tile_outputs(isa: InstructionSet) -> int:
@@ -181,6 +184,8 @@ class _Group:
     def advance(self, weight_bytes: int, x_bytes: int) -> None:
         """Moves on to the next inputs."""
         b = self.k.builder
+        for line in range(0, weight_bytes, _LINE_BYTES):
+            self.k.prefetch(offset(b, b.load(self.weights), _AHEAD_BYTES + line))
         b.store(offset(b, b.load(self.weights), weight_bytes), self.weights)
         b.store(offset(b, b.load(self.x), x_bytes), self.x)
 

@@ -61,6 +61,15 @@ class KernelBuilder:
         place = self.builder.inttoptr(address, ir.PointerType(value.type))
         self.builder.store(value, place).align = align
 
+    def prefetch(self, address: Any) -> None:
+        """Asks for a line of the cache that will be read soon."""
+        pointer = ir.PointerType(I8)
+        kind = ir.FunctionType(ir.VoidType(), [pointer, I32, I32, I32])
+        name = "llvm.prefetch.p0" if "p0" in str(pointer) else "llvm.prefetch"
+        function = cgutils.get_or_insert_function(self.builder.module, kind, name)
+        place = self.builder.inttoptr(address, pointer)
+        self.builder.call(function, [place, *(ir.Constant(I32, value) for value in (0, 3, 1))])
+
     def splat(self, value: Any) -> Any:
         """A number in every lane."""
         empty = ir.Constant(ir.VectorType(value.type, self.lanes), ir.Undefined)
@@ -311,6 +320,18 @@ def put_at(_typing_context: Any, address: Any, value: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64), codegen
+
+
+@intrinsic
+def swap_at(_typing_context: Any, address: Any, expected: Any, value: Any) -> Any:
+    """Writes an int64 to an address if it still holds what is expected; whether it did."""
+
+    def codegen(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        place = builder.inttoptr(args[0], ir.PointerType(I64))
+        found = builder.cmpxchg(place, args[1], args[2], "acq_rel", "acquire")
+        return builder.extract_value(found, 1)
+
+    return types.boolean(types.int64, types.int64, types.int64), codegen
 
 
 @intrinsic

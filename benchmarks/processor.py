@@ -1,0 +1,88 @@
+"""Which processor a benchmark ran on, and how it is restricted to an older one.
+
+Figures of two kinds of processor cannot be compared, so every benchmark of speed names its own. With
+`--instruction-set avx2` all arithmetic keeps to that set: our kernels, PyTorch's, oneDNN's and MKL's;
+so what most people's processors do can be measured on any. (A newer processor restricted to AVX2 is
+still faster than an older one: what it reaches in float32, and its memory, are measured beside.)
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from dataclasses import asdict, dataclass
+
+import torch
+
+from melisma.compose.machine import processor, read_bandwidth
+from melisma.nn.instruction_set import ENVIRONMENT, NAMES, RESTRICTIONS
+from melisma.nn.native.selection import selected
+from melisma.nn.precision import compute_dtype
+
+_SIZE, _SECONDS = 1024, 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """What ran a benchmark."""
+
+    processor: str
+    instructions: list[str]
+    """Those that were used."""
+    instruction_set: str
+    """Of our kernels."""
+    compute_dtype: str
+    """Of networks that are no language model."""
+    threads: int
+    float32_gflops: float
+    """Of a large product of matrices."""
+    read_gigabytes: float
+    """A second, from memory."""
+
+    def line(self) -> str:
+        """For a person."""
+        return (
+            f"{self.processor} ({', '.join(self.instructions)}), kernels {self.instruction_set}, "
+            f"networks in {self.compute_dtype}, {self.threads} threads: "
+            f"{self.float32_gflops:.0f} GFLOP/s in float32, memory {self.read_gigabytes:.0f} GB/s"
+        )
+
+    def facts(self) -> dict[str, object]:
+        """For the results."""
+        return asdict(self)
+
+
+def add_option(parser: argparse.ArgumentParser) -> None:
+    """The option that restricts a benchmark."""
+    parser.add_argument("--instruction-set", choices=NAMES, help="use no newer instructions")
+
+
+def restart_restricted(name: str | None) -> None:
+    """Starts this command anew with the switches of all libraries, which they read only once."""
+    if name is None or os.environ.get(ENVIRONMENT) == name:
+        return
+    environment = {**os.environ, ENVIRONMENT: name, **RESTRICTIONS.get(name, {})}
+    os.execve(sys.executable, [sys.executable, *sys.argv], environment)
+
+
+def machine(threads: int) -> Machine:
+    """Measures for a second."""
+    found = processor()
+    one = torch.ones(_SIZE, _SIZE)
+    one @ one
+    begun, count = time.perf_counter(), 0
+    while time.perf_counter() < begun + _SECONDS:
+        one @ one
+        count += 1
+    flops = 2 * _SIZE**3 * count / (time.perf_counter() - begun)
+    return Machine(
+        processor=found.name,
+        instructions=list(found.instructions),
+        instruction_set=selected().name,
+        compute_dtype=compute_dtype().name,
+        threads=threads,
+        float32_gflops=round(flops / 1e9, 1),
+        read_gigabytes=round(read_bandwidth(threads) / 1e9, 1),
+    )
