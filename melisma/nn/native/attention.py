@@ -21,11 +21,18 @@ from melisma.nn.native.past import (
     value_sums,
     value_sums_of_bytes,
 )
+from melisma.nn.native.rounding import (
+    largest_of,
+    quantize_to,
+    quantize_to_halves,
+    quantize_weights,
+)
 from melisma.nn.native.selection import selected
 from melisma.nn.native.vectors import (
     bits_of_float,
     bytes_at,
     floats_at,
+    ints_at,
     longs_at,
     shorts_at,
     sum_floats,
@@ -34,13 +41,18 @@ from melisma.nn.native.vectors import (
 _ISA = selected()
 LANES = _ISA.lanes
 _LAYOUT = past_layout(_ISA)
-_TOGETHER, _KEY_ZERO, _INT_PLACES = _LAYOUT.together, _LAYOUT.key_zero, _LAYOUT.most_places
+_TOGETHER, _INT_PLACES = _LAYOUT.together, _LAYOUT.most_places
 _VNNI = _ISA.vnni
+_KEY_SIGNS = np.int32(-0x7F7F7F80 if _LAYOUT.key_zero else 0)
+"""Bits that turn four bytes with signs into four with 128 added."""
 _FLOAT_KEYS, _SHORT_KEYS = (key_products(_ISA, kind) for kind in KINDS[:2])
 _BYTE_KEYS = key_products_of_bytes(_ISA)
 _FLOAT_SUMS_1, _SHORT_SUMS_1 = (value_sums(_ISA, kind, 1) for kind in KINDS[:2])
 _FLOAT_SUMS_4, _SHORT_SUMS_4 = (value_sums(_ISA, kind, 4) for kind in KINDS[:2])
 _BYTE_SUMS_1, _BYTE_SUMS_4 = (value_sums_of_bytes(_ISA, vectors) for vectors in (1, 4))
+_LARGEST = largest_of(_ISA)
+_TO_BYTES, _TO_SHORTS = (quantize_to(_ISA, kind) for kind in ("int8", "int16"))
+_TO_HALVES, _TO_WEIGHTS = quantize_to_halves(_ISA), quantize_weights(_ISA)
 _AS_FLOATS, _AS_SHORTS, _AS_BYTES = range(3)
 """Numbers of `past.KINDS`."""
 _NEVER = np.float32(-1e30)
@@ -49,8 +61,6 @@ _SIGNED = np.float32(127 * 256 + 127)
 """Largest number of two halves with signs."""
 _WEIGHTS = np.float32(0x7FFF)
 """Largest weight of a place as a whole number of 16 bits with a sign."""
-_GOLDEN = 40_503
-"""The golden section of 2**16: its multiples lie evenly, however many there are."""
 
 
 def room_of(window: int, size: int) -> int:
@@ -95,17 +105,31 @@ def _keep(vector, past, kind, first, step, size):
 
 
 @compiled
-def _keep_bytes(vector, past, scale, first, together, step, zero, size):
-    """Puts a vector into a past of bytes: `together` numbers side by side, every next of them
-    `step` bytes on; and what a byte is worth at the address `scale`."""
-    most = np.float32(1e-20)
-    for i in range(size):
-        most = max(most, abs(vector[i]))
+def _to_bytes(vector, scale, size):
+    """Quantizes a vector to int8 where it lies; what 1 is worth goes to the address `scale`."""
+    most = max(_LARGEST(vector, size), np.float32(1e-20))
     floats_at(scale)[0] = most / np.float32(127.0)
-    back, to = np.float32(127.0) / most, bytes_at(past)
+    _TO_BYTES(vector, np.float32(127.0) / most, size, vector)
+
+
+@compiled
+def _keep_key(vector, keys, scale, first, size):
+    """Puts a key into a past of bytes, some numbers side by side, a block of places apart."""
+    _to_bytes(vector, scale, size)
+    if _TOGETHER == 4:
+        for i in range(size // 4):
+            ints_at(keys + first)[i * LANES] = ints_at(vector)[i] ^ _KEY_SIGNS
+    else:
+        for i in range(size // 2):
+            shorts_at(keys + first)[i * LANES] = shorts_at(vector)[i]
+
+
+@compiled
+def _keep_value(vector, values, scale, first, size):
+    """Puts a value into a past of bytes, its numbers as far apart as places lie side by side."""
+    _to_bytes(vector, scale, size)
     for i in range(size):
-        number = np.int32(np.floor(vector[i] * back + np.float32(0.5)))
-        to[first + i // together * step + i % together] = np.int8(number + zero)
+        bytes_at(values + first)[i * _TOGETHER] = bytes_at(vector)[i]
 
 
 @compiled
@@ -128,41 +152,31 @@ def remember_rows(
             turn = floats_at(angles + 8 * size * longs_at(angle_index)[row])
             _turn(floats_at(at), turn, size)
             _turn(floats_at(at + 4 * width), turn, size)
-        key, value = floats_at(at + 4 * width), floats_at(at + 8 * width)
+        key, value = at + 4 * width, at + 8 * width
         base = (longs_at(slots)[row] * heads + head) * ring
         place = base + longs_at(positions)[row] % ring
         lane, some = place % LANES, place % _TOGETHER
         if kind == _AS_BYTES:
-            to, step = (place - lane) * full + _TOGETHER * lane, _TOGETHER * LANES
-            _keep_bytes(key, keys, key_scales + 4 * place, to, _TOGETHER, step, _KEY_ZERO, size)
+            to = (place - lane) * full + _TOGETHER * lane
+            _keep_key(key, keys, key_scales + 4 * place, to, size)
             to = (place - some) * full + some
-            _keep_bytes(value, values, value_scales + 4 * place, to, 1, _TOGETHER, 0, size)
+            _keep_value(value, values, value_scales + 4 * place, to, size)
         else:
-            _keep(key, keys, kind, (place - lane) * full + lane, LANES, size)
-            _keep(value, values, kind, place * full, 1, size)
+            _keep(floats_at(key), keys, kind, (place - lane) * full + lane, LANES, size)
+            _keep(floats_at(value), values, kind, place * full, 1, size)
 
 
 @compiled
-def _quantize_query(query, size, out):
+def _quantize_query(query, size, out, sums):
     """A query as whole numbers of 16 bits, at the address `out`: with VNNI in two halves with
-    signs, all high ones and then all low ones, 256 * high + low; else whole. Returns what 1 is
-    worth, and -128 times the sums of the halves."""
-    most = np.float32(1e-20)
-    for i in range(size):
-        most = max(most, abs(query[i]))
-    back = _SIGNED / most
-    highs, lows = np.int32(0), np.int32(0)
-    for i in range(size):
-        number = np.int32(np.floor(query[i] * back + np.float32(0.5)))
-        if _VNNI:
-            upper = (number + np.int32(128)) >> np.int32(8)
-            lower = number - (upper << np.int32(8))
-            bytes_at(out)[i], bytes_at(out)[size + i] = np.int8(upper), np.int8(lower)
-            highs += upper
-            lows += lower
-        else:
-            shorts_at(out)[i] = np.uint16(number)
-    return most / _SIGNED, -128 * np.int64(highs), -128 * np.int64(lows)
+    signs, all high ones and then all low ones, 256 * high + low, and their sums int32 at `sums`;
+    else whole. Returns what 1 is worth."""
+    most = max(_LARGEST(query, size), np.float32(1e-20))
+    if _VNNI:
+        _TO_HALVES(query, _SIGNED / most, size, out, sums)
+    else:
+        _TO_SHORTS(query, _SIGNED / most, size, out)
+    return most / _SIGNED
 
 
 @compiled
@@ -244,21 +258,6 @@ def _scaled(weights, scales, count):
 
 
 @compiled
-def _quantize_weights(weights, count, back, out):
-    """Weights times `back` as whole numbers of 16 bits, at the address `out`: with VNNI in two
-    halves, all upper ones and then all lower ones, else whole. What is added before the rest is
-    cut off goes through all fractions: hundreds of weights below 1 keep their sum."""
-    for t in range(count):
-        fraction = np.float32((t * _GOLDEN) & 0xFFFF) * np.float32(1.0 / 0x10000)
-        number = min(np.int32(weights[t] * back + fraction), np.int32(0x7FFF))
-        if _VNNI:
-            bytes_at(out)[t] = np.int8(number >> np.int32(8))
-            bytes_at(out)[count + t] = np.int8(number & np.int32(255))
-        else:
-            shorts_at(out)[t] = np.uint16(number)
-
-
-@compiled
 def _forget(scores, first, last):
     for t in range(first, last):
         scores[t] = _NEVER
@@ -286,8 +285,9 @@ def _attend(
     whole = scores + 4 * places
     step, starts = np.float32(1.0), (np.int64(0), np.int64(0))
     if kind == _AS_BYTES:
-        step, highs, lows = _quantize_query(asked, full, whole)
-        starts = highs, lows
+        # The sums of the halves lie where scores will.
+        step, sums = _quantize_query(room, full, whole, scores), ints_at(scores)
+        starts = -128 * np.int64(sums[0]), -128 * np.int64(sums[1])
     _weigh(kind, room, whole, starts, keys, key_scales, place, full, blocks, scores)
     later = scores + 4 * behind
     _weigh(kind, room, whole, starts, keys, key_scales, base, full, more, later)
@@ -301,7 +301,7 @@ def _attend(
             _scaled(weights, floats_at(value_scales + 4 * place), behind),
             _scaled(floats_at(later), floats_at(value_scales + 4 * base), places - behind),
         )
-        _quantize_weights(weights, places, _WEIGHTS / most, whole)
+        _TO_WEIGHTS(scores, _WEIGHTS / most, places, whole)
         worth *= most / _WEIGHTS
     to = room + 4 * full
     _gather(kind, scores, whole, places, values, place, full, blocks, to)

@@ -11,9 +11,10 @@ import numpy as np
 
 from melisma.nn.native.compiling import compiled
 from melisma.nn.native.packing import byte_layout
+from melisma.nn.native.rounding import largest_of, quantize_to
 from melisma.nn.native.selection import selected
 from melisma.nn.native.tiles import float_tile, most_rows, quantized_tile, tile_outputs
-from melisma.nn.native.vectors import bytes_at, floats_at, ints_at, shorts_at
+from melisma.nn.native.vectors import floats_at, ints_at
 
 _ISA = selected()
 TILE = tile_outputs(_ISA)
@@ -23,6 +24,8 @@ _FLOAT_1, _FLOAT_2, _FLOAT_4 = (float_tile(_ISA, rows, "float32") for rows in (1
 _SHORT_1, _SHORT_2, _SHORT_4 = (float_tile(_ISA, rows, "bfloat16") for rows in (1, 2, 4))
 _BYTE_1, _BYTE_2, _BYTE_4 = (quantized_tile(_ISA, rows, 8) for rows in (1, 2, 4))
 _HALF_1, _HALF_2, _HALF_4 = (quantized_tile(_ISA, rows, 4) for rows in (1, 2, 4))
+_LARGEST = largest_of(_ISA)
+_TO_BYTES, _TO_SHORTS = (quantize_to(_ISA, kind) for kind in ("int8", "int16"))
 
 FLOAT32, BFLOAT16, INT8, INT4 = range(4)
 """Numbers of `packing.PRECISIONS`."""
@@ -31,43 +34,21 @@ _X_BYTES_INT4 = byte_layout(_ISA, "int4").x_bytes
 
 
 @compiled
-def _quantize_group(x, first, size, out, wide, scales, sums, group, zero):
-    """One group of x as whole numbers from -127 to 127 with a scale, and what their sum takes
-    off."""
-    most = np.float32(1e-20)
-    for i in range(size):
-        most = max(most, abs(x[first + i]))
-    back = np.float32(127.0) / most
-    total = np.int32(0)
-    for i in range(size):
-        number = np.int32(np.floor(x[first + i] * back + np.float32(0.5)))
-        if wide:
-            shorts_at(out)[first + i] = np.uint16(number)
-        else:
-            bytes_at(out)[first + i] = np.int8(number)
-        total += number
-    scales[group] = most / np.float32(127.0)
-    sums[group] = -zero * total
-
-
-@compiled
 def quantize_rows(x, width, group_size, out, x_bytes, scales, sums, zero, rows):
-    """x float32 [row, width] -> int8 (or int16, where `x_bytes` is 2) of the same shape, float32
-    scales and int32 sums [row, group]; the sums times -`zero`."""
+    """x float32 [row, width] -> whole numbers from -127 to 127 of the same shape, int8 (or int16,
+    where `x_bytes` is 2); the scale float32 of each group [row, group]; and -`zero` times the sum
+    of its numbers, int32, which storing weights without sign adds."""
     groups = width // group_size
     for one in range(rows * groups):
-        row, group = one // groups, one % groups
-        _quantize_group(
-            floats_at(x + 4 * row * width),
-            group * group_size,
-            group_size,
-            out + x_bytes * row * width,
-            x_bytes == 2,
-            floats_at(scales + 4 * row * groups),
-            ints_at(sums + 4 * row * groups),
-            group,
-            np.int32(zero),
-        )
+        at, to = x + 4 * one * group_size, out + x_bytes * one * group_size
+        most = max(_LARGEST(at, group_size), np.float32(1e-20))
+        back = np.float32(127.0) / most
+        if x_bytes == 2:
+            total = _TO_SHORTS(at, back, group_size, to)
+        else:
+            total = _TO_BYTES(at, back, group_size, to)
+        floats_at(scales)[one] = most / np.float32(127.0)
+        ints_at(sums)[one] = np.int32(-zero) * total
 
 
 @compiled

@@ -37,18 +37,33 @@ def offset(builder: Any, address: Any, distance: int) -> Any:
     return builder.add(address, number(distance))
 
 
+def reduced(builder: Any, vector: Any, join: Callable[[Any, Any], Any]) -> Any:
+    """One number of a vector whose lanes are a power of two: its halves are joined until one is
+    left."""
+    left = vector.type.count
+    while left > 1:
+        left //= 2
+        halves = [
+            ir.Constant(ir.VectorType(I32, left), list(range(first, first + left)))
+            for first in (0, left)
+        ]
+        vector = join(*(builder.shuffle_vector(vector, vector, half) for half in halves))
+    return builder.extract_element(vector, ir.Constant(I32, 0))
+
+
 class KernelBuilder:
     """Instructions on the vectors of an instruction set: `lanes` numbers of 32 bits each."""
 
-    def __init__(self, builder: Any, isa: InstructionSet) -> None:
-        self.builder, self.isa, self.lanes = builder, isa, isa.lanes
-        self.floats = ir.VectorType(FLOAT, isa.lanes)
-        self.halves = ir.VectorType(ir.HalfType(), isa.lanes)
-        self.ints = ir.VectorType(I32, isa.lanes)
-        self.shorts = ir.VectorType(I16, isa.lanes)
-        self.short_pairs = ir.VectorType(I16, 2 * isa.lanes)
-        self.byte_pairs = ir.VectorType(I8, 2 * isa.lanes)
-        self.byte_fours = ir.VectorType(I8, 4 * isa.lanes)
+    def __init__(self, builder: Any, isa: InstructionSet, lanes: int | None = None) -> None:
+        """`lanes`: fewer than a register has."""
+        self.builder, self.isa, self.lanes = builder, isa, lanes or isa.lanes
+        self.floats = ir.VectorType(FLOAT, self.lanes)
+        self.halves = ir.VectorType(ir.HalfType(), self.lanes)
+        self.ints = ir.VectorType(I32, self.lanes)
+        self.shorts = ir.VectorType(I16, self.lanes)
+        self.short_pairs = ir.VectorType(I16, 2 * self.lanes)
+        self.byte_pairs = ir.VectorType(I8, 2 * self.lanes)
+        self.byte_fours = ir.VectorType(I8, 4 * self.lanes)
 
     def load(self, address: Any, kind: Any, align: int) -> Any:
         """What lies at an address."""
@@ -96,6 +111,18 @@ class KernelBuilder:
         if not fuses():
             return self.builder.fadd(self.builder.fmul(a, b), c)
         return self._call(f"llvm.fma.v{self.lanes}f32", self.floats, a, b, c)
+
+    def floor(self, values: Any) -> Any:
+        """The next whole numbers below."""
+        return self._call(f"llvm.floor.v{self.lanes}f32", self.floats, values)
+
+    def magnitude(self, values: Any) -> Any:
+        """Floats without their sign."""
+        return self._call(f"llvm.fabs.v{self.lanes}f32", self.floats, values)
+
+    def reduce(self, vector: Any, join: Callable[[Any, Any], Any]) -> Any:
+        """One number of all lanes, halves of them joined until one is left."""
+        return reduced(self.builder, vector, join)
 
     def _call(self, name: str, kind: Any, *values: Any) -> Any:
         told = ir.FunctionType(kind, [value.type for value in values])
@@ -219,16 +246,7 @@ def _sum_codegen(term: Callable[[Any, Any, Any], Any]) -> Callable[..., Any]:
             values = b.load(b.inttoptr(at, ir.PointerType(kind)))
             values.align = 4
             b.store(b.fadd(b.load(total), term(b, values, mean)), total)
-        sums, left = b.load(total), _SUMS
-        while left > 1:
-            left //= 2
-            halves = [
-                ir.Constant(ir.VectorType(I32, left), list(range(first, first + left)))
-                for first in (0, left)
-            ]
-            one, other = (b.shuffle_vector(sums, sums, half) for half in halves)
-            sums = b.fadd(one, other)
-        result = cgutils.alloca_once_value(b, b.extract_element(sums, ir.Constant(I32, 0)))
+        result = cgutils.alloca_once_value(b, reduced(b, b.load(total), b.fadd))
         whole = b.mul(b.sdiv(count, number(_SUMS)), number(_SUMS))
         with cgutils.for_range(b, b.sub(count, whole)) as loop:
             at = b.add(address, b.mul(b.add(whole, loop.index), number(4)))
@@ -266,6 +284,20 @@ def sum_squares(_typing_context: Any, address: Any, mean: Any, count: Any) -> An
     """Sum of the squared differences of float32 numbers from a float32."""
     told = types.float32(types.int64, types.float32, types.int64)
     return told, _sum_codegen(_squared_deviation)
+
+
+@intrinsic
+def fused(_typing_context: Any, a: Any, b: Any, c: Any) -> Any:
+    """a * b + c of float32 numbers, rounded once where the processor does that."""
+
+    def codegen(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        if not fuses():
+            return builder.fadd(builder.fmul(args[0], args[1]), args[2])
+        kind = ir.FunctionType(FLOAT, [FLOAT] * 3)
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.fma.f32")
+        return builder.call(function, args)
+
+    return types.float32(types.float32, types.float32, types.float32), codegen
 
 
 @intrinsic
