@@ -29,14 +29,14 @@ from melisma.nn.native.compiling import compiled
 from melisma.nn.native.packing import Packed, byte_layout, empty
 from melisma.nn.native.products import BFLOAT16, FLOAT32, INT4, INT8, TILE
 from melisma.nn.native.selection import selected
-from melisma.nn.native.vectors import add_to, give_way, look_at, put_at, rest, swap_at
+from melisma.nn.native.vectors import add_to, give_way, longs_at, look_at, put_at, rest, swap_at
 
 (
     _EMBED, _NORM, _FLOATS, _QUANTIZED, _ACTIVATE, _REMEMBER, _PAST, _ATTEND, _TEXT, _BEGIN, _CHOOSE
 ) = range(11)  # fmt: skip
 _PIECES, _BY_ROW = 1, 2
 """Fields of an operation: its pieces, and whether each row has so many."""
-_FIELDS = 20
+_FIELDS = 22
 _KINDS = {"float32": FLOAT32, "bfloat16": BFLOAT16, "int8": INT8, "int4": INT4}
 _ROWS, _NUMBER, _DONE, _WORDS = 0, 8, 16, 24
 """Places of the control array: rows that count, the number of the present operation, its chunks
@@ -75,6 +75,27 @@ class Kept:
         return {np.float32: 0, np.uint16: 1, np.int8: 2}[self.keys.dtype.type]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Norm:
+    """A norm of rows: RMS, or `centred` with a bias (LayerNorm); then scaled and shifted."""
+
+    weight: np.ndarray
+    bias: np.ndarray | None
+    epsilon: float
+    centred: bool
+    told: np.ndarray | None = None
+    """float32 [slot, 4 * width], of which [told_first * width, + 2 * width) are scale and shift."""
+    told_first: int = 0
+
+
+def _number(argument: Any) -> int:
+    """An argument of an operation: an array's address, a number, 0 for None."""
+    if isinstance(argument, np.ndarray):
+        assert argument.flags.c_contiguous
+        return argument.ctypes.data
+    return 0 if argument is None else int(argument)
+
+
 class Program:
     """Operations in the order in which they are to be done."""
 
@@ -90,6 +111,7 @@ class Program:
         """Which angles turn each row."""
         self._spare = self.room((threads, 4, TILE))
         self._kept: list[Any] = []
+        self._shared: dict[tuple[tuple[int, ...], type], np.ndarray] = {}
         self._operations: list[list[int]] = []
         self._table: np.ndarray | None = None
 
@@ -104,11 +126,8 @@ class Program:
         numbers = [pieces, by_row]
         for one in arguments:
             if isinstance(one, np.ndarray):
-                assert one.flags.c_contiguous
                 self._kept.append(one)
-                numbers.append(one.ctypes.data)
-            else:
-                numbers.append(0 if one is None else int(one))
+            numbers.append(_number(one))
         assert len(numbers) < _FIELDS
         self._operations.append([operation, *numbers] + [0] * (_FIELDS - 1 - len(numbers)))
         self._table = None
@@ -129,46 +148,55 @@ class Program:
             extras[0], indices[0], extras[1], indices[1], out, by_row=True,
         )  # fmt: skip
 
-    def normalise(
+    def _scratch(self, shape: tuple[int, ...], kind: type = np.float32) -> np.ndarray:
+        """An array that every operation may use while it lasts."""
+        key = shape, kind
+        if key not in self._shared:
+            self._shared[key] = empty(shape, kind)
+        return self._shared[key]
+
+    def normalise(self, norm: Norm, x: np.ndarray, out: np.ndarray) -> None:
+        """A norm of every row, see `kernels.normalise_rows`."""
+        self._add(_NORM, self._norm_facts(norm), x, x.shape[1], out, by_row=True)
+
+    def _norm_facts(self, norm: Norm) -> np.ndarray:
+        """What `_normalise` reads."""
+        bits = np.array([norm.epsilon], np.float32).view(np.int32)[0]
+        given = [norm.weight, norm.bias, bits, norm.centred, norm.told, norm.told_first]
+        self._kept += [one for one in given if isinstance(one, np.ndarray)]
+        return np.array([_number(one) for one in given], np.int64)
+
+    def multiply(
         self,
+        matrix: Packed,
         x: np.ndarray,
         out: np.ndarray,
-        weight: np.ndarray,
-        bias: np.ndarray | None,
-        epsilon: float,
         *,
-        centred: bool,
-        told: np.ndarray | None = None,
-        told_first: int = 0,
+        add: bool,
+        norm: Norm | None = None,
     ) -> None:
-        """A norm of every row, see `kernels.normalise_rows`."""
-        bits = np.array([epsilon], np.float32).view(np.int32)[0]
-        self._add(
-            _NORM, x, out, weight, bias, x.shape[1], bits, centred, told, told_first, by_row=True
-        )
+        """out (+)= x times the matrix, after a norm of x; all float32 [row, width].
 
-    def multiply(self, matrix: Packed, x: np.ndarray, out: np.ndarray, *, add: bool) -> None:
-        """out (+)= x times the matrix; all float32 [row, width]."""
+        Each thread normalises and quantizes the rows for itself: for the few of a step that takes
+        less time than to wait until it is done.
+        """
         assert x.shape[1] == matrix.inputs
         assert out.shape[1] == matrix.outputs
-        kind = _KINDS[matrix.precision]
+        kind, rows = _KINDS[matrix.precision], (self.threads, self.most_rows)
+        facts = None if norm is None else self._norm_facts(norm)
+        normed = None if norm is None else self._scratch((*rows, matrix.inputs))
+        before = (matrix.outputs, matrix.inputs, x, facts, normed, self.most_rows, kind)
+        after = (matrix.weights, out, add, self._spare)
         if kind in (FLOAT32, BFLOAT16):
-            self._add(
-                _FLOATS, kind, matrix.weights, matrix.outputs, matrix.inputs, x, out, add,
-                self._spare, pieces=matrix.tiles,
-            )  # fmt: skip
+            self._add(_FLOATS, *before, *after, pieces=matrix.tiles)
             return
         groups = matrix.inputs // matrix.group_size
         layout = byte_layout(selected(), matrix.precision)
-        # Each thread quantizes the rows for itself.
-        kind_of_x = (np.int8, np.int16)[layout.x_bytes - 1]
-        numbers = self.room((self.threads, self.most_rows, matrix.inputs), kind_of_x)
-        scales = self.room((self.threads, self.most_rows, groups))
-        sums = self.room((self.threads, self.most_rows, groups), np.int32)
+        numbers = self._scratch((*rows, matrix.inputs), (np.int8, np.int16)[layout.x_bytes - 1])
+        scales, sums = (self._scratch((*rows, groups), one) for one in (np.float32, np.int32))
         self._add(
-            _QUANTIZED, kind, matrix.weights, matrix.group_scales, matrix.row_scales,
-            matrix.outputs, matrix.inputs, matrix.group_size, numbers, scales, sums, out, add,
-            self._spare, x, layout.x_bytes, layout.zero, self.most_rows, pieces=matrix.tiles,
+            _QUANTIZED, *before, *after, matrix.group_scales, matrix.row_scales, matrix.group_size,
+            numbers, layout.x_bytes, layout.zero, scales, sums, pieces=matrix.tiles,
         )  # fmt: skip
 
     def activate(self, x: np.ndarray, out: np.ndarray, *, gated: bool) -> None:
@@ -314,31 +342,43 @@ def _run(table, steps, control, slots, positions, angle_index, thread, threads):
 
 
 @compiled
+def _normalise(norm, x, width, out, slots, first, last):
+    """A norm of rows, of which `Program._norm_facts` says what it is."""
+    n = longs_at(norm)
+    kernels.normalise_rows(x, out, n[0], n[1], width, n[2], n[3], n[4], n[5], slots, first, last)
+
+
+@compiled
 def _do(a, rows, slots, positions, angle_index, first, last, thread, fresh):
     """The pieces of an operation from `first` to before `last`; `fresh`: the first that this thread
     does of it."""
     operation = a[0]
-    if operation == _FLOATS:
-        products.multiply_floats(
-            a[3], a[4], a[5], a[6], a[7], a[8], a[9], a[10], rows, first, last, thread
-        )
-    elif operation == _QUANTIZED:
-        inputs, group_size, x_bytes = a[8], a[9], a[17]
-        first_row, groups = thread * a[19], inputs // group_size
-        numbers = a[10] + first_row * inputs * x_bytes
-        scales, sums = a[11] + 4 * first_row * groups, a[12] + 4 * first_row * groups
+    if operation in (_FLOATS, _QUANTIZED):
+        outputs, inputs, x, most_rows, kind = a[3], a[4], a[5], a[8], a[9]
+        weights, out, add, spare = a[10], a[11], a[12], a[13]
+        if a[6] != 0:
+            normed = a[7] + 4 * thread * most_rows * inputs
+            if fresh:
+                _normalise(a[6], x, inputs, normed, slots, 0, rows)
+            x = normed
+        if operation == _FLOATS:
+            products.multiply_floats(
+                kind, weights, outputs, inputs, x, out, add, spare, rows, first, last, thread
+            )
+            return
+        group_size, x_bytes, groups = a[16], a[18], inputs // a[16]
+        numbers = a[17] + thread * most_rows * inputs * x_bytes
+        scales, sums = a[20] + 4 * thread * most_rows * groups, a[21] + 4 * thread * most_rows * groups
         if fresh:
             products.quantize_rows(
-                a[16], inputs, group_size, numbers, x_bytes, scales, sums, a[18], rows
+                x, inputs, group_size, numbers, x_bytes, scales, sums, a[19], rows
             )
         products.multiply_quantized(
-            a[3], a[4], a[5], a[6], a[7], inputs, group_size, numbers, scales, sums, a[13], a[14],
-            a[15], rows, first, last, thread,
+            kind, weights, a[14], a[15], outputs, inputs, group_size, numbers, scales, sums, out,
+            add, spare, rows, first, last, thread,
         )  # fmt: skip
     elif operation == _NORM:
-        kernels.normalise_rows(
-            a[3], a[4], a[5], a[6], a[7], a[8], a[9], a[10], a[11], slots, first, last
-        )
+        _normalise(a[3], a[4], a[5], a[6], slots, first, last)
     elif operation == _ACTIVATE:
         kernels.activate_rows(a[3], a[4], a[5], a[6], first, last)
     elif operation in (_REMEMBER, _PAST, _ATTEND):

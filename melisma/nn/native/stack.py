@@ -7,7 +7,7 @@ all its layers to a program.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from melisma.nn.native.packing import Packed, Shelf, aligned, pack, to_bfloat16
 from melisma.nn.native.past import MOST_NUMBERS, MOST_PLACES, arranged, filled
-from melisma.nn.native.program import Kept, Program
+from melisma.nn.native.program import Kept, Norm, Program
 from melisma.nn.native.rounding import LEAST
 from melisma.nn.transformer import NORM_EPSILON, TrunkShape
 
@@ -23,30 +23,28 @@ Tensors = Callable[[str], Tensor]
 """A tensor by its name in the trunk's state."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Norm:
-    weight: np.ndarray
-    bias: np.ndarray | None
-
-    @classmethod
-    def of(cls, tensors: Tensors, name: str, shape: TrunkShape) -> _Norm:
-        centred = shape.norm == "layer"
-        bias = numbers(tensors(f"{name}.bias")) if centred else None
-        return cls(weight=numbers(tensors(f"{name}.weight")), bias=bias)
+def _norm(tensors: Tensors, name: str, shape: TrunkShape) -> Norm:
+    centred = shape.norm == "layer"
+    return Norm(
+        weight=numbers(tensors(f"{name}.weight")),
+        bias=numbers(tensors(f"{name}.bias")) if centred else None,
+        epsilon=NORM_EPSILON,
+        centred=centred,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Layer:
     """One block, ready to be multiplied with."""
 
-    attention_norm: _Norm
+    attention_norm: Norm
     enter: Packed
     leave: Packed
-    text_norm: _Norm | None
+    text_norm: Norm | None
     text_ask: Packed | None
     text_tell: Packed | None
     text_leave: Packed | None
-    mix_norm: _Norm
+    mix_norm: Norm
     mix_in: Packed
     mix_out: Packed
 
@@ -69,7 +67,7 @@ class PackedTrunk:
     shape: TrunkShape
     precision: str
     layers: tuple[_Layer, ...]
-    norm: _Norm
+    norm: Norm
 
     @classmethod
     def of(cls, shape: TrunkShape, tensors: Tensors, precision: str) -> PackedTrunk:
@@ -84,14 +82,14 @@ class PackedTrunk:
             text = shape.text
             layers.append(
                 _Layer(
-                    attention_norm=_Norm.of(tensors, at + "attention_norm", shape),
+                    attention_norm=_norm(tensors, at + "attention_norm", shape),
                     enter=matrix("attention.enter"),
                     leave=matrix("attention.leave"),
-                    text_norm=_Norm.of(tensors, at + "text_norm", shape) if text else None,
+                    text_norm=_norm(tensors, at + "text_norm", shape) if text else None,
                     text_ask=matrix("text_attention.ask") if text else None,
                     text_tell=matrix("text_attention.tell") if text else None,
                     text_leave=matrix("text_attention.leave") if text else None,
-                    mix_norm=_Norm.of(tensors, at + "mix_norm", shape),
+                    mix_norm=_norm(tensors, at + "mix_norm", shape),
                     mix_in=matrix("mix_in"),
                     mix_out=matrix("mix_out"),
                 )
@@ -100,7 +98,7 @@ class PackedTrunk:
             shape=shape,
             precision=precision,
             layers=tuple(layers),
-            norm=_Norm.of(tensors, "norm", shape),
+            norm=_norm(tensors, "norm", shape),
         )
 
     @property
@@ -190,26 +188,19 @@ def add_trunk(
     wide = program.room((rows, shape.hidden_width * (2 if gated else 1)))
     acted = program.room((rows, shape.hidden_width))
 
-    def norm(one: _Norm, told: np.ndarray | None = None, first: int = 0) -> None:
-        program.normalise(
-            hidden, normed, one.weight, one.bias, NORM_EPSILON,
-            centred=shape.norm == "layer", told=told, told_first=first,
-        )  # fmt: skip
-
     for number, layer in enumerate(trunk.layers):
         told = None if modulations is None else modulations[number]
-        norm(layer.attention_norm, told, 0)
-        program.multiply(layer.enter, normed, joined, add=False)
+        norm = replace(layer.attention_norm, told=told)
+        program.multiply(layer.enter, hidden, joined, add=False, norm=norm)
         program.attend(joined, past.layers[number], window, angles, mixed)
         program.multiply(layer.leave, mixed, hidden, add=True)
         if past.texts and layer.text_norm and layer.text_ask and layer.text_leave:
-            norm(layer.text_norm)
-            program.multiply(layer.text_ask, normed, mixed, add=False)
+            program.multiply(layer.text_ask, hidden, mixed, add=False, norm=layer.text_norm)
             program.attend_text(mixed, past.texts[number], past.text_lengths, normed)
             program.multiply(layer.text_leave, normed, hidden, add=True)
-        norm(layer.mix_norm, told, 2)
-        program.multiply(layer.mix_in, normed, wide, add=False)
+        norm = replace(layer.mix_norm, told=told, told_first=2)
+        program.multiply(layer.mix_in, hidden, wide, add=False, norm=norm)
         program.activate(wide, acted, gated=gated)
         program.multiply(layer.mix_out, acted, hidden, add=True)
-    norm(trunk.norm)
+    program.normalise(trunk.norm, hidden, normed)
     return normed
