@@ -28,9 +28,9 @@ from melisma.nn.native.vectors import (
     I32,
     KernelBuilder,
     Variables,
-    codegen_of,
     counted,
     intrinsic,
+    kernel,
     number,
     offset,
 )
@@ -134,7 +134,7 @@ def key_products(isa: InstructionSet, kind: str) -> Any:
             found = b.fadd(b.fadd(totals[0], totals[1]), b.fadd(totals[2], totals[3]))
             k.store(found, b.add(args["out"], b.mul(block, number(4 * k.lanes))), 4)
 
-    told = codegen_of(isa, ("query", "keys", "size", "blocks", "out"), generate)
+    told = kernel(isa, f"{kind}_keys", ("query", "keys", "size", "blocks", "out"), generate)
 
     @intrinsic
     def products(_typing: Any, query: Any, keys: Any, size: Any, blocks: Any, out: Any) -> Any:
@@ -178,7 +178,7 @@ def key_products_of_bytes(isa: InstructionSet) -> Any:
             k.store(b.fmul(found, scale), b.add(args["out"], place), 4)
 
     names = ("query", "high_start", "low_start", "keys", "scales", "size", "blocks", "out")
-    told = codegen_of(isa, names, generate)
+    told = kernel(isa, "int8_keys", names, generate)
 
     @intrinsic
     def products(
@@ -209,7 +209,8 @@ def value_sums(isa: InstructionSet, kind: str, vectors: int) -> Any:
         for v, end in enumerate(ends):
             k.store(totals[v], end, 4)
 
-    told = codegen_of(isa, ("weights", "values", "stride", "places", "out"), generate)
+    names = ("weights", "values", "stride", "places", "out")
+    told = kernel(isa, f"{kind}_values_{vectors}", names, generate)
 
     @intrinsic
     def sums(_typing: Any, weights: Any, values: Any, stride: Any, places: Any, out: Any) -> Any:
@@ -253,7 +254,8 @@ def value_sums_of_bytes(isa: InstructionSet, vectors: int) -> Any:
                 found = b.sitofp(totals[v], k.floats)
             k.store(b.fadd(k.load(end, k.floats, 4), found), end, 4)
 
-    told = codegen_of(isa, ("weights", "behind", "values", "stride", "steps", "out"), generate)
+    names = ("weights", "behind", "values", "stride", "steps", "out")
+    told = kernel(isa, f"int8_values_{vectors}", names, generate)
 
     @intrinsic
     def sums(

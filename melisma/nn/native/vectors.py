@@ -194,18 +194,32 @@ def counted(builder: Any, count: Any) -> Iterator[Any]:
         yield loop.index
 
 
-def codegen_of(
+def kernel(
     isa: InstructionSet,
-    names: tuple[str, ...],
+    name: str,
+    arguments: tuple[str, ...],
     generate: Callable[[KernelBuilder, dict[str, Any]], None],
 ) -> Any:
-    """(signature, code generator) of a numba intrinsic of int64 arguments `names`."""
+    """(signature, code generator) of a numba intrinsic of int64 arguments.
+
+    The code becomes a function of its own that is not inlined: among others of its kind the
+    registers would not suffice, and sums would wait for memory in the inner loop.
+    """
+    full = f"melisma.{isa.name}.{name}"
 
     def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        generate(KernelBuilder(builder, isa), dict(zip(names, args, strict=True)))
+        kind = ir.FunctionType(ir.VoidType(), [I64] * len(arguments))
+        function = cgutils.get_or_insert_function(builder.module, kind, full)
+        if function.is_declaration:
+            function.linkage = "internal"
+            function.attributes.add("noinline")
+            inside = ir.IRBuilder(function.append_basic_block("entry"))
+            generate(KernelBuilder(inside, isa), dict(zip(arguments, function.args, strict=True)))
+            inside.ret_void()
+        builder.call(function, args)
         return context.get_dummy_value()
 
-    return types.void(*[types.int64] * len(names)), codegen
+    return types.void(*[types.int64] * len(arguments)), codegen
 
 
 def _pointer(kind: Any) -> Any:
