@@ -19,9 +19,13 @@ from melisma.nn.native.vectors import floats_at, ints_at
 _ISA = selected()
 TILE = tile_outputs(_ISA)
 """Outputs of one tile."""
-_MOST_ROWS = most_rows(_ISA)
-_FLOAT_1, _FLOAT_2, _FLOAT_4 = (float_tile(_ISA, rows, "float32") for rows in (1, 2, 4))
-_SHORT_1, _SHORT_2, _SHORT_4 = (float_tile(_ISA, rows, "bfloat16") for rows in (1, 2, 4))
+_MOST_FLOAT_ROWS, _MOST_ROWS = most_rows(_ISA)
+_FLOAT_1, _FLOAT_2, _FLOAT_3, _FLOAT_4 = (
+    float_tile(_ISA, rows, "float32") for rows in range(1, 5)
+)
+_SHORT_1, _SHORT_2, _SHORT_3, _SHORT_4 = (
+    float_tile(_ISA, rows, "bfloat16") for rows in range(1, 5)
+)
 _BYTE_1, _BYTE_2, _BYTE_4 = (quantized_tile(_ISA, rows, 8) for rows in (1, 2, 4))
 _HALF_1, _HALF_2, _HALF_4 = (quantized_tile(_ISA, rows, 4) for rows in (1, 2, 4))
 _LARGEST = largest_of(_ISA)
@@ -56,12 +60,16 @@ def _float_tiles(kind, rows, weights, x, x_stride, out, out_stride, add, inputs)
     if kind == FLOAT32:
         if rows == 4:
             _FLOAT_4(weights, x, x_stride, out, out_stride, add, inputs)
+        elif rows == 3:
+            _FLOAT_3(weights, x, x_stride, out, out_stride, add, inputs)
         elif rows == 2:
             _FLOAT_2(weights, x, x_stride, out, out_stride, add, inputs)
         else:
             _FLOAT_1(weights, x, x_stride, out, out_stride, add, inputs)
     elif rows == 4:
         _SHORT_4(weights, x, x_stride, out, out_stride, add, inputs)
+    elif rows == 3:
+        _SHORT_3(weights, x, x_stride, out, out_stride, add, inputs)
     elif rows == 2:
         _SHORT_2(weights, x, x_stride, out, out_stride, add, inputs)
     else:
@@ -95,7 +103,7 @@ def multiply_floats(kind, weights, outputs, inputs, x, out, add, spare, rows, fi
         w, full = weights + tile * tile_bytes, (tile + 1) * TILE <= outputs
         row = 0
         while row < rows:
-            step = _rows_at_once(rows - row)
+            step = min(rows - row, _MOST_FLOAT_ROWS)
             xr, to = x + 4 * row * inputs, out + 4 * (row * outputs + tile * TILE)
             if full:
                 _float_tiles(kind, step, w, xr, 4 * inputs, to, 4 * outputs, add, inputs)
