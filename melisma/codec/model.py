@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from melisma.nn.convolution import ConvNeXtStack, faster, slower
+from melisma.nn.linear import Linear
 from melisma.nn.quantizer import Quantized, ResidualQuantizer
 from melisma.sound.phases import HOP_SAMPLES, LINES, magnitudes
 from melisma.sound.spectra import mel_filters
@@ -89,11 +90,11 @@ class Encoder(nn.Module):
 
     def __init__(self, settings: CodecSettings) -> None:
         super().__init__()
-        self.enter = nn.Linear(LONG_BINS + 4 * SHORT_BINS, settings.encoder_width)
+        self.enter = Linear(LONG_BINS + 4 * SHORT_BINS, settings.encoder_width)
         self.fast = ConvNeXtStack(width=settings.encoder_width, blocks=settings.encoder_blocks)
-        self.join = nn.Linear(2 * settings.encoder_width, settings.latent_width)
+        self.join = Linear(2 * settings.encoder_width, settings.latent_width)
         self.slow = ConvNeXtStack(width=settings.latent_width, blocks=settings.latent_blocks)
-        self.leave = nn.Linear(settings.latent_width, settings.code_width)
+        self.leave = Linear(settings.latent_width, settings.code_width)
         self.register_buffer("window", torch.hann_window(ENCODER_WINDOW_SAMPLES), persistent=False)
         self.register_buffer("short_window", torch.hann_window(SHORT_SAMPLES), persistent=False)
         long = mel_filters(SAMPLE_RATE_HZ, ENCODER_WINDOW_SAMPLES, LONG_BINS)
@@ -141,11 +142,11 @@ class Decoder(nn.Module):
 
     def __init__(self, settings: CodecSettings) -> None:
         super().__init__()
-        self.enter = nn.Linear(settings.code_width, settings.decoder_slow_width)
+        self.enter = Linear(settings.code_width, settings.decoder_slow_width)
         self.slow = ConvNeXtStack(
             width=settings.decoder_slow_width, blocks=settings.decoder_slow_blocks
         )
-        self.split = nn.Linear(
+        self.split = Linear(
             settings.decoder_slow_width, MAGNITUDES_PER_FRAME * settings.decoder_width
         )
         self.fast = ConvNeXtStack(
@@ -153,7 +154,7 @@ class Decoder(nn.Module):
             blocks=settings.decoder_blocks,
             expansion=settings.decoder_expansion,
         )
-        self.leave = nn.Linear(settings.decoder_width, LINES)
+        self.leave = Linear(settings.decoder_width, LINES)
 
     def initial_state(self, batch: int) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
         """Silence before the beginning."""

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from melisma.nn.linear import Linear
+
 
 class CausalDepthwise(nn.Module):
     """Depthwise convolution over the present and `kernel_frames - 1` past frames.
@@ -50,8 +52,8 @@ class ConvNeXtBlock(nn.Module):
         super().__init__()
         self.depthwise = CausalDepthwise(width=width, kernel_frames=kernel_frames)
         self.norm = nn.LayerNorm(width)
-        self.expand = nn.Linear(width, expansion * width)
-        self.contract = nn.Linear(expansion * width, width)
+        self.expand = Linear(width, expansion * width)
+        self.contract = Linear(expansion * width, width)
         self.scale = nn.Parameter(torch.full((width,), scale))
 
     def initial_state(self, batch: int) -> Tensor:
@@ -61,7 +63,7 @@ class ConvNeXtBlock(nn.Module):
     def step(self, block: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """[batch, frame, width] -> the same shape, and the new state."""
         mixed, state = self.depthwise.step(block, state)
-        mixed = self.contract(F.gelu(self.expand(self.norm(mixed)), approximate="tanh"))
+        mixed = self.contract(self.expand.gelu(self.norm(mixed)))
         return block + self.scale.to(mixed.dtype) * mixed, state
 
 

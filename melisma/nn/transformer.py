@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from melisma.nn.linear import Linear
+
 ROTARY_BASE = 10_000.0
 """Slowest wavelength of the rotary positions, in frames over 2 pi (2104.09864, section 3.2.2)."""
 
@@ -132,8 +134,8 @@ class Attention(nn.Module):
         super().__init__()
         self.heads = heads
         self.head_width = width // heads
-        self.enter = nn.Linear(width, 3 * width, bias=False)
-        self.leave = nn.Linear(width, width, bias=False)
+        self.enter = Linear(width, 3 * width, bias=False)
+        self.leave = Linear(width, width, bias=False)
 
     def _split(self, hidden: Tensor, angles: tuple[Tensor, Tensor] | None) -> tuple[Tensor, ...]:
         batch, frames, _ = hidden.shape
@@ -184,9 +186,9 @@ class TextAttention(nn.Module):
     def __init__(self, *, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.ask = nn.Linear(width, width, bias=False)
-        self.tell = nn.Linear(width, 2 * width, bias=False)
-        self.leave = nn.Linear(width, width, bias=False)
+        self.ask = Linear(width, width, bias=False)
+        self.tell = Linear(width, 2 * width, bias=False)
+        self.leave = Linear(width, width, bias=False)
 
     def forward(self, hidden: Tensor, text: Tensor, present: Tensor) -> Tensor:
         """hidden [batch, frame, width], text [batch, token, width], present [batch, token] ->
@@ -216,10 +218,10 @@ class Block(nn.Module):
             self.text_attention = TextAttention(width=width, heads=heads)
         self.mix_norm = norm(width, eps=NORM_EPSILON)
         wide = shape.hidden_width * (2 if self.gated else 1)
-        self.mix_in = nn.Linear(width, wide, bias=False)
-        self.mix_out = nn.Linear(shape.hidden_width, width, bias=False)
+        self.mix_in = Linear(width, wide, bias=False)
+        self.mix_out = Linear(shape.hidden_width, width, bias=False)
         conditioned = shape.condition_width
-        self.modulate = nn.Linear(conditioned, 4 * width) if conditioned else None
+        self.modulate = Linear(conditioned, 4 * width) if conditioned else None
         if self.modulate is not None:
             nn.init.zeros_(self.modulate.weight)
             nn.init.zeros_(self.modulate.bias)

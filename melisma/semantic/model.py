@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from melisma.nn.linear import Linear
 from melisma.nn.transformer import Trunk
 from melisma.sound.spectra import log_frequency, log_mel
 from melisma.values.attributes import FAMILIES
@@ -98,18 +99,18 @@ class SemanticEncoder(nn.Module):
         super().__init__()
         self.settings = settings
         width = settings.width
-        self.enter = nn.Linear(FEATURE_WIDTH, width)
+        self.enter = Linear(FEATURE_WIDTH, width)
         self.local = nn.Conv1d(width, width, 5, padding=2, groups=8)
-        self.join = nn.Linear(2 * width, width)
+        self.join = Linear(2 * width, width)
         self.masked = nn.Parameter(torch.randn(width) * 0.02)
         self.trunk = Trunk(width=width, layers=settings.layers, heads=settings.heads)
-        self.bottleneck = nn.Linear(width, settings.bottleneck_width)
+        self.bottleneck = Linear(width, settings.bottleneck_width)
         self.bottleneck_norm = nn.LayerNorm(settings.bottleneck_width, elementwise_affine=False)
         self.score_heads = nn.ModuleDict(
-            {name: nn.Linear(settings.bottleneck_width, size) for name, size in HEADS.items()}
+            {name: Linear(settings.bottleneck_width, size) for name, size in HEADS.items()}
         )
-        self.family_head = nn.Linear(width, len(FAMILIES))
-        self.code_head = nn.Linear(width, settings.projection_codes)
+        self.family_head = Linear(width, len(FAMILIES))
+        self.code_head = Linear(width, settings.projection_codes)
         generator = torch.Generator().manual_seed(20_220_115)
         projection = torch.randn(2 * FEATURE_WIDTH, settings.projection_width, generator=generator)
         codes = torch.randn(

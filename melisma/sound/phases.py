@@ -87,13 +87,11 @@ DELAY_SAMPLES = LOW_WINDOW_SAMPLES // 2 - HOP_SAMPLES // 2
 
 def step(block: Tensor, state: PhaseState) -> tuple[Tensor, PhaseState]:
     """Magnitudes [batch, frame, line] -> sound [batch, 240 * frame], `DELAY_SAMPLES` late."""
-    peak, advance = _peaks(block)
-    phase, phases = state.phase, []
-    for n in range(block.shape[1]):
-        phase = torch.remainder(phase.gather(1, peak[:, n]) + advance[:, n], 2 * math.pi)
-        phases.append(phase)
-    turned = torch.stack(phases, dim=1)
-    lines = torch.polar(block, turned)
+    follow = _compiled_phases if _runs_compiled(block) else _phases
+    turned, phase = follow(block, state.phase)
+    # The sign of every other line turns a piece by half its length, so that its middle comes first.
+    signs = 1 - 2 * (_lines(block.device)[0] % 2)
+    lines = torch.polar(block * signs, turned)
     low, low_tail = _overlap_add(
         F.pad(lines[..., :LOW_LINES], (0, LOW_WINDOW_SAMPLES // 2 + 1 - LOW_LINES)),
         LOW_WINDOW_SAMPLES,
@@ -103,6 +101,46 @@ def step(block: Tensor, state: PhaseState) -> tuple[Tensor, PhaseState]:
         F.pad(lines[..., LOW_LINES:], (HIGH_FIRST_LINE, 0)), HIGH_WINDOW_SAMPLES, state.high_tail
     )
     return low + high, PhaseState(phase=phase, low_tail=low_tail, high_tail=high_tail)
+
+
+def _runs_compiled(values: Tensor) -> bool:
+    """Whether the loops of `phase_kernel.py` may do it: on a processor, without gradients."""
+    return values.device.type == "cpu" and not values.requires_grad
+
+
+def _compiled_phases(block: Tensor, phase: Tensor) -> tuple[Tensor, Tensor]:
+    """(Phases of every frame and line, those of the last frame), on a processor."""
+    from melisma.sound.phase_kernel import follow_phases
+
+    logs = torch.log(block.float() + 1e-7).contiguous()
+    turned, last = torch.empty_like(logs), phase.clone()
+    number, _, hops = _lines(block.device)
+    follow_phases(
+        logs.numpy(), number.double().numpy(), hops.double().numpy(), LOW_LINES, last.numpy(),
+        turned.numpy(),
+    )  # fmt: skip
+    return turned, last
+
+
+def _phases(block: Tensor, phase: Tensor) -> tuple[Tensor, Tensor]:
+    """The same by PyTorch, on any device."""
+    peak, advance = _peaks(block)
+    phases = []
+    for n in range(block.shape[1]):
+        phase = torch.remainder(phase.gather(1, peak[:, n]) + advance[:, n], 2 * math.pi)
+        phases.append(phase)
+    return torch.stack(phases, dim=1), phase
+
+
+@functools.lru_cache(maxsize=8)
+def _lines(device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Of every line: its number in its band's spectrum, whether it is of the low band, and the
+    cycles by which a line of number 1 advances in a hop."""
+    line = torch.arange(LINES, device=device)
+    low = line < LOW_LINES
+    number = torch.where(low, line, line - LOW_LINES + HIGH_FIRST_LINE)
+    window = torch.where(low, LOW_WINDOW_SAMPLES, HIGH_WINDOW_SAMPLES)
+    return number, low, HOP_SAMPLES / window.double()
 
 
 def _peaks(block: Tensor) -> tuple[Tensor, Tensor]:
@@ -115,10 +153,8 @@ def _peaks(block: Tensor) -> tuple[Tensor, Tensor]:
     offset = (0.5 * (left - right) / curve).clamp(-0.5, 0.5)
     device = block.device
     line = torch.arange(LINES, device=device)
-    low = line < LOW_LINES
-    number = torch.where(low, line, line - LOW_LINES + HIGH_FIRST_LINE)
-    window = torch.where(low, LOW_WINDOW_SAMPLES, HIGH_WINDOW_SAMPLES)
-    advance = 2 * math.pi * HOP_SAMPLES * (number + offset) / window
+    number, low, hops = _lines(device)
+    advance = (2 * math.pi * (number + offset) * hops).to(block.dtype)
     before = torch.where(is_peak, line, -10_000).cummax(dim=-1).values
     after = torch.where(is_peak, line, 20_000).flip(-1).cummin(dim=-1).values.flip(-1)
     nearest = torch.where(line - before <= after - line, before, after)
@@ -130,17 +166,22 @@ def _peaks(block: Tensor) -> tuple[Tensor, Tensor]:
 
 def _overlap_add(lines: Tensor, window_samples: int, tail: Tensor) -> tuple[Tensor, Tensor]:
     """Spectra [batch, frame, line] -> (sound of the first hops, tail); both bands equally late."""
-    window = _window(window_samples, lines.device)
-    pieces = torch.fft.irfft(lines, n=window_samples).roll(window_samples // 2, dims=-1) * window
-    wait, hops = _wait(window_samples), _hops(window_samples)
-    padded = F.pad(pieces, (wait, hops * HOP_SAMPLES - window_samples - wait))
-    batch, count, _ = padded.shape
-    parts = padded.reshape(batch, count, hops, HOP_SAMPLES)
-    total = parts.new_zeros(batch, count + hops - 1, HOP_SAMPLES)
-    total[:, : hops - 1] += tail.reshape(batch, hops - 1, HOP_SAMPLES)
-    for place in range(hops):
-        total[:, place : place + count] += parts[:, :, place]
     # Analysis scaled by 4 / window; a squared Hann window at this hop sums to 3/8 window / hop.
     gain = (window_samples / 4) / (0.375 * window_samples / HOP_SAMPLES)
-    sound = total[:, :count].reshape(batch, -1) * gain
-    return sound, total[:, count:].reshape(batch, -1)
+    window = _window(window_samples, lines.device) * gain
+    pieces = torch.fft.irfft(lines, n=window_samples)
+    wait, hops = _wait(window_samples), _hops(window_samples)
+    batch, count, _ = pieces.shape
+    total = pieces.new_zeros(batch, (count + hops - 1) * HOP_SAMPLES)
+    total[:, : tail.shape[1]] = tail
+    if _runs_compiled(pieces):
+        from melisma.sound.phase_kernel import overlap_add
+
+        overlap_add(pieces.numpy(), window.numpy(), HOP_SAMPLES, wait, total.numpy())
+    else:
+        padded = F.pad(pieces * window, (wait, hops * HOP_SAMPLES - window_samples - wait))
+        parts = padded.reshape(batch, count, hops, HOP_SAMPLES)
+        blocks = total.view(batch, -1, HOP_SAMPLES)
+        for place in range(hops):
+            blocks[:, place : place + count] += parts[:, :, place]
+    return total[:, : count * HOP_SAMPLES], total[:, count * HOP_SAMPLES :]

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from melisma.sound import phases
 from melisma.sound.phases import (
     DELAY_SAMPLES,
     HIGH_FIRST_LINE,
@@ -97,3 +98,17 @@ def test_a_burst_begins_and_ends_where_it_was() -> None:
 def test_neighbours_in_a_batch_do_not_hear_each_other() -> None:
     both = torch.cat([sine(440.0, 4_800), sine(1_000.0, 4_800)])
     torch.testing.assert_close(again(both)[:1], again(both[:1]), atol=1e-5, rtol=1e-4)
+
+
+def test_compiled_phases_are_those_of_pytorch() -> None:
+    """Music-like magnitudes, silence, and bands without a peak, from any phase on."""
+    generator = torch.Generator().manual_seed(0)
+    block = torch.rand(2, 50, phases.LINES, generator=generator) ** 4
+    block[0, 10:20] = 0.0
+    block[1, :, phases.LOW_LINES :] = torch.linspace(1, 0, phases.LINES - phases.LOW_LINES)
+    before = 2 * math.pi * torch.rand(2, phases.LINES, generator=generator)
+    one, last_one = phases._phases(block.double(), before.double())
+    other, last_other = phases._compiled_phases(block, before)
+    for exact, found in ((one, other), (last_one, last_other)):
+        away = torch.polar(torch.ones_like(exact), exact - found.double()) - 1
+        assert float(away.abs().quantile(0.999)) < 2e-3

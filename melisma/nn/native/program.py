@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -278,6 +279,16 @@ def _pool(threads: int) -> ThreadPoolExecutor:
     if mine not in _POOLS:
         _POOLS[mine] = ThreadPoolExecutor(max(threads - 1, 1), "melisma-native")
     return _POOLS[mine]
+
+
+def in_parallel(function: Callable[..., Any], parts: Sequence[tuple[Any, ...]]) -> None:
+    """Calls a compiled function once with each of some arguments, side by side; at most as many as
+    threads."""
+    first, *rest_ = parts
+    others = [_pool(len(parts)).submit(function, *part) for part in rest_]
+    function(*first)
+    for other in others:
+        other.result()
 
 
 @compiled
