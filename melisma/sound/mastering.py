@@ -10,9 +10,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy.ndimage import minimum_filter1d
-from scipy.signal import butter, fftconvolve, sosfiltfilt
 
+from melisma.sound.filters import filtered_both_ways, high_pass, lowest_around
 from melisma.sound.leveller import level
 from melisma.sound.loudness import integrated_lufs, oversampled_peaks, true_peak_db
 from melisma.values import Waveform
@@ -86,9 +85,8 @@ def _without_drift(samples: np.ndarray, rate_hz: int) -> np.ndarray:
     centred = samples - samples.mean(axis=-1, keepdims=True)
     if not centred.any():
         return centred
-    high_pass = butter(2, _RUMBLE_HZ, "highpass", fs=rate_hz, output="sos")
     pad = min(samples.shape[-1] - 1, rate_hz // 10)
-    return sosfiltfilt(high_pass, centred, axis=-1, padlen=pad)
+    return filtered_both_ways(centred, high_pass(_RUMBLE_HZ, rate_hz), pad)
 
 
 def _fade(samples: np.ndarray, like: Waveform) -> np.ndarray:
@@ -119,10 +117,10 @@ def _limit(samples: np.ndarray, peaks: np.ndarray, ceiling: float, rate_hz: int)
         return samples
     needed = np.minimum(1.0, ceiling / np.maximum(peaks, 1e-12))
     half = max(1, round(_LOOK_AHEAD_SECONDS * rate_hz))
-    held = minimum_filter1d(needed, 2 * half + 1, mode="nearest")
+    held = lowest_around(needed, half)
     window = np.hanning(2 * half + 3)[1:-1]
     padded = np.pad(held, half, mode="edge")
-    smooth = fftconvolve(padded, window / window.sum(), mode="valid")
+    smooth = np.convolve(padded, window / window.sum(), mode="valid")
     return samples * np.clip(smooth, 0.0, 1.0)
 
 
