@@ -30,15 +30,16 @@ from melisma.evaluate.score_truth import arranged_songs, real_openings
 from melisma.evaluate.statistics import mean_interval
 from melisma.evaluate.table import Figure, figure_of
 from melisma.files import read_audio
-from melisma.measure import find_onsets, measure_tempo, measure_tonality
 from melisma.measure.ceilings import CONFIDENCES, calibrated
 from melisma.measure.metre import measure_metre
+from melisma.measure.onsets import find_onsets
 from melisma.measure.receipt import SOUND_DENSITY_ONSETS
 from melisma.measure.score_instruments import match_instruments, playing_families
 from melisma.measure.score_metre import BAR_BEATS, METRE_KINDS, likeliest_kind
 from melisma.measure.score_tempo import measure_score_tempo
 from melisma.measure.score_tonality import measure_score_tonality
-from melisma.measure.tempo import TempoEstimate, meets_tempo
+from melisma.measure.tempo import TempoEstimate, measure_tempo, meets_tempo
+from melisma.measure.tonality import measure_tonality
 from melisma.train.judge import clip_waveform
 from melisma.values import Facts, Score, Waveform
 from melisma.values.attributes import DENSITIES

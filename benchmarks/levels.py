@@ -22,7 +22,7 @@ from melisma.evaluate.statistics import mean_interval
 from melisma.evaluate.table import Figure, figure_of
 from melisma.joint.attributes import BLOCKS
 from melisma.lm import Conditions, Drawing, NativeEngine, draw
-from melisma.measure import measure_levels
+from melisma.measure.levels import measure_levels
 from melisma.sound.mastering import master
 from melisma.train.judge import clip_waveform
 from melisma.values import Prompt, Waveform

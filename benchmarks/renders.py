@@ -17,8 +17,10 @@ from held_clips import RESULTS, command_line, one_clip_per_piece, tell
 from melisma.corpus.ears import Ears, read_ears
 from melisma.evaluate.statistics import mean_interval
 from melisma.evaluate.table import Figure, figure_of
-from melisma.measure import find_onsets, measure_tempo, measure_tonality, score_onsets
+from melisma.measure.onsets import find_onsets, score_onsets
 from melisma.measure.picture import picture_data
+from melisma.measure.tempo import measure_tempo
+from melisma.measure.tonality import measure_tonality
 from melisma.train.judge import clip_waveform
 from melisma.values import Facts, Waveform
 from melisma.values.attributes import PITCH_NAMES

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import soxr
@@ -19,9 +19,7 @@ from melisma.compose.catalogue import (
     SHIPPED,
     STAGE_FILES,
 )
-from melisma.compose.musicgen import MusicGen
 from melisma.compose.pieces import SoundComposer
-from melisma.compose.score_song import ScoreComposer
 from melisma.compose.song import Composer
 from melisma.corpus.hearing import EarPaths, FrozenEars
 from melisma.files.checkpoint import expect_fingerprints, expect_fit, read_checkpoint
@@ -34,9 +32,13 @@ from melisma.lm.graph import GraphEngine
 from melisma.lm.published import SPARE, expected_shapes, reader_of, settings_of
 from melisma.lm.score_model import ScoreModel, ScoreModelSettings
 from melisma.lm.words import read_words
-from melisma.nn.precision import COMPUTE_DTYPES, compute_dtype, set_compute_precision
+from melisma.nn.precision import compute_dtype
 from melisma.values.tokens import SAMPLE_RATE_HZ, TokenGrid
 from melisma.values.waveform import Waveform
+
+if TYPE_CHECKING:
+    from melisma.compose.musicgen import MusicGen
+    from melisma.compose.score_song import ScoreComposer
 
 
 def model_folder(model: str) -> Path:
@@ -113,6 +115,8 @@ def load_published(
     Weights are read from the file one by one, and rounded as they are read. Raises `ValueError`
     with one sentence for a checkpoint of another family, an incomplete one, one of pickles alone.
     """
+    from melisma.compose.musicgen import MusicGen
+
     precision = precision or "int8"
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -173,6 +177,8 @@ def load_scores(
 ) -> ScoreComposer:
     """The composer of scores of a model; `ValueError` or `OSError` where it has none. `precision`
     of its weights as in `load`."""
+    from melisma.compose.score_song import ScoreComposer
+
     if threads is not None:
         torch.set_num_threads(threads)
     folder = model_folder(model)

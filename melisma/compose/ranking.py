@@ -15,7 +15,6 @@ from melisma.compose.asking import Asked
 from melisma.compose.given import at_rate
 from melisma.corpus.hearing import FrozenEars
 from melisma.joint.attributes import BLOCKS
-from melisma.measure.receipt import receipt_of_sound
 from melisma.values.attributes import FAMILIES
 from melisma.values.tokens import SAMPLE_RATE_HZ, SAMPLES_PER_FRAME
 from melisma.values.waveform import Waveform
@@ -56,6 +55,8 @@ def rank_candidates(
         ]
         score = similarity + AGREEMENT_WEIGHT * float(np.mean(agreement or [0.0]))
         if rank == "receipt":
+            from melisma.measure.receipt import receipt_of_sound  # it needs much of scipy
+
             receipt = receipt_of_sound(heard, one.reading.stated, families_of(row))
             score = RECEIPT_WEIGHT * receipt.agreement + score
         similarities.append(similarity)

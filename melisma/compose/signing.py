@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import melisma
-from melisma.compose.pieces import SoundComposer
-from melisma.compose.score_song import ScoreComposer
 from melisma.files import Provenance
+
+if TYPE_CHECKING:
+    from melisma.compose.pieces import SoundComposer
+    from melisma.compose.score_song import ScoreComposer
 
 
 def provenance_of(

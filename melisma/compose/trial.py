@@ -21,8 +21,8 @@ from melisma.compose.catalogue import ModelFacts
 from melisma.compose.machine import beyond_cache_bytes, read_bandwidth
 from melisma.nn.native.choosing import Desk
 from melisma.nn.native.packing import PRECISIONS, Packed, aligned, empty, pack
-from melisma.nn.native.program import Program
 from melisma.nn.native.products import TILE
+from melisma.nn.native.program import Program
 
 if TYPE_CHECKING:
     from torch import Tensor

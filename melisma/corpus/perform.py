@@ -14,7 +14,6 @@ from dataclasses import dataclass, field, replace
 from typing import cast
 
 import numpy as np
-from scipy.signal import lfilter
 
 from melisma.corpus.orchestrate import Casting, orchestrate
 from melisma.corpus.performance import Part, Performance
@@ -217,6 +216,8 @@ def _breath(beats: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def _wander(rng: np.random.Generator, count: int, step: float, memory: float) -> np.ndarray:
     """A random walk that returns to 0, float64 [count]: each value keeps `memory` of the last."""
     drawn = step * rng.standard_normal(count)
+    from scipy.signal import lfilter  # whose import takes half a second
+
     return cast(np.ndarray, lfilter([1.0], [1.0, -memory], drawn))
 
 

@@ -17,8 +17,9 @@ from melisma.evaluate.judge import Judge
 from melisma.evaluate.statistics import Interval, balanced_interval, bootstrap, mean_interval
 from melisma.evaluate.table import Figure, figure_of
 from melisma.joint.settings_words import read_settings
-from melisma.measure import find_artefacts, measure_tempo, measure_tonality
-from melisma.measure.tempo import meets_tempo
+from melisma.measure.artefacts import find_artefacts
+from melisma.measure.tempo import measure_tempo, meets_tempo
+from melisma.measure.tonality import measure_tonality
 from melisma.values import Facts, Waveform
 
 ACCOMPANYING = ("drums", "bass")

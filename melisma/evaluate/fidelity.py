@@ -21,8 +21,8 @@ import numpy as np
 import soundfile
 import soxr
 
-from melisma.measure import find_onsets, score_onsets
 from melisma.measure.frames import level_db, magnitude_frames, mel_filters, mono_samples
+from melisma.measure.onsets import find_onsets, score_onsets
 from melisma.values import TokenGrid, Waveform
 
 VISQOL_RATE_HZ = 48_000

@@ -14,9 +14,12 @@ import numpy as np
 
 from melisma.evaluate.embeddings import Embedding
 from melisma.evaluate.judge import Judge
-from melisma.measure import find_onsets, measure_levels, measure_tempo, measure_tonality
 from melisma.measure.faults import measure_faults
+from melisma.measure.levels import measure_levels
 from melisma.measure.metre import measure_metre
+from melisma.measure.onsets import find_onsets
+from melisma.measure.tempo import measure_tempo
+from melisma.measure.tonality import measure_tonality
 from melisma.sound.loudness import integrated_lufs
 from melisma.values import Waveform
 

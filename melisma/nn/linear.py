@@ -27,7 +27,7 @@ _PACKED: WeakKeyDictionary[Linear, dict[torch.dtype, _Packed]] = WeakKeyDictiona
 class Linear(nn.Linear):
     """`torch.nn.Linear`, with the same state."""
 
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - as the class that it replaces
+    def forward(self, input: Tensor) -> Tensor:
         """[..., in] -> [..., out]."""
         if not _packs(input, self.weight):
             return super().forward(input)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from melisma.measure import Artefacts, find_artefacts
+from melisma.measure.artefacts import Artefacts, find_artefacts
 from melisma.values import Waveform
 
 RATE_HZ = 24_000

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from melisma.measure import measure_levels
+from melisma.measure.levels import measure_levels
 from melisma.values import Waveform
 
 RATE_HZ = 24_000

@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from melisma.measure import find_onsets, score_onsets
-from melisma.measure.onsets import match_onsets
+from melisma.measure.onsets import find_onsets, match_onsets, score_onsets
 from melisma.values import Waveform
 
 RATE_HZ = 24_000

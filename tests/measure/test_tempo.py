@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from melisma.measure import measure_tempo
 from melisma.measure.tempo import (
     CANDIDATES,
+    measure_tempo,
     measure_tempogram,
     refine_tempo,
     tempo_candidates,

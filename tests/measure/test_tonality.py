@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from melisma.measure import measure_tonality
-from melisma.measure.tonality import measure_chroma, summarise_chroma
+from melisma.measure.tonality import measure_chroma, measure_tonality, summarise_chroma
 from melisma.values import Waveform
 from melisma.values.attributes import TONALITIES
 

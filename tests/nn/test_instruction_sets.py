@@ -108,7 +108,9 @@ def test_attention_to_bytes_is_exact_at_the_extremes(isa: InstructionSet) -> Non
         halves = np.concatenate([high, numbers - 256 * high])
         both.append((halves & 255).astype(np.uint8))
     high = (query + 128) >> 8
-    starts = (-128 * int(high.sum()), -128 * int((query - 256 * high).sum())) if isa.vnni else (0, 0)
+    starts = (
+        (-128 * int(high.sum()), -128 * int((query - 256 * high).sum())) if isa.vnni else (0, 0)
+    )
     laid = (keys + layout.key_zero).reshape(lanes, -1, layout.together).transpose(1, 0, 2)
     kept = values.reshape(-1, layout.together, lanes).transpose(0, 2, 1)
     arrays = [np.ascontiguousarray(one & 255).astype(np.uint8) for one in (laid, kept)]

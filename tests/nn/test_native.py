@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from melisma.nn.native.attention import LANES
-from melisma.nn.native.packing import PRECISIONS, Shelf, empty, pack
+from melisma.nn.native.packing import PRECISIONS, Shelf, pack
 from melisma.nn.native.program import Kept, Program
 from melisma.nn.native.stack import PackedTrunk, Past, add_trunk, numbers, tell_texts
 from melisma.nn.transformer import Text, Trunk, rotary_angles, sinusoids

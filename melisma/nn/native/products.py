@@ -20,9 +20,7 @@ _ISA = selected()
 TILE = tile_outputs(_ISA)
 """Outputs of one tile."""
 _MOST_FLOAT_ROWS, _MOST_ROWS = most_rows(_ISA)
-_FLOAT_1, _FLOAT_2, _FLOAT_3, _FLOAT_4 = (
-    float_tile(_ISA, rows, "float32") for rows in range(1, 5)
-)
+_FLOAT_1, _FLOAT_2, _FLOAT_3, _FLOAT_4 = (float_tile(_ISA, rows, "float32") for rows in range(1, 5))
 _SHORT_1, _SHORT_2, _SHORT_3, _SHORT_4 = (
     float_tile(_ISA, rows, "bfloat16") for rows in range(1, 5)
 )

@@ -120,9 +120,7 @@ class Program:
         """An array to work in."""
         return empty(shape, kind)
 
-    def _add(
-        self, operation: int, *arguments: Any, pieces: int = 1, by_row: bool = False
-    ) -> None:
+    def _add(self, operation: int, *arguments: Any, pieces: int = 1, by_row: bool = False) -> None:
         """`pieces`: that can be done side by side, in all or, `by_row`, of every row."""
         numbers = [pieces, by_row]
         for one in arguments:
@@ -331,7 +329,10 @@ def _run(table, steps, control, slots, positions, angle_index, thread, threads):
             first, last = owner * chunks // threads, (owner + 1) * chunks // threads
             chunk = _claim(words + 8 * _APART * owner, number, last - first)
             while chunk >= 0:
-                begin, end = (first + chunk) * pieces // chunks, (first + chunk + 1) * pieces // chunks
+                begin, end = (
+                    (first + chunk) * pieces // chunks,
+                    (first + chunk + 1) * pieces // chunks,
+                )
                 _do(
                     operation, rows, slots, positions, angle_index, begin, end, thread,
                     finished == 0,
@@ -379,7 +380,10 @@ def _do(a, rows, slots, positions, angle_index, first, last, thread, fresh):
             return
         group_size, x_bytes, groups = a[16], a[18], inputs // a[16]
         numbers = a[17] + thread * most_rows * inputs * x_bytes
-        scales, sums = a[20] + 4 * thread * most_rows * groups, a[21] + 4 * thread * most_rows * groups
+        scales, sums = (
+            a[20] + 4 * thread * most_rows * groups,
+            a[21] + 4 * thread * most_rows * groups,
+        )
         if fresh:
             products.quantize_rows(
                 x, inputs, group_size, numbers, x_bytes, scales, sums, a[19], rows

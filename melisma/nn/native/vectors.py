@@ -103,7 +103,9 @@ class KernelBuilder:
             return b.fpext(self.load(address, self.halves, 2), self.floats)
         # Without an instruction LLVM would call a function that is not there. Exponent and fraction
         # put where float32 has them make a number that is 2**112 times too small.
-        bits = b.shl(b.zext(self.load(address, self.shorts, 2), self.ints), self.constant(self.ints, 13))
+        bits = b.shl(
+            b.zext(self.load(address, self.shorts, 2), self.ints), self.constant(self.ints, 13)
+        )
         return b.fmul(b.bitcast(bits, self.floats), self.constant(self.floats, 2.0**112))
 
     def fma(self, a: Any, b: Any, c: Any) -> Any:
