@@ -1,9 +1,10 @@
 """Which processor a benchmark ran on, and how it is restricted to an older one.
 
-Figures of two kinds of processor cannot be compared, so every benchmark of speed names its own. With
-`--instruction-set avx2` all arithmetic keeps to that set: our kernels, PyTorch's, oneDNN's and MKL's;
-so what most people's processors do can be measured on any. (A newer processor restricted to AVX2 is
-still faster than an older one: what it reaches in float32, and its memory, are measured beside.)
+Figures of two kinds of processor cannot be compared, so every benchmark of speed names its own.
+With `--instruction-set avx2` all arithmetic keeps to that set: our kernels, PyTorch's, oneDNN's and
+MKL's; so what most people's processors do can be measured on any. (A newer processor restricted to
+AVX2 is still faster than an older one: what it reaches in float32, and its memory, are measured
+beside.)
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from dataclasses import asdict, dataclass
 import torch
 
 from melisma.compose.machine import processor, read_bandwidth
+from melisma.nn.idle_threads import SETTINGS
 from melisma.nn.instruction_set import ENVIRONMENT, NAMES, RESTRICTIONS
 from melisma.nn.native.selection import selected
 from melisma.nn.precision import compute_dtype
@@ -60,21 +62,23 @@ def add_option(parser: argparse.ArgumentParser) -> None:
 
 
 def restart_restricted(name: str | None) -> None:
-    """Starts this command anew with the switches of all libraries, which they read only once."""
-    if name is None or os.environ.get(ENVIRONMENT) == name:
-        return
-    environment = {**os.environ, ENVIRONMENT: name, **RESTRICTIONS.get(name, {})}
-    os.execve(sys.executable, [sys.executable, *sys.argv], environment)
+    """Starts this command anew with the switches of all libraries, which they read only once: those
+    of an instruction set, and those that the program sets before it loads PyTorch."""
+    wanted = dict(SETTINGS)
+    if name is not None:
+        wanted |= {ENVIRONMENT: name, **RESTRICTIONS.get(name, {})}
+    if any(os.environ.get(one) != value for one, value in wanted.items()):
+        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **wanted})
 
 
 def machine(threads: int) -> Machine:
     """Measures for a second."""
     found = processor()
     one = torch.ones(_SIZE, _SIZE)
-    one @ one
+    torch.mm(one, one)
     begun, count = time.perf_counter(), 0
     while time.perf_counter() < begun + _SECONDS:
-        one @ one
+        torch.mm(one, one)
         count += 1
     flops = 2 * _SIZE**3 * count / (time.perf_counter() - begun)
     return Machine(

@@ -1,12 +1,16 @@
 """How long 10 s of sound and 30 s of score take from prompt to file, and how fast the codec is.
 
-Run: `python benchmarks/speed.py [--model NAME] [--threads 2] [--instruction-set avx2]`. Weights are loaded before; the
-median of five counts. A score is composed, written as MIDI, rendered and written as sound. The
-codec's figure is seconds of sound per second, encode plus decode.
+Run: `python benchmarks/speed.py [--model NAME] [--threads 2] [--instruction-set avx2]`. Weights are
+loaded before; the median of five counts. A score is composed, written as MIDI, rendered and written
+as sound. The codec's figure is seconds of sound per second, encode plus decode. *Cold* is a whole
+`melisma generate` of 5 s, the start of Python and the reading of weights included; machine code is
+cached.
 """
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tempfile
 import time
 from dataclasses import replace
@@ -65,6 +69,22 @@ def score_seconds(model: str, threads: int, best_of: int) -> list[float]:
     return taken
 
 
+def cold_seconds() -> list[float]:
+    """Seconds of whole commands that make 5 s of sound, after one that compiles."""
+    taken: list[float] = []
+    with tempfile.TemporaryDirectory() as folder:
+        path = str(Path(folder) / "cold.wav")
+        words = [WORDS[0], "--duration", "5", "--seed", "1", "--output", path]
+        program = "import sys; from melisma.cli import main; main()"
+        for _ in range(6):
+            began = time.perf_counter()
+            subprocess.run(
+                [sys.executable, "-c", program, "generate", *words], check=True, capture_output=True
+            )
+            taken.append(time.perf_counter() - began)
+    return taken[1:]
+
+
 def codec_rates(model: str) -> list[float]:
     """Seconds of sound coded and decoded per second, five times 20 s of noise and tones."""
     codec = load_codec(model)
@@ -106,6 +126,10 @@ def main() -> None:
         taken = np.array(score_seconds(given.model, given.threads, best_of))
         name = f"30 s composed and rendered, {given.threads} threads, best of {best_of}"
         figures.append(figure_of(name, median_interval(taken), unit="s", command=command_line()))
+    cold = median_interval(np.array(cold_seconds()))
+    figures.append(
+        figure_of("melisma generate of 5 s, cold", cold, unit="s", command=command_line())
+    )
     coded = median_interval(np.array(codec_rates(given.model)))
     figures.append(
         figure_of("codec encode plus decode, times real time", coded, command=command_line())

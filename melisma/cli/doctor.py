@@ -133,10 +133,30 @@ def _machine(threads: int | None) -> list[Finding]:
             name="instructions",
             words=known or "none that help: expect a tenth of the usual speed",
         ),
+        *_arithmetic(),
         Finding(name="memory", words=told),
         Finding(name="reading", words=f"{speed}/s on {threads} thread{'s' * (threads > 1)}"),
         *_others(),
         _gpu(),
+    ]
+
+
+def _arithmetic() -> list[Finding]:
+    """What token models and other networks compute with, and why."""
+    from melisma.nn.instruction_set import ENVIRONMENT, candidates
+    from melisma.nn.native.selection import selected
+    from melisma.nn.precision import compute_dtype
+
+    isa, dtype = selected(), compute_dtype()
+    why = "the best that this processor has"
+    if os.environ.get(ENVIRONMENT):
+        why = f"asked for by {ENVIRONMENT}"
+    elif len(candidates()) > 1:
+        others = [one.name for one in candidates() if one != isa]
+        why = f"measured against {', '.join(others)}"
+    return [
+        Finding(name="kernels", words=f"{isa.name}, {why}"),
+        Finding(name="networks", words=f"compute in {dtype.name}: {dtype.reason}"),
     ]
 
 

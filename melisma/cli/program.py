@@ -20,6 +20,7 @@ from melisma.cli.models import models
 from melisma.cli.prepare import prepare
 from melisma.cli.render import render
 from melisma.cli.train import train
+from melisma.nn.idle_threads import limit_waiting
 
 program = typer.Typer(
     name="melisma",
@@ -55,4 +56,5 @@ def entrance(
 
 def main() -> None:
     """Run the program on the words of the command line and leave with its exit code."""
+    limit_waiting()
     sys.exit(run(program, sys.argv[1:]))

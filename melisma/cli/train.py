@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+_PRECISIONS = ("auto", "float32", "bfloat16")
+"""`nn.precision.COMPUTE_PRECISIONS`, which loads torch."""
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
 
 
@@ -23,6 +25,10 @@ def train(
         typer.Option("--set", metavar="KEY=VALUE", help="Change one setting; repeat for more."),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    precision: Annotated[
+        str,
+        typer.Option(help="Arithmetic: auto (what the device does well), float32 or bfloat16."),
+    ] = "auto",
 ) -> None:
     """Train a model by a recipe."""
     changes = read_changes(settings or [])
@@ -38,9 +44,13 @@ def train(
         raise FileNotFoundError(f"there is no run in {output} to go on with: leave out --resume")
     if not _DEVICE.fullmatch(device):
         raise ValueError(f'no device "{device}": known are auto, cpu, cuda and cuda:N')
+    if precision not in _PRECISIONS:
+        raise ValueError(f'no precision "{precision}": known are {", ".join(_PRECISIONS)}')
 
+    from melisma.nn.precision import set_compute_precision
     from melisma.recipes import run_recipe
 
+    set_compute_precision(precision)
     run_recipe(recipe, data=data, output=output, resume=resume, changes=changes, device=device)
 
 

@@ -11,6 +11,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from melisma.nn.idle_threads import limit_waiting
+
 if TYPE_CHECKING:
     from melisma.compose.loading import load, load_codec, load_scores
     from melisma.compose.pieces import Piece, SoundComposer
@@ -43,5 +45,6 @@ def __getattr__(name: str) -> Any:
     """A public name from the file where it lives."""
     for home, names in _HOMES.items():
         if name in names:
+            limit_waiting()
             return getattr(import_module(f"{__name__}.{home}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -32,7 +32,7 @@ from melisma.lm.graph import GraphEngine
 from melisma.lm.published import SPARE, expected_shapes, reader_of, settings_of
 from melisma.lm.score_model import ScoreModel, ScoreModelSettings
 from melisma.lm.words import read_words
-from melisma.nn.precision import compute_dtype
+from melisma.nn.precision import compute_dtype, set_compute_precision
 from melisma.values.tokens import SAMPLE_RATE_HZ, TokenGrid
 from melisma.values.waveform import Waveform
 
@@ -65,7 +65,8 @@ def load(
     MusicGen checkpoint, or such a checkpoint's name on the hub ("facebook/musicgen-small").
 
     `threads`: processor threads to use, torch's choice by default. `precision` of the weights that
-    draw, one of `PRECISIONS`: exact for our own models and int8 for published ones by default.
+    draw, one of `PRECISIONS`: exact for our own models and int8 for published ones by default; with
+    "float32" all other networks of the process compute in it, too (`nn/precision.py`).
     `device`: "cpu", "cuda" or "auto", where published ones draw. `ValueError` says what there is.
     """
     if threads is not None:
@@ -75,6 +76,7 @@ def load(
     folder = model_folder(model)
     if is_published(folder):
         return load_published(folder, folder.resolve().name, precision, device)
+    _obey(precision)
     ears = FrozenEars.read(EarPaths.of(folder))
     paths = {name: folder / f"{name}.safetensors" for name in STAGE_FILES}
     present = ears.fingerprints | {"words": ears.joint.words_fingerprint}
@@ -94,6 +96,13 @@ def load(
         licence=OWN_LICENCE,
         precision=precision or "float32",
     )
+
+
+def _obey(precision: str | None) -> None:
+    """Whoever asks for float32 gets it everywhere; smaller weights say nothing of the arithmetic of
+    other networks."""
+    if precision == "float32":
+        set_compute_precision(precision)
 
 
 def is_published_name(model: str) -> bool:
@@ -117,6 +126,7 @@ def load_published(
     """
     from melisma.compose.musicgen import MusicGen
 
+    _obey(precision)
     precision = precision or "int8"
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -137,7 +147,7 @@ def load_published(
         names = [name for name in model.state_dict() if not name.startswith("conditioner.")]
         model.load_state_dict({n: read(n).float() for n in names}, strict=False, assign=True)
         engine = GraphEngine(model, device=device, half=precision != "float32")
-    networks = "float32" if precision == "float32" else compute_dtype("cpu").name
+    networks = compute_dtype("cpu").name
     codec = PublishedCodec.from_published(
         config["audio_encoder"],
         dict(tensors.items("audio_encoder.")),
@@ -181,6 +191,7 @@ def load_scores(
 
     if threads is not None:
         torch.set_num_threads(threads)
+    _obey(precision)
     folder = model_folder(model)
     path = folder / f"{SCORE_FILE}.safetensors"
     if not path.is_file():

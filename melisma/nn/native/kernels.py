@@ -1,9 +1,9 @@
 """The operations of a step, one function each: what they read and write lies at raw addresses.
 
 Every operation is shared by all threads: it is cut into pieces, and a thread does those from
-`first` to before `last` that it has claimed (`program.py`). Vectors of the batch are float32 [row, width];
-rows are sequences, or places of one sequence side by side while a beginning is read in. Products
-with matrices are in `products.py`, attention is in `attention.py`.
+`first` to before `last` that it has claimed (`program.py`). Vectors of the batch are float32 [row,
+width]; rows are sequences, or places of one sequence side by side while a beginning is read in.
+Products with matrices are in `products.py`, attention is in `attention.py`.
 """
 
 from __future__ import annotations

@@ -45,9 +45,9 @@ VECTORS = 4
 _SUMS_OF_16_BITS = 4
 """Steps of eight inputs whose products of 4 bits by 8 are added in 16 bits: two sums a step."""
 _AHEAD_BYTES, _LINE_BYTES = 8192, 64
-"""How far ahead weights are asked for, a line of the cache at a time (measured from 512 to 16,384 on
-two cores with AVX-512: streams from memory gain 15 to 25 % with AVX2's products of integers, 13 % in
-float32, nothing with VNNI)."""
+"""How far ahead weights are asked for, a line of the cache at a time (measured from 512 to 16,384
+on two cores with AVX-512: streams from memory gain 15 to 25 % with AVX2's products of integers,
+13 % in float32, nothing with VNNI)."""
 
 
 def tile_outputs(isa: InstructionSet) -> int:
@@ -122,7 +122,7 @@ QUANTIZED_NAMES = (
 
 
 def float_tile(isa: InstructionSet, rows: int, kind: str) -> Any:
-    """The tile of `rows` rows with weights "float32" or "bfloat16" [input, output] and x float32."""
+    """The tile of `rows` rows with weights "float32" or "bfloat16" [input, output], x float32."""
     bytes_each = 4 if kind == "float32" else 2
 
     def generate(k: KernelBuilder, args: dict[str, Any]) -> None:

@@ -1,0 +1,28 @@
+"""Idle threads of PyTorch sleep soon instead of waiting in a busy loop.
+
+Between two products the threads of OpenMP wait for the next, by default in a loop for milliseconds.
+On a machine with other busy programs that takes the very cores that somebody needs: two threads
+beside one busy process took eight times as long as one thread. To sleep at once costs two fifths of
+the codec's speed on an idle machine; a wait of some 20 microseconds costs nothing there that could
+be measured, and little beside a neighbour (`benchmarks/neighbour.py`).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+_LOOKS = 1000
+"""Looks of an idle thread before it sleeps (GNU's OpenMP, in PyTorch for Linux)."""
+SETTINGS = {"GOMP_SPINCOUNT": str(_LOOKS), "KMP_BLOCKTIME": "0"}
+"""Environment variables, which OpenMP reads when PyTorch is loaded: GNU's; and LLVM's and Intel's,
+which count in milliseconds."""
+
+
+def limit_waiting() -> None:
+    """Settles it for PyTorch, where that is loaded later in this process. Settings that are there
+    already hold."""
+    if "torch" in sys.modules or "OMP_WAIT_POLICY" in os.environ:
+        return
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)

@@ -1,0 +1,102 @@
+"""Networks compute in what the device does well, or in what was asked for; nowhere else is a type
+named."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+import melisma
+from melisma.nn import precision
+from melisma.nn.precision import AUTO, autocast, compute_dtype, set_compute_precision
+
+
+@pytest.fixture(autouse=True)
+def _afresh() -> Iterator[None]:
+    precision._chosen.cache_clear()
+    yield
+    set_compute_precision(AUTO)
+    precision._chosen.cache_clear()
+
+
+def product_type() -> torch.dtype:
+    with autocast():
+        return torch.mm(torch.ones(2, 2), torch.ones(2, 2)).dtype
+
+
+@pytest.mark.parametrize(
+    ("instructions", "gain", "name", "reason"),
+    [
+        (False, 4.0, "float32", "no instructions for bfloat16"),
+        (True, 4.0, "bfloat16", "4.0 times as fast as float32"),
+        (True, 0.02, "float32", "0.0 times float32's speed"),
+        (True, 1.1, "float32", "1.1 times float32's speed"),
+    ],
+)
+def test_a_processor_computes_in_what_it_does_well(
+    monkeypatch: pytest.MonkeyPatch, instructions: bool, gain: float, name: str, reason: str
+) -> None:
+    monkeypatch.setattr(precision, "multiplies_bfloat16", lambda: instructions)
+    seconds = {torch.float32: gain, torch.bfloat16: 1.0}
+    monkeypatch.setattr(precision, "_product_seconds", seconds.__getitem__)
+    assert compute_dtype().name == name
+    assert reason in compute_dtype().reason
+    assert product_type() == compute_dtype().dtype
+
+
+def test_what_is_measured_is_a_product() -> None:
+    assert 0 < precision._product_seconds(torch.float32) < 1
+
+
+def test_a_person_decides() -> None:
+    for name in ("bfloat16", "float32"):
+        set_compute_precision(name)
+        assert compute_dtype().name == name
+        assert product_type() == compute_dtype("cuda").dtype
+        assert compute_dtype().reason == "asked for"
+    with pytest.raises(ValueError, match='auto, float32, bfloat16, not "half"'):
+        set_compute_precision("half")
+
+
+def test_no_other_module_names_a_type_to_compute_in() -> None:
+    root = Path(melisma.__file__).parent
+    found = [
+        f"{path.relative_to(root)}: {line.strip()}"
+        for path in sorted(root.rglob("*.py"))
+        if path.name != "precision.py"
+        for line in path.read_text().splitlines()
+        if re.search(r"torch\.autocast\((?!.*enabled=False)", line)
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    ("mine", "expected"),
+    [
+        ({}, {"GOMP_SPINCOUNT": "1000", "KMP_BLOCKTIME": "0"}),
+        ({"GOMP_SPINCOUNT": "7"}, {"GOMP_SPINCOUNT": "7", "KMP_BLOCKTIME": "0"}),
+        ({"OMP_WAIT_POLICY": "ACTIVE"}, {"GOMP_SPINCOUNT": "None", "KMP_BLOCKTIME": "None"}),
+    ],
+)
+def test_idle_threads_are_told_before_pytorch_is_loaded(
+    mine: dict[str, str], expected: dict[str, str]
+) -> None:
+    program = (
+        "import os, sys, melisma.compose as c; assert 'torch' not in sys.modules; c.load; "
+        "assert 'torch' in sys.modules; "
+        "print(*[os.environ.get(n) for n in ('GOMP_SPINCOUNT', 'KMP_BLOCKTIME')])"
+    )
+    names = ("GOMP_SPINCOUNT", "KMP_BLOCKTIME", "OMP_WAIT_POLICY")
+    clean = {name: value for name, value in os.environ.items() if name not in names}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env={**clean, **mine}, capture_output=True, text=True,
+        check=True,
+    )  # fmt: skip
+    assert done.stdout.split() == list(expected.values())
