@@ -52,12 +52,11 @@ from melisma.codec.encodec_stream import (
     Stack,
     Upsampling,
 )
+from melisma.nn.precision import COMPUTE_DTYPES
 
 BLOCK_FRAMES = 50
 """Frames encoded or decoded at once where all are there (1 s at 50 Hz): bounds the memory; blocks
 from 25 to 100 frames took the same time."""
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-"""Precisions of the decoder."""
 
 _NOT_OURS = {
     "_attn_implementation_autoset", "_commit_hash", "_name_or_path", "add_cross_attention",
@@ -328,11 +327,11 @@ class Encodec(nn.Module):
 
     def __init__(self, settings: EncodecSettings, *, precision: str = "float32") -> None:
         super().__init__()
-        if precision not in PRECISIONS:
+        if precision not in COMPUTE_DTYPES:
             raise ValueError(f'the precision is "float32" or "bfloat16", not "{precision}"')
         self.settings = settings
         self.encoder = _encoder(settings)
-        self.decoder = _decoder(settings, PRECISIONS[precision])
+        self.decoder = _decoder(settings, COMPUTE_DTYPES[precision])
         shape = (settings.levels, settings.codebook_size, settings.hidden_size)
         self.register_buffer("codes", torch.zeros(shape))
 

@@ -147,13 +147,12 @@ def load_published(
         names = [name for name in model.state_dict() if not name.startswith("conditioner.")]
         model.load_state_dict({n: read(n).float() for n in names}, strict=False, assign=True)
         engine = GraphEngine(model, device=device, half=precision != "float32")
-    networks = compute_dtype("cpu").name
     codec = PublishedCodec.from_published(
         config["audio_encoder"],
         dict(tensors.items("audio_encoder.")),
         prefix="audio_encoder.",
         channels=int(config["decoder"].get("audio_channels", 1)),
-        precision=networks,
+        precision=compute_dtype(device).name,
         device=device,
     )
     if (codec.levels, codec.vocabulary) != (settings.levels, settings.vocabulary):
@@ -162,7 +161,7 @@ def load_published(
             f"its codec has {codec.levels} of {codec.vocabulary}: they belong to different models"
         )
     return MusicGen(
-        read_words(folder, tensors, precision=networks),
+        read_words(folder, tensors, precision=compute_dtype("cpu").name),
         engine,
         codec,
         name=name,

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from melisma.lm.drawing import NOISE_STEPS, choose
 from melisma.lm.engine import Requests
 from melisma.lm.model import TokenModel
+from melisma.nn.precision import compute_dtype
 from melisma.nn.transformer import Block, modulated, rotary_angles, rotate, sinusoids
 
 WARM_STEPS = 3
@@ -28,11 +29,12 @@ class GraphEngine:
     """A stage on any device of torch."""
 
     def __init__(self, model: TokenModel, *, device: str = "cuda", half: bool = True) -> None:
-        """`half`: weights and past in bfloat16. `ValueError` for a stage that is not causal."""
+        """`half`: weights and past in bfloat16, where the device has that. `ValueError` for a stage
+        that is not causal."""
         if not model.settings.causal:
             raise ValueError("a stage that looks both ways is not drawn step by step")
         self.device = device
-        self.kind = torch.bfloat16 if half else torch.float32
+        self.kind = compute_dtype(device).dtype if half else torch.float32
         self.model = model.eval().to(device)
         self.model.trunk.to(self.kind)
         self.tables = torch.stack([table.weight for table in model.tables]).to(self.kind)  # type: ignore[arg-type]

@@ -24,6 +24,7 @@ from melisma.files.published import (
     read_config,
     read_tokenizer_config,
 )
+from melisma.nn.precision import COMPUTE_DTYPES
 from melisma.nn.t5 import T5Encoder, T5Settings, published_shapes, t5_encoder
 
 PREFIX = "text_encoder."
@@ -33,9 +34,6 @@ LONGEST_TOKENS = 512
 was trained on (1910.10683, section 3.1.2)."""
 LARGEST_BOUND_TOKENS = 4_096
 """A longer bound of the tokenizer is none (transformers writes 10^30 for "no bound"; chosen)."""
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-"""Of the encoder's matrices. bfloat16 halves their memory, and is faster where the processor
-multiplies it itself."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,12 +120,13 @@ def read_words(
 ) -> PublishedWords:
     """Tokenizer and text encoder of a checkpoint.
 
-    `tensors`: its tensors, where they are open already. `precision`: one of `PRECISIONS`. Raises
+    `tensors`: its tensors, where they are open already. `precision` of the encoder's matrices: one
+    of `COMPUTE_DTYPES`; bfloat16 halves their memory. Raises
     `ValueError` for another precision, no tokenizer, one that does not belong to the encoder, and
     whatever `published.py` finds wrong.
     """
-    if precision not in PRECISIONS:
-        raise ValueError(f'the precision is {" or ".join(PRECISIONS)}, not "{precision}"')
+    if precision not in COMPUTE_DTYPES:
+        raise ValueError(f'the precision is {" or ".join(COMPUTE_DTYPES)}, not "{precision}"')
     config = read_config(folder).get("text_encoder")
     if not isinstance(config, dict):
         raise ValueError(f"{folder}/config.json describes no text_encoder: it is not whole")
@@ -141,7 +140,7 @@ def read_words(
         )
     tensors = tensors or PublishedTensors(folder)
     expect_tensors(tensors, published_shapes(settings, PREFIX), prefix=PREFIX)
-    encoder = t5_encoder(settings, tensors.get, prefix=PREFIX, matrices=PRECISIONS[precision])
+    encoder = t5_encoder(settings, tensors.get, prefix=PREFIX, matrices=COMPUTE_DTYPES[precision])
     known = read_tokenizer_config(folder)
     return PublishedWords(
         tokenizer,

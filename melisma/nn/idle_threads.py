@@ -14,9 +14,9 @@ import sys
 
 _LOOKS = 1000
 """Looks of an idle thread before it sleeps (GNU's OpenMP, in PyTorch for Linux)."""
-SETTINGS = {"GOMP_SPINCOUNT": str(_LOOKS), "KMP_BLOCKTIME": "0"}
-"""Environment variables, which OpenMP reads when PyTorch is loaded: GNU's; and LLVM's and Intel's,
-which count in milliseconds."""
+SETTINGS = {"GOMP_SPINCOUNT": str(_LOOKS)}
+"""Environment variables, which GNU's OpenMP reads when PyTorch is loaded. (Those of others, on
+macOS and Windows, were not measured and stay as they are.)"""
 
 
 def limit_waiting() -> None:

@@ -33,8 +33,9 @@ class InstructionSet:
     byte_products: str
     """Instruction for products of bytes: "vpdpbusd" (four products added into 32 bits, VNNI),
     "vpmaddwd" (two products of 16 bits; Intel, SSE2 and later), or "none" (LLVM chooses)."""
-    target: str
-    """A processor, by LLVM's name, that has this set and nothing beyond it."""
+    target: str | None
+    """A processor, by LLVM's name, that has this set and nothing beyond it; None where nothing is
+    beyond it."""
 
     @property
     def vnni(self) -> bool:
@@ -45,11 +46,11 @@ class InstructionSet:
 INSTRUCTION_SETS = (
     InstructionSet(
         name="avx512vnni", needs=("avx512f", "avx512bw", "avx512vl", "avx512vnni"), lanes=16,
-        registers=32, byte_products="vpdpbusd", target="cascadelake",
+        registers=32, byte_products="vpdpbusd", target=None,
     ),
     InstructionSet(
         name="avx512vnni256", needs=("avx512f", "avx512bw", "avx512vl", "avx512vnni"), lanes=8,
-        registers=32, byte_products="vpdpbusd", target="cascadelake",
+        registers=32, byte_products="vpdpbusd", target=None,
     ),
     InstructionSet(
         name="avxvnni", needs=("avx2", "fma", "f16c", "avxvnni"), lanes=8, registers=16,
@@ -127,7 +128,7 @@ def features() -> Mapping[str, bool]:
     """Features that the program may use: those of the processor, less what is beyond a
     restriction."""
     found, asked = detected_features(), restriction()
-    if asked is None or asked.name.startswith("avx512vnni"):
+    if asked is None or asked.target is None:
         return found
     allowed = dict(found)
     for name in found:

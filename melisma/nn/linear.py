@@ -10,18 +10,19 @@ gradients, elsewhere, and in builds without oneDNN it is `torch.nn.Linear`, whos
 from __future__ import annotations
 
 import platform
+import weakref
 from functools import cache
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from melisma.nn.native.activation import gelu_tanh_
+from melisma.nn.precision import COMPUTE_DTYPES
 
-_Packed = tuple[int, Tensor]
-"""The version of a weight, and what it was packed to."""
-_PACKED: WeakKeyDictionary[Linear, dict[torch.dtype, _Packed]] = WeakKeyDictionary()
+_Packed = tuple[weakref.ref[Tensor], int, int, Tensor]
+"""A weight, its address and version when it was packed, and what it was packed to."""
+_PACKED: weakref.WeakKeyDictionary[Linear, dict[torch.dtype, _Packed]] = weakref.WeakKeyDictionary()
 
 
 class Linear(nn.Linear):
@@ -49,13 +50,16 @@ class Linear(nn.Linear):
         )
 
     def _packed_weight(self, dtype: torch.dtype) -> Tensor:
-        """The weight in oneDNN's order; packed anew where it was changed."""
-        known = _PACKED.setdefault(self, {})
-        version, found = known.get(dtype, (-1, None))
-        if found is None or version != self.weight._version:
-            weight = self.weight.detach().to(dtype).contiguous()
-            found = torch.ops.mkldnn._reorder_linear_weight(weight, None)
-            known[dtype] = self.weight._version, found
+        """The weight in oneDNN's order; packed anew where it was changed or replaced."""
+        weight, packed = self.weight, _PACKED.setdefault(self, {})
+        now = weight.data_ptr(), weight._version
+        if dtype in packed:
+            owner, *then, found = packed[dtype]
+            if owner() is weight and tuple(then) == now:
+                return found
+        source = weight.detach().to(dtype).contiguous()
+        found = torch.ops.mkldnn._reorder_linear_weight(source, None)
+        packed[dtype] = (weakref.ref(weight), *now, found)
         return found
 
 
@@ -65,27 +69,33 @@ def _dtype_of(block: Tensor) -> torch.dtype:
 
 
 def _packs(block: Tensor, weight: Tensor) -> bool:
+    """Whether this product is one that oneDNN does from a packed weight."""
+    dtype = _dtype_of(block)
     return (
         block.device.type == "cpu"
         and not torch.is_grad_enabled()
         and block.numel() > 0
         and not weight.is_inference()
-        and _dtype_of(block) in (torch.float32, torch.bfloat16)
-        and _has_packed_products()
+        and (block.dtype == weight.dtype or torch.is_autocast_enabled("cpu"))
+        and torch.float64 not in (block.dtype, weight.dtype)
+        and dtype in COMPUTE_DTYPES.values()
+        and torch.backends.mkldnn.enabled
+        and _has_packed_products(dtype)
     )
 
 
 @cache
-def _has_packed_products() -> bool:
-    """Whether this build multiplies packed weights, and gets it right."""
+def _has_packed_products(dtype: torch.dtype) -> bool:
+    """Whether this build and this processor multiply packed weights of a type, and get it right."""
     if platform.machine().lower() not in ("x86_64", "amd64"):
         return False
     if not torch.backends.mkldnn.is_available():
         return False
-    one, other = torch.arange(6.0).view(2, 3), torch.arange(12.0).view(4, 3)
+    one, other = (torch.arange(size).view(-1, 3).to(dtype) for size in (6, 12))
     try:
-        packed = torch.ops.mkldnn._reorder_linear_weight(other, None)
-        found = torch.ops.mkldnn._linear_pointwise(one, packed, None, "none", [], "")
+        with torch.autocast("cpu", enabled=False):
+            packed = torch.ops.mkldnn._reorder_linear_weight(other, None)
+            found = torch.ops.mkldnn._linear_pointwise(one, packed, None, "none", [], "")
     except (AttributeError, RuntimeError, TypeError):  # whatever another version does
         return False
-    return torch.equal(found, one @ other.T)
+    return torch.equal(found.float(), one.float() @ other.float().T)

@@ -105,7 +105,8 @@ def step(block: Tensor, state: PhaseState) -> tuple[Tensor, PhaseState]:
 
 def _runs_compiled(values: Tensor) -> bool:
     """Whether the loops of `phase_kernel.py` may do it: on a processor, without gradients."""
-    return values.device.type == "cpu" and not values.requires_grad
+    cpu = values.device.type == "cpu"
+    return cpu and values.dtype == torch.float32 and not values.requires_grad
 
 
 def _compiled_phases(block: Tensor, phase: Tensor) -> tuple[Tensor, Tensor]:
@@ -113,13 +114,13 @@ def _compiled_phases(block: Tensor, phase: Tensor) -> tuple[Tensor, Tensor]:
     from melisma.sound.phase_kernel import follow_phases
 
     logs = torch.log(block.float() + 1e-7).contiguous()
-    turned, last = torch.empty_like(logs), phase.clone()
+    turned, last = torch.empty_like(logs), phase.detach().float().clone()
     number, _, hops = _lines(block.device)
     follow_phases(
         logs.numpy(), number.double().numpy(), hops.double().numpy(), LOW_LINES, last.numpy(),
         turned.numpy(),
     )  # fmt: skip
-    return turned, last
+    return turned.to(block.dtype), last.to(phase.dtype)
 
 
 def _phases(block: Tensor, phase: Tensor) -> tuple[Tensor, Tensor]:

@@ -78,6 +78,10 @@ BAD: dict[str, tuple[list[str], str]] = {
         ["train", "codec", "--data", ".", "--output", "x", "--device", "gpu"],
         'no device "gpu": known are auto, cpu',
     ),
+    "arithmetic": (
+        ["train", "codec", "--data", ".", "--output", "x", "--precision", "int8"],
+        'no precision "int8": known are auto, float32, bfloat16',
+    ),
     "nothing to resume": (
         ["train", "codec", "--data", ".", "--output", "x", "--resume"],
         "there is no run in x to go on with",

@@ -8,6 +8,7 @@ from collections import namedtuple
 from pathlib import Path
 
 import pytest
+import torch
 
 from melisma.cli import doctor as doctor_module
 from melisma.cli.doctor import UNFIT, within
@@ -15,6 +16,9 @@ from melisma.cli.errors import USER_ERROR, run
 from melisma.cli.program import program
 from melisma.compose import catalogue, machine, trial
 from melisma.files.hub import HubCard
+from melisma.nn import precision
+from melisma.nn.instruction_set import ENVIRONMENT
+from melisma.nn.native.selection import selected
 from melisma.notes import fluidsynth
 
 SMALL = "facebook/musicgen-small"
@@ -60,6 +64,23 @@ def test_all_is_well(capsys: pytest.CaptureFixture[str]) -> None:
     assert "tried on 9 of 24 layers" in text
     assert "25 s: 1.20 times real time" in text
     assert not any(line.startswith("!") for line in lines)
+
+
+@pytest.mark.parametrize("asked", [None, "portable"])
+def test_what_computes_and_why(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], asked: str | None
+) -> None:
+    def decided(_device: str = "cpu") -> precision.ComputeDtype:
+        return precision.ComputeDtype(dtype=torch.float32, reason="it is faster here")
+
+    monkeypatch.setattr(precision, "compute_dtype", decided)
+    monkeypatch.delenv(ENVIRONMENT, raising=False)
+    if asked:
+        monkeypatch.setenv(ENVIRONMENT, asked)
+    text = flat(said(capsys, "--model", SMALL)[1])
+    assert "networks compute in float32: it is faster here" in text
+    assert f"kernels {selected().name}, " in text
+    assert (f"asked for by {ENVIRONMENT}" in text) == bool(asked)
 
 
 def test_json(capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import numba
@@ -21,8 +22,10 @@ from melisma.nn.instruction_set import (
     candidates,
     detected_features,
     features,
+    fuses,
     multiplies_bfloat16,
 )
+from melisma.nn.native import compiling, selection, tuning
 from melisma.nn.native.packing import byte_layout, empty, pack
 from melisma.nn.native.past import key_products_of_bytes, past_layout, value_sums_of_bytes
 from melisma.nn.native.tiles import most_rows, quantized_tile, tile_outputs
@@ -125,6 +128,7 @@ def test_attention_to_bytes_is_exact_at_the_extremes(isa: InstructionSet) -> Non
 
 
 PROGRAM = """
+import hashlib
 import json
 import sys
 
@@ -132,18 +136,28 @@ sys.path.insert(0, "tests/lm")
 from small_stage import conditions, generators, stage
 
 from melisma.lm import Drawing, NativeEngine, draw
+from melisma.lm.engine import NativeSession, requests_of
 from melisma.nn.native.packing import PRECISIONS
 from melisma.nn.native.program import _run
 from melisma.nn.native.selection import selected
 from melisma.nn.precision import compute_dtype
 
-found = {"isa": selected().name, "dtype": compute_dtype().name, "tokens": {}}
+found = {"isa": selected().name, "dtype": compute_dtype().name, "tokens": {}, "logits": {}}
 for precision in PRECISIONS:
     model = stage(window=30, width=128)
     engine = NativeEngine(model, precision=precision, threads=2)
     drawing = Drawing(temperature=1.0, top_k=10, guidance=2.0)
     grid = draw(engine, conditions(60), [60, 50], drawing, generators(1, 2))
     found["tokens"][precision] = [one.tolist() for one in grid]
+    # Greedily, past the places that are summed at once, and on under a window that slides.
+    engine = NativeEngine(stage(window=600, width=128), precision=precision, threads=2)
+    requests = requests_of(engine, conditions(700), [700, 700], Drawing(temperature=0), None)
+    session = NativeSession(engine, requests)
+    logits = []
+    for steps in (300, 260, 100):
+        session.advance(steps)
+        logits.append(hashlib.sha256(session.logits().numpy().tobytes()).hexdigest())
+    found["logits"][precision] = logits
 found["wide"] = any("zmm" in text for text in _run.inspect_asm().values())
 print(json.dumps(found))
 """
@@ -166,14 +180,17 @@ def portable() -> dict[str, Any]:
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not fuses(), reason="without fused multiply-adds sums are rounded otherwise")
 @pytest.mark.parametrize("isa", AVAILABLE, ids=lambda one: one.name)
 def test_every_instruction_set_draws_what_the_portable_one_draws(
     isa: InstructionSet, portable: dict[str, Any]
 ) -> None:
-    """In a process of its own, restricted to that set: the same tokens in every precision."""
+    """In a process of its own, restricted to that set: the same tokens in every precision, and to
+    the bit the same logits."""
     found = drawn_with(isa.name)
     assert found["isa"] == isa.name
     assert found["tokens"] == portable["tokens"]
+    assert found["logits"] == portable["logits"]
     assert len({tuple(map(tuple, grid[0])) for grid in found["tokens"].values()}) > 1
     if not isa.name.startswith("avx512"):
         assert not found["wide"]
@@ -239,3 +256,62 @@ def test_a_restriction_to_what_is_not_there_is_refused(
     monkeypatch.setenv(ENVIRONMENT, "mmx")
     with pytest.raises(ValueError, match='portable, not "mmx"'):
         candidates()
+
+
+@pytest.fixture
+def two_widths(pretended: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """A processor with registers of both widths, a cache of its own, and seconds to be measured."""
+    monkeypatch.delenv(ENVIRONMENT, raising=False)
+    pretended(*AVX512, "avx512vnni")
+    monkeypatch.setattr(compiling.config, "CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(selection, "detected_features", instruction_set.detected_features)
+    measured: list[int] = []
+
+    def measure(wide: float, narrow: float) -> str:
+        def seconds(sets: Any) -> dict[str, float]:
+            measured.append(1)
+            return dict(zip([one.name for one in sets], (wide, narrow), strict=True))
+
+        monkeypatch.setattr(tuning, "product_seconds", seconds)
+        selection.selected.cache_clear()
+        compiling.cache_folder.cache_clear()
+        return selection.selected().name
+
+    measure.times = measured  # type: ignore[attr-defined]
+    yield measure
+    selection.selected.cache_clear()
+    compiling.cache_folder.cache_clear()
+
+
+def test_narrow_registers_are_taken_where_they_are_faster(two_widths: Any, tmp_path: Path) -> None:
+    """Measured once; measured again where what was kept is damaged, or of another processor."""
+    assert two_widths(wide=1.0, narrow=0.9) == "avx512vnni256"
+    assert two_widths(wide=1.0, narrow=2.0) == "avx512vnni256"
+    assert len(two_widths.times) == 1
+    (kept,) = tmp_path.glob("native-*-selection/selection.json")
+    kept.write_text("{")
+    assert two_widths(wide=1.0, narrow=0.97) == "avx512vnni"
+    kept.write_text(kept.read_text().replace("avx512vl", "avx512xx"))
+    assert two_widths(wide=1.0, narrow=0.5) == "avx512vnni256"
+    assert len(two_widths.times) == 3
+    assert [path.name for path in kept.parent.iterdir()] == ["selection.json"]
+
+
+def test_products_are_timed() -> None:
+    portable = INSTRUCTION_SETS[-1]
+    seconds = tuning.product_seconds([portable])
+    assert 1e-5 < seconds["portable"] < 1.0
+
+
+def test_where_nothing_can_be_written_nothing_is_cached(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Machine code of one instruction set must not lie where another looks for its own."""
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    monkeypatch.setattr(compiling.config, "CACHE_DIR", str(blocked / "cache"))
+    compiling.cache_folder.cache_clear()
+    function = compiling.compiled_for("any", lambda x: x + 1)
+    assert function(1) == 2
+    assert function.stats.cache_path is None
+    compiling.cache_folder.cache_clear()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import platform
 
 import pytest
 import torch
@@ -37,6 +38,28 @@ def test_a_layer_is_that_of_pytorch(bias: bool, shape: tuple[int, ...]) -> None:
         )
 
 
+@torch.no_grad()
+def test_products_are_packed_where_they_can_be() -> None:
+    """On x86 with oneDNN, in float32, and in bfloat16 where the processor has that."""
+    ours, _ = layers()
+    ours(torch.randn(5, 40))
+    with torch.autocast("cpu", torch.bfloat16):
+        ours(torch.randn(5, 40))
+    kinds = (torch.float32, torch.bfloat16)
+    can = {kind for kind in kinds if linear._has_packed_products(kind)}
+    assert set(linear._PACKED.get(ours, {})) == can
+    if platform.machine() == "x86_64" and torch.backends.mkldnn.is_available():
+        assert torch.float32 in can
+
+
+def test_what_pytorch_refuses_is_refused() -> None:
+    ours, theirs = layers()
+    x = torch.randn(5, 40, dtype=torch.float64)
+    for layer in (ours, theirs):
+        with torch.no_grad(), pytest.raises(RuntimeError):
+            layer(x)
+
+
 def test_gradients_are_those_of_pytorch() -> None:
     ours, theirs = layers()
     x = torch.randn(5, 40)
@@ -59,6 +82,9 @@ def test_a_changed_weight_is_packed_anew() -> None:
         torch.testing.assert_close(other(x), other.bias.expand(5, -1))
         ours.load_state_dict(other.state_dict())
         torch.testing.assert_close(ours(x), ours.bias.expand(5, -1))
+        for weight in (torch.ones(72, 40), torch.full((72, 40), 2.0)):
+            ours.weight = nn.Parameter(weight)  # another one, of the same version
+            torch.testing.assert_close(ours(x), F.linear(x, weight, ours.bias))
 
 
 def test_a_build_without_onednn_does_as_well(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,9 +31,10 @@ def gelu_tanh_(x: Tensor) -> Tensor:
     assert x.is_contiguous()
     assert x.dtype == torch.float32
     count, address = x.numel(), x.data_ptr()
-    threads = max(1, min(torch.get_num_threads(), count // _LEAST_NUMBERS))
-    parts = [(address, i * count // threads, (i + 1) * count // threads) for i in range(threads)]
-    in_parallel(_gelu_tanh, parts)
+    threads = torch.get_num_threads()
+    many = max(1, min(threads, count // _LEAST_NUMBERS))
+    parts = [(address, i * count // many, (i + 1) * count // many) for i in range(many)]
+    in_parallel(_gelu_tanh, parts, threads)
     return x
 
 

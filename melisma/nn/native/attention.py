@@ -14,7 +14,9 @@ import numpy as np
 from melisma.nn.native.compiling import compiled
 from melisma.nn.native.kernels import exponential
 from melisma.nn.native.past import (
+    BLOCK,
     KINDS,
+    MOST_PLACES,
     key_products,
     key_products_of_bytes,
     past_layout,
@@ -41,7 +43,7 @@ from melisma.nn.native.vectors import (
 _ISA = selected()
 LANES = _ISA.lanes
 _LAYOUT = past_layout(_ISA)
-_TOGETHER, _INT_PLACES = _LAYOUT.together, _LAYOUT.most_places
+_TOGETHER = _LAYOUT.together
 _VNNI = _ISA.vnni
 _KEY_SIGNS = np.int32(-0x7F7F7F80 if _LAYOUT.key_zero else 0)
 """Bits that turn four bytes with signs into four with 128 added."""
@@ -67,13 +69,13 @@ def room_of(window: int, size: int) -> int:
     """float32 numbers that a thread needs to attend to `window` places with heads of `size`, as
     filled up: a query, what is found, scores, and two bytes for each score or each number."""
     # A window may begin and end within a block, and turn over once.
-    places = (window // LANES + 3) * LANES
+    places = (window // BLOCK + 3) * BLOCK
     return 2 * size + places + max(places, size) // 2
 
 
 @compiled
 def _filled(count):
-    return (count + LANES - 1) // LANES * LANES
+    return (count + BLOCK - 1) // BLOCK * BLOCK
 
 
 @compiled
@@ -219,8 +221,8 @@ def _gather(kind, weights, whole, behind, values, place, size, blocks, out):
                 _SHORT_SUMS_1(weights, at + 2 * LANES * v, step, places, out + 4 * LANES * v)
     else:
         at, step, each = values + place * size, _TOGETHER * size, 1 if _VNNI else 2
-        for begin in range(0, places, _INT_PLACES):
-            some = min(_INT_PLACES, places - begin) // _TOGETHER
+        for begin in range(0, places, MOST_PLACES):
+            some = min(MOST_PLACES, places - begin) // _TOGETHER
             at_weight, at_value = whole + each * begin, at + begin * size
             if size % (4 * LANES) == 0:
                 for v in range(0, size // LANES, 4):
@@ -276,7 +278,7 @@ def _attend(
         found[i] = np.float32(0.0)
     first = begin % ring
     ahead = min(count, ring - first)
-    lane = first % LANES
+    lane = first % BLOCK
     # Whole blocks: those up to the end of the window or the ring, and those of a ring turned over.
     place, blocks = base + first - lane, _filled(lane + ahead) // LANES
     more = _filled(count - ahead) // LANES

@@ -8,10 +8,13 @@ and for each instruction set.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import os
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -28,18 +31,21 @@ changes how anything is rounded: every instruction set gives the same numbers, t
 
 @cache
 def cache_folder(name: str) -> Path | None:
-    """A folder for what is made of just these sources; None where nothing can be written."""
+    """A folder for what is made of just these sources: in numba's folder where one is named, beside
+    the sources, or in the user's cache; None where nothing can be written."""
     here = Path(__file__).parent
     digest = hashlib.sha256()
-    try:
-        for path in (*sorted(here.glob("*.py")), here.parent / "instruction_set.py"):
-            digest.update(path.read_bytes())
-        root = Path(config.CACHE_DIR or here / "__pycache__")
+    for path in (*sorted(here.glob("*.py")), here.parent / "instruction_set.py"):
+        digest.update(path.read_bytes())
+    users = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "melisma"
+    roots = [Path(config.CACHE_DIR)] if config.CACHE_DIR else [here / "__pycache__", users]
+    for root in roots:
         folder = root / f"native-{digest.hexdigest()[:12]}-{name}"
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return None
-    return folder
+        with contextlib.suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                return folder
+    return None
 
 
 @cache
@@ -47,18 +53,16 @@ def _restrict() -> None:
     """LLVM uses no instruction beyond a restriction, either (where numba has compiled nothing
     yet)."""
     asked = restriction()
-    if asked is not None and not asked.name.startswith("avx512vnni"):
+    if asked is not None and asked.target is not None:
         # The portable kernels round as all others do where the processor can.
-        config.CPU_NAME = asked.target
-        config.CPU_FEATURES = "+avx,+fma" if asked.name == "portable" and features()["fma"] else ""
+        fma = asked.name == "portable" and features().get("fma")
+        config.CPU_NAME, config.CPU_FEATURES = asked.target, "+avx,+fma" if fma else ""
 
 
 @contextmanager
-def _cached(name: str) -> Iterator[None]:
+def _cached(folder: Path) -> Iterator[None]:
     """numba asks where to cache a function when it is decorated, and only then."""
-    _restrict()
-    before, folder = config.CACHE_DIR, cache_folder(name)
-    config.CACHE_DIR = str(folder) if folder else before
+    before, config.CACHE_DIR = config.CACHE_DIR, str(folder)
     try:
         yield
     finally:
@@ -73,8 +77,13 @@ def compiled_for(name: str, function: Callable[..., Any], **options: Any) -> Any
         function: What becomes machine code.
         options: Of `numba.njit`.
     """
-    with _cached(name):
-        return numba.njit(nogil=True, error_model="numpy", cache=True, **options)(function)
+    _restrict()
+    compile_ = partial(numba.njit, nogil=True, error_model="numpy", **options)
+    folder = cache_folder(name)
+    if folder is None:
+        return compile_()(function)
+    with _cached(folder):
+        return compile_(cache=True)(function)
 
 
 def compiled(function: Callable[..., Any]) -> Any:

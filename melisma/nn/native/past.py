@@ -1,7 +1,8 @@
 """The inner loops of attention over a past, in vectors: products with keys, sums of values.
 
 How the keys and values of one sequence and head lie in memory (`arranged` does it in numpy): heads
-are filled up with zeros to a multiple of the vector's lanes, and places come in blocks of as many.
+are filled up with zeros to a multiple of `BLOCK` numbers, and so are places; within them places
+come in blocks of as many as a vector has lanes.
 
 - Keys of a block: number by number, and of each the places side by side (of bytes, some numbers at
   a time). A vector of products with a block of places needs no sum across its lanes.
@@ -11,7 +12,8 @@ are filled up with zeros to a multiple of the vector's lanes, and places come in
 Bytes meet the query, and the weights of the places, as whole numbers of 16 bits. With VNNI these
 come in two halves, four bytes lie together, and keys are stored with 128 added. Without, two bytes
 lie together and are extended to 16 bits on the way, and a product of two such pairs has 32: so
-sums over places are cut before they could overflow (`PastLayout.most_places`).
+sums over places are cut before they could overflow (`MOST_PLACES`), with VNNI too: every
+instruction set sums alike.
 """
 
 from __future__ import annotations
@@ -41,8 +43,11 @@ from melisma.nn.native.vectors import (
 
 KINDS = ("float32", "bfloat16", "int8")
 """How a past may be kept; compiled code knows them by their numbers."""
-MOST_PLACES = 60_000
-"""Places whose weighted bytes surely fit into sums of 32 bits: 255 * 127 * places < 2**31."""
+BLOCK = 16
+"""Places that are filled up to and attended to together, in every instruction set."""
+MOST_PLACES = 512
+"""Places whose weighted values are summed as integers: 32,767 * 127 * 512 < 2**31, and each half of
+such a sum is a whole number that float32 holds exactly."""
 MOST_NUMBERS = 512
 """Numbers of a head whose products with a query of 16 bits surely do: 32,639 * 127 * 512 < 2**31.
 """
@@ -57,22 +62,18 @@ class PastLayout:
     """Numbers of a key, or places of a value, side by side; a divisor of 16."""
     key_zero: int
     """What is added to keys, so that they have no sign."""
-    most_places: int
-    """Places whose weighted values are summed at once: a multiple of 16."""
 
 
 def past_layout(isa: InstructionSet) -> PastLayout:
     """The layout of a past of bytes."""
     if isa.vnni:
-        return PastLayout(together=4, key_zero=128, most_places=MOST_PLACES // 16 * 16)
-    # 512 * 32,767 * 127 < 2**31
-    return PastLayout(together=2, key_zero=0, most_places=512)
+        return PastLayout(together=4, key_zero=128)
+    return PastLayout(together=2, key_zero=0)
 
 
 def filled(count: int) -> int:
-    """Places or numbers with those that fill up the last vector."""
-    lanes = selected().lanes
-    return -(-count // lanes) * lanes
+    """Places or numbers with those that fill up the last block."""
+    return -(-count // BLOCK) * BLOCK
 
 
 def arranged(vectors: np.ndarray, *, keys: bool) -> np.ndarray:
@@ -223,7 +224,7 @@ def value_sums_of_bytes(isa: InstructionSet, vectors: int) -> Any:
     """numba function (weights, behind, values, stride, steps, out): the same for a past of bytes,
     whose places come some at a time, `stride` bytes apart. `weights`: 16 bits a place, from 0 to
     32,767; with VNNI the upper halves, uint8 [place], and the lower ones `behind` bytes on. At most
-    `PastLayout.most_places`."""
+    `MOST_PLACES`."""
 
     def generate(k: KernelBuilder, args: dict[str, Any]) -> None:
         b = k.builder

@@ -39,7 +39,7 @@ _X_BYTES_INT4 = byte_layout(_ISA, "int4").x_bytes
 def quantize_rows(x, width, group_size, out, x_bytes, scales, sums, zero, rows):
     """x float32 [row, width] -> whole numbers from -127 to 127 of the same shape, int8 (or int16,
     where `x_bytes` is 2); the scale float32 of each group [row, group]; and -`zero` times the sum
-    of its numbers, int32, which storing weights without sign adds."""
+    of its numbers, int32: storing weights without sign adds as much, with the other sign."""
     groups = width // group_size
     for one in range(rows * groups):
         at, to = x + 4 * one * group_size, out + x_bytes * one * group_size

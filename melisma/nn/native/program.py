@@ -18,7 +18,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any
 
@@ -250,43 +250,44 @@ class Program:
         assert 0 < rows <= self.most_rows
         if self._table is None:
             self._table = np.array(self._operations, np.int64)
-        self._control[:] = 0
-        self._control[_ROWS] = rows
         shared: list[Any] = [
             self._table, steps, self._control, self.slots.ctypes.data, self.positions.ctypes.data,
             self.angle_index.ctypes.data,
         ]  # fmt: skip
         # Two programs that each held some of the threads would wait for the others for ever.
         with _ONE_AT_A_TIME:
-            others = [
-                _pool(self.threads).submit(_run, *shared, thread, self.threads)
-                for thread in range(1, self.threads)
-            ]
-            _run(*shared, 0, self.threads)
-            for other in others:
-                other.result()
+            self._control[:] = 0
+            self._control[_ROWS] = rows
+            parts = [(*shared, thread, self.threads) for thread in range(self.threads)]
+            in_parallel(_run, parts, self.threads)
 
 
-_ONE_AT_A_TIME = threading.Lock()
+_ONE_AT_A_TIME, _MAKING_POOLS = threading.Lock(), threading.Lock()
 _POOLS: dict[tuple[int, int], ThreadPoolExecutor] = {}
 
 
 def _pool(threads: int) -> ThreadPoolExecutor:
     """Threads that wait for work, started once in a process; a forked one has none of them."""
     mine = os.getpid(), threads
-    if mine not in _POOLS:
-        _POOLS[mine] = ThreadPoolExecutor(max(threads - 1, 1), "melisma-native")
-    return _POOLS[mine]
+    with _MAKING_POOLS:
+        if mine not in _POOLS:
+            _POOLS[mine] = ThreadPoolExecutor(max(threads - 1, 1), "melisma-native")
+        return _POOLS[mine]
 
 
-def in_parallel(function: Callable[..., Any], parts: Sequence[tuple[Any, ...]]) -> None:
-    """Calls a compiled function once with each of some arguments, side by side; at most as many as
-    threads."""
-    first, *rest_ = parts
-    others = [_pool(len(parts)).submit(function, *part) for part in rest_]
-    function(*first)
-    for other in others:
-        other.result()
+def in_parallel(
+    function: Callable[..., Any], parts: Sequence[tuple[Any, ...]], threads: int
+) -> None:
+    """Calls a compiled function with each of some arguments, side by side on so many threads; comes
+    back when all are done, whatever happens."""
+    first, *others = parts
+    begun = [_pool(threads).submit(function, *part) for part in others]
+    try:
+        function(*first)
+    finally:
+        wait(begun)
+    for one in begun:
+        one.result()
 
 
 @compiled
@@ -329,10 +330,8 @@ def _run(table, steps, control, slots, positions, angle_index, thread, threads):
             first, last = owner * chunks // threads, (owner + 1) * chunks // threads
             chunk = _claim(words + 8 * _APART * owner, number, last - first)
             while chunk >= 0:
-                begin, end = (
-                    (first + chunk) * pieces // chunks,
-                    (first + chunk + 1) * pieces // chunks,
-                )
+                begin = (first + chunk) * pieces // chunks
+                end = (first + chunk + 1) * pieces // chunks
                 _do(
                     operation, rows, slots, positions, angle_index, begin, end, thread,
                     finished == 0,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from functools import cache
 from pathlib import Path
 
@@ -61,7 +62,7 @@ def _read(place: Path) -> str | None:
 
 def _write(place: Path, chosen: InstructionSet, seconds: dict[str, float]) -> None:
     document = {"chosen": chosen.name, "seconds": seconds, "features": _features()}
-    temporary = place.with_suffix(".part")
+    temporary = place.with_suffix(f".{os.getpid()}.part")
     with contextlib.suppress(OSError):
         temporary.write_text(json.dumps(document), "utf-8")
         temporary.replace(place)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from melisma.nn.native.packing import Packed, Shelf, aligned, pack, to_bfloat16
-from melisma.nn.native.past import MOST_NUMBERS, MOST_PLACES, arranged, filled
+from melisma.nn.native.past import MOST_NUMBERS, arranged, filled
 from melisma.nn.native.program import Kept, Norm, Program
 from melisma.nn.native.rounding import LEAST
 from melisma.nn.transformer import NORM_EPSILON, TrunkShape
@@ -133,7 +133,7 @@ class Past:
 
         self.slots, self.ring = slots, ring
         whole = shape.width // shape.heads % LEAST == 0
-        if kind == np.int8 and (ring > MOST_PLACES or size > MOST_NUMBERS or not whole):
+        if kind == np.int8 and (size > MOST_NUMBERS or not whole):
             kind = np.uint16
         self.layers = [kept(ring, kind) for _ in range(shape.layers)]
         # Texts are short: they stay bfloat16.

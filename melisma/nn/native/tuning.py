@@ -22,6 +22,8 @@ from melisma.nn.native.tiles import quantized_tile, tile_outputs
 _INPUTS, _GROUP = 1024, 64
 _WEIGHTS_BYTES = 8 << 20
 """Weights of 4 bits for each thread: more than the cache of a core."""
+_MOST_THREADS = 8
+"""A container may have a share of many cores only."""
 _ROWS = 2
 """Rows of a piece that is generated with guidance."""
 _ROUND_SECONDS = 0.03
@@ -31,7 +33,7 @@ _ROUNDS = 5
 def product_seconds(sets: Sequence[InstructionSet]) -> dict[str, float]:
     """Seconds of one pass over the weights, the fastest of some rounds, by the set's name."""
     affinity = getattr(os, "sched_getaffinity", None)
-    threads = len(affinity(0)) if affinity else os.cpu_count() or 1
+    threads = min(len(affinity(0)) if affinity else os.cpu_count() or 1, _MOST_THREADS)
     passes = {one.name: [_pass_over(one) for _ in range(threads)] for one in sets}
     best = dict.fromkeys(passes, float("inf"))
     with ThreadPoolExecutor(threads) as pool:

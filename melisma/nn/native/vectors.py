@@ -80,8 +80,7 @@ class KernelBuilder:
         """Asks for a line of the cache that will be read soon."""
         pointer = ir.PointerType(I8)
         kind = ir.FunctionType(ir.VoidType(), [pointer, I32, I32, I32])
-        name = "llvm.prefetch.p0" if "p0" in str(pointer) else "llvm.prefetch"
-        function = cgutils.get_or_insert_function(self.builder.module, kind, name)
+        function = cgutils.get_or_insert_function(self.builder.module, kind, "llvm.prefetch")
         place = self.builder.inttoptr(address, pointer)
         self.builder.call(function, [place, *(ir.Constant(I32, value) for value in (0, 3, 1))])
 
