@@ -306,7 +306,8 @@ def main() -> None:
                     print(f"round {number + 1}", runs[-1], flush=True)
     print(table(runs))
     given.results.mkdir(parents=True, exist_ok=True)
-    place = given.results / f"decode_{given.size}_{found.instruction_set}.json"
+    lengths = "_".join(f"{seconds:g}" for seconds in given.seconds)
+    place = given.results / f"decode_{given.size}_{lengths}_{found.label}.json"
     document = {"machine": found.facts(), "runs": [asdict(run) for run in runs]}
     place.write_text(json.dumps(document, indent=2) + "\n")
 

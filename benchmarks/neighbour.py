@@ -105,7 +105,7 @@ def main() -> None:
         print(f"{name}: {alone:.2f} s alone, {beside:.2f} s beside, {beside / alone:.1f} times")
     document = {"machine": found.facts(), "rows": rows}
     given.results.mkdir(parents=True, exist_ok=True)
-    place = given.results / f"neighbour_{found.instruction_set}.json"
+    place = given.results / f"neighbour_{found.label}.json"
     place.write_text(json.dumps(document, indent=2) + "\n")
 
 

@@ -43,6 +43,11 @@ class Machine:
     read_gigabytes: float
     """A second, from memory."""
 
+    @property
+    def label(self) -> str:
+        """For the names of files: the instruction set and the threads."""
+        return f"{self.instruction_set}_{self.threads}"
+
     def line(self) -> str:
         """For a person."""
         return (

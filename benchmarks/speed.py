@@ -135,7 +135,7 @@ def main() -> None:
         figure_of("codec encode plus decode, times real time", coded, command=command_line())
     )
     figures = [replace(figure, details=found.facts()) for figure in figures]
-    tell(figures, given.results / f"speed_{found.instruction_set}.json")
+    tell(figures, given.results / f"speed_{found.label}.json")
 
 
 if __name__ == "__main__":

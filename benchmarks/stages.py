@@ -31,8 +31,7 @@ SOUND = {
 SCORE = {
     "events are sampled": ("draw_score.py", "draw_scores"),
     "candidates are ranked": ("keeping.py", "kept_to"),
-    "notes are played": ("fluidsynth.py", "play"),
-    "mixing": ("desk.py", "mix"),
+    "played, mixed and levelled": ("render.py", "render_score"),
 }
 """Stages by the file and the function that does them."""
 START = """
@@ -116,7 +115,7 @@ def main() -> None:
         for stage, seconds in table.items():
             print(f"  {seconds:6.3f} s  {stage}")
     given.results.mkdir(parents=True, exist_ok=True)
-    place = given.results / f"stages_{found.instruction_set}_{given.threads}.json"
+    place = given.results / f"stages_{found.label}.json"
     place.write_text(json.dumps({"machine": found.facts(), **tables}, indent=2) + "\n")
 
 

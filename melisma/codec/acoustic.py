@@ -12,7 +12,7 @@ from torch import Tensor
 
 from melisma.codec.model import LOG_FLOOR, LOOKAHEAD_FRAMES, Codec, CodecSettings
 from melisma.files.checkpoint import Checkpoint, expect_fit, fingerprint_of, read_checkpoint
-from melisma.nn.precision import autocast
+from melisma.nn.precision import AUTO, autocast
 from melisma.sound.phases import (
     DELAY_SAMPLES,
     HOP_SAMPLES,
@@ -53,10 +53,13 @@ class DecoderState:
 class AcousticCodec:
     """Encodes and decodes; knows its fingerprint."""
 
-    def __init__(self, codec: Codec, fingerprint: str, device: str = "cpu") -> None:
+    def __init__(
+        self, codec: Codec, fingerprint: str, device: str = "cpu", *, precision: str = AUTO
+    ) -> None:
+        """`precision`: what it computes in, one of `COMPUTE_PRECISIONS`."""
         self.codec = codec.eval().to(device)
         self.fingerprint = fingerprint
-        self.device = device
+        self.device, self.precision = device, precision
 
     @property
     def settings(self) -> CodecSettings:
@@ -75,7 +78,7 @@ class AcousticCodec:
         state = encoder.initial_state(len(sound))
         pieces = []
         for block in sound.to(self.device).split(BLOCK_FRAMES * SAMPLES_PER_FRAME, dim=1):
-            with autocast(self.device):
+            with autocast(self.device, self.precision):
                 latent, state = encoder.step(block, state)
             pieces.append(
                 self.codec.quantizer.encode(latent.float(), levels or self.settings.levels)
@@ -119,7 +122,7 @@ class AcousticCodec:
         The first blocks give so much less than went in; `finish` says the rest.
         """
         latent = self.codec.quantizer.decode(tokens.to(self.device))
-        with autocast(self.device):
+        with autocast(self.device, self.precision):
             logs, network = self.codec.decoder.step(latent, state.network)
         return self._say(audible(logs), network, state)
 
@@ -171,16 +174,19 @@ class AcousticCodec:
         return Waveform(samples=sound.cpu().numpy(), rate_hz=SAMPLE_RATE_HZ)
 
     @classmethod
-    def read(cls, path: Path, device: str = "cpu") -> AcousticCodec:
+    def read(cls, path: Path, device: str = "cpu", *, precision: str = AUTO) -> AcousticCodec:
         """Loads from a checkpoint of kind "codec"."""
-        return cls.from_checkpoint(read_checkpoint(path, kind="codec"), device)
+        return cls.from_checkpoint(read_checkpoint(path, kind="codec"), device, precision=precision)
 
     @classmethod
-    def from_checkpoint(cls, checkpoint: Checkpoint, device: str = "cpu") -> AcousticCodec:
+    def from_checkpoint(
+        cls, checkpoint: Checkpoint, device: str = "cpu", *, precision: str = AUTO
+    ) -> AcousticCodec:
         """Builds from a checkpoint; the decoder's weights do not enter the fingerprint."""
         with expect_fit("codec"):
             codec = Codec(CodecSettings(**checkpoint.settings))
             codec.load_state_dict(checkpoint.tensors)
         deciding = {n: t for n, t in checkpoint.tensors.items() if not n.startswith("decoder.")}
         settings = {n: v for n, v in checkpoint.settings.items() if not n.startswith("decoder_")}
-        return cls(codec, fingerprint_of("codec", settings, deciding), device)
+        fingerprint = fingerprint_of("codec", settings, deciding)
+        return cls(codec, fingerprint, device, precision=precision)

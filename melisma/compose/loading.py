@@ -32,7 +32,7 @@ from melisma.lm.graph import GraphEngine
 from melisma.lm.published import SPARE, expected_shapes, reader_of, settings_of
 from melisma.lm.score_model import ScoreModel, ScoreModelSettings
 from melisma.lm.words import read_words
-from melisma.nn.precision import compute_dtype, set_compute_precision
+from melisma.nn.precision import AUTO, compute_dtype
 from melisma.values.tokens import SAMPLE_RATE_HZ, TokenGrid
 from melisma.values.waveform import Waveform
 
@@ -66,7 +66,7 @@ def load(
 
     `threads`: processor threads to use, torch's choice by default. `precision` of the weights that
     draw, one of `PRECISIONS`: exact for our own models and int8 for published ones by default; with
-    "float32" all other networks of the process compute in it, too (`nn/precision.py`).
+    "float32" codec, tokenizer and text encoder compute in it, too (`nn/precision.py`).
     `device`: "cpu", "cuda" or "auto", where published ones draw. `ValueError` says what there is.
     """
     if threads is not None:
@@ -76,8 +76,7 @@ def load(
     folder = model_folder(model)
     if is_published(folder):
         return load_published(folder, folder.resolve().name, precision, device)
-    _obey(precision)
-    ears = FrozenEars.read(EarPaths.of(folder))
+    ears = FrozenEars.read(EarPaths.of(folder), precision=_networks(precision))
     paths = {name: folder / f"{name}.safetensors" for name in STAGE_FILES}
     present = ears.fingerprints | {"words": ears.joint.words_fingerprint}
     coarse = read_stage(paths["coarse_lm"], present, kind="coarse_lm")
@@ -98,11 +97,10 @@ def load(
     )
 
 
-def _obey(precision: str | None) -> None:
-    """Whoever asks for float32 gets it everywhere; smaller weights say nothing of the arithmetic of
-    other networks."""
-    if precision == "float32":
-        set_compute_precision(precision)
+def _networks(precision: str | None) -> str:
+    """What codec and towers compute in. Whoever asks for float32 gets it everywhere; smaller
+    weights that draw say nothing of the arithmetic of others."""
+    return "float32" if precision == "float32" else AUTO
 
 
 def is_published_name(model: str) -> bool:
@@ -126,8 +124,7 @@ def load_published(
     """
     from melisma.compose.musicgen import MusicGen
 
-    _obey(precision)
-    precision = precision or "int8"
+    networks, precision = _networks(precision), precision or "int8"
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     config = read_config(folder)
@@ -152,7 +149,7 @@ def load_published(
         dict(tensors.items("audio_encoder.")),
         prefix="audio_encoder.",
         channels=int(config["decoder"].get("audio_channels", 1)),
-        precision=compute_dtype(device).name,
+        precision=compute_dtype(device, networks).name,
         device=device,
     )
     if (codec.levels, codec.vocabulary) != (settings.levels, settings.vocabulary):
@@ -161,13 +158,13 @@ def load_published(
             f"its codec has {codec.levels} of {codec.vocabulary}: they belong to different models"
         )
     return MusicGen(
-        read_words(folder, tensors, precision=compute_dtype("cpu").name),
+        read_words(folder, tensors, precision=compute_dtype("cpu", networks).name),
         engine,
         codec,
         name=name,
         licence=PUBLISHED_LICENCE,
         fingerprint=_published_fingerprint(tensors, precision),
-        ears=lambda: FrozenEars.read(EarPaths.of(model_folder("default"))),
+        ears=lambda: FrozenEars.read(EarPaths.of(model_folder("default")), precision=networks),
     )
 
 
@@ -190,7 +187,6 @@ def load_scores(
 
     if threads is not None:
         torch.set_num_threads(threads)
-    _obey(precision)
     folder = model_folder(model)
     path = folder / f"{SCORE_FILE}.safetensors"
     if not path.is_file():

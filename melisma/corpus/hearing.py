@@ -20,6 +20,7 @@ from melisma.codec import AcousticCodec
 from melisma.files.checkpoint import expect_fingerprints
 from melisma.joint import Joint, summarise
 from melisma.joint.attributes import BLOCKS
+from melisma.nn.precision import AUTO
 from melisma.semantic import SemanticTokenizer
 from melisma.semantic.model import LOWEST_TOP_PITCH
 from melisma.semantic.tokenizer import Heard
@@ -68,10 +69,13 @@ class EarPaths:
         )
 
 
-def read_towers(paths: EarPaths, device: str = "cpu") -> tuple[SemanticTokenizer, Joint]:
+def read_towers(
+    paths: EarPaths, device: str = "cpu", *, precision: str = AUTO
+) -> tuple[SemanticTokenizer, Joint]:
     """What hears meaning, without the codec; `ValueError` where the joint embedding learned from
     another encoder."""
-    semantic, joint = SemanticTokenizer.read(paths.semantic, device), Joint.read(paths.joint)
+    semantic = SemanticTokenizer.read(paths.semantic, device, precision=precision)
+    joint = Joint.read(paths.joint)
     if joint.semantic_fingerprint:
         expect_fingerprints(
             paths.joint,
@@ -88,9 +92,11 @@ class FrozenEars:
         self.codec, self.semantic, self.joint = codec, semantic, joint
 
     @classmethod
-    def read(cls, paths: EarPaths, device: str = "cpu") -> FrozenEars:
-        """Loads all three; `ValueError` where the joint embedding learned from another encoder."""
-        return cls(AcousticCodec.read(paths.codec, device), *read_towers(paths, device))
+    def read(cls, paths: EarPaths, device: str = "cpu", *, precision: str = AUTO) -> FrozenEars:
+        """Loads all three, to compute in a `precision` of `COMPUTE_PRECISIONS`; `ValueError` where
+        the joint embedding learned from another encoder."""
+        codec = AcousticCodec.read(paths.codec, device, precision=precision)
+        return cls(codec, *read_towers(paths, device, precision=precision))
 
     @property
     def fingerprints(self) -> dict[str, str]:

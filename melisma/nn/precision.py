@@ -7,7 +7,8 @@ milliseconds agrees, which is made once in a process (PyTorch's libraries may be
 built without them). Elsewhere it computes in float32.
 
 Modules ask for `autocast(device)` around their products and name no type themselves. A person's
-own choice (`--precision float32` or `bfloat16`) holds for the process, `set_compute_precision`.
+own choice holds for what is loaded with it (`melisma.load(precision="float32")`) or for a whole
+process (`melisma train --precision`, `set_compute_precision`).
 Weights stay float32 in memory, and what must be exact (spectra, quantizers, norms, losses) leaves
 autocast by itself. The precision of the weights that a native engine multiplies is another thing
 (`native/packing.py`).
@@ -66,20 +67,23 @@ def set_compute_precision(precision: str) -> None:
     _asked[0] = precision
 
 
-def compute_dtype(device: str = "cpu") -> ComputeDtype:
+def compute_dtype(device: str = "cpu", precision: str = AUTO) -> ComputeDtype:
     """The type in which networks on a device compute, and why.
 
     Args:
         device: As torch names it.
+        precision: One of `COMPUTE_PRECISIONS`, for one network; "auto" leaves it to the process and
+            the device.
     """
-    if _asked[0] != AUTO:
-        return ComputeDtype(dtype=COMPUTE_DTYPES[_asked[0]], reason="asked for")
+    asked = _asked[0] if precision == AUTO else precision
+    if asked != AUTO:
+        return ComputeDtype(dtype=COMPUTE_DTYPES[asked], reason="asked for")
     return _chosen(torch.device(device).type)
 
 
-def autocast(device: str = "cpu") -> AbstractContextManager[object]:
+def autocast(device: str = "cpu", precision: str = AUTO) -> AbstractContextManager[object]:
     """A context in which products on a device are computed in its `compute_dtype`."""
-    dtype = compute_dtype(device).dtype
+    dtype = compute_dtype(device, precision).dtype
     if dtype == torch.float32:
         return nullcontext()
     return torch.autocast(torch.device(device).type, dtype)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from melisma.files.checkpoint import Checkpoint, expect_fit, fingerprint_of, read_checkpoint
-from melisma.nn.precision import autocast
+from melisma.nn.precision import AUTO, autocast
 from melisma.semantic.model import SemanticEncoder, SemanticSettings, features
 from melisma.values.tokens import FRAME_RATE_HZ, SAMPLES_PER_FRAME, TokenGrid
 from melisma.values.waveform import Waveform
@@ -42,13 +42,20 @@ class SemanticTokenizer:
     """The encoder with its clusters: sound in, tokens out."""
 
     def __init__(
-        self, encoder: SemanticEncoder, centroids: Tensor, fingerprint: str, device: str = "cpu"
+        self,
+        encoder: SemanticEncoder,
+        centroids: Tensor,
+        fingerprint: str,
+        device: str = "cpu",
+        *,
+        precision: str = AUTO,
     ) -> None:
-        """`centroids`: [level, vocabulary, bottleneck width]."""
+        """`centroids`: [level, vocabulary, bottleneck width]. `precision`: what it computes in, one
+        of `COMPUTE_PRECISIONS`."""
         self.encoder = encoder.eval().to(device)
         self.centroids = centroids.to(device)
         self.fingerprint = fingerprint
-        self.device = device
+        self.device, self.precision = device, precision
 
     @property
     def settings(self) -> SemanticSettings:
@@ -59,7 +66,7 @@ class SemanticTokenizer:
     def hear(self, sound: Tensor) -> Heard:
         """Sound float32 [batch, sample], a multiple of 960 samples and at most 20 s."""
         spectra = features(sound.to(self.device))
-        with autocast(self.device):
+        with autocast(self.device, self.precision):
             bottleneck, middle, last = self.encoder(spectra)
         heads = {name: head(bottleneck) for name, head in self.encoder.score_heads.items()}
         tokens = quantize(bottleneck, self.centroids)
@@ -90,12 +97,15 @@ class SemanticTokenizer:
         )
 
     @classmethod
-    def read(cls, path: Path, device: str = "cpu") -> SemanticTokenizer:
+    def read(cls, path: Path, device: str = "cpu", *, precision: str = AUTO) -> SemanticTokenizer:
         """Loads from a checkpoint of kind "semantic"."""
-        return cls.from_checkpoint(read_checkpoint(path, kind="semantic"), device)
+        checkpoint = read_checkpoint(path, kind="semantic")
+        return cls.from_checkpoint(checkpoint, device, precision=precision)
 
     @classmethod
-    def from_checkpoint(cls, checkpoint: Checkpoint, device: str = "cpu") -> SemanticTokenizer:
+    def from_checkpoint(
+        cls, checkpoint: Checkpoint, device: str = "cpu", *, precision: str = AUTO
+    ) -> SemanticTokenizer:
         """Builds from a checkpoint whose tensors hold the encoder and `centroids`."""
         with expect_fit("semantic"):
             encoder = SemanticEncoder(SemanticSettings(**checkpoint.settings))
@@ -103,7 +113,7 @@ class SemanticTokenizer:
             centroids = tensors.pop("centroids")
             encoder.load_state_dict(tensors)
         fingerprint = fingerprint_of("semantic", checkpoint.settings, checkpoint.tensors)
-        return cls(encoder, centroids, fingerprint, device)
+        return cls(encoder, centroids, fingerprint, device, precision=precision)
 
 
 def quantize(vectors: Tensor, centroids: Tensor) -> Tensor:

@@ -64,6 +64,25 @@ def test_a_person_decides() -> None:
         set_compute_precision("half")
 
 
+def test_what_is_loaded_in_float32_computes_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And nothing else does: not what is loaded beside it."""
+    from melisma.compose.loading import _networks
+    from melisma.corpus.hearing import EarPaths, FrozenEars
+
+    monkeypatch.setattr(precision, "multiplies_bfloat16", lambda: True)
+    monkeypatch.setattr(precision, "_product_seconds", lambda dtype: float(dtype.itemsize))
+    paths = EarPaths.of(Path(melisma.__file__).parent / "weights" / "default")
+    one, other = (FrozenEars.read(paths, precision=_networks(p)) for p in ("float32", "int8"))
+    sound = torch.randn(1, 9_600, generator=torch.Generator().manual_seed(0))
+    exact = one.semantic.hear(sound).middle
+    assert compute_dtype().name == "bfloat16"
+    assert not torch.equal(other.semantic.hear(sound).middle, exact)
+    set_compute_precision("float32")
+    torch.testing.assert_close(other.semantic.hear(sound).middle, exact)
+    for ears in (one, other):
+        assert ears.codec.precision == ears.semantic.precision
+
+
 def test_the_command_line_knows_the_same_choices() -> None:
     from melisma.cli.train import _PRECISIONS
 
