@@ -33,7 +33,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from processor import add_option, machine, restart_restricted
+from processor import start
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from melisma.compose.loading import load_published
@@ -274,7 +274,6 @@ def main() -> None:
     )
     parser.add_argument("--size", choices=SHAPES, default="small")
     parser.add_argument("--seconds", type=float, nargs="+", default=[10.0, 30.0])
-    parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=PRECISIONS)
     parser.add_argument(
@@ -282,12 +281,7 @@ def main() -> None:
     )
     parser.add_argument("--checkpoint", type=Path, help="where the random one stays or is")
     parser.add_argument("--results", type=Path, default=Path("benchmarks/results"))
-    add_option(parser)
-    given = parser.parse_args()
-    restart_restricted(given.instruction_set)
-    torch.set_num_threads(given.threads)
-    found = machine(given.threads)
-    print(found.line())
+    given, found = start(parser)
     with tempfile.TemporaryDirectory() as temporary:
         folder = given.checkpoint or Path(temporary)
         if not (folder / "config.json").is_file():

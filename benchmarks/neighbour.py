@@ -17,7 +17,7 @@ from contextlib import contextmanager
 
 import numpy as np
 from held_clips import parser_of
-from processor import add_option, machine, restart_restricted
+from processor import start
 
 from melisma.compose import load, load_codec, load_scores
 from melisma.nn.precision import autocast
@@ -89,13 +89,7 @@ def seconds(job: Callable[[], object]) -> float:
 
 def main() -> None:
     """Measures and tells."""
-    parser = parser_of(__doc__)
-    parser.add_argument("--threads", type=int, default=2)
-    add_option(parser)
-    given = parser.parse_args()
-    restart_restricted(given.instruction_set)
-    found = machine(given.threads)
-    print(found.line())
+    given, found = start(parser_of(__doc__))
     rows = []
     for name, job in jobs(given.model, given.threads).items():
         alone = seconds(job)

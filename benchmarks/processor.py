@@ -61,12 +61,20 @@ class Machine:
         return asdict(self)
 
 
-def add_option(parser: argparse.ArgumentParser) -> None:
-    """The option that restricts a benchmark."""
+def start(parser: argparse.ArgumentParser) -> tuple[argparse.Namespace, Machine]:
+    """What a benchmark of speed was asked for, and the machine that it runs on: with options for
+    threads and instruction set, in a process that keeps to them."""
+    parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--instruction-set", choices=NAMES, help="use no newer instructions")
+    given = parser.parse_args()
+    _restart_restricted(given.instruction_set)
+    torch.set_num_threads(given.threads)
+    found = _machine(given.threads)
+    print(found.line())
+    return given, found
 
 
-def restart_restricted(name: str | None) -> None:
+def _restart_restricted(name: str | None) -> None:
     """Starts this command anew with the switches of all libraries, which they read only once: those
     of an instruction set, and those that the program sets before it loads PyTorch."""
     wanted = dict(SETTINGS)
@@ -76,7 +84,7 @@ def restart_restricted(name: str | None) -> None:
         os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **wanted})
 
 
-def machine(threads: int) -> Machine:
+def _machine(threads: int) -> Machine:
     """Measures for a second."""
     found = processor()
     one = torch.ones(_SIZE, _SIZE)

@@ -17,9 +17,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
 from held_clips import command_line, parser_of, tell
-from processor import add_option, machine, restart_restricted
+from processor import start
 
 from melisma.compose import load, load_codec, load_scores
 from melisma.evaluate.statistics import median_interval
@@ -104,15 +103,9 @@ def codec_rates(model: str) -> list[float]:
 def main() -> None:
     """Time and tell."""
     parser = parser_of(__doc__)
-    parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--best-of", type=int, nargs="+", default=[4, 1])
     parser.add_argument("--score-best-of", type=int, nargs="+", default=[8, 1])
-    add_option(parser)
-    given = parser.parse_args()
-    restart_restricted(given.instruction_set)
-    torch.set_num_threads(given.threads)
-    found = machine(given.threads)
-    print(found.line())
+    given, found = start(parser)
     figures: list[Figure] = []
     for best_of in given.best_of:
         taken = np.array(piece_seconds(given.model, given.threads, best_of))

@@ -14,9 +14,8 @@ import sys
 import time
 from collections.abc import Callable
 
-import torch
+import processor
 from held_clips import parser_of
-from processor import add_option, machine, restart_restricted
 
 from melisma.compose import load, load_scores
 from melisma.notes.render import render_score
@@ -90,14 +89,7 @@ def start(threads: int) -> dict[str, float]:
 
 def main() -> None:
     """Measures and tells."""
-    parser = parser_of(__doc__)
-    parser.add_argument("--threads", type=int, default=2)
-    add_option(parser)
-    given = parser.parse_args()
-    restart_restricted(given.instruction_set)
-    torch.set_num_threads(given.threads)
-    found = machine(given.threads)
-    print(found.line())
+    given, found = processor.start(parser_of(__doc__))
     composer, scores = load(given.model, given.threads), load_scores(given.model, given.threads)
 
     def score() -> None:
