@@ -19,10 +19,33 @@ import torch
 
 from melisma.compose.machine import processor, read_bandwidth
 from melisma.nn.idle_threads import SETTINGS
-from melisma.nn.instruction_set import ENVIRONMENT, NAMES, RESTRICTIONS
+from melisma.nn.instruction_set import ENVIRONMENT, NAMES
 from melisma.nn.native.selection import selected
 from melisma.nn.precision import compute_dtype
 
+_RESTRICTIONS = {
+    "avx2": {
+        "ATEN_CPU_CAPABILITY": "avx2",
+        "ONEDNN_MAX_CPU_ISA": "AVX2",
+        "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+    },
+    "avxvnni": {
+        "ATEN_CPU_CAPABILITY": "avx2",
+        "ONEDNN_MAX_CPU_ISA": "AVX2_VNNI",
+        "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+    },
+    "avx512": {
+        "ATEN_CPU_CAPABILITY": "avx512",
+        "ONEDNN_MAX_CPU_ISA": "AVX512_CORE",
+        "MKL_ENABLE_INSTRUCTIONS": "AVX512",
+    },
+    "portable": {
+        "ATEN_CPU_CAPABILITY": "default",
+        "ONEDNN_MAX_CPU_ISA": "SSE41",
+        "MKL_ENABLE_INSTRUCTIONS": "SSE4_2",
+    },
+}
+"""Environment variables that restrict PyTorch, oneDNN and MKL to the same set."""
 _SIZE, _SECONDS = 1024, 0.5
 
 
@@ -79,7 +102,7 @@ def _restart_restricted(name: str | None) -> None:
     of an instruction set, and those that the program sets before it loads PyTorch."""
     wanted = dict(SETTINGS)
     if name is not None:
-        wanted |= {ENVIRONMENT: name, **RESTRICTIONS.get(name, {})}
+        wanted |= {ENVIRONMENT: name, **_RESTRICTIONS.get(name, {})}
     if any(os.environ.get(one) != value for one, value in wanted.items()):
         os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **wanted})
 

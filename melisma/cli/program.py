@@ -20,7 +20,7 @@ from melisma.cli.models import models
 from melisma.cli.prepare import prepare
 from melisma.cli.render import render
 from melisma.cli.train import train
-from melisma.nn.idle_threads import limit_waiting
+from melisma.nn.idle_threads import limit_spinning
 
 program = typer.Typer(
     name="melisma",
@@ -56,5 +56,5 @@ def entrance(
 
 def main() -> None:
     """Run the program on the words of the command line and leave with its exit code."""
-    limit_waiting()
+    limit_spinning()
     sys.exit(run(program, sys.argv[1:]))

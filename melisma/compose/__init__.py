@@ -11,7 +11,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from melisma.nn.idle_threads import limit_waiting
+from melisma.nn.idle_threads import limit_spinning
 
 if TYPE_CHECKING:
     from melisma.compose.loading import load, load_codec, load_scores
@@ -45,6 +45,6 @@ def __getattr__(name: str) -> Any:
     """A public name from the file where it lives."""
     for home, names in _HOMES.items():
         if name in names:
-            limit_waiting()
+            limit_spinning()
             return getattr(import_module(f"{__name__}.{home}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

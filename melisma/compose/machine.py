@@ -17,12 +17,13 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-import numba
 import numpy as np
 
 from melisma.nn.instruction_set import features
+from melisma.sound.compiling import compiled
 
 SYSTEM = Path("/")
 """Where the files of the system begin."""
@@ -266,7 +267,7 @@ def read_bandwidth(threads: int) -> float:
     return threads * part * 8 / best
 
 
-@numba.njit(nogil=True, fastmath=True, cache=True)
+@partial(compiled, fastmath=True)
 def _total(values):
     total = 0.0
     for index in range(values.shape[0]):

@@ -2,7 +2,7 @@
 
 The environment variable `MELISMA_INSTRUCTION_SET` restricts the program to an older set, so that
 the kernels of any processor can be tested and timed on one that has more. It decides for our own
-code alone; PyTorch's libraries have switches of their own (`RESTRICTIONS`).
+code alone; PyTorch's libraries have switches of their own (`benchmarks/processor.py`).
 """
 
 from __future__ import annotations
@@ -70,30 +70,8 @@ INSTRUCTION_SETS = (
 )  # fmt: skip
 """All that there are kernels for, the fastest first."""
 NAMES = tuple(one.name for one in INSTRUCTION_SETS)
-RESTRICTIONS = {
-    "avx2": {
-        "ATEN_CPU_CAPABILITY": "avx2",
-        "ONEDNN_MAX_CPU_ISA": "AVX2",
-        "MKL_ENABLE_INSTRUCTIONS": "AVX2",
-    },
-    "avxvnni": {
-        "ATEN_CPU_CAPABILITY": "avx2",
-        "ONEDNN_MAX_CPU_ISA": "AVX2_VNNI",
-        "MKL_ENABLE_INSTRUCTIONS": "AVX2",
-    },
-    "avx512": {
-        "ATEN_CPU_CAPABILITY": "avx512",
-        "ONEDNN_MAX_CPU_ISA": "AVX512_CORE",
-        "MKL_ENABLE_INSTRUCTIONS": "AVX512",
-    },
-    "portable": {
-        "ATEN_CPU_CAPABILITY": "default",
-        "ONEDNN_MAX_CPU_ISA": "SSE41",
-        "MKL_ENABLE_INSTRUCTIONS": "SSE4_2",
-    },
-}
-"""Environment variables that restrict PyTorch, oneDNN and MKL to the same set."""
-_BEYOND_256_BITS = ("avx512", "avx10", "amx")
+_BEYOND_AVX2 = ("avx512", "avx10", "avxvnni", "amx")
+"""How the names of newer features begin."""
 
 
 def detected_features() -> Mapping[str, bool]:
@@ -130,13 +108,12 @@ def features() -> Mapping[str, bool]:
     found, asked = detected_features(), restriction()
     if asked is None or asked.target is None:
         return found
-    allowed = dict(found)
-    for name in found:
-        beyond = name.startswith(_BEYOND_256_BITS) and name not in asked.needs
-        beyond = beyond or (name.startswith("avxvnni") and name not in asked.needs)
-        if beyond or (asked.name == "portable" and name != "fma"):
-            allowed[name] = False
-    return allowed
+    if asked.name == "portable":
+        return {"fma": bool(found.get("fma"))}
+    return {
+        name: there and (name in asked.needs or not name.startswith(_BEYOND_AVX2))
+        for name, there in found.items()
+    }
 
 
 def multiplies_bfloat16() -> bool:
@@ -144,7 +121,7 @@ def multiplies_bfloat16() -> bool:
     return any(features().get(name) for name in ("avx512bf16", "amx-bf16", "bf16"))
 
 
-def fuses() -> bool:
+def has_fma() -> bool:
     """Whether the processor multiplies and adds with one rounding; elsewhere a function of the
     system would do it, many times slower."""
     return bool(features().get("fma")) or platform.machine().lower() in ("arm64", "aarch64")

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from melisma.sound.filters import smoothed
+from melisma.sound.filters import gaussian_filter1d
 from melisma.values import Waveform
 
 RATIO = 2.0
@@ -49,15 +49,15 @@ def level(waveform: Waveform) -> Waveform:
 
 def ride(power: np.ndarray) -> np.ndarray:
     """Mean squares float64 [hop] of 20 ms each -> gains in decibels [hop]."""
-    near = smoothed(power, DETECTOR_SECONDS / _HOP_SECONDS)
+    near = gaussian_filter1d(power, DETECTOR_SECONDS / _HOP_SECONDS)
     heard_db = 10 * np.log10(near + _SILENCE)
     # The usual level is that of the sound, not of the pauses between.
     weight = power / (power + 10 ** (-PAUSE_DB / 10) * power.max() + _SILENCE)
     width = REFERENCE_SECONDS / _HOP_SECONDS
-    total = smoothed(weight, width, mirrored=True)
-    usual_db = smoothed(weight * heard_db, width, mirrored=True) / (total + _SILENCE)
+    total = gaussian_filter1d(weight, width, mode="reflect")
+    usual_db = gaussian_filter1d(weight * heard_db, width, mode="reflect") / (total + _SILENCE)
     apart_db = heard_db - usual_db
     gain_db = np.clip(-apart_db * (1 - 1 / RATIO), -MOST_GAIN_DB, MOST_GAIN_DB)
     # Into a pause the gain goes back to none, so that no noise is pulled up.
     sounding = np.clip((apart_db + PAUSE_DB) / (PAUSE_DB / 2), 0.0, 1.0)
-    return smoothed(gain_db * sounding, DETECTOR_SECONDS / _HOP_SECONDS)
+    return gaussian_filter1d(gain_db * sounding, DETECTOR_SECONDS / _HOP_SECONDS)

@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from melisma.sound.filters import filtered_both_ways, high_pass, lowest_around
+from melisma.sound.filters import high_pass, minimum_filter1d, sosfiltfilt
 from melisma.sound.leveller import level
 from melisma.sound.loudness import integrated_lufs, oversampled_peaks, true_peak_db
 from melisma.values import Waveform
@@ -86,7 +86,7 @@ def _without_drift(samples: np.ndarray, rate_hz: int) -> np.ndarray:
     if not centred.any():
         return centred
     pad = min(samples.shape[-1] - 1, rate_hz // 10)
-    return filtered_both_ways(centred, high_pass(_RUMBLE_HZ, rate_hz), pad)
+    return sosfiltfilt(high_pass(_RUMBLE_HZ, rate_hz), centred, pad)
 
 
 def _fade(samples: np.ndarray, like: Waveform) -> np.ndarray:
@@ -117,7 +117,7 @@ def _limit(samples: np.ndarray, peaks: np.ndarray, ceiling: float, rate_hz: int)
         return samples
     needed = np.minimum(1.0, ceiling / np.maximum(peaks, 1e-12))
     half = max(1, round(_LOOK_AHEAD_SECONDS * rate_hz))
-    held = lowest_around(needed, half)
+    held = minimum_filter1d(needed, 2 * half + 1)
     window = np.hanning(2 * half + 3)[1:-1]
     padded = np.pad(held, half, mode="edge")
     smooth = np.convolve(padded, window / window.sum(), mode="valid")

@@ -6,14 +6,15 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
+
+from melisma.sound.compiling import compiled
 
 _CYCLE = 2.0 * math.pi
 
 
-@numba.njit(nogil=True, cache=True)
-def follow_phases(logs, number, hops, low_lines, phase, out):
+@compiled
+def propagate_phases(logs, number, hops, low_lines, phase, out):
     """Phases of all lines of all frames, in order.
 
     Args:
@@ -63,7 +64,7 @@ def follow_phases(logs, number, hops, low_lines, phase, out):
             phase[b, i] = old[i] * _CYCLE
 
 
-@numba.njit(nogil=True, cache=True, fastmath={"contract"})
+@compiled
 def overlap_add(pieces, window, hop, wait, total):
     """Adds windowed pieces of sound, each a hop after the one before.
 

@@ -87,8 +87,8 @@ DELAY_SAMPLES = LOW_WINDOW_SAMPLES // 2 - HOP_SAMPLES // 2
 
 def step(block: Tensor, state: PhaseState) -> tuple[Tensor, PhaseState]:
     """Magnitudes [batch, frame, line] -> sound [batch, 240 * frame], `DELAY_SAMPLES` late."""
-    follow = _compiled_phases if _runs_compiled(block) else _phases
-    turned, phase = follow(block, state.phase)
+    propagate = _compiled_phases if _runs_compiled(block) else _phases
+    turned, phase = propagate(block, state.phase)
     # The sign of every other line turns a piece by half its length, so that its middle comes first.
     signs = 1 - 2 * (_lines(block.device)[0] % 2)
     lines = torch.polar(block * signs, turned)
@@ -111,16 +111,16 @@ def _runs_compiled(values: Tensor) -> bool:
 
 def _compiled_phases(block: Tensor, phase: Tensor) -> tuple[Tensor, Tensor]:
     """(Phases of every frame and line, those of the last frame), on a processor."""
-    from melisma.sound.phase_kernel import follow_phases
+    from melisma.sound.phase_kernel import propagate_phases
 
-    logs = torch.log(block.float() + 1e-7).contiguous()
-    turned, last = torch.empty_like(logs), phase.detach().float().clone()
+    logs = torch.log(block + 1e-7).contiguous()
+    turned, last = torch.empty_like(logs), phase.detach().clone()
     number, _, hops = _lines(block.device)
-    follow_phases(
+    propagate_phases(
         logs.numpy(), number.double().numpy(), hops.double().numpy(), LOW_LINES, last.numpy(),
         turned.numpy(),
     )  # fmt: skip
-    return turned.to(block.dtype), last.to(phase.dtype)
+    return turned, last
 
 
 def _phases(block: Tensor, phase: Tensor) -> tuple[Tensor, Tensor]:

@@ -22,13 +22,13 @@ from melisma.nn.instruction_set import (
     candidates,
     detected_features,
     features,
-    fuses,
+    has_fma,
     multiplies_bfloat16,
 )
 from melisma.nn.native import compiling, selection, tuning
 from melisma.nn.native.packing import byte_layout, empty, pack
 from melisma.nn.native.past import key_products_of_bytes, past_layout, value_sums_of_bytes
-from melisma.nn.native.tiles import most_rows, quantized_tile, tile_outputs
+from melisma.nn.native.tiles import quantized_tile, rows_in_registers, tile_outputs
 
 AVAILABLE = [
     one for one in INSTRUCTION_SETS if all(detected_features().get(need) for need in one.needs)
@@ -72,7 +72,7 @@ def test_products_are_exact_at_the_extremes(isa: InstructionSet, bits: int, inpu
     numbers = rng.integers(-most, most + 1, (tile_outputs(isa), inputs))
     numbers[0], numbers[1] = most, -most
     numbers[:, :: min(inputs, 8)] = most  # so that every group's scale is 1
-    for rows in (1, 2, most_rows(isa)[1]):
+    for rows in (1, 2, rows_in_registers(isa)[1]):
         x = rng.integers(-127, 128, (rows, inputs))
         x[0] = 127 * np.sign(numbers[2])
         for sign in (1, -1):
@@ -180,7 +180,7 @@ def portable() -> dict[str, Any]:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not fuses(), reason="without fused multiply-adds sums are rounded otherwise")
+@pytest.mark.skipif(not has_fma(), reason="without fused multiply-adds sums are rounded otherwise")
 @pytest.mark.parametrize("isa", AVAILABLE, ids=lambda one: one.name)
 def test_every_instruction_set_draws_what_the_portable_one_draws(
     isa: InstructionSet, portable: dict[str, Any]

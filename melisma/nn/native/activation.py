@@ -13,7 +13,7 @@ from torch import Tensor
 from melisma.nn.native.compiling import compiled
 from melisma.nn.native.kernels import exponential
 from melisma.nn.native.program import in_parallel
-from melisma.nn.native.vectors import floats_at, fused
+from melisma.nn.native.vectors import floats_at, fma
 
 _LEAST_NUMBERS = 1 << 15
 """Numbers for which another thread is worth the call."""
@@ -43,5 +43,5 @@ def _gelu_tanh(address, first, last):
     """x times the logistic function of 2 * sqrt(2 / pi) * (x + 0.044715 * x**3)."""
     x = floats_at(address)
     for i in range(first, last):
-        cubic = fused(np.float32(0.044715) * x[i], x[i] * x[i], x[i])
+        cubic = fma(np.float32(0.044715) * x[i], x[i] * x[i], x[i])
         x[i] = x[i] / (np.float32(1.0) + exponential(np.float32(-1.5957691216) * cubic))

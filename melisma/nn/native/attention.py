@@ -24,7 +24,7 @@ from melisma.nn.native.past import (
     value_sums_of_bytes,
 )
 from melisma.nn.native.rounding import (
-    largest_of,
+    abs_max_of,
     quantize_to,
     quantize_to_halves,
     quantize_weights,
@@ -52,7 +52,7 @@ _BYTE_KEYS = key_products_of_bytes(_ISA)
 _FLOAT_SUMS_1, _SHORT_SUMS_1 = (value_sums(_ISA, kind, 1) for kind in KINDS[:2])
 _FLOAT_SUMS_4, _SHORT_SUMS_4 = (value_sums(_ISA, kind, 4) for kind in KINDS[:2])
 _BYTE_SUMS_1, _BYTE_SUMS_4 = (value_sums_of_bytes(_ISA, vectors) for vectors in (1, 4))
-_LARGEST = largest_of(_ISA)
+_ABS_MAX = abs_max_of(_ISA)
 _TO_BYTES, _TO_SHORTS = (quantize_to(_ISA, kind) for kind in ("int8", "int16"))
 _TO_HALVES, _TO_WEIGHTS = quantize_to_halves(_ISA), quantize_weights(_ISA)
 _AS_FLOATS, _AS_SHORTS, _AS_BYTES = range(3)
@@ -109,7 +109,7 @@ def _keep(vector, past, kind, first, step, size):
 @compiled
 def _to_bytes(vector, scale, size):
     """Quantizes a vector to int8 where it lies; what 1 is worth goes to the address `scale`."""
-    most = max(_LARGEST(vector, size), np.float32(1e-20))
+    most = max(_ABS_MAX(vector, size), np.float32(1e-20))
     floats_at(scale)[0] = most / np.float32(127.0)
     _TO_BYTES(vector, np.float32(127.0) / most, size, vector)
 
@@ -173,7 +173,7 @@ def _quantize_query(query, size, out, sums):
     """A query as whole numbers of 16 bits, at the address `out`: with VNNI in two halves with
     signs, all high ones and then all low ones, 256 * high + low, and their sums int32 at `sums`;
     else whole. Returns what 1 is worth."""
-    most = max(_LARGEST(query, size), np.float32(1e-20))
+    most = max(_ABS_MAX(query, size), np.float32(1e-20))
     if _VNNI:
         _TO_HALVES(query, _SIGNED / most, size, out, sums)
     else:

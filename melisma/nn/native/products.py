@@ -11,22 +11,22 @@ import numpy as np
 
 from melisma.nn.native.compiling import compiled
 from melisma.nn.native.packing import byte_layout
-from melisma.nn.native.rounding import largest_of, quantize_to
+from melisma.nn.native.rounding import abs_max_of, quantize_to
 from melisma.nn.native.selection import selected
-from melisma.nn.native.tiles import float_tile, most_rows, quantized_tile, tile_outputs
+from melisma.nn.native.tiles import float_tile, quantized_tile, rows_in_registers, tile_outputs
 from melisma.nn.native.vectors import floats_at, ints_at
 
 _ISA = selected()
 TILE = tile_outputs(_ISA)
 """Outputs of one tile."""
-_MOST_FLOAT_ROWS, _MOST_ROWS = most_rows(_ISA)
+_MOST_FLOAT_ROWS, _MOST_ROWS = rows_in_registers(_ISA)
 _FLOAT_1, _FLOAT_2, _FLOAT_3, _FLOAT_4 = (float_tile(_ISA, rows, "float32") for rows in range(1, 5))
 _SHORT_1, _SHORT_2, _SHORT_3, _SHORT_4 = (
     float_tile(_ISA, rows, "bfloat16") for rows in range(1, 5)
 )
 _BYTE_1, _BYTE_2, _BYTE_4 = (quantized_tile(_ISA, rows, 8) for rows in (1, 2, 4))
 _HALF_1, _HALF_2, _HALF_4 = (quantized_tile(_ISA, rows, 4) for rows in (1, 2, 4))
-_LARGEST = largest_of(_ISA)
+_ABS_MAX = abs_max_of(_ISA)
 _TO_BYTES, _TO_SHORTS = (quantize_to(_ISA, kind) for kind in ("int8", "int16"))
 
 FLOAT32, BFLOAT16, INT8, INT4 = range(4)
@@ -43,7 +43,7 @@ def quantize_rows(x, width, group_size, out, x_bytes, scales, sums, zero, rows):
     groups = width // group_size
     for one in range(rows * groups):
         at, to = x + 4 * one * group_size, out + x_bytes * one * group_size
-        most = max(_LARGEST(at, group_size), np.float32(1e-20))
+        most = max(_ABS_MAX(at, group_size), np.float32(1e-20))
         back = np.float32(127.0) / most
         if x_bytes == 2:
             total = _TO_SHORTS(at, back, group_size, to)

@@ -30,7 +30,15 @@ from melisma.nn.native.compiling import compiled
 from melisma.nn.native.packing import Packed, byte_layout, empty
 from melisma.nn.native.products import BFLOAT16, FLOAT32, INT4, INT8, TILE
 from melisma.nn.native.selection import selected
-from melisma.nn.native.vectors import add_to, give_way, longs_at, look_at, put_at, rest, swap_at
+from melisma.nn.native.vectors import (
+    atomic_add,
+    atomic_load,
+    atomic_store,
+    compare_and_swap,
+    longs_at,
+    pause,
+    yield_core,
+)
 
 (
     _EMBED, _NORM, _FLOATS, _QUANTIZED, _ACTIVATE, _REMEMBER, _PAST, _ATTEND, _TEXT, _BEGIN, _CHOOSE
@@ -50,7 +58,7 @@ _CHUNKS_A_THREAD = 4
 """Chunks of a large operation that each thread owns (chosen: a thread that is put aside keeps an
 eighth of an operation from two)."""
 _PATIENCE = 2_000
-"""Looks at the number before a waiting thread lets others run (some 50 microseconds)."""
+"""Spins at the number before a waiting thread lets others run (some 50 microseconds)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -303,12 +311,12 @@ def _claim(word, number, chunks):
     """The next chunk of the operation `number` that a thread's word leaves, or -1 where none of its
     `chunks` is left."""
     while chunks > 0:
-        seen = look_at(word)
+        seen = atomic_load(word)
         of = seen >> _CHUNK_BITS
         chunk = seen & ((1 << _CHUNK_BITS) - 1) if of == number else 0
         if of > number or chunk >= chunks:
             return -1
-        if swap_at(word, seen, (number << _CHUNK_BITS) + chunk + 1):
+        if compare_and_swap(word, seen, (number << _CHUNK_BITS) + chunk + 1):
             return chunk
     return -1
 
@@ -319,7 +327,7 @@ def _run(table, steps, control, slots, positions, angle_index, thread, threads):
     base = control.ctypes.data
     present, done, words = base + 8 * _NUMBER, base + 8 * _DONE, base + 8 * _WORDS
     rows, operations = control[_ROWS], table.shape[0]
-    number, looks = 0, 0
+    number, spins = 0, 0
     while number < steps * operations:
         operation = table[number % operations]
         pieces = _pieces(operation, rows)
@@ -338,18 +346,18 @@ def _run(table, steps, control, slots, positions, angle_index, thread, threads):
                 )  # fmt: skip
                 finished += 1
                 chunk = _claim(words + 8 * _APART * owner, number, last - first)
-        if finished > 0 and add_to(done, finished) + finished == chunks:
-            put_at(done, 0)
+        if finished > 0 and atomic_add(done, finished) + finished == chunks:
+            atomic_store(done, 0)
             number += 1
-            put_at(present, number)
+            atomic_store(present, number)
             continue
-        looks = 0
-        while look_at(present) == number:
-            rest()
-            looks += 1
-            if looks > _PATIENCE:
-                give_way()
-        number = look_at(present)
+        spins = 0
+        while atomic_load(present) == number:
+            pause()
+            spins += 1
+            if spins > _PATIENCE:
+                yield_core()
+        number = atomic_load(present)
 
 
 @compiled

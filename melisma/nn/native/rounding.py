@@ -71,7 +71,7 @@ def _greater(b: Any, one: Any, other: Any) -> Any:
     return b.select(b.fcmp_ordered(">", one, other), one, other)
 
 
-def largest_of(isa: InstructionSet) -> Any:
+def abs_max_of(isa: InstructionSet) -> Any:
     """numba function (x, count) -> float32: the largest magnitude."""
 
     def codegen(_context: Any, b: Any, _signature: Any, args: Any) -> Any:
@@ -87,10 +87,10 @@ def largest_of(isa: InstructionSet) -> Any:
         return b.load(most)
 
     @intrinsic
-    def largest(_typing: Any, x: Any, count: Any) -> Any:
+    def abs_max(_typing: Any, x: Any, count: Any) -> Any:
         return types.float32(types.int64, types.int64), codegen
 
-    return largest
+    return abs_max
 
 
 def quantize_to(isa: InstructionSet, kind: str) -> Any:

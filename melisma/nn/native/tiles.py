@@ -55,7 +55,7 @@ def tile_outputs(isa: InstructionSet) -> int:
     return VECTORS * isa.lanes
 
 
-def most_rows(isa: InstructionSet) -> tuple[int, int]:
+def rows_in_registers(isa: InstructionSet) -> tuple[int, int]:
     """Rows of a tile whose sums find room in the registers: of floats, and of integers."""
     return (4, 4) if isa.registers >= 32 else (3, 2)
 

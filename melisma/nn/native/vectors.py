@@ -16,7 +16,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic as _typed_intrinsic
 
-from melisma.nn.instruction_set import InstructionSet, fuses
+from melisma.nn.instruction_set import InstructionSet, has_fma
 
 # numba reads an intrinsic's arguments from its signature: they are named here and used in the code
 # generator. What the decorator returns takes one argument less, which no type checker can know.
@@ -109,7 +109,7 @@ class KernelBuilder:
 
     def fma(self, a: Any, b: Any, c: Any) -> Any:
         """a * b + c, rounded once where the processor does that."""
-        if not fuses():
+        if not has_fma():
             return self.builder.fadd(self.builder.fmul(a, b), c)
         return self._call(f"llvm.fma.v{self.lanes}f32", self.floats, a, b, c)
 
@@ -302,11 +302,11 @@ def sum_squares(_typing_context: Any, address: Any, mean: Any, count: Any) -> An
 
 
 @intrinsic
-def fused(_typing_context: Any, a: Any, b: Any, c: Any) -> Any:
+def fma(_typing_context: Any, a: Any, b: Any, c: Any) -> Any:
     """a * b + c of float32 numbers, rounded once where the processor does that."""
 
     def codegen(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        if not fuses():
+        if not has_fma():
             return builder.fadd(builder.fmul(args[0], args[1]), args[2])
         kind = ir.FunctionType(FLOAT, [FLOAT] * 3)
         function = cgutils.get_or_insert_function(builder.module, kind, "llvm.fma.f32")
@@ -336,7 +336,7 @@ def bits_of_float(_typing_context: Any, number: Any) -> Any:
 
 
 @intrinsic
-def add_to(_typing_context: Any, address: Any, amount: Any) -> Any:
+def atomic_add(_typing_context: Any, address: Any, amount: Any) -> Any:
     """Adds to the int64 at an address, atomically, and returns what it was."""
 
     def codegen(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
@@ -347,7 +347,7 @@ def add_to(_typing_context: Any, address: Any, amount: Any) -> Any:
 
 
 @intrinsic
-def look_at(_typing_context: Any, address: Any) -> Any:
+def atomic_load(_typing_context: Any, address: Any) -> Any:
     """The int64 at an address, as other threads last left it."""
 
     def codegen(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
@@ -358,7 +358,7 @@ def look_at(_typing_context: Any, address: Any) -> Any:
 
 
 @intrinsic
-def put_at(_typing_context: Any, address: Any, value: Any) -> Any:
+def atomic_store(_typing_context: Any, address: Any, value: Any) -> Any:
     """Writes an int64 to an address, after all that was written before."""
 
     def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
@@ -370,7 +370,7 @@ def put_at(_typing_context: Any, address: Any, value: Any) -> Any:
 
 
 @intrinsic
-def swap_at(_typing_context: Any, address: Any, expected: Any, value: Any) -> Any:
+def compare_and_swap(_typing_context: Any, address: Any, expected: Any, value: Any) -> Any:
     """Writes an int64 to an address if it still holds what is expected; whether it did."""
 
     def codegen(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
@@ -382,7 +382,7 @@ def swap_at(_typing_context: Any, address: Any, expected: Any, value: Any) -> An
 
 
 @intrinsic
-def rest(_typing_context: Any) -> Any:
+def pause(_typing_context: Any) -> Any:
     """Tells the processor that a thread is waiting in a loop."""
 
     def codegen(context: Any, builder: Any, _signature: Any, _args: Any) -> Any:
@@ -396,7 +396,7 @@ def rest(_typing_context: Any) -> Any:
 
 
 @intrinsic
-def give_way(_typing_context: Any) -> Any:
+def yield_core(_typing_context: Any) -> Any:
     """Lets the operating system run something else on this core."""
 
     def codegen(context: Any, builder: Any, _signature: Any, _args: Any) -> Any:
