@@ -25,13 +25,9 @@ from held_clips import (
     tell,
 )
 
-from melisma.cli.evaluate import read_drawing
-from melisma.compose import ScoreComposer, SoundComposer, load, load_codec, load_scores
-from melisma.compose.loading import model_folder
-from melisma.compose.ranking import RANKS
-from melisma.compose.song import DrawingSettings
-from melisma.corpus.ears import Ears, read_ears
-from melisma.evaluate.adherence import (
+from melisma.cli.commands.evaluate import read_drawing
+from melisma.data.audio_shards import Ears, read_ears
+from melisma.evaluate.metrics.adherence import (
     Hearsay,
     Wish,
     adherence_figures,
@@ -40,11 +36,15 @@ from melisma.evaluate.adherence import (
     read_wishes,
     wish_of,
 )
-from melisma.evaluate.judge import Judge
-from melisma.evaluate.table import Figure
+from melisma.evaluate.metrics.figures import Figure
+from melisma.evaluate.models.judge import Judge
 from melisma.files import write_audio
-from melisma.notes.render import render_score
+from melisma.generation import ScoreComposer, SoundComposer, load, load_codec, load_scores
+from melisma.generation.loading import model_folder
+from melisma.generation.musiclm import DrawingSettings
+from melisma.generation.ranking import RANKS
 from melisma.sound.mastering import master
+from melisma.symbolic.render import render_score
 from melisma.train.judge import clip_waveform
 from melisma.values import Prompt, Waveform
 from melisma.values.score_prompt import ScorePrompt

@@ -21,11 +21,8 @@ from pathlib import Path
 import numpy as np
 from held_clips import command_line, one_clip_per_piece, parser_of, tell
 
-from melisma.compose import load_codec
-from melisma.compose.loading import AnyRateCodec
-from melisma.corpus.ears import Ears, read_ears
-from melisma.evaluate.embeddings import Embedding, named_embedding
-from melisma.evaluate.fidelity import (
+from melisma.data.audio_shards import Ears, read_ears
+from melisma.evaluate.metrics.fidelity import (
     Scorer,
     code_use,
     code_with_opus,
@@ -37,9 +34,12 @@ from melisma.evaluate.fidelity import (
     si_sdr_db,
     visqol_scorer,
 )
-from melisma.evaluate.frechet import Pieces, half_floor, matched_distance
-from melisma.evaluate.statistics import Interval, mean_interval, median_interval
-from melisma.evaluate.table import Figure, figure_of
+from melisma.evaluate.metrics.figures import Figure, figure_of
+from melisma.evaluate.metrics.frechet import Pieces, half_floor, matched_distance
+from melisma.evaluate.metrics.statistics import Interval, mean_interval, median_interval
+from melisma.evaluate.models.embeddings import Embedding, named_embedding
+from melisma.generation import load_codec
+from melisma.generation.loading import AnyRateCodec
 from melisma.train.judge import clip_waveform
 from melisma.values import TokenGrid, Waveform
 from melisma.values.tokens import FRAME_RATE_HZ

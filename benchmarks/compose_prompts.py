@@ -15,11 +15,11 @@ from pathlib import Path
 import torch
 from held_clips import parser_of
 
-from melisma.compose import ScoreDrawing, load_scores
-from melisma.evaluate.score_adherence import score_prompts_file
+from melisma.evaluate.metrics.score_adherence import score_prompts_file
 from melisma.files import write_audio, write_bytes
-from melisma.notes import write_midi
-from melisma.notes.render import render_score
+from melisma.generation import ScoreDrawing, load_scores
+from melisma.symbolic import write_midi
+from melisma.symbolic.render import render_score
 from melisma.values.score_prompt import ScorePrompt
 
 BATCH = 4

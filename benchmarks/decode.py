@@ -36,11 +36,11 @@ import torch
 from processor import start
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from melisma.compose.loading import load_published
-from melisma.compose.machine import read_bandwidth
-from melisma.compose.musicgen import MusicGen
-from melisma.lm.engine import NativeEngine
-from melisma.nn.native.packing import PRECISIONS
+from melisma.engine.cpu import NativeEngine
+from melisma.engine.native.packing import PRECISIONS
+from melisma.engine.resources.hardware import read_bandwidth
+from melisma.generation.loading import load_published
+from melisma.generation.musicgen import MusicGen
 from melisma.values import Prompt
 
 SHAPES = {
@@ -200,9 +200,9 @@ def ours(folder: Path, precision: str, seconds: float, threads: int) -> Run:
 
 def steps_a_second(composer: MusicGen, seconds: float, threads: int) -> tuple[float, float]:
     """Steps of the language model alone, and bytes a second that memory could be read meanwhile."""
-    from melisma.compose.musicgen import SingleDrawing
-    from melisma.lm import stream
-    from melisma.lm.conditions import Conditions
+    from melisma.engine.generate import stream
+    from melisma.generation.musicgen import SingleDrawing
+    from melisma.lm.conditioning import Conditions
 
     states = composer.words.encode([WORDS])
     asked = Conditions.absent(1, 1)

@@ -6,7 +6,7 @@ was fitted are heard as they are and through the codec, one of each work; `FOLDE
 its subfolders) holds the recordings of `benchmarks/prompts/recordings.csv`, whose truth is known
 from titles, from works, and from the length of loops; `CORPORA` give openings of held-out pieces
 for the detectors of notes. `--calibration` takes clips of the split "judge" and tells the tables of
-`melisma/measure/ceilings.py`: share of right answers by raw confidence, isotonic, five knots.
+`melisma/analysis/calibration.py`: share of right answers by raw confidence, isotonic, five knots.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ import numpy as np
 from held_clips import PROMPTS, command_line, one_clip_per_piece, parser_of, tell
 from scipy.optimize import isotonic_regression
 
-from melisma.compose import load_codec
-from melisma.corpus.ears import Ears, read_ears
-from melisma.corpus.sources import Source, read_sources
-from melisma.corpus.twins import assign_splits
-from melisma.evaluate.score_adherence import ScoreWish
-from melisma.evaluate.score_truth import arranged_songs, real_openings
-from melisma.evaluate.statistics import mean_interval
-from melisma.evaluate.table import Figure, figure_of
+from melisma.analysis.audio.key import measure_tonality
+from melisma.analysis.audio.metre import measure_metre
+from melisma.analysis.audio.onsets import find_onsets
+from melisma.analysis.audio.tempo import TempoEstimate, measure_tempo, meets_tempo
+from melisma.analysis.calibration import CONFIDENCES, calibrated
+from melisma.analysis.receipt import SOUND_DENSITY_ONSETS
+from melisma.analysis.score.instruments import match_instruments, playing_families
+from melisma.analysis.score.key import measure_score_tonality
+from melisma.analysis.score.metre import BAR_BEATS, METRE_KINDS, likeliest_kind
+from melisma.analysis.score.tempo import measure_score_tempo
+from melisma.data.audio_shards import Ears, read_ears
+from melisma.data.sources.pieces import Source, read_sources
+from melisma.data.sources.splits import assign_splits
+from melisma.evaluate.metrics.figures import Figure, figure_of
+from melisma.evaluate.metrics.score_adherence import ScoreWish
+from melisma.evaluate.metrics.statistics import mean_interval
+from melisma.evaluate.references.score_requests import arranged_songs, real_openings
 from melisma.files import read_audio
-from melisma.measure.ceilings import CONFIDENCES, calibrated
-from melisma.measure.metre import measure_metre
-from melisma.measure.onsets import find_onsets
-from melisma.measure.receipt import SOUND_DENSITY_ONSETS
-from melisma.measure.score_instruments import match_instruments, playing_families
-from melisma.measure.score_metre import BAR_BEATS, METRE_KINDS, likeliest_kind
-from melisma.measure.score_tempo import measure_score_tempo
-from melisma.measure.score_tonality import measure_score_tonality
-from melisma.measure.tempo import TempoEstimate, measure_tempo, meets_tempo
-from melisma.measure.tonality import measure_tonality
+from melisma.generation import load_codec
 from melisma.train.judge import clip_waveform
 from melisma.values import Facts, Score, Waveform
 from melisma.values.attributes import DENSITIES

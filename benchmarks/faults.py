@@ -1,5 +1,5 @@
 """Faults that are heard in one piece: held-out renders, their round trip through the codec, and a
-folder of generated sound. The second gives the limits of `melisma/measure/faults.py`.
+folder of generated sound. The second gives the limits of `melisma/analysis/artefacts/summary.py`.
 
 Run: `python benchmarks/faults.py --held CLIPS [--made FOLDER] [--count 220]`. Each row is the share
 of pieces above the limit; the details are the quantiles of the number.
@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from held_clips import command_line, one_clip_per_piece, parser_of, tell
 
-from melisma.compose import load_codec
-from melisma.corpus.ears import read_ears
-from melisma.evaluate.statistics import mean_interval
-from melisma.evaluate.table import Figure, figure_of
+from melisma.analysis.artefacts.summary import FAULT_LIMITS, measure_faults
+from melisma.data.audio_shards import read_ears
+from melisma.evaluate.metrics.figures import Figure, figure_of
+from melisma.evaluate.metrics.statistics import mean_interval
 from melisma.files import AUDIO_ENDINGS, read_audio
-from melisma.measure.faults import FAULT_LIMITS, measure_faults
+from melisma.generation import load_codec
 from melisma.recipes.judges import DRAWN_LEVELS
 from melisma.train.judge import clip_waveform
 from melisma.values import Waveform

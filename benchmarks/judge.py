@@ -13,14 +13,14 @@ from pathlib import Path
 import numpy as np
 from held_clips import command_line, parser_of, tell
 from retrieval import sentences
+from studies.retrieval import WITHIN
 
-from melisma.compose.loading import model_folder
-from melisma.corpus.ears import Ears, read_ears
-from melisma.corpus.twins import spread_over_works
-from melisma.evaluate.adherence import tempo_chance, wish_of
-from melisma.evaluate.judge import Judge, Verdict
-from melisma.evaluate.retrieval import WITHIN
-from melisma.evaluate.statistics import (
+from melisma.analysis.audio.tempo import meets_tempo
+from melisma.data.audio_shards import Ears, read_ears
+from melisma.data.sources.splits import spread_over_works
+from melisma.evaluate.metrics.adherence import tempo_chance, wish_of
+from melisma.evaluate.metrics.figures import Figure, figure_of
+from melisma.evaluate.metrics.statistics import (
     Interval,
     area_under_curve,
     bootstrap,
@@ -28,8 +28,8 @@ from melisma.evaluate.statistics import (
     mean_interval,
     recall_interval,
 )
-from melisma.evaluate.table import Figure, figure_of
-from melisma.measure.tempo import meets_tempo
+from melisma.evaluate.models.judge import Judge, Verdict
+from melisma.generation.loading import model_folder
 from melisma.train.judge import clip_waveform
 from melisma.values import Facts
 from melisma.values.attributes import FAMILIES

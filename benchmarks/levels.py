@@ -14,16 +14,19 @@ import numpy as np
 import torch
 from held_clips import PROMPTS, command_line, one_clip_per_piece, parser_of, tell
 
-from melisma.compose import Composer, DrawingSettings, load
-from melisma.corpus.ears import read_ears
-from melisma.corpus.hearing import heard_attributes
-from melisma.evaluate.adherence import read_wishes
-from melisma.evaluate.statistics import mean_interval
-from melisma.evaluate.table import Figure, figure_of
+from melisma.analysis.audio.levels import measure_levels
+from melisma.data.audio_shards import read_ears
+from melisma.engine.cpu import NativeEngine
+from melisma.engine.generate import draw
+from melisma.engine.sampling import Drawing
+from melisma.evaluate.metrics.adherence import read_wishes
+from melisma.evaluate.metrics.figures import Figure, figure_of
+from melisma.evaluate.metrics.statistics import mean_interval
+from melisma.generation import Composer, DrawingSettings, load
 from melisma.joint.attributes import BLOCKS
-from melisma.lm import Conditions, Drawing, NativeEngine, draw
-from melisma.measure.levels import measure_levels
+from melisma.lm import Conditions
 from melisma.sound.mastering import master
+from melisma.tokenizers import heard_attributes
 from melisma.train.judge import clip_waveform
 from melisma.values import Prompt, Waveform
 from melisma.values.tokens import SAMPLE_RATE_HZ

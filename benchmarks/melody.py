@@ -16,11 +16,11 @@ import numpy as np
 from held_clips import command_line, one_clip_per_piece, parser_of, tell
 from hums import RANGES, RATE_HZ, Manner, hum
 
-from melisma.compose import load
-from melisma.compose.given import Given
-from melisma.corpus.ears import Ears, read_ears
-from melisma.evaluate.statistics import mean_interval
-from melisma.evaluate.table import Figure, figure_of
+from melisma.data.audio_shards import Ears, read_ears
+from melisma.evaluate.metrics.figures import Figure, figure_of
+from melisma.evaluate.metrics.statistics import mean_interval
+from melisma.generation import load
+from melisma.generation.conditioning.audio import Given
 from melisma.melody import chroma_cosine, chroma_of, hear_tune
 from melisma.melody.chroma import CLASSES, HOP_SAMPLES
 from melisma.melody.chroma import RATE_HZ as RATE_HZ_OF_CHROMA

@@ -21,10 +21,7 @@ import numpy as np
 import torch
 from held_clips import command_line, parser_of, tell
 from rich.progress import Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-from melisma.compose.loading import STAGE_FILES, model_folder, read_stage
-from melisma.corpus.hearing import EarPaths
-from melisma.evaluate.semantic_memorisation import (
+from studies.semantic_memorisation import (
     BATCH,
     DRAWN_FRAMES,
     PROMPT_SECONDS,
@@ -37,12 +34,16 @@ from melisma.evaluate.semantic_memorisation import (
     read_token_clips,
     threshold_of,
 )
-from melisma.evaluate.sinkhorn import centroid_distances
-from melisma.evaluate.table import Figure, figure_of
+from studies.sinkhorn import centroid_distances
+
+from melisma.engine.sampling import Drawing
+from melisma.evaluate.metrics.figures import Figure, figure_of
 from melisma.files.atomic import replacing
+from melisma.generation.loading import STAGE_FILES, model_folder, read_stage
 from melisma.joint import Joint
-from melisma.lm import Drawing, TokenModel
+from melisma.lm import TokenModel
 from melisma.semantic import SemanticTokenizer
+from melisma.tokenizers import EarPaths
 from melisma.values.tokens import FRAME_RATE_HZ
 
 PAIRS = 40_000

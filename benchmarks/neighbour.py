@@ -19,7 +19,7 @@ import numpy as np
 from held_clips import parser_of
 from processor import start
 
-from melisma.compose import load, load_codec, load_scores
+from melisma.generation import load, load_codec, load_scores
 from melisma.nn.precision import autocast
 from melisma.values.score_prompt import ScorePrompt
 from melisma.values.tokens import SAMPLE_RATE_HZ

@@ -19,13 +19,14 @@ import torch
 from held_clips import parser_of
 from torch import Tensor
 
-from melisma.compose.loading import STAGE_FILES, model_folder, read_stage
-from melisma.corpus.hearing import EarPaths, FrozenEars
-from melisma.lm import Drawing, NativeEngine, TokenModel
-from melisma.lm.conditions import Conditions
-from melisma.lm.engine import NativeSession, requests_of
-from melisma.nn.native.packing import PRECISIONS
-from melisma.train.captions import words_of
+from melisma.engine.cpu import NativeEngine, NativeSession, requests_of
+from melisma.engine.native.packing import PRECISIONS
+from melisma.engine.sampling import Drawing
+from melisma.generation.loading import STAGE_FILES, model_folder, read_stage
+from melisma.lm import TokenModel
+from melisma.lm.conditioning import Conditions
+from melisma.tokenizers import EarPaths, FrozenEars
+from melisma.train.datasets.captions import words_of
 from melisma.train.lm import StageTask, StageTraining, read_corpus
 from melisma.train.loop import LoopSettings, generator_of
 

@@ -19,16 +19,20 @@ from pathlib import Path
 import numpy as np
 from held_clips import command_line, parser_of, tell
 
-from melisma.compose.loading import model_folder
-from melisma.compose.originality import TUNE_INDEX_FILE
-from melisma.corpus.twins import assign_splits
-from melisma.evaluate.statistics import mean_interval, median_interval
-from melisma.evaluate.table import Figure, figure_of
-from melisma.measure.melody_index import MelodyIndex, SharedRun
-from melisma.measure.melody_prints import GUARANTEED_STEPS, MelodyPrints, PrintLimits
-from melisma.notes import read_midi
-from melisma.recipes.score_prints import first_seconds, readable_scores
-from melisma.recipes.scores import read_notation
+from melisma.analysis.similarity.melody_fingerprints import (
+    GUARANTEED_STEPS,
+    MelodyPrints,
+    PrintLimits,
+)
+from melisma.analysis.similarity.melody_index import MelodyIndex, SharedRun
+from melisma.data.sources.splits import assign_splits
+from melisma.evaluate.metrics.figures import Figure, figure_of
+from melisma.evaluate.metrics.statistics import mean_interval, median_interval
+from melisma.generation.loading import model_folder
+from melisma.generation.originality import TUNE_INDEX_FILE
+from melisma.recipes.score_fingerprints import first_seconds, readable_scores
+from melisma.recipes.score_shards import read_notation
+from melisma.symbolic import read_midi
 from melisma.values import Score
 
 SECONDS = (30.0, 60.0, 120.0)

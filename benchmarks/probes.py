@@ -12,15 +12,15 @@ from pathlib import Path
 
 import numpy as np
 from held_clips import command_line, parser_of, tell
+from studies.probes import ProbeClip, ProbeScores, probe
 
 from melisma.codec import AcousticCodec
-from melisma.compose.loading import model_folder
-from melisma.corpus.ears import Ears, read_ears
-from melisma.corpus.hearing import EarPaths
-from melisma.evaluate.probes import ProbeClip, ProbeScores, probe
-from melisma.evaluate.statistics import bootstrap, mean_interval
-from melisma.evaluate.table import Figure, figure_of
+from melisma.data.audio_shards import Ears, read_ears
+from melisma.evaluate.metrics.figures import Figure, figure_of
+from melisma.evaluate.metrics.statistics import bootstrap, mean_interval
+from melisma.generation.loading import model_folder
 from melisma.semantic import SemanticTokenizer
+from melisma.tokenizers import EarPaths
 from melisma.train.judge import clip_waveform
 from melisma.values import TokenGrid, Waveform
 

@@ -17,11 +17,11 @@ from dataclasses import asdict, dataclass
 
 import torch
 
-from melisma.compose.machine import processor, read_bandwidth
+from melisma.engine.resources.hardware import processor, read_bandwidth
 from melisma.nn.idle_threads import SETTINGS
-from melisma.nn.instruction_set import ENVIRONMENT, NAMES
-from melisma.nn.native.selection import selected
 from melisma.nn.precision import compute_dtype
+from melisma.simd.instruction_set import ENVIRONMENT, NAMES
+from melisma.simd.selection import selected
 
 _RESTRICTIONS = {
     "avx2": {

@@ -19,7 +19,7 @@ import torch
 from melisma.joint import AttributeReading, Joint
 from melisma.joint.attributes import probabilities
 from melisma.joint.tokenizer import encode_words, pad_tokens
-from melisma.train.sentence_teacher import SentenceTeacher
+from melisma.train.datasets.sentence_encoder import SentenceTeacher
 from melisma.train.text import read_text
 from melisma.values.attributes import (
     DENSITIES,
@@ -35,7 +35,7 @@ from melisma.values.attributes import (
 
 PROMPTS = Path(__file__).parent / "prompts" / "free_prompts.jsonl"
 SLOW_BELOW_BPM, FAST_FROM_BPM = 80.0, 114.0
-"""Edges of the tempo words, as in `melisma.corpus.words`."""
+"""Edges of the tempo words, as in `melisma.data.captions.vocabulary`."""
 
 CLASSES: dict[str, tuple[str, ...]] = {
     "tempo": ("slow", "moderate", "fast"),

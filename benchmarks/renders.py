@@ -14,13 +14,13 @@ from pathlib import Path
 import numpy as np
 from held_clips import RESULTS, command_line, one_clip_per_piece, tell
 
-from melisma.corpus.ears import Ears, read_ears
-from melisma.evaluate.statistics import mean_interval
-from melisma.evaluate.table import Figure, figure_of
-from melisma.measure.onsets import find_onsets, score_onsets
-from melisma.measure.picture import picture_data
-from melisma.measure.tempo import measure_tempo
-from melisma.measure.tonality import measure_tonality
+from melisma.analysis.audio.key import measure_tonality
+from melisma.analysis.audio.onsets import find_onsets, score_onsets
+from melisma.analysis.audio.tempo import measure_tempo
+from melisma.analysis.plots.spectrogram import picture_data
+from melisma.data.audio_shards import Ears, read_ears
+from melisma.evaluate.metrics.figures import Figure, figure_of
+from melisma.evaluate.metrics.statistics import mean_interval
 from melisma.train.judge import clip_waveform
 from melisma.values import Facts, Waveform
 from melisma.values.attributes import PITCH_NAMES

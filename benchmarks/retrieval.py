@@ -12,17 +12,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from held_clips import command_line, one_clip_per_piece, parser_of, tell
+from studies.retrieval import instrument_areas, instrument_interval, recall_figure
 
-from melisma.compose.loading import model_folder
-from melisma.corpus.ears import Ears, read_ears
-from melisma.corpus.hearing import EarPaths, FrozenEars
-from melisma.evaluate.retrieval import (
-    instrument_areas,
-    instrument_interval,
-    recall_figure,
-)
-from melisma.evaluate.table import figure_of
-from melisma.evaluate.words import without_numbers
+from melisma.data.audio_shards import Ears, read_ears
+from melisma.evaluate.metrics.figures import figure_of
+from melisma.evaluate.models.text_features import without_numbers
+from melisma.generation.loading import model_folder
+from melisma.tokenizers import EarPaths, FrozenEars
 from melisma.train.judge import clip_waveform
 
 

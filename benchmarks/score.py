@@ -22,17 +22,12 @@ from pathlib import Path
 import numpy as np
 from held_clips import command_line, parser_of, tell
 
-from melisma.compose.keeping import REAL_FORM
-from melisma.corpus.sources import Source, read_score, read_sources
-from melisma.corpus.twins import assign_splits
-from melisma.evaluate.makers import (
-    MAKERS,
-    MakerJudge,
-    maker_of,
-    piece_figures,
-    train_makers,
-)
-from melisma.evaluate.score_adherence import (
+from melisma.analysis.score.structure import measure_score_structure
+from melisma.analysis.similarity.melody_index import MelodyIndex, SharedRun
+from melisma.data.sources.pieces import Source, read_score, read_sources
+from melisma.data.sources.splits import assign_splits
+from melisma.evaluate.metrics.figures import Figure
+from melisma.evaluate.metrics.score_adherence import (
     Pair,
     ScoreWish,
     hear_score,
@@ -40,12 +35,17 @@ from melisma.evaluate.score_adherence import (
     score_figures,
     score_prompts_file,
 )
-from melisma.evaluate.score_truth import arranged_songs, real_openings
-from melisma.evaluate.table import Figure
+from melisma.evaluate.models.tradition_classifier import (
+    MAKERS,
+    MakerJudge,
+    maker_of,
+    piece_figures,
+    train_makers,
+)
+from melisma.evaluate.references.score_requests import arranged_songs, real_openings
 from melisma.files import read_audio
-from melisma.measure.melody_index import MelodyIndex, SharedRun
-from melisma.measure.score_structure import measure_score_structure
-from melisma.notes import read_midi
+from melisma.generation.score.adherence import REAL_FORM
+from melisma.symbolic import read_midi
 from melisma.values import Score, Waveform
 
 WINDOWS_A_PIECE = 6
@@ -83,7 +83,8 @@ def makers_judge(path: Path | None, sources: Sequence[Source], seed: int) -> Mak
 
 
 def tell_form(sources: Sequence[Source], seed: int) -> None:
-    """Prints what `compose.keeping.REAL_FORM` holds: mean and spread over openings of pieces."""
+    """Prints what `generation.score.adherence.REAL_FORM` holds: mean and spread over openings of
+    pieces."""
     openings = [score for _, score in real_openings(sources, np.random.default_rng(seed), 500)]
     built = [measure_score_structure(score, score.metres[0].bar_beats) for score in openings]
     for name in REAL_FORM:

@@ -33,27 +33,15 @@ from equal_compute import train_for
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from melisma.compose.loading import model_folder
+from melisma.generation.loading import model_folder
 from melisma.joint import Joint
-from melisma.lm.score_model import EventBatch, ScoreModel, ScoreModelSettings
-from melisma.lm.told_score import ScoreConditioner, ScoreConditions, drop_told
+from melisma.lm.score.conditioning import ScoreConditioner, ScoreConditions, drop_told
+from melisma.lm.score.model import EventBatch, ScoreModel, ScoreModelSettings
 from melisma.nn.transformer import Trunk
+from melisma.train.datasets.score import ScoreCorpus, read_score_corpus
 from melisma.train.loop import LoopSettings, Task
-from melisma.train.score import (
-    ScoreTask,
-    ScoreTraining,
-    conditions_of,
-    example_of,
-)
-from melisma.train.score_corpus import ScoreCorpus, read_score_corpus
-from melisma.values.events import (
-    CHORD,
-    FIELD_SIZES,
-    FIRST_TEMPO,
-    LENGTH,
-    PART_FIELD,
-    PLACE,
-)
+from melisma.train.score import ScoreTask, ScoreTraining, conditions_of, example_of
+from melisma.values.events import CHORD, FIELD_SIZES, FIRST_TEMPO, LENGTH, PART_FIELD, PLACE
 
 HELD_WINDOWS = 192
 """Held-out windows that every arm is judged on."""
@@ -189,8 +177,8 @@ def remi_tokens(tokenizer: Any, corpus: ScoreCorpus, window: int) -> np.ndarray:
     """Token ids of a window."""
     import symusic
 
-    from melisma.notes.events import decode_score
-    from melisma.notes.midi import write_midi
+    from melisma.symbolic.events import decode_score
+    from melisma.symbolic.midi import write_midi
 
     score = decode_score(corpus.events[slice(*corpus.spans[window])])
     return np.array(tokenizer(symusic.Score.from_midi(write_midi(score))).ids, dtype=np.int32)

@@ -11,7 +11,7 @@ section 2.2; they share one semantic stage of the same seed, and so its time), `
 coarse stage alone, from the words, as large as the two together; MusicLM, 2301.11325, section 5.4)
 and `style-only` (attributes, families and rhythm are never told: MusicLM's own conditioning).
 `exact`, `assigned` and `shuffled` are MusicGen's single stage: one model, told captions and in half
-of the clips the tune, and nothing else (`melisma/train/captions.py` says which captions).
+of the clips the tune, and nothing else (`melisma/train/datasets/captions.py` says which captions).
 Then `melisma evaluate --model runs/arms/delayed-1/model ...` for each, and `--compare`.
 """
 
@@ -27,14 +27,14 @@ import numpy as np
 import torch
 from equal_compute import train_for
 
-from melisma.compose.loading import STAGE_FILES, model_folder
-from melisma.corpus.hearing import EarPaths, FrozenEars
 from melisma.files.checkpoint import Checkpoint, write_checkpoint
+from melisma.generation.loading import STAGE_FILES, model_folder
 from melisma.lm import ConditionSettings
-from melisma.lm.conditions import DropSettings
+from melisma.lm.conditioning import DropSettings
+from melisma.lm.embedding_init import start_from_codes
 from melisma.lm.model import TokenModelSettings
-from melisma.lm.start import start_from_codes
-from melisma.train.captions import CAPTION_DROPS, KINDS, with_captions, words_of
+from melisma.tokenizers import EarPaths, FrozenEars
+from melisma.train.datasets.captions import CAPTION_DROPS, KINDS, with_captions, words_of
 from melisma.train.lm import StageTask, StageTraining, TokenCorpus, read_corpus
 from melisma.train.loop import LoopSettings, generator_of
 

@@ -20,12 +20,12 @@ import numpy as np
 from held_clips import command_line, parser_of, tell
 from processor import start
 
-from melisma.compose import load, load_codec, load_scores
-from melisma.evaluate.statistics import median_interval
-from melisma.evaluate.table import Figure, figure_of
+from melisma.evaluate.metrics.figures import Figure, figure_of
+from melisma.evaluate.metrics.statistics import median_interval
 from melisma.files import write_audio, write_bytes
-from melisma.notes import write_midi
-from melisma.notes.render import render_score
+from melisma.generation import load, load_codec, load_scores
+from melisma.symbolic import write_midi
+from melisma.symbolic.render import render_score
 from melisma.values import Waveform
 from melisma.values.score_prompt import ScorePrompt
 from melisma.values.tokens import SAMPLE_RATE_HZ

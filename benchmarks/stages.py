@@ -17,8 +17,8 @@ from collections.abc import Callable
 import processor
 from held_clips import parser_of
 
-from melisma.compose import load, load_scores
-from melisma.notes.render import render_score
+from melisma.generation import load, load_scores
+from melisma.symbolic.render import render_score
 
 WORDS = "a gentle waltz for piano and warm strings, 90 bpm"
 SOUND = {
@@ -42,11 +42,11 @@ def say(name):
     begun = time.perf_counter()
 import melisma.cli
 say("command line")
-import melisma.compose
-melisma.compose.Piece
+import melisma.generation
+melisma.generation.Piece
 import torch
 say("PyTorch and what pieces need")
-from melisma.compose import load
+from melisma.generation import load
 say("all models")
 composer = load("default", %d)
 say("weights")

@@ -29,11 +29,11 @@ from hums import (
     tune_score,
 )
 
-from melisma.evaluate.statistics import mean_interval
-from melisma.evaluate.table import Figure, figure_of
+from melisma.evaluate.metrics.figures import Figure, figure_of
+from melisma.evaluate.metrics.statistics import mean_interval
 from melisma.melody import Tune, hear_tune, melody_frames
-from melisma.notes.desk import DeskSettings
-from melisma.notes.render import RenderSettings, render_score
+from melisma.symbolic.mixing.mixer import DeskSettings
+from melisma.symbolic.render import RenderSettings, render_score
 from melisma.values import Score, Waveform
 from melisma.values.tokens import FRAME_RATE_HZ
 

@@ -4,9 +4,9 @@ Run: `python benchmarks/write_prompts.py [--seed 2]`. The same seed writes the s
 
 240 prompts: 12 lead families times 20; all 24 tonalities 10 times, stated by name in every prompt;
 tempi log-uniform between 60 and 180 bpm, stated as a number in two of three prompts. Half of the
-wordings come from the grammar of `melisma.corpus.caption`, which the text tower learns from, half
-from the hand-made templates below, which it has never seen. The two halves are drawn alike in all
-else, so that the difference between them is the price of strange wording.
+wordings come from the grammar of `melisma.data.captions.writer`, which the text tower learns from,
+half from the hand-made templates below, which it has never seen. The two halves are drawn alike in
+all else, so that the difference between them is the price of strange wording.
 
 Each line: prompt, wording ("grammar" or "template"), lead and families (of FAMILIES), instrument,
 tempo_bpm, tempo_stated (whether the number stands in the prompt), tonality, metre and style (null
@@ -21,8 +21,14 @@ from pathlib import Path
 
 import numpy as np
 
-from melisma.corpus.caption import write_captions
-from melisma.corpus.words import METRE_TAGS, STYLE_TAGS, TONIC_SPELLINGS, choose, with_article
+from melisma.data.captions.vocabulary import (
+    METRE_TAGS,
+    STYLE_TAGS,
+    TONIC_SPELLINGS,
+    choose,
+    with_article,
+)
+from melisma.data.captions.writer import write_captions
 from melisma.joint.settings_words import read_settings
 from melisma.values import Facts
 from melisma.values.attributes import TONALITIES

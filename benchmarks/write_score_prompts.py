@@ -3,15 +3,15 @@
 Run: `python benchmarks/write_score_prompts.py [--seed 7]`. The same seed writes the same file; the
 prompts of the wording "own", written by hand, stay as they are.
 
-60 prompts from the grammar of `melisma.corpus.caption`: ensembles in turn, a tempo in each of 60
-equal slices of log tempo between 50 and 180 bpm, tonalities drawn without repeats. A fact stands in
-the row only where the prompt says it: numbers, tonalities, metres and instruments are read back by
-`read_settings`, words of tempo and mode by the grammar's own lists.
+60 prompts from the grammar of `melisma.data.captions.writer`: ensembles in turn, a tempo in each of
+60 equal slices of log tempo between 50 and 180 bpm, tonalities drawn without repeats. A fact stands
+in the row only where the prompt says it: numbers, tonalities, metres and instruments are read back
+by `read_settings`, words of tempo and mode by the grammar's own lists.
 
 Each line: prompt, wording, tempo_bpm (a number that the prompt states) or tempo_word (of
-`evaluate.score_adherence.TEMPO_WORD_BPM`), tonality, mode, metre, instruments, families, programs
-(General MIDI, 128 for drums; empty where only families are meant), complete (whether no other
-instrument is wanted), maker (of `evaluate.makers.MAKERS`).
+`evaluate.metrics.score_adherence.TEMPO_WORD_BPM`), tonality, mode, metre, instruments, families,
+programs (General MIDI, 128 for drums; empty where only families are meant), complete (whether no
+other instrument is wanted), maker (of `evaluate.models.tradition_classifier.MAKERS`).
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from melisma.corpus.caption import write_captions
-from melisma.corpus.words import ITALIAN_TEMPI, TEMPO_NOUNS, TEMPO_WORDS
-from melisma.evaluate.makers import maker_of_composer
-from melisma.evaluate.score_adherence import score_prompts_file
+from melisma.data.captions.vocabulary import ITALIAN_TEMPI, TEMPO_NOUNS, TEMPO_WORDS
+from melisma.data.captions.writer import write_captions
+from melisma.evaluate.metrics.score_adherence import score_prompts_file
+from melisma.evaluate.models.tradition_classifier import maker_of_composer
 from melisma.joint.settings_words import read_settings
-from melisma.notes.instruments import instrument_name
+from melisma.symbolic.instruments import instrument_name
 from melisma.values import Facts
 from melisma.values.attributes import METRES, TONALITIES, program_family
 

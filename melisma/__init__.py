@@ -1,8 +1,8 @@
 """Melisma: words, a hummed tune or a recording become music, as sound and as notes.
 
-Read one file per floor to know the program: `values/__init__.py`, `compose/song.py` (a prompt
-becomes sound), `compose/score_song.py` (a prompt becomes a score), `recipes/__init__.py` (a folder
-becomes weights).
+Read one file per floor to know the program: `values/__init__.py`, `generation/musiclm.py` (a prompt
+becomes sound), `generation/score/pipeline.py` (a prompt becomes a score), `recipes/__init__.py` (a
+folder becomes weights).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from melisma.compose import ScoreComposer, SoundComposer
+    from melisma.generation import ScoreComposer, SoundComposer
 
 try:
     __version__ = version("melisma")
@@ -28,7 +28,7 @@ def load(
     "float32", "bfloat16", "int8" or "int4". Raises `ValueError` for an unknown model. Torch is
     loaded here, not before.
     """
-    from melisma.compose import load as load_composer
+    from melisma.generation import load as load_composer
 
     return load_composer(model, threads, precision=precision)
 
@@ -39,6 +39,6 @@ def load_scores(model: str = "default", threads: int | None = None) -> ScoreComp
     `threads` limits the processor threads. Raises `ValueError` for an unknown model, `OSError` for
     one that has no score model. Torch is loaded here, not before.
     """
-    from melisma.compose import load_scores as load_composer
+    from melisma.generation import load_scores as load_composer
 
     return load_composer(model, threads)

@@ -15,19 +15,19 @@ from typing import TYPE_CHECKING
 from melisma.cli.progress import Progress
 
 if TYPE_CHECKING:
-    from melisma.compose import SoundComposer
-    from melisma.compose.score_song import ScoreComposer
-    from melisma.evaluate.adherence import Wish
+    from melisma.analysis.similarity.clip_index import Resemblance
+    from melisma.analysis.similarity.melody_index import SharedRun
     from melisma.evaluate.assess import GivenScore, GivenSound, Judges, Occasion
-    from melisma.evaluate.card import Card
-    from melisma.evaluate.embeddings import Embedding
-    from melisma.evaluate.judge import Judge
+    from melisma.evaluate.metrics.adherence import Wish
+    from melisma.evaluate.metrics.score_adherence import ScoreWish
+    from melisma.evaluate.models.embeddings import Embedding
+    from melisma.evaluate.models.judge import Judge
     from melisma.evaluate.outputs import Making
     from melisma.evaluate.prompts import PairedPiece
-    from melisma.evaluate.reference import Reference
-    from melisma.evaluate.score_adherence import ScoreWish
-    from melisma.measure.clip_index import Resemblance
-    from melisma.measure.melody_index import SharedRun
+    from melisma.evaluate.references.audio import Reference
+    from melisma.evaluate.report.card import Card
+    from melisma.generation import SoundComposer
+    from melisma.generation.score.pipeline import ScoreComposer
     from melisma.values import Score, Waveform
 
 MADE_FOLDER = "pieces"
@@ -87,10 +87,10 @@ def evaluate_order(order: EvaluationOrder, progress: Progress) -> Card:
 
 def gather_judges(order: EvaluationOrder) -> Judges:
     """The judge, the embeddings, the references and the indexes that the model has."""
-    from melisma.compose.loading import model_folder
     from melisma.evaluate.assess import Judges
-    from melisma.evaluate.judge import CHECKPOINT_NAME, Judge
-    from melisma.evaluate.score_reference import FILE_NAME, read_score_reference
+    from melisma.evaluate.models.judge import CHECKPOINT_NAME, Judge
+    from melisma.evaluate.references.score import FILE_NAME, read_score_reference
+    from melisma.generation.loading import model_folder
 
     model, shipped = _home(order.model), model_folder("default")
     place = model if (model / CHECKPOINT_NAME).is_file() else shipped
@@ -109,15 +109,15 @@ def gather_judges(order: EvaluationOrder) -> Judges:
 
 def _home(model: str) -> Path:
     """The folder where a model's own judges may lie; a published model has none of its own."""
-    from melisma.compose.loading import is_published_model, model_folder
+    from melisma.generation.loading import is_published_model, model_folder
 
     return model_folder("default" if is_published_model(model) else model)
 
 
 def known_reference(place: str, card: Card) -> Reference | None:
     """The reference set that a card was compared with, where it can be found."""
-    from melisma.compose.loading import model_folder
-    from melisma.evaluate.reference import FILE_NAME, read_reference
+    from melisma.evaluate.references.audio import FILE_NAME, read_reference
+    from melisma.generation.loading import model_folder
 
     path = model_folder("default") / FILE_NAME if place == "default" else Path(place)
     if path.is_dir():
@@ -134,7 +134,7 @@ def _first_file(name: str, *folders: Path) -> Path | None:
 
 def _embeddings(order: EvaluationOrder, judge: Judge) -> tuple[Embedding, ...]:
     """Those that can be had; a sentence for each of the others."""
-    from melisma.evaluate.embeddings import OWN_EMBEDDINGS, named_embedding
+    from melisma.evaluate.models.embeddings import OWN_EMBEDDINGS, named_embedding
 
     found = []
     for name in order.embeddings or OWN_EMBEDDINGS:
@@ -151,8 +151,8 @@ def _reference(
     order: EvaluationOrder, judge: Judge, embeddings: Sequence[Embedding]
 ) -> Reference | None:
     """The reference set, as far as it was measured by these judges."""
-    from melisma.compose.loading import model_folder
-    from melisma.evaluate.reference import FILE_NAME, read_reference
+    from melisma.evaluate.references.audio import FILE_NAME, read_reference
+    from melisma.generation.loading import model_folder
 
     if order.reference == "none":
         return None
@@ -176,11 +176,11 @@ def _reference_of_folder(
     order: EvaluationOrder, folder: Path, judge: Judge, embeddings: Sequence[Embedding]
 ) -> Reference:
     """A folder of real sound, measured now, through the model's codec as well."""
-    from melisma.compose import load_codec
     from melisma.evaluate.measured import judged_part
     from melisma.evaluate.prompts import SOUND_ENDINGS, pair_prompts
-    from melisma.evaluate.reference import TruePiece, measure_reference
+    from melisma.evaluate.references.audio import TruePiece, measure_reference
     from melisma.files import read_audio
+    from melisma.generation import load_codec
     from melisma.values import Facts
 
     pieces, _ = pair_prompts(folder, None, SOUND_ENDINGS)
@@ -212,7 +212,7 @@ def _reference_of_folder(
 
 def _nearest_clip(model: Path) -> Callable[[Waveform], Resemblance] | None:
     """What training clips a sound is near to."""
-    from melisma.compose.originality import SoundOriginality
+    from melisma.generation.originality import SoundOriginality
 
     found = SoundOriginality.read(model)
     return None if found is None else found.resemblance
@@ -220,7 +220,7 @@ def _nearest_clip(model: Path) -> Callable[[Waveform], Resemblance] | None:
 
 def _nearest_tune(model: Path) -> Callable[[Score], SharedRun] | None:
     """What training pieces a score is near to."""
-    from melisma.compose.originality import ScoreOriginality
+    from melisma.generation.originality import ScoreOriginality
 
     found = ScoreOriginality.read(model)
     return None if found is None else found.shared
@@ -274,10 +274,10 @@ def _judged_model(
 
 
 def _judge_sounds_of_model(order: EvaluationOrder, judges: Judges, progress: Progress) -> Card:
-    from melisma.compose import Composer, load
     from melisma.evaluate.assess import assess_sound
-    from melisma.evaluate.bias import open_prompts
     from melisma.evaluate.outputs import Making, make_sounds
+    from melisma.evaluate.sections.bias import open_prompts
+    from melisma.generation import Composer, load
 
     composer = load(order.model, precision=order.precision)
     words, wishes, twins, name = _sound_prompts(order, judges)
@@ -314,7 +314,7 @@ def _sound_prompts(
     order: EvaluationOrder, judges: Judges
 ) -> tuple[list[str], list[Wish | None], list[int | None], str]:
     """Words, wishes and twins in the reference set, and the name of the list."""
-    from melisma.evaluate.adherence import stated_wish
+    from melisma.evaluate.metrics.adherence import stated_wish
     from melisma.evaluate.prompts import read_prompts
 
     reference = judges.reference
@@ -350,9 +350,9 @@ def _given_sound(
 
 
 def _judge_scores_of_model(order: EvaluationOrder, judges: Judges, progress: Progress) -> Card:
-    from melisma.compose import ScoreDrawing, load_scores
     from melisma.evaluate.assess import assess_scores
     from melisma.evaluate.outputs import Making, make_scores
+    from melisma.generation import ScoreDrawing, load_scores
 
     composer = load_scores(order.model, precision=order.precision)
     wishes, name = _score_wishes(order)
@@ -374,12 +374,12 @@ def _judge_scores_of_model(order: EvaluationOrder, judges: Judges, progress: Pro
 
 def _score_wishes(order: EvaluationOrder) -> tuple[list[ScoreWish], str]:
     """The shipped prompts with what each asks for, or a list of the caller's."""
-    from melisma.evaluate.prompts import read_prompts
-    from melisma.evaluate.score_adherence import (
+    from melisma.evaluate.metrics.score_adherence import (
         read_score_wishes,
         score_prompts_file,
         stated_score_wish,
     )
+    from melisma.evaluate.prompts import read_prompts
 
     if order.prompts is None:
         return read_score_wishes(score_prompts_file())[: order.count], "Melisma's score prompts"
@@ -389,7 +389,7 @@ def _score_wishes(order: EvaluationOrder) -> tuple[list[ScoreWish], str]:
 
 def _given_score(path: Path, name: str, prompt: str, wish: ScoreWish) -> GivenScore:
     from melisma.evaluate.assess import GivenScore
-    from melisma.notes.midi import midi_bytes, read_midi
+    from melisma.symbolic.midi import midi_bytes, read_midi
 
     return GivenScore(
         name=name,
@@ -401,7 +401,7 @@ def _given_score(path: Path, name: str, prompt: str, wish: ScoreWish) -> GivenSc
 
 
 def _rendered(score: Score) -> Waveform:
-    from melisma.notes.render import render_score
+    from melisma.symbolic.render import render_score
 
     return render_score(score).mix
 
@@ -442,7 +442,7 @@ def _judge_folder(order: EvaluationOrder, folder: Path, judges: Judges, progress
 
 def _folder_sound(piece: PairedPiece, twin: int | None, wishes: Sequence[Wish]) -> GivenSound:
     """A sound of a folder; `wishes` are those of the reference set."""
-    from melisma.evaluate.adherence import stated_wish
+    from melisma.evaluate.metrics.adherence import stated_wish
 
     words = piece.words or ""
     wish = wishes[twin] if twin is not None else stated_wish(words) if words else None
@@ -451,7 +451,7 @@ def _folder_sound(piece: PairedPiece, twin: int | None, wishes: Sequence[Wish]) 
 
 def _folder_score(piece: PairedPiece) -> GivenScore:
     """A score of a folder."""
-    from melisma.evaluate.score_adherence import stated_score_wish
+    from melisma.evaluate.metrics.score_adherence import stated_score_wish
 
     words = piece.words or ""
     wish = stated_score_wish(words)

@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
-from melisma.cli.places import PIPE
+from melisma.cli.output_paths import PIPE
 from melisma.cli.progress import progress_bar
 from melisma.cli.sounds import SoundOrder, drawn_facts, given_of, open_composer
 from melisma.values import Waveform
 
 if TYPE_CHECKING:
-    from melisma.compose import SoundComposer
     from melisma.files import Provenance
+    from melisma.generation import SoundComposer
 
 
 def check_stream(order: SoundOrder, engine: str) -> None:
@@ -51,8 +51,8 @@ def check_stream(order: SoundOrder, engine: str) -> None:
 
 def fulfil_stream(order: SoundOrder, *, quiet: bool) -> dict[str, object]:
     """Draws and writes the piece; returns its receipt."""
-    from melisma.compose.signing import provenance_of
     from melisma.files import write_audio
+    from melisma.generation.requests.provenance import provenance_of
 
     composer = open_composer(order)
     (prompt,), (place,) = order.prompts, order.places

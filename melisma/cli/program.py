@@ -8,18 +8,18 @@ from typing import Annotated
 import typer
 
 import melisma
-from melisma.cli.compose import compose
-from melisma.cli.decode import decode
-from melisma.cli.doctor import doctor
-from melisma.cli.encode import encode
+from melisma.cli.commands.compose import compose
+from melisma.cli.commands.decode import decode
+from melisma.cli.commands.doctor import doctor
+from melisma.cli.commands.encode import encode
+from melisma.cli.commands.evaluate import evaluate
+from melisma.cli.commands.generate import generate
+from melisma.cli.commands.inspect import inspect
+from melisma.cli.commands.models import models
+from melisma.cli.commands.prepare import prepare
+from melisma.cli.commands.render import render
+from melisma.cli.commands.train import train
 from melisma.cli.errors import run
-from melisma.cli.evaluate import evaluate
-from melisma.cli.generate import generate
-from melisma.cli.inspect import inspect
-from melisma.cli.models import models
-from melisma.cli.prepare import prepare
-from melisma.cli.render import render
-from melisma.cli.train import train
 from melisma.nn.idle_threads import limit_spinning
 
 program = typer.Typer(

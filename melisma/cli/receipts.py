@@ -10,19 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from melisma.compose import Piece, ScorePiece, SoundComposer
-    from melisma.compose.originality import (
-        Checked,
-        Nearness,
-        ScoreOriginality,
-        SoundOriginality,
-    )
+    from melisma.generation import Piece, ScorePiece, SoundComposer
+    from melisma.generation.originality import Checked, Nearness, ScoreOriginality, SoundOriginality
     from melisma.values import Waveform
 
 
 def sound_receipt(composer: SoundComposer, piece: Piece, finished: Waveform) -> dict[str, object]:
     """What is measured of a finished sound against what its words state."""
-    from melisma.measure.receipt import receipt_of_sound
+    from melisma.analysis.receipt import receipt_of_sound
 
     heard = composer.heard_families(piece.waveform)
     return receipt_of_sound(finished, piece.stated, heard).as_json()
@@ -30,7 +25,7 @@ def sound_receipt(composer: SoundComposer, piece: Piece, finished: Waveform) -> 
 
 def score_receipt(piece: ScorePiece) -> dict[str, object]:
     """What is measured of a score's notes against what its words state."""
-    from melisma.measure.receipt import receipt_of_score
+    from melisma.analysis.receipt import receipt_of_score
 
     return receipt_of_score(piece.score, piece.stated).as_json()
 
@@ -40,7 +35,7 @@ def receipt_lines(row: dict[str, object]) -> list[str]:
     lines: list[str] = []
     receipt, original = row.get("receipt"), row.get("original")
     if isinstance(receipt, dict):
-        from melisma.measure.receipt import Receipt
+        from melisma.analysis.receipt import Receipt
 
         lines += [f"  {line}" for line in Receipt.of_json(receipt).lines()]
     if isinstance(original, dict):
@@ -53,9 +48,9 @@ def receipt_lines(row: dict[str, object]) -> list[str]:
 
 def sound_index(composer: SoundComposer, model: str) -> SoundOriginality:
     """The index of training clips; `ValueError` where the model has none."""
-    from melisma.compose import Composer
-    from melisma.compose.loading import model_folder
-    from melisma.compose.originality import SoundOriginality
+    from melisma.generation import Composer
+    from melisma.generation.loading import model_folder
+    from melisma.generation.originality import SoundOriginality
 
     assert isinstance(composer, Composer)
     found = SoundOriginality.read(model_folder(model), composer.ears)
@@ -66,8 +61,8 @@ def sound_index(composer: SoundComposer, model: str) -> SoundOriginality:
 
 def score_index(model: str) -> ScoreOriginality:
     """The prints of training pieces; `ValueError` where the model has none."""
-    from melisma.compose.loading import model_folder
-    from melisma.compose.originality import ScoreOriginality
+    from melisma.generation.loading import model_folder
+    from melisma.generation.originality import ScoreOriginality
 
     found = ScoreOriginality.read(model_folder(model))
     if found is None:
@@ -86,7 +81,7 @@ def original_sound(
     piece: Piece, again: Callable[[int], Piece], index: SoundOriginality
 ) -> Checked[Piece]:
     """The piece, or another one where it is too near to a training clip."""
-    from melisma.compose.originality import check_original
+    from melisma.generation.originality import check_original
 
     def nearest(one: Piece) -> Nearness:
         drawn = None if one.semantic is None else one.semantic.tokens[0]
@@ -99,6 +94,6 @@ def original_score(
     piece: ScorePiece, again: Callable[[int], ScorePiece], index: ScoreOriginality
 ) -> Checked[ScorePiece]:
     """The same for notes."""
-    from melisma.compose.originality import check_original
+    from melisma.generation.originality import check_original
 
     return check_original(piece, again, piece.seed, lambda one: index.nearness(one.score))

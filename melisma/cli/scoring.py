@@ -15,8 +15,8 @@ from melisma.cli.receipts import original_score, receipt_lines, score_index, sco
 from melisma.values.score_prompt import ScorePrompt
 
 if TYPE_CHECKING:
-    from melisma.compose import ScoreComposer, ScoreDrawing, ScorePiece
     from melisma.files import Provenance
+    from melisma.generation import ScoreComposer, ScoreDrawing, ScorePiece
 
 _BATCH = 4
 """Pieces drawn side by side, each with its candidates (chosen)."""
@@ -52,7 +52,7 @@ class ScoreOrder:
 
     def check(self) -> None:
         """Raises the sentence about what does not go together, before anything heavy is loaded."""
-        from melisma.sound.rooms import ROOMS
+        from melisma.sound.reverberation import ROOMS
 
         if self.room not in ROOMS:
             raise ValueError(f'no room "{self.room}": known are {", ".join(ROOMS)}')
@@ -72,9 +72,9 @@ class ScoreOrder:
 
 def fulfil_scores(order: ScoreOrder, progress: Progress) -> list[dict[str, object]]:
     """Compose and write every piece; a batch is on disk before the next begins."""
-    from melisma.compose import ScoreDrawing, ScoreTerms, load_scores
-    from melisma.compose.players import players_of
-    from melisma.notes.midi import midi_bytes, read_midi
+    from melisma.generation import ScoreDrawing, ScoreTerms, load_scores
+    from melisma.generation.score.instrumentation import players_of
+    from melisma.symbolic.midi import midi_bytes, read_midi
 
     programs = () if order.instruments is None else players_of(order.instruments)
     begun = order.melody is not None or order.continue_from is not None
@@ -131,11 +131,11 @@ def _write(
     settings: ScoreDrawing,
 ) -> dict[str, object]:
     """Write one piece in all its forms, and return its receipt."""
-    from melisma.compose.signing import provenance_of
     from melisma.files import write_bytes
-    from melisma.notes import write_midi
-    from melisma.notes.events import bars_of
-    from melisma.notes.tags import write_midi_tags
+    from melisma.generation.requests.provenance import provenance_of
+    from melisma.symbolic import write_midi
+    from melisma.symbolic.events import bars_of
+    from melisma.symbolic.tags import write_midi_tags
 
     drawn = {
         "settings": {k: v for k, v in asdict(piece.prompt).items() if k != "words"},
@@ -152,7 +152,7 @@ def _write(
     write_bytes(order.places[number], tagged)
     picture = order.pictures[number]
     if picture is not None:
-        from melisma.measure.piano_roll import draw_score
+        from melisma.analysis.plots.piano_roll import draw_score
 
         draw_score(piece.score, picture, piece.prompt.words)
     score = piece.score

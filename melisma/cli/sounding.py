@@ -15,12 +15,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from melisma.cli.places import slug
+from melisma.cli.output_paths import slug
 from melisma.cli.progress import Progress
 
 if TYPE_CHECKING:
     from melisma.files import Provenance
-    from melisma.notes.desk import Desk
+    from melisma.symbolic.mixing.mixer import Desk
     from melisma.values import Score, Waveform
 
 _CODING_ROUNDS = 6
@@ -50,8 +50,8 @@ def sound_score(order: SoundOrder, progress: Progress | None = None) -> dict[str
     `progress` hears the share done, 0 to 1.
     """
     from melisma.files import write_audio
-    from melisma.notes.desk import DeskSettings
-    from melisma.notes.render import RenderSettings, open_desk
+    from melisma.symbolic.mixing.mixer import DeskSettings
+    from melisma.symbolic.render import RenderSettings, open_desk
 
     settings = RenderSettings(
         soundfont=order.soundfont,
@@ -67,7 +67,7 @@ def sound_score(order: SoundOrder, progress: Progress | None = None) -> dict[str
             if order.place is not None:
                 write_audio(order.place, mix, order.provenance)
             if order.picture is not None:
-                from melisma.measure.picture import draw_sound
+                from melisma.analysis.plots.spectrogram import draw_sound
 
                 draw_sound(mix, order.picture, order.title)
     finally:
@@ -79,8 +79,8 @@ def sound_score(order: SoundOrder, progress: Progress | None = None) -> dict[str
 def _coding_gain(mix: Waveform, ending: str) -> float:
     """The gain, at most 1, with which a file of this ending peaks below the ceiling, too."""
     from melisma.files.audio import LOSSY_ENDINGS, heard_after_coding
-    from melisma.notes.desk import highest_peak
     from melisma.sound.mastering import CEILING_DB
+    from melisma.symbolic.mixing.mixer import highest_peak
 
     gain, ceiling = 1.0, 10 ** (CEILING_DB / 20)
     if ending.lower() not in LOSSY_ENDINGS:
@@ -100,9 +100,9 @@ def _louder(sound: Waveform, gain: float) -> Waveform:
 def _write_stems(order: SoundOrder, desk: Desk, gain: float, folder: Path) -> list[str]:
     """A sound file and a MIDI file for each track; returns their names, sound files first."""
     from melisma.files import write_audio, write_bytes
-    from melisma.notes import write_midi
-    from melisma.notes.render import part_name
-    from melisma.notes.tags import write_midi_tags
+    from melisma.symbolic import write_midi
+    from melisma.symbolic.render import part_name
+    from melisma.symbolic.tags import write_midi_tags
 
     score = order.score
     digits = max(2, len(str(len(score.tracks))))
@@ -137,8 +137,8 @@ def _filling(folder: Path | None) -> Iterator[Path | None]:
 
 
 def _facts(order: SoundOrder, desk: Desk, mix: Waveform) -> dict[str, object]:
-    from melisma.notes.desk import highest_peak
     from melisma.sound.loudness import integrated_lufs
+    from melisma.symbolic.mixing.mixer import highest_peak
 
     lufs = integrated_lufs(mix)
     return {

@@ -13,8 +13,8 @@ from melisma.cli.receipts import original_sound, sound_index, sound_receipt
 from melisma.values import Prompt, Waveform
 
 if TYPE_CHECKING:
-    from melisma.compose import Piece, SoundComposer
-    from melisma.compose.given import Given
+    from melisma.generation import Piece, SoundComposer
+    from melisma.generation.conditioning.audio import Given
 
 _BATCH = 4
 """Pieces drawn side by side (chosen: more need more memory and are hardly faster on two cores)."""
@@ -48,8 +48,8 @@ class SoundOrder:
 
 def open_composer(order: SoundOrder) -> SoundComposer:
     """The composer of an order; says on stderr what a published model's licence allows."""
-    from melisma.compose import load
-    from melisma.compose.musicgen import MusicGen
+    from melisma.generation import load
+    from melisma.generation.musicgen import MusicGen
 
     announce(order.model)
     expect_memory(order)
@@ -64,11 +64,11 @@ def open_composer(order: SoundOrder) -> SoundComposer:
 
 def expect_memory(order: SoundOrder) -> None:
     """`ValueError` before anything is loaded, where what is asked for will not fit in memory."""
-    from melisma.compose.capacity import Asked, expect_room, need_of
-    from melisma.compose.catalogue import facts_of
-    from melisma.compose.loading import is_published_name
-    from melisma.compose.machine import memory
+    from melisma.engine.resources.hardware import memory
+    from melisma.engine.resources.memory import Asked, expect_room, need_of
     from melisma.files.hub import PUBLISHED, published_folder
+    from melisma.generation.catalogue import facts_of
+    from melisma.generation.loading import is_published_name
 
     model = order.model
     if is_published_name(model) and model.split("@")[0] not in PUBLISHED:
@@ -86,7 +86,7 @@ def expect_memory(order: SoundOrder) -> None:
 def announce(model: str) -> None:
     """Before anything is fetched or drawn: whose weights these are, and what they may be used
     for."""
-    from melisma.compose.loading import is_published_model, is_published_name
+    from melisma.generation.loading import is_published_model, is_published_name
 
     if not is_published_model(model):
         return
@@ -103,8 +103,8 @@ def announce(model: str) -> None:
 
 def given_of(order: SoundOrder) -> Given:
     """The sound that the pieces are given."""
-    from melisma.compose.given import Given, last_seconds
     from melisma.files import read_audio
+    from melisma.generation.conditioning.audio import Given, last_seconds
 
     beginning = None if order.beginning is None else read_audio(order.beginning)
     return Given(
@@ -177,8 +177,8 @@ def _write(
     checked: dict[str, object] | None,
 ) -> dict[str, object]:
     """Master and write one piece, and return its receipt."""
-    from melisma.compose.signing import provenance_of
     from melisma.files import write_audio
+    from melisma.generation.requests.provenance import provenance_of
     from melisma.sound.loudness import integrated_lufs, true_peak_db
 
     place, picture = order.places[number], order.pictures[number]
@@ -191,7 +191,7 @@ def _write(
     provenance = provenance_of(composer, piece.prompt.words, piece.seed, drawn)
     write_audio(place, sound, provenance)
     if picture is not None:
-        from melisma.measure.picture import draw_sound
+        from melisma.analysis.plots.spectrogram import draw_sound
 
         draw_sound(sound, picture, piece.prompt.words)
     lufs = integrated_lufs(sound)

@@ -13,7 +13,7 @@ from torch import Tensor
 from melisma.codec.model import LOG_FLOOR, LOOKAHEAD_FRAMES, Codec, CodecSettings
 from melisma.files.checkpoint import Checkpoint, expect_fit, fingerprint_of, read_checkpoint
 from melisma.nn.precision import AUTO, autocast
-from melisma.sound.phases import (
+from melisma.sound.phase_retrieval import (
     DELAY_SAMPLES,
     HOP_SAMPLES,
     LINES,
@@ -21,12 +21,7 @@ from melisma.sound.phases import (
     initial_state,
     step,
 )
-from melisma.values.tokens import (
-    FRAME_RATE_HZ,
-    SAMPLE_RATE_HZ,
-    SAMPLES_PER_FRAME,
-    TokenGrid,
-)
+from melisma.values.tokens import FRAME_RATE_HZ, SAMPLE_RATE_HZ, SAMPLES_PER_FRAME, TokenGrid
 from melisma.values.waveform import Waveform
 
 BLOCK_FRAMES, LEAST_BLOCK_FRAMES = 250, 100

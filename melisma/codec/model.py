@@ -1,11 +1,11 @@
 """The codec's network: spectral frames in, a residual-quantised latent, spectral frames out.
 
-Encoder: log-mel spectra at 50 Hz -> causal ConvNeXt -> 25 Hz latent -> residual quantizer.
-Decoder: latent -> ConvNeXt at 25 Hz -> ConvNeXt at 100 Hz -> log magnitudes of two bands; their
-phases follow from the magnitudes (`sound/phases.py`). SoundStream (2107.03312) for the whole, with
-a decoder that speaks in spectra as Vocos (2306.00814): nearly all arithmetic is matrix products at
-low rates, which is what a processor without a GPU does well. A decoder that had to find phases too
-learned loudness but no pitch in its first 2,000 updates.
+Encoder: log-mel spectra at 50 Hz -> causal ConvNeXt -> 25 Hz latent -> residual quantizer. Decoder:
+latent -> ConvNeXt at 25 Hz -> ConvNeXt at 100 Hz -> log magnitudes of two bands; their phases
+follow from the magnitudes (`sound/phase_retrieval.py`). SoundStream (2107.03312) for the whole,
+with a decoder that speaks in spectra as Vocos (2306.00814): nearly all arithmetic is matrix
+products at low rates, which is what a processor without a GPU does well. A decoder that had to find
+phases too learned loudness but no pitch in its first 2,000 updates.
 
 Everything is causal. The magnitudes that leave are one frame (40 ms) later than the latent that
 enters: the decoder hears one frame ahead, so that a frame's windows are known whole.
@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from melisma.nn.convolution import ConvNeXtStack, faster, slower
 from melisma.nn.linear import Linear
 from melisma.nn.quantizer import Quantized, ResidualQuantizer
-from melisma.sound.phases import HOP_SAMPLES, LINES, magnitudes
+from melisma.sound.phase_retrieval import HOP_SAMPLES, LINES, magnitudes
 from melisma.sound.spectra import mel_filters
 from melisma.values.tokens import SAMPLE_RATE_HZ, SAMPLES_PER_FRAME
 

@@ -22,22 +22,19 @@ import scipy
 import torch
 
 import melisma
-from melisma.evaluate.adherence import Wish
-from melisma.evaluate.card import Card, Protocol
-from melisma.evaluate.embeddings import Embedding
-from melisma.evaluate.judge import Judge
+from melisma.analysis.similarity.clip_index import Resemblance
+from melisma.analysis.similarity.melody_index import SharedRun
 from melisma.evaluate.measured import Measured, judged_part, measure_piece
-from melisma.evaluate.reference import Reference, stack_windows
-from melisma.evaluate.results import Results
-from melisma.evaluate.score_adherence import ScoreWish, hear_score
-from melisma.evaluate.score_card import (
-    ScorePiece,
-    add_form,
-    add_score_adherence,
-    add_score_originality,
-)
-from melisma.evaluate.score_reference import ScoreReference
-from melisma.evaluate.sound_card import (
+from melisma.evaluate.metrics.adherence import Wish
+from melisma.evaluate.metrics.score_adherence import ScoreWish, hear_score
+from melisma.evaluate.metrics.statistics import REPEATS
+from melisma.evaluate.models.embeddings import Embedding
+from melisma.evaluate.models.judge import Judge
+from melisma.evaluate.references.audio import Reference, stack_windows
+from melisma.evaluate.references.score import ScoreReference
+from melisma.evaluate.report.card import Card, Protocol
+from melisma.evaluate.report.results import Results
+from melisma.evaluate.sections.audio import (
     SoundPiece,
     add_adherence,
     add_bias,
@@ -49,9 +46,12 @@ from melisma.evaluate.sound_card import (
     add_similarity,
     add_wins,
 )
-from melisma.evaluate.statistics import REPEATS
-from melisma.measure.clip_index import Resemblance
-from melisma.measure.melody_index import SharedRun
+from melisma.evaluate.sections.score import (
+    ScorePiece,
+    add_form,
+    add_score_adherence,
+    add_score_originality,
+)
 from melisma.values import Score, Waveform
 
 Progress = Callable[[float], None]

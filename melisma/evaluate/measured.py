@@ -12,14 +12,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from melisma.evaluate.embeddings import Embedding
-from melisma.evaluate.judge import Judge
-from melisma.measure.faults import measure_faults
-from melisma.measure.levels import measure_levels
-from melisma.measure.metre import measure_metre
-from melisma.measure.onsets import find_onsets
-from melisma.measure.tempo import measure_tempo
-from melisma.measure.tonality import measure_tonality
+from melisma.analysis.artefacts.summary import measure_faults
+from melisma.analysis.audio.key import measure_tonality
+from melisma.analysis.audio.levels import measure_levels
+from melisma.analysis.audio.metre import measure_metre
+from melisma.analysis.audio.onsets import find_onsets
+from melisma.analysis.audio.tempo import measure_tempo
+from melisma.evaluate.models.embeddings import Embedding
+from melisma.evaluate.models.judge import Judge
 from melisma.sound.loudness import integrated_lufs
 from melisma.values import Waveform
 

@@ -12,14 +12,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from melisma.compose import ScoreComposer, ScoreDrawing, SoundComposer
-from melisma.compose.signing import provenance_of
 from melisma.files import Provenance, read_provenance, write_audio, write_bytes
 from melisma.files.provenance import provenance_from_fields
-from melisma.notes import write_midi
-from melisma.notes.midi import midi_bytes
-from melisma.notes.tags import read_midi_tags, write_midi_tags
+from melisma.generation import ScoreComposer, ScoreDrawing, SoundComposer
+from melisma.generation.requests.provenance import provenance_of
 from melisma.sound.mastering import master
+from melisma.symbolic import write_midi
+from melisma.symbolic.midi import midi_bytes
+from melisma.symbolic.tags import read_midi_tags, write_midi_tags
 from melisma.values import Prompt
 from melisma.values.score_prompt import ScorePrompt
 

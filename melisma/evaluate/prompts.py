@@ -24,8 +24,8 @@ from typing import Any
 
 from melisma.files import AUDIO_ENDINGS, read_provenance
 from melisma.files.provenance import provenance_from_fields
-from melisma.notes.midi import midi_bytes
-from melisma.notes.tags import read_midi_tags
+from melisma.symbolic.midi import midi_bytes
+from melisma.symbolic.tags import read_midi_tags
 
 SOUND_ENDINGS: tuple[str, ...] = AUDIO_ENDINGS
 MIDI_ENDINGS: tuple[str, ...] = (".mid", ".midi")

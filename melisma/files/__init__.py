@@ -2,8 +2,9 @@
 
 Floor 1: may import `values` only. Every file is written whole or not at all (`atomic.py`), and
 nothing is ever pickled. Read `atomic.py` first, then `audio.py`, `provenance.py`, `tokens.py`,
-`shards.py`; `checkpoint.py` and `packing.py` need torch and are imported by their own names.
-`published.py` reads checkpoints that others published, `hub.py` finds and fetches them.
+`shards.py`; `checkpoint.py` and `compression.py` need torch and are imported by their own names.
+`transformers_checkpoint.py` reads checkpoints that others published, `hub.py` finds and fetches
+them.
 """
 
 from melisma.files.atomic import replacing, write_bytes

@@ -1,10 +1,10 @@
 """From the name of a published checkpoint to its folder: the cache first, then the hub.
 
 Enters: a folder, or a name on the Hugging Face hub ("owner/name", with "@revision" where one is
-meant). Leaves: a folder for `published.py`, in the cache of the package huggingface_hub, which is
-imported here alone and only when a name is asked for (the extra `hub`). Fetched are configuration,
-tokenizer and safetensors, never pickled weights and never code. What lies whole in the cache is
-taken without asking the hub; with HF_HUB_OFFLINE=1 nothing else is done.
+meant). Leaves: a folder for `transformers_checkpoint.py`, in the cache of the package
+huggingface_hub, which is imported here alone and only when a name is asked for (the extra `hub`).
+Fetched are configuration, tokenizer and safetensors, never pickled weights and never code. What
+lies whole in the cache is taken without asking the hub; with HF_HUB_OFFLINE=1 nothing else is done.
 
 `hub_card` says before anything is fetched under which licence and how large it is.
 """
@@ -20,7 +20,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from melisma.files.published import CONFIG, INDEX, WEIGHTS, conversion_command, missing_weights
+from melisma.files.transformers_checkpoint import (
+    CONFIG,
+    INDEX,
+    WEIGHTS,
+    conversion_command,
+    missing_weights,
+)
 
 FETCHED = (
     CONFIG,

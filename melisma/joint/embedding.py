@@ -15,17 +15,12 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from melisma.files.checkpoint import (
-    Checkpoint,
-    fingerprint_of,
-    read_checkpoint,
-    write_checkpoint,
-)
+from melisma.files.checkpoint import Checkpoint, fingerprint_of, read_checkpoint, write_checkpoint
 from melisma.joint.attributes import AttributeReading, probabilities
-from melisma.joint.music import MusicReading, MusicTower, MusicTowerSettings
-from melisma.joint.quantise import VectorQuantiser
+from melisma.joint.music_tower import MusicReading, MusicTower, MusicTowerSettings
+from melisma.joint.quantizer import VectorQuantiser
 from melisma.joint.settings_words import read_settings
-from melisma.joint.text import JOINT_WIDTH, TextReading, TextTower, TextTowerSettings
+from melisma.joint.text_tower import JOINT_WIDTH, TextReading, TextTower, TextTowerSettings
 from melisma.joint.tokenizer import encode_words, pad_tokens
 from melisma.values import Facts
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from melisma.lm.conditions import Conditioner, Conditions, ConditionSettings, Told
+from melisma.lm.conditioning import Conditioner, Conditions, ConditionSettings, Told
 from melisma.lm.patterns import PATTERNS, Pattern
 from melisma.nn.transformer import Trunk, window_mask
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from melisma.melody.line import likeliest_path
 from melisma.melody.salience import TRACK_RATE_HZ
+from melisma.melody.viterbi import likeliest_path
 
 SHORTEST_NOTE_SECONDS = 0.08
 """A shorter note is no note: two frames of the language model."""

@@ -2,7 +2,7 @@
 
 Enters: a `Waveform`. Leaves: a `Tune`: the pitch of the leading line every 10 ms, and its notes,
 in the tune's own tuning. One method hears a lone voice and the lead of a mix: the strength of each
-pitch (`salience.py`) and the likeliest path through it (`line.py`), as pYIN does for a voice
+pitch (`salience.py`) and the likeliest path through it (`viterbi.py`), as pYIN does for a voice
 (Mauch and Dixon, 2014) and in the manner of Salamon and Gomez (2012) for the lead of a mix.
 Nothing of the sound's timbre is left.
 """
@@ -16,9 +16,9 @@ import numpy as np
 import soxr
 
 from melisma.melody.evidence import LEAST_EVIDENCE, LEAST_SHARE, clear_share, tune_evidence
-from melisma.melody.line import likeliest_path
 from melisma.melody.salience import HOP_SAMPLES, PITCHES, RATE_HZ, STEP, TRACK_RATE_HZ, salience
 from melisma.melody.transcribe import TuneNote, find_notes, line_tuning
+from melisma.melody.viterbi import likeliest_path
 from melisma.values import Waveform
 from melisma.values.tokens import FRAME_RATE_HZ
 

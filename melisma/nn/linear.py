@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from melisma.nn.native.activation import gelu_tanh_
+from melisma.nn.activation import gelu_tanh_
 from melisma.nn.precision import COMPUTE_DTYPES
 
 _Packed = tuple[weakref.ref[Tensor], int, int, Tensor]

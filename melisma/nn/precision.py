@@ -23,7 +23,7 @@ from functools import cache
 
 import torch
 
-from melisma.nn.instruction_set import multiplies_bfloat16
+from melisma.simd.instruction_set import multiplies_bfloat16
 
 AUTO = "auto"
 COMPUTE_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}

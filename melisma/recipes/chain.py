@@ -16,34 +16,30 @@ from typing import Any
 
 import torch
 
-from melisma.compose.loading import model_folder
-from melisma.corpus.ears import Ears, read_ears
-from melisma.corpus.hearing import EarPaths, trunk_states
-from melisma.corpus.tongue import encode_clips
+from melisma.analysis.similarity import clip_index, melody_fingerprints
+from melisma.data.audio_shards import Ears, read_ears
+from melisma.data.token_shards import encode_clips
 from melisma.files.checkpoint import read_checkpoint, write_checkpoint
+from melisma.generation.loading import model_folder
 from melisma.joint import Joint
-from melisma.measure import clip_index, melody_prints
 from melisma.recipes import sizes
-from melisma.recipes.judges import (
-    measure_reference_of,
-    measure_score_reference_of,
-    train_judge_of,
-)
+from melisma.recipes.clip_index import build_index, read_indexed_clips
+from melisma.recipes.judges import measure_reference_of, measure_score_reference_of, train_judge_of
 from melisma.recipes.names import PARTS, SIZES
-from melisma.recipes.order import Order, frozen_ears, keep
-from melisma.recipes.originality import build_index, read_indexed_clips
-from melisma.recipes.score_prints import PrintSettings, make_prints
-from melisma.recipes.scores import tell_scores
+from melisma.recipes.request import Order, frozen_ears, keep
+from melisma.recipes.score_fingerprints import PrintSettings, make_prints
+from melisma.recipes.score_shards import tell_scores
 from melisma.recipes.settings import changed
 from melisma.recipes.stages import run_single, run_stage, token_folder
-from melisma.recipes.words import gather_sentences, train_words
+from melisma.recipes.text_corpus import gather_sentences, train_words
 from melisma.semantic import SemanticTokenizer
-from melisma.train.captions import KINDS
+from melisma.tokenizers import EarPaths, trunk_states
 from melisma.train.codec import train_codec
-from melisma.train.heard import HeardClips, hear, split_by_group
+from melisma.train.datasets.captions import KINDS
+from melisma.train.datasets.music import HeardClips, hear, split_by_group
+from melisma.train.datasets.score import read_score_corpus
 from melisma.train.joint import polish_text, train_joint
 from melisma.train.score import train_score
-from melisma.train.score_corpus import read_score_corpus
 from melisma.train.semantic import instrument_labels, listen, train_semantic
 from melisma.train.text import read_text
 
@@ -236,7 +232,7 @@ def run_reference(order: Order) -> None:
 
 def run_score_reference(order: Order) -> None:
     """The reference of scores, from a folder of corpora of notation."""
-    model = order.model_with(melody_prints.KIND)
+    model = order.model_with(melody_fingerprints.KIND)
     measure_score_reference_of(order.data, model, order.model, order.splits)
 
 
@@ -265,7 +261,7 @@ def run_prints(order: Order) -> None:
     """Prints of the pieces that the score model learned from, and how near others come."""
     settings = changed(PrintSettings(), order.changes, "prints")
     prints = make_prints(order.data, order.splits, settings)
-    prints.write(order.weights(melody_prints.KIND))
+    prints.write(order.weights(melody_fingerprints.KIND))
 
 
 DECIDING: dict[str, tuple[str, ...]] = {
@@ -280,7 +276,7 @@ DECIDING: dict[str, tuple[str, ...]] = {
 """Tensors that decide tokens, by the beginning of their names: shipped as they were frozen."""
 SHIPPED_AS_THEY_ARE = (
     clip_index.KIND,
-    melody_prints.KIND,
+    melody_fingerprints.KIND,
     "judge",
     "reference",
     "score_reference",

@@ -13,31 +13,31 @@ from pathlib import Path
 import numpy as np
 from rich.progress import track
 
-from melisma.compose.loading import load_codec, model_folder
-from melisma.compose.originality import ScoreOriginality
-from melisma.corpus.ears import Ears, read_ears
-from melisma.corpus.sources import read_sources
-from melisma.corpus.twins import assign_splits, spread_over_works
-from melisma.evaluate.embeddings import OWN_EMBEDDINGS, Embedding, named_embedding
-from melisma.evaluate.fidelity import (
+from melisma.data.audio_shards import Ears, read_ears
+from melisma.data.sources.pieces import read_sources
+from melisma.data.sources.splits import assign_splits, spread_over_works
+from melisma.evaluate.metrics.fidelity import (
     log_mel_distance,
     onset_ratio,
     opinion_score,
     si_sdr_db,
     visqol_scorer,
 )
-from melisma.evaluate.judge import CHECKPOINT_NAME, Judge, JudgeSettings
-from melisma.evaluate.reference import (
+from melisma.evaluate.metrics.score_adherence import hear_score
+from melisma.evaluate.models.embeddings import OWN_EMBEDDINGS, Embedding, named_embedding
+from melisma.evaluate.models.judge import CHECKPOINT_NAME, Judge, JudgeSettings
+from melisma.evaluate.references.audio import (
     FILE_NAME,
     Reference,
     TruePiece,
     measure_reference,
     write_reference,
 )
-from melisma.evaluate.score_adherence import hear_score
-from melisma.evaluate.score_reference import FILE_NAME as SCORE_FILE_NAME
-from melisma.evaluate.score_reference import ScoreReference, write_score_reference
-from melisma.evaluate.score_truth import arranged_songs, real_openings
+from melisma.evaluate.references.score import FILE_NAME as SCORE_FILE_NAME
+from melisma.evaluate.references.score import ScoreReference, write_score_reference
+from melisma.evaluate.references.score_requests import arranged_songs, real_openings
+from melisma.generation.loading import load_codec, model_folder
+from melisma.generation.originality import ScoreOriginality
 from melisma.train.judge import JudgeTraining, clip_waveform, hear_lessons, train_judge
 from melisma.values import Waveform
 

@@ -10,14 +10,14 @@ from __future__ import annotations
 import dataclasses
 
 from melisma.codec import CodecSettings
-from melisma.corpus.scores import ScoreSettings
-from melisma.evaluate.judge import JudgeSettings
+from melisma.data.score_shards import ScoreSettings
+from melisma.evaluate.models.judge import JudgeSettings
 from melisma.joint import MusicTowerSettings, TextTowerSettings
 from melisma.lm import ConditionSettings, TokenModelSettings
-from melisma.lm.score_model import ScoreModelSettings
+from melisma.lm.score.model import ScoreModelSettings
 from melisma.semantic import SemanticSettings
-from melisma.train.captions import CAPTION_DROPS
 from melisma.train.codec import CodecTraining
+from melisma.train.datasets.captions import CAPTION_DROPS
 from melisma.train.joint import JointTraining
 from melisma.train.judge import JudgeTraining
 from melisma.train.lm import StageTraining, stage_settings

@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from melisma.corpus.hearing import FrozenEars
 from melisma.files.atomic import replacing
 from melisma.files.checkpoint import read_checkpoint, write_checkpoint
 from melisma.lm import TokenModel
 from melisma.recipes import sizes
-from melisma.recipes.order import EARS, Order, frozen_ears, keep
+from melisma.recipes.request import EARS, Order, frozen_ears, keep
 from melisma.recipes.settings import changed
-from melisma.train.captions import with_captions, words_of
+from melisma.tokenizers import FrozenEars
+from melisma.train.datasets.captions import with_captions, words_of
 from melisma.train.lm import Codes, TokenCorpus, read_corpus, train_stage
 
 

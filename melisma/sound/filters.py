@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from melisma.sound.compiling import compiled
+from melisma.simd.jit import compiled_loop
 
 Section = tuple[float, float, float, float, float]
 BUTTERWORTH_Q = 1 / math.sqrt(2)
@@ -42,7 +42,7 @@ def high_shelf(gain_db: float, corner_hz: float, rate_hz: int, q: float = BUTTER
     )
 
 
-@compiled
+@compiled_loop
 def _run_section(x, b0, b1, b2, a1, a2, s1, s2):
     """Filters float64 [channel, sample] in place, from the states float64 [channel] on; transposed
     direct form II."""

@@ -19,12 +19,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from melisma.analysis.plots.spectrogram import draw_sound
 from melisma.codec.acoustic import AcousticCodec
 from melisma.codec.model import LOOKAHEAD_FRAMES, Codec, CodecSettings, log_magnitudes
 from melisma.files import write_audio
-from melisma.measure.picture import draw_sound
 from melisma.nn.precision import autocast
-from melisma.sound.phases import (
+from melisma.sound.phase_retrieval import (
     HIGH_FIRST_LINE,
     HIGH_WINDOW_SAMPLES,
     LINES,
@@ -32,8 +32,8 @@ from melisma.sound.phases import (
     LOW_WINDOW_SAMPLES,
 )
 from melisma.sound.spectra import log_mel
-from melisma.train.codec_start import start_linear
 from melisma.train.discriminator import Discriminators, discriminator_loss, generator_losses
+from melisma.train.initialization.codec import start_linear
 from melisma.train.loop import STATE_FILE, LoopSettings, Run, Task, generator_of
 from melisma.values.tokens import SAMPLE_RATE_HZ, SAMPLES_PER_FRAME
 from melisma.values.waveform import Waveform

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
 
-from melisma.sound.phases import LINES, LOW_LINES
+from melisma.sound.phase_retrieval import LINES, LOW_LINES
 
 STRETCHES: tuple[tuple[int, int], ...] = (
     (0, LOW_LINES),

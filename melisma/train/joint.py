@@ -25,19 +25,19 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from melisma.corpus.caption import write_captions
+from melisma.data.captions.writer import write_captions
 from melisma.joint.attributes import attribute_loss, probabilities
 from melisma.joint.embedding import Joint
-from melisma.joint.music import MusicReading, MusicTower, MusicTowerSettings
-from melisma.joint.quantise import VectorQuantiser
+from melisma.joint.music_tower import MusicReading, MusicTower, MusicTowerSettings
+from melisma.joint.quantizer import VectorQuantiser
 from melisma.joint.settings_words import read_settings
-from melisma.joint.text import TextReading, TextTower
+from melisma.joint.text_tower import TextReading, TextTower
 from melisma.joint.tokenizer import encode_words, pad_tokens
 from melisma.nn.precision import autocast
-from melisma.train.heard import HeardClips
+from melisma.train.datasets.music import HeardClips
+from melisma.train.datasets.text import TextRows, accuracies
 from melisma.train.loop import LoopSettings, Run, Task, generator_of
 from melisma.train.text import ATTRIBUTE_WEIGHTS, BatchPlan, row_tensors, text_losses
-from melisma.train.text_rows import TextRows, accuracies
 
 BANK_VECTORS = 5_000
 """Vectors of the corpus that are kept beside the towers (1.3 MB as float16)."""

@@ -1,8 +1,8 @@
 """Trains the judges from folders of rendered clips: about five minutes on one core.
 
-Enters: corpora of clips (`corpus/ears.py`) of the split "judge". Leaves: a `Judge`. All heads learn
-together; pictures are cut to half their length, tilted, blurred and masked, so that the judges
-bear the sound of a codec that they never heard.
+Enters: corpora of clips (`data/audio_shards.py`) of the split "judge". Leaves: a `Judge`. All heads
+learn together; pictures are cut to half their length, tilted, blurred and masked, so that the
+judges bear the sound of a codec that they never heard.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from melisma.corpus.ears import Ears
-from melisma.evaluate.hearing import BANDS, Hearing, hear
-from melisma.evaluate.judge import TEMPI, Judge, JudgeNetwork, JudgeSettings, flatten_rows
-from melisma.evaluate.words import without_numbers
+from melisma.data.audio_shards import Ears
+from melisma.evaluate.models.audio_features import BANDS, Hearing, hear
+from melisma.evaluate.models.judge import TEMPI, Judge, JudgeNetwork, JudgeSettings, flatten_rows
+from melisma.evaluate.models.text_features import without_numbers
 from melisma.values import Facts, Waveform
 from melisma.values.attributes import FAMILIES, TONALITIES
 from melisma.values.tokens import SAMPLE_RATE_HZ

@@ -20,19 +20,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from melisma.corpus.hearing import expect_ears
 from melisma.files.checkpoint import read_checkpoint, write_checkpoint
 from melisma.files.shards import ShardReader
-from melisma.lm.conditions import (
+from melisma.lm.conditioning import (
     ATTRIBUTE_SIZES,
     Conditions,
     ConditionSettings,
     DropSettings,
     drop,
 )
+from melisma.lm.embedding_init import start_from_codes
 from melisma.lm.model import TokenModel, TokenModelSettings
-from melisma.lm.start import start_from_codes
 from melisma.nn.precision import autocast
+from melisma.tokenizers import expect_ears
 from melisma.train.loop import STATE_FILE, LoopSettings, Run, Task, generator_of
 
 STAGES = ("semantic", "coarse", "fine")
@@ -381,8 +381,8 @@ def train_stage(
     """Runs or resumes one stage in `folder`.
 
     It begins from `start`, weights of a stage of the same tokens; else from the `codes` of the
-    tokenizers (see `melisma.lm.start`); else at random. `words` reads captions for a model that is
-    told a text.
+    tokenizers (see `melisma.lm.embedding_init`); else at random. `words` reads captions for a model
+    that is told a text.
     """
     task = StageTask(settings, train, held, words)
     if start is None and codes is not None and not (folder / STATE_FILE).is_file():

@@ -18,8 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from melisma.lm.score_model import EventBatch, ScoreModel, ScoreModelSettings
-from melisma.lm.score_rows import (
+from melisma.lm.score.conditioning import SCORE_ATTRIBUTES, ScoreConditions, ScoreDrops, drop_told
+from melisma.lm.score.model import EventBatch, ScoreModel, ScoreModelSettings
+from melisma.lm.score.rows import (
     GIVEN,
     LATER,
     Line,
@@ -31,10 +32,9 @@ from melisma.lm.score_rows import (
     plain_line,
     transposed,
 )
-from melisma.lm.told_score import SCORE_ATTRIBUTES, ScoreConditions, ScoreDrops, drop_told
 from melisma.nn.precision import autocast
+from melisma.train.datasets.score import ScoreCorpus
 from melisma.train.loop import LoopSettings, Run, Task
-from melisma.train.score_corpus import ScoreCorpus
 from melisma.values.attributes import tempo_bin
 from melisma.values.events import (
     BAR,

@@ -21,10 +21,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from melisma.corpus.ears import Ears
+from melisma.data.audio_shards import Ears
 from melisma.files.checkpoint import write_checkpoint
 from melisma.nn.precision import autocast
-from melisma.notes.instruments import INSTRUMENTS
 from melisma.semantic.model import (
     HEADS,
     LOG_FREQUENCY_BINS,
@@ -34,6 +33,7 @@ from melisma.semantic.model import (
     features,
 )
 from melisma.semantic.tokenizer import cluster, tokenizer_checkpoint
+from melisma.symbolic.instruments import INSTRUMENTS
 from melisma.train.loop import LoopSettings, Run, Task, generator_of
 
 Labels = dict[str, Tensor]

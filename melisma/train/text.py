@@ -24,12 +24,12 @@ from torch import Tensor, nn
 
 from melisma.files.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from melisma.joint.attributes import ROW_WIDTH, attribute_loss, probabilities
-from melisma.joint.text import TextReading, TextTower, TextTowerSettings
+from melisma.joint.text_tower import TextReading, TextTower, TextTowerSettings
 from melisma.joint.tokenizer import encode_words, pad_tokens
 from melisma.nn.precision import autocast
+from melisma.train.datasets.text import TextRows, accuracies
+from melisma.train.initialization.token_vectors import start_from_bags
 from melisma.train.loop import LoopSettings, Run, Task, generator_of
-from melisma.train.text_rows import TextRows, accuracies
-from melisma.train.word_vectors import start_from_bags
 
 ATTRIBUTE_WEIGHTS: tuple[float, ...] = (1.0, 1.0, 0.5, 1.0, 1.0, 0.4, 0.4, 0.5, 0.5, 0.5, 0.5)
 """Weight of each attribute's loss, in the order of `ATTRIBUTES` (chosen: sums over many classes

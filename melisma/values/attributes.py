@@ -43,6 +43,8 @@ TONALITIES: tuple[str, ...] = tuple(
 
 METRES: tuple[str, ...] = ("2/4", "3/4", "4/4", "6/8")
 """Metres told apart; anything else is unknown."""
+METRE_KINDS: dict[str, str] = {"2/4": "duple", "4/4": "duple", "3/4": "triple", "6/8": "compound"}
+"""The kind of each of `METRES`."""
 
 STYLES: tuple[str, ...] = (
     "waltz",

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from melisma.values.attributes import STYLES
 from melisma.values.events import BAR_METRES, DRUM_PROGRAM, MOST_PARTS
-from melisma.values.makers import COMPOSERS, TRADITIONS
 from melisma.values.prompt import check_wishes
+from melisma.values.traditions import COMPOSERS, TRADITIONS
 
 MOST_SCORE_BARS = 600
 """Bars of one piece (chosen: twenty minutes of a slow one)."""

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from melisma import compose
-from melisma.compose.given import Given
+from melisma import generation
+from melisma.generation.conditioning.audio import Given
 from melisma.values import Facts, Prompt, TokenGrid, Waveform
 
 
@@ -135,7 +135,7 @@ class Codec:
 
 
 def seat(patch: pytest.MonkeyPatch) -> Composer:
-    """Put the players in the place of those of `melisma.compose`, and return the composer."""
+    """Put the players in the place of those of `melisma.generation`, and return the composer."""
     composer = Composer()
     players = {
         "Composer": Composer,
@@ -145,5 +145,5 @@ def seat(patch: pytest.MonkeyPatch) -> Composer:
         "load_codec": Codec,
     }
     for name, player in players.items():
-        patch.setattr(compose, name, player)
+        patch.setattr(generation, name, player)
     return composer

@@ -15,11 +15,11 @@ import pytest
 import typer
 
 from melisma.cli import options
+from melisma.cli.arguments import read_tonality
 from melisma.cli.errors import run, spoken
 from melisma.cli.program import program
-from melisma.cli.wishes import read_tonality
-from melisma.compose import DrawingSettings, ScoreDrawing
-from melisma.compose.musicgen import SingleDrawing
+from melisma.generation import DrawingSettings, ScoreDrawing
+from melisma.generation.musicgen import SingleDrawing
 from melisma.values.attributes import TONALITIES
 
 REPOSITORY = Path(__file__).parents[2]
@@ -244,8 +244,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 def load(model, threads, precision):
     print("loading", flush=True)
     time.sleep(60)
-from melisma import compose
-compose.load = load
+from melisma import generation
+generation.load = load
 from melisma.cli import main
 sys.argv = ["melisma", "generate", "a", "--output", "x.wav"]
 main()

@@ -15,11 +15,11 @@ from small_score_model import small_score_composer
 
 from melisma.cli.errors import run
 from melisma.cli.program import program
-from melisma.compose.loading import model_folder
 from melisma.files import read_audio, read_provenance
 from melisma.files.checkpoint import Checkpoint, write_checkpoint
-from melisma.notes import read_midi, write_midi
-from melisma.notes.tags import read_midi_tags
+from melisma.generation.loading import model_folder
+from melisma.symbolic import read_midi, write_midi
+from melisma.symbolic.tags import read_midi_tags
 
 
 @pytest.fixture(scope="module")

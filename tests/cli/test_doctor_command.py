@@ -10,20 +10,21 @@ from pathlib import Path
 import pytest
 import torch
 
-from melisma.cli import doctor as doctor_module
-from melisma.cli.doctor import UNFIT, within
+from melisma.cli.commands import doctor as doctor_module
+from melisma.cli.commands.doctor import UNFIT, within
 from melisma.cli.errors import USER_ERROR, run
 from melisma.cli.program import program
-from melisma.compose import catalogue, machine, trial
+from melisma.engine.resources import hardware, micro_benchmark
 from melisma.files.hub import HubCard
+from melisma.generation import catalogue, forecast
 from melisma.nn import precision
-from melisma.nn.instruction_set import ENVIRONMENT
-from melisma.nn.native.selection import selected
-from melisma.notes import fluidsynth
+from melisma.simd.instruction_set import ENVIRONMENT
+from melisma.simd.selection import selected
+from melisma.symbolic.soundfont import fluidsynth
 
 SMALL = "facebook/musicgen-small"
-ROOM = machine.Memory(total_bytes=16 * 10**9, available_bytes=12 * 10**9)
-FORECAST = trial.Forecast(
+ROOM = hardware.Memory(total_bytes=16 * 10**9, available_bytes=12 * 10**9)
+FORECAST = forecast.Forecast(
     load_seconds=2.0, first_sound_seconds=0.5, whole_seconds=25.0, steps_a_second=70.0,
     bytes_a_step=520_000_000, tried_layers=9,
 )  # fmt: skip
@@ -34,9 +35,9 @@ def _a_known_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Nothing is measured, nothing is cached, 12 GB are free."""
     card = HubCard(licence=None, bytes=None, parameters=None, cached=False)
     monkeypatch.setattr(catalogue, "hub_card", lambda name, offline: card)  # noqa: ARG005
-    monkeypatch.setattr(machine, "memory", lambda: ROOM)
-    monkeypatch.setattr(machine, "read_bandwidth", lambda threads: 4e10)  # noqa: ARG005
-    monkeypatch.setattr(trial, "forecast", lambda *_: FORECAST)
+    monkeypatch.setattr(hardware, "memory", lambda: ROOM)
+    monkeypatch.setattr(hardware, "read_bandwidth", lambda threads: 4e10)  # noqa: ARG005
+    monkeypatch.setattr(forecast, "forecast", lambda *_: FORECAST)
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     monkeypatch.chdir(tmp_path)
 
@@ -97,12 +98,14 @@ def test_json(capsys: pytest.CaptureFixture[str]) -> None:
 def test_what_does_not_fit_and_what_to_do(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trial, "forecast", None)  # never asked
+    monkeypatch.setattr(forecast, "forecast", None)  # never asked
     large = ("--model", "facebook/musicgen-large", "--precision", "float32")
     code, lines = said(capsys, *large)
     assert code == UNFIT
     assert "do not fit in the 12.0 GB that are free: --precision bfloat16 would" in flat(lines)
-    monkeypatch.setattr(machine, "memory", lambda: machine.Memory(total_bytes=1, available_bytes=1))
+    monkeypatch.setattr(
+        hardware, "memory", lambda: hardware.Memory(total_bytes=1, available_bytes=1)
+    )
     code, lines = said(capsys, *large)
     assert code == UNFIT
     assert "take a smaller model" in flat(lines[-3:])
@@ -111,8 +114,8 @@ def test_what_does_not_fit_and_what_to_do(
 def test_a_system_that_does_not_tell_its_memory(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    silent = machine.Memory(total_bytes=None, available_bytes=None)
-    monkeypatch.setattr(machine, "memory", lambda: silent)
+    silent = hardware.Memory(total_bytes=None, available_bytes=None)
+    monkeypatch.setattr(hardware, "memory", lambda: silent)
     code, lines = said(capsys)
     assert code == 0
     assert any("this system does not tell" in line for line in lines)
@@ -129,7 +132,7 @@ def test_what_is_broken_is_named_last(
     def broken(*_: object) -> None:
         raise RuntimeError("no\ncompiler")
 
-    monkeypatch.setattr(trial, "run_once", broken)
+    monkeypatch.setattr(micro_benchmark, "run_once", broken)
     code, lines = said(capsys, "--output", str(tmp_path))
     assert code == UNFIT
     text = flat(lines)
@@ -155,8 +158,8 @@ def test_an_output_folder_that_is_not_there(
 def test_other_programs_are_told_of(
     busy: tuple[float, float, float], known: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(machine.os, "getloadavg", lambda: busy, raising=False)
-    monkeypatch.setattr(machine.os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(hardware.os, "getloadavg", lambda: busy, raising=False)
+    monkeypatch.setattr(hardware.os, "cpu_count", lambda: 4)
     assert bool(doctor_module._others()) is known
 
 

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from small_card import small_card
 
+from melisma.cli.commands.evaluate import read_drawing
 from melisma.cli.errors import run
-from melisma.cli.evaluate import read_drawing
 from melisma.cli.program import program
-from melisma.compose import DrawingSettings, ScoreDrawing
-from melisma.compose.musicgen import SingleDrawing
-from melisma.evaluate.card import CARD_NAME, write_card
-from melisma.evaluate.report import report_page
+from melisma.evaluate.report.card import CARD_NAME, write_card
+from melisma.evaluate.report.html import report_page
 from melisma.files import write_audio
+from melisma.generation import DrawingSettings, ScoreDrawing
+from melisma.generation.musicgen import SingleDrawing
 from melisma.values import Waveform
 
 

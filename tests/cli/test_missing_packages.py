@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from melisma.cli import prepare
+from melisma.cli.commands import prepare
 from melisma.cli.errors import USER_ERROR, run, spoken
 from melisma.cli.program import program
 
@@ -37,9 +37,9 @@ def test_making_music_needs_no_package_of_an_extra() -> None:
     code = (
         "import sys\n"
         f"for name in {blocked}: sys.modules[name] = None\n"
-        "import melisma, melisma.compose\n"
+        "import melisma, melisma.generation\n"
         "from melisma.cli.program import program\n"
-        "from melisma.cli import compose, generate, inspect, render\n"
+        "from melisma.cli.commands import compose, generate, inspect, render\n"
     )
     asked = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert asked.returncode == 0, asked.stderr

@@ -9,10 +9,11 @@ import pytest
 
 from melisma.cli.errors import USER_ERROR, run
 from melisma.cli.program import program
-from melisma.compose import catalogue, machine, trial
-from melisma.compose.capacity import Rates
+from melisma.engine.native.packing import PRECISIONS
+from melisma.engine.resources import hardware, micro_benchmark
+from melisma.engine.resources.memory import Rates
 from melisma.files.hub import PUBLISHED, HubCard
-from melisma.nn.native.packing import PRECISIONS
+from melisma.generation import catalogue
 
 
 @pytest.fixture(autouse=True)
@@ -20,12 +21,12 @@ def _a_known_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing cached, 12 GB free, memory read at 40 GB/s."""
     card = HubCard(licence=None, bytes=None, parameters=None, cached=False)
     monkeypatch.setattr(catalogue, "hub_card", lambda name, offline: card)  # noqa: ARG005
-    room = machine.Memory(total_bytes=16 * 10**9, available_bytes=12 * 10**9)
-    monkeypatch.setattr(machine, "memory", lambda: room)
+    room = hardware.Memory(total_bytes=16 * 10**9, available_bytes=12 * 10**9)
+    monkeypatch.setattr(hardware, "memory", lambda: room)
     rates = Rates(
         threads=3, read=4e10, products=dict.fromkeys(PRECISIONS, 4e10), operation_seconds=1e-6
     )
-    monkeypatch.setattr(trial, "measure_rates", lambda threads: rates)  # noqa: ARG005
+    monkeypatch.setattr(micro_benchmark, "measure_rates", lambda threads: rates)  # noqa: ARG005
 
 
 def test_the_table(capsys: pytest.CaptureFixture[str]) -> None:

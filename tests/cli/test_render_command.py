@@ -16,16 +16,10 @@ from small_soundfont import Sound, write_soundfont
 from melisma import files
 from melisma.cli.errors import run
 from melisma.cli.program import program
-from melisma.files import (
-    AUDIO_ENDINGS,
-    Provenance,
-    read_audio,
-    read_provenance,
-    write_audio,
-)
-from melisma.notes import read_midi, write_midi
-from melisma.notes.soundfont import VARIABLE, packaged_soundfont
+from melisma.files import AUDIO_ENDINGS, Provenance, read_audio, read_provenance, write_audio
 from melisma.sound.loudness import integrated_lufs, true_peak_db
+from melisma.symbolic import read_midi, write_midi
+from melisma.symbolic.soundfont.discovery import VARIABLE, packaged_soundfont
 from melisma.values import Metre, Notes, Score, TempoMap, Track, Waveform
 
 
@@ -159,9 +153,9 @@ def test_a_picture_and_remarks(
         path.write_text(f"{title}, {sound.samples.shape[0]} channels")
 
     # The true one loads torch and matplotlib, which takes seconds.
-    picture = ModuleType("melisma.measure.picture")
+    picture = ModuleType("melisma.analysis.plots.spectrogram")
     picture.__dict__["draw_sound"] = draw_sound
-    monkeypatch.setitem(sys.modules, "melisma.measure.picture", picture)
+    monkeypatch.setitem(sys.modules, "melisma.analysis.plots.spectrogram", picture)
     write_soundfont(tmp_path / "few.sf2", [Sound(number=41)])
     outcome = melisma("render", "trio.mid", "--soundfont", "few.sf2", "--plot", "trio.png")
     assert outcome.code == 0

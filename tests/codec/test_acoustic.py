@@ -14,7 +14,7 @@ from melisma.codec import AcousticCodec, Codec, CodecSettings, acoustic
 from melisma.codec.acoustic import audible
 from melisma.codec.model import LOG_FLOOR, MAGNITUDES_PER_FRAME, log_magnitudes
 from melisma.files.checkpoint import Checkpoint, write_checkpoint
-from melisma.sound.phases import LINES
+from melisma.sound.phase_retrieval import LINES
 from melisma.values.tokens import SAMPLE_RATE_HZ, SAMPLES_PER_FRAME, TokenGrid
 from melisma.values.waveform import Waveform
 

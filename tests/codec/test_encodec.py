@@ -12,15 +12,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from melisma.codec import (
-    Encodec,
-    EncodecSettings,
-    PublishedCodec,
-    encodec,
-    encodec_stream,
-)
-from melisma.codec.encodec_stream import Recurrence
-from melisma.codec.published import deinterleave, interleave, load_published
+from melisma.codec import Encodec, EncodecSettings, PublishedCodec
+from melisma.codec.encodec import model as encodec_model
+from melisma.codec.encodec import streaming
+from melisma.codec.encodec.codec import deinterleave, interleave, load_published
+from melisma.codec.encodec.streaming import Recurrence
 from melisma.values.waveform import Waveform
 
 transformers = pytest.importorskip("transformers")
@@ -125,7 +121,7 @@ def test_tokens_and_sound_are_those_of_transformers(
         if packed:
             network.pack()
         for samples in (1, 7, hop, hop + 1, 3 * hop + 3, 25 * hop + hop // 2):
-            monkeypatch.setattr(encodec, "BLOCK_FRAMES", 3 if packed else 100)
+            monkeypatch.setattr(encodec_model, "BLOCK_FRAMES", 3 if packed else 100)
             sound = noise(samples, model.config.audio_channels)
             tokens = their_tokens(model, sound)
             torch.testing.assert_close(network.encode(sound), tokens, rtol=0, atol=0)
@@ -149,14 +145,14 @@ def test_any_length_ends_as_published(model: Any) -> None:
 
 def test_small_blocks_compute_nothing_twice(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     network, rows = ours(model), [0]
-    plain = encodec_stream._sum_of_taps
+    plain = streaming._sum_of_taps
 
     def counted(*given: Any) -> Tensor:
         out = plain(*given)
         rows[0] += out.shape[1]
         return out
 
-    monkeypatch.setattr(encodec_stream, "_sum_of_taps", counted)
+    monkeypatch.setattr(streaming, "_sum_of_taps", counted)
     tokens, found = torch.zeros(1, 4, 30, dtype=torch.long), []
     for size in (1, 4, 30):
         rows[0] = 0

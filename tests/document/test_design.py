@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import collections
 import re
 import tomllib
 from pathlib import Path
@@ -15,11 +16,12 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 FORBIDDEN = {"utils", "util", "misc", "helpers", "helper", "common", "base", "manager"}
 LONGEST_FILE = 500
 LONGEST_FUNCTION = 60
-MOST_NAMES = 12
+MOST_NAMES, MOST_MODULES = 12, 12
 
 
 def folders() -> set[str]:
-    return {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    files = {path.stem for path in PACKAGE.glob("*.py") if not path.stem.startswith("_")}
+    return files | {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
 
 
 def contract_layers() -> list[set[str]]:
@@ -32,7 +34,7 @@ def contract_layers() -> list[set[str]]:
 def table_floors() -> dict[str, int]:
     """Folder -> floor, as the table of docs/design.md says."""
     text = (REPOSITORY / "docs" / "design.md").read_text("utf-8")
-    rows = re.findall(r"^\| (\d) \| `(\w+)`", text, re.MULTILINE)
+    rows = re.findall(r"^\| (-?\d+) \| `(\w+)`", text, re.MULTILINE)
     return {folder: int(floor) for floor, folder in rows}
 
 
@@ -46,7 +48,7 @@ def test_the_table_and_the_contract_have_the_same_floors() -> None:
 
 def test_every_folder_has_a_floor_and_those_planned_have_no_code() -> None:
     text = (REPOSITORY / "docs" / "design.md").read_text("utf-8")
-    planned = set(re.findall(r"^\| \d \| `(\w+)` \*", text, re.MULTILINE))
+    planned = set(re.findall(r"^\| -?\d+ \| `(\w+)` \*", text, re.MULTILINE))
     assert folders() == set(table_floors()) - planned
 
 
@@ -72,6 +74,35 @@ def test_walls_of_files_functions_and_folders(path: Path) -> None:
     if path.name == "__init__.py":
         found = re.search(r"__all__ = \[(.*?)\]", text, re.DOTALL)
         assert found is None or len(re.findall(r'"\w+"', found[1])) <= MOST_NAMES
+
+
+def children(folder: Path) -> list[str]:
+    """Modules and sub-folders of a folder of the package."""
+    modules = [path.stem for path in folder.glob("*.py") if path.stem != "__init__"]
+    return modules + [path.parent.name for path in folder.glob("*/__init__.py")]
+
+
+@pytest.mark.parametrize(
+    "folder",
+    sorted(path.parent for path in PACKAGE.rglob("*/__init__.py")),
+    ids=lambda path: str(path.relative_to(PACKAGE)),
+)
+def test_walls_of_folders(folder: Path) -> None:
+    names = children(folder)
+    assert len(names) <= MOST_MODULES, f"{len(names)} modules in {folder}"
+    prefixes = collections.Counter(name.split("_")[0] for name in names)
+    shared = [prefix for prefix, count in prefixes.items() if count >= 3]
+    assert not shared, f"a prefix is a folder in disguise: {shared} in {folder}"
+
+
+def test_class_names_are_unique() -> None:
+    homes: dict[str, list[str]] = {}
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                homes.setdefault(node.name, []).append(str(path.relative_to(PACKAGE)))
+    twice = {name: found for name, found in homes.items() if len(found) > 1}
+    assert not twice
 
 
 def test_both_walks_name_files_that_exist() -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from melisma.evaluate.card import Card, PieceRow, Protocol, Row
-from melisma.evaluate.statistics import mean_interval
-from melisma.evaluate.table import figure_of
+from melisma.evaluate.metrics.figures import figure_of
+from melisma.evaluate.metrics.statistics import mean_interval
+from melisma.evaluate.report.card import Card, PieceRow, Protocol, Row
 
 
 def small_protocol(**changes: object) -> Protocol:

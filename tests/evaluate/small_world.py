@@ -9,9 +9,9 @@ import numpy as np
 import torch
 
 from melisma.evaluate.assess import GivenSound, Judges, Occasion
-from melisma.evaluate.embeddings import Embedding
-from melisma.evaluate.judge import Judge, JudgeNetwork, JudgeSettings
-from melisma.evaluate.reference import Reference, TruePiece, measure_reference
+from melisma.evaluate.models.embeddings import Embedding
+from melisma.evaluate.models.judge import Judge, JudgeNetwork, JudgeSettings
+from melisma.evaluate.references.audio import Reference, TruePiece, measure_reference
 from melisma.values import Facts, Waveform
 
 RATE_HZ = 24_000

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from melisma.evaluate.adherence import (
+from melisma.analysis.audio.tempo import meets_tempo
+from melisma.evaluate.metrics.adherence import (
     Hearsay,
     Wish,
     adherence_figures,
@@ -18,8 +19,7 @@ from melisma.evaluate.adherence import (
     tempo_chance,
     wish_of,
 )
-from melisma.evaluate.judge import Judge, JudgeNetwork, JudgeSettings
-from melisma.measure.tempo import meets_tempo
+from melisma.evaluate.models.judge import Judge, JudgeNetwork, JudgeSettings
 from melisma.values import Facts, Waveform
 
 PROMPTS = Path(__file__).parents[2] / "benchmarks" / "prompts" / "stated_prompts.jsonl"

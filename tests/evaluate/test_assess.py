@@ -12,9 +12,9 @@ import pytest
 from small_world import OCCASION, PIECES, dulled, given, judges, piece
 
 from melisma.evaluate.assess import assess_sound
-from melisma.evaluate.card import Card, read_card, write_card
-from melisma.evaluate.comparison import compare_cards
-from melisma.evaluate.plots import draw_plot
+from melisma.evaluate.report.card import Card, read_card, write_card
+from melisma.evaluate.report.comparison import compare_cards
+from melisma.evaluate.report.plots import draw_plot
 from melisma.values import Waveform
 
 

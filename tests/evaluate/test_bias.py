@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from melisma.corpus.keyword_facts import keyword_facts
-from melisma.evaluate.bias import (
+from melisma.data.captions.keyword_facts import keyword_facts
+from melisma.evaluate.measured import Measured
+from melisma.evaluate.metrics.statistics import wilson
+from melisma.evaluate.sections.bias import (
     ATTRIBUTES,
     NOTHING,
     Traits,
@@ -21,8 +23,6 @@ from melisma.evaluate.bias import (
     traits_of,
     variation,
 )
-from melisma.evaluate.measured import Measured
-from melisma.evaluate.statistics import wilson
 from melisma.values.attributes import FAMILIES, STYLES, TONALITIES
 
 

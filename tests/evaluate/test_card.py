@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from small_card import small_card, small_protocol
 
-from melisma.evaluate.card import CARD_VERSION, embeddings_path, read_card, write_card
+from melisma.evaluate.report.card import CARD_VERSION, embeddings_path, read_card, write_card
 
 
 def test_a_card_comes_back_as_it_was(tmp_path: Path) -> None:

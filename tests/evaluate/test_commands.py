@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import torch
 
-from melisma.compose import DrawingSettings
-from melisma.corpus.ears import Ears
-from melisma.evaluate.judge import Judge, JudgeNetwork, JudgeSettings
+from melisma.data.audio_shards import Ears
+from melisma.evaluate.models.judge import Judge, JudgeNetwork, JudgeSettings
+from melisma.generation import DrawingSettings
 from melisma.values import Facts, Prompt, TokenGrid, Waveform
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from small_card import small_card
 
-from melisma.evaluate.comparison import compare_cards
+from melisma.evaluate.report.comparison import compare_cards
 
 RNG = np.random.default_rng(5)
 TEMPO = (RNG.random(60) < 0.4).astype(float)

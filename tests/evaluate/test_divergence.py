@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from melisma.evaluate.divergence import chance_divergence, class_divergence
+from melisma.evaluate.metrics.divergence import chance_divergence, class_divergence
 
 
 def test_equal_probabilities_do_not_diverge() -> None:

@@ -7,16 +7,16 @@ import pytest
 import torch
 from small_model import write_model
 
-from melisma.evaluate.embeddings import (
+from melisma.evaluate.metrics.frechet import Pieces, frechet_distance
+from melisma.evaluate.models.embeddings import (
     Embedding,
     JudgeTower,
     MusicTower,
     SignalStatistics,
     named_embedding,
 )
-from melisma.evaluate.frechet import Pieces, frechet_distance
-from melisma.evaluate.judge import Judge, JudgeNetwork, JudgeSettings
-from melisma.evaluate.signal_figures import BLOCKS, FIGURES, SCALES, signal_figures
+from melisma.evaluate.models.judge import Judge, JudgeNetwork, JudgeSettings
+from melisma.evaluate.models.signal_features import BLOCKS, FIGURES, SCALES, signal_figures
 from melisma.values import Waveform
 
 RATE_HZ = 24_000

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from melisma.evaluate.fidelity import (
+from melisma.evaluate.metrics.fidelity import (
     at_visqol_rate,
     code_use,
     entropy_kilobits,

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from melisma.evaluate.frechet import (
+from melisma.evaluate.metrics.frechet import (
     Gaussian,
     Pieces,
     frechet_distance,

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from melisma.evaluate import hub_embedding
-from melisma.evaluate.embeddings import named_embedding
+from melisma.evaluate.models import hub_embedding
+from melisma.evaluate.models.embeddings import named_embedding
 from melisma.values import Waveform
 
 

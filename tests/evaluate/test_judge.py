@@ -6,14 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from melisma.evaluate.hearing import BANDS, TEMPOGRAM_WIDTH, hear, stack_mels
-from melisma.evaluate.judge import (
-    EMBEDDING_WIDTH,
-    Judge,
-    JudgeNetwork,
-    JudgeSettings,
-    Tonic,
-)
+from melisma.evaluate.models.audio_features import BANDS, TEMPOGRAM_WIDTH, hear, stack_mels
+from melisma.evaluate.models.judge import EMBEDDING_WIDTH, Judge, JudgeNetwork, JudgeSettings, Tonic
 from melisma.train.judge import JudgeTraining, Lessons, train_judge
 from melisma.values import Facts, Waveform
 from melisma.values.attributes import FAMILIES

@@ -8,9 +8,9 @@ from typing import cast
 
 import numpy as np
 
-from melisma.compose import Composer, DrawingSettings
 from melisma.evaluate.outputs import Making, make_sounds
 from melisma.files import read_provenance
+from melisma.generation import Composer, DrawingSettings
 from melisma.values import Prompt, Waveform
 
 MAKING = Making(seconds=1.0, best_of=2, seed=9)

@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from melisma.evaluate.plots import (
+from melisma.evaluate.report.plots import (
     BAR_WIDTH,
     MOST_CLASSES,
     draw_plot,

@@ -15,8 +15,8 @@ from melisma.evaluate.prompts import (
     tagged_prompt,
 )
 from melisma.files import Provenance, write_audio
-from melisma.notes.midi import write_midi
-from melisma.notes.tags import write_midi_tags
+from melisma.symbolic.midi import write_midi
+from melisma.symbolic.tags import write_midi_tags
 from melisma.values import Notes, Score, TempoMap, Track, Waveform
 
 MUSICCAPS = """ytid,start_s,end_s,audioset_positive_labels,aspect_list,caption,author_id,\

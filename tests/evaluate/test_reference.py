@@ -9,7 +9,7 @@ import pytest
 from small_world import PIECES, Bands, dulled, judge, piece, reference
 
 from melisma.evaluate.measured import judged_part
-from melisma.evaluate.reference import (
+from melisma.evaluate.references.audio import (
     TruePiece,
     measure_reference,
     read_reference,

@@ -7,12 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from melisma.evaluate.card import Card, PieceRow, Protocol, Row, read_card, write_card
-from melisma.evaluate.comparison import ComparedCards, Difference
-from melisma.evaluate.report import comparison_page, report_page, write_comparison, write_report
-from melisma.evaluate.statistics import Interval
-from melisma.evaluate.table import Figure
-from melisma.evaluate.verdict import goal_lines, verdict_of
+from melisma.evaluate.metrics.figures import Figure
+from melisma.evaluate.metrics.statistics import Interval
+from melisma.evaluate.report.card import Card, PieceRow, Protocol, Row, read_card, write_card
+from melisma.evaluate.report.comparison import ComparedCards, Difference
+from melisma.evaluate.report.html import (
+    comparison_page,
+    report_page,
+    write_comparison,
+    write_report,
+)
+from melisma.evaluate.report.verdict import goal_lines, verdict_of
 
 EVIL = "<script>alert(1)</script>\" onmouseover='x' &amp; {}"
 PROTOCOL = Protocol(
@@ -236,7 +241,7 @@ def luminance(colour: str) -> float:
 
 @pytest.mark.parametrize("place", [0, 1], ids=["light", "dark"])
 def test_colours_have_enough_contrast(place: int) -> None:
-    style = resources.files("melisma.evaluate").joinpath("report.css").read_text("utf-8")
+    style = resources.files("melisma.evaluate.report").joinpath("report.css").read_text("utf-8")
     palette = {name: re.findall(rf"--{name}: (#\w{{6}})", style)[place] for name in (
         "paper", "raised", "ink", "soft", "accent", "second",
     )}  # fmt: skip

@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from melisma.evaluate.makers import MAKERS
-from melisma.evaluate.score_adherence import (
+from melisma.analysis.audio.tempo import meets_tempo
+from melisma.analysis.similarity.melody_index import SharedRun
+from melisma.evaluate.metrics.score_adherence import (
     TEMPO_TOLERANCE,
     ScoreHearsay,
     ScoreWish,
@@ -26,9 +27,8 @@ from melisma.evaluate.score_adherence import (
     score_prompts_file,
     wishes_met,
 )
+from melisma.evaluate.models.tradition_classifier import MAKERS
 from melisma.joint.settings_words import read_settings
-from melisma.measure.melody_index import SharedRun
-from melisma.measure.tempo import meets_tempo
 from melisma.values import Notes, Score, TempoMap, Track
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 from small_world import OCCASION, judges
 
+from melisma.analysis.similarity.melody_index import SharedRun
 from melisma.evaluate.assess import GivenScore, Judges, assess_scores
-from melisma.evaluate.card import Card
-from melisma.evaluate.score_adherence import ScoreWish, hear_score
-from melisma.evaluate.score_reference import (
+from melisma.evaluate.metrics.score_adherence import ScoreWish, hear_score
+from melisma.evaluate.references.score import (
     ScoreReference,
     read_score_reference,
     write_score_reference,
 )
-from melisma.measure.melody_index import SharedRun
+from melisma.evaluate.report.card import Card
 from melisma.values import Notes, Score, TempoMap, Track, Waveform
 from melisma.values.attributes import program_family
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from melisma.evaluate.statistics import (
+from melisma.evaluate.metrics.statistics import (
     area_under_curve,
     balanced_interval,
     bootstrap,

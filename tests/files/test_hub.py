@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from melisma.files.hub import FETCHED, PUBLISHED, HubCard, hub_card, published_folder
-from melisma.files.published import conversion_command
+from melisma.files.transformers_checkpoint import conversion_command
 
 SHARDS = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
 

@@ -10,8 +10,8 @@ import torch
 from tokenizers import Tokenizer
 
 from melisma.joint import Joint, MusicTower, MusicTowerSettings, TextTower, TextTowerSettings
-from melisma.joint.music import cut_windows
-from melisma.joint.quantise import VectorQuantiser
+from melisma.joint.music_tower import cut_windows
+from melisma.joint.quantizer import VectorQuantiser
 from melisma.joint.summary import SUMMARY_WIDTH
 from melisma.joint.tokenizer import NUMBERS, encode_words, pad_tokens, train_tokenizer
 

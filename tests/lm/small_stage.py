@@ -7,7 +7,7 @@ import dataclasses
 import torch
 
 from melisma.lm import Conditions, ConditionSettings, TokenModel, TokenModelSettings
-from melisma.lm.conditions import ATTRIBUTE_SIZES, FAMILY_COUNT, MELODY_SIZE
+from melisma.lm.conditioning import ATTRIBUTE_SIZES, FAMILY_COUNT, MELODY_SIZE
 from melisma.lm.patterns import PATTERNS
 
 VOCABULARY = 12

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from melisma.melody import Tune, TuneNote, hear_tune, melody_frames
-from melisma.melody.line import likeliest_path
 from melisma.melody.transcribe import find_notes, line_tuning
-from melisma.notes.desk import DeskSettings
-from melisma.notes.render import RenderSettings, render_score
-from melisma.notes.soundfont import packaged_soundfont
+from melisma.melody.viterbi import likeliest_path
+from melisma.symbolic.mixing.mixer import DeskSettings
+from melisma.symbolic.render import RenderSettings, render_score
+from melisma.symbolic.soundfont.discovery import packaged_soundfont
 from melisma.values import Notes, Score, TempoMap, Track, Waveform
 
 RATE_HZ = 24_000

@@ -11,8 +11,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from melisma.nn import linear
+from melisma.nn.activation import gelu_tanh_
 from melisma.nn.linear import Linear
-from melisma.nn.native.activation import gelu_tanh_
 
 
 def layers(bias: bool = True) -> tuple[Linear, nn.Linear]:

@@ -66,8 +66,8 @@ def test_a_person_decides() -> None:
 
 def test_what_is_loaded_in_float32_computes_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """And nothing else does: not what is loaded beside it."""
-    from melisma.compose.loading import _networks
-    from melisma.corpus.hearing import EarPaths, FrozenEars
+    from melisma.generation.loading import _networks
+    from melisma.tokenizers import EarPaths, FrozenEars
 
     monkeypatch.setattr(precision, "multiplies_bfloat16", lambda: True)
     monkeypatch.setattr(precision, "_product_seconds", lambda dtype: float(dtype.itemsize))
@@ -84,7 +84,7 @@ def test_what_is_loaded_in_float32_computes_in_it(monkeypatch: pytest.MonkeyPatc
 
 
 def test_the_command_line_knows_the_same_choices() -> None:
-    from melisma.cli.train import _PRECISIONS
+    from melisma.cli.commands.train import _PRECISIONS
 
     assert _PRECISIONS == precision.COMPUTE_PRECISIONS
 
@@ -113,7 +113,7 @@ def test_idle_threads_are_told_before_pytorch_is_loaded(
     mine: dict[str, str], expected: str
 ) -> None:
     program = (
-        "import os, sys, melisma.compose as c; assert 'torch' not in sys.modules; c.load; "
+        "import os, sys, melisma.generation as c; assert 'torch' not in sys.modules; c.load; "
         "assert 'torch' in sys.modules; "
         "print(os.environ.get('GOMP_SPINCOUNT'))"
     )

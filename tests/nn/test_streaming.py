@@ -16,7 +16,7 @@ from torch import Tensor
 
 from melisma.codec import AcousticCodec, Codec, CodecSettings
 from melisma.nn.convolution import CausalDepthwise, ConvNeXtBlock, ConvNeXtStack
-from melisma.sound import phases
+from melisma.sound import phase_retrieval
 from melisma.values.tokens import SAMPLES_PER_FRAME
 
 UNITS = 9
@@ -76,8 +76,10 @@ def _decoder() -> Stream:
 
 
 def _phases() -> Stream:
-    magnitudes = torch.rand(BATCH, UNITS, phases.LINES) ** 4
-    return Stream(whole=magnitudes, initial_state=phases.initial_state, step=phases.step)
+    magnitudes = torch.rand(BATCH, UNITS, phase_retrieval.LINES) ** 4
+    return Stream(
+        whole=magnitudes, initial_state=phase_retrieval.initial_state, step=phase_retrieval.step
+    )
 
 
 def _acoustic() -> Stream:

@@ -6,14 +6,7 @@ import pytest
 import torch
 
 from melisma.nn.convolution import faster, slower
-from melisma.nn.transformer import (
-    Text,
-    Trunk,
-    TrunkShape,
-    rotary_angles,
-    rotate,
-    window_mask,
-)
+from melisma.nn.transformer import Text, Trunk, TrunkShape, rotary_angles, rotate, window_mask
 
 
 def trunk(condition_width: int = 6) -> Trunk:

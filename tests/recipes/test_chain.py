@@ -13,24 +13,24 @@ import torch
 from small_corpus import groove, quartet, song, soundfont, write_corpus
 
 from melisma.codec import AcousticCodec
-from melisma.compose import load
-from melisma.compose.loading import model_folder
-from melisma.corpus.clips import ClipMaker, ClipSettings
-from melisma.corpus.ears import read_ears, write_ears
-from melisma.corpus.hearing import EarPaths, FrozenEars
-from melisma.corpus.sources import read_sources
-from melisma.corpus.tongue import encode_clips, write_tongue
-from melisma.evaluate.judge import Judge
-from melisma.evaluate.reference import FILE_NAME as REFERENCE_NAME
-from melisma.evaluate.reference import read_reference
-from melisma.evaluate.score_reference import FILE_NAME as SCORE_REFERENCE_NAME
-from melisma.evaluate.score_reference import read_score_reference
+from melisma.data.audio_shards import read_ears, write_ears
+from melisma.data.clips import ClipMaker, ClipSettings
+from melisma.data.sources.pieces import read_sources
+from melisma.data.token_shards import encode_clips, write_tongue
+from melisma.evaluate.models.judge import Judge
+from melisma.evaluate.references.audio import FILE_NAME as REFERENCE_NAME
+from melisma.evaluate.references.audio import read_reference
+from melisma.evaluate.references.score import FILE_NAME as SCORE_REFERENCE_NAME
+from melisma.evaluate.references.score import read_score_reference
 from melisma.files.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from melisma.files.shards import ShardReader
+from melisma.generation import load
+from melisma.generation.loading import model_folder
 from melisma.joint import Joint
 from melisma.recipes import run_recipe
 from melisma.recipes.chain import DECIDING, SHIPPED_AS_THEY_ARE, Order, ship
 from melisma.recipes.judges import measure_score_reference_of
+from melisma.tokenizers import EarPaths, FrozenEars
 
 FEW = {
     f"{part}.loop.{name}": str(value)

@@ -7,7 +7,6 @@ import pyloudnorm
 import pytest
 from scipy import ndimage, signal
 
-from melisma.sound.compiling import compiled
 from melisma.sound.filters import (
     gaussian_filter1d,
     high_pass,
@@ -70,10 +69,3 @@ def test_loudness(rate_hz: int, channels: int, seconds: float) -> None:
     exact = pyloudnorm.Meter(rate_hz).integrated_loudness(samples.astype(np.float32).T)
     found = integrated_lufs(Waveform(samples=samples.astype(np.float32), rate_hz=rate_hz))
     assert found == pytest.approx(exact, abs=1e-3)
-
-
-def test_without_a_place_to_cache_it_is_compiled_all_the_same(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("numba.core.caching.CacheImpl._locator_classes", [])
-    assert compiled(lambda x: x + 1)(1) == 2

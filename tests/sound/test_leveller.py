@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from melisma.measure.levels import measure_levels
+from melisma.analysis.audio.levels import measure_levels
 from melisma.sound.leveller import MOST_GAIN_DB, level
 from melisma.values import Waveform
 

@@ -11,8 +11,8 @@ import torch
 
 from melisma.joint import Joint
 from melisma.lm import Conditions, ConditionSettings
-from melisma.lm.conditions import Conditioner, DropSettings
-from melisma.train.captions import ASSIGNED, with_captions
+from melisma.lm.conditioning import Conditioner, DropSettings
+from melisma.train.datasets.captions import ASSIGNED, with_captions
 from melisma.train.lm import TokenCorpus
 
 CLIPS, KINDS_OF_MUSIC = 30, 3

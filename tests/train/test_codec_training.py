@@ -14,7 +14,7 @@ from toy_task import TINY_CODEC
 from melisma.codec import AcousticCodec, Codec
 from melisma.codec.model import LOG_FLOOR, log_magnitudes
 from melisma.files.checkpoint import read_checkpoint
-from melisma.sound.phases import LINES
+from melisma.sound.phase_retrieval import LINES
 from melisma.train import codec as training
 from melisma.train.codec import (
     CodecTask,

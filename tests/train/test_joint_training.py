@@ -10,26 +10,17 @@ import pytest
 import torch
 from tokenizers import Tokenizer
 
-from melisma.corpus.caption import write_captions
-from melisma.corpus.phrases import imagine_facts
-from melisma.corpus.scenes import all_scenes
+from melisma.data.captions.scenes import all_scenes
+from melisma.data.captions.text_only import imagine_facts
+from melisma.data.captions.writer import write_captions
 from melisma.joint import Joint, MusicTowerSettings, TextTower, TextTowerSettings
 from melisma.joint.attributes import BLOCKS, NAMES, ROW_WIDTH
-from melisma.joint.readers import TempoReader, TonalityReader
+from melisma.joint.heads import TempoReader, TonalityReader
 from melisma.joint.summary import SUMMARY_WIDTH, summary_block
 from melisma.joint.tokenizer import train_tokenizer
-from melisma.train.heard import HeardClips
-from melisma.train.joint import (
-    JointTraining,
-    polish_text,
-    recall,
-    train_joint,
-    wordless_captions,
-)
-from melisma.train.loop import LoopSettings
-from melisma.train.sentence_teacher import TEACHER_WIDTH, SentenceTeacher, VectorCache
-from melisma.train.text import BatchPlan, TextTraining, read_text, train_text
-from melisma.train.text_rows import (
+from melisma.train.datasets.music import HeardClips
+from melisma.train.datasets.sentence_encoder import TEACHER_WIDTH, SentenceTeacher, VectorCache
+from melisma.train.datasets.text import (
     TextRows,
     accuracies,
     assemble,
@@ -39,6 +30,9 @@ from melisma.train.text_rows import (
     scene_row,
     scene_rows,
 )
+from melisma.train.joint import JointTraining, polish_text, recall, train_joint, wordless_captions
+from melisma.train.loop import LoopSettings
+from melisma.train.text import BatchPlan, TextTraining, read_text, train_text
 from melisma.values import Facts
 
 TOWER = TextTowerSettings(vocabulary=600, width=32, layers=1, heads=2, dropout=0.0)

@@ -10,16 +10,18 @@ import pytest
 import torch
 from small_corpus import groove, quartet, score, song, write_corpus
 
-from melisma.compose.loading import load_scores, model_folder
-from melisma.corpus.scores import ScoreMaker, ScoreSettings, chord_marks, write_scores
-from melisma.corpus.sources import read_sources
+from melisma.analysis.labels.chords import chord_marks
+from melisma.data.score_shards import ScoreMaker, ScoreSettings, write_scores
+from melisma.data.sources.pieces import read_sources
+from melisma.generation.loading import load_scores, model_folder
 from melisma.joint import Joint
-from melisma.lm.score_model import ScoreModelSettings
-from melisma.lm.score_rows import home_shift, transposed
-from melisma.lm.told_score import SCORE_ATTRIBUTES
-from melisma.notes import write_midi
-from melisma.notes.events import decode_score, encode_score
+from melisma.lm.score.conditioning import SCORE_ATTRIBUTES
+from melisma.lm.score.model import ScoreModelSettings
+from melisma.lm.score.rows import home_shift, transposed
 from melisma.recipes import run_recipe
+from melisma.symbolic import write_midi
+from melisma.symbolic.events import decode_score, encode_score
+from melisma.train.datasets.score import ScoreCorpus, read_score_corpus
 from melisma.train.loop import LoopSettings, Run
 from melisma.train.score import (
     ScoreTask,
@@ -29,7 +31,6 @@ from melisma.train.score import (
     example_of,
     moved_rows,
 )
-from melisma.train.score_corpus import ScoreCorpus, read_score_corpus
 from melisma.values import Notes, Score, Track
 from melisma.values.events import BAR, END, FIRST_DRUM, PART, PITCH, PLACE
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from melisma.corpus.ears import Ears
+from melisma.data.audio_shards import Ears
 from melisma.files.checkpoint import read_checkpoint
 from melisma.semantic import SemanticSettings, SemanticTokenizer
 from melisma.semantic.model import HEADS, LOG_FREQUENCY_BINS, LOWEST_TOP_PITCH, features

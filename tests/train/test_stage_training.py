@@ -11,13 +11,13 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from melisma.compose.loading import read_stage
-from melisma.corpus.hearing import CONDITION_ATTRIBUTES, heard_attributes, window_starts
 from melisma.files import Row, ShardWriter
 from melisma.files.checkpoint import read_checkpoint
+from melisma.generation.loading import read_stage
 from melisma.joint.attributes import BLOCKS, ROW_WIDTH
 from melisma.lm import Conditions, ConditionSettings, TokenModelSettings
-from melisma.lm.conditions import ATTRIBUTE_SIZES, FAMILY_COUNT, DropSettings
+from melisma.lm.conditioning import ATTRIBUTE_SIZES, FAMILY_COUNT, DropSettings
+from melisma.tokenizers import CONDITION_ATTRIBUTES, heard_attributes, window_starts
 from melisma.train.lm import (
     STAGES,
     Codes,

@@ -1,0 +1,1 @@
+"""How near a piece comes to training music: indexes of clips and of melody fingerprints."""

@@ -1,0 +1,1 @@
+"""One file per command: options become a request, its results are printed or stored."""

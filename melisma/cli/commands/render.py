@@ -1,0 +1,85 @@
+"""`melisma render`: from a MIDI file to a sound file, with stems on request."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import melisma
+from melisma.cli import options
+from melisma.cli.output_paths import audio_places, picture_places, stem_places
+from melisma.cli.progress import progress_bar
+from melisma.cli.sounding import SoundOrder, sound_score
+
+
+def render(
+    file: Annotated[Path, typer.Argument(help="A score: a Standard MIDI file (.mid).")],
+    output: options.Output = None,
+    form: options.Format = None,
+    soundfont: options.Soundfont = None,
+    room: options.Room = "studio",
+    stems: options.Stems = None,
+    plot: options.Plot = None,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Make a score sound."""
+    from melisma.sound.reverberation import ROOMS
+
+    if room not in ROOMS:
+        raise ValueError(f'no room "{room}": known are {", ".join(ROOMS)}')
+    from melisma.files.provenance import provenance_from_fields
+    from melisma.symbolic.midi import midi_bytes, read_midi
+    from melisma.symbolic.tags import read_midi_tags
+
+    data = midi_bytes(file)
+    place = _place(file, output, form)
+    (picture,) = picture_places(plot, 1)
+    stem_places(stems, [place])
+    # Whoever wrote the score made it: its sound inherits who that was.
+    tags = read_midi_tags(data)
+    order = SoundOrder(
+        score=read_midi(data),
+        provenance=None if tags is None else provenance_from_fields(tags),
+        title=file.stem,
+        place=place,
+        picture=picture,
+        stems=stems,
+        soundfont=soundfont,
+        room=room,
+    )
+    with progress_bar("rendering", quiet=quiet) as progress:
+        receipt = sound_score(order, progress)
+    if as_json:
+        print(json.dumps({"version": melisma.__version__} | receipt, indent=2, ensure_ascii=False))
+    elif not quiet:
+        _say(receipt)
+
+
+def _place(file: Path, output: str | None, form: str | None) -> Path:
+    """Where the mix goes: a given file, or the score's name in a given or the current folder."""
+    ending = (form or "wav").lower().removeprefix(".")
+    if output is None:
+        output = f"{file.stem}.{ending}"
+    elif Path(output).is_dir() or output.endswith("/"):
+        output = str(Path(output) / f"{file.stem}.{ending}")
+    return audio_places(output, form, [file.stem], 0)[0]
+
+
+def _say(receipt: dict[str, object]) -> None:
+    """One line about the sound for a person, one for the stems, and one for each remark."""
+    stems, remarks = receipt["stems"], receipt["remarks"]
+    assert isinstance(stems, list)
+    assert isinstance(remarks, list)
+    facts = [f"{receipt['seconds']:g} s", f"{receipt['parts']} parts"]
+    if receipt["loudness_lufs"] is not None:
+        facts.append(f"{receipt['loudness_lufs']:.1f} LUFS")
+    facts += [str(receipt["engine"]), Path(str(receipt["soundfont"])).name]
+    print(f"{receipt['path']}  ({', '.join(facts)})")
+    if stems:
+        print(f"{Path(stems[0]).parent}  ({len(stems) // 2} stems, as sound and as MIDI)")
+    for remark in remarks:
+        print(f"note: {remark}")

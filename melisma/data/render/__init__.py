@@ -1,0 +1,3 @@
+"""A score becomes a performance, and the performance sound: orchestration, expressive timing,
+synthesis and room acoustics.
+"""

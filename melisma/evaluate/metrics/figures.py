@@ -1,0 +1,121 @@
+"""How a figure is told: a Markdown row for people, JSON for machines.
+
+Every figure carries the command that made it, chance and ceiling, so that no number stands alone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from melisma.evaluate.metrics.statistics import Interval
+from melisma.files.atomic import write_bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """One row of the table."""
+
+    what: str
+    value: float
+    low: float | None = None
+    high: float | None = None
+    """Ends of the 95 % bootstrap interval."""
+    chance: float | None = None
+    """What guessing gives."""
+    ceiling: float | None = None
+    """The same judge's result on true held-out renders after the codec's round trip."""
+    count: int = 0
+    """Pieces it rests on."""
+    unit: str = ""
+    command: str = ""
+    """What to run for this row."""
+    details: dict[str, float | str] = field(default_factory=dict)
+
+    @property
+    def share_of_ceiling(self) -> float | None:
+        """Value over ceiling; None where there is none."""
+        if self.ceiling is None or self.ceiling == 0:
+            return None
+        return self.value / self.ceiling
+
+
+def figure_of(
+    what: str,
+    interval: Interval,
+    *,
+    chance: float | None = None,
+    ceiling: float | None = None,
+    unit: str = "",
+    command: str = "",
+    details: dict[str, float | str] | None = None,
+) -> Figure:
+    """A row from an interval."""
+    return Figure(
+        what=what,
+        value=interval.value,
+        low=interval.low,
+        high=interval.high,
+        chance=chance,
+        ceiling=ceiling,
+        count=interval.count,
+        unit=unit,
+        command=command,
+        details=details or {},
+    )
+
+
+HEADER = (
+    "| what | value | 95 % | chance | ceiling | of ceiling | n |\n|---|---|---|---|---|---|---|"
+)
+
+
+def told_number(value: float | None, unit: str = "") -> str:
+    """A number with as many digits as it deserves, and its unit; empty for None."""
+    if value is None:
+        return ""
+    digits = 3 if abs(value) < 1.5 else 2 if abs(value) < 20 else 1
+    return f"{value:.{digits}f}{' ' + unit if unit else ''}"
+
+
+def markdown_row(figure: Figure) -> str:
+    """One line of the table under `HEADER`."""
+    interval = (
+        f"{told_number(figure.low)} to {told_number(figure.high)}"
+        if figure.low is not None and figure.high is not None
+        else ""
+    )
+    cells = [
+        figure.what,
+        told_number(figure.value, figure.unit),
+        interval,
+        told_number(figure.chance),
+        told_number(figure.ceiling),
+        told_number(figure.share_of_ceiling),
+        str(figure.count) if figure.count else "",
+    ]
+    return "| " + " | ".join(cells) + " |"
+
+
+def markdown_table(figures: Sequence[Figure]) -> str:
+    """Header and rows."""
+    return "\n".join([HEADER, *(markdown_row(figure) for figure in figures)])
+
+
+def write_figures(path: Path, figures: Sequence[Figure]) -> None:
+    """Writes figures as a JSON list; the folder is made where it is missing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = [dataclasses.asdict(figure) for figure in figures]
+    text = json.dumps(rows, indent=1, ensure_ascii=False, allow_nan=True)
+    write_bytes(path, (text + "\n").encode("utf-8"))
+
+
+def read_figures(path: Path) -> list[Figure]:
+    """Reads what `write_figures` wrote; `ValueError` where it is something else."""
+    try:
+        return [Figure(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
+    except (json.JSONDecodeError, TypeError) as error:
+        raise ValueError(f"{path} holds no figures: run its benchmark again") from error

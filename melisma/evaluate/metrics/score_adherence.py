@@ -1,0 +1,434 @@
+"""Whether generated scores do what their prompts say, and how they compare with real music.
+
+Tempo, tonality, metre and instruments are read from the *notes* (`melisma/measure/score_*.py`) and,
+where there is sound, tempo from the sound as well; never from the tempo and metre events of the
+file, which were put there because they were asked for. The maker is recognised by
+`evaluate/models/tradition_classifier.py`, copies by `analysis/similarity/melody_index.py`. The same
+functions on held-out real pieces with their own facts give the ceilings.
+
+Enters: `ScoreWish`s and `Score`s. Leaves: one `ScoreHearsay` per piece, and rows of the table.
+The tolerances of this card stand here; a receipt is stricter with the tempo (5 %).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from melisma.analysis.audio.tempo import measure_tempo, meets_tempo
+from melisma.analysis.score.instruments import match_instruments, playing_families, playing_programs
+from melisma.analysis.score.key import measure_score_tonality
+from melisma.analysis.score.metre import BAR_BEATS, MetreEvidence, measure_score_metre
+from melisma.analysis.score.structure import ScoreStructure, measure_score_structure
+from melisma.analysis.score.tempo import measure_score_tempo
+from melisma.analysis.similarity.melody_index import SharedRun
+from melisma.evaluate.metrics.figures import Figure, figure_of
+from melisma.evaluate.metrics.statistics import (
+    Interval,
+    constant_chance,
+    mean_interval,
+    median_interval,
+)
+from melisma.evaluate.models.tradition_classifier import MAKERS, MakerJudge
+from melisma.joint.settings_words import read_settings
+from melisma.values import Score, Waveform
+from melisma.values.attributes import FAMILIES, METRE_KINDS
+
+TEMPO_TOLERANCE = 0.08
+"""A tempo stated as a number is met within this share (two bins of the tempo attribute)."""
+TEMPO_WORD_BPM: dict[str, tuple[float, float]] = {
+    "very slow": (0.0, 66.0),
+    "slow": (0.0, 80.0),
+    "moderate": (76.0, 120.0),
+    "fast": (112.0, 999.0),
+    "very fast": (144.0, 999.0),
+}
+"""A tempo stated as a word is met within these limits, both included; they overlap, because people
+do not agree where slow ends (compare `data.captions.vocabulary.TEMPO_WORDS`, which speaks of strict
+ranges)."""
+TOP_MAKERS = 3
+"""The maker that was asked for is also counted among the likeliest three."""
+USUAL_SHARE = 0.95
+"""Share of the real pieces whose longest shared run is taken for usual."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreWish:
+    """What is asked of one piece; None or empty where the words leave it open."""
+
+    words: str
+    wording: str = "own"
+    """ "own" for prompts that people might write, "grammar" for those of `data.captions.writer`."""
+    tempo_bpm: float | None = None
+    tempo_word: str | None = None
+    """One of `TEMPO_WORD_BPM`; prompts state a number or a word, real pieces count for both."""
+    tonality: str | None = None
+    mode: str | None = None
+    """"major" or "minor"; also where the tonality is stated."""
+    metre: str | None = None
+    families: tuple[str, ...] = ()
+    programs: tuple[int, ...] = ()
+    """General MIDI programs of the instruments, `DRUMS` for kits; empty where only families are
+    meant."""
+    complete: bool = True
+    """Whether all instruments are named; else others may join in, and only recall counts."""
+    maker: str | None = None
+    """One of `makers.MAKERS`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreHearsay:
+    """What was found in one piece."""
+
+    tempo_bpm: float | None
+    """From the notes."""
+    sound_tempo_bpm: float | None
+    """From the sound; None also where there is none."""
+    tonality: str | None
+    metre: MetreEvidence | None
+    """Of the metre that was asked for; None where none was."""
+    families: tuple[str, ...]
+    programs: tuple[int, ...]
+    makers: np.ndarray | None
+    """Probability of each of `MAKERS`, float64; zeros where too few notes say nothing, None where
+    there was no judge."""
+    structure: ScoreStructure
+    shared: SharedRun | None
+    """None where there was no index of training pieces."""
+
+
+def stated_score_wish(words: str) -> ScoreWish:
+    """What words state outright: tempo, tonality, metre, families of instruments."""
+    stated = read_settings(words)
+    return ScoreWish(
+        words=words,
+        tempo_bpm=stated.tempo_bpm,
+        tonality=stated.tonality,
+        mode=stated.tonality.split()[1] if stated.tonality else None,
+        metre=stated.metre if stated.metre in BAR_BEATS else None,
+        families=stated.families,
+        complete=False,
+    )
+
+
+def score_prompts_file() -> Path:
+    """The prompts that come with the program, half of them in wordings that our grammar did not
+    write."""
+    return Path(__file__).with_name("score_prompts.jsonl")
+
+
+def read_score_wishes(path: Path) -> list[ScoreWish]:
+    """Reads a list of prompts, one JSON object a line; `ValueError` where a fact is unknown."""
+    prompts: list[ScoreWish] = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines()):
+        row = json.loads(line)
+        prompt = ScoreWish(
+            words=row["prompt"],
+            wording=row["wording"],
+            tempo_bpm=row["tempo_bpm"],
+            tempo_word=row["tempo_word"],
+            tonality=row["tonality"],
+            mode=row["mode"],
+            metre=row["metre"],
+            families=tuple(row["families"]),
+            programs=tuple(row["programs"]),
+            complete=row["complete"],
+            maker=row["maker"],
+        )
+        known = (
+            prompt.tempo_word in (None, *TEMPO_WORD_BPM)
+            and prompt.metre in (None, *BAR_BEATS)
+            and prompt.maker in (None, *MAKERS)
+        )
+        if not known:
+            raise ValueError(f"{path} states an unknown fact in line {number + 1}: {line}")
+        prompts.append(prompt)
+    return prompts
+
+
+def hear_score(
+    score: Score,
+    prompt: ScoreWish,
+    judge: MakerJudge | None,
+    nearest: Callable[[Score], SharedRun] | None,
+    sound: Waveform | None = None,
+) -> ScoreHearsay:
+    """Everything that is measured of one piece; its bars are those of the metre asked for.
+
+    `nearest` finds what a score shares with training pieces.
+    """
+    bar_beats = BAR_BEATS.get(prompt.metre or "4/4", 4.0)
+    makers = None
+    if judge is not None:
+        answer = judge.judge(score)
+        makers = np.zeros(len(MAKERS)) if answer is None else answer
+    return ScoreHearsay(
+        tempo_bpm=measure_score_tempo(score).bpm,
+        sound_tempo_bpm=None if sound is None else measure_tempo(sound).bpm,
+        tonality=measure_score_tonality(score).tonality,
+        metre=None if prompt.metre is None else measure_score_metre(score, prompt.metre),
+        families=playing_families(score, bar_beats),
+        programs=playing_programs(score, bar_beats),
+        makers=makers,
+        structure=measure_score_structure(score, bar_beats),
+        shared=None if nearest is None else nearest(score),
+    )
+
+
+def meets_tempo_word(heard_bpm: float | None, word: str, octave: bool = False) -> bool:
+    """Whether a tempo is what a word of `TEMPO_WORD_BPM` says; `octave` as above."""
+    low, high = TEMPO_WORD_BPM[word]
+    if heard_bpm is None:
+        return False
+    factors = (1.0, 0.5, 2.0) if octave else (1.0,)
+    return any(low <= heard_bpm * factor <= high for factor in factors)
+
+
+def instrument_marks(heard: ScoreHearsay, prompt: ScoreWish) -> tuple[float, float | None]:
+    """F1 of the families and of the programs (None where none is named), recall where the prompt
+    leaves room for more."""
+    families = match_instruments(prompt.families, heard.families)
+    mark = families.f1 if prompt.complete else families.recall
+    if not prompt.programs:
+        return mark, None
+    programs = match_instruments(prompt.programs, heard.programs)
+    return mark, programs.f1 if prompt.complete else programs.recall
+
+
+def maker_rank(heard: ScoreHearsay, maker: str) -> int:
+    """How many makers are likelier than the one asked for; their number where nothing was heard."""
+    if heard.makers is None or not heard.makers.any():
+        return len(MAKERS)
+    return int((heard.makers > heard.makers[MAKERS.index(maker)]).sum())
+
+
+Pair = tuple[ScoreWish, ScoreHearsay]
+Mark = Callable[[ScoreWish, ScoreHearsay], float | None]
+
+
+def _number_mark(octave: bool, sound: bool) -> Mark:
+    def mark(prompt: ScoreWish, heard: ScoreHearsay) -> float | None:
+        if prompt.tempo_bpm is None or (sound and heard.sound_tempo_bpm is None):
+            return None
+        bpm = heard.sound_tempo_bpm if sound else heard.tempo_bpm
+        return float(meets_tempo(bpm, prompt.tempo_bpm, TEMPO_TOLERANCE, octave=octave))
+
+    return mark
+
+
+def _word_mark(octave: bool) -> Mark:
+    def mark(prompt: ScoreWish, heard: ScoreHearsay) -> float | None:
+        if prompt.tempo_word is None:
+            return None
+        return float(meets_tempo_word(heard.tempo_bpm, prompt.tempo_word, octave))
+
+    return mark
+
+
+def _tonality_mark(prompt: ScoreWish, heard: ScoreHearsay) -> float | None:
+    return None if prompt.tonality is None else float(heard.tonality == prompt.tonality)
+
+
+def _mode_mark(prompt: ScoreWish, heard: ScoreHearsay) -> float | None:
+    if prompt.mode is None:
+        return None
+    return float(heard.tonality is not None and heard.tonality.endswith(prompt.mode))
+
+
+def _kind_mark(prompt: ScoreWish, heard: ScoreHearsay) -> float | None:
+    if prompt.metre is None or heard.metre is None:
+        return None
+    return float(heard.metre.kind == METRE_KINDS[prompt.metre])
+
+
+def _metre_mark(prompt: ScoreWish, heard: ScoreHearsay) -> float | None:
+    return None if prompt.metre is None or heard.metre is None else float(heard.metre.agrees)
+
+
+def _full_mark(prompt: ScoreWish, heard: ScoreHearsay) -> float | None:
+    return None if prompt.metre is None or heard.metre is None else heard.metre.full_share
+
+
+def _family_mark(prompt: ScoreWish, heard: ScoreHearsay) -> float | None:
+    return instrument_marks(heard, prompt)[0] if prompt.families else None
+
+
+def _program_mark(prompt: ScoreWish, heard: ScoreHearsay) -> float | None:
+    return instrument_marks(heard, prompt)[1] if prompt.families else None
+
+
+def _maker_mark(within: int) -> Mark:
+    def mark(prompt: ScoreWish, heard: ScoreHearsay) -> float | None:
+        if prompt.maker is None or heard.makers is None:
+            return None
+        return float(maker_rank(heard, prompt.maker) < within)
+
+    return mark
+
+
+MARKS: Mapping[str, tuple[str, Mark]] = {
+    "tempo": ("stated tempo within 8 %, notes", _number_mark(octave=False, sound=False)),
+    "tempo_octave": (
+        "stated tempo, half and double count, notes",
+        _number_mark(octave=True, sound=False),
+    ),
+    "tempo_sound": ("stated tempo within 8 %, sound", _number_mark(octave=False, sound=True)),
+    "tempo_sound_octave": (
+        "stated tempo, half and double count, sound",
+        _number_mark(octave=True, sound=True),
+    ),
+    "tempo_word": ("tempo word, notes", _word_mark(octave=False)),
+    "tempo_word_octave": ("tempo word, half and double count", _word_mark(octave=True)),
+    "tonality": ("stated tonality, notes", _tonality_mark),
+    "mode": ("major or minor, notes", _mode_mark),
+    "metre_kind": ("kind of metre, notes", _kind_mark),
+    "metre": ("bars full and accented as the metre says", _metre_mark),
+    "full_bars": ("share of full bars", _full_mark),
+    "families": ("instrument families, F1", _family_mark),
+    "programs": ("instruments by program, F1", _program_mark),
+    "maker": ("maker recognised", _maker_mark(1)),
+    "maker_near": (f"maker among the likeliest {TOP_MAKERS}", _maker_mark(TOP_MAKERS)),
+}
+"""Key -> name of the row, and mark of one piece (None where it was not asked for)."""
+_ANSWERS: Mapping[str, Callable[[ScoreWish], str | None]] = {
+    "tonality": lambda wish: wish.tonality,
+    "mode": lambda wish: wish.mode,
+    "metre_kind": lambda wish: METRE_KINDS.get(wish.metre or ""),
+    "maker": lambda wish: wish.maker,
+    "maker_near": lambda wish: wish.maker,
+}
+"""What is asked, where the best constant answer is the commonest."""
+_OF_WORDINGS = (
+    "tempo",
+    "tempo_word",
+    "tonality",
+    "mode",
+    "metre_kind",
+    "families",
+    "maker",
+)
+"""Marks that make up the share of wishes met, told for each wording."""
+
+
+def marks(pairs: Sequence[Pair], mark: Mark) -> np.ndarray:
+    """The marks of the pieces of which something was asked, float64 [piece]."""
+    found = [mark(prompt, heard) for prompt, heard in pairs]
+    return np.array([value for value in found if value is not None], dtype=np.float64)
+
+
+def wishes_met(pair: Pair) -> float | None:
+    """Mean mark of one piece over what its prompt states; None where it states nothing."""
+    found = [MARKS[key][1](*pair) for key in _OF_WORDINGS]
+    told = [value for value in found if value is not None]
+    return float(np.mean(told)) if told else None
+
+
+def _constant_tempo_chance(prompts: Sequence[ScoreWish]) -> float | None:
+    """How often the best constant answer meets the stated numbers."""
+    stated = [prompt.tempo_bpm for prompt in prompts if prompt.tempo_bpm is not None]
+    if not stated:
+        return None
+    return max(
+        float(np.mean([meets_tempo(guess, bpm, TEMPO_TOLERANCE) for bpm in stated]))
+        for guess in stated
+    )
+
+
+def _constant_family_chance(prompts: Sequence[ScoreWish]) -> float | None:
+    """The mean F1 of the best generator that only ever plays one family."""
+    wanted = [prompt.families for prompt in prompts if prompt.families]
+    if not wanted:
+        return None
+    return max(
+        float(np.mean([match_instruments(families, (alone,)).f1 for families in wanted]))
+        for alone in FAMILIES
+    )
+
+
+def mark_chance(key: str, prompts: Sequence[ScoreWish]) -> float | None:
+    """What guessing gives for a key of `MARKS`: the best constant answer. None: unknown."""
+    if key in ("tempo", "tempo_octave", "tempo_sound", "tempo_sound_octave"):
+        return _constant_tempo_chance(prompts)
+    if key == "families":
+        return _constant_family_chance(prompts)
+    if key not in _ANSWERS:
+        return None
+    answers = [answer for wish in prompts if (answer := _ANSWERS[key](wish)) is not None]
+    return constant_chance(answers, TOP_MAKERS if key == "maker_near" else 1)
+
+
+def score_figures(
+    outputs: Sequence[Pair], truth: Sequence[Pair], command: str, label: str
+) -> list[Figure]:
+    """Rows of the table: what is asked against what is found, with the marks that held-out real
+    pieces get for their own facts as the ceiling (none where `truth` is empty)."""
+    figures: list[Figure] = []
+    prompts = [prompt for prompt, _ in outputs]
+    for key, (name, mark) in MARKS.items():
+        values, ceiling = marks(outputs, mark), marks(truth, mark)
+        if not len(values):
+            continue
+        chance = mark_chance(key, prompts)
+        figures.append(
+            figure_of(
+                f"{name} ({label})",
+                mean_interval(values),
+                chance=chance,
+                ceiling=float(ceiling.mean()) if len(ceiling) else None,
+                command=command,
+            )
+        )
+    for wording in dict.fromkeys(prompt.wording for prompt, _ in outputs):
+        met = [wishes_met(pair) for pair in outputs if pair[0].wording == wording]
+        told = np.array([value for value in met if value is not None])
+        if len(told):
+            name = f"share of wishes met, {wording} wording ({label})"
+            figures.append(figure_of(name, mean_interval(told), command=command))
+    return figures + _beside_real(outputs, truth, command, label)
+
+
+def _beside_real(
+    outputs: Sequence[Pair], truth: Sequence[Pair], command: str, label: str
+) -> list[Figure]:
+    """Figures of structure and of copies; the ceiling is the same figure of real pieces."""
+
+    def row(name: str, interval: Interval, real: float | None) -> Figure:
+        return figure_of(f"{name} ({label})", interval, ceiling=real, command=command)
+
+    figures = []
+    for field in dataclasses.fields(ScoreStructure):
+        values = np.array([getattr(heard.structure, field.name) for _, heard in outputs])
+        real = np.array([getattr(heard.structure, field.name) for _, heard in truth])
+        name = field.name.replace("_", " ")
+        figures.append(row(name, mean_interval(values), float(real.mean()) if len(real) else None))
+    runs = [heard.shared for _, heard in outputs if heard.shared is not None]
+    known = [heard.shared for _, heard in truth if heard.shared is not None]
+    if runs:
+        notes, shares = (np.array([getattr(r, f) for r in runs]) for f in ("notes", "share"))
+        real_notes, real_shares = (
+            np.array([getattr(r, f) for r in known]) for f in ("notes", "share")
+        )
+        found = bool(len(known))
+        figures += [
+            row(
+                "notes of the longest run shared with a training piece, median",
+                median_interval(notes),
+                float(np.median(real_notes)) if found else None,
+            ),
+            row(
+                "share of steps in shared runs of 16 notes or more",
+                mean_interval(shares),
+                float(real_shares.mean()) if found else None,
+            ),
+        ]
+        if found:
+            usual = float(np.quantile(real_notes, USUAL_SHARE))
+            beyond = mean_interval(notes > usual)
+            name = f"pieces with a longer shared run than {USUAL_SHARE:.0%} of real ones"
+            figures.append(row(name, beyond, float((real_notes > usual).mean())))
+    return figures

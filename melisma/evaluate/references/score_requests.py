@@ -1,0 +1,176 @@
+"""Real pieces as if someone had asked for them: openings with their own facts, for ceilings.
+
+Enters: held-out sources. Leaves: pairs of `ScoreWish` and `Score`. A fact is stated only where
+the corpus can be trusted with it: tempi of OpenScore, piano-midi.de and Freedoom where they are
+steady; tonalities of Mutopia's key signatures (which name the mode) and of titles; metres that a
+piece keeps from the first bar on. The instruments stated are all that have a part.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+from symusic import core
+
+from melisma.analysis.score.metre import BAR_BEATS
+from melisma.data.arrange.songbook import Songbook
+from melisma.data.sources.excerpts import cut_score, settle_downbeat
+from melisma.data.sources.pieces import Source, read_score
+from melisma.evaluate.metrics.score_adherence import ScoreWish
+from melisma.evaluate.models.tradition_classifier import maker_of
+from melisma.symbolic.beats import beat_grid
+from melisma.values import Score
+from melisma.values.attributes import PITCH_NAMES, program_family
+
+OPENING_SECONDS = 45.0
+"""Length of an opening (chosen: about that of a generated piece)."""
+FEWEST_NOTES = 40
+TRUSTED_TEMPI = (
+    "openscore_lieder", "openscore_quartets", "openscore_orchestra", "piano_midi_de", "freedoom",
+)  # fmt: skip
+DEFAULT_BPM = 120.0
+"""What programs write where no tempo was given; a lone tempo of it states nothing."""
+MOST_VARIATION = 0.15
+"""Standard deviation of the beat's length over its median, above which a tempo is free."""
+_TITLE = re.compile(r"\bin ([A-G])[ -]?(flat|sharp|b|#)?[ -]?(major|minor)\b", re.IGNORECASE)
+_MOVEMENTS = re.compile(
+    r"sonat|concert|suite|symph|partita|quart|trio|quint|octet|serenade|mass|divert", re.IGNORECASE
+)
+"""Works whose title names the tonality of the first movement only."""
+_SHIFTS = {"flat": -1, "b": -1, "sharp": 1, "#": 1}
+
+
+def title_tonality(title: str | None) -> str | None:
+    """The tonality in a title of a piece in one movement, e.g. "Prelude in C minor"."""
+    match = _TITLE.search(title or "")
+    if match is None or _MOVEMENTS.search(title or ""):
+        return None
+    tone = {"c": 0, "d": 2, "e": 4, "f": 5, "g": 7, "a": 9, "b": 11}[match.group(1).lower()]
+    tone += _SHIFTS.get((match.group(2) or "").lower(), 0)
+    return f"{PITCH_NAMES[tone % 12]} {match.group(3).lower()}"
+
+
+def signed_tonality(source: Source) -> str | None:
+    """The tonality of the key signature with which a piece of Mutopia begins and goes on for 32
+    quarter notes."""
+    if source.corpus != "mutopia":
+        return None
+    parsed = core.ScoreTick.from_midi(source.midi_bytes)
+    marks = sorted(parsed.key_signatures, key=lambda mark: mark.time)
+    later = [mark for mark in marks if mark.time > 0]
+    if not marks or marks[0].time > 0:
+        return None
+    if later and later[0].time < 32 * parsed.ticks_per_quarter:
+        return None
+    minor = bool(marks[0].tonality)
+    tone = int(marks[0].key) * 7 + (9 if minor else 0)
+    return f"{PITCH_NAMES[tone % 12]} {'minor' if minor else 'major'}"
+
+
+def _tempo(source: Source, score: Score) -> float | None:
+    """The felt tempo of a stretch, None where it is not to be trusted."""
+    if source.corpus not in TRUSTED_TEMPI or not len(score.tempo.bpm):
+        return None
+    if len(score.tempo.bpm) == 1 and score.tempo.bpm[0] == DEFAULT_BPM:
+        return None
+    return _felt(score)
+
+
+def _felt(score: Score) -> float | None:
+    gaps = np.diff(score.tempo.seconds(beat_grid(score).beats))
+    if len(gaps) < 8 or gaps.std() > MOST_VARIATION * np.median(gaps):
+        return None
+    bpm = 60.0 / float(np.median(gaps))
+    return bpm if 40.0 <= bpm <= 220.0 else None
+
+
+def tempo_word(bpm: float | None) -> str | None:
+    """What a person would call a tempo."""
+    if bpm is None:
+        return None
+    return "slow" if bpm < 78 else "moderate" if bpm < 115 else "fast"
+
+
+def _metre(score: Score) -> str | None:
+    grid = beat_grid(score)
+    bars = np.diff(grid.bars)
+    name = grid.metre
+    if name is None or not len(bars) or np.abs(bars - BAR_BEATS[name]).max() > 1e-6:
+        return None
+    return name if abs(float(grid.bars[0])) < 1e-6 else None
+
+
+def _parts(score: Score) -> tuple[str, ...]:
+    """Families that have a part."""
+    return tuple(dict.fromkeys(program_family(t.program, t.is_drum) for t in score.tracks))
+
+
+def opening(score: Score) -> Score | None:
+    """The first 45 seconds of a score from its first bar line on; None where little is played."""
+    score = settle_downbeat(score)
+    bars = beat_grid(score).bars
+    first = float(bars[0]) if len(bars) else 0.0
+    begins = float(score.tempo.seconds(np.array(first)))
+    stop = float(score.tempo.position_beats(np.array(begins + OPENING_SECONDS)))
+    cut = cut_score(score, first, stop)
+    return cut if sum(len(track.notes) for track in cut.tracks) >= FEWEST_NOTES else None
+
+
+def real_openings(
+    sources: Sequence[Source], rng: np.random.Generator, count: int
+) -> list[tuple[ScoreWish, Score]]:
+    """Openings of at most `count` pieces, drawn, with what is known of them."""
+    pieces: list[tuple[ScoreWish, Score]] = []
+    suited = [s for s in sources if s.corpus not in ("groove", "drum_patterns")]
+    for index in rng.permutation(len(suited)):
+        source = suited[int(index)]
+        score = opening(read_score(source))
+        if score is None:
+            continue
+        tonality = title_tonality(source.title) or signed_tonality(source)
+        bpm = _tempo(source, score)
+        pieces.append(
+            (
+                ScoreWish(
+                    words=source.identity,
+                    wording="real",
+                    tempo_bpm=bpm,
+                    tempo_word=tempo_word(bpm),
+                    tonality=tonality,
+                    mode=tonality.split()[1] if tonality else None,
+                    metre=_metre(score),
+                    families=_parts(score),
+                    maker=maker_of(source),
+                ),
+                score,
+            )
+        )
+        if len(pieces) == count:
+            break
+    return pieces
+
+
+def arranged_songs(
+    sources: Sequence[Source], rng: np.random.Generator, count: int
+) -> list[tuple[ScoreWish, Score]]:
+    """Openings of arrangements, whose tempo and metre are exact."""
+    book = Songbook(sources)
+    pieces: list[tuple[ScoreWish, Score]] = []
+    while len(pieces) < count and len(book):
+        arranged = book.draw(rng)
+        score = None if arranged is None else opening(arranged.score)
+        if arranged is None or score is None:
+            continue
+        bpm = _felt(score)
+        prompt = ScoreWish(
+            words=f"{arranged.style}: {arranged.source.identity}",
+            wording="arranged",
+            tempo_bpm=bpm,
+            tempo_word=tempo_word(bpm),
+            metre=_metre(score),
+            families=_parts(score),
+        )
+        pieces.append((prompt, score))
+    return pieces

@@ -1,0 +1,249 @@
+"""The card of an evaluation: what was measured, under which protocol, how sure it is.
+
+A card is one JSON file. It holds the frozen protocol (reference set and its hash, embeddings and
+their fingerprints, rate, level, length, count, seeds, versions), every figure with its 95 %
+interval, chance and ceiling, the numbers of every piece, the data of the plots, and a sentence for
+everything that could not be measured. The embeddings of the pieces lie beside it in a safetensors
+file of the same name, so that Fréchet distances of two cards can be compared by pairs.
+
+Enters and leaves: `Card` and its JSON. `comparison.py` compares two, `html.py` draws one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save
+
+from melisma.evaluate.metrics.figures import Figure
+from melisma.files.atomic import write_bytes
+
+CARD_NAME = "card.json"
+"""Its file in the folder of an evaluation."""
+CARD_KIND = "melisma evaluation card"
+CARD_VERSION = 1
+"""Changes with the meaning of any field or metric: cards of two versions cannot be compared."""
+SECTIONS: dict[str, str] = {
+    "quality": "Quality",
+    "adherence": "Adherence",
+    "faults": "Artefacts",
+    "wins": "Wins",
+    "originality": "Originality",
+    "bias": "Bias",
+    "form": "Form",
+    "codec": "Codec",
+}
+"""Sections of a card in the order of the report, with their titles."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """Everything that decides what the figures mean. Frozen: it is written before the figures."""
+
+    subject: str
+    """"sound" or "score": which metrics apply."""
+    reference: str
+    """Name of the reference set; empty where there was none."""
+    reference_hash: str
+    """First 16 hexadecimal digits of the SHA-256 of what is compared with."""
+    prompts: str
+    """Name of the list of prompts."""
+    prompts_hash: str
+    """The same of the prompts, one a line."""
+    embeddings: Mapping[str, str]
+    """Name -> fingerprint."""
+    judge: str
+    """Fingerprint of the judge; empty where there was none."""
+    rate_hz: int
+    """Rate at which sound is judged; sound of other rates is resampled (soxr, high quality)."""
+    level: str
+    """How levels are made even before judging, in words."""
+    seconds: float
+    """So much of the beginning of every piece is judged."""
+    count: int
+    """Pieces."""
+    seed: int
+    """Seed of the first piece, and of what is drawn at random in the measuring."""
+    repeats: int
+    """Bootstrap samples of every interval (of Fréchet distances: `frechet.REPEATS`)."""
+    version: int = CARD_VERSION
+
+    def differences(self, other: Protocol) -> list[str]:
+        """What keeps two cards from being compared, in sentences; empty where nothing does."""
+        told = []
+        names = {
+            "version": "version of the protocol",
+            "subject": "subject",
+            "reference_hash": "reference set",
+            "judge": "judge",
+            "rate_hz": "sampling rate",
+            "level": "level",
+            "seconds": "length judged",
+        }
+        for name, words in names.items():
+            mine, theirs = getattr(self, name), getattr(other, name)
+            if mine != theirs:
+                told.append(f"the {words} differs: {mine or 'none'} and {theirs or 'none'}")
+        return told
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One figure of a card."""
+
+    key: str
+    """Short and steady, e.g. "fad_music": what two cards are compared by."""
+    section: str
+    """One of `SECTIONS`."""
+    figure: Figure
+    better: str = ""
+    """"higher", "lower", or empty where neither is better."""
+    average: str = "mean"
+    """"mean" or "median": what the figure is of the pieces' numbers."""
+    goals: Mapping[str, float] = field(default_factory=dict)
+    """Name -> the value to reach, e.g. {"C + 5F": 1.8}."""
+
+    def met(self) -> dict[str, bool]:
+        """Which goals are reached by the value itself."""
+        if self.better not in ("higher", "lower"):
+            return {}
+        sign = 1.0 if self.better == "higher" else -1.0
+        return {name: sign * (self.figure.value - goal) >= 0 for name, goal in self.goals.items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PieceRow:
+    """What was measured of one piece."""
+
+    name: str
+    """File or number; two cards are paired by it."""
+    prompt: str
+    """Empty where there was none."""
+    values: Mapping[str, float]
+    """Key of a figure -> the number of this piece, of which the figure is the mean."""
+    told: Mapping[str, str] = field(default_factory=dict)
+    """What was found, in words: tempo, tonality, nearest training clip ..."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """One evaluation."""
+
+    title: str
+    """What was judged, in words."""
+    judged: Mapping[str, str]
+    """Model, fingerprint, settings of drawing, folder, licence: whatever names the outputs."""
+    protocol: Protocol
+    rows: tuple[Row, ...]
+    pieces: tuple[PieceRow, ...]
+    plots: Mapping[str, Any] = field(default_factory=dict)
+    """Data of plots by name, JSON values; see `html.py`."""
+    notes: tuple[str, ...] = ()
+    """What could not be measured, and why, one sentence each."""
+    made_by: Mapping[str, str] = field(default_factory=dict)
+    """Command, date, versions of Python, torch, numpy, scipy and Melisma."""
+    embeddings: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
+    """Name of an embedding -> float32 [piece, window, width], in the order of `pieces`."""
+
+    def row(self, key: str) -> Row | None:
+        """A figure by its key."""
+        return next((row for row in self.rows if row.key == key), None)
+
+    def section(self, name: str) -> tuple[Row, ...]:
+        """The figures of one section."""
+        return tuple(row for row in self.rows if row.section == name)
+
+
+def embeddings_path(path: Path) -> Path:
+    """Where the embeddings of a card lie."""
+    return path.with_suffix(".safetensors")
+
+
+def write_card(path: Path, card: Card) -> None:
+    """Writes a card, and its embeddings beside it; the folder is made where it is missing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if card.embeddings:
+        arrays = {name: rows.astype(np.float16) for name, rows in card.embeddings.items()}
+        write_bytes(embeddings_path(path), save(arrays))
+    tree = dataclasses.asdict(dataclasses.replace(card, embeddings={}))
+    del tree["embeddings"]
+    document = {"kind": CARD_KIND, **tree}
+    text = json.dumps(_plain(document), indent=1, ensure_ascii=False, allow_nan=False)
+    write_bytes(path, (text + "\n").encode("utf-8"))
+
+
+def _plain(value: Any) -> Any:
+    """JSON values: numbers that are none become null, numpy's own become Python's."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    if isinstance(value, np.ndarray):
+        return _plain(value.tolist())
+    if isinstance(value, np.generic):
+        return _plain(value.item())
+    if isinstance(value, float):
+        return value if np.isfinite(value) else None
+    return value
+
+
+def read_card(path: Path) -> Card:
+    """Reads a card, from its file or the folder that it was written to; `ValueError` where it is
+    something else, or of another version."""
+    path = path / CARD_NAME if path.is_dir() else path
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is no card: it is not JSON") from error
+    if not isinstance(document, dict) or document.get("kind") != CARD_KIND:
+        raise ValueError(f"{path} is no card: `melisma evaluate` writes them")
+    protocol = document.get("protocol")
+    version = protocol.get("version") if isinstance(protocol, dict) else None
+    if version != CARD_VERSION:
+        raise ValueError(
+            f"{path} is a card of version {version}, this program knows version {CARD_VERSION}: "
+            "evaluate again"
+        )
+    try:
+        return Card(
+            title=document["title"],
+            judged=document["judged"],
+            protocol=Protocol(**document["protocol"]),
+            rows=tuple(_read_row(row) for row in document["rows"]),
+            pieces=tuple(_read_piece(row) for row in document["pieces"]),
+            plots=document["plots"],
+            notes=tuple(document["notes"]),
+            made_by=document["made_by"],
+            embeddings=_read_embeddings(embeddings_path(path)),
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is no whole card: evaluate again") from error
+
+
+def _read_row(row: dict[str, Any]) -> Row:
+    figure = dict(row["figure"])
+    value = figure.pop("value")
+    return Row(
+        **{**row, "figure": Figure(value=float("nan") if value is None else value, **figure)}
+    )
+
+
+def _read_piece(row: dict[str, Any]) -> PieceRow:
+    values = {key: float("nan") if value is None else value for key, value in row["values"].items()}
+    return PieceRow(**{**row, "values": values})
+
+
+def _read_embeddings(path: Path) -> dict[str, np.ndarray]:
+    if not path.is_file():
+        return {}
+    try:
+        return {name: rows.astype(np.float32) for name, rows in load_file(path).items()}
+    except SafetensorError as error:
+        raise ValueError(f"{path} is damaged: evaluate again") from error

@@ -1,0 +1,313 @@
+"""Which models there are, and what each is: read from settings and headers, never from weights.
+
+Enters: the name of a model as `--model` takes it. Leaves: `ModelFacts`, with the sizes that
+`engine/resources/memory.py` counts with. Models are the shipped ones, folders that `melisma train`
+wrote, and checkpoints of MusicGen (Copet et al., 2306.05284) in a folder, in the hub's cache, or
+only known by name. Nothing is fetched, and nothing here loads torch.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from melisma.engine.resources.memory import ModelSizes, StageShape
+from melisma.files.hub import PUBLISHED, hub_card, published_folder
+from melisma.files.transformers_checkpoint import PublishedTensors, is_published, read_config
+from melisma.simd.instruction_set import multiplies_bfloat16
+from melisma.values.tokens import FRAME_RATE_HZ, SAMPLE_RATE_HZ
+
+SHIPPED = Path(__file__).resolve().parent.parent / "weights"
+"""Where the shipped models lie, one folder each."""
+OWN_LICENCE = "CC BY-SA 4.0"
+"""Of the shipped model and what it makes."""
+PUBLISHED_LICENCE = "CC BY-NC 4.0"
+"""Of MusicGen's published weights, whatever their size; what they make bears it, too."""
+WINDOW_SECONDS, STRIDE_SECONDS = 30.0, 18.0
+"""What MusicGen learned at once and is drawn at once, and how far on the next window lies."""
+STAGE_FILES = ("semantic_lm", "coarse_lm", "fine_lm")
+EARS = ("codec", "semantic", "joint")
+"""Files of our own models that making sound loads."""
+SCORE_FILE = "score_lm"
+
+_SIZES = {"small": (24, 1024, 16), "medium": (48, 1536, 24), "large": (48, 2048, 32)}
+"""Layers, width and heads (2306.05284, section 3.1)."""
+_TEXT_PARAMETERS = 109_628_544
+"""Encoder of T5-base with its table once (counted over the shapes of its configuration)."""
+_CODEC_PARAMETERS = 57_933_250
+"""EnCodec at 32 kHz with its codes (counted in the same way)."""
+_CODEC = {
+    "sampling_rate": 32_000, "num_filters": 64, "upsampling_ratios": [8, 5, 4, 4],
+    "codebook_size": 2_048, "target_bandwidths": [2.2], "use_causal_conv": False,
+    "use_conv_shortcut": False,
+}  # fmt: skip
+"""Settings of that codec (facebook/encodec_32khz), where they differ from the defaults."""
+_CODEC_STATE = (".cluster_size", ".embed_avg", ".inited")
+"""What the moving averages of its codes left in the files; it is not loaded."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelFacts:
+    """What is known of a model without loading it."""
+
+    name: str
+    """As `--model` takes it."""
+    sound: bool
+    """Whether it draws sound."""
+    scores: bool
+    """Whether it draws scores."""
+    melody: bool
+    """Whether drawn sound follows a hummed or recorded tune (MusicGen's melody models)."""
+    single: bool
+    """One stage for all levels (MusicGen), else stages one after another."""
+    licence: str
+    parameters: int
+    disk_bytes: int
+    """On disk, or what would be fetched."""
+    folder: Path | None
+    """None: known by name, not downloaded."""
+    sizes: ModelSizes
+    codec: Mapping[str, Any] = field(default_factory=dict)
+    """Settings of a published codec; empty for ours."""
+
+    @property
+    def kind(self) -> str:
+        """In a word or two."""
+        if self.single:
+            return ("stereo" if self.sizes.channels == 2 else "mono") + " melody" * self.melody
+        return "+".join(["stages"] * self.sound + ["scores"] * self.scores)
+
+    @property
+    def commercial(self) -> bool:
+        """Whether its licence allows commercial use."""
+        return "NC" not in self.licence
+
+    @property
+    def usual_precision(self) -> str:
+        """What it is drawn with where nothing is said."""
+        return "int8" if self.single else "float32"
+
+    @property
+    def usual_candidates(self) -> int:
+        """Candidates drawn for a piece where nothing is said."""
+        return 1 if self.single else 4
+
+
+def known_models(folders: Iterable[str] = ()) -> list[ModelFacts]:
+    """Every model that can be named: shipped, in these folders, and MusicGen's published ones.
+
+    `ValueError` for a folder that holds no model, or a damaged one; a damaged checkpoint in the
+    hub's cache counts as not downloaded.
+    """
+    names = [path.name for path in sorted(SHIPPED.glob("*")) if path.is_dir()]
+    return [facts_of(name) for name in [*names, *folders]] + [
+        _known(name) for name in published_names()
+    ]
+
+
+def published_names() -> list[str]:
+    """Names of MusicGen's checkpoints, with the revision where one is needed."""
+    return [
+        f"{name}@{known.revision}" if known.revision else name for name, known in PUBLISHED.items()
+    ]
+
+
+def facts_of(name: str) -> ModelFacts:
+    """A model by its name: a shipped one, a folder, or a checkpoint on the hub that is known or
+    lies in the cache. `ValueError` says what there is, or what is wrong with it."""
+    if (SHIPPED / name).is_dir() and name and "/" not in name:
+        return _own(name, SHIPPED / name)
+    folder = Path(name).expanduser()
+    if name and folder.is_dir():
+        return _published(name, folder) if is_published(folder) else _own(name, folder)
+    repository = name.split("@")[0]
+    if repository in PUBLISHED:
+        return _known(name)
+    if name.count("/") == 1 and not folder.exists():
+        return _published(name, published_folder(name, offline=True))
+    names = ", ".join(path.name for path in sorted(SHIPPED.glob("*")))
+    raise ValueError(
+        f'no model "{name}": known are {names or "none"}, the folder of a training, and published '
+        "checkpoints by folder or name (`melisma models` lists them)"
+    )
+
+
+def _own(name: str, folder: Path) -> ModelFacts:
+    """Our own: a file for each part."""
+    files = {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
+    sound = "coarse_lm" in files and all(ear in files for ear in EARS)
+    if not sound and SCORE_FILE not in files:
+        lacking = [f"{part}.safetensors" for part in (*EARS, "coarse_lm") if part not in files]
+        raise ValueError(
+            f"{folder} holds no model: it lacks {', '.join(lacking)}; give the folder of a "
+            "training, or of a published checkpoint"
+        )
+    counts = {part: _count(path) for part, path in files.items()}
+    stages = [part for part in STAGE_FILES if part in files] if sound else []
+    loaded = [*EARS, *stages] if sound else ["joint", SCORE_FILE]
+    return ModelFacts(
+        name=name,
+        sound=sound,
+        scores=SCORE_FILE in files,
+        melody=False,
+        single=False,
+        licence=OWN_LICENCE,
+        parameters=sum(counts.values()),
+        disk_bytes=sum(path.stat().st_size for path in files.values()),
+        folder=folder,
+        sizes=ModelSizes(
+            stages=tuple(StageShape.of(_settings(files[part]), FRAME_RATE_HZ) for part in stages),
+            other_parameters=sum(counts.get(part, 0) for part in loaded),
+            rate_hz=SAMPLE_RATE_HZ,
+        ),
+    )
+
+
+def _settings(path: Path) -> dict[str, Any]:
+    """Settings in the header of one of our checkpoints."""
+    try:
+        with safe_open(path, framework="np") as opened:
+            settings = json.loads((opened.metadata() or {})["settings"])
+    except (SafetensorError, KeyError, json.JSONDecodeError) as error:
+        raise ValueError(
+            f"{path} is no checkpoint of Melisma (truncated or damaged?): copy it again"
+        ) from error
+    return settings
+
+
+def _count(path: Path) -> int:
+    """Numbers in a checkpoint; scales of rows left out."""
+    try:
+        with safe_open(path, framework="np") as opened:
+            names = [name for name in opened.keys() if not name.endswith("::scales")]  # noqa: SIM118 - no mapping
+            return sum(prod(opened.get_slice(name).get_shape()) for name in names)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is truncated or damaged: copy it again") from error
+
+
+def _published(name: str, folder: Path) -> ModelFacts:
+    """A published checkpoint in a folder."""
+    config, tensors = read_config(folder), PublishedTensors(folder)
+    source = str(config.get("_name_or_path", "")).split("@")[0]
+    known = PUBLISHED.get(name.split("@")[0]) or PUBLISHED.get(source)
+    codec = config.get("audio_encoder")
+    if not isinstance(codec, Mapping):
+        raise ValueError(f"{folder}/config.json describes no audio_encoder: it is not whole")
+
+    def count(prefix: str) -> int:
+        # The twin of T5's table is the same tensor twice.
+        names = [n for n in tensors.names(prefix) if not n.endswith("encoder.embed_tokens.weight")]
+        return sum(prod(tensors.shape(n)) for n in names if not n.endswith(_CODEC_STATE))
+
+    facts = _musicgen(name, config)
+    return replace(
+        facts,
+        licence=known.licence if known else PUBLISHED_LICENCE,
+        parameters=tensors.parameters,
+        disk_bytes=tensors.bytes,
+        folder=folder,
+        sizes=replace(
+            facts.sizes,
+            text_parameters=count("text_encoder."),
+            codec_parameters=count("audio_encoder."),
+        ),
+    )
+
+
+def _known(name: str) -> ModelFacts:
+    """A published checkpoint by its name: as it lies in the cache, or as it is known."""
+    repository = name.split("@")[0]
+    known = PUBLISHED[repository]
+    if hub_card(name, offline=True).cached:
+        try:
+            return _published(name, published_folder(name, offline=True))
+        except ValueError:  # damaged: it would have to be fetched again
+            pass
+    facts = _musicgen(name, _config(repository))
+    return replace(
+        facts, licence=known.licence, parameters=known.parameters, disk_bytes=known.bytes
+    )
+
+
+def _config(repository: str) -> dict[str, Any]:
+    """What decides the sizes of a published name, in the layout of its config.json."""
+    parts = repository.split("/")[1].split("-")
+    # musicgen-melody, without a size, is the medium one.
+    size = next((part for part in parts if part in _SIZES), "medium")
+    layers, width, heads = _SIZES[size]
+    stereo = "stereo" in parts
+    return {
+        "model_type": "musicgen_melody" if "melody" in parts else "musicgen",
+        "text_encoder": {"d_model": 768},
+        "audio_encoder": _CODEC,
+        "decoder": {
+            "hidden_size": width,
+            "ffn_dim": 4 * width,
+            "num_hidden_layers": layers,
+            "num_attention_heads": heads,
+            "num_codebooks": 8 if stereo else 4,
+            "vocab_size": 2_048,
+            "audio_channels": 2 if stereo else 1,
+        },
+    }
+
+
+def _musicgen(name: str, config: Mapping[str, Any]) -> ModelFacts:
+    """From a configuration alone; parameters and place are still to be filled in."""
+    melody = config.get("model_type") == "musicgen_melody"
+    try:
+        decoder, codec = config["decoder"], config["audio_encoder"]
+        width = int(decoder["hidden_size"])
+        stereo = decoder.get("audio_channels", 1) == 2
+        rate_hz = int(codec.get("sampling_rate", 24_000))
+        ratios = codec.get("upsampling_ratios", (8, 5, 4, 2))
+        settings = {
+            "width": width,
+            "layers": decoder["num_hidden_layers"],
+            "heads": decoder["num_attention_heads"],
+            "levels": decoder["num_codebooks"],
+            "vocabulary": decoder["vocab_size"],
+            "pattern": "delayed_pairs" if stereo else "delayed",
+            "window_frames": decoder.get("max_position_embeddings", 2048),
+            "expansion": decoder["ffn_dim"] / width,
+            "norm": "layer",
+            "feed_forward": "gelu",
+            "conditions": {
+                "text_width": config["text_encoder"]["d_model"],
+                "text_before": melody,
+                "chroma_frames": config.get("chroma_length", 235) if melody else 0,
+            },
+        }
+        stage = replace(
+            StageShape.of(settings, rate_hz / prod(ratios)),
+            longest_seconds=WINDOW_SECONDS,
+            stride_seconds=STRIDE_SECONDS,
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"the configuration of {name} says nothing of {error}") from error
+    return ModelFacts(
+        name=name,
+        sound=True,
+        scores=False,
+        melody=melody,
+        single=True,
+        licence=PUBLISHED_LICENCE,
+        parameters=0,
+        disk_bytes=0,
+        folder=None,
+        sizes=ModelSizes(
+            stages=(stage,),
+            text_parameters=_TEXT_PARAMETERS,
+            codec_parameters=_CODEC_PARAMETERS,
+            halved=multiplies_bfloat16(),
+            rate_hz=rate_hz,
+            channels=2 if stereo else 1,
+        ),
+        codec=codec,
+    )

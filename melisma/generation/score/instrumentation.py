@@ -1,0 +1,223 @@
+"""Who plays: from the words of a prompt, or a list of instruments, to parts of a score.
+
+Enters: words. Leaves: `Choice`s of General MIDI programs. Names are those of
+`joint/instrument_words.py`; ensembles bring their usual players. What the words rule out never
+plays. Keyboards, harps and choirs are written on several staves, each a part of its own: on as
+many as is usual where they play alone, and on as many as the model likes in company.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+
+from melisma.joint.instrument_words import instrument_families, named_instruments
+from melisma.lm.score.plan import Choice
+from melisma.symbolic.instruments import INSTRUMENTS
+from melisma.values.attributes import program_family
+from melisma.values.events import DRUM_PROGRAM
+
+_CHOIR, _HARP = 52, 46
+_KEYBOARDS, _ORGANS, _ACCORDIONS = range(8), range(16, 21), (21, 23)
+MOST_STAVES: dict[int, int] = {
+    **dict.fromkeys((*_KEYBOARDS, *_ORGANS, *_ACCORDIONS, _HARP), 2), _CHOIR: 4,
+}  # fmt: skip
+"""Programs that may be written on several staves in company."""
+STAVES_ALONE: dict[int, tuple[int, int]] = {
+    **dict.fromkeys(_KEYBOARDS, (2, 2)), **dict.fromkeys(_ORGANS, (2, 3)), _HARP: (2, 2),
+    _CHOIR: (4, 4),
+}  # fmt: skip
+"""Fewest and most staves where nobody else plays (what 8,600 windows of real solo pieces show:
+harpsichords never play from one staff, choirs seldom; on one staff the model writes one hand)."""
+MOST_OF_A_FAMILY = 3
+"""Parts of one family where only the family is named (chosen)."""
+
+_FIRST_CHOICE: dict[str, int] = {
+    "piano": 0, "electric piano": 4, "harpsichord": 6, "mallets": 11, "organ": 19,
+    "accordion": 21, "guitar": 24, "electric guitar": 27, "bass": 33, "strings": 48, "harp": 46,
+    "choir": 52, "brass": 61, "reeds": 71, "flutes": 73, "synth": 81, "drums": DRUM_PROGRAM,
+}  # fmt: skip
+"""The program that a family's bare name means."""
+
+_OTHER_NAMES: dict[str, int] = {
+    "pianoforte": 0, "grand piano": 0, "upright piano": 0, "fortepiano": 0, "rhodes": 4,
+    "wurlitzer": 4, "e-piano": 4, "fm piano": 5, "clav": 7, "clavichord": 6, "clavinet": 7,
+    "celeste": 8, "bells": 14, "chimes": 14, "vibes": 11, "marimbas": 12, "steel drum": 114,
+    "steelpan": 114, "steel pan": 114, "steel pans": 114, "hammond": 16, "hammond organ": 16,
+    "rock organ": 18, "harmonium": 20, "pipe organ": 19, "organ": 19, "concertina": 23,
+    "bandoneón": 23, "blues harp": 22, "mouth harp": 22, "musette": 21, "classical guitar": 24,
+    "nylon guitar": 24, "spanish guitar": 24, "acoustic guitar": 25, "steel guitar": 25,
+    "folk guitar": 25, "twelve-string guitar": 25, "mandolin": 25, "lute": 24, "ukulele": 24,
+    "guitar": 24, "clean guitar": 27, "muted guitar": 28, "distorted guitars": 30,
+    "overdriven guitars": 29, "distortion guitar": 30, "lead guitar": 30, "heavy guitars": 30,
+    "power chords": 30, "surf guitar": 27, "electric jazz guitar": 26, "double bass": 32,
+    "upright bass": 32, "acoustic bass": 32, "string bass": 32, "walking bass": 32,
+    "bass guitar": 33, "electric bass": 33, "slap bass": 36, "bassline": 33, "bass line": 33,
+    "synth bass": 38, "bass synth": 38, "acid bass": 38, "sub bass": 39, "sub-bass": 39,
+    "contrabass": 43, "violoncello": 42, "viol": 42, "viola da gamba": 42, "fiddle": 40,
+    "erhu": 110, "pizzicato": 45, "pizzicati": 45, "string pad": 50, "synth strings": 50,
+    "celtic harp": 46, "lyre": 46, "zither": 15, "hammered dulcimer": 15, "dulcimer": 15,
+    "guzheng": 107, "mbira": 108, "thumb piano": 108, "voice": 53, "vocals": 53, "vocal": 53,
+    "singers": 52, "soprano voice": 53, "horn": 60, "french horn": 60, "hunting horn": 60,
+    "cornet": 56, "flugelhorn": 56, "bugle": 56, "euphonium": 58, "sousaphone": 58,
+    "muted trumpet": 59, "saxophone": 65, "sax": 65, "alto saxophone": 65, "soprano saxophone": 64,
+    "tenor saxophone": 66, "baritone saxophone": 67, "bari sax": 67, "cor anglais": 69,
+    "english horn": 69, "bass clarinet": 71, "contrabassoon": 70, "shawm": 111, "duduk": 111,
+    "crumhorn": 111, "bagpipes": 109, "pan pipes": 75, "panpipes": 75, "tin whistle": 78,
+    "penny whistle": 78, "bamboo flute": 77, "fife": 72, "whistling": 78, "synth lead": 81,
+    "lead synth": 81, "synth pad": 89, "synth pads": 89, "pad": 89, "pads": 89, "warm pad": 89,
+    "theremin": 85, "chiptune": 80, "8-bit synth": 80, "square wave": 80, "saw lead": 81,
+    "square lead": 80, "timpani": 47, "kettledrum": 47, "kettledrums": 47, "taiko": 116,
+    "woodblock": 115, "woodblocks": 115, "tom drums": 117, "synth drum": 118,
+}  # fmt: skip
+"""Names that are no General MIDI name, and the program they mean."""
+
+_ENSEMBLES: tuple[tuple[str, tuple[int, ...]], ...] = (
+    (r"string quartets?", (40, 40, 41, 42)),
+    (r"string quintets?", (40, 40, 41, 42, 42)),
+    (r"string trios?", (40, 41, 42)),
+    (r"piano trios?", (40, 42, 0)),
+    (r"(?:piano quartets?|piano and strings quartet)", (40, 41, 42, 0)),
+    (r"piano quintets?", (40, 40, 41, 42, 0)),
+    (r"(?:wood)?wind quintets?", (73, 68, 71, 60, 70)),
+    (r"brass quintets?", (56, 56, 60, 57, 58)),
+    (r"brass quartets?", (56, 56, 57, 57)),
+    (r"sax(?:ophone)? quartets?", (64, 65, 66, 67)),
+    (r"clarinet quartets?", (71, 71, 71, 71)),
+    (r"flute quartets?", (73, 73, 73, 73)),
+    (r"guitar duos?|two guitars|guitar duets?", (24, 24)),
+    (r"jazz (?:piano )?trios?", (0, 32, DRUM_PROGRAM)),
+    (r"(?:jazz quartets?|jazz combos?|small jazz (?:band|group)s?)", (65, 0, 32, DRUM_PROGRAM)),
+    (r"big bands?|swing bands?", (61, 65, 0, 32, DRUM_PROGRAM)),
+    (r"(?:rock|punk|metal|garage) (?:band|trio|group)s?", (30, 29, 33, DRUM_PROGRAM)),
+    (r"power trios?", (30, 33, DRUM_PROGRAM)),
+    (r"(?:full |symphony |whole )?orchestra(?!l)", (73, 68, 71, 60, 56, 40, 40, 41, 42, 43)),
+    (r"chamber orchestra|string orchestra|strings? ensemble", (40, 40, 41, 42, 43)),
+    (r"marching band|military band|brass band", (56, 60, 57, 58, DRUM_PROGRAM)),
+    (r"oompah band", (71, 56, 21, 58, DRUM_PROGRAM)),
+)
+"""Groups by name, and their usual players, high to low."""
+
+_COUNTS = {"two": 2, "three": 3, "four": 4, "2": 2, "3": 3, "4": 4, "pair of": 2, "duo of": 2}
+_COUNT = re.compile(r"\b(two|three|four|2|3|4|pair of|duo of)\s+$", re.IGNORECASE)
+
+
+@cache
+def _programs_by_name() -> dict[str, int]:
+    named = {name.lower(): program for program, name in enumerate(INSTRUMENTS)}
+    return named | _OTHER_NAMES
+
+
+def program_of_name(name: str) -> int | None:
+    """The program that an instrument's name means, None where the name is not known.
+
+    >>> program_of_name("alto sax"), program_of_name("cellos"), program_of_name("drums")
+    (65, 42, 128)
+    """
+    plain = " ".join(name.lower().split())
+    known = _programs_by_name()
+    for form in (plain, plain.removesuffix("s"), plain.removesuffix("es")):
+        if form in known:
+            return known[form]
+    families = instrument_families()
+    for form in (plain, plain.removesuffix("s")):
+        if form in _FIRST_CHOICE:
+            return _FIRST_CHOICE[form]
+        if form in families:
+            return _FIRST_CHOICE[families[form]]
+    return None
+
+
+def players_in(words: str) -> tuple[tuple[int, ...], tuple[Choice, ...]]:
+    """Who plays by the words -> (settled parts, parts to be chosen); both empty where they name
+    nobody.
+
+    >>> players_in("a string quartet in D minor")[0]
+    (40, 40, 41, 42)
+    """
+    settled: list[int] = []
+    left = words
+    for pattern, programs in _ENSEMBLES:
+        found = re.search(rf"(?<![\w-])(?:{pattern})(?![\w-])", left, re.IGNORECASE)
+        if found and not _ruled_out(left, found.start()):
+            settled += programs
+            left = left[: found.start()] + " " * (found.end() - found.start()) + left[found.end() :]
+    choices: dict[int, int] = {}
+    for named in named_instruments(left):
+        program = program_of_name(named.name)
+        if named.ruled_out or program is None:
+            continue
+        if program == 24 and "electric guitar" in named.families:
+            program = 29
+        counted = _COUNT.search(left[: named.first])
+        count = _COUNTS[counted[1].lower()] if counted else 1
+        if program not in settled:
+            choices[program] = max(choices.get(program, 0), count)
+    if not settled and tuple(choices.values()) == (1,):
+        return alone(next(iter(choices)))
+    return tuple(settled), tuple(_choice(program, count) for program, count in choices.items())
+
+
+def alone(program: int) -> tuple[tuple[int, ...], tuple[Choice, ...]]:
+    """(settled parts, parts to be chosen) of one instrument by itself.
+
+    >>> alone(40), alone(6)[1][0].least
+    (((40,), ()), 2)
+    """
+    if program not in STAVES_ALONE:
+        return (program,), ()
+    least, most = STAVES_ALONE[program]
+    return (), (Choice(programs=frozenset((program,)), least=least, most=most),)
+
+
+def _ruled_out(words: str, first: int) -> bool:
+    return bool(re.search(r"\b(?:no|not|without)\s+(?:an?\s+|the\s+)?$", words[:first], re.I))
+
+
+def _choice(program: int, count: int) -> Choice:
+    most = count * MOST_STAVES.get(program, 1)
+    return Choice(programs=frozenset((program,)), least=count, most=most)
+
+
+def players_of(names: str) -> tuple[int, ...]:
+    """Programs of a list of instruments, e.g. "flute, piano"; each ensemble brings its players.
+
+    `ValueError` names what is not known.
+    """
+    programs: list[int] = []
+    for name in (part.strip() for part in re.split(r"[,;+]|\band\b", names)):
+        if not name:
+            continue
+        ensemble = next(
+            (p for pattern, p in _ENSEMBLES if re.fullmatch(pattern, name, re.IGNORECASE)), None
+        )
+        program = program_of_name(name)
+        if ensemble is not None:
+            programs += ensemble
+        elif program is not None:
+            programs.append(program)
+        elif name.isdigit() and int(name) < 128:
+            programs.append(int(name))
+        else:
+            raise ValueError(
+                f'no instrument "{name}": give names like violin, piano, alto sax, drums or string '
+                "quartet, or General MIDI programs from 0 to 127, separated by commas"
+            )
+    if not programs:
+        raise ValueError("no instrument was named: give names like violin, piano, drums")
+    return tuple(programs)
+
+
+def family_choices(families: tuple[str, ...]) -> tuple[Choice, ...]:
+    """Choices where only families are known."""
+    return tuple(
+        Choice(programs=_family_programs(family), most=MOST_OF_A_FAMILY) for family in families
+    )
+
+
+@cache
+def _family_programs(family: str) -> frozenset[int]:
+    if family == "drums":
+        return frozenset((DRUM_PROGRAM,))
+    last = 120  # what follows are no instruments but noises
+    return frozenset(p for p in range(last) if program_family(p, False) == family)

@@ -1,0 +1,123 @@
+"""MusicGen's published decoders as token models: what their settings and tensors are called here.
+
+Enters: a configuration and tensors in the layout of transformers (`musicgen` and
+`musicgen_melody`). Leaves: `TokenModelSettings`, and a reader of our model's state that asks for
+theirs by name, one at a time. Copet et al., 2306.05284; the names are those of transformers 4.31
+and later.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from melisma.lm.conditioning import CHROMA_SIZE, ConditionSettings
+from melisma.lm.model import TokenModel, TokenModelSettings
+
+DECODER = "decoder.model.decoder."
+"""What the names of the decoder's tensors begin with."""
+SPARE = (f"{DECODER}embed_positions.weights",)
+"""Tensors that some files hold and nobody needs: positions are computed."""
+
+_LAYER = re.compile(r"trunk\.layers\.(\d+)\.(.+)")
+_PARTS: dict[str, tuple[str, ...]] = {
+    "attention_norm.weight": ("self_attn_layer_norm.weight",),
+    "attention_norm.bias": ("self_attn_layer_norm.bias",),
+    "attention.enter.weight": tuple(f"self_attn.{one}_proj.weight" for one in "qkv"),
+    "attention.leave.weight": ("self_attn.out_proj.weight",),
+    "text_norm.weight": ("encoder_attn_layer_norm.weight",),
+    "text_norm.bias": ("encoder_attn_layer_norm.bias",),
+    "text_attention.ask.weight": ("encoder_attn.q_proj.weight",),
+    "text_attention.tell.weight": tuple(f"encoder_attn.{one}_proj.weight" for one in "kv"),
+    "text_attention.leave.weight": ("encoder_attn.out_proj.weight",),
+    "mix_norm.weight": ("final_layer_norm.weight",),
+    "mix_norm.bias": ("final_layer_norm.bias",),
+    "mix_in.weight": ("fc1.weight",),
+    "mix_out.weight": ("fc2.weight",),
+}
+"""A layer's tensor here -> those of a layer there, one below the other."""
+_OTHERS = {
+    "trunk.norm.weight": f"{DECODER}layer_norm.weight",
+    "trunk.norm.bias": f"{DECODER}layer_norm.bias",
+    "conditioner.text.weight": "enc_to_dec_proj.weight",
+    "conditioner.text.bias": "enc_to_dec_proj.bias",
+    "conditioner.chroma.weight": "audio_enc_to_dec_proj.weight",
+    "conditioner.chroma.bias": "audio_enc_to_dec_proj.bias",
+}
+
+
+def settings_of(config: Mapping[str, Any]) -> TokenModelSettings:
+    """The decoder of a checkpoint's configuration. `ValueError` names what is not supported."""
+    decoder, text = config.get("decoder"), config.get("text_encoder")
+    if not isinstance(decoder, Mapping) or not isinstance(text, Mapping):
+        raise ValueError("this configuration describes no decoder and no text encoder")
+    melody = config.get("model_type") == "musicgen_melody"
+    try:
+        width, wide = int(decoder["hidden_size"]), int(decoder["ffn_dim"])
+        levels, stereo = int(decoder["num_codebooks"]), decoder.get("audio_channels", 1) == 2
+        settings = TokenModelSettings(
+            levels=levels,
+            vocabulary=int(decoder["vocab_size"]),
+            pattern="delayed_pairs" if stereo else "delayed",
+            width=width,
+            layers=int(decoder["num_hidden_layers"]),
+            heads=int(decoder["num_attention_heads"]),
+            window_frames=int(decoder.get("max_position_embeddings", 2048)),
+            expansion=wide / width,
+            norm="layer",
+            feed_forward="gelu",
+            positions="sinusoidal",
+            conditions=ConditionSettings(
+                slots=False,
+                text_width=int(text["d_model"]),
+                text_before=melody,
+                chroma_frames=int(config.get("chroma_length", 235)) if melody else 0,
+            ),
+        )
+    except KeyError as error:
+        raise ValueError(f"the configuration of this decoder says nothing of {error}") from error
+    if decoder.get("activation_function", "gelu") != "gelu":
+        raise ValueError(f'the activation "{decoder["activation_function"]}" is not MusicGen\'s')
+    if melody and config.get("num_chroma", CHROMA_SIZE) != CHROMA_SIZE:
+        raise ValueError(f"a chroma of {config['num_chroma']} classes is not one of {CHROMA_SIZE}")
+    if wide % 32:
+        raise ValueError(f"a feed-forward width of {wide} is no multiple of 32")
+    if stereo and levels % 2:
+        raise ValueError(f"a stereo model has an even number of codebooks, not {levels}")
+    return settings
+
+
+def names_of(name: str) -> tuple[str, ...]:
+    """The tensors there whose rows, one below the other, are the tensor `name` here."""
+    found = _LAYER.fullmatch(name)
+    if found:
+        return tuple(f"{DECODER}layers.{found[1]}.{part}" for part in _PARTS[found[2]])
+    if name.startswith("tables."):
+        return (f"{DECODER}embed_tokens.{name.split('.')[1]}.weight",)
+    if name.startswith("heads."):
+        return (f"decoder.lm_heads.{name.split('.')[1]}.weight",)
+    return (_OTHERS[name],)
+
+
+def expected_shapes(model: TokenModel) -> dict[str, tuple[int, ...]]:
+    """Shapes of all tensors there that a model (which may be without weights) needs."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for name, tensor in model.state_dict().items():
+        parts = names_of(name)
+        for part in parts:
+            shapes[part] = (tensor.shape[0] // len(parts), *tensor.shape[1:])
+    return shapes
+
+
+def reader_of(get: Callable[[str], Tensor]) -> Callable[[str], Tensor]:
+    """A reader of tensors here from a reader of tensors there."""
+
+    def read(name: str) -> Tensor:
+        parts = [get(part) for part in names_of(name)]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    return read

@@ -1,0 +1,179 @@
+"""What the score model is told of a piece: closed attributes, sets of words, and the text's vector.
+
+The slots of `lm/conditioning.py` are those of a stage that draws frames of sound; notation has
+others (composer, tradition, articulation, moods). Here, too, every slot has an absent-token and is
+dropped at random in training, so that any part may be left out at inference, and guidance has
+something to compare with.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch import Tensor, nn
+
+from melisma.values.attributes import (
+    ARTICULATIONS,
+    DENSITIES,
+    DYNAMICS,
+    FAMILIES,
+    METRES,
+    MOODS,
+    REGISTERS,
+    STYLES,
+    TEMPO_BINS,
+    TONALITIES,
+    tempo_bin,
+)
+from melisma.values.traditions import COMPOSERS, TRADITIONS
+
+SCORE_ATTRIBUTES: tuple[tuple[str, int], ...] = (
+    ("tempo", TEMPO_BINS),
+    ("tonality", len(TONALITIES)),
+    ("metre", len(METRES)),
+    ("lead", len(FAMILIES)),
+    ("style", len(STYLES)),
+    ("density", len(DENSITIES)),
+    ("dynamics", len(DYNAMICS)),
+    ("register", len(REGISTERS)),
+    ("articulation", len(ARTICULATIONS)),
+    ("composer", len(COMPOSERS)),
+    ("tradition", len(TRADITIONS)),
+)
+"""Attribute slots and their values; the last entry of each table is the absent-token."""
+_CLASSES: dict[str, tuple[str, ...]] = {
+    "tonality": TONALITIES,
+    "metre": METRES,
+    "lead": FAMILIES,
+    "style": STYLES,
+    "density": DENSITIES,
+    "dynamics": DYNAMICS,
+    "register": REGISTERS,
+    "articulation": ARTICULATIONS,
+    "composer": COMPOSERS,
+    "tradition": TRADITIONS,
+}
+WORD_WIDTH = 128
+"""Width of the joint vector of the words."""
+
+
+def class_of(name: str, value: object) -> int:
+    """The class of an attribute's value (a tempo in beats a minute, or a word), the table's size
+    where the value is none that the attribute knows."""
+    if name == "tempo":
+        return TEMPO_BINS if not isinstance(value, int | float) else tempo_bin(float(value))
+    classes = _CLASSES[name]
+    return classes.index(value) if value in classes else len(classes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreConditions:
+    """A batch of conditions. Absent: zero words, attribute = its table's size, sets all -1."""
+
+    words: Tensor
+    """Vector of a caption in the joint space, float32 [batch, 128]; zeros where absent."""
+    attributes: Tensor
+    """int64 [batch, attribute] in the order of `SCORE_ATTRIBUTES`."""
+    families: Tensor
+    """float32 [batch, family], 1 named, 0 not, -1 nothing known."""
+    moods: Tensor
+    """float32 [batch, mood], likewise."""
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+    @classmethod
+    def absent(cls, batch: int) -> ScoreConditions:
+        """Nothing is told."""
+        sizes = torch.tensor([size for _, size in SCORE_ATTRIBUTES])
+        return cls(
+            words=torch.zeros(batch, WORD_WIDTH),
+            attributes=sizes.expand(batch, -1).clone(),
+            families=torch.full((batch, len(FAMILIES)), -1.0),
+            moods=torch.full((batch, len(MOODS)), -1.0),
+        )
+
+    def joined(self, other: ScoreConditions) -> ScoreConditions:
+        """Both batches one after the other."""
+        return ScoreConditions(
+            **{
+                one.name: torch.cat([getattr(self, one.name), getattr(other, one.name)])
+                for one in fields(self)
+            }
+        )
+
+    def to(self, device: str) -> ScoreConditions:
+        """The same on a device."""
+        return ScoreConditions(
+            **{one.name: getattr(self, one.name).to(device) for one in fields(self)}
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreDrops:
+    """How often each slot is dropped in training."""
+
+    everything: float = 0.1
+    """All slots at once (what guidance compares with)."""
+    words: float = 0.4
+    attribute: float = 0.35
+    """Each attribute by itself."""
+    families: float = 0.4
+    moods: float = 0.5
+    word_noise: float = 0.3
+    """Standard deviation of the noise on the words' vector (times its norm over sqrt(width)):
+    people word things otherwise than our captions."""
+
+
+def drop_told(
+    conditions: ScoreConditions, settings: ScoreDrops, generator: torch.Generator
+) -> ScoreConditions:
+    """Drops slots at random, for each piece of the batch by itself."""
+    batch = len(conditions)
+    gone = ScoreConditions.absent(batch)
+
+    def chosen(share: float, *shape: int) -> Tensor:
+        return torch.rand(*shape, generator=generator) < share
+
+    everything = chosen(settings.everything, batch)
+    noise = torch.randn(conditions.words.shape, generator=generator) * settings.word_noise
+    noisy = conditions.words + noise * conditions.words.norm(dim=1, keepdim=True) / math.sqrt(
+        WORD_WIDTH
+    )
+    no_words = (everything | chosen(settings.words, batch))[:, None]
+    no_attribute = everything[:, None] | chosen(settings.attribute, *conditions.attributes.shape)
+    no_families = (everything | chosen(settings.families, batch))[:, None]
+    no_moods = (everything | chosen(settings.moods, batch))[:, None]
+    return replace(
+        conditions,
+        words=torch.where(no_words, gone.words, noisy),
+        attributes=torch.where(no_attribute, gone.attributes, conditions.attributes),
+        families=torch.where(no_families, gone.families, conditions.families),
+        moods=torch.where(no_moods, gone.moods, conditions.moods),
+    )
+
+
+class ScoreConditioner(nn.Module):
+    """`ScoreConditions` -> [batch, 1, width], which scales and shifts every block."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.words = nn.Linear(WORD_WIDTH, width)
+        self.attributes = nn.ModuleList(
+            nn.Embedding(size + 1, width) for _, size in SCORE_ATTRIBUTES
+        )
+        self.sets = nn.Linear(2 * (len(FAMILIES) + len(MOODS)), width)
+        self.mix = nn.Sequential(nn.SiLU(), nn.Linear(width, width), nn.SiLU())
+        for module in self.modules():
+            if isinstance(module, nn.Embedding):
+                nn.init.normal_(module.weight, std=0.5)
+
+    def forward(self, conditions: ScoreConditions) -> Tensor:
+        """Reads every slot."""
+        rows = [self.words(conditions.words * WORD_WIDTH**0.5)]
+        rows += [table(conditions.attributes[:, i]) for i, table in enumerate(self.attributes)]
+        told = torch.cat([conditions.families, conditions.moods], dim=1)
+        rows.append(self.sets(torch.cat([(told > 0).float(), (told < 0).float()], dim=1)))
+        return self.mix(torch.stack(rows).sum(dim=0))[:, None]

@@ -1,0 +1,1 @@
+"""Parts of a score become a mix: panning, levels, room, stems."""

@@ -1,0 +1,207 @@
+"""A mixing desk: parts become a mix, and stems that add up to it.
+
+Enters: a `Player` and what each part plays. Leaves: `Waveform`s of two channels. The chain is
+linear: each part is played alone and dry, panned, put into one and the same room and turned up by
+one gain. That gain brings the mix to its loudness (ITU-R BS.1770-4); where its peaks would then
+stand above the ceiling, it stays softer instead.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy.signal import butter, oaconvolve, sosfilt
+
+from melisma.sound.loudness import integrated_lufs, oversampled_peaks
+from melisma.sound.mastering import CEILING_DB, TARGET_LUFS
+from melisma.sound.reverberation import ROOMS, room_response
+from melisma.symbolic.playback import Line, Player, Preset
+from melisma.values import Waveform
+
+_ROOM_SEED = 4_001
+_RUMBLE_HZ = 20.0
+"""Lowest audible frequency; some recordings stand beside zero."""
+_MARGIN_DB = 0.1
+"""Below the ceiling, for rounding to 16 bits and peaks between the oversampled points."""
+_SILENT_DB = -70.0
+"""What lies so far under the peak at the end is cut off (chosen: below a room's noise)."""
+_AFTER_SECONDS = 0.05
+"""What is kept behind the last heard sample."""
+_SHORT_FADE_SECONDS, _LONG_FADE_SECONDS = 0.01, 1.0
+"""The end fades so fast where the sound has died away, and where it has not."""
+_BLOCK_SAMPLES, _OVERLAP_SAMPLES = 1 << 20, 64
+"""Peaks are measured so many samples at a time; the overlap is longer than the interpolator."""
+_KEPT_BYTES = 1 << 30
+"""Parts that were played for the mix are kept for the stems up to this size."""
+
+Progress = Callable[[float], None]
+"""Told the finished part of the work, from 0 to 1."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeskSettings:
+    """How the desk is set."""
+
+    rate_hz: int = 44_100
+    room: str = "studio"
+    """One of `sound.reverberation.ROOMS`."""
+    tail_seconds: float = 4.0
+    """Sound lasts at most so long behind the last note's end."""
+    target_lufs: float = TARGET_LUFS
+    """Integrated loudness of the mix."""
+    stems: bool = False
+    """Whether each part will be wanted alone, too; it is then kept where memory allows."""
+
+    def __post_init__(self) -> None:
+        if self.room not in ROOMS:
+            raise ValueError(f'no room "{self.room}": known are {", ".join(ROOMS)}')
+        if not 8_000 <= self.rate_hz <= 192_000:
+            raise ValueError(f"a rate lies between 8000 and 192000 Hz, not {self.rate_hz}")
+        if not 0.0 <= self.tail_seconds <= 30.0:
+            raise ValueError(f"a tail lasts 0 to 30 seconds, not {self.tail_seconds}")
+        if not -60.0 <= self.target_lufs < 0.0:
+            raise ValueError(f"a loudness lies between -60 and 0 LUFS, not {self.target_lufs}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """A part ready to be played."""
+
+    line: Line
+    preset: Preset | None
+    """None where the soundfont has nothing for it: it is silent."""
+    gains: tuple[float, float]
+    """Left and right."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Finish:
+    """What happens to the mix and to every stem alike."""
+
+    samples: int
+    fade: np.ndarray
+    """float32 [sample], over the end."""
+    gain: float
+
+
+class Desk:
+    """`mix` first, then `stems`, one after another, for scores whose stems do not fit into memory
+    at once."""
+
+    def __init__(
+        self,
+        *,
+        player: Player,
+        parts: tuple[Part, ...],
+        end_seconds: float,
+        settings: DeskSettings,
+        soundfont: Path,
+        remarks: tuple[str, ...],
+    ) -> None:
+        """`end_seconds`: when the last note ends. `soundfont` and `remarks` are told on."""
+        self.player = player
+        self.soundfont = soundfont
+        self.remarks = remarks
+        self.settings = settings
+        self._parts = parts
+        self._note_samples = math.ceil(end_seconds * settings.rate_hz) + 1
+        self._samples = self._note_samples + round(settings.tail_seconds * settings.rate_hz)
+        self._kept: dict[int, np.ndarray] = {}
+        self._finish: _Finish | None = None
+
+    def mix(self, progress: Progress | None = None) -> Waveform:
+        """All parts together. `ValueError` where nothing sounds."""
+        total = np.zeros((2, self._samples), dtype=np.float32)
+        loudest = 0.0
+        for index in range(len(self._parts)):
+            dry = self._panned(index)
+            loudest = max(loudest, float(dry.max()), -float(dry.min()))
+            total += dry
+            if self.settings.stems and dry.nbytes * (len(self._kept) + 1) <= _KEPT_BYTES:
+                self._kept[index] = dry
+            if progress is not None:
+                progress(0.9 * (index + 1) / len(self._parts))
+        if not total.any():
+            raise ValueError(f"nothing of this score sounds with {self.soundfont}: try another")
+        total = self._roomed(total)
+        self._finish = self._measured(total, loudest)
+        return self._finished(total)
+
+    def stems(self) -> Iterator[Waveform]:
+        """Each part alone, in their order. They add up to the mix."""
+        assert self._finish is not None, "the mix comes first: it sets the level"
+        for index in range(len(self._parts)):
+            dry = self._kept.pop(index, None)
+            yield self._finished(self._roomed(self._panned(index) if dry is None else dry))
+
+    def close(self) -> None:
+        """Give back what the system lent."""
+        self.player.close()
+
+    def _panned(self, index: int) -> np.ndarray:
+        part = self._parts[index]
+        if part.preset is None:
+            return np.zeros((2, self._samples), dtype=np.float32)
+        dry = self.player.play(part.line, part.preset, self._samples)
+        dry *= np.array(part.gains, dtype=np.float32)[:, None]
+        return dry
+
+    def _roomed(self, dry: np.ndarray) -> np.ndarray:
+        """With the room's answer, and without what nobody hears below."""
+        rate_hz, room = self.settings.rate_hz, ROOMS[self.settings.room]
+        if room is not None:
+            decay_seconds, level_db = room
+            rng = np.random.default_rng(_ROOM_SEED)
+            answers = room_response(decay_seconds, rate_hz, rng, channels=2)
+            answers *= np.float32(10 ** (level_db / 20))
+            middle = dry.mean(axis=0)
+            dry = np.stack(
+                [
+                    channel + oaconvolve(middle, answer)[: len(middle)].astype(np.float32)
+                    for channel, answer in zip(dry, answers, strict=True)
+                ]
+            )
+        rumble = butter(2, _RUMBLE_HZ, "highpass", fs=rate_hz, output="sos")
+        return np.stack([np.asarray(sosfilt(rumble, one), dtype=np.float32) for one in dry])
+
+    def _measured(self, total: np.ndarray, loudest_part: float) -> _Finish:
+        """Where the sound ends, and the gain that brings it to its loudness."""
+        rate_hz = self.settings.rate_hz
+        highest = max(float(total.max()), -float(total.min()))
+        heard = np.asarray((np.abs(total) > highest * 10 ** (_SILENT_DB / 20)).any(axis=0))
+        last = len(heard) - int(heard[::-1].argmax()) + round(_AFTER_SECONDS * rate_hz)
+        samples = min(max(last, self._note_samples), self._samples)
+        fade_seconds = _SHORT_FADE_SECONDS
+        if last >= self._samples:
+            fade_seconds = max(
+                min(_LONG_FADE_SECONDS, self.settings.tail_seconds / 2), fade_seconds
+            )
+        count = min(round(fade_seconds * rate_hz), samples)
+        fade = 0.5 + 0.5 * np.cos(np.pi * np.arange(1, count + 1) / count)
+        total = total[:, :samples]
+        lufs = integrated_lufs(Waveform(samples=total / np.float32(highest), rate_hz=rate_hz))
+        gain = 10 ** ((CEILING_DB - _MARGIN_DB) / 20) / max(highest_peak(total), loudest_part)
+        if lufs is not None:
+            gain = min(gain, 10 ** ((self.settings.target_lufs - lufs) / 20) / highest)
+        return _Finish(samples=samples, fade=fade.astype(np.float32), gain=gain)
+
+    def _finished(self, sound: np.ndarray) -> Waveform:
+        finish = self._finish
+        assert finish is not None
+        done = sound[:, : finish.samples] * np.float32(finish.gain)
+        done[:, finish.samples - len(finish.fade) :] *= finish.fade
+        return Waveform(samples=done, rate_hz=self.settings.rate_hz)
+
+
+def highest_peak(sound: np.ndarray) -> float:
+    """The highest amplitude of [channel, sample], between samples, too (BS.1770-4, annex 2).
+
+    It is measured a block at a time, to spare memory.
+    """
+    blocks = range(0, sound.shape[1], _BLOCK_SAMPLES)
+    pieces = (sound[:, max(0, at - _OVERLAP_SAMPLES) : at + _BLOCK_SAMPLES] for at in blocks)
+    return max(float(oversampled_peaks(piece).max()) for piece in pieces)

@@ -1,0 +1,1 @@
+"""Initial weights that are better than random: from principal components and word vectors."""

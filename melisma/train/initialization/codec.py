@@ -1,0 +1,101 @@
+"""A head start for the codec: the best linear codec, by principal components and least squares.
+
+With its ConvNeXt blocks silent the codec is a chain of matrices, and the best such chain is a
+problem of linear algebra that takes seconds. Gradient descent from random weights found the
+loudness first and then nothing else for thousands of updates: the few directions that it had grown
+drowned all others in the noise of the quantizer.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from melisma.codec.model import LOG_CENTRE, LOG_SPREAD, MAGNITUDES_PER_FRAME, Codec, log_magnitudes
+from melisma.nn.convolution import slower
+from melisma.semantic.tokenizer import cluster
+
+RIDGE = 1e-3
+"""Penalty of the least squares, as a share of the mean variance."""
+
+
+@torch.no_grad()
+def start_linear(codec: Codec, sound: Tensor, generator: torch.Generator) -> None:
+    """Sets matrices and codebooks from sound [batch, sample], a multiple of 960 samples."""
+    encoder = codec.encoder
+    past = encoder.initial_state(len(sound))[0]
+    spectra = encoder.spectra(torch.cat([past, sound], dim=1)).double()
+    fast = _project(encoder.enter, spectra)
+    slow = _project(encoder.join, slower(fast, 2))
+    latent = _project(encoder.leave, slow)
+    spread = latent.flatten(0, 1).std(dim=0).square().mean().sqrt()
+    encoder.leave.weight.div_(spread)
+    encoder.leave.bias.div_(spread)
+    latent = latent / spread
+
+    targets = (log_magnitudes(sound).double() - LOG_CENTRE) / LOG_SPREAD
+    targets = slower(targets, MAGNITUDES_PER_FRAME)
+    # The decoder is one frame late: the magnitudes of frame t are said when latent t + 1 is heard,
+    # and its blocks remember latent t; the linear chain alone sees only the newest latent, so it is
+    # fitted on the frame that is heard, and the blocks learn to wait.
+    inputs = latent[:, 1:].flatten(0, 1)
+    outputs = targets[:, :-1].flatten(0, 1)
+    mean_in, mean_out = inputs.mean(dim=0), outputs.mean(dim=0)
+    centred = inputs - mean_in
+    gram = centred.T @ centred
+    gram += RIDGE * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype)
+    solution = torch.linalg.solve(gram, centred.T @ (outputs - mean_out)).T
+    bias = mean_out - solution @ mean_in
+    _factorise(codec, solution, bias)
+    codes = cluster(
+        latent.flatten(0, 1).float(),
+        levels=codec.settings.levels,
+        vocabulary=codec.settings.vocabulary,
+        generator=generator,
+        rounds=10,
+    )
+    codec.quantizer.start(codes)
+
+
+def _project(layer: torch.nn.Linear, inputs: Tensor) -> Tensor:
+    """Makes a layer the principal components of its inputs [batch, frame, width]; its outputs."""
+    rows = inputs.flatten(0, 1)
+    mean = rows.mean(dim=0)
+    centred = rows - mean
+    values, vectors = torch.linalg.eigh(centred.T @ centred / len(rows))
+    count = min(layer.out_features, vectors.shape[1])
+    chosen = vectors[:, values.argsort(descending=True)[:count]].T
+    weight = torch.zeros(layer.out_features, layer.in_features, dtype=torch.float64)
+    weight[:count] = chosen
+    layer.weight.copy_(weight)
+    layer.bias.copy_(-(weight @ mean))
+    return (inputs - mean) @ weight.T
+
+
+def _factorise(codec: Codec, solution: Tensor, bias: Tensor) -> None:
+    """Splits latent -> magnitudes of a frame, [4 * line, width], over the decoder's matrices."""
+    decoder = codec.decoder
+    width = solution.shape[1]
+    enter = torch.zeros(decoder.enter.out_features, width, dtype=torch.float64)
+    enter[:width] = torch.eye(width, dtype=torch.float64)
+    decoder.enter.weight.copy_(enter)
+    decoder.enter.bias.zero_()
+    parts = solution.reshape(MAGNITUDES_PER_FRAME, -1, width)
+    offsets = bias.reshape(MAGNITUDES_PER_FRAME, -1)
+    centre = offsets.mean(dim=0)
+    stacked = torch.cat([*parts, (offsets - centre).T], dim=1)
+    basis, _, _ = torch.linalg.svd(stacked, full_matrices=False)
+    count = min(decoder.leave.in_features, basis.shape[1])
+    leave = torch.zeros(basis.shape[0], decoder.leave.in_features, dtype=torch.float64)
+    leave[:, :count] = basis[:, :count]
+    decoder.leave.weight.copy_(leave)
+    decoder.leave.bias.copy_(centre)
+    split = torch.zeros(
+        MAGNITUDES_PER_FRAME, decoder.leave.in_features, enter.shape[0], dtype=torch.float64
+    )
+    shift = torch.zeros(MAGNITUDES_PER_FRAME, decoder.leave.in_features, dtype=torch.float64)
+    for i in range(MAGNITUDES_PER_FRAME):
+        split[i, :count, :width] = basis[:, :count].T @ parts[i]
+        shift[i, :count] = basis[:, :count].T @ (offsets[i] - centre)
+    decoder.split.weight.copy_(split.flatten(0, 1))
+    decoder.split.bias.copy_(shift.flatten())

@@ -1,0 +1,121 @@
+"""Clips are sane sound, the same for the same number, and come back from disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small_corpus import groove, quartet, score, song, soundfont, write_corpus
+from small_corpus import line as part_line
+
+from melisma.data.audio_shards import read_ears, write_ears
+from melisma.data.clips import ClipMaker, ClipSettings
+from melisma.data.render.acoustics import PEAK, ROOMS, Finish, finish_sound, synthetic_room
+from melisma.data.render.expressive_performance import Playing, perform
+from melisma.data.render.synthesis import Renderer, Sounding
+from melisma.data.sources.pieces import read_sources
+
+
+@pytest.fixture(scope="module")
+def renderer() -> Renderer:
+    return Renderer([soundfont()], Sounding(variety="tongue"))
+
+
+@pytest.fixture(scope="module")
+def maker(tmp_path_factory: pytest.TempPathFactory) -> ClipMaker:
+    folder = tmp_path_factory.mktemp("corpora")
+    write_corpus(folder, "songs", {"a.mid": song(), "b.mid": quartet(1)})
+    write_corpus(folder, "groove", {"g.mid": groove()})
+    sources = read_sources(folder)
+    splits = {source.identity: "train" for source in sources}
+    settings = ClipSettings(seconds=2.0, kinds={"real": 0.6, "groove": 0.4})
+    return ClipMaker(sources, [soundfont()], settings, splits)
+
+
+def test_a_note_sounds_where_and_as_it_is_written(renderer: Renderer) -> None:
+    plain = Playing(casting=None, lead_track=0, transpose=False, human=False, rubato=False)
+    piece = score(part_line([69] * 4, 73, step=2.0), bpm=60)
+    performance = perform(piece, np.random.default_rng(0), plain)
+    sound = renderer.render(performance, 2.0, 1.5, np.random.default_rng(0))
+    assert sound.shape == (36_000,)
+    assert sound.dtype == np.float32
+    peak_hz = np.argmax(np.abs(np.fft.rfft(sound * np.hanning(36_000)))) / 1.5
+    assert peak_hz / round(peak_hz / 440.0) == pytest.approx(440.0, abs=5)  # or a harmonic
+    before = renderer.render(performance, -1.0, 1.0, np.random.default_rng(0))
+    assert np.abs(before[:-200]).max() < 1e-4
+
+
+def test_rendering_depends_on_nothing_before_it(renderer: Renderer) -> None:
+    performance = perform(quartet(2), np.random.default_rng(1))
+    first = renderer.render(performance, 4.0, 1.0, np.random.default_rng(5))
+    renderer.render(perform(groove(), np.random.default_rng(2)), 0.0, 1.0, np.random.default_rng(6))
+    again = renderer.render(performance, 4.0, 1.0, np.random.default_rng(5))
+    # Voices may be added in another order: a unit of the last of 16 bits.
+    np.testing.assert_allclose(first, again, atol=1 / 32_768)
+
+
+def test_soundfonts_are_checked(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no soundfont given"):
+        Renderer([])
+    with pytest.raises(ValueError, match="there is no soundfont"):
+        Renderer([tmp_path / "absent.sf2"])
+    with pytest.raises(ValueError, match='"ears" or "tongue"'):
+        Sounding(variety="nose")
+
+
+def test_rooms_decay_and_levels_hold() -> None:
+    for index in (0, ROOMS // 2, ROOMS - 1):
+        response = synthetic_room(index)
+        quarter = len(response) // 4
+        assert np.sum(response[:quarter] ** 2) > 20 * np.sum(response[-quarter:] ** 2)
+    rng = np.random.default_rng(0)
+    dry = rng.standard_normal(24_000) * np.repeat(rng.uniform(0, 1, 24), 1_000)
+    finish = Finish(room=3, wet=0.3, low_shelf_db=3.0, high_shelf_db=-3.0, tilt_db=0.5,
+                    noise_db=-50.0, level_db=-20.0)  # fmt: skip
+    sound = finish_sound(dry, 4_000, finish, {}, rng)
+    assert len(sound) == 20_000
+    assert np.abs(sound).max() <= PEAK
+    assert -24 < 20 * np.log10(np.sqrt(np.mean(sound**2))) < -17
+
+
+def test_a_clip_is_a_function_of_its_number(maker: ClipMaker) -> None:
+    first, _, again = maker.clip(3), maker.clip(4), maker.clip(3)
+    assert np.abs(first.sound.astype(int) - again.sound).max() <= 1
+    assert first.row == again.row
+    assert first.captions == again.captions
+    assert first.sound.shape == (48_000,)
+    assert len(first.labels) == 50
+    assert first.row["licence"] == "CC0 1.0"
+
+
+def test_unknown_kinds_are_refused(maker: ClipMaker) -> None:
+    with pytest.raises(ValueError, match="no kind of clip"):
+        ClipMaker([], [soundfont()], ClipSettings(kinds={"dreamt": 1.0}), {})
+    with pytest.raises(ValueError, match="split"):
+        ClipMaker([], [soundfont()], ClipSettings(), {}).clip(0)
+    assert maker.settings.seconds == 2.0
+
+
+def test_a_corpus_comes_back_from_disk_and_is_taken_up_again(
+    tmp_path: Path, maker: ClipMaker
+) -> None:
+    write_ears(tmp_path, maker, hours=4 * 2 / 3600, clips_per_shard=2)
+    ears = read_ears(tmp_path)
+    assert len(ears) == 4
+    assert ears.locate(3) == (1, 1)
+    assert np.abs(ears.sound[1][0].astype(int) - maker.clip(2).sound).max() <= 1
+    assert ears.labels[0]["pitch_class"].shape == (2, 50, 12)
+    assert ears.facts(0) == maker.clip(0).facts
+    labels = maker.clip(2).labels
+    struck = labels.onset.any(axis=1) | labels.drum.any(axis=1)
+    assert struck.any()
+    np.testing.assert_allclose(ears.onsets_seconds(2), (np.flatnonzero(struck) + 0.5) / 25)
+    kept = (tmp_path / "sound-00000.npy").stat().st_mtime_ns
+    (tmp_path / "rows-00001.jsonl").unlink()
+    write_ears(tmp_path, maker, hours=4 * 2 / 3600, clips_per_shard=2)
+    assert (tmp_path / "sound-00000.npy").stat().st_mtime_ns == kept
+    assert len(read_ears(tmp_path)) == 4
+    assert not list(tmp_path.glob("*.part"))
+    with pytest.raises(ValueError, match="no finished shard"):
+        read_ears(tmp_path / "absent")

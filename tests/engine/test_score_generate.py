@@ -1,0 +1,210 @@
+"""Scores drawn by a small untrained model: what is settled holds, whatever the model thinks."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from melisma.engine.sampling import Drawing
+from melisma.engine.score_cpu import ScoreEngine
+from melisma.engine.score_generate import draw_scores
+from melisma.lm.score.conditioning import ScoreConditions
+from melisma.lm.score.model import ScoreModel, ScoreModelSettings
+from melisma.lm.score.plan import Choice, ScorePlan
+from melisma.lm.score.rows import batch_of, infill_line, melody_line, plain_line
+from melisma.symbolic.events import decode_score, encode_score
+from melisma.values import Notes, Score, TempoMap, Track
+from melisma.values.events import BAR, BAR_METRES, DRUM_PROGRAM, END, PART, PART_FIELD, PITCH, PLACE
+
+SETTINGS = ScoreModelSettings(width=40, layers=2, heads=2, window_events=160)
+
+
+@pytest.fixture(scope="module")
+def model() -> ScoreModel:
+    torch.manual_seed(0)
+    return ScoreModel(SETTINGS).eval()
+
+
+def drawn(model: ScoreModel, *plans: ScorePlan, seed: int = 0, **how: float) -> list[np.ndarray]:
+    generators = [torch.Generator().manual_seed(seed + i) for i in range(len(plans))]
+    told = ScoreConditions.absent(len(plans))
+    return draw_scores(ScoreEngine(model), told, plans, Drawing(**how), generators)  # type: ignore[arg-type]
+
+
+def a_score(bars: int = 6) -> Score:
+    start = np.arange(0.0, 4.0 * bars, 0.5)
+    low, high = start[::2], start
+    tracks = []
+    for program, beats, pitch in ((40, high, 72), (0, low, 48)):
+        notes = Notes(
+            start_beats=beats, duration_beats=np.full(len(beats), 0.5),
+            pitch=pitch + np.arange(len(beats)) % 5, velocity=np.full(len(beats), 82),
+        )  # fmt: skip
+        tracks.append(Track(notes=notes, program=program, is_drum=False))
+    return Score(tracks=tuple(tracks), tempo=TempoMap(beats=np.zeros(1), bpm=np.full(1, 100.0)))
+
+
+def body(rows: np.ndarray) -> np.ndarray:
+    rows = rows.astype(np.int64)
+    return rows[(rows[:, PLACE] != PART) & (rows[:, PLACE] != END)]
+
+
+def test_settled_parts_metre_tempo_and_length_hold(model: ScoreModel) -> None:
+    plan = ScorePlan(
+        bars=5, programs=(40, DRUM_PROGRAM), metres=(BAR_METRES.index((3, 4)),), tempi=(70,)
+    )
+    (rows,) = drawn(model, plan)
+    score = decode_score(rows)
+    assert (rows[:, PLACE] == BAR).sum() == 5
+    assert [(m.numerator, m.denominator) for m in score.metres] == [(3, 4)]
+    assert len(score.tempo.bpm) == 1
+    assert {(t.program, t.is_drum) for t in score.tracks} <= {(40, False), (0, True)}
+    assert score.end_beats <= 5 * 3.0
+
+
+def test_times_never_run_back_and_no_note_stands_twice(model: ScoreModel) -> None:
+    for rows in drawn(model, ScorePlan(bars=4), ScorePlan(bars=3, programs=(24, 33))):
+        inside = body(rows)
+        for before, after in itertools.pairwise(inside):
+            if BAR not in (before[PLACE], after[PLACE]):
+                one, other = before[: PITCH + 1].copy(), after[: PITCH + 1].copy()
+                for row in (one, other):  # chords stand first
+                    row[PART_FIELD] = -1 if row[PART_FIELD] == 24 else row[PART_FIELD]
+                assert tuple(other) > tuple(one)
+
+
+def test_choices_are_kept_to(model: ScoreModel) -> None:
+    choices = (Choice(programs=frozenset((0,)), most=2), Choice(programs=frozenset((40, 41))))
+    for seed in range(6):
+        (rows,) = drawn(model, ScorePlan(bars=1, choices=choices), seed=seed)
+        parts = (rows[rows[:, PLACE] == PART][:, PITCH] - 325).tolist()
+        assert 1 <= parts.count(0) <= 2
+        assert parts.count(40) + parts.count(41) == 1
+        assert len(parts) <= 3
+
+
+def test_a_piece_does_not_depend_on_its_neighbours(model: ScoreModel) -> None:
+    plan = ScorePlan(bars=3, programs=(0,), tempi=(60,))
+    (alone,) = drawn(model, plan, guidance=2.0)
+    beside = drawn(model, plan, ScorePlan(bars=6, programs=(24,)), guidance=2.0)
+    assert np.array_equal(alone, beside[0])
+
+
+def test_long_pieces_are_drawn_in_windows(model: ScoreModel) -> None:
+    (rows,) = drawn(model, ScorePlan(bars=40, programs=(0, 33), metres=(3,)))
+    assert (rows[:, PLACE] == BAR).sum() == 40
+    assert len(rows) > SETTINGS.window_events
+
+
+def test_bars_before_and_later_stay_and_the_gap_is_drawn(model: ScoreModel) -> None:
+    rows = body(encode_score(a_score()))
+    edges = np.append(np.flatnonzero(rows[:, PLACE] == BAR), len(rows))
+    before, later = rows[: edges[2]], rows[edges[4] :]
+    plan = ScorePlan(bars=2, programs=(40, 0), metres=(3,), tempi=(69,), before=before, later=later)
+    (out,) = drawn(model, plan)
+    told = body(out)
+    assert np.array_equal(told[: len(before)], before)
+    assert np.array_equal(told[len(told) - len(later) :], later)
+    assert (told[:, PLACE] == BAR).sum() == 6
+
+
+def test_given_notes_stay_and_resting_parts_add_nothing(model: ScoreModel) -> None:
+    rows = body(encode_score(a_score(4)))
+    edges = np.append(np.flatnonzero(rows[:, PLACE] == BAR), len(rows))
+    bars = [rows[a:b] for a, b in itertools.pairwise(edges)]
+    tune = tuple(bar[bar[:, PART_FIELD] == 0] for bar in bars)
+    plan = ScorePlan(
+        bars=4, programs=(40, 33), metres=(3,), tempi=(69,), given=tune, resting=frozenset((0,))
+    )
+    (out,) = drawn(model, plan)
+    score = decode_score(out)
+    given = next(track for track in score.tracks if track.program == 40).notes
+    assert np.array_equal(given.pitch, a_score(4).tracks[0].notes.pitch)
+    assert np.allclose(given.start_beats, a_score(4).tracks[0].notes.start_beats)
+
+
+def test_greedy_and_narrow_draws_repeat(model: ScoreModel) -> None:
+    plan = ScorePlan(bars=2, programs=(0,))
+    greedy = [drawn(model, plan, seed=s, temperature=0.0)[0] for s in (1, 2)]
+    assert np.array_equal(greedy[0], greedy[1])
+    single = [drawn(model, plan, seed=s, top_k=1)[0] for s in (1, 2)]
+    assert np.array_equal(single[0], single[1])
+    tiny = [drawn(model, plan, seed=s, top_p=1e-6)[0] for s in (1, 2)]
+    assert np.array_equal(tiny[0], tiny[1])
+
+
+def test_drawing_is_what_training_sees(model: ScoreModel) -> None:
+    """Steps with a cache give what one pass over the whole line gives."""
+    rows = encode_score(a_score(3)).astype(np.int64)
+    batch = batch_of([plain_line(rows)], [3], [0])
+    told = ScoreConditions.absent(1)
+    with torch.no_grad():
+        whole = model(batch, told)
+        session = ScoreEngine(model).open(told)
+        for position in range(batch.rows.shape[1]):
+            event = type(batch)(
+                **{k: v[:, position : position + 1] for k, v in vars(batch).items()}
+            )
+            step = session.step(event, [0], position)
+            assert torch.allclose(step, whole[:, position], atol=1e-4)
+
+
+def test_lines_tell_a_tune_one_bar_ahead_and_a_gap_last() -> None:
+    rows = encode_score(a_score(5)).astype(np.int64)
+    line = plain_line(rows)
+    tune = (line.rows[:, PART_FIELD] == 0) & (line.rows[:, PLACE] < BAR)
+    told = melody_line(line, tune)
+    for bar in range(1, 5):
+        line_of_bar = np.flatnonzero((told.rows[:, PLACE] == BAR) & (told.bars == bar - 1))[0]
+        ahead = np.flatnonzero((told.roles == 1) & (told.bars == bar))
+        assert (ahead < line_of_bar).all()
+    gap = infill_line(line, 2, 4)
+    assert gap.rows[-1, PLACE] == END
+    assert gap.bars[gap.roles == 2].min() == 4
+    assert set(gap.bars[-5:].tolist()) == {3}
+    first_later = np.flatnonzero(gap.roles == 2)[0]
+    assert first_later == (line.rows[:, PLACE] == PART).sum()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"bars": 0},
+        {"bars": 1, "programs": (0,) * 25},
+        {"bars": 1, "given": (np.zeros((0, 5), int),)},
+        {"bars": 1, "metres": (3,), "later": np.zeros((1, 5), int)},
+    ],
+)
+def test_plans_that_do_not_go_together_are_refused(wrong: dict) -> None:
+    with pytest.raises(ValueError, match=r"bar|part|metre"):
+        ScorePlan(**wrong)
+
+
+def test_a_model_that_only_rests_still_writes_music() -> None:
+    torch.manual_seed(1)
+    lazy = ScoreModel(SETTINGS).eval()
+    with torch.no_grad():
+        lazy.heads[0].bias[BAR] = 30.0  # pyright: ignore[reportIndexIssue, reportArgumentType]
+        lazy.heads[0].bias[END] = 30.0  # pyright: ignore[reportIndexIssue, reportArgumentType]
+    for bars in (1, 6):
+        (rows,) = drawn(lazy, ScorePlan(bars=bars, programs=(0,)))
+        notes = (rows[:, PLACE] < BAR) & (rows[:, PART_FIELD] < 24)
+        bar = np.cumsum(rows[:, PLACE] == BAR)[notes]
+        assert len(bar)
+        assert np.diff([0, *np.unique(bar), bars + 1]).max() <= 2
+
+
+def test_parts_begin_no_more_notes_together_than_their_players_can(model: ScoreModel) -> None:
+    plan = ScorePlan(bars=6, programs=(73, 0), voices={73: 1, 0: 3}, reach={73: (60, 90)})
+    rows = np.concatenate([body(one) for one in drawn(model, plan, plan, temperature=2.0)])
+    notes = rows[(rows[:, PLACE] < BAR) & (rows[:, PART_FIELD] < 24)]
+    bar = np.cumsum(rows[:, PLACE] == BAR)[(rows[:, PLACE] < BAR) & (rows[:, PART_FIELD] < 24)]
+    for part, most in ((0, 1), (1, 3)):
+        mine = notes[:, PART_FIELD] == part
+        places = np.stack([bar[mine], notes[mine, PLACE]])
+        assert np.unique(places, axis=1, return_counts=True)[1].max() <= most
+    flute = notes[notes[:, PART_FIELD] == 0, PITCH]
+    assert ((flute >= 60) & (flute <= 90)).all()

@@ -1,0 +1,20 @@
+"""A composer of scores with a small untrained model, and the shipped text tower."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import torch
+
+from melisma.generation import ScoreComposer
+from melisma.generation.loading import model_folder
+from melisma.joint import Joint
+from melisma.lm.score.model import ScoreModel, ScoreModelSettings
+
+
+@cache
+def small_score_composer() -> ScoreComposer:
+    torch.manual_seed(0)
+    model = ScoreModel(ScoreModelSettings(width=40, layers=2, heads=2, window_events=200))
+    joint = Joint.read(model_folder("default") / "joint.safetensors")
+    return ScoreComposer(joint, model, name="small", licence="none")
