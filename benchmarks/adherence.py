@@ -26,22 +26,22 @@ from held_clips import (
 )
 
 from melisma.cli.commands.evaluate import read_drawing
-from melisma.data.audio_shards import Ears, read_ears
+from melisma.data.audio_shards import AudioShards, read_audio_shards
 from melisma.evaluate.metrics.adherence import (
-    Hearsay,
-    Wish,
+    MeasuredAttributes,
+    RequestedAttributes,
     adherence_figures,
     compare,
-    hear_piece,
-    read_wishes,
-    wish_of,
+    measure_attributes,
+    read_requests,
+    requested_of,
 )
 from melisma.evaluate.metrics.figures import Figure
 from melisma.evaluate.models.judge import Judge
 from melisma.files import write_audio
 from melisma.generation import ScoreComposer, SoundComposer, load, load_codec, load_scores
 from melisma.generation.loading import model_folder
-from melisma.generation.musiclm import DrawingSettings
+from melisma.generation.musiclm import MusicLMSampling
 from melisma.generation.ranking import RANKS
 from melisma.sound.mastering import master
 from melisma.symbolic.render import render_score
@@ -50,14 +50,14 @@ from melisma.values import Prompt, Waveform
 from melisma.values.score_prompt import ScorePrompt
 from melisma.values.tokens import SAMPLE_RATE_HZ
 
-Maker = Callable[[list[Wish], int], list[tuple[Waveform, Waveform]]]
+Maker = Callable[[list[RequestedAttributes], int], list[tuple[Waveform, Waveform]]]
 """From wishes and the seed of the first to pieces: what the judge hears, and what is kept."""
 
 
-def drawn(composer: SoundComposer, best_of: int, settings: DrawingSettings, rank: str) -> Maker:
+def drawn(composer: SoundComposer, best_of: int, settings: MusicLMSampling, rank: str) -> Maker:
     """Sound that the model draws."""
 
-    def make(wishes: list[Wish], seed: int) -> list[tuple[Waveform, Waveform]]:
+    def make(wishes: list[RequestedAttributes], seed: int) -> list[tuple[Waveform, Waveform]]:
         prompts = [Prompt(words=wish.words) for wish in wishes]
         pieces = composer.generate_pieces(
             prompts, seed=seed, best_of=best_of, settings=settings, rank=rank
@@ -70,7 +70,7 @@ def drawn(composer: SoundComposer, best_of: int, settings: DrawingSettings, rank
 def composed(composer: ScoreComposer, best_of: int) -> Maker:
     """Scores, of whose rendered sound the first 10 s are heard, in mono at the judge's rate."""
 
-    def make(wishes: list[Wish], seed: int) -> list[tuple[Waveform, Waveform]]:
+    def make(wishes: list[RequestedAttributes], seed: int) -> list[tuple[Waveform, Waveform]]:
         prompts = [ScorePrompt(words=wish.words, duration_seconds=12.0) for wish in wishes]
         pieces = composer.compose(prompts, seed=seed, best_of=best_of)
         mixes = [render_score(piece.score).mix for piece in pieces]
@@ -86,14 +86,20 @@ def _for_judge(mix: Waveform) -> Waveform:
 
 
 def heard_in(
-    make: Maker, wishes: list[Wish], judge: Judge, *, seed: int, batch: int, keep: Path | None
-) -> list[Hearsay]:
+    make: Maker,
+    wishes: list[RequestedAttributes],
+    judge: Judge,
+    *,
+    seed: int,
+    batch: int,
+    keep: Path | None,
+) -> list[MeasuredAttributes]:
     """What is heard in one piece for every wish; `keep` is a folder for the sound."""
-    heard: list[Hearsay] = []
+    heard: list[MeasuredAttributes] = []
     began = time.monotonic()
     for first in range(0, len(wishes), batch):
         for sound, kept in make(wishes[first : first + batch], seed + first):
-            heard.append(hear_piece(sound, judge))
+            heard.append(measure_attributes(sound, judge))
             if keep is not None:
                 keep.mkdir(parents=True, exist_ok=True)
                 write_audio(keep / f"{len(heard) - 1:03d}.flac", kept, None)
@@ -102,20 +108,20 @@ def heard_in(
 
 
 def true_renders(
-    ears: Ears, clips: list[int], judge: Judge, model: str | None, levels: int | None
-) -> tuple[list[Wish], list[Hearsay]]:
+    ears: AudioShards, clips: list[int], judge: Judge, model: str | None, levels: int | None
+) -> tuple[list[RequestedAttributes], list[MeasuredAttributes]]:
     """Facts of held-out clips as wishes, and what is heard in them after the codec, if any."""
     codec = load_codec(model) if model is not None else None
-    wishes: list[Wish] = []
-    heard: list[Hearsay] = []
+    wishes: list[RequestedAttributes] = []
+    heard: list[MeasuredAttributes] = []
     for clip in clips:
         sound = clip_waveform(ears, clip)
         if codec is not None:
             sound = codec.decode(codec.encode(sound, levels))
         captions = ears.rows[clip]["captions"]
         assert isinstance(captions, list)
-        wishes.append(wish_of(ears.facts(clip), str(captions[0])))
-        heard.append(hear_piece(sound, judge))
+        wishes.append(requested_of(ears.facts(clip), str(captions[0])))
+        heard.append(measure_attributes(sound, judge))
     return wishes, heard
 
 
@@ -139,11 +145,11 @@ def main() -> None:
         "--drawing", action="append", default=[], help="how sound is drawn, as `melisma evaluate`"
     )
     given = parser.parse_args()
-    settings = replace(DrawingSettings(), **read_drawing(given.drawing, "sound"))
+    settings = replace(MusicLMSampling(), **read_drawing(given.drawing, "sound"))
     judge = Judge.read(given.judges or model_folder("default"))
-    wishes = read_wishes(PROMPTS / "stated_prompts.jsonl")[: given.count]
+    wishes = read_requests(PROMPTS / "stated_prompts.jsonl")[: given.count]
     families = sorted({wish.lead for wish in wishes if wish.lead is not None})
-    ears = read_ears(given.held)
+    ears = read_audio_shards(given.held)
     clips = balanced_clips(ears, families, given.truths)
     model = None if given.raw else given.model
     asked, heard = true_renders(ears, clips, judge, model, given.levels)

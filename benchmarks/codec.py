@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from held_clips import command_line, one_clip_per_piece, parser_of, tell
 
-from melisma.data.audio_shards import Ears, read_ears
+from melisma.data.audio_shards import AudioShards, read_audio_shards
 from melisma.evaluate.metrics.fidelity import (
     Scorer,
     code_use,
@@ -126,7 +126,11 @@ def code_figures(grids: list[TokenGrid]) -> list[Figure]:
 
 
 def distance_figures(
-    ears: Ears, codec: AnyRateCodec, levels: list[int], embedding: Embedding, clips: int | None
+    ears: AudioShards,
+    codec: AnyRateCodec,
+    levels: list[int],
+    embedding: Embedding,
+    clips: int | None,
 ) -> list[Figure]:
     """F and C: the distance of clips, and of round trips, from clips of other works."""
     count = len(ears) if clips is None else min(clips, len(ears))
@@ -168,7 +172,7 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     """Code, compare, tell."""
     given = arguments()
-    ears = read_ears(given.held)
+    ears = read_audio_shards(given.held)
     clips = one_clip_per_piece(ears, given.count)
     originals = [clip_waveform(ears, clip) for clip in clips]
     onsets = [ears.onsets_seconds(clip) for clip in clips]

@@ -17,7 +17,7 @@ from held_clips import parser_of
 
 from melisma.evaluate.metrics.score_adherence import score_prompts_file
 from melisma.files import write_audio, write_bytes
-from melisma.generation import ScoreDrawing, load_scores
+from melisma.generation import ScoreSampling, load_scores
 from melisma.symbolic import write_midi
 from melisma.symbolic.render import render_score
 from melisma.values.score_prompt import ScorePrompt
@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     for name in ("temperature", "top_p", "guidance"):
-        default = getattr(ScoreDrawing(), name)
+        default = getattr(ScoreSampling(), name)
         parser.add_argument(f"--{name.replace('_', '-')}", type=float, default=default)
     parser.add_argument("--sound", action="store_true")
     given = parser.parse_args()
@@ -46,7 +46,7 @@ def main() -> None:
     words = [json.loads(line)["prompt"] for line in lines[: given.first + given.count]]
     given.made.mkdir(parents=True, exist_ok=True)
     composer = load_scores(given.model)
-    drawing = ScoreDrawing(
+    drawing = ScoreSampling(
         temperature=given.temperature, top_p=given.top_p, guidance=given.guidance
     )
     began = time.perf_counter()

@@ -200,21 +200,21 @@ def ours(folder: Path, precision: str, seconds: float, threads: int) -> Run:
 
 def steps_a_second(composer: MusicGen, seconds: float, threads: int) -> tuple[float, float]:
     """Steps of the language model alone, and bytes a second that memory could be read meanwhile."""
-    from melisma.engine.generate import stream
-    from melisma.generation.musicgen import SingleDrawing
-    from melisma.lm.conditioning import Conditions
+    from melisma.engine.generate import sample_stream
+    from melisma.generation.musicgen import MusicGenSampling
+    from melisma.lm.conditioning import Conditioning
 
     states = composer.words.encode([WORDS])
-    asked = Conditions.absent(1, 1)
-    asked = Conditions(
+    asked = Conditioning.absent(1, 1)
+    asked = Conditioning(
         **{**vars(asked), "text": states.states.float(), "text_lengths": states.lengths}
     )
     frames = round(seconds * FRAMES_A_SECOND)
-    blocks = stream(
+    blocks = sample_stream(
         composer.engine,
         asked,
         frames,
-        SingleDrawing().drawing(),
+        MusicGenSampling().drawing(),
         [torch.Generator().manual_seed(0)],
     )
     probes, done, taken, least = [read_bandwidth(threads)], 0, 0.0, 0.0
@@ -233,7 +233,7 @@ def steps_a_second(composer: MusicGen, seconds: float, threads: int) -> tuple[fl
 def bytes_a_step(engine: NativeEngine, seconds: float) -> float:
     """Weights, and keys and values of both branches at the middle of the piece."""
     shape = engine.trunk.shape
-    each = np.dtype(engine.trunk.past_kind).itemsize
+    each = np.dtype(engine.trunk.cache_dtype).itemsize
     place = shape.width * each + (4 * shape.heads if each == 1 else 0)
     past = 2 * 2 * shape.layers * place * seconds * FRAMES_A_SECOND / 2
     return engine.bytes_a_step + past

@@ -31,13 +31,13 @@ from melisma.analysis.score.instruments import match_instruments, playing_famili
 from melisma.analysis.score.key import measure_score_tonality
 from melisma.analysis.score.metre import BAR_BEATS, METRE_KINDS, likeliest_kind
 from melisma.analysis.score.tempo import measure_score_tempo
-from melisma.data.audio_shards import Ears, read_ears
+from melisma.data.audio_shards import AudioShards, read_audio_shards
 from melisma.data.sources.pieces import Source, read_sources
 from melisma.data.sources.splits import assign_splits
 from melisma.evaluate.metrics.figures import Figure, figure_of
-from melisma.evaluate.metrics.score_adherence import ScoreWish
+from melisma.evaluate.metrics.score_adherence import RequestedScoreAttributes
 from melisma.evaluate.metrics.statistics import mean_interval
-from melisma.evaluate.references.score_requests import arranged_songs, real_openings
+from melisma.evaluate.references.score_requests import arranged_songs, real_excerpts
 from melisma.files import read_audio
 from melisma.generation import load_codec
 from melisma.train.judge import clip_waveform
@@ -155,7 +155,7 @@ def stretch(waveform: Waveform, start_seconds: float, seconds: float) -> Wavefor
     return Waveform(samples=waveform.samples[:, first:last], rate_hz=waveform.rate_hz)
 
 
-def score_marks(score: Score, truth: ScoreWish) -> Marks:
+def score_marks(score: Score, truth: RequestedScoreAttributes) -> Marks:
     """Every detector of notes on one opening, where its truth is known."""
     marks: dict[str, Mark] = {}
     if truth.tempo_bpm is not None:
@@ -231,7 +231,7 @@ def tell_knots(pieces: Sequence[Marks]) -> None:
         print(f'"{name}": ({knots}),  # {len(marks)}', flush=True)
 
 
-def heard_clips(ears: Ears, clips: Sequence[int], model: str | None) -> list[Marks]:
+def heard_clips(ears: AudioShards, clips: Sequence[int], model: str | None) -> list[Marks]:
     """Marks of clips, through the codec of a model where one is named."""
     codec = None if model is None else load_codec(model)
     found: list[Marks] = []
@@ -263,7 +263,7 @@ def heard_recordings(folder: Path) -> list[Marks]:
 def heard_scores(sources: Sequence[Source], seed: int, count: int, arranged: int) -> list[Marks]:
     """Marks of openings of pieces and of arrangements."""
     rng = np.random.default_rng(seed)
-    pieces = real_openings(sources, rng, count) + arranged_songs(sources, rng, arranged)
+    pieces = real_excerpts(sources, rng, count) + arranged_songs(sources, rng, arranged)
     return [score_marks(score, truth) for truth, score in pieces]
 
 
@@ -283,14 +283,14 @@ def main() -> None:
     sources = [] if given.music is None else read_sources(given.music)
     splits = assign_splits(sources, given.splits) if sources else {}
     if given.calibration is not None:
-        ears = read_ears(given.calibration)
+        ears = read_audio_shards(given.calibration)
         clips = list(range(0, len(ears), max(len(ears) // (3 * given.count), 1)))
         tell_knots(heard_clips(ears, clips, None))
         fitted = [source for source in sources if splits[source.identity] == "judge"]
         if fitted:
             tell_knots(heard_scores(fitted, given.seed, given.count, given.arranged))
     if given.unseen is not None:
-        ears = read_ears(given.unseen)
+        ears = read_audio_shards(given.unseen)
         clips = one_clip_per_piece(ears, given.count)
         figures += figures_of(heard_clips(ears, clips, None), "unseen soundfont")
         figures += figures_of(heard_clips(ears, clips, given.model), "unseen soundfont, coded")

@@ -15,7 +15,7 @@ import torch
 from held_clips import command_line, one_clip_per_piece, parser_of, tell
 
 from melisma.analysis.artefacts.summary import FAULT_LIMITS, measure_faults
-from melisma.data.audio_shards import read_ears
+from melisma.data.audio_shards import read_audio_shards
 from melisma.evaluate.metrics.figures import Figure, figure_of
 from melisma.evaluate.metrics.statistics import mean_interval
 from melisma.files import AUDIO_ENDINGS, read_audio
@@ -62,7 +62,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
-    ears = read_ears(given.held)
+    ears = read_audio_shards(given.held)
     clips = one_clip_per_piece(ears, given.count)
     sounds = [clip_waveform(ears, clip) for clip in clips]
     figures = figures_of("held-out renders", sounds)

@@ -21,7 +21,7 @@ from melisma.evaluate.metrics.figures import Figure, figure_of
 from melisma.evaluate.metrics.statistics import mean_interval
 from melisma.generation.loading import model_folder
 from melisma.joint import Joint
-from melisma.tokenizers import EarPaths
+from melisma.tokenizers import TokenizerPaths
 from melisma.train.datasets.sentence_encoder import SentenceTeacher
 
 
@@ -29,7 +29,7 @@ def main() -> None:
     """Read, compare, tell."""
     given = parser_of(__doc__).parse_args()
     prompts = read_free_prompts(PROMPTS / "free_prompts.jsonl")
-    joint = Joint.read(EarPaths.of(model_folder(given.model)).joint)
+    joint = Joint.read(TokenizerPaths.of(model_folder(given.model)).joint)
     readings = joint.read_attributes([prompt.words for prompt in prompts])
     ours = [answers_of_reading(reading) for reading in readings]
     theirs = nearest_answers(SentenceTeacher().embed, prompts)

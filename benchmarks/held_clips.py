@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from melisma.data.audio_shards import Ears
+from melisma.data.audio_shards import AudioShards
 from melisma.evaluate.metrics.figures import HEADER, Figure, markdown_row, write_figures
 
 HERE = Path(__file__).parent
@@ -35,7 +35,7 @@ def command_line() -> str:
     return " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
 
 
-def one_clip_per_piece(ears: Ears, count: int) -> list[int]:
+def one_clip_per_piece(ears: AudioShards, count: int) -> list[int]:
     """The first clip of each work, at most `count`: intervals need independent pieces."""
     seen: set[object] = set()
     chosen: list[int] = []
@@ -46,7 +46,7 @@ def one_clip_per_piece(ears: Ears, count: int) -> list[int]:
     return chosen
 
 
-def balanced_clips(ears: Ears, families: Sequence[str], count: int) -> list[int]:
+def balanced_clips(ears: AudioShards, families: Sequence[str], count: int) -> list[int]:
     """Clips led by the families in turn, at most `count`, in the order of the folder."""
     by_family: dict[str, list[int]] = defaultdict(list)
     for clip in range(len(ears)):

@@ -16,9 +16,9 @@ from retrieval import sentences
 from studies.retrieval import WITHIN
 
 from melisma.analysis.audio.tempo import meets_tempo
-from melisma.data.audio_shards import Ears, read_ears
+from melisma.data.audio_shards import AudioShards, read_audio_shards
 from melisma.data.sources.splits import spread_over_works
-from melisma.evaluate.metrics.adherence import tempo_chance, wish_of
+from melisma.evaluate.metrics.adherence import requested_of, tempo_chance
 from melisma.evaluate.metrics.figures import Figure, figure_of
 from melisma.evaluate.metrics.statistics import (
     Interval,
@@ -56,13 +56,13 @@ def _right(pairs: Sequence[tuple[str, str | None]]) -> Interval:
     return mean_interval(np.array([true == heard for true, heard in pairs]))
 
 
-def figures_of(judge: Judge, ears: Ears, count: int, label: str) -> list[Figure]:
+def figures_of(judge: Judge, ears: AudioShards, count: int, label: str) -> list[Figure]:
     """All rows of one folder of clips."""
     clips = spread_over_works([str(row["group"]) for row in ears.rows], count)
     facts = [ears.facts(clip) for clip in clips]
-    verdicts = [judge.listen([clip_waveform(ears, clip)])[0] for clip in clips]
+    verdicts = [judge.judge_all([clip_waveform(ears, clip)])[0] for clip in clips]
     told = sentences(ears, clips)
-    wishes = [wish_of(one, words) for one, words in zip(facts, told, strict=True)]
+    wishes = [requested_of(one, words) for one, words in zip(facts, told, strict=True)]
     pairs = list(zip(wishes, verdicts, strict=True))
     leads = [(one.lead, heard.lead) for one, heard in pairs if one.lead is not None]
     tonics = [(one.tonality, heard.tonality) for one, heard in pairs if one.tonality is not None]
@@ -97,9 +97,13 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=300)
     given = parser.parse_args()
     judge = Judge.read(given.judges or model_folder("default"))
-    figures = figures_of(judge, read_ears(given.held), given.count, "soundfont of the reference")
+    figures = figures_of(
+        judge, read_audio_shards(given.held), given.count, "soundfont of the reference"
+    )
     if given.unseen is not None:
-        figures += figures_of(judge, read_ears(given.unseen), given.count, "unseen soundfont")
+        figures += figures_of(
+            judge, read_audio_shards(given.unseen), given.count, "unseen soundfont"
+        )
     tell(figures, given.results / "judge.json")
 
 

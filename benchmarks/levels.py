@@ -15,18 +15,18 @@ import torch
 from held_clips import PROMPTS, command_line, one_clip_per_piece, parser_of, tell
 
 from melisma.analysis.audio.levels import measure_levels
-from melisma.data.audio_shards import read_ears
+from melisma.data.audio_shards import read_audio_shards
 from melisma.engine.cpu import NativeEngine
-from melisma.engine.generate import draw
-from melisma.engine.sampling import Drawing
-from melisma.evaluate.metrics.adherence import read_wishes
+from melisma.engine.generate import sample
+from melisma.engine.sampling import SamplingParams
+from melisma.evaluate.metrics.adherence import read_requests
 from melisma.evaluate.metrics.figures import Figure, figure_of
 from melisma.evaluate.metrics.statistics import mean_interval
-from melisma.generation import Composer, DrawingSettings, load
+from melisma.generation import Composer, MusicLMSampling, load
 from melisma.joint.attributes import BLOCKS
-from melisma.lm import Conditions
+from melisma.lm import Conditioning
 from melisma.sound.mastering import master
-from melisma.tokenizers import heard_attributes
+from melisma.tokenizers import predicted_attributes
 from melisma.train.judge import clip_waveform
 from melisma.values import Prompt, Waveform
 from melisma.values.tokens import SAMPLE_RATE_HZ
@@ -34,12 +34,12 @@ from melisma.values.tokens import SAMPLE_RATE_HZ
 BATCH = 8
 
 
-def told_by(composer: Composer, sound: torch.Tensor) -> Conditions:
+def told_by(composer: Composer, sound: torch.Tensor) -> Conditioning:
     """Conditions as the music tower hears them, and the sound's own semantic tokens."""
-    heard = composer.ears.semantic.hear(sound)
+    heard = composer.ears.semantic.encode_states(sound)
     vectors, rows = composer.ears.windows(sound, heard)
-    nothing = Conditions.absent(len(sound), heard.tokens.shape[2])
-    attributes = np.stack([heard_attributes(row) for row in rows[:, 0]]).astype(np.int64)
+    nothing = Conditioning.absent(len(sound), heard.tokens.shape[2])
+    attributes = np.stack([predicted_attributes(row) for row in rows[:, 0]]).astype(np.int64)
     families = rows[:, 0][:, BLOCKS["families"]] >= 0.5
     return dataclasses.replace(
         nothing,
@@ -52,15 +52,15 @@ def told_by(composer: Composer, sound: torch.Tensor) -> Conditions:
 
 def redrawn(composer: Composer, sound: torch.Tensor, first_seed: int) -> torch.Tensor:
     """Sound [batch, sample] drawn anew by the coarse stage from true semantic tokens."""
-    told, settings = told_by(composer, sound), DrawingSettings()
+    told, settings = told_by(composer, sound), MusicLMSampling()
     assert told.source is not None
-    drawing = Drawing(
+    drawing = SamplingParams(
         temperature=settings.temperature_coarse,
         top_k=settings.top_k_coarse,
         guidance=settings.guidance_coarse,
     )
     seeds = [torch.Generator().manual_seed(first_seed + i) for i in range(len(sound))]
-    tokens = draw(NativeEngine(composer.coarse), told, told.source.shape[2], drawing, seeds)
+    tokens = sample(NativeEngine(composer.coarse), told, told.source.shape[2], drawing, seeds)
     return composer.ears.codec.decode_tokens(tokens)
 
 
@@ -72,7 +72,7 @@ def main() -> None:
     given = parser.parse_args()
     composer = load(given.model, given.threads)
     assert isinstance(composer, Composer), "a published model has no stages of ours"
-    ears = read_ears(given.held)
+    ears = read_audio_shards(given.held)
     clips = one_clip_per_piece(ears, given.count)
     sounds = torch.stack(
         [torch.from_numpy(clip_waveform(ears, clip).mono) for clip in clips]
@@ -104,7 +104,7 @@ def main() -> None:
         row("codec's round trip", list(torch.cat(trips).numpy()))
         drawn = [redrawn(composer, part, BATCH * i) for i, part in enumerate(sounds.split(BATCH))]
     row("coarse stage on true semantic tokens", list(torch.cat(drawn).numpy()))
-    wishes = read_wishes(PROMPTS / "stated_prompts.jsonl")[: given.count]
+    wishes = read_requests(PROMPTS / "stated_prompts.jsonl")[: given.count]
     words = [Prompt(words=wish.words) for wish in wishes]
     made: list[np.ndarray] = []
     mastered: list[np.ndarray] = []

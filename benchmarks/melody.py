@@ -16,12 +16,12 @@ import numpy as np
 from held_clips import command_line, one_clip_per_piece, parser_of, tell
 from hums import RANGES, RATE_HZ, Manner, hum
 
-from melisma.data.audio_shards import Ears, read_ears
+from melisma.data.audio_shards import AudioShards, read_audio_shards
 from melisma.evaluate.metrics.figures import Figure, figure_of
 from melisma.evaluate.metrics.statistics import mean_interval
 from melisma.generation import load
-from melisma.generation.conditioning.audio import Given
-from melisma.melody import chroma_cosine, chroma_of, hear_tune
+from melisma.generation.conditioning.audio import AudioConditions
+from melisma.melody import chroma_cosine, chroma_of, extract_tune
 from melisma.melody.chroma import CLASSES, HOP_SAMPLES
 from melisma.melody.chroma import RATE_HZ as RATE_HZ_OF_CHROMA
 from melisma.values import Prompt, Waveform
@@ -58,7 +58,7 @@ def lead_chroma(top: np.ndarray) -> np.ndarray:
     return np.eye(CLASSES, dtype=np.float32)[pitches % 12] * (pitches > 0)[:, None]
 
 
-def clips_with_leads(ears: Ears, count: int) -> list[int]:
+def clips_with_leads(ears: AudioShards, count: int) -> list[int]:
     """Clips of different pieces whose lead plays in most frames."""
     found = []
     for clip in one_clip_per_piece(ears, len(ears)):
@@ -76,7 +76,7 @@ def main() -> None:
     parser.add_argument("--guidance", type=float, help="of the model's only or first stage")
     parser.add_argument("--keep", type=Path, help="a folder for tunes and pieces")
     given = parser.parse_args()
-    ears = read_ears(given.held)
+    ears = read_audio_shards(given.held)
     composer = load(given.model)
     settings = composer.drawing({} if given.guidance is None else {"guidance": given.guidance})
     clips = clips_with_leads(ears, given.count)
@@ -98,11 +98,11 @@ def main() -> None:
         words = str(captions[number % len(captions)])
         drawn: dict[str, Waveform] = {}
         try:
-            hear_tune(tune)
+            extract_tune(tune)
         except ValueError:
             refused += 1
             continue
-        for name, told in (("with", Given(melody=tune)), ("without", Given())):
+        for name, told in (("with", AudioConditions(melody=tune)), ("without", AudioConditions())):
             (piece,) = composer.generate_pieces(
                 Prompt(words=words, duration_seconds=SECONDS),
                 seed=number,

@@ -36,14 +36,14 @@ from studies.semantic_memorisation import (
 )
 from studies.sinkhorn import centroid_distances
 
-from melisma.engine.sampling import Drawing
+from melisma.engine.sampling import SamplingParams
 from melisma.evaluate.metrics.figures import Figure, figure_of
 from melisma.files.atomic import replacing
 from melisma.generation.loading import STAGE_FILES, model_folder, read_stage
 from melisma.joint import Joint
 from melisma.lm import TokenModel
 from melisma.semantic import SemanticTokenizer
-from melisma.tokenizers import EarPaths
+from melisma.tokenizers import TokenizerPaths
 from melisma.values.tokens import FRAME_RATE_HZ
 
 PAIRS = 40_000
@@ -66,7 +66,7 @@ def main() -> None:
     parser.add_argument("--kept", type=Path, help="folder for what is drawn")
     arguments = parser.parse_args()
     folder = model_folder(arguments.model)
-    paths = EarPaths.of(folder)
+    paths = TokenizerPaths.of(folder)
     joint, semantic = Joint.read(paths.joint), SemanticTokenizer.read(paths.semantic)
     present = {"semantic": semantic.fingerprint, "joint": joint.fingerprint}
     stage = f"{STAGE_FILES[0]}.safetensors"
@@ -78,7 +78,7 @@ def main() -> None:
     both = set(sets["train"].groups) & set(sets["held"].groups)
     if both:
         raise ValueError(f"{len(both)} works are in both folders: the control must be held out")
-    drawing = Drawing(temperature=arguments.temperature, top_k=TOP_K)
+    drawing = SamplingParams(temperature=arguments.temperature, top_k=TOP_K)
     drawn = draw_all(model, sets, drawing, arguments.batch, arguments.kept)
     distances = centroid_distances(semantic.centroids[0].numpy())
     figures = measure(drawn, sets, distances, arguments.seed)
@@ -89,7 +89,7 @@ def main() -> None:
 def draw_all(
     model: TokenModel,
     sets: dict[str, TokenClips],
-    drawing: Drawing,
+    drawing: SamplingParams,
     batch: int,
     kept: Path | None,
 ) -> dict[tuple[str, float], np.ndarray]:
@@ -118,7 +118,7 @@ def draw_all(
 
 
 def _drawn(
-    model: TokenModel, clips: TokenClips, frames: int, drawing: Drawing, kept: Path | None
+    model: TokenModel, clips: TokenClips, frames: int, drawing: SamplingParams, kept: Path | None
 ) -> np.ndarray:
     """Continuations after so many frames: what was kept of the same clips and the same weights,
     else what is drawn now."""

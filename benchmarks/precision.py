@@ -19,13 +19,13 @@ import torch
 from held_clips import parser_of
 from torch import Tensor
 
-from melisma.engine.cpu import NativeEngine, NativeSession, requests_of
+from melisma.engine.cpu import NativeDecoding, NativeEngine, requests_of
 from melisma.engine.native.packing import PRECISIONS
-from melisma.engine.sampling import Drawing
+from melisma.engine.sampling import SamplingParams
 from melisma.generation.loading import STAGE_FILES, model_folder, read_stage
 from melisma.lm import TokenModel
-from melisma.lm.conditioning import Conditions
-from melisma.tokenizers import EarPaths, FrozenEars
+from melisma.lm.conditioning import Conditioning
+from melisma.tokenizers import AudioTokenizers, TokenizerPaths
 from melisma.train.datasets.captions import words_of
 from melisma.train.lm import StageTask, StageTraining, read_corpus
 from melisma.train.loop import LoopSettings, generator_of
@@ -35,15 +35,15 @@ BATCH = 8
 
 
 @torch.inference_mode()
-def told_logits(engine: NativeEngine, grid: Tensor, conditions: Conditions) -> Tensor:
+def told_logits(engine: NativeEngine, grid: Tensor, conditions: Conditioning) -> Tensor:
     """Logits [batch, level, frame, vocabulary] of tokens that are told one step after another."""
     model = engine.model
     frames, batch = grid.shape[2], len(grid)
-    greedy = Drawing(temperature=0)
-    session = NativeSession(
+    greedy = SamplingParams(temperature=0)
+    session = NativeDecoding(
         engine, requests_of(engine, conditions, [frames] * batch, greedy, prefix=None)
     )
-    steps = model.pattern.spread(grid, model.blank)
+    steps = model.pattern.apply(grid, model.blank)
     out = torch.zeros(*grid.shape, model.settings.vocabulary)
     for step in range(steps.shape[2]):
         session.advance(1)
@@ -69,13 +69,13 @@ def compared(exact: Tensor, found: Tensor, grid: Tensor) -> dict[str, float]:
     }
 
 
-def batches(task: StageTask, clips: int) -> list[tuple[Tensor, Conditions]]:
+def batches(task: StageTask, clips: int) -> list[tuple[Tensor, Conditioning]]:
     """Crops of held-out clips with what is told of them; the tune is not."""
     found = []
     for number in range(-(-clips // BATCH)):
         generator = generator_of(0, number, "precision")
         grid, conditions = task.batch(task.held, generator, BATCH, None, FRAMES)
-        gone = Conditions.absent(len(conditions), FRAMES)
+        gone = Conditioning.absent(len(conditions), FRAMES)
         found.append((grid, dataclasses.replace(conditions, melody=gone.melody)))
     return found
 
@@ -109,7 +109,7 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=40)
     given = parser.parse_args()
     folder = model_folder(given.model)
-    ears = FrozenEars.read(EarPaths.of(folder))
+    ears = AudioTokenizers.read(TokenizerPaths.of(folder))
     corpus = read_corpus(given.tokens, ears.joint.quantiser.codes, ears.fingerprints)
     rows: list[dict[str, object]] = []
     for name in STAGE_FILES[:2]:
@@ -119,7 +119,7 @@ def main() -> None:
         model = read_stage(place, ears.fingerprints, kind=name)
         stage = name.removesuffix("_lm")
         settings = StageTraining(
-            stage=stage, model=model.settings, loop=LoopSettings(updates=1, peak_rate=1e-3)
+            stage=stage, model=model.settings, loop=LoopSettings(updates=1, learning_rate=1e-3)
         )
         words = words_of(ears.joint, "exact") if model.settings.conditions.text_width else None
         rows += stage_rows(stage, model, StageTask(settings, corpus, corpus, words), given.clips)

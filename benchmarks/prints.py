@@ -21,8 +21,8 @@ from held_clips import command_line, parser_of, tell
 
 from melisma.analysis.similarity.melody_fingerprints import (
     GUARANTEED_STEPS,
-    MelodyPrints,
-    PrintLimits,
+    FingerprintLimits,
+    MelodyFingerprints,
 )
 from melisma.analysis.similarity.melody_index import MelodyIndex, SharedRun
 from melisma.data.sources.splits import assign_splits
@@ -50,8 +50,8 @@ def timed(ask: Callable[[Score], SharedRun], scores: Sequence[Score]) -> tuple[l
 
 def rows_of(
     scores: Sequence[Score],
-    prints: MelodyPrints,
-    limits: PrintLimits,
+    prints: MelodyFingerprints,
+    limits: FingerprintLimits,
     index: MelodyIndex,
     label: str,
 ) -> list[Figure]:
@@ -105,7 +105,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     path = given.prints or model_folder(given.model) / TUNE_INDEX_FILE
-    prints = MelodyPrints.read(path)
+    prints = MelodyFingerprints.read(path)
     limits = prints.limits
     if limits is None:
         parser.error(f"{path} has no limits: make it with `melisma train prints`")

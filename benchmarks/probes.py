@@ -15,17 +15,19 @@ from held_clips import command_line, parser_of, tell
 from studies.probes import ProbeClip, ProbeScores, probe
 
 from melisma.codec import AcousticCodec
-from melisma.data.audio_shards import Ears, read_ears
+from melisma.data.audio_shards import AudioShards, read_audio_shards
 from melisma.evaluate.metrics.figures import Figure, figure_of
 from melisma.evaluate.metrics.statistics import bootstrap, mean_interval
 from melisma.generation.loading import model_folder
 from melisma.semantic import SemanticTokenizer
-from melisma.tokenizers import EarPaths
+from melisma.tokenizers import TokenizerPaths
 from melisma.train.judge import clip_waveform
 from melisma.values import TokenGrid, Waveform
 
 
-def probe_clips(ears: Ears, count: int, encode: Callable[[Waveform], TokenGrid]) -> list[ProbeClip]:
+def probe_clips(
+    ears: AudioShards, count: int, encode: Callable[[Waveform], TokenGrid]
+) -> list[ProbeClip]:
     """Tokens and labels of the first clips, evenly spread."""
     chosen = np.unique(np.linspace(0, len(ears) - 1, min(count, len(ears))).astype(int))
     clips: list[ProbeClip] = []
@@ -64,9 +66,9 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=300, help="clips for fitting")
     parser.add_argument("--held-count", type=int, default=150)
     given = parser.parse_args()
-    paths = EarPaths.of(model_folder(given.model))
+    paths = TokenizerPaths.of(model_folder(given.model))
     codec, semantic = AcousticCodec.read(paths.codec), SemanticTokenizer.read(paths.semantic)
-    train, held = read_ears(given.clips), read_ears(given.held)
+    train, held = read_audio_shards(given.clips), read_audio_shards(given.held)
 
     def acoustic(waveform: Waveform) -> TokenGrid:
         return codec.encode(waveform, 1)

@@ -18,7 +18,7 @@ from melisma.analysis.audio.key import measure_tonality
 from melisma.analysis.audio.onsets import find_onsets, score_onsets
 from melisma.analysis.audio.tempo import measure_tempo
 from melisma.analysis.plots.spectrogram import picture_data
-from melisma.data.audio_shards import Ears, read_ears
+from melisma.data.audio_shards import AudioShards, read_audio_shards
 from melisma.evaluate.metrics.figures import Figure, figure_of
 from melisma.evaluate.metrics.statistics import mean_interval
 from melisma.train.judge import clip_waveform
@@ -27,7 +27,7 @@ from melisma.values.attributes import PITCH_NAMES
 from melisma.values.tokens import FRAME_RATE_HZ
 
 
-def labels_of(ears: Ears, clip: int) -> dict[str, np.ndarray]:
+def labels_of(ears: AudioShards, clip: int) -> dict[str, np.ndarray]:
     """The labels of one clip, each [frame, ...]."""
     shard, place = ears.locate(clip)
     return {name: array[place] for name, array in ears.labels[shard].items()}
@@ -94,7 +94,7 @@ def main() -> None:
     parser.add_argument("--plots", type=Path, help="folder for a picture of each clip")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder for the JSON")
     given = parser.parse_args()
-    ears = read_ears(given.clips)
+    ears = read_audio_shards(given.clips)
     found: dict[str, list[float]] = {}
     for clip in one_clip_per_piece(ears, given.count):
         sound, labels, facts = clip_waveform(ears, clip), labels_of(ears, clip), ears.facts(clip)

@@ -14,15 +14,15 @@ import torch
 from held_clips import command_line, one_clip_per_piece, parser_of, tell
 from studies.retrieval import instrument_areas, instrument_interval, recall_figure
 
-from melisma.data.audio_shards import Ears, read_ears
+from melisma.data.audio_shards import AudioShards, read_audio_shards
 from melisma.evaluate.metrics.figures import figure_of
 from melisma.evaluate.models.text_features import without_numbers
 from melisma.generation.loading import model_folder
-from melisma.tokenizers import EarPaths, FrozenEars
+from melisma.tokenizers import AudioTokenizers, TokenizerPaths
 from melisma.train.judge import clip_waveform
 
 
-def embed_clips(frozen: FrozenEars, ears: Ears, clips: list[int]) -> np.ndarray:
+def embed_clips(frozen: AudioTokenizers, ears: AudioShards, clips: list[int]) -> np.ndarray:
     """Unit vectors of clips, float32 [clip, width]."""
     vectors = []
     for clip in clips:
@@ -32,7 +32,7 @@ def embed_clips(frozen: FrozenEars, ears: Ears, clips: list[int]) -> np.ndarray:
     return np.stack(vectors)
 
 
-def sentences(ears: Ears, clips: list[int]) -> list[str]:
+def sentences(ears: AudioShards, clips: list[int]) -> list[str]:
     """The longest caption of each clip, numbers taken out."""
     found: list[str] = []
     for clip in clips:
@@ -48,12 +48,12 @@ def main() -> None:
     parser.add_argument("--unseen", type=Path, required=True, help="clips of an unseen soundfont")
     parser.add_argument("--count", type=int, default=200)
     given = parser.parse_args()
-    frozen = FrozenEars.read(EarPaths.of(model_folder(given.model)))
-    ears = read_ears(given.held)
+    frozen = AudioTokenizers.read(TokenizerPaths.of(model_folder(given.model)))
+    ears = read_audio_shards(given.held)
     clips = one_clip_per_piece(ears, given.count)
     words = frozen.joint.embed_text(sentences(ears, clips))
     figures = [recall_figure(words, embed_clips(frozen, ears, clips), command_line())]
-    other = read_ears(given.unseen)
+    other = read_audio_shards(given.unseen)
     chosen = one_clip_per_piece(other, 2 * given.count)
     heard = [other.facts(clip).instruments for clip in chosen]
     counts = Counter(name for instruments in heard for name in set(instruments))

@@ -29,20 +29,20 @@ from melisma.data.sources.splits import assign_splits
 from melisma.evaluate.metrics.figures import Figure
 from melisma.evaluate.metrics.score_adherence import (
     Pair,
-    ScoreWish,
-    hear_score,
-    read_score_wishes,
+    RequestedScoreAttributes,
+    measure_score,
+    read_score_requests,
     score_figures,
     score_prompts_file,
 )
 from melisma.evaluate.models.tradition_classifier import (
-    MAKERS,
-    MakerJudge,
-    maker_of,
+    TRADITION_CLASSES,
+    TraditionClassifier,
+    class_of_source,
     piece_figures,
-    train_makers,
+    train_classifier,
 )
-from melisma.evaluate.references.score_requests import arranged_songs, real_openings
+from melisma.evaluate.references.score_requests import arranged_songs, real_excerpts
 from melisma.files import read_audio
 from melisma.generation.score.adherence import REAL_FORM
 from melisma.symbolic import read_midi
@@ -62,11 +62,11 @@ def scores_of(sources: Sequence[Source]) -> Iterator[tuple[str, Score]]:
             continue
 
 
-def makers_judge(path: Path | None, sources: Sequence[Source], seed: int) -> MakerJudge:
+def makers_judge(path: Path | None, sources: Sequence[Source], seed: int) -> TraditionClassifier:
     """The judge at `path`, or one trained on the sources and written there."""
     if path is not None and path.is_file():
-        return MakerJudge.read(path)
-    makers = {source.identity: maker_of(source) for source in sources}
+        return TraditionClassifier.read(path)
+    makers = {source.identity: class_of_source(source) for source in sources}
     known = [source for source in sources if makers[source.identity] is not None]
     figures: list[np.ndarray] = []
     truth: list[int] = []
@@ -74,9 +74,9 @@ def makers_judge(path: Path | None, sources: Sequence[Source], seed: int) -> Mak
     for number, (identity, score) in enumerate(scores_of(known)):
         rows = piece_figures(score, WINDOWS_A_PIECE)
         figures.append(rows)
-        truth += [MAKERS.index(makers[identity] or "")] * len(rows)
+        truth += [TRADITION_CLASSES.index(makers[identity] or "")] * len(rows)
         pieces += [number] * len(rows)
-    judge = train_makers(np.concatenate(figures), np.array(truth), np.array(pieces), seed)
+    judge = train_classifier(np.concatenate(figures), np.array(truth), np.array(pieces), seed)
     if path is not None:
         judge.write(path)
     return judge
@@ -85,7 +85,7 @@ def makers_judge(path: Path | None, sources: Sequence[Source], seed: int) -> Mak
 def tell_form(sources: Sequence[Source], seed: int) -> None:
     """Prints what `generation.score.adherence.REAL_FORM` holds: mean and spread over openings of
     pieces."""
-    openings = [score for _, score in real_openings(sources, np.random.default_rng(seed), 500)]
+    openings = [score for _, score in real_excerpts(sources, np.random.default_rng(seed), 500)]
     built = [measure_score_structure(score, score.metres[0].bar_beats) for score in openings]
     for name in REAL_FORM:
         values = np.array([getattr(one, name) for one in built])
@@ -101,8 +101,8 @@ def _sound_beside(path: Path) -> Waveform | None:
 
 def made_pairs(
     folder: Path,
-    prompts: Sequence[ScoreWish],
-    judge: MakerJudge | None,
+    prompts: Sequence[RequestedScoreAttributes],
+    judge: TraditionClassifier | None,
     nearest: Callable[[Score], SharedRun] | None,
 ) -> list[Pair]:
     """What is found in the files of a folder that are named by the number of their prompt."""
@@ -114,7 +114,7 @@ def made_pairs(
             missing.append(path.name)
             continue
         score = read_midi(path.read_bytes())
-        pairs.append((prompt, hear_score(score, prompt, judge, nearest, _sound_beside(path))))
+        pairs.append((prompt, measure_score(score, prompt, judge, nearest, _sound_beside(path))))
     if missing:
         print(f"{len(missing)} of {len(prompts)} files are missing, from {missing[0]} on")
     if not pairs:
@@ -156,14 +156,14 @@ def main() -> None:
         nearest = index.longest_run
         judge = makers_judge(given.makers, others, given.seed)
         rng = np.random.default_rng(given.seed)
-        pieces = real_openings(held, rng, given.count) + arranged_songs(held, rng, given.arranged)
-        truth = [(prompt, hear_score(score, prompt, judge, nearest)) for prompt, score in pieces]
+        pieces = real_excerpts(held, rng, given.count) + arranged_songs(held, rng, given.arranged)
+        truth = [(prompt, measure_score(score, prompt, judge, nearest)) for prompt, score in pieces]
         figures += score_figures(truth, [], command_line(), "real held-out pieces")
         print(f"{len(pieces)} real pieces, {time.monotonic() - began:.0f} s", flush=True)
     elif given.makers is not None and given.makers.is_file():
-        judge = MakerJudge.read(given.makers)
+        judge = TraditionClassifier.read(given.makers)
     if given.made is not None:
-        pairs = made_pairs(given.made, read_score_wishes(given.prompts), judge, nearest)
+        pairs = made_pairs(given.made, read_score_requests(given.prompts), judge, nearest)
         figures += score_figures(pairs, truth, command_line(), given.label)
     tell(figures, given.results / "score.json")
 

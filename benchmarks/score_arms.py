@@ -35,13 +35,13 @@ from torch.nn import functional as F
 
 from melisma.generation.loading import model_folder
 from melisma.joint import Joint
-from melisma.lm.score.conditioning import ScoreConditioner, ScoreConditions, drop_told
+from melisma.lm.score.conditioning import ScoreConditioner, ScoreConditions, drop_conditioning
 from melisma.lm.score.model import EventBatch, ScoreModel, ScoreModelSettings
 from melisma.nn.transformer import Trunk
 from melisma.train.datasets.score import ScoreCorpus, read_score_corpus
 from melisma.train.loop import LoopSettings, Task
-from melisma.train.score import ScoreTask, ScoreTraining, conditions_of, example_of
-from melisma.values.events import CHORD, FIELD_SIZES, FIRST_TEMPO, LENGTH, PART_FIELD, PLACE
+from melisma.train.score import ScoreObjective, ScoreTraining, conditions_of, example_of
+from melisma.values.events import CHORD, FIELD_SIZES, FIRST_TEMPO, LENGTH, PART_FIELD, POSITION
 
 HELD_WINDOWS = 192
 """Held-out windows that every arm is judged on."""
@@ -100,7 +100,7 @@ class LstmModel(ScoreModel):
         return self.leave(F.dropout(self.lstm(hidden)[0], dropout, self.training))
 
 
-class ArmTask(ScoreTask):
+class ArmTask(ScoreObjective):
     """The task with another model, and perhaps without chords."""
 
     def __init__(
@@ -248,7 +248,7 @@ class RemiTask(Task):
         windows = np.array([w for w, _ in chosen])
         plain = dataclasses.replace(s, melody=0.0, infill=0.0, tempo_moves=0.0)
         examples = [example_of(self.train, int(w), rng, plain) for w in windows]
-        told = drop_told(conditions_of(self.train, windows, examples), s.drop, generator)
+        told = drop_conditioning(conditions_of(self.train, windows, examples), s.drop, generator)
         nats, count = self.nats([self._moved(t, rng) for _, t in chosen], told, s.dropout)
         return {"remi": nats / count}, {"nats": float(nats.detach()) / count}
 
@@ -298,7 +298,7 @@ def markov_nats(train: ScoreCorpus, held: ScoreCorpus, windows: np.ndarray, lear
     ]
 
     def contexts(row: tuple[int, ...], before: tuple[int, ...], field: int) -> list[Any]:
-        short = row[field - 1] if field else before[PLACE]
+        short = row[field - 1] if field else before[POSITION]
         return [(), (short,), (row[:field], before[field]), (row[:field], before)]
 
     rng = np.random.default_rng(0)
@@ -375,11 +375,11 @@ def main() -> None:
     if asked.arm == "no-chords":
         train, held = without_chords(train), without_chords(held)
     loop = LoopSettings(
-        updates=1_000, peak_rate=2e-3, warmup_updates=50, average_decay=0.99, seed=asked.seed
+        updates=1_000, learning_rate=2e-3, warmup_updates=50, average_decay=0.99, seed=asked.seed
     )
     shape = ScoreModelSettings(width=160, layers=6, heads=5, window_events=4_096)
     settings = ScoreTraining(
-        model=shape, loop=loop, home=asked.arm == "home", openings=0.0, tempo_moves=0.85
+        model=shape, loop=loop, home=asked.arm == "home", piece_starts=0.0, tempo_moves=0.85
     )
     count, updates, used = 0, 0, 0.0
     if asked.arm == "markov":

@@ -29,11 +29,11 @@ from equal_compute import train_for
 
 from melisma.files.checkpoint import Checkpoint, write_checkpoint
 from melisma.generation.loading import STAGE_FILES, model_folder
-from melisma.lm import ConditionSettings
+from melisma.lm import ConditioningSettings
 from melisma.lm.conditioning import DropSettings
 from melisma.lm.embedding_init import start_from_codes
 from melisma.lm.model import TokenModelSettings
-from melisma.tokenizers import EarPaths, FrozenEars
+from melisma.tokenizers import AudioTokenizers, TokenizerPaths
 from melisma.train.datasets.captions import CAPTION_DROPS, KINDS, with_captions, words_of
 from melisma.train.lm import StageTask, StageTraining, TokenCorpus, read_corpus
 from melisma.train.loop import LoopSettings, generator_of
@@ -67,7 +67,7 @@ def shape_of(stage: str, arm: str, text_width: int) -> TokenModelSettings:
         layers=ALONE_LAYERS if alone else LAYERS,
         heads=ALONE_HEADS if alone else HEADS,
         window_frames=250 if alone else 200,
-        conditions=ConditionSettings(
+        conditions=ConditioningSettings(
             source_levels=0 if alone else 2, text_width=text_width if arm in KINDS else 0
         ),
     )
@@ -79,11 +79,11 @@ def train_arm_stage(
     seed: int,
     minutes: float,
     corpora: tuple[TokenCorpus, TokenCorpus],
-    ears: FrozenEars,
+    ears: AudioTokenizers,
 ) -> tuple[Checkpoint, dict[str, float]]:
     """One stage: its weights, and what its training came to."""
     loop = LoopSettings(
-        updates=1_000, peak_rate=2e-3, warmup_updates=50, average_decay=0.99, seed=seed
+        updates=1_000, learning_rate=2e-3, warmup_updates=50, average_decay=0.99, seed=seed
     )
     model = shape_of(stage, arm, ears.joint.text.settings.width)
     settings = StageTraining(
@@ -92,14 +92,14 @@ def train_arm_stage(
         loop=loop,
         batch=8 if stage == "semantic" else 10,
         crop_frames=250 if stage == "semantic" or arm in ALONE else 150,
-        opening_from=2.0,
+        short_crop_from=2.0,
     )
     if arm == "style-only":
         settings = dataclasses.replace(
-            settings, drop=untold(settings.drop), opening_drop=untold(settings.opening_drop)
+            settings, drop=untold(settings.drop), short_crop_drop=untold(settings.short_crop_drop)
         )
     if arm in KINDS:
-        settings = dataclasses.replace(settings, drop=CAPTION_DROPS, opening_drop=CAPTION_DROPS)
+        settings = dataclasses.replace(settings, drop=CAPTION_DROPS, short_crop_drop=CAPTION_DROPS)
         # All are judged by the captions of the held-out clips themselves.
         corpora = with_captions(corpora[0], arm, ears.joint, seed), corpora[1]
     words = words_of(ears.joint, arm) if arm in KINDS else None
@@ -109,11 +109,11 @@ def train_arm_stage(
     start_from_codes(task.model, codes, ears.semantic.centroids, generator)
 
     def shared(share: float) -> None:
-        if share >= OPENING_FROM and task.settings.opening_from > 1:
-            task.settings = dataclasses.replace(settings, opening_from=0.0)
+        if share >= OPENING_FROM and task.settings.short_crop_from > 1:
+            task.settings = dataclasses.replace(settings, short_crop_from=0.0)
 
     updates, used = train_for(task, loop, minutes, shared)
-    task.model.conditioner.forget_untold(settings.drop)
+    task.model.conditioner.ignore_never_trained(settings.drop)
     held = task.judge(task.model)
     checkpoint = Checkpoint(
         kind=f"{stage}_lm",
@@ -141,8 +141,8 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=Path("benchmarks/results"))
     given = parser.parse_args()
     torch.set_num_threads(1)
-    paths = EarPaths.of(model_folder(given.ears))
-    ears = FrozenEars.read(paths)
+    paths = TokenizerPaths.of(model_folder(given.ears))
+    ears = AudioTokenizers.read(paths)
     corpus = read_corpus(given.tokens, ears.joint.quantiser.codes, ears.fingerprints)
     rows = torch.from_numpy(np.random.default_rng(0).permutation(len(corpus)))
     apart = max(1, round(len(corpus) * 0.03))

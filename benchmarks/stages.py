@@ -28,8 +28,8 @@ SOUND = {
     "mastering": ("mastering.py", "master"),
 }
 SCORE = {
-    "events are sampled": ("draw_score.py", "draw_scores"),
-    "candidates are ranked": ("keeping.py", "kept_to"),
+    "events are sampled": ("score_generate.py", "sample_scores"),
+    "candidates are ranked": ("adherence.py", "score_adherence"),
     "played, mixed and levelled": ("render.py", "render_score"),
 }
 """Stages by the file and the function that does them."""

@@ -31,8 +31,8 @@ from hums import (
 
 from melisma.evaluate.metrics.figures import Figure, figure_of
 from melisma.evaluate.metrics.statistics import mean_interval
-from melisma.melody import Tune, hear_tune, melody_frames
-from melisma.symbolic.mixing.mixer import DeskSettings
+from melisma.melody import Tune, extract_tune, melody_frames
+from melisma.symbolic.mixing.mixer import MixerSettings
 from melisma.symbolic.render import RenderSettings, render_score
 from melisma.values import Score, Waveform
 from melisma.values.tokens import FRAME_RATE_HZ
@@ -49,7 +49,7 @@ Rows = dict[str, list[float]]
 def heard(waveform: Waveform) -> Tune | None:
     """The tune, or None where it is refused."""
     try:
-        return hear_tune(waveform)
+        return extract_tune(waveform)
     except ValueError:
         return None
 
@@ -135,7 +135,7 @@ def hear_noise(rng: np.random.Generator, rows: Rows, count: int) -> None:
 
 def rendered(score: Score) -> Waveform:
     """With the soundfont of the system, in the room of a studio."""
-    return render_score(score, RenderSettings(desk=DeskSettings(rate_hz=RATE_HZ))).mix
+    return render_score(score, RenderSettings(mixer=MixerSettings(rate_hz=RATE_HZ))).mix
 
 
 def main() -> None:

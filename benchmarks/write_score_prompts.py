@@ -26,7 +26,7 @@ import numpy as np
 from melisma.data.captions.vocabulary import ITALIAN_TEMPI, TEMPO_NOUNS, TEMPO_WORDS
 from melisma.data.captions.writer import write_captions
 from melisma.evaluate.metrics.score_adherence import score_prompts_file
-from melisma.evaluate.models.tradition_classifier import maker_of_composer
+from melisma.evaluate.models.tradition_classifier import class_of_composer
 from melisma.joint.settings_words import read_settings
 from melisma.symbolic.instruments import instrument_name
 from melisma.values import Facts
@@ -136,7 +136,7 @@ def _row(caption: str, facts: Facts, ensemble: Ensemble) -> dict[str, object]:
     whole = len(families) == len(facts.families)
     after = facts.composer is not None and facts.composer.lower() in caption.lower()
     told = facts.tradition is not None and facts.tradition.lower() in caption.lower()
-    maker = maker_of_composer(facts.composer) if after else None
+    maker = class_of_composer(facts.composer) if after else None
     pattern = _STYLE_PATTERNS.get(facts.style or "")
     if maker is None and pattern and re.search(pattern, caption, re.IGNORECASE):
         maker = _STYLE_MAKERS[facts.style or ""]

@@ -23,7 +23,7 @@ from melisma.joint.attributes import BLOCKS
 from melisma.nn.precision import AUTO
 from melisma.semantic import SemanticTokenizer
 from melisma.semantic.model import LOWEST_TOP_PITCH
-from melisma.semantic.tokenizer import Heard
+from melisma.semantic.tokenizer import EncoderStates
 from melisma.values.tokens import FRAME_RATE_HZ, SAMPLE_RATE_HZ
 
 WINDOW_SECONDS = 10
@@ -39,7 +39,9 @@ SURE = 0.35
 """An attribute heard with less probability is left absent (chosen; chance is .02 to .33)."""
 
 
-def expect_ears(folder: Path, facts: Mapping[str, object], fingerprints: Mapping[str, str]) -> None:
+def expect_tokenizers(
+    folder: Path, facts: Mapping[str, object], fingerprints: Mapping[str, str]
+) -> None:
     """`ValueError` where a row of a folder, of these facts, has tokens of other ears than are
     present; rows of before 0.5 do not say whose they are."""
     made = facts.get("ears")
@@ -52,7 +54,7 @@ def expect_ears(folder: Path, facts: Mapping[str, object], fingerprints: Mapping
 
 
 @dataclass(frozen=True, kw_only=True)
-class EarPaths:
+class TokenizerPaths:
     """Where the frozen ears lie."""
 
     codec: Path
@@ -60,7 +62,7 @@ class EarPaths:
     joint: Path
 
     @classmethod
-    def of(cls, folder: Path) -> EarPaths:
+    def of(cls, folder: Path) -> TokenizerPaths:
         """Where they lie in a model's folder."""
         return cls(
             codec=folder / "codec.safetensors",
@@ -70,7 +72,7 @@ class EarPaths:
 
 
 def read_towers(
-    paths: EarPaths, device: str = "cpu", *, precision: str = AUTO
+    paths: TokenizerPaths, device: str = "cpu", *, precision: str = AUTO
 ) -> tuple[SemanticTokenizer, Joint]:
     """What hears meaning, without the codec; `ValueError` where the joint embedding learned from
     another encoder."""
@@ -85,14 +87,16 @@ def read_towers(
     return semantic, joint
 
 
-class FrozenEars:
+class AudioTokenizers:
     """Codec, semantic tokenizer and joint embedding together: everything that hears."""
 
     def __init__(self, codec: AcousticCodec, semantic: SemanticTokenizer, joint: Joint) -> None:
         self.codec, self.semantic, self.joint = codec, semantic, joint
 
     @classmethod
-    def read(cls, paths: EarPaths, device: str = "cpu", *, precision: str = AUTO) -> FrozenEars:
+    def read(
+        cls, paths: TokenizerPaths, device: str = "cpu", *, precision: str = AUTO
+    ) -> AudioTokenizers:
         """Loads all three, to compute in a `precision` of `COMPUTE_PRECISIONS`; `ValueError` where
         the joint embedding learned from another encoder."""
         codec = AcousticCodec.read(paths.codec, device, precision=precision)
@@ -108,10 +112,10 @@ class FrozenEars:
         }
 
     @torch.no_grad()
-    def hear(self, sound: Tensor) -> list[dict[str, np.ndarray]]:
+    def encode(self, sound: Tensor) -> list[dict[str, np.ndarray]]:
         """Equally long sounds float32 [batch, sample] -> arrays of each, without `rhythm`."""
         acoustic = self.codec.encode_sound(sound).cpu().numpy().astype(np.uint16)
-        heard = self.semantic.hear(sound)
+        heard = self.semantic.encode_states(sound)
         semantic = heard.tokens.cpu().numpy().astype(np.uint16)
         melody = _lead(heard)
         vectors, logits = self.windows(sound, heard)
@@ -123,7 +127,7 @@ class FrozenEars:
                     "semantic": semantic[i],
                     "melody": melody[i],
                     "style": self.joint.quantise(vectors[i]).astype(np.uint8),
-                    "attributes": np.stack([heard_attributes(row) for row in logits[i]]),
+                    "attributes": np.stack([predicted_attributes(row) for row in logits[i]]),
                     "families": (logits[i][:, BLOCKS["families"]] >= 0.5).astype(np.uint8),
                 }
             )
@@ -134,14 +138,14 @@ class FrozenEars:
         """The leading line of sounds float32 [batch, sample] of whole frames, uint8 [batch, frame]:
         0 no note, pitch class + 1."""
         parts = sound.split(20 * SAMPLE_RATE_HZ, dim=1)
-        return np.concatenate([_lead(self.semantic.hear(part)) for part in parts], axis=1)
+        return np.concatenate([_lead(self.semantic.encode_states(part)) for part in parts], axis=1)
 
     def windows_of(self, sound: Tensor) -> tuple[np.ndarray, np.ndarray]:
         """Sound float32 [batch, sample] of any length -> (joint vectors [batch, window, 128],
         attribute rows [batch, window, 150])."""
         longest = 20 * SAMPLE_RATE_HZ
         parts = [
-            self.windows(part, self.semantic.hear(part))
+            self.windows(part, self.semantic.encode_states(part))
             for part in sound.split(longest, dim=1)
             if part.shape[1] >= WINDOW_SECONDS * SAMPLE_RATE_HZ or part.shape[1] == sound.shape[1]
         ]
@@ -150,7 +154,7 @@ class FrozenEars:
             np.concatenate([rows for _, rows in parts], axis=1),
         )
 
-    def windows(self, sound: Tensor, heard: Heard) -> tuple[np.ndarray, np.ndarray]:
+    def windows(self, sound: Tensor, heard: EncoderStates) -> tuple[np.ndarray, np.ndarray]:
         """(joint vectors [batch, window, 128], attribute rows [batch, window, 150])."""
         starts = window_starts(sound.shape[1])
         vectors, rows = [], []
@@ -160,7 +164,7 @@ class FrozenEars:
             first, last = (place * FRAME_RATE_HZ // SAMPLE_RATE_HZ for place in (start, stop))
             trunk = trunk_states(heard, first, last)
             vectors.append(self.joint.embed_music(summary, trunk))
-            rows.append([r.row for r in self.joint.hear_attributes(summary, trunk)])
+            rows.append([r.row for r in self.joint.predict_attributes(summary, trunk)])
         return np.stack(vectors, axis=1), np.stack(rows, axis=1)
 
 
@@ -170,7 +174,7 @@ def window_starts(samples: int) -> list[int]:
     return list(range(0, max(samples - length, 0) + 1, hop))
 
 
-def trunk_states(heard: Heard, first: int, last: int) -> np.ndarray:
+def trunk_states(heard: EncoderStates, first: int, last: int) -> np.ndarray:
     """States of frames [first, last), averaged over ten: float32 [batch, step, 2 * width]."""
     both = torch.cat([heard.middle[:, first:last], heard.last[:, first:last]], dim=-1)
     batch, frames, width = both.shape
@@ -179,7 +183,7 @@ def trunk_states(heard: Heard, first: int, last: int) -> np.ndarray:
     return pooled.cpu().numpy()
 
 
-def heard_attributes(row: np.ndarray) -> np.ndarray:
+def predicted_attributes(row: np.ndarray) -> np.ndarray:
     """A row of probabilities -> uint8 [attribute]: the class heard, a table's size where unsure."""
     out = []
     for name in CONDITION_ATTRIBUTES:
@@ -190,7 +194,7 @@ def heard_attributes(row: np.ndarray) -> np.ndarray:
     return np.array(out, dtype=np.uint8)
 
 
-def _lead(heard: Heard) -> np.ndarray:
+def _lead(heard: EncoderStates) -> np.ndarray:
     """Pitch classes of the top line, uint8 [batch, frame]: 0 no note, pitch class + 1."""
     top = heard.heads["top"].argmax(-1).cpu().numpy()
     return np.where(top > 0, (top - 1 + LOWEST_TOP_PITCH) % 12 + 1, 0).astype(np.uint8)

@@ -25,12 +25,12 @@ from studies.sinkhorn import token_counts, transport_costs
 
 from melisma.data.sources.splits import spread_over_works
 from melisma.engine.cpu import NativeEngine
-from melisma.engine.generate import draw
-from melisma.engine.sampling import Drawing
+from melisma.engine.generate import sample
+from melisma.engine.sampling import SamplingParams
 from melisma.evaluate.metrics.statistics import REPEATS, Interval
 from melisma.files.shards import ShardReader
 from melisma.joint import Joint
-from melisma.lm import Conditions, TokenModel
+from melisma.lm import Conditioning, TokenModel
 from melisma.lm.conditioning import ATTRIBUTE_SIZES, MELODY_SIZE
 
 PROMPT_SECONDS = (0.0, 2.5, 5.0, 10.0)
@@ -43,7 +43,7 @@ BATCH = 64
 """Clips drawn side by side (measured: more are no faster a clip on one core)."""
 
 
-LIKELIEST = Drawing(temperature=0.0)
+LIKELIEST = SamplingParams(temperature=0.0)
 """Always the likeliest token, as in the study."""
 
 
@@ -101,9 +101,9 @@ def read_token_clips(folder: Path, joint: Joint, count: int, seed: int = 0) -> T
     )
 
 
-def prompt_conditions(clips: TokenClips, frames: int) -> Conditions:
+def prompt_conditions(clips: TokenClips, frames: int) -> Conditioning:
     """What the stage is told of clips: everything but the melody, as it is when words are given."""
-    return Conditions(
+    return Conditioning(
         style=torch.from_numpy(clips.style),
         attributes=torch.from_numpy(clips.attributes),
         families=torch.from_numpy(clips.families),
@@ -118,7 +118,7 @@ def continue_clips(
     prompt_frames: int,
     *,
     frames: int = DRAWN_FRAMES,
-    drawing: Drawing = LIKELIEST,
+    drawing: SamplingParams = LIKELIEST,
     batch: int = BATCH,
     progress: Callable[[int], None] | None = None,
 ) -> np.ndarray:
@@ -139,7 +139,7 @@ def continue_clips(
     for start in range(0, len(clips), batch):
         part = clips.part(slice(start, start + batch))
         given = torch.from_numpy(part.semantic[:, :, :prompt_frames]) if prompt_frames else None
-        grid = draw(
+        grid = sample(
             engine,
             prompt_conditions(part, total),
             total,

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from melisma.analysis.audio.key import TonalityEstimate, measure_tonality
+from melisma.analysis.audio.key import KeyEstimate, measure_tonality
 from melisma.analysis.audio.metre import MetreEstimate, measure_metre
 from melisma.analysis.audio.onsets import find_onsets
 from melisma.analysis.audio.tempo import TempoEstimate, measure_tempo, meets_tempo
@@ -61,7 +61,7 @@ class Finding:
 
     name: str
     """What, e.g. "tempo"; findings of the same name (one for each instrument) count as one."""
-    asked: str | None
+    requested: str | None
     """In words; None where nothing was asked."""
     measured: str | None
     """In words; None where the detector finds nothing."""
@@ -78,8 +78,8 @@ class Finding:
     def line(self) -> str:
         """The finding as a person would tell it."""
         text = f"{self.name}: {self.measured or 'none'}"
-        if self.asked is not None:
-            text += f", asked {self.asked}: {'agrees' if self.agrees else 'does not agree'}"
+        if self.requested is not None:
+            text += f", asked {self.requested}: {'agrees' if self.agrees else 'does not agree'}"
         ceiling = "" if self.ceiling is None else f"; right on {self.ceiling:.0%} of known pieces"
         return f"{text} ({self.confidence:.0%} sure{ceiling})"
 
@@ -157,7 +157,7 @@ def _tempo_finding(estimate: TempoEstimate, asked_bpm: float | None, detector: s
         measured = f"{measured} ({told})"
     return Finding(
         name="tempo",
-        asked=None if asked_bpm is None else f"{asked_bpm:g} bpm",
+        requested=None if asked_bpm is None else f"{asked_bpm:g} bpm",
         measured=measured,
         value=bpm,
         confidence=0.0 if bpm is None else calibrated(detector, estimate.confidence),
@@ -166,11 +166,11 @@ def _tempo_finding(estimate: TempoEstimate, asked_bpm: float | None, detector: s
     )
 
 
-def _tonality_finding(estimate: TonalityEstimate, asked: str | None, detector: str) -> Finding:
+def _tonality_finding(estimate: KeyEstimate, asked: str | None, detector: str) -> Finding:
     found = estimate.tonality
     return Finding(
         name="tonality",
-        asked=asked,
+        requested=asked,
         measured=found,
         value=None,
         confidence=0.0 if found is None else calibrated(detector, estimate.confidence),
@@ -197,7 +197,7 @@ def _metre_finding(estimate: MetreEstimate, asked: str | None, *, tempo_told: bo
         detector += ", tempo told"
     return Finding(
         name="metre",
-        asked=asked,
+        requested=asked,
         measured=found,
         value=None,
         confidence=confidence,
@@ -221,7 +221,7 @@ def _density_finding(
         confidence = 1.0 if detector is None else calibrated(detector, margin)
     return Finding(
         name="density",
-        asked=asked,
+        requested=asked,
         measured=measured,
         value=rate_hz,
         confidence=confidence,
@@ -233,7 +233,7 @@ def _density_finding(
 def _length_finding(seconds: float) -> Finding:
     return Finding(
         name="length",
-        asked=None,
+        requested=None,
         measured=f"{seconds:.2f} s",
         value=seconds,
         confidence=1.0,
@@ -246,7 +246,7 @@ def _loudness_finding(waveform: Waveform) -> Finding:
     lufs = integrated_lufs(waveform)
     return Finding(
         name="loudness",
-        asked=None,
+        requested=None,
         measured=None if lufs is None else f"{lufs:.1f} LUFS",
         value=lufs,
         confidence=0.0 if lufs is None else 1.0,
@@ -280,7 +280,7 @@ def _heard_families(heard: Mapping[str, float], asked: Facts, silent: bool) -> l
         findings.append(
             Finding(
                 name="instruments",
-                asked=family,
+                requested=family,
                 measured=None if silent else f"{family} {probability:.2f}",
                 value=None if silent else probability,
                 confidence=0.0 if silent else max(probability, 1.0 - probability),
@@ -299,7 +299,7 @@ def _heard_families(heard: Mapping[str, float], asked: Facts, silent: bool) -> l
 def _others_finding(told: str, confidence: float) -> Finding:
     return Finding(
         name=OTHERS,
-        asked=None,
+        requested=None,
         measured=told,
         value=None,
         confidence=confidence,
@@ -342,7 +342,7 @@ def _score_metre_finding(score: Score, asked: str | None) -> Finding:
     names = [metre for metre in METRES if METRE_KINDS[metre] == kind]
     return Finding(
         name="metre",
-        asked=asked,
+        requested=asked,
         measured=" or ".join(names) or None,
         value=None,
         confidence=0.0 if kind is None else calibrated("score metre", probability),
@@ -363,7 +363,7 @@ def _playing(score: Score, asked: Facts) -> list[Finding]:
     findings = [
         Finding(
             name="instruments",
-            asked=name,
+            requested=name,
             measured=f"{name} plays" if name in playing else f"{name} does not play",
             value=None,
             confidence=1.0,

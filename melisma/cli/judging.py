@@ -1,7 +1,7 @@
 """What `melisma evaluate` gathers before it judges: judges, references, pieces with their prompts.
 
-Enters: an `EvaluationOrder`, checked. Leaves: a card and its problems. Everything that is heavy is
-imported here, late.
+Enters: an `EvaluationRequest`, checked. Leaves: a card and its problems. Everything that is heavy
+is imported here, late.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from melisma.cli.progress import Progress
 if TYPE_CHECKING:
     from melisma.analysis.similarity.clip_index import Resemblance
     from melisma.analysis.similarity.melody_index import SharedRun
-    from melisma.evaluate.assess import GivenScore, GivenSound, Judges, Occasion
-    from melisma.evaluate.metrics.adherence import Wish
-    from melisma.evaluate.metrics.score_adherence import ScoreWish
+    from melisma.evaluate.assess import Judges, RunInfo, ScoreToJudge, SoundToJudge
+    from melisma.evaluate.metrics.adherence import RequestedAttributes
+    from melisma.evaluate.metrics.score_adherence import RequestedScoreAttributes
     from melisma.evaluate.models.embeddings import Embedding
     from melisma.evaluate.models.judge import Judge
     from melisma.evaluate.outputs import Making
@@ -39,7 +39,7 @@ SCORE_SECONDS = 30.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluationOrder:
+class EvaluationRequest:
     """Everything that was asked for, checked."""
 
     folder: Path | None
@@ -71,7 +71,7 @@ class EvaluationOrder:
     """Sentences for what was asked for and cannot be done; filled on the way."""
 
 
-def evaluate_order(order: EvaluationOrder, progress: Progress) -> Card:
+def run_evaluation(order: EvaluationRequest, progress: Progress) -> Card:
     """Makes what is to be judged, judges it, and returns the card."""
     if order.threads is not None:
         import torch
@@ -85,7 +85,7 @@ def evaluate_order(order: EvaluationOrder, progress: Progress) -> Card:
     return _judge_sounds_of_model(order, judges, progress)
 
 
-def gather_judges(order: EvaluationOrder) -> Judges:
+def gather_judges(order: EvaluationRequest) -> Judges:
     """The judge, the embeddings, the references and the indexes that the model has."""
     from melisma.evaluate.assess import Judges
     from melisma.evaluate.models.judge import CHECKPOINT_NAME, Judge
@@ -132,7 +132,7 @@ def _first_file(name: str, *folders: Path) -> Path | None:
     return next((folder / name for folder in folders if (folder / name).is_file()), None)
 
 
-def _embeddings(order: EvaluationOrder, judge: Judge) -> tuple[Embedding, ...]:
+def _embeddings(order: EvaluationRequest, judge: Judge) -> tuple[Embedding, ...]:
     """Those that can be had; a sentence for each of the others."""
     from melisma.evaluate.models.embeddings import OWN_EMBEDDINGS, named_embedding
 
@@ -148,7 +148,7 @@ def _embeddings(order: EvaluationOrder, judge: Judge) -> tuple[Embedding, ...]:
 
 
 def _reference(
-    order: EvaluationOrder, judge: Judge, embeddings: Sequence[Embedding]
+    order: EvaluationRequest, judge: Judge, embeddings: Sequence[Embedding]
 ) -> Reference | None:
     """The reference set, as far as it was measured by these judges."""
     from melisma.evaluate.references.audio import FILE_NAME, read_reference
@@ -173,7 +173,7 @@ def _reference(
 
 
 def _reference_of_folder(
-    order: EvaluationOrder, folder: Path, judge: Judge, embeddings: Sequence[Embedding]
+    order: EvaluationRequest, folder: Path, judge: Judge, embeddings: Sequence[Embedding]
 ) -> Reference:
     """A folder of real sound, measured now, through the model's codec as well."""
     from melisma.evaluate.measured import judged_part
@@ -227,17 +227,17 @@ def _nearest_tune(model: Path) -> Callable[[Score], SharedRun] | None:
 
 
 def _occasion(
-    order: EvaluationOrder,
+    order: EvaluationRequest,
     title: str,
     label: str,
     judged: dict[str, str],
     prompts: str,
     *,
     decoded: bool = False,
-) -> Occasion:
-    from melisma.evaluate.assess import Occasion
+) -> RunInfo:
+    from melisma.evaluate.assess import RunInfo
 
-    return Occasion(
+    return RunInfo(
         title=title,
         label=label,
         judged=judged,
@@ -259,7 +259,7 @@ def _parts(progress: Progress, share: float) -> tuple[Progress, Progress]:
 
 
 def _judged_model(
-    composer: SoundComposer | ScoreComposer, making: Making, order: EvaluationOrder
+    composer: SoundComposer | ScoreComposer, making: Making, order: EvaluationRequest
 ) -> dict[str, str]:
     """What names the outputs of a model, for the card."""
     return {
@@ -273,7 +273,7 @@ def _judged_model(
     }
 
 
-def _judge_sounds_of_model(order: EvaluationOrder, judges: Judges, progress: Progress) -> Card:
+def _judge_sounds_of_model(order: EvaluationRequest, judges: Judges, progress: Progress) -> Card:
     from melisma.evaluate.assess import assess_sound
     from melisma.evaluate.outputs import Making, make_sounds
     from melisma.evaluate.sections.bias import open_prompts
@@ -311,10 +311,10 @@ def _judge_sounds_of_model(order: EvaluationOrder, judges: Judges, progress: Pro
 
 
 def _sound_prompts(
-    order: EvaluationOrder, judges: Judges
-) -> tuple[list[str], list[Wish | None], list[int | None], str]:
+    order: EvaluationRequest, judges: Judges
+) -> tuple[list[str], list[RequestedAttributes | None], list[int | None], str]:
     """Words, wishes and twins in the reference set, and the name of the list."""
-    from melisma.evaluate.metrics.adherence import stated_wish
+    from melisma.evaluate.metrics.adherence import stated_attributes
     from melisma.evaluate.prompts import read_prompts
 
     reference = judges.reference
@@ -323,11 +323,11 @@ def _sound_prompts(
             told = " ".join(order.problems)
             raise ValueError(f"there are no prompts: give --prompts FILE. {told}")
         chosen = reference.first(order.count)
-        asked: list[Wish | None] = [*chosen.wishes()]
+        asked: list[RequestedAttributes | None] = [*chosen.requested()]
         return list(chosen.prompts), asked, [*range(len(chosen))], reference.name
     rows = read_prompts(order.prompts, order.subset)[: order.count]
     words = [row.words for row in rows]
-    wishes: list[Wish | None] = [stated_wish(text) for text in words]
+    wishes: list[RequestedAttributes | None] = [stated_attributes(text) for text in words]
     return words, wishes, _twins(words, reference), order.prompts.name
 
 
@@ -339,27 +339,27 @@ def _twins(words: Sequence[str], reference: Reference | None) -> list[int | None
 
 
 def _given_sound(
-    path: Path, name: str, prompt: str, wish: Wish | None, twin: int | None
-) -> GivenSound:
-    from melisma.evaluate.assess import GivenSound
+    path: Path, name: str, prompt: str, wish: RequestedAttributes | None, twin: int | None
+) -> SoundToJudge:
+    from melisma.evaluate.assess import SoundToJudge
     from melisma.files import read_audio
 
-    return GivenSound(
+    return SoundToJudge(
         name=name, prompt=prompt, wish=wish, twin=twin, read=partial(read_audio, path)
     )
 
 
-def _judge_scores_of_model(order: EvaluationOrder, judges: Judges, progress: Progress) -> Card:
+def _judge_scores_of_model(order: EvaluationRequest, judges: Judges, progress: Progress) -> Card:
     from melisma.evaluate.assess import assess_scores
     from melisma.evaluate.outputs import Making, make_scores
-    from melisma.generation import ScoreDrawing, load_scores
+    from melisma.generation import ScoreSampling, load_scores
 
     composer = load_scores(order.model, precision=order.precision)
     wishes, name = _score_wishes(order)
     making = Making(seconds=SCORE_SECONDS, best_of=order.best_of or 8, seed=order.seed)
     make, judge = _parts(progress, 0.7)
     words = [wish.words for wish in wishes]
-    drawing = replace(ScoreDrawing(), **order.drawing)
+    drawing = replace(ScoreSampling(), **order.drawing)
     paths = make_scores(composer, words, order.output / MADE_FOLDER, making, drawing, make)
     given = [
         _given_score(path, path.name, wish.words, wish)
@@ -372,26 +372,28 @@ def _judge_scores_of_model(order: EvaluationOrder, judges: Judges, progress: Pro
     return card
 
 
-def _score_wishes(order: EvaluationOrder) -> tuple[list[ScoreWish], str]:
+def _score_wishes(order: EvaluationRequest) -> tuple[list[RequestedScoreAttributes], str]:
     """The shipped prompts with what each asks for, or a list of the caller's."""
     from melisma.evaluate.metrics.score_adherence import (
-        read_score_wishes,
+        read_score_requests,
         score_prompts_file,
-        stated_score_wish,
+        stated_score_attributes,
     )
     from melisma.evaluate.prompts import read_prompts
 
     if order.prompts is None:
-        return read_score_wishes(score_prompts_file())[: order.count], "Melisma's score prompts"
+        return read_score_requests(score_prompts_file())[: order.count], "Melisma's score prompts"
     rows = read_prompts(order.prompts, order.subset)[: order.count]
-    return [stated_score_wish(row.words) for row in rows], order.prompts.name
+    return [stated_score_attributes(row.words) for row in rows], order.prompts.name
 
 
-def _given_score(path: Path, name: str, prompt: str, wish: ScoreWish) -> GivenScore:
-    from melisma.evaluate.assess import GivenScore
+def _given_score(
+    path: Path, name: str, prompt: str, wish: RequestedScoreAttributes
+) -> ScoreToJudge:
+    from melisma.evaluate.assess import ScoreToJudge
     from melisma.symbolic.midi import midi_bytes, read_midi
 
-    return GivenScore(
+    return ScoreToJudge(
         name=name,
         prompt=prompt,
         wish=wish,
@@ -409,7 +411,9 @@ def _rendered(score: Score) -> Waveform:
 # --- Folders -------------------------------------------------------------------------------------
 
 
-def _judge_folder(order: EvaluationOrder, folder: Path, judges: Judges, progress: Progress) -> Card:
+def _judge_folder(
+    order: EvaluationRequest, folder: Path, judges: Judges, progress: Progress
+) -> Card:
     """Sound or MIDI, whichever the folder holds more of."""
     from melisma.evaluate.assess import assess_scores, assess_sound
     from melisma.evaluate.prompts import MIDI_ENDINGS, pair_prompts
@@ -431,7 +435,7 @@ def _judge_folder(order: EvaluationOrder, folder: Path, judges: Judges, progress
         card, problems = assess_scores(given, judges, occasion, progress)
     else:
         known = _twins([one.words or "" for one in sounds], judges.reference)
-        wishes = [] if judges.reference is None else judges.reference.wishes()
+        wishes = [] if judges.reference is None else judges.reference.requested()
         heard = [_folder_sound(one, twin, wishes) for one, twin in zip(sounds, known, strict=True)][
             : order.count
         ]
@@ -440,19 +444,21 @@ def _judge_folder(order: EvaluationOrder, folder: Path, judges: Judges, progress
     return card
 
 
-def _folder_sound(piece: PairedPiece, twin: int | None, wishes: Sequence[Wish]) -> GivenSound:
+def _folder_sound(
+    piece: PairedPiece, twin: int | None, wishes: Sequence[RequestedAttributes]
+) -> SoundToJudge:
     """A sound of a folder; `wishes` are those of the reference set."""
-    from melisma.evaluate.metrics.adherence import stated_wish
+    from melisma.evaluate.metrics.adherence import stated_attributes
 
     words = piece.words or ""
-    wish = wishes[twin] if twin is not None else stated_wish(words) if words else None
+    wish = wishes[twin] if twin is not None else stated_attributes(words) if words else None
     return _given_sound(piece.path, piece.name, words, wish, twin)
 
 
-def _folder_score(piece: PairedPiece) -> GivenScore:
+def _folder_score(piece: PairedPiece) -> ScoreToJudge:
     """A score of a folder."""
-    from melisma.evaluate.metrics.score_adherence import stated_score_wish
+    from melisma.evaluate.metrics.score_adherence import stated_score_attributes
 
     words = piece.words or ""
-    wish = stated_score_wish(words)
+    wish = stated_score_attributes(words)
     return _given_score(piece.path, piece.name, words, wish)

@@ -20,7 +20,7 @@ import numpy as np
 
 from melisma.cli.output_paths import PIPE
 from melisma.cli.progress import progress_bar
-from melisma.cli.sounds import SoundOrder, drawn_facts, given_of, open_composer
+from melisma.cli.sounds import AudioRequest, drawn_facts, given_of, open_composer
 from melisma.values import Waveform
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from melisma.generation import SoundComposer
 
 
-def check_stream(order: SoundOrder, engine: str) -> None:
+def check_stream(order: AudioRequest, engine: str) -> None:
     """`ValueError` where what was asked for needs the whole piece, or more than one."""
     if len(order.prompts) != 1:
         raise ValueError("--stream writes one piece: give one prompt and no --count")
@@ -49,7 +49,7 @@ def check_stream(order: SoundOrder, engine: str) -> None:
         )
 
 
-def fulfil_stream(order: SoundOrder, *, quiet: bool) -> dict[str, object]:
+def run_stream(order: AudioRequest, *, quiet: bool) -> dict[str, object]:
     """Draws and writes the piece; returns its receipt."""
     from melisma.files import write_audio
     from melisma.generation.requests.provenance import provenance_of

@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from melisma.generation import Piece, ScorePiece, SoundComposer
-    from melisma.generation.originality import Checked, Nearness, ScoreOriginality, SoundOriginality
+    from melisma.generation.originality import (
+        Checked,
+        ScoreOriginality,
+        Similarity,
+        SoundOriginality,
+    )
     from melisma.values import Waveform
 
 
@@ -19,7 +24,7 @@ def sound_receipt(composer: SoundComposer, piece: Piece, finished: Waveform) -> 
     """What is measured of a finished sound against what its words state."""
     from melisma.analysis.receipt import receipt_of_sound
 
-    heard = composer.heard_families(piece.waveform)
+    heard = composer.detect_families(piece.waveform)
     return receipt_of_sound(finished, piece.stated, heard).as_json()
 
 
@@ -83,7 +88,7 @@ def original_sound(
     """The piece, or another one where it is too near to a training clip."""
     from melisma.generation.originality import check_original
 
-    def nearest(one: Piece) -> Nearness:
+    def nearest(one: Piece) -> Similarity:
         drawn = None if one.semantic is None else one.semantic.tokens[0]
         return index.nearness(one.waveform, drawn)
 

@@ -1,6 +1,6 @@
 """Composing and writing scores, for the verbs that do so: one order, everything written or nothing.
 
-Enters: a `ScoreOrder`, checked. Leaves: MIDI files with their provenance, and on request sound,
+Enters: a `ScoreRequest`, checked. Leaves: MIDI files with their provenance, and on request sound,
 stems and pictures; a receipt of each piece.
 """
 
@@ -16,14 +16,14 @@ from melisma.values.score_prompt import ScorePrompt
 
 if TYPE_CHECKING:
     from melisma.files import Provenance
-    from melisma.generation import ScoreComposer, ScoreDrawing, ScorePiece
+    from melisma.generation import ScoreComposer, ScorePiece, ScoreSampling
 
 _BATCH = 4
 """Pieces drawn side by side, each with its candidates (chosen)."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScoreOrder:
+class ScoreRequest:
     """Everything that was asked for."""
 
     words: list[str]
@@ -70,16 +70,16 @@ class ScoreOrder:
                 raise FileNotFoundError(f"there is no file {path}: check the name")
 
 
-def fulfil_scores(order: ScoreOrder, progress: Progress) -> list[dict[str, object]]:
+def run_score_request(order: ScoreRequest, progress: Progress) -> list[dict[str, object]]:
     """Compose and write every piece; a batch is on disk before the next begins."""
-    from melisma.generation import ScoreDrawing, ScoreTerms, load_scores
-    from melisma.generation.score.instrumentation import players_of
+    from melisma.generation import ScoreSampling, ScoreTerms, load_scores
+    from melisma.generation.score.instrumentation import programs_of
     from melisma.symbolic.midi import midi_bytes, read_midi
 
-    programs = () if order.instruments is None else players_of(order.instruments)
+    programs = () if order.instruments is None else programs_of(order.instruments)
     begun = order.melody is not None or order.continue_from is not None
     prompts = [
-        ScorePrompt(words=text, programs=programs, begun=begun, **order.wish)
+        ScorePrompt(words=text, programs=programs, has_prefix=begun, **order.wish)
         for text in order.words
     ]
     terms = ScoreTerms(
@@ -90,7 +90,7 @@ def fulfil_scores(order: ScoreOrder, progress: Progress) -> list[dict[str, objec
         melody=None if order.melody is None else read_midi(midi_bytes(order.melody)),
     )
     composer = load_scores(order.model, order.threads)
-    settings = replace(ScoreDrawing(), **order.drawing)
+    settings = replace(ScoreSampling(), **order.drawing)
     index = score_index(order.model) if order.original else None
     receipts = []
 
@@ -124,11 +124,11 @@ def fulfil_scores(order: ScoreOrder, progress: Progress) -> list[dict[str, objec
 
 
 def _write(
-    order: ScoreOrder,
+    order: ScoreRequest,
     number: int,
     piece: ScorePiece,
     composer: ScoreComposer,
-    settings: ScoreDrawing,
+    settings: ScoreSampling,
 ) -> dict[str, object]:
     """Write one piece in all its forms, and return its receipt."""
     from melisma.files import write_bytes
@@ -152,9 +152,9 @@ def _write(
     write_bytes(order.places[number], tagged)
     picture = order.pictures[number]
     if picture is not None:
-        from melisma.analysis.plots.piano_roll import draw_score
+        from melisma.analysis.plots.piano_roll import plot_piano_roll
 
-        draw_score(piece.score, picture, piece.prompt.words)
+        plot_piano_roll(piece.score, picture, piece.prompt.words)
     score = piece.score
     return {
         "path": str(order.places[number]),
@@ -178,15 +178,15 @@ def _write(
 
 
 def _sound(
-    order: ScoreOrder, number: int, piece: ScorePiece, provenance: Provenance
+    order: ScoreRequest, number: int, piece: ScorePiece, provenance: Provenance
 ) -> dict[str, object] | None:
     """The sound and the stems, where they are wanted."""
-    from melisma.cli.sounding import SoundOrder, sound_score
+    from melisma.cli.sounding import RenderRequest, sound_score
 
     if order.sounds[number] is None and order.stems[number] is None:
         return None
     return sound_score(
-        SoundOrder(
+        RenderRequest(
             score=piece.score,
             provenance=provenance,
             title=piece.prompt.words,

@@ -20,7 +20,7 @@ from melisma.cli.progress import Progress
 
 if TYPE_CHECKING:
     from melisma.files import Provenance
-    from melisma.symbolic.mixing.mixer import Desk
+    from melisma.symbolic.mixing.mixer import Mixer
     from melisma.values import Score, Waveform
 
 _CODING_ROUNDS = 6
@@ -28,7 +28,7 @@ _CODING_ROUNDS = 6
 
 
 @dataclass(frozen=True, kw_only=True)
-class SoundOrder:
+class RenderRequest:
     """Everything that was asked for, checked."""
 
     score: Score
@@ -44,20 +44,20 @@ class SoundOrder:
     room: str
 
 
-def sound_score(order: SoundOrder, progress: Progress | None = None) -> dict[str, object]:
+def sound_score(order: RenderRequest, progress: Progress | None = None) -> dict[str, object]:
     """Render and write everything, and return the receipt. Nothing is left behind by a failure.
 
     `progress` hears the share done, 0 to 1.
     """
     from melisma.files import write_audio
-    from melisma.symbolic.mixing.mixer import DeskSettings
-    from melisma.symbolic.render import RenderSettings, open_desk
+    from melisma.symbolic.mixing.mixer import MixerSettings
+    from melisma.symbolic.render import RenderSettings, open_mixer
 
     settings = RenderSettings(
         soundfont=order.soundfont,
-        desk=DeskSettings(room=order.room, stems=order.stems is not None),
+        mixer=MixerSettings(room=order.room, stems=order.stems is not None),
     )
-    desk = open_desk(order.score, settings)
+    desk = open_mixer(order.score, settings)
     try:
         mix = desk.mix(progress)
         gain = 1.0 if order.place is None else _coding_gain(mix, order.place.suffix)
@@ -67,9 +67,9 @@ def sound_score(order: SoundOrder, progress: Progress | None = None) -> dict[str
             if order.place is not None:
                 write_audio(order.place, mix, order.provenance)
             if order.picture is not None:
-                from melisma.analysis.plots.spectrogram import draw_sound
+                from melisma.analysis.plots.spectrogram import plot_sound
 
-                draw_sound(mix, order.picture, order.title)
+                plot_sound(mix, order.picture, order.title)
     finally:
         desk.close()
     facts = _facts(order, desk, mix)
@@ -78,7 +78,7 @@ def sound_score(order: SoundOrder, progress: Progress | None = None) -> dict[str
 
 def _coding_gain(mix: Waveform, ending: str) -> float:
     """The gain, at most 1, with which a file of this ending peaks below the ceiling, too."""
-    from melisma.files.audio import LOSSY_ENDINGS, heard_after_coding
+    from melisma.files.audio import LOSSY_ENDINGS, decoded_after_coding
     from melisma.sound.mastering import CEILING_DB
     from melisma.symbolic.mixing.mixer import highest_peak
 
@@ -86,7 +86,7 @@ def _coding_gain(mix: Waveform, ending: str) -> float:
     if ending.lower() not in LOSSY_ENDINGS:
         return gain
     for _ in range(_CODING_ROUNDS):
-        peak = highest_peak(heard_after_coding(_louder(mix, gain), ending).samples)
+        peak = highest_peak(decoded_after_coding(_louder(mix, gain), ending).samples)
         if peak < ceiling:
             break
         gain *= 0.99 * ceiling / peak
@@ -97,7 +97,7 @@ def _louder(sound: Waveform, gain: float) -> Waveform:
     return sound if gain == 1.0 else replace(sound, samples=sound.samples * gain)
 
 
-def _write_stems(order: SoundOrder, desk: Desk, gain: float, folder: Path) -> list[str]:
+def _write_stems(order: RenderRequest, desk: Mixer, gain: float, folder: Path) -> list[str]:
     """A sound file and a MIDI file for each track; returns their names, sound files first."""
     from melisma.files import write_audio, write_bytes
     from melisma.symbolic import write_midi
@@ -136,7 +136,7 @@ def _filling(folder: Path | None) -> Iterator[Path | None]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _facts(order: SoundOrder, desk: Desk, mix: Waveform) -> dict[str, object]:
+def _facts(order: RenderRequest, desk: Mixer, mix: Waveform) -> dict[str, object]:
     from melisma.sound.loudness import integrated_lufs
     from melisma.symbolic.mixing.mixer import highest_peak
 

@@ -14,7 +14,7 @@ from melisma.values import Prompt, Waveform
 
 if TYPE_CHECKING:
     from melisma.generation import Piece, SoundComposer
-    from melisma.generation.conditioning.audio import Given
+    from melisma.generation.conditioning.audio import AudioConditions
 
 _BATCH = 4
 """Pieces drawn side by side (chosen: more need more memory and are hardly faster on two cores)."""
@@ -23,7 +23,7 @@ _CODING_ROUNDS = 6
 
 
 @dataclass(frozen=True, kw_only=True)
-class SoundOrder:
+class AudioRequest:
     """Everything that was asked for, checked."""
 
     prompts: list[Prompt]
@@ -46,7 +46,7 @@ class SoundOrder:
     threads: int | None
 
 
-def open_composer(order: SoundOrder) -> SoundComposer:
+def open_composer(order: AudioRequest) -> SoundComposer:
     """The composer of an order; says on stderr what a published model's licence allows."""
     from melisma.generation import load
     from melisma.generation.musicgen import MusicGen
@@ -62,10 +62,10 @@ def open_composer(order: SoundOrder) -> SoundComposer:
     return composer
 
 
-def expect_memory(order: SoundOrder) -> None:
+def expect_memory(order: AudioRequest) -> None:
     """`ValueError` before anything is loaded, where what is asked for will not fit in memory."""
     from melisma.engine.resources.hardware import memory
-    from melisma.engine.resources.memory import Asked, expect_room, need_of
+    from melisma.engine.resources.memory import Workload, expect_memory, need_of
     from melisma.files.hub import PUBLISHED, published_folder
     from melisma.generation.catalogue import facts_of
     from melisma.generation.loading import is_published_name
@@ -75,12 +75,12 @@ def expect_memory(order: SoundOrder) -> None:
         model = str(published_folder(model))  # how large it is is known when it is here
     facts = facts_of(model)
     candidates = order.best_of or facts.usual_candidates
-    asked = Asked(
+    asked = Workload(
         seconds=order.prompts[0].duration_seconds,
         pieces=min(len(order.prompts), _BATCH) * candidates,
     )
     needed = need_of(facts.sizes, order.precision or facts.usual_precision, asked).bytes
-    expect_room(needed, memory().available_bytes, order.model)
+    expect_memory(needed, memory().available_bytes, order.model)
 
 
 def announce(model: str) -> None:
@@ -101,19 +101,19 @@ def announce(model: str) -> None:
     print(f"melisma: {told}", file=sys.stderr)
 
 
-def given_of(order: SoundOrder) -> Given:
+def given_of(order: AudioRequest) -> AudioConditions:
     """The sound that the pieces are given."""
     from melisma.files import read_audio
-    from melisma.generation.conditioning.audio import Given, last_seconds
+    from melisma.generation.conditioning.audio import AudioConditions, last_seconds
 
     beginning = None if order.beginning is None else read_audio(order.beginning)
-    return Given(
+    return AudioConditions(
         melody=None if order.melody is None else read_audio(order.melody),
         beginning=None if beginning is None else last_seconds(beginning, order.keep_seconds),
     )
 
 
-def fulfil_sounds(order: SoundOrder, progress: Progress) -> list[dict[str, object]]:
+def run_audio_request(order: AudioRequest, progress: Progress) -> list[dict[str, object]]:
     """Draw, master and write every piece; a batch is on disk before the next begins."""
     composer = open_composer(order)
     settings = composer.drawing(order.drawing)
@@ -150,7 +150,7 @@ def fulfil_sounds(order: SoundOrder, progress: Progress) -> list[dict[str, objec
     return receipts
 
 
-def drawn_facts(order: SoundOrder, prompt: Prompt, settings: Any) -> dict[str, object]:
+def drawn_facts(order: AudioRequest, prompt: Prompt, settings: Any) -> dict[str, object]:
     """How a piece is drawn, fit for JSON: what its file says of itself."""
     facts: dict[str, object] = {
         "duration_seconds": prompt.duration_seconds,
@@ -169,7 +169,7 @@ def drawn_facts(order: SoundOrder, prompt: Prompt, settings: Any) -> dict[str, o
 
 
 def _write(
-    order: SoundOrder,
+    order: AudioRequest,
     number: int,
     piece: Piece,
     composer: SoundComposer,
@@ -191,9 +191,9 @@ def _write(
     provenance = provenance_of(composer, piece.prompt.words, piece.seed, drawn)
     write_audio(place, sound, provenance)
     if picture is not None:
-        from melisma.analysis.plots.spectrogram import draw_sound
+        from melisma.analysis.plots.spectrogram import plot_sound
 
-        draw_sound(sound, picture, piece.prompt.words)
+        plot_sound(sound, picture, piece.prompt.words)
     lufs = integrated_lufs(sound)
     peak_db = true_peak_db(sound)
     return {
@@ -220,7 +220,7 @@ def _write(
 
 def finish(raw: Waveform, ending: str) -> Waveform:
     """Master the sound so that its true peak keeps below the ceiling after lossy coding, too."""
-    from melisma.files.audio import LOSSY_ENDINGS, heard_after_coding
+    from melisma.files.audio import LOSSY_ENDINGS, decoded_after_coding
     from melisma.sound.loudness import true_peak_db
     from melisma.sound.mastering import CEILING_DB, master
 
@@ -229,7 +229,7 @@ def finish(raw: Waveform, ending: str) -> Waveform:
         return sound
     ceiling_db = CEILING_DB
     for _ in range(_CODING_ROUNDS):
-        over_db = true_peak_db(heard_after_coding(sound, ending)) - CEILING_DB
+        over_db = true_peak_db(decoded_after_coding(sound, ending)) - CEILING_DB
         if over_db < 0:
             break
         ceiling_db -= over_db + 0.1

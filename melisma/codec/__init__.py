@@ -7,7 +7,7 @@ and `codec/encodec/codec.py` are EnCodec with the weights that others published.
 """
 
 from melisma.codec.acoustic import AcousticCodec
-from melisma.codec.encodec.codec import PublishedCodec
+from melisma.codec.encodec.codec import EncodecCodec
 from melisma.codec.encodec.model import Encodec, EncodecSettings
 from melisma.codec.model import Codec, CodecSettings
 
@@ -16,6 +16,6 @@ __all__ = [
     "Codec",
     "CodecSettings",
     "Encodec",
+    "EncodecCodec",
     "EncodecSettings",
-    "PublishedCodec",
 ]

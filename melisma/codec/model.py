@@ -90,11 +90,11 @@ class Encoder(nn.Module):
 
     def __init__(self, settings: CodecSettings) -> None:
         super().__init__()
-        self.enter = Linear(LONG_BINS + 4 * SHORT_BINS, settings.encoder_width)
+        self.in_proj = Linear(LONG_BINS + 4 * SHORT_BINS, settings.encoder_width)
         self.fast = ConvNeXtStack(width=settings.encoder_width, blocks=settings.encoder_blocks)
         self.join = Linear(2 * settings.encoder_width, settings.latent_width)
         self.slow = ConvNeXtStack(width=settings.latent_width, blocks=settings.latent_blocks)
-        self.leave = Linear(settings.latent_width, settings.code_width)
+        self.out_proj = Linear(settings.latent_width, settings.code_width)
         self.register_buffer("window", torch.hann_window(ENCODER_WINDOW_SAMPLES), persistent=False)
         self.register_buffer("short_window", torch.hann_window(SHORT_SAMPLES), persistent=False)
         long = mel_filters(SAMPLE_RATE_HZ, ENCODER_WINDOW_SAMPLES, LONG_BINS)
@@ -104,7 +104,7 @@ class Encoder(nn.Module):
 
     def initial_state(self, batch: int) -> tuple[Tensor, tuple[Tensor, ...], tuple[Tensor, ...]]:
         """Silence before the beginning."""
-        past = self.enter.weight.new_zeros(batch, ENCODER_WINDOW_SAMPLES - ENCODER_HOP_SAMPLES)
+        past = self.in_proj.weight.new_zeros(batch, ENCODER_WINDOW_SAMPLES - ENCODER_HOP_SAMPLES)
         return past, self.fast.initial_state(batch), self.slow.initial_state(batch)
 
     def spectra(self, sound: Tensor) -> Tensor:
@@ -132,9 +132,9 @@ class Encoder(nn.Module):
         """[batch, sample], a multiple of 960 samples -> latent [batch, frame, width]."""
         past, fast, slow = state
         joined = torch.cat([past, block], dim=1)
-        hidden, fast = self.fast.step(self.enter(self.spectra(joined)), fast)
+        hidden, fast = self.fast.step(self.in_proj(self.spectra(joined)), fast)
         hidden, slow = self.slow.step(self.join(slower(hidden, 2)), slow)
-        return self.leave(hidden), (joined[:, -past.shape[1] :], fast, slow)
+        return self.out_proj(hidden), (joined[:, -past.shape[1] :], fast, slow)
 
 
 class Decoder(nn.Module):
@@ -142,7 +142,7 @@ class Decoder(nn.Module):
 
     def __init__(self, settings: CodecSettings) -> None:
         super().__init__()
-        self.enter = Linear(settings.code_width, settings.decoder_slow_width)
+        self.in_proj = Linear(settings.code_width, settings.decoder_slow_width)
         self.slow = ConvNeXtStack(
             width=settings.decoder_slow_width, blocks=settings.decoder_slow_blocks
         )
@@ -154,7 +154,7 @@ class Decoder(nn.Module):
             blocks=settings.decoder_blocks,
             expansion=settings.decoder_expansion,
         )
-        self.leave = Linear(settings.decoder_width, LINES)
+        self.out_proj = Linear(settings.decoder_width, LINES)
 
     def initial_state(self, batch: int) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
         """Silence before the beginning."""
@@ -165,9 +165,9 @@ class Decoder(nn.Module):
     ) -> tuple[Tensor, tuple[tuple[Tensor, ...], tuple[Tensor, ...]]]:
         """Latent [batch, frame, width] -> log magnitudes [batch, 4 * frame, line], a frame late."""
         slow, fast = state
-        hidden, slow = self.slow.step(self.enter(block), slow)
+        hidden, slow = self.slow.step(self.in_proj(block), slow)
         hidden, fast = self.fast.step(faster(self.split(hidden), MAGNITUDES_PER_FRAME), fast)
-        logs = self.leave(hidden).float() * LOG_SPREAD + LOG_CENTRE
+        logs = self.out_proj(hidden).float() * LOG_SPREAD + LOG_CENTRE
         return logs.clamp(LOG_FLOOR, LOG_CEILING), (slow, fast)
 
 

@@ -1,6 +1,6 @@
 """The corpus of the ears on disk: clips of sound with labels, facts and words.
 
-Enters: a `ClipMaker`. Leaves: a folder of shards, each
+Enters: a `ClipRenderer`. Leaves: a folder of shards, each
 `sound-00000.npy` int16 [clip, sample] (memory-mapped when read),
 `labels-00000.npz` one array per field of `FrameLabels`, [clip, frame, ...], and
 `rows-00000.jsonl` one line a clip: provenance, facts, captions.
@@ -22,7 +22,7 @@ import numpy as np
 from rich.progress import Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from melisma.analysis.labels.frame_labels import stack_labels
-from melisma.data.clips import Clip, ClipMaker
+from melisma.data.clips import Clip, ClipRenderer
 from melisma.values import Facts
 from melisma.values.tokens import FRAME_RATE_HZ
 
@@ -31,7 +31,7 @@ CLIPS_PER_SHARD = 360
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ears:
+class AudioShards:
     """A corpus read back; clip i is the same in all three."""
 
     sound: tuple[np.ndarray, ...]
@@ -73,9 +73,9 @@ def facts_from_row(row: dict[str, object]) -> Facts:
     return dataclasses.replace(Facts(), **columns)
 
 
-def write_ears(
+def write_audio_shards(
     folder: Path,
-    maker: ClipMaker,
+    maker: ClipRenderer,
     hours: float,
     workers: int = 1,
     clips_per_shard: int = CLIPS_PER_SHARD,
@@ -124,20 +124,20 @@ def write_ears(
 _worker: dict[str, object] = {}
 
 
-def _enter(maker: ClipMaker, counter: object) -> None:
+def _enter(maker: ClipRenderer, counter: object) -> None:
     """Runs once in each worker: what it needs came over with the fork."""
     _worker["maker"], _worker["counter"] = maker, counter
 
 
 def _work(job: tuple[Path, int, range]) -> None:
     maker, counter = _worker["maker"], _worker["counter"]
-    assert isinstance(maker, ClipMaker)
+    assert isinstance(maker, ClipRenderer)
     for done in _write_shard(maker, *job):
         with counter.get_lock():  # type: ignore[attr-defined] # a Synchronized has no public type
             counter.value += done  # type: ignore[attr-defined]
 
 
-def _write_shard(maker: ClipMaker, folder: Path, shard: int, indices: range) -> Iterator[int]:
+def _write_shard(maker: ClipRenderer, folder: Path, shard: int, indices: range) -> Iterator[int]:
     """Renders and writes one shard; yields 1 for every clip made."""
     samples = round(maker.settings.seconds * 24_000)
     sound = np.zeros((len(indices), samples), dtype=np.int16)
@@ -167,7 +167,7 @@ def _row(clip: Clip) -> dict[str, object]:
     }
 
 
-def read_ears(folder: Path) -> Ears:
+def read_audio_shards(folder: Path) -> AudioShards:
     """The finished shards of a folder; `ValueError` where there is none."""
     paths = sorted(folder.glob("rows-*.jsonl"))
     if not paths:
@@ -179,4 +179,4 @@ def read_ears(folder: Path) -> Ears:
         with np.load(folder / f"labels-{number}.npz") as stored:
             labels.append({name: stored[name] for name in stored.files})
         rows.extend(json.loads(line) for line in path.read_text(encoding="utf-8").splitlines())
-    return Ears(sound=tuple(sound), labels=tuple(labels), rows=tuple(rows))
+    return AudioShards(sound=tuple(sound), labels=tuple(labels), rows=tuple(rows))

@@ -20,7 +20,7 @@ from melisma.data.captions.writer import write_captions
 from melisma.data.facts import clip_facts
 from melisma.data.render.expressive_performance import Playing, perform
 from melisma.data.render.orchestration import Casting, core_program
-from melisma.data.render.synthesis import Renderer, Sounding
+from melisma.data.render.synthesis import Renderer, RenderVariety
 from melisma.data.sources.excerpts import choose_window, settle_downbeat
 from melisma.data.sources.pieces import Source, read_score
 from melisma.data.sources.splits import assign_splits
@@ -101,7 +101,7 @@ class _Stretch:
     """Beat of the piece at which the performance begins."""
 
 
-class ClipMaker:
+class ClipRenderer:
     """Makes clip number `index`, always the same one (its sound to one unit of 16 bits).
 
     Soundfonts are loaded at the first clip.
@@ -200,7 +200,7 @@ class ClipMaker:
         settings = self.settings
         performance, start_seconds = stretch.performance, stretch.start_seconds
         if self._renderer is None:
-            self._renderer = Renderer(self._soundfonts, Sounding(variety=settings.variety))
+            self._renderer = Renderer(self._soundfonts, RenderVariety(variety=settings.variety))
         font = self._renderer.draw_font(rng)
         sound = self._renderer.render(performance, start_seconds, settings.seconds, rng, font)
         if float(np.sqrt(np.mean(sound**2))) < SILENCE_RMS:

@@ -44,7 +44,7 @@ from melisma.values.events import (
     LONGEST_BAR_TICKS,
     PART,
     PART_FIELD,
-    PLACE,
+    POSITION,
     TICKS_PER_BEAT,
     row_ticks,
 )
@@ -89,7 +89,7 @@ class _Told:
     """Number of the leading track, where it is known."""
 
 
-class ScoreMaker:
+class ScoreRows:
     """Row number `index`, always the same one."""
 
     def __init__(
@@ -215,10 +215,10 @@ def windows_of(
     score = replace(score, chords=chord_marks(score))
     events = encode_score(score)
     performance = perform(score, rng, replace(AS_WRITTEN, lead_track=lead))
-    head = events[events[:, PLACE] == PART]
+    head = events[events[:, POSITION] == PART]
     body = events[len(head) :]
     ticks, _ = row_ticks(body)
-    firsts = np.flatnonzero(body[:, PLACE] == BAR)
+    firsts = np.flatnonzero(body[:, POSITION] == BAR)
     total = len(firsts)
     edges = np.append(firsts, len(body))
     starts = np.append(ticks[firsts], ticks[-1])
@@ -229,7 +229,7 @@ def windows_of(
         spans = [spans[int(i)] for i in sorted(chosen)]
     for first, last in spans:
         part = body[edges[first] : edges[last]]
-        notes = (part[:, PLACE] < LONGEST_BAR_TICKS) & (part[:, PART_FIELD] != CHORD)
+        notes = (part[:, POSITION] < LONGEST_BAR_TICKS) & (part[:, PART_FIELD] != CHORD)
         if notes.sum() < FEWEST_NOTES:
             continue
         yield _Window(
@@ -259,7 +259,7 @@ def _spans(edges: np.ndarray, seconds: np.ndarray, most: int) -> Iterator[tuple[
 
 def only_playing(head: np.ndarray, body: np.ndarray) -> np.ndarray:
     """The parts that play in the body, numbered anew, and the body after them."""
-    notes = (body[:, PLACE] < LONGEST_BAR_TICKS) & (body[:, PART_FIELD] != CHORD)
+    notes = (body[:, POSITION] < LONGEST_BAR_TICKS) & (body[:, PART_FIELD] != CHORD)
     playing = np.unique(body[notes, PART_FIELD])
     number = np.full(CHORD + 2, -1)
     number[playing] = np.arange(len(playing))
@@ -272,7 +272,7 @@ def only_playing(head: np.ndarray, body: np.ndarray) -> np.ndarray:
 
 def write_scores(
     folder: Path,
-    maker: ScoreMaker,
+    maker: ScoreRows,
     workers: int = 1,
     tell: Callable[[int, int], None] | None = None,
 ) -> None:
@@ -296,7 +296,7 @@ def write_scores(
         raise RuntimeError("a worker ended early; its message is above: run the command again")
 
 
-def _work(folder: Path, maker: ScoreMaker, worker: int, workers: int, counter: object) -> None:
+def _work(folder: Path, maker: ScoreRows, worker: int, workers: int, counter: object) -> None:
     with ShardWriter(folder, rows_per_shard=512, prefix=f"scores-{worker}") as writer:
         # In a shuffled order, so that the shards there are make a fair corpus at any time.
         order = np.random.default_rng(maker.settings.seed).permutation(len(maker))

@@ -11,7 +11,7 @@ A row has the arrays
 `style` uint8 [window, level], `attributes` uint8 [window, attribute] (a table's size where unsure),
 `families` uint8 [window, family], `rhythm` float16 [frame, 2], `melody` uint8 [frame],
 and of a rendered clip `known_attributes` uint8 [attribute], `known_families` uint8 [family]. Its
-facts say by the fingerprints of which `ears` it was heard (`hearing.expect_ears`).
+facts say by the fingerprints of which `ears` it was heard (`hearing.expect_tokenizers`).
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ import numpy as np
 import torch
 from rich.progress import Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from melisma.data.audio_shards import Ears
-from melisma.data.clips import Clip, ClipMaker
+from melisma.data.audio_shards import AudioShards
+from melisma.data.clips import Clip, ClipRenderer
 from melisma.files.shards import Row, ShardWriter
 from melisma.joint.attributes import BLOCKS, NAMES, target_row
-from melisma.tokenizers import CONDITION_ATTRIBUTES, EarPaths, FrozenEars
+from melisma.tokenizers import CONDITION_ATTRIBUTES, AudioTokenizers, TokenizerPaths
 from melisma.values import Facts
 
 BATCH = 4
@@ -67,7 +67,7 @@ def clip_row(
     )
 
 
-def encode_clips(folder: Path, corpus: Ears, ears: FrozenEars) -> None:
+def encode_clips(folder: Path, corpus: AudioShards, ears: AudioTokenizers) -> None:
     """The clips of a corpus of the ears as token rows; rows already in whole shards are kept."""
     with ShardWriter(folder, rows_per_shard=256) as writer:
         for start in range(0, len(corpus), BATCH):
@@ -78,7 +78,7 @@ def encode_clips(folder: Path, corpus: Ears, ears: FrozenEars) -> None:
             places = [corpus.locate(number) for number in numbers]
             stretch = np.stack([corpus.sound[shard][place] for shard, place in places])
             sound = torch.from_numpy(stretch.astype(np.float32) / 32768)
-            for number, key, arrays in zip(numbers, keys, ears.hear(sound), strict=True):
+            for number, key, arrays in zip(numbers, keys, ears.encode(sound), strict=True):
                 shard, place = corpus.locate(number)
                 phases = [corpus.labels[shard][name][place] for name in ("beat_phase", "bar_phase")]
                 arrays["rhythm"] = np.stack(phases, axis=1).astype(np.float16)
@@ -88,8 +88,8 @@ def encode_clips(folder: Path, corpus: Ears, ears: FrozenEars) -> None:
                     writer.write(Row(key=key, arrays=arrays, facts=facts))
 
 
-def write_tongue(
-    folder: Path, maker: ClipMaker, paths: EarPaths, hours: float, workers: int = 1
+def write_token_shards(
+    folder: Path, maker: ClipRenderer, paths: TokenizerPaths, hours: float, workers: int = 1
 ) -> None:
     """Renders, hears and writes about `hours` of clips; rows already in whole shards are kept.
 
@@ -127,15 +127,15 @@ def write_tongue(
 
 def _work(
     folder: Path,
-    maker: ClipMaker,
-    paths: EarPaths,
+    maker: ClipRenderer,
+    paths: TokenizerPaths,
     indices: Sequence[int],
     worker: int,
     counter: object,
 ) -> None:
     """Runs in a process of its own: loads the ears there, so that no thread is forked."""
     torch.set_num_threads(1)
-    ears = FrozenEars.read(paths)
+    ears = AudioTokenizers.read(paths)
     with ShardWriter(folder, rows_per_shard=256, prefix=f"tokens-{worker}") as writer:
         keys = {i: f"{maker.settings.seed}-{i:07d}" for i in indices}
         waiting = [i for i in indices if keys[i] not in writer.finished]
@@ -145,7 +145,7 @@ def _work(
             batch = waiting[start : start + BATCH]
             clips = [maker.clip(i) for i in batch]
             sound = torch.from_numpy(np.stack([c.sound for c in clips]).astype(np.float32) / 32768)
-            for i, clip, arrays in zip(batch, clips, ears.hear(sound), strict=True):
+            for i, clip, arrays in zip(batch, clips, ears.encode(sound), strict=True):
                 writer.write(clip_row(clip, arrays, keys[i], ears.fingerprints))
             with counter.get_lock():  # type: ignore[attr-defined]
                 counter.value += len(batch)  # type: ignore[attr-defined]

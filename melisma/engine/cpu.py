@@ -16,20 +16,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from melisma.engine.native.packing import PRECISIONS, empty
+from melisma.engine.native.packing import PRECISIONS, aligned_zeros
 from melisma.engine.native.program import Program
-from melisma.engine.native.sampler import Desk
+from melisma.engine.native.sampler import BatchState
 from melisma.engine.native.trunk import (
+    KVCache,
     PackedTrunk,
-    Past,
     Tensors,
     add_trunk,
+    cache_text_kv,
     numbers,
     packed,
-    tell_texts,
 )
-from melisma.engine.sampling import NOISE_STEPS, Drawing
-from melisma.lm.conditioning import Conditions, Told
+from melisma.engine.sampling import NOISE_STEPS, SamplingParams
+from melisma.lm.conditioning import Conditioning, TrunkInputs
 from melisma.lm.model import TokenModel
 from melisma.nn.transformer import Text, rotary_angles, sinusoids
 
@@ -41,7 +41,7 @@ READ_ROWS = 64
 class Requests:
     """What is to be drawn side by side. `ValueError` where lengths do not go together."""
 
-    told: Told
+    inputs: TrunkInputs
     """Of every slot: request after request, with guidance what is told and then nothing."""
     before_lengths: Sequence[int]
     """Places that stand before each request's piece."""
@@ -51,7 +51,7 @@ class Requests:
     """Frames of each request."""
     prefix: Tensor | None
     """Tokens int64 [request, level, frame] that every piece begins with."""
-    drawing: Drawing
+    drawing: SamplingParams
 
     @property
     def known(self) -> int:
@@ -67,9 +67,9 @@ class Requests:
 
 def requests_of(
     engine: Engine,
-    conditions: Conditions,
+    conditions: Conditioning,
     frames: Sequence[int],
-    drawing: Drawing,
+    drawing: SamplingParams,
     prefix: Tensor | None,
 ) -> Requests:
     """Conditions of a batch, read where the engine is, with those of nothing told beside them where
@@ -78,7 +78,7 @@ def requests_of(
     conditions = conditions.to(engine.device)
     batch = len(conditions)
     branches = 1 if drawing.guidance == 1.0 else 2
-    asked = conditions if branches == 1 else conditions.joined(conditions.untold())
+    asked = conditions if branches == 1 else conditions.joined(conditions.unconditional())
     order = torch.arange(batch * branches).view(branches, batch).T.flatten()
     told = _ordered(model.conditioner(asked), order)
     lengths = [0] * batch
@@ -91,7 +91,7 @@ def requests_of(
             # Nothing told has zeros in as many places as the text has.
             lengths = [told.before.shape[1] - longest + text for text in texts]
     return Requests(
-        told=told,
+        inputs=told,
         before_lengths=lengths,
         branches=branches,
         frames=frames,
@@ -100,7 +100,7 @@ def requests_of(
     )
 
 
-def _ordered(told: Told, order: Tensor) -> Told:
+def _ordered(told: TrunkInputs, order: Tensor) -> TrunkInputs:
     def turned(values: Tensor | None) -> Tensor | None:
         return None if values is None else values[order.to(values.device)]
 
@@ -117,7 +117,7 @@ def _ordered(told: Told, order: Tensor) -> Told:
     )
 
 
-class Session(Protocol):
+class Decoding(Protocol):
     """Requests under way."""
 
     def set_noise(self, noise: Tensor) -> None:
@@ -145,7 +145,7 @@ class Engine(Protocol):
     device: str
     """Where it draws, as torch names it."""
 
-    def open(self, requests: Requests) -> Session:
+    def open(self, requests: Requests) -> Decoding:
         """Begins a session; what is given beforehand is read in at once."""
         ...
 
@@ -177,7 +177,7 @@ class NativeEngine:
         settings = model.settings
         self.trunk = PackedTrunk.of(model.trunk.shape, lambda name: get(f"trunk.{name}"), precision)
         self.tables = [numbers(get(f"tables.{level}.weight")) for level in range(settings.levels)]
-        drawn = range(settings.levels - settings.drawn_from)
+        drawn = range(settings.levels - settings.first_sampled_level)
         heads = torch.cat([get(f"heads.{level}.weight") for level in drawn])
         self.heads = packed(heads, precision)
 
@@ -186,16 +186,16 @@ class NativeEngine:
         """Bytes of weights that every step reads."""
         return self.trunk.bytes_a_step + self.heads.bytes
 
-    def open(self, requests: Requests) -> NativeSession:
+    def open(self, requests: Requests) -> NativeDecoding:
         """Begins a session."""
-        return NativeSession(self, requests)
+        return NativeDecoding(self, requests)
 
 
-class NativeSession:
+class NativeDecoding:
     """Requests under way on the processor."""
 
     def __init__(self, engine: NativeEngine, requests: Requests) -> None:
-        model, told = engine.model, requests.told
+        model, told = engine.model, requests.inputs
         pattern = model.pattern
         self._engine, self._requests = engine, requests
         count = len(requests.frames)
@@ -205,9 +205,9 @@ class NativeSession:
         places = before + steps
         window = min(model.window_steps + before, places)
         longest = 0 if told.text is None else told.text.states.shape[1]
-        self._past = Past(engine.trunk, slots, min(window + READ_ROWS, places), longest)
+        self._past = KVCache(engine.trunk, slots, min(window + READ_ROWS, places), longest)
         if told.text is not None:
-            tell_texts(
+            cache_text_kv(
                 engine.trunk, self._past, told.text.states, told.text.lengths, engine.threads
             )
         self._window = window
@@ -230,10 +230,10 @@ class NativeSession:
         self._read_in()
         self._program = self._steps_program()
 
-    def _set_desk(self, steps: int) -> Desk:
+    def _set_desk(self, steps: int) -> BatchState:
         model, requests = self._engine.model, self._requests
         pattern, drawing = model.pattern, requests.drawing
-        desk = Desk(
+        desk = BatchState(
             len(requests.frames),
             requests.branches,
             pattern.offsets,
@@ -252,14 +252,14 @@ class NativeSession:
         if self._frames is not None:
             desk.frame_base[:] = np.arange(len(desk.frame_base)) * self._frames.shape[1]
         if requests.prefix is not None:
-            spread = pattern.spread(requests.prefix.cpu(), model.blank)
+            spread = pattern.apply(requests.prefix.cpu(), model.blank)
             desk.grid[:, :, : spread.shape[2]] = spread.numpy()
         return desk
 
     def _extra(self, table: np.ndarray | None) -> np.ndarray:
         """Rows of an extra table of the embedding; an unused one needs a place, too."""
         if table is None:
-            return empty((1, self._engine.trunk.shape.width), np.float32)
+            return aligned_zeros((1, self._engine.trunk.shape.width), np.float32)
         return table.reshape(-1, table.shape[-1])
 
     def _add_layers(self, program: Program, hidden: np.ndarray) -> np.ndarray:
@@ -277,8 +277,8 @@ class NativeSession:
         """Tokens in, tokens out."""
         engine, desk = self._engine, self._desk
         program = Program(self._rows, engine.threads, distinct=True)
-        hidden = program.room((self._rows, engine.trunk.shape.width))
-        program.draw(desk)
+        hidden = program.scratch((self._rows, engine.trunk.shape.width))
+        program.begin_step(desk)
         program.embed(
             engine.tables,
             desk.tokens,
@@ -288,7 +288,7 @@ class NativeSession:
         )
         out = self._add_layers(program, hidden)
         program.multiply(engine.heads, out, desk.logits, add=False)
-        program.choose(desk)
+        program.sample(desk)
         return program
 
     def _read_in(self) -> None:
@@ -305,14 +305,14 @@ class NativeSession:
         rows.sort()
         program = Program(READ_ROWS, self._engine.threads)
         width, levels = self._engine.trunk.shape.width, model.settings.levels
-        tokens = empty((READ_ROWS, levels), np.int64)
-        extra, place_index = (empty((READ_ROWS,), np.int64) for _ in range(2))
-        before = requests.told.before
+        tokens = aligned_zeros((READ_ROWS, levels), np.int64)
+        extra, place_index = (aligned_zeros((READ_ROWS,), np.int64) for _ in range(2))
+        before = requests.inputs.before
         tables = [self._extra(self._frames)]
         if before is not None:
             tables.append(numbers(before).reshape(-1, width))
         joined = np.ascontiguousarray(np.concatenate(tables))
-        hidden = program.room((READ_ROWS, width))
+        hidden = program.scratch((READ_ROWS, width))
         program.embed(
             self._engine.tables,
             tokens,

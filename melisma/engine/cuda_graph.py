@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from melisma.engine.cpu import Requests
-from melisma.engine.sampling import NOISE_STEPS, choose
+from melisma.engine.sampling import NOISE_STEPS, sample_next_token
 from melisma.lm.model import TokenModel
 from melisma.nn.precision import compute_dtype
 from melisma.nn.transformer import Block, modulated, rotary_angles, rotate, sinusoids
@@ -25,7 +25,7 @@ WARM_STEPS = 3
 """Steps that run before one is recorded (PyTorch's rule for capture)."""
 
 
-class GraphEngine:
+class CUDAGraphEngine:
     """A stage on any device of torch."""
 
     def __init__(self, model: TokenModel, *, device: str = "cuda", half: bool = True) -> None:
@@ -40,16 +40,16 @@ class GraphEngine:
         self.tables = torch.stack([table.weight for table in model.tables]).to(self.kind)  # type: ignore[arg-type]
         self.heads = torch.cat([head.weight for head in model.heads]).to(self.kind)  # type: ignore[arg-type]
 
-    def open(self, requests: Requests) -> GraphSession:
+    def open(self, requests: Requests) -> GraphDecoding:
         """Begins a session; what is given beforehand is read in step by step."""
-        return GraphSession(self, requests)
+        return GraphDecoding(self, requests)
 
 
-class GraphSession:
+class GraphDecoding:
     """Requests under way: every tensor has its place for good."""
 
-    def __init__(self, engine: GraphEngine, requests: Requests) -> None:
-        model, told, device = engine.model, requests.told, engine.device
+    def __init__(self, engine: CUDAGraphEngine, requests: Requests) -> None:
+        model, told, device = engine.model, requests.inputs, engine.device
         self._engine, self._requests = engine, requests
         count, branches = len(requests.frames), requests.branches
         self._rows, self._levels = count * branches, model.settings.levels
@@ -79,26 +79,26 @@ class GraphSession:
         self._offsets = torch.tensor(pattern.offsets, device=device)
         self._frames = torch.tensor(list(requests.frames), device=device)
         if requests.prefix is not None:
-            spread = pattern.spread(requests.prefix.to(device), model.blank)
+            spread = pattern.apply(requests.prefix.to(device), model.blank)
             self._grid[:, :, : spread.shape[2]] = spread
         self._graph: torch.cuda.CUDAGraph | None = None
         self._read_in()
 
     def _told_texts(self) -> list[tuple[Tensor, Tensor]] | None:
         """Keys and values of the texts, a layer each."""
-        text = self._requests.told.text
+        text = self._requests.inputs.text
         if text is None:
             return None
         states = text.states.to(self._engine.kind)
         heads, found = self._engine.model.trunk.shape.heads, []
         for block in self._engine.model.trunk.blocks:
-            told = block.text_attention.tell(states).unflatten(-1, (2, heads, -1))
+            told = block.cross_attention.kv_proj(states).unflatten(-1, (2, heads, -1))
             key, value = told.permute(2, 0, 3, 1, 4)
             found.append((key.contiguous(), value.contiguous()))
         return found
 
     def _read_in(self) -> None:
-        before = self._requests.told.before
+        before = self._requests.inputs.before
         for place in range(self._first):
             assert before is not None
             self._layers(before[:, place : place + 1].to(self._engine.kind))
@@ -109,7 +109,7 @@ class GraphSession:
 
     def _embedded(self) -> Tensor:
         """What enters this step, [row, 1, width]."""
-        model, told = self._engine.model, self._requests.told
+        model, told = self._engine.model, self._requests.inputs
         step = self._place - self._first
         before = self._grid.index_select(2, (step - 1).clamp(min=0)[None])[..., 0]
         before = torch.where(step > 0, before, model.blank)
@@ -151,7 +151,7 @@ class GraphSession:
     ) -> Tensor:
         modulation = self._modulations[number]
         normed = modulated(block.attention_norm(hidden), modulation, 0)
-        parts = block.attention.enter(normed).unflatten(-1, (3, block.attention.heads, -1))
+        parts = block.attention.qkv_proj(normed).unflatten(-1, (3, block.attention.heads, -1))
         query, key, value = parts.permute(2, 0, 3, 1, 4)
         if angles is not None:
             query, key = rotate(query, *angles), rotate(key, *angles)
@@ -161,10 +161,10 @@ class GraphSession:
         mixed = F.scaled_dot_product_attention(
             query, self._keys[number], self._values[number], attn_mask=seen[None, None, None]
         )
-        hidden = hidden + block.attention.leave(mixed.transpose(1, 2).flatten(2))
-        text = self._requests.told.text
+        hidden = hidden + block.attention.out_proj(mixed.transpose(1, 2).flatten(2))
+        text = self._requests.inputs.text
         if self._texts is not None and text is not None:
-            query = block.text_attention.ask(block.text_norm(hidden))
+            query = block.cross_attention.q_proj(block.cross_attention_norm(hidden))
             query = query.unflatten(-1, (block.attention.heads, -1)).transpose(1, 2)
             some = (text.lengths > 0)[:, None, None]
             mask = text.present | ~some[:, 0]
@@ -172,8 +172,10 @@ class GraphSession:
                 query, *self._texts[number], attn_mask=mask[:, None, None]
             )
             mixed = mixed.transpose(1, 2).flatten(2) * some
-            hidden = hidden + block.text_attention.leave(mixed)
-        return hidden + block.mix(modulated(block.mix_norm(hidden), modulation, 2))
+            hidden = hidden + block.cross_attention.out_proj(mixed)
+        return hidden + block.feed_forward(
+            modulated(block.feed_forward_norm(hidden), modulation, 2)
+        )
 
     def _step(self) -> None:
         """One step, from the grid into the grid; no number leaves the device."""
@@ -187,7 +189,7 @@ class GraphSession:
             told = logits[:, 1] + drawing.guidance * (logits[:, 0] - logits[:, 1])
         told = told.unflatten(-1, (self._levels, -1))
         noise = self._noise.index_select(1, (step % NOISE_STEPS)[None])[:, 0]
-        drawn = choose(told, noise, drawing)
+        drawn = sample_next_token(told, noise, drawing)
         distance = step - self._offsets
         frame = torch.div(distance, model.pattern.stride, rounding_mode="floor")
         wanted = (distance >= 0) & (distance % model.pattern.stride == 0)

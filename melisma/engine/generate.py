@@ -12,9 +12,9 @@ from dataclasses import KW_ONLY, dataclass
 import torch
 from torch import Tensor
 
-from melisma.engine.cpu import Engine, Session, requests_of
-from melisma.engine.sampling import NOISE_STEPS, Drawing, Noise, choose
-from melisma.lm.conditioning import Conditions
+from melisma.engine.cpu import Decoding, Engine, requests_of
+from melisma.engine.sampling import NOISE_STEPS, Noise, SamplingParams, sample_next_token
+from melisma.lm.conditioning import Conditioning
 from melisma.lm.model import TokenModel
 from melisma.lm.patterns import Pattern
 
@@ -24,11 +24,11 @@ with a model that keeps up with the music)."""
 
 
 @torch.inference_mode()
-def stream(
+def sample_stream(
     engine: Engine,
-    conditions: Conditions,
+    conditions: Conditioning,
     frames: int | Sequence[int],
-    drawing: Drawing,
+    drawing: SamplingParams,
     generators: Sequence[torch.Generator],
     *,
     prefix: Tensor | None = None,
@@ -73,7 +73,7 @@ def stream(
 class Grid:
     """How far a drawing is."""
 
-    _session: Session
+    _session: Decoding
     _pattern: Pattern
     _lengths: Sequence[int]
     _: KW_ONLY
@@ -89,18 +89,18 @@ class Grid:
         before repeats its last frame."""
         frames = max(min(self.done, max(self._lengths)), 1)
         grid = self._session.grid()
-        whole = self._pattern.gather(grid[:, :, : self._pattern.steps(frames)], frames)
+        whole = self._pattern.undo(grid[:, :, : self._pattern.steps(frames)], frames)
         places = torch.arange(first, frames, device=grid.device)
         ends = torch.tensor(self._lengths, device=grid.device)[:, None] - 1
         index = torch.minimum(places, ends)[:, None].expand(-1, whole.shape[1], -1)
         return whole.gather(2, index)
 
 
-def draw(
+def sample(
     engine: Engine,
-    conditions: Conditions,
+    conditions: Conditioning,
     frames: int | Sequence[int],
-    drawing: Drawing,
+    drawing: SamplingParams,
     generators: Sequence[torch.Generator],
     *,
     prefix: Tensor | None = None,
@@ -112,7 +112,7 @@ def draw(
     steps done.
     """
     grid = None
-    for grid in stream(engine, conditions, frames, drawing, generators, prefix=prefix):
+    for grid in sample_stream(engine, conditions, frames, drawing, generators, prefix=prefix):
         if progress is not None:
             progress(grid.step)
     if grid is None:  # everything was given
@@ -122,11 +122,11 @@ def draw(
 
 
 @torch.inference_mode()
-def draw_parallel(
+def sample_parallel(
     model: TokenModel,
     grid: Tensor,
-    conditions: Conditions,
-    drawing: Drawing,
+    conditions: Conditioning,
+    drawing: SamplingParams,
     generators: Sequence[torch.Generator],
     *,
     overlap_frames: int = 25,
@@ -138,8 +138,8 @@ def draw_parallel(
     """
     settings = model.settings
     batch, given, frames = grid.shape
-    if given != settings.drawn_from:
-        raise ValueError(f"this stage is given {settings.drawn_from} levels, not {given}")
+    if given != settings.first_sampled_level:
+        raise ValueError(f"this stage is given {settings.first_sampled_level} levels, not {given}")
     full = torch.zeros(batch, settings.levels, frames, dtype=torch.long, device=grid.device)
     full[:, :given] = grid
     window = settings.window_frames
@@ -155,7 +155,9 @@ def draw_parallel(
                 [torch.empty(logits.shape[1:]).exponential_(generator=g) for g in generators]
             )
             first = 0 if start == 0 else overlap_frames
-            full[:, level, start + first : stop] = choose(logits, noise, drawing)[:, first:]
+            full[:, level, start + first : stop] = sample_next_token(logits, noise, drawing)[
+                :, first:
+            ]
             if stop == frames:
                 break
             start += hop

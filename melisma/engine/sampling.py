@@ -14,7 +14,7 @@ NOISE_STEPS = 128
 
 
 @dataclass(frozen=True, kw_only=True)
-class Drawing:
+class SamplingParams:
     """How tokens are drawn."""
 
     temperature: float = 1.0
@@ -63,7 +63,7 @@ class Noise:
         return self.chunk(chunk)[:, step]
 
 
-def choose(logits: Tensor, noise: Tensor | None, drawing: Drawing) -> Tensor:
+def sample_next_token(logits: Tensor, noise: Tensor | None, drawing: SamplingParams) -> Tensor:
     """Draws from logits [..., vocabulary] with exponential noise of the same shape -> [...];
     without noise the likeliest tokens."""
     if noise is None or drawing.temperature == 0:

@@ -1,6 +1,6 @@
 """The score model's trunk made ready to draw: native code, with the batch that any step has.
 
-Enters: a `ScoreModel`. `ScoreEngine` holds the weights as they are multiplied, `ScoreSession` the
+Enters: a `ScoreModel`. `ScoreEngine` holds the weights as they are multiplied, `ScoreDecoding` the
 past of some pieces; pieces leave the batch without a copy, because a row says whose past it has.
 """
 
@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from melisma.engine.native.packing import empty
+from melisma.engine.native.packing import aligned_zeros
 from melisma.engine.native.program import Program
-from melisma.engine.native.trunk import PackedTrunk, Past, add_trunk, numbers
+from melisma.engine.native.trunk import KVCache, PackedTrunk, add_trunk, numbers
 from melisma.lm.score.conditioning import ScoreConditions
 from melisma.lm.score.model import EventBatch, ScoreModel
 
@@ -45,12 +45,12 @@ class ScoreEngine:
             model.trunk.shape, model.trunk.state_dict().__getitem__, precision
         )
 
-    def open(self, conditions: ScoreConditions) -> ScoreSession:
+    def open(self, conditions: ScoreConditions) -> ScoreDecoding:
         """Begins a session with a past for each row of the conditions."""
-        return ScoreSession(self, conditions)
+        return ScoreDecoding(self, conditions)
 
 
-class ScoreSession:
+class ScoreDecoding:
     """The past of a batch of pieces."""
 
     def __init__(self, engine: ScoreEngine, conditions: ScoreConditions) -> None:
@@ -61,13 +61,13 @@ class ScoreSession:
         shape = engine.trunk.shape
         self._model = model
         self._program = Program(slots, engine.threads, distinct=True)
-        self._hidden = self._program.room((slots, shape.width))
-        self._angles = empty((slots, 2 * shape.width // shape.heads), np.float32)
+        self._hidden = self._program.scratch((slots, shape.width))
+        self._angles = aligned_zeros((slots, 2 * shape.width // shape.heads), np.float32)
         self._program.angle_index[:] = np.arange(slots)
         self._out = add_trunk(
             self._program,
             engine.trunk,
-            Past(engine.trunk, slots, window),
+            KVCache(engine.trunk, slots, window),
             self._hidden,
             window=window,
             angles=self._angles,

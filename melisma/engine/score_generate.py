@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from melisma.engine.sampling import Drawing, Noise, choose
-from melisma.engine.score_cpu import ScoreEngine, ScoreSession, small_operations
+from melisma.engine.sampling import Noise, SamplingParams, sample_next_token
+from melisma.engine.score_cpu import ScoreDecoding, ScoreEngine, small_operations
 from melisma.lm.score.conditioning import ScoreConditions
 from melisma.lm.score.model import (
     MOST_BARS_DONE,
@@ -24,7 +24,7 @@ from melisma.lm.score.model import (
     EventBatch,
     ScoreModel,
 )
-from melisma.lm.score.plan import FREE, ScoreInProgress, ScorePlan, Told, uses
+from melisma.lm.score.plan import FREE, EventInput, ScoreInProgress, ScorePlan, uses
 from melisma.lm.score.rows import LATER, START
 from melisma.values.events import (
     BAR,
@@ -35,7 +35,7 @@ from melisma.values.events import (
     PART,
     PART_FIELD,
     PITCH,
-    PLACE,
+    POSITION,
 )
 
 FULL_SHARE = 0.75
@@ -45,11 +45,11 @@ KEPT_SHARE = 0.35
 
 
 @torch.inference_mode()
-def draw_scores(
+def sample_scores(
     engine: ScoreEngine,
     conditions: ScoreConditions,
     plans: Sequence[ScorePlan],
-    drawing: Drawing,
+    drawing: SamplingParams,
     generators: Sequence[torch.Generator],
     progress: Callable[[float], None] | None = None,
 ) -> list[np.ndarray]:
@@ -75,9 +75,9 @@ def draw_scores(
 
 def _draw_window(
     model: ScoreModel,
-    session: ScoreSession,
+    session: ScoreDecoding,
     pieces: Sequence[ScoreInProgress],
-    drawing: Drawing,
+    drawing: SamplingParams,
     noise: Noise,
 ) -> None:
     """Draws until every piece is done, or at a bar line with a full window."""
@@ -86,7 +86,7 @@ def _draw_window(
     for piece in pieces:
         piece.open_window(round(window * KEPT_SHARE))
     mine = [number for number, piece in enumerate(pieces) if not piece.done]
-    events = [Told(row=START)] * len(mine)
+    events = [EventInput(row=START)] * len(mine)
     resting: set[int] = set()
     position = 0
     while mine:
@@ -97,7 +97,7 @@ def _draw_window(
         hidden = session.step(batch, slots, position)
         rows = _next_rows(model, drawn, hidden, drawing, noise.next()[mine])
         for place, (piece, row) in enumerate(zip(drawn, rows, strict=True)):
-            if piece.told >= window * FULL_SHARE and piece.at_bar_line(row):
+            if piece.events_in_window >= window * FULL_SHARE and piece.at_bar_line(row):
                 resting.add(mine[place])
                 continue
             events[place] = piece.take(row)
@@ -109,7 +109,7 @@ def _draw_window(
 
 
 def _event_batch(
-    pieces: Sequence[ScoreInProgress], events: Sequence[Told], *, twice: bool
+    pieces: Sequence[ScoreInProgress], events: Sequence[EventInput], *, twice: bool
 ) -> EventBatch:
     """One event of each piece, [batch, 1, ...]; twice over for guidance."""
     repeats = 2 if twice else 1
@@ -136,9 +136,9 @@ def _event_batch(
 
 
 def _program(piece: ScoreInProgress, row: np.ndarray) -> int:
-    if row[PLACE] == PART:
+    if row[POSITION] == PART:
         return int(row[PITCH]) - FIRST_PROGRAM
-    if row[PLACE] in (BAR, END):
+    if row[POSITION] in (BAR, END):
         return NO_PROGRAM
     return piece.program_of(int(row[PART_FIELD]))
 
@@ -147,7 +147,7 @@ def _next_rows(
     model: ScoreModel,
     pieces: Sequence[ScoreInProgress],
     hidden: Tensor,
-    drawing: Drawing,
+    drawing: SamplingParams,
     noise: Tensor,
 ) -> np.ndarray:
     """The next event of every piece, field after field, int64 [piece, 5]."""
@@ -174,12 +174,12 @@ def _next_rows(
                 ]
             )
             logits = logits.masked_fill(~torch.from_numpy(masks), -torch.inf)
-            drawn = choose(logits, noise[:, number, :size], drawing).numpy()
+            drawn = sample_next_token(logits, noise[:, number, :size], drawing).numpy()
             rows[used, number] = drawn[used]
         if number == PART_FIELD:
             programs = np.array(
                 [
-                    piece.program_of(int(row[PART_FIELD])) if row[PLACE] < BAR else NO_PROGRAM
+                    piece.program_of(int(row[PART_FIELD])) if row[POSITION] < BAR else NO_PROGRAM
                     for piece, row in zip(pieces, rows, strict=True)
                 ]
             )

@@ -3,8 +3,9 @@
 Sound and scores take the same way: every piece is read and measured once; what cannot be read or
 is silent is told and left out; then the sections speak. Scores are heard as rendered sound, too.
 
-Enters: `GivenSound`s or `GivenScore`s, which read themselves when their turn comes, and `Judges`.
-Leaves: a `Card`, and in its `problems` sentences for what was asked for and could not be done.
+Enters: `SoundToJudge`s or `ScoreToJudge`s, which read themselves when their turn comes, and
+`Judges`. Leaves: a `Card`, and in its `problems` sentences for what was asked for and could not be
+done.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ import melisma
 from melisma.analysis.similarity.clip_index import Resemblance
 from melisma.analysis.similarity.melody_index import SharedRun
 from melisma.evaluate.measured import Measured, judged_part, measure_piece
-from melisma.evaluate.metrics.adherence import Wish
-from melisma.evaluate.metrics.score_adherence import ScoreWish, hear_score
+from melisma.evaluate.metrics.adherence import RequestedAttributes
+from melisma.evaluate.metrics.score_adherence import RequestedScoreAttributes, measure_score
 from melisma.evaluate.metrics.statistics import REPEATS
 from melisma.evaluate.models.embeddings import Embedding
 from melisma.evaluate.models.judge import Judge
@@ -35,7 +36,7 @@ from melisma.evaluate.references.score import ScoreReference
 from melisma.evaluate.report.card import Card, Protocol
 from melisma.evaluate.report.results import Results
 from melisma.evaluate.sections.audio import (
-    SoundPiece,
+    JudgedSound,
     add_adherence,
     add_bias,
     add_codec,
@@ -47,7 +48,7 @@ from melisma.evaluate.sections.audio import (
     add_wins,
 )
 from melisma.evaluate.sections.score import (
-    ScorePiece,
+    JudgedScore,
     add_form,
     add_score_adherence,
     add_score_originality,
@@ -62,29 +63,29 @@ JUDGED_RATE_HZ = 24_000
 """Rate of the detectors and of our own embeddings."""
 UNEVEN_SECONDS = 0.5
 """Pieces whose length differs by more than this are not compared without a note."""
-_Given = TypeVar("_Given", "GivenSound", "GivenScore")
+_Given = TypeVar("_Given", "SoundToJudge", "ScoreToJudge")
 _Found = TypeVar("_Found")
 
 
 @dataclass(frozen=True, kw_only=True)
-class GivenSound:
+class SoundToJudge:
     """One piece of sound to judge."""
 
     name: str
     prompt: str
-    wish: Wish | None
+    wish: RequestedAttributes | None
     twin: int | None
-    """As in `SoundPiece`."""
+    """As in `JudgedSound`."""
     read: Callable[[], Waveform]
 
 
 @dataclass(frozen=True, kw_only=True)
-class GivenScore:
+class ScoreToJudge:
     """One score to judge."""
 
     name: str
     prompt: str
-    wish: ScoreWish
+    wish: RequestedScoreAttributes
     read: Callable[[], Score]
     render: Callable[[Score], Waveform]
 
@@ -104,7 +105,7 @@ class Judges:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Occasion:
+class RunInfo:
     """What is being judged, and how it is called in the card."""
 
     title: str
@@ -123,10 +124,10 @@ class Occasion:
 
 
 def assess_sound(
-    given: Sequence[GivenSound],
-    opened: Sequence[GivenSound],
+    given: Sequence[SoundToJudge],
+    opened: Sequence[SoundToJudge],
     judges: Judges,
-    occasion: Occasion,
+    occasion: RunInfo,
     progress: Progress | None = None,
 ) -> tuple[Card, list[str]]:
     """Judges sounds. `opened` are outputs to open prompts, for the section on bias; may be empty.
@@ -137,7 +138,7 @@ def assess_sound(
     near: dict[str, Resemblance] = {}
     rates: set[int] = set()
 
-    def measure(one: GivenSound) -> Measured:
+    def measure(one: SoundToJudge) -> Measured:
         whole = one.read()
         rates.add(whole.rate_hz)
         part = judged_part(whole, occasion.seconds)
@@ -175,22 +176,22 @@ def assess_sound(
 
 
 def assess_scores(
-    given: Sequence[GivenScore],
+    given: Sequence[ScoreToJudge],
     judges: Judges,
-    occasion: Occasion,
+    occasion: RunInfo,
     progress: Progress | None = None,
 ) -> tuple[Card, list[str]]:
     """Judges scores by their notes, and by their sound as it is rendered: no codec is in between,
     whatever `occasion.decoded` says."""
     sounds: dict[str, Measured] = {}
 
-    def measure(one: GivenScore) -> ScorePiece:
+    def measure(one: ScoreToJudge) -> JudgedScore:
         score = one.read()
         sound = one.render(score)
         part = judged_part(sound, occasion.seconds)
         sounds[one.name] = measure_piece(part, judges.judge, judges.embeddings)
-        heard = hear_score(score, one.wish, None, judges.nearest_tune, sound)
-        return ScorePiece(name=one.name, prompt=one.prompt, wish=one.wish, heard=heard)
+        heard = measure_score(score, one.wish, None, judges.nearest_tune, sound)
+        return JudgedScore(name=one.name, prompt=one.prompt, wish=one.wish, heard=heard)
 
     found, problems = _each(given, measure, progress)
     pieces = [found[one.name] for one in given if one.name in found]
@@ -198,7 +199,7 @@ def assess_scores(
         raise ValueError("there is nothing to judge: " + "; ".join(problems))
     results = Results.of(len(pieces))
     heard = [
-        SoundPiece(
+        JudgedSound(
             name=one.name, prompt=one.prompt, wish=None, twin=None, measured=sounds[one.name]
         )
         for one in pieces
@@ -238,9 +239,7 @@ def _each(
     return found, problems
 
 
-def _true(
-    results: Results, reference: Reference | None, occasion: Occasion
-) -> tuple[Measured, ...]:
+def _true(results: Results, reference: Reference | None, occasion: RunInfo) -> tuple[Measured, ...]:
     """The real music that outputs are held against; empty without a reference set."""
     if reference is None:
         return ()
@@ -261,13 +260,13 @@ def _speak(results: Results, *sections: Callable[[], None]) -> None:
             results.notes.append(f"One section was left out: {error}.")
 
 
-def _sound_piece(one: GivenSound, measured: Measured) -> SoundPiece:
-    return SoundPiece(
+def _sound_piece(one: SoundToJudge, measured: Measured) -> JudgedSound:
+    return JudgedSound(
         name=one.name, prompt=one.prompt, wish=one.wish, twin=one.twin, measured=measured
     )
 
 
-def _tell_sound(results: Results, pieces: Sequence[SoundPiece]) -> None:
+def _tell_sound(results: Results, pieces: Sequence[JudgedSound]) -> None:
     """What was heard, in words, for the table of pieces."""
     for told, one in zip(results.told, pieces, strict=True):
         tempo = one.measured.values["tempo_signal"]
@@ -278,10 +277,10 @@ def _tell_sound(results: Results, pieces: Sequence[SoundPiece]) -> None:
 
 def _card(
     subject: str,
-    occasion: Occasion,
+    occasion: RunInfo,
     judges: Judges,
     results: Results,
-    pieces: Sequence[SoundPiece],
+    pieces: Sequence[JudgedSound],
     problems: Sequence[str],
 ) -> Card:
     reference = judges.reference

@@ -57,7 +57,7 @@ def judged_part(waveform: Waveform, seconds: float) -> Waveform:
 
 def measure_piece(waveform: Waveform, judge: Judge, embeddings: Sequence[Embedding]) -> Measured:
     """Everything about a piece; see `judged_part` for what cannot be judged."""
-    verdict = judge.listen([waveform])[0]
+    verdict = judge.judge_all([waveform])[0]
     tempo, tonality = measure_tempo(waveform), measure_tonality(waveform)
     metre = measure_metre(waveform, tempo.bpm)
     faults = measure_faults(waveform)

@@ -14,7 +14,7 @@ from typing import Any
 
 from melisma.files import Provenance, read_provenance, write_audio, write_bytes
 from melisma.files.provenance import provenance_from_fields
-from melisma.generation import ScoreComposer, ScoreDrawing, SoundComposer
+from melisma.generation import ScoreComposer, ScoreSampling, SoundComposer
 from melisma.generation.requests.provenance import provenance_of
 from melisma.sound.mastering import master
 from melisma.symbolic import write_midi
@@ -69,11 +69,11 @@ def make_scores(
     prompts: Sequence[str],
     folder: Path,
     making: Making,
-    settings: ScoreDrawing | None = None,
+    settings: ScoreSampling | None = None,
     progress: Progress | None = None,
 ) -> list[Path]:
     """Composes a score for every prompt."""
-    chosen = settings or ScoreDrawing()
+    chosen = settings or ScoreSampling()
     signs = _signs(composer, prompts, making, asdict(chosen))
 
     def draw(words: list[str], seed: int, places: list[Path], signed: list[Provenance]) -> None:

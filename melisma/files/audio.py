@@ -67,7 +67,7 @@ def write_audio(path: Path, waveform: Waveform, provenance: Provenance | None = 
     write_bytes(path, stream.getvalue())
 
 
-def heard_after_coding(waveform: Waveform, ending: str) -> Waveform:
+def decoded_after_coding(waveform: Waveform, ending: str) -> Waveform:
     """What a listener to a file with this ending hears; lossy coders raise some peaks."""
     stream = _coded(waveform, ending.lower())
     stream.seek(0)

@@ -25,6 +25,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from melisma.files.atomic import replacing
+from melisma.files.legacy_names import (
+    first_name,
+    first_settings,
+    present_name,
+    present_settings,
+)
 
 VERSION = 1
 """Version of the layout; another version is an error that says so."""
@@ -123,8 +129,8 @@ def read_checkpoint(path: Path, *, kind: str | None = None) -> Checkpoint:
         ) from error
     return Checkpoint(
         kind=found_kind,
-        settings=settings,
-        tensors=tensors,
+        settings=present_settings(settings),
+        tensors={present_name(name): tensor for name, tensor in tensors.items()},
         fingerprints=fingerprints,
         notes=notes,
     )
@@ -185,9 +191,10 @@ def fingerprint_of(kind: str, settings: Mapping[str, Any], tensors: Mapping[str,
     differ (they do give other tokens now and then) but a copy of a copy does not.
     """
     digest = hashlib.sha256(kind.encode())
-    digest.update(json.dumps(settings, sort_keys=True).encode())
-    for name in sorted(tensors):
+    digest.update(json.dumps(first_settings(settings), sort_keys=True).encode())
+    named = {first_name(name): tensor for name, tensor in tensors.items()}
+    for name in sorted(named):
         digest.update(name.encode())
-        weights = tensors[name].detach().cpu().contiguous().to(torch.bfloat16)
+        weights = named[name].detach().cpu().contiguous().to(torch.bfloat16)
         digest.update(weights.view(torch.int16).numpy().tobytes())
     return digest.hexdigest()[:12]

@@ -16,22 +16,22 @@ from melisma.nn.idle_threads import limit_spinning
 
 if TYPE_CHECKING:
     from melisma.generation.loading import load, load_codec, load_scores
-    from melisma.generation.musiclm import Composer, DrawingSettings
+    from melisma.generation.musiclm import Composer, MusicLMSampling
     from melisma.generation.pipeline import Piece, SoundComposer
     from melisma.generation.score.pipeline import (
         ScoreComposer,
-        ScoreDrawing,
         ScorePiece,
+        ScoreSampling,
         ScoreTerms,
     )
 
 __all__ = [
     "Composer",
-    "DrawingSettings",
+    "MusicLMSampling",
     "Piece",
     "ScoreComposer",
-    "ScoreDrawing",
     "ScorePiece",
+    "ScoreSampling",
     "ScoreTerms",
     "SoundComposer",
     "load",
@@ -40,9 +40,9 @@ __all__ = [
 ]
 
 _HOMES = {
-    "musiclm": ("Composer", "DrawingSettings"),
+    "musiclm": ("Composer", "MusicLMSampling"),
     "pipeline": ("Piece", "SoundComposer"),
-    "score.pipeline": ("ScoreComposer", "ScoreDrawing", "ScorePiece", "ScoreTerms"),
+    "score.pipeline": ("ScoreComposer", "ScoreSampling", "ScorePiece", "ScoreTerms"),
     "loading": ("load", "load_codec", "load_scores"),
 }
 

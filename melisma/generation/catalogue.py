@@ -19,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 
 from melisma.engine.resources.memory import ModelSizes, StageShape
 from melisma.files.hub import PUBLISHED, hub_card, published_folder
+from melisma.files.legacy_names import present_settings
 from melisma.files.transformers_checkpoint import PublishedTensors, is_published, read_config
 from melisma.simd.instruction_set import multiplies_bfloat16
 from melisma.values.tokens import FRAME_RATE_HZ, SAMPLE_RATE_HZ
@@ -32,7 +33,7 @@ PUBLISHED_LICENCE = "CC BY-NC 4.0"
 WINDOW_SECONDS, STRIDE_SECONDS = 30.0, 18.0
 """What MusicGen learned at once and is drawn at once, and how far on the next window lies."""
 STAGE_FILES = ("semantic_lm", "coarse_lm", "fine_lm")
-EARS = ("codec", "semantic", "joint")
+TOKENIZERS = ("codec", "semantic", "joint")
 """Files of our own models that making sound loads."""
 SCORE_FILE = "score_lm"
 
@@ -141,16 +142,18 @@ def facts_of(name: str) -> ModelFacts:
 def _own(name: str, folder: Path) -> ModelFacts:
     """Our own: a file for each part."""
     files = {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
-    sound = "coarse_lm" in files and all(ear in files for ear in EARS)
+    sound = "coarse_lm" in files and all(ear in files for ear in TOKENIZERS)
     if not sound and SCORE_FILE not in files:
-        lacking = [f"{part}.safetensors" for part in (*EARS, "coarse_lm") if part not in files]
+        lacking = [
+            f"{part}.safetensors" for part in (*TOKENIZERS, "coarse_lm") if part not in files
+        ]
         raise ValueError(
             f"{folder} holds no model: it lacks {', '.join(lacking)}; give the folder of a "
             "training, or of a published checkpoint"
         )
     counts = {part: _count(path) for part, path in files.items()}
     stages = [part for part in STAGE_FILES if part in files] if sound else []
-    loaded = [*EARS, *stages] if sound else ["joint", SCORE_FILE]
+    loaded = [*TOKENIZERS, *stages] if sound else ["joint", SCORE_FILE]
     return ModelFacts(
         name=name,
         sound=sound,
@@ -173,7 +176,7 @@ def _settings(path: Path) -> dict[str, Any]:
     """Settings in the header of one of our checkpoints."""
     try:
         with safe_open(path, framework="np") as opened:
-            settings = json.loads((opened.metadata() or {})["settings"])
+            settings = present_settings(json.loads((opened.metadata() or {})["settings"]))
     except (SafetensorError, KeyError, json.JSONDecodeError) as error:
         raise ValueError(
             f"{path} is no checkpoint of Melisma (truncated or damaged?): copy it again"

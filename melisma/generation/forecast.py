@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from melisma.engine.resources.memory import Asked
+from melisma.engine.resources.memory import Workload
 from melisma.engine.resources.micro_benchmark import (
     time_codec,
     time_packing,
@@ -42,7 +42,7 @@ class Forecast:
     """On how many layers that was tried."""
 
 
-def forecast(facts: ModelFacts, precision: str, asked: Asked, threads: int) -> Forecast:
+def forecast(facts: ModelFacts, precision: str, asked: Workload, threads: int) -> Forecast:
     """How long a model will take for what is asked, tried on this machine; three to ten seconds.
 
     A model of one stage is tried with random weights and need not be there; one of ours is loaded
@@ -55,7 +55,7 @@ def forecast(facts: ModelFacts, precision: str, asked: Asked, threads: int) -> F
     return _stages_forecast(facts, precision, asked, threads)
 
 
-def _single_forecast(facts: ModelFacts, precision: str, asked: Asked, threads: int) -> Forecast:
+def _single_forecast(facts: ModelFacts, precision: str, asked: Workload, threads: int) -> Forecast:
     (stage,) = facts.sizes.stages
     half = "bfloat16" if facts.sizes.halved and precision != "float32" else "float32"
     step = time_step(stage, precision, asked, threads)
@@ -68,12 +68,12 @@ def _single_forecast(facts: ModelFacts, precision: str, asked: Asked, threads: i
         first_sound_seconds=first,
         whole_seconds=stage.all_steps(asked.seconds) * step + codec * asked.seconds,
         steps_a_second=1 / step,
-        bytes_a_step=stage.bytes_a_step(precision) + stage.past_bytes(precision, asked, looked_at),
+        bytes_a_step=stage.bytes_a_step(precision) + stage.cache_bytes(precision, asked, looked_at),
         tried_layers=tried_layers(stage, precision),
     )
 
 
-def _stages_forecast(facts: ModelFacts, precision: str, asked: Asked, threads: int) -> Forecast:
+def _stages_forecast(facts: ModelFacts, precision: str, asked: Workload, threads: int) -> Forecast:
     from melisma.generation.loading import load
     from melisma.values import Prompt
 

@@ -11,9 +11,9 @@ import numpy as np
 import soxr
 import torch
 
-from melisma.codec import AcousticCodec, PublishedCodec
+from melisma.codec import AcousticCodec, EncodecCodec
 from melisma.engine.cpu import Engine, NativeEngine
-from melisma.engine.cuda_graph import GraphEngine
+from melisma.engine.cuda_graph import CUDAGraphEngine
 from melisma.files.checkpoint import expect_fingerprints, expect_fit, read_checkpoint
 from melisma.files.hub import published_folder
 from melisma.files.transformers_checkpoint import (
@@ -32,12 +32,12 @@ from melisma.generation.catalogue import (
 from melisma.generation.musiclm import Composer
 from melisma.generation.pipeline import SoundComposer
 from melisma.joint import Joint
-from melisma.lm import ConditionSettings, TokenModel, TokenModelSettings
+from melisma.lm import ConditioningSettings, TokenModel, TokenModelSettings
 from melisma.lm.musicgen_weights import SPARE, expected_shapes, reader_of, settings_of
 from melisma.lm.score.model import ScoreModel, ScoreModelSettings
 from melisma.lm.text_encoder import read_words
 from melisma.nn.precision import AUTO, compute_dtype
-from melisma.tokenizers import EarPaths, FrozenEars
+from melisma.tokenizers import AudioTokenizers, TokenizerPaths
 from melisma.values.tokens import SAMPLE_RATE_HZ, TokenGrid
 from melisma.values.waveform import Waveform
 
@@ -81,7 +81,7 @@ def load(
     folder = model_folder(model)
     if is_published(folder):
         return load_published(folder, folder.resolve().name, precision, device)
-    ears = FrozenEars.read(EarPaths.of(folder), precision=_networks(precision))
+    ears = AudioTokenizers.read(TokenizerPaths.of(folder), precision=_networks(precision))
     paths = {name: folder / f"{name}.safetensors" for name in STAGE_FILES}
     present = ears.fingerprints | {"words": ears.joint.words_fingerprint}
     coarse = read_stage(paths["coarse_lm"], present, kind="coarse_lm")
@@ -148,8 +148,8 @@ def load_published(
     else:
         names = [name for name in model.state_dict() if not name.startswith("conditioner.")]
         model.load_state_dict({n: read(n).float() for n in names}, strict=False, assign=True)
-        engine = GraphEngine(model, device=device, half=precision != "float32")
-    codec = PublishedCodec.from_published(
+        engine = CUDAGraphEngine(model, device=device, half=precision != "float32")
+    codec = EncodecCodec.from_published(
         config["audio_encoder"],
         dict(tensors.items("audio_encoder.")),
         prefix="audio_encoder.",
@@ -169,7 +169,9 @@ def load_published(
         name=name,
         licence=PUBLISHED_LICENCE,
         fingerprint=_published_fingerprint(tensors, precision),
-        ears=lambda: FrozenEars.read(EarPaths.of(model_folder("default")), precision=networks),
+        ears=lambda: AudioTokenizers.read(
+            TokenizerPaths.of(model_folder("default")), precision=networks
+        ),
     )
 
 
@@ -199,7 +201,7 @@ def load_scores(
             f"the model {model} has no {path.name}: it makes sound alone, see `melisma generate`"
         )
     return ScoreComposer(
-        Joint.read(EarPaths.of(folder).joint),
+        Joint.read(TokenizerPaths.of(folder).joint),
         read_score_model(path),
         name=f"melisma-{folder.name}" if folder.parent == SHIPPED else folder.name,
         licence=OWN_LICENCE,
@@ -231,7 +233,7 @@ def read_stage(path: Path, fingerprints: Mapping[str, str], kind: str | None = N
 
 def stage_shape(settings: Mapping[str, Any]) -> TokenModelSettings:
     """Settings from their JSON form."""
-    conditions = ConditionSettings(**settings["conditions"])
+    conditions = ConditioningSettings(**settings["conditions"])
     return TokenModelSettings(**{**settings, "conditions": conditions})
 
 
@@ -256,4 +258,4 @@ class AnyRateCodec:
 
 def load_codec(model: str = "default") -> AnyRateCodec:
     """The codec of a model alone."""
-    return AnyRateCodec(AcousticCodec.read(EarPaths.of(model_folder(model)).codec))
+    return AnyRateCodec(AcousticCodec.read(TokenizerPaths.of(model_folder(model)).codec))

@@ -18,13 +18,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from melisma.codec import PublishedCodec
+from melisma.codec import EncodecCodec
 from melisma.engine.cpu import Engine
-from melisma.engine.generate import stream
-from melisma.engine.sampling import Drawing
+from melisma.engine.generate import sample_stream
+from melisma.engine.sampling import SamplingParams
 from melisma.generation.catalogue import STRIDE_SECONDS, WINDOW_SECONDS
-from melisma.generation.conditioning.audio import Given, at_rate, tune_chroma
-from melisma.generation.conditioning.prompt import Asked, ask
+from melisma.generation.conditioning.audio import AudioConditions, at_rate, tune_chroma
+from melisma.generation.conditioning.prompt import PromptConditioning, condition_on_prompt
 from melisma.generation.pipeline import (
     Piece,
     SoundComposer,
@@ -32,10 +32,10 @@ from melisma.generation.pipeline import (
     generator_of,
     prompts_of,
 )
-from melisma.generation.ranking import check_ranking, heard_families, rank_candidates
-from melisma.lm.conditioning import Conditions
+from melisma.generation.ranking import check_ranking, detect_families, rank_candidates
+from melisma.lm.conditioning import Conditioning
 from melisma.lm.text_encoder import PublishedWords
-from melisma.tokenizers import FrozenEars
+from melisma.tokenizers import AudioTokenizers
 from melisma.values.prompt import Prompt
 from melisma.values.tokens import TokenGrid
 from melisma.values.waveform import Waveform
@@ -48,7 +48,7 @@ BLOCK_FRAMES = 25
 
 
 @dataclass(frozen=True, kw_only=True)
-class SingleDrawing:
+class MusicGenSampling:
     """How the one stage draws: the published settings (section 4.1)."""
 
     guidance: float = 3.0
@@ -56,9 +56,9 @@ class SingleDrawing:
     top_k: int = 250
     top_p: float = 1.0
 
-    def drawing(self) -> Drawing:
+    def drawing(self) -> SamplingParams:
         """As the engine takes it; a top-k of 0 or a top-p of 1 chooses among all."""
-        return Drawing(
+        return SamplingParams(
             guidance=self.guidance,
             temperature=self.temperature,
             top_k=self.top_k or None,
@@ -73,12 +73,12 @@ class MusicGen(SoundComposer):
         self,
         words: PublishedWords,
         engine: Engine,
-        codec: PublishedCodec,
+        codec: EncodecCodec,
         *,
         name: str,
         licence: str,
         fingerprint: str,
-        ears: Callable[[], FrozenEars],
+        ears: Callable[[], AudioTokenizers],
     ) -> None:
         """`ears`: loads what ranks candidates and hears instruments; called when first needed."""
         super().__init__(name=name, licence=licence, rate_hz=codec.rate_hz, best_of=1)
@@ -91,7 +91,7 @@ class MusicGen(SoundComposer):
         return self._fingerprint
 
     @cached_property
-    def ears(self) -> FrozenEars:
+    def ears(self) -> AudioTokenizers:
         """What hears: the shipped joint embedding."""
         return self._ears()
 
@@ -100,10 +100,10 @@ class MusicGen(SoundComposer):
         """Whether it learned to be given a tune."""
         return bool(self.engine.model.settings.conditions.chroma_frames)
 
-    def drawing(self, changes: Mapping[str, float | int]) -> SingleDrawing:
+    def drawing(self, changes: Mapping[str, float | int]) -> MusicGenSampling:
         """The published settings with some changed. `ValueError` for a name that is none of
         them."""
-        return changed_settings(SingleDrawing(), changes)
+        return changed_settings(MusicGenSampling(), changes)
 
     def generate_pieces(
         self,
@@ -113,15 +113,15 @@ class MusicGen(SoundComposer):
         settings: Any = None,
         best_of: int | None = None,
         rank: str = "words",
-        given: Given | None = None,
+        given: AudioConditions | None = None,
         progress: Callable[[float], None] | None = None,
     ) -> list[Piece]:
-        """Pieces for prompts, see `SoundComposer`; `settings`: `SingleDrawing`. With one candidate
-        nothing is ranked."""
+        """Pieces for prompts, see `SoundComposer`; `settings`: `MusicGenSampling`. With one
+        candidate nothing is ranked."""
         prompts, best_of = prompts_of(prompts), self.best_of if best_of is None else best_of
         check_ranking(best_of, rank)
-        given = given or Given()
-        tokens = _Tokens(self, prompts, best_of, seed, settings or SingleDrawing(), given)
+        given = given or AudioConditions()
+        tokens = _Tokens(self, prompts, best_of, seed, settings or MusicGenSampling(), given)
         for _ in tokens.blocks(first_frames=BLOCK_FRAMES):
             if progress is not None:
                 progress(0.9 * tokens.share)
@@ -162,11 +162,11 @@ class MusicGen(SoundComposer):
         *,
         seed: int = 0,
         settings: Any = None,
-        given: Given | None = None,
+        given: AudioConditions | None = None,
     ) -> Iterator[Waveform]:
         """The sound of one piece as its tokens are drawn, see `SoundComposer`."""
-        given = given or Given()
-        tokens = _Tokens(self, [prompt], 1, seed, settings or SingleDrawing(), given)
+        given = given or AudioConditions()
+        tokens = _Tokens(self, [prompt], 1, seed, settings or MusicGenSampling(), given)
         state = self.codec.initial_state()
         left = self._samples(given, prompt)
         for block in tokens.blocks(first_frames=FIRST_FRAMES):
@@ -180,24 +180,24 @@ class MusicGen(SoundComposer):
         if (count := min(left, sound.shape[2])) > 0:
             yield Waveform(samples=sound[0, :, :count].cpu().numpy(), rate_hz=self.rate_hz)
 
-    def _decoded(self, grid: Tensor, given: Given, prompt: Prompt) -> Waveform:
+    def _decoded(self, grid: Tensor, given: AudioConditions, prompt: Prompt) -> Waveform:
         sound = self.codec.decode_tokens(grid[None])[0, :, : self._samples(given, prompt)]
         return Waveform(samples=sound.cpu().numpy(), rate_hz=self.rate_hz)
 
-    def _samples(self, given: Given, prompt: Prompt) -> int:
+    def _samples(self, given: AudioConditions, prompt: Prompt) -> int:
         begun = 0.0 if given.beginning is None else given.beginning.seconds
         return round((begun + prompt.duration_seconds) * self.rate_hz)
 
-    def _asked(self, prompts: Sequence[Prompt], seed: int) -> list[Asked]:
+    def _asked(self, prompts: Sequence[Prompt], seed: int) -> list[PromptConditioning]:
         """What the shipped text tower reads: for ranking, and what the words state outright."""
         return [
-            ask(self.ears.joint, prompt, generator_of(seed + i, 0, "asking"))
+            condition_on_prompt(self.ears.joint, prompt, generator_of(seed + i, 0, "asking"))
             for i, prompt in enumerate(prompts)
         ]
 
-    def heard_families(self, waveform: Waveform) -> dict[str, float]:
+    def detect_families(self, waveform: Waveform) -> dict[str, float]:
         """Probability of each family of instruments sounding, by the joint embedding's head."""
-        return heard_families(self.ears, waveform)
+        return detect_families(self.ears, waveform)
 
 
 class _Tokens:
@@ -209,8 +209,8 @@ class _Tokens:
         prompts: Sequence[Prompt],
         best_of: int,
         seed: int,
-        settings: SingleDrawing,
-        given: Given,
+        settings: MusicGenSampling,
+        given: AudioConditions,
     ) -> None:
         self._composer, self._given, self._drawing = composer, given, settings.drawing()
         rate = composer.codec.frame_rate_hz
@@ -283,7 +283,7 @@ class _Tokens:
         frames = [min(self._window, kept + self._lengths[i] - start) for i in going]
         known = torch.cat(self._parts, dim=2)[going, :, start - kept : start] if kept else None
         told = kept
-        for grid in stream(
+        for grid in sample_stream(
             self._composer.engine,
             self._conditions(going, start - kept, max(frames)),
             frames,
@@ -304,10 +304,10 @@ class _Tokens:
             self._parts.append(block)
             yield block
 
-    def _conditions(self, going: list[int], first: int, frames: int) -> Conditions:
+    def _conditions(self, going: list[int], first: int, frames: int) -> Conditioning:
         """What a window is told that begins at frame `first`."""
         conditions = dataclasses.replace(
-            Conditions.absent(len(going), frames),
+            Conditioning.absent(len(going), frames),
             text=self._text[going],
             text_lengths=self._text_lengths[going],
         )

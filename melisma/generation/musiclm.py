@@ -19,10 +19,14 @@ from torch import Tensor
 
 from melisma.codec import AcousticCodec
 from melisma.engine.cpu import NativeEngine
-from melisma.engine.generate import draw, draw_parallel, stream
-from melisma.engine.sampling import Drawing
-from melisma.generation.conditioning.audio import Given, at_rate, tune_classes
-from melisma.generation.conditioning.prompt import Asked, ask, conditions_of
+from melisma.engine.generate import sample, sample_parallel, sample_stream
+from melisma.engine.sampling import SamplingParams
+from melisma.generation.conditioning.audio import AudioConditions, at_rate, tune_classes
+from melisma.generation.conditioning.prompt import (
+    PromptConditioning,
+    condition_on_prompt,
+    conditions_of,
+)
 from melisma.generation.pipeline import (
     Piece,
     SoundComposer,
@@ -30,11 +34,11 @@ from melisma.generation.pipeline import (
     generator_of,
     prompts_of,
 )
-from melisma.generation.ranking import check_ranking, heard_families, rank_candidates
+from melisma.generation.ranking import check_ranking, detect_families, rank_candidates
 from melisma.lm import TokenModel
-from melisma.lm.conditioning import ATTRIBUTE_SIZES, Conditions
+from melisma.lm.conditioning import ATTRIBUTE_SIZES, Conditioning
 from melisma.semantic import SemanticTokenizer
-from melisma.tokenizers import FrozenEars
+from melisma.tokenizers import AudioTokenizers
 from melisma.values.prompt import Prompt
 from melisma.values.tokens import FRAME_RATE_HZ, SAMPLE_RATE_HZ, SAMPLES_PER_FRAME, TokenGrid
 from melisma.values.waveform import Waveform
@@ -46,7 +50,7 @@ BLOCK_FRAMES = 25
 
 
 @dataclass(frozen=True, kw_only=True)
-class DrawingSettings:
+class MusicLMSampling:
     """How every stage draws; guidance and temperature as the judge chose among eleven settings."""
 
     guidance_semantic: float = 2.0
@@ -58,17 +62,17 @@ class DrawingSettings:
     top_k_coarse: int = 60
     temperature_fine: float = 0.4
 
-    def semantic(self) -> Drawing:
+    def semantic(self) -> SamplingParams:
         """How the semantic stage draws."""
-        return Drawing(
+        return SamplingParams(
             temperature=self.temperature_semantic,
             top_k=self.top_k_semantic,
             guidance=self.guidance_semantic,
         )
 
-    def coarse(self) -> Drawing:
+    def coarse(self) -> SamplingParams:
         """How the coarse stage draws."""
-        return Drawing(
+        return SamplingParams(
             temperature=self.temperature_coarse,
             top_k=self.top_k_coarse,
             guidance=self.guidance_coarse,
@@ -80,7 +84,7 @@ class Composer(SoundComposer):
 
     def __init__(
         self,
-        ears: FrozenEars,
+        ears: AudioTokenizers,
         semantic: TokenModel | None,
         coarse: TokenModel,
         fine: TokenModel | None,
@@ -120,12 +124,12 @@ class Composer(SoundComposer):
             self._fingerprint = digest.hexdigest()[:12]
         return self._fingerprint
 
-    def drawing(self, changes: Mapping[str, float | int]) -> DrawingSettings:
+    def drawing(self, changes: Mapping[str, float | int]) -> MusicLMSampling:
         """The usual settings with some changed; "guidance" is that of the semantic stage.
         `ValueError` for a name that is none of them."""
         named = {"guidance": "guidance_semantic"}
         changes = {named.get(name, name): number for name, number in changes.items()}
-        return changed_settings(DrawingSettings(), changes)
+        return changed_settings(MusicLMSampling(), changes)
 
     def generate_pieces(
         self,
@@ -135,17 +139,17 @@ class Composer(SoundComposer):
         settings: Any = None,
         best_of: int | None = None,
         rank: str = "words",
-        given: Given | None = None,
+        given: AudioConditions | None = None,
         progress: Callable[[float], None] | None = None,
     ) -> list[Piece]:
-        """Pieces for prompts, see `SoundComposer`; `settings`: `DrawingSettings`."""
+        """Pieces for prompts, see `SoundComposer`; `settings`: `MusicLMSampling`."""
         prompts, best_of = prompts_of(prompts), self.best_of if best_of is None else best_of
         check_ranking(best_of, rank)
-        settings, given = settings or DrawingSettings(), given or Given()
+        settings, given = settings or MusicLMSampling(), given or AudioConditions()
         asked, generators, lengths = [], [], []
         begun = self._begun(given)
         for i, prompt in enumerate(prompts):
-            one = ask(self.ears.joint, prompt, generator_of(seed + i, 0, "asking"))
+            one = condition_on_prompt(self.ears.joint, prompt, generator_of(seed + i, 0, "asking"))
             asked += [one] * best_of
             generators += [generator_of(seed + i, c, "drawing") for c in range(best_of)]
             lengths += [begun.frames + frames_of(prompt)] * best_of
@@ -188,23 +192,23 @@ class Composer(SoundComposer):
         *,
         seed: int = 0,
         settings: Any = None,
-        given: Given | None = None,
+        given: AudioConditions | None = None,
     ) -> Iterator[Waveform]:
         """The sound of one piece as its tokens are drawn, see `SoundComposer`.
 
         The semantic tokens of the whole piece are drawn before the first block. A model with a fine
         stage decodes its coarse levels alone.
         """
-        settings, given = settings or DrawingSettings(), given or Given()
+        settings, given = settings or MusicLMSampling(), given or AudioConditions()
         begun = self._begun(given)
-        asked = [ask(self.ears.joint, prompt, generator_of(seed, 0, "asking"))]
+        asked = [condition_on_prompt(self.ears.joint, prompt, generator_of(seed, 0, "asking"))]
         generators = [generator_of(seed, 0, "drawing")]
         frames = begun.frames + frames_of(prompt)
         conditions = self._conditions(asked, frames, begun, given)
         conditions = self._with_semantic(conditions, [frames], generators, settings, begun, None)[0]
         state, told, last = self.ears.codec.initial_state(), 0, None
         offset = self.coarse.pattern.offsets[-1]
-        for grid in stream(
+        for grid in sample_stream(
             self._engines["coarse"],
             conditions,
             frames,
@@ -225,21 +229,25 @@ class Composer(SoundComposer):
         sound = self.ears.codec.finish(last, state)
         yield Waveform(samples=sound.numpy(), rate_hz=SAMPLE_RATE_HZ)
 
-    def _begun(self, given: Given) -> Begun:
+    def _begun(self, given: AudioConditions) -> PrefixTokens:
         """What the piece begins with, as tokens of both kinds."""
         if given.beginning is None:
-            return Begun(semantic=None, acoustic=None)
+            return PrefixTokens(semantic=None, acoustic=None)
         mono = at_rate(given.beginning, SAMPLE_RATE_HZ, 1)
         # The last frame is whole: the piece goes on where the beginning ends.
         first = mono.samples.shape[1] % SAMPLES_PER_FRAME
         sound = torch.from_numpy(mono.samples[:, first:])
-        semantic = None if self.semantic is None else self.ears.semantic.hear(sound).tokens
+        semantic = None if self.semantic is None else self.ears.semantic.encode_states(sound).tokens
         levels = self.coarse.settings.levels
-        return Begun(semantic=semantic, acoustic=self.ears.codec.encode_sound(sound, levels))
+        return PrefixTokens(semantic=semantic, acoustic=self.ears.codec.encode_sound(sound, levels))
 
     def _conditions(
-        self, asked: list[Asked], frames: int, begun: Begun, given: Given
-    ) -> Conditions:
+        self,
+        asked: list[PromptConditioning],
+        frames: int,
+        begun: PrefixTokens,
+        given: AudioConditions,
+    ) -> Conditioning:
         conditions = conditions_of(asked, frames)
         if begun.frames or given.melody is not None:
             # Where the beats of what is given lie is not known, and how fast they follow each other
@@ -262,18 +270,18 @@ class Composer(SoundComposer):
 
     def _with_semantic(
         self,
-        conditions: Conditions,
+        conditions: Conditioning,
         lengths: list[int],
         generators: list[torch.Generator],
-        settings: DrawingSettings,
-        begun: Begun,
+        settings: MusicLMSampling,
+        begun: PrefixTokens,
         progress: Callable[[int], None] | None,
-    ) -> tuple[Conditions, Tensor | None]:
+    ) -> tuple[Conditioning, Tensor | None]:
         """The conditions of the coarse stage, and the semantic tokens among them."""
         if self.semantic is None:
             return conditions, None
         plain = dataclasses.replace(conditions, text=None, text_lengths=None)
-        semantic = draw(
+        semantic = sample(
             self._engines["semantic"],
             plain,
             lengths,
@@ -286,11 +294,11 @@ class Composer(SoundComposer):
 
     def _draw(
         self,
-        conditions: Conditions,
+        conditions: Conditioning,
         lengths: list[int],
         generators: list[torch.Generator],
-        settings: DrawingSettings,
-        begun: Begun,
+        settings: MusicLMSampling,
+        begun: PrefixTokens,
         progress: Callable[[float], None] | None,
     ) -> tuple[Tensor | None, Tensor]:
         """All stages: (semantic [batch, level, frame], acoustic [batch, level, frame])."""
@@ -305,7 +313,7 @@ class Composer(SoundComposer):
         told, semantic = self._with_semantic(
             conditions, lengths, generators, settings, begun, tell(0)
         )
-        acoustic = draw(
+        acoustic = sample(
             self._engines["coarse"],
             told,
             lengths,
@@ -322,17 +330,17 @@ class Composer(SoundComposer):
     def _filled(
         fine: TokenModel,
         acoustic: Tensor,
-        told: Conditions,
+        told: Conditioning,
         lengths: list[int],
-        settings: DrawingSettings,
+        settings: MusicLMSampling,
         generators: list[torch.Generator],
     ) -> Tensor:
         """All levels; the fine stage looks ahead, so that pieces of each length go together."""
-        drawing = Drawing(temperature=settings.temperature_fine)
+        drawing = SamplingParams(temperature=settings.temperature_fine)
         out = acoustic.new_zeros(len(acoustic), fine.settings.levels, acoustic.shape[2])
         for length in sorted(set(lengths)):
             rows = [row for row, own in enumerate(lengths) if own == length]
-            out[rows, :, :length] = draw_parallel(
+            out[rows, :, :length] = sample_parallel(
                 fine,
                 acoustic[rows, :, :length],
                 told.rows(rows).frames(0, length),
@@ -341,13 +349,13 @@ class Composer(SoundComposer):
             )
         return out
 
-    def heard_families(self, waveform: Waveform) -> dict[str, float]:
+    def detect_families(self, waveform: Waveform) -> dict[str, float]:
         """Probability of each family of instruments sounding, by the joint embedding's head."""
-        return heard_families(self.ears, waveform)
+        return detect_families(self.ears, waveform)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Begun:
+class PrefixTokens:
     """Tokens int64 [batch, level, frame] that pieces begin with; None for none."""
 
     semantic: Tensor | None
@@ -358,16 +366,16 @@ class Begun:
         """Frames that are given."""
         return 0 if self.acoustic is None else self.acoustic.shape[2]
 
-    def of(self, batch: int) -> Begun:
+    def of(self, batch: int) -> PrefixTokens:
         """The same for every piece of a batch."""
 
         def repeated(tokens: Tensor | None) -> Tensor | None:
             return None if tokens is None else tokens.expand(batch, -1, -1)
 
-        return Begun(semantic=repeated(self.semantic), acoustic=repeated(self.acoustic))
+        return PrefixTokens(semantic=repeated(self.semantic), acoustic=repeated(self.acoustic))
 
 
-def _shown(asked: Asked, given: Given) -> dict[str, str]:
+def _shown(asked: PromptConditioning, given: AudioConditions) -> dict[str, str]:
     """What was told, in words: beside a tune or a beginning only a tempo that was stated."""
     shown = asked.shown()
     if given.melody is None and given.beginning is None:

@@ -1,7 +1,7 @@
 """Is a new piece too near to something the model learned from? If so, it is drawn again.
 
 The index of training clips (sound) or of training pieces (notes) lies beside the weights. A piece
-is too near where it passes what independent real music reaches (`ClipIndex`, `MelodyPrints`).
+is too near where it passes what independent real music reaches (`ClipIndex`, `MelodyFingerprints`).
 No published system makes this check on its own outputs; MusicLM measured it once over a corpus
 (2301.11325, section 4.3).
 
@@ -21,9 +21,9 @@ import torch
 
 from melisma.analysis.similarity import clip_index, melody_fingerprints
 from melisma.analysis.similarity.clip_index import ClipIndex, Resemblance
-from melisma.analysis.similarity.melody_fingerprints import MelodyPrints
+from melisma.analysis.similarity.melody_fingerprints import MelodyFingerprints
 from melisma.analysis.similarity.melody_index import SharedRun
-from melisma.tokenizers import EarPaths, FrozenEars
+from melisma.tokenizers import AudioTokenizers, TokenizerPaths
 from melisma.values import Score, Waveform
 from melisma.values.tokens import FRAME_RATE_HZ, SAMPLE_RATE_HZ
 
@@ -39,7 +39,7 @@ SEEDS = 2**32
 
 
 @dataclass(frozen=True, kw_only=True)
-class Nearness:
+class Similarity:
     """How near a piece comes to the training music."""
 
     excess: float
@@ -48,7 +48,7 @@ class Nearness:
     """The nearest training music and how near it is, in words."""
 
     @property
-    def too_near(self) -> bool:
+    def too_similar(self) -> bool:
         """Whether it passes what independent real music reaches."""
         return self.excess > 1.0
 
@@ -61,7 +61,7 @@ class Checked(Generic[Piece]):
     """A piece that was compared with the training music."""
 
     piece: Piece
-    near: Nearness
+    nearest: Similarity
     redrawn: int
     """How often it was drawn again; the one that is kept is the first that is not too near, or the
     least near of all."""
@@ -69,28 +69,28 @@ class Checked(Generic[Piece]):
     def as_json(self) -> dict[str, object]:
         """For receipts."""
         return {
-            "too_near": self.near.too_near,
-            "nearest": self.near.told,
-            "excess": round(self.near.excess, 3),
+            "too_near": self.nearest.too_similar,
+            "nearest": self.nearest.told,
+            "excess": round(self.nearest.excess, 3),
             "redrawn": self.redrawn,
         }
 
 
 def check_original(
-    piece: Piece, again: Callable[[int], Piece], seed: int, nearest: Callable[[Piece], Nearness]
+    piece: Piece, again: Callable[[int], Piece], seed: int, nearest: Callable[[Piece], Similarity]
 ) -> Checked[Piece]:
     """Compares a piece of a seed with the training music, and draws it again while it is too near.
 
     `again(seed)` draws another piece for the same prompt.
     """
-    best = Checked(piece=piece, near=nearest(piece), redrawn=0)
+    best = Checked(piece=piece, nearest=nearest(piece), redrawn=0)
     for attempt in range(1, REDRAWS + 1):
-        if not best.near.too_near:
+        if not best.nearest.too_similar:
             break
         other = again((seed + attempt * SEED_STEP) % SEEDS)
-        found = Checked(piece=other, near=nearest(other), redrawn=attempt)
-        kept = found if found.near.excess < best.near.excess else best
-        best = Checked(piece=kept.piece, near=kept.near, redrawn=attempt)
+        found = Checked(piece=other, nearest=nearest(other), redrawn=attempt)
+        kept = found if found.nearest.excess < best.nearest.excess else best
+        best = Checked(piece=kept.piece, nearest=kept.nearest, redrawn=attempt)
     return best
 
 
@@ -100,19 +100,19 @@ class SoundOriginality:
     `ValueError` for an index without limits: how near is too near would be unknown.
     """
 
-    def __init__(self, index: ClipIndex, ears: FrozenEars) -> None:
+    def __init__(self, index: ClipIndex, ears: AudioTokenizers) -> None:
         if not index.limits:
             raise ValueError("this index has no limits: make it with `melisma train index`")
         self.index, self.ears = index, ears
 
     @classmethod
-    def read(cls, folder: Path, ears: FrozenEars | None = None) -> SoundOriginality | None:
+    def read(cls, folder: Path, ears: AudioTokenizers | None = None) -> SoundOriginality | None:
         """Of a model's folder; None where it has no index. `ValueError` where the index was made
         by other ears, or without limits."""
         path = folder / CLIP_INDEX_FILE
         if not path.is_file():
             return None
-        ears = ears or FrozenEars.read(EarPaths.of(folder))
+        ears = ears or AudioTokenizers.read(TokenizerPaths.of(folder))
         return cls(ClipIndex.read(path, ears.fingerprints), ears)
 
     @torch.no_grad()
@@ -129,12 +129,12 @@ class SoundOriginality:
         whole = np.ascontiguousarray(mono[: len(mono) // frame * frame], dtype=np.float32)
         sound = torch.from_numpy(whole)[None]
         if tokens is None:
-            tokens = self.ears.semantic.hear(sound).tokens[0, 0].numpy()
+            tokens = self.ears.semantic.encode_states(sound).tokens[0, 0].numpy()
         joint = self.ears.joint
         vectors, _ = self.ears.windows_of(sound)
         return self.index.nearest(tokens, joint.vectors_of(joint.quantise(vectors[0])))
 
-    def nearness(self, waveform: Waveform, tokens: np.ndarray | None = None) -> Nearness:
+    def nearness(self, waveform: Waveform, tokens: np.ndarray | None = None) -> Similarity:
         """The same against what independent music reaches."""
         found = self.resemblance(waveform, tokens)
         told = f"sounds most like {found.similar_clip} (cosine {found.similarity:.2f})"
@@ -142,13 +142,13 @@ class SoundOriginality:
             told += f"; {found.run.seconds:.1f} s of tokens as in {found.run.clip}"
         if found.agreement is not None:
             told += f"; {found.agreement.share:.0%} of 5 s as in {found.agreement.clip}"
-        return Nearness(excess=found.excess, told=told)
+        return Similarity(excess=found.excess, told=told)
 
 
 class ScoreOriginality:
     """The prints of training pieces; `ValueError` for prints without limits."""
 
-    def __init__(self, prints: MelodyPrints) -> None:
+    def __init__(self, prints: MelodyFingerprints) -> None:
         if prints.limits is None:
             raise ValueError("these prints have no limits: make them with `melisma train prints`")
         self.prints, self.limits = prints, prints.limits
@@ -157,18 +157,18 @@ class ScoreOriginality:
     def read(cls, folder: Path) -> ScoreOriginality | None:
         """Of a model's folder; None where it has none. `ValueError` where they have no limits."""
         path = folder / TUNE_INDEX_FILE
-        return cls(MelodyPrints.read(path)) if path.is_file() else None
+        return cls(MelodyFingerprints.read(path)) if path.is_file() else None
 
     def shared(self, score: Score) -> SharedRun:
         """The longest run of notes that a score shares with a training piece, by its title."""
         run = self.prints.nearest(score)
         return run if run.piece is None else replace(run, piece=self.prints.title(run.piece))
 
-    def nearness(self, score: Score) -> Nearness:
+    def nearness(self, score: Score) -> Similarity:
         """The same against what real pieces of that duration share."""
         run = self.shared(score)
         excess = self.limits.excess(run, score.seconds)
         told = "no run of ten notes as in any training piece"
         if run.piece is not None:
             told = f"{run.notes} notes in a row as in {run.piece}"
-        return Nearness(excess=excess, told=told)
+        return Similarity(excess=excess, told=told)

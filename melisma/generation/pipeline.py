@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
-from melisma.generation.conditioning.audio import Given
+from melisma.generation.conditioning.audio import AudioConditions
 from melisma.sound.mastering import master
 from melisma.values.attributes import Facts
 from melisma.values.prompt import Prompt
@@ -75,7 +75,7 @@ class SoundComposer(ABC):
         settings: Any = None,
         best_of: int | None = None,
         rank: str = "words",
-        given: Given | None = None,
+        given: AudioConditions | None = None,
         progress: Callable[[float], None] | None = None,
     ) -> list[Piece]:
         """Pieces for prompts; piece i has the seed `seed + i`.
@@ -96,7 +96,7 @@ class SoundComposer(ABC):
         *,
         seed: int = 0,
         settings: Any = None,
-        given: Given | None = None,
+        given: AudioConditions | None = None,
     ) -> Iterator[Waveform]:
         """The sound of one piece, block by block, while its tokens are drawn; nothing is ranked.
 
@@ -104,7 +104,7 @@ class SoundComposer(ABC):
         """
 
     @abstractmethod
-    def heard_families(self, waveform: Waveform) -> dict[str, float]:
+    def detect_families(self, waveform: Waveform) -> dict[str, float]:
         """Probability of each family of instruments sounding, by the joint embedding's head."""
 
     def generate(
@@ -115,7 +115,7 @@ class SoundComposer(ABC):
         seed: int = 0,
         settings: Any = None,
         best_of: int | None = None,
-        given: Given | None = None,
+        given: AudioConditions | None = None,
     ) -> Waveform:
         """One piece, mastered and ready to be written: words in, sound out.
 

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 
 from melisma.generation.conditioning.audio import at_rate
-from melisma.generation.conditioning.prompt import Asked
+from melisma.generation.conditioning.prompt import PromptConditioning
 from melisma.joint.attributes import BLOCKS
-from melisma.tokenizers import FrozenEars
+from melisma.tokenizers import AudioTokenizers
 from melisma.values.attributes import FAMILIES
 from melisma.values.tokens import SAMPLE_RATE_HZ, SAMPLES_PER_FRAME
 from melisma.values.waveform import Waveform
@@ -25,7 +25,7 @@ AGREEMENT_WEIGHT = 0.5
 """Weight of heard attributes beside the similarity of the vectors, when candidates are ranked."""
 RECEIPT_WEIGHT = 10.0
 """Weight of the receipt where it ranks: the embedding decides among those that agree alike."""
-HEARD_ATTRIBUTES = ("tempo", "tonality", "lead")
+DETECTED_ATTRIBUTES = ("tempo", "tonality", "lead")
 """Attributes that candidates are ranked by, where the prompt asks for them."""
 
 
@@ -38,19 +38,22 @@ def check_ranking(best_of: int, rank: str) -> None:
 
 
 def rank_candidates(
-    ears: FrozenEars, sounds: Sequence[Waveform], asked: Sequence[Asked], rank: str
+    ears: AudioTokenizers,
+    sounds: Sequence[Waveform],
+    asked: Sequence[PromptConditioning],
+    rank: str,
 ) -> tuple[list[float], list[float]]:
     """(cosine of words and sound, score for the ranking) of every candidate."""
     similarities, scores = [], []
     for sound, one in zip(sounds, asked, strict=True):
-        heard = heard_whole(sound)
+        heard = whole_frames(sound)
         vectors, rows = ears.windows_of(torch.from_numpy(heard.samples))
         mean = vectors[0].mean(axis=0)
         similarity = float(mean @ one.vector / max(float(np.linalg.norm(mean)), 1e-9))
         row = rows[0].mean(axis=0)
         agreement = [
             _heard(row, name, one.attributes[name])
-            for name in HEARD_ATTRIBUTES
+            for name in DETECTED_ATTRIBUTES
             if name in one.attributes
         ]
         score = similarity + AGREEMENT_WEIGHT * float(np.mean(agreement or [0.0]))
@@ -64,16 +67,16 @@ def rank_candidates(
     return similarities, scores
 
 
-def heard_whole(sound: Waveform) -> Waveform:
+def whole_frames(sound: Waveform) -> Waveform:
     """Mono at the ears' rate, its last frame left out where it is not whole."""
     mono = at_rate(sound, SAMPLE_RATE_HZ, 1)
     whole = mono.samples.shape[1] // SAMPLES_PER_FRAME * SAMPLES_PER_FRAME
     return Waveform(samples=mono.samples[:, :whole], rate_hz=SAMPLE_RATE_HZ)
 
 
-def heard_families(ears: FrozenEars, sound: Waveform) -> dict[str, float]:
+def detect_families(ears: AudioTokenizers, sound: Waveform) -> dict[str, float]:
     """Probability of each family of instruments sounding, by the joint embedding's head."""
-    _, rows = ears.windows_of(torch.from_numpy(heard_whole(sound).samples))
+    _, rows = ears.windows_of(torch.from_numpy(whole_frames(sound).samples))
     return families_of(rows[0].mean(axis=0))
 
 

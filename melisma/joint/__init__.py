@@ -8,7 +8,7 @@ with `summary.py`, `quantizer.py`; `settings_words.py` finds exact settings in w
 from melisma.joint.attributes import ATTRIBUTES, BLOCKS, AttributeReading, target_row
 from melisma.joint.embedding import Joint
 from melisma.joint.music_tower import MusicTower, MusicTowerSettings
-from melisma.joint.quantizer import VectorQuantiser
+from melisma.joint.quantizer import VectorQuantizer
 from melisma.joint.summary import summarise
 from melisma.joint.text_tower import TextTower, TextTowerSettings
 
@@ -21,7 +21,7 @@ __all__ = [
     "MusicTowerSettings",
     "TextTower",
     "TextTowerSettings",
-    "VectorQuantiser",
+    "VectorQuantizer",
     "summarise",
     "target_row",
 ]

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from melisma.files.checkpoint import Checkpoint, fingerprint_of, read_checkpoint, write_checkpoint
 from melisma.joint.attributes import AttributeReading, probabilities
 from melisma.joint.music_tower import MusicReading, MusicTower, MusicTowerSettings
-from melisma.joint.quantizer import VectorQuantiser
+from melisma.joint.quantizer import VectorQuantizer
 from melisma.joint.settings_words import read_settings
 from melisma.joint.text_tower import JOINT_WIDTH, TextReading, TextTower, TextTowerSettings
 from melisma.joint.tokenizer import encode_words, pad_tokens
@@ -33,7 +33,7 @@ class Joint:
     """Both towers, the tokenizer and the quantiser, frozen."""
 
     def __init__(
-        self, text: TextTower, music: MusicTower, quantiser: VectorQuantiser, tokenizer: Tokenizer
+        self, text: TextTower, music: MusicTower, quantiser: VectorQuantizer, tokenizer: Tokenizer
     ) -> None:
         self.text = text.eval()
         self.music = music.eval()
@@ -125,7 +125,7 @@ class Joint:
         )
         return self.read_attributes([words])[0].overridden(stated, said.absent_families)
 
-    def hear_attributes(
+    def predict_attributes(
         self, summary: np.ndarray, trunk: np.ndarray | None = None
     ) -> list[AttributeReading]:
         """What the music tower hears in each window."""
@@ -175,7 +175,7 @@ class Joint:
             settings = checkpoint.settings
             text = TextTower(TextTowerSettings(**settings["text"]))
             music = MusicTower(MusicTowerSettings(**settings["music"]))
-            quantiser = VectorQuantiser(**settings["quantiser"])
+            quantiser = VectorQuantizer(**settings["quantiser"])
             for name, module in (("text", text), ("music", music), ("quantiser", quantiser)):
                 _fill(module, name, checkpoint.tensors)
             words = checkpoint.tensors["tokenizer"].numpy().tobytes().decode("utf-8")

@@ -18,7 +18,7 @@ LEVELS = 6
 ENTRIES = 256
 
 
-class VectorQuantiser(nn.Module):
+class VectorQuantizer(nn.Module):
     """Nearest centroid, level after level."""
 
     codes: Tensor

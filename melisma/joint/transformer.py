@@ -32,26 +32,26 @@ class TransformerLayer(nn.Module):
         self.heads = heads
         self.dropout = dropout
         self.attention_norm = nn.LayerNorm(width)
-        self.into_heads = nn.Linear(width, 3 * width, bias=False)
-        self.out_of_heads = nn.Linear(width, width)
-        self.forward_norm = nn.LayerNorm(width)
-        self.expand = nn.Linear(width, 4 * width)
-        self.contract = nn.Linear(4 * width, width)
+        self.qkv_proj = nn.Linear(width, 3 * width, bias=False)
+        self.out_proj = nn.Linear(width, width)
+        self.feed_forward_norm = nn.LayerNorm(width)
+        self.up_proj = nn.Linear(width, 4 * width)
+        self.down_proj = nn.Linear(4 * width, width)
 
     def forward(self, hidden: Tensor, present: Tensor) -> Tensor:
         """hidden [batch, token, width], present [batch, token] -> the same shape as hidden."""
         length = hidden.shape[1]
-        parts = self.into_heads(self.attention_norm(hidden)).unflatten(-1, (3, self.heads, -1))
+        parts = self.qkv_proj(self.attention_norm(hidden)).unflatten(-1, (3, self.heads, -1))
         query, keyed, value = parts.permute(2, 0, 3, 1, 4)
         cosine, sine = _rotations(length, query.shape[-1], hidden.device)
         query, keyed = _rotated(query, cosine, sine), _rotated(keyed, cosine, sine)
         mixed = F.scaled_dot_product_attention(
             query, keyed, value, attn_mask=present[:, None, None, :]
         )
-        mixed = self.out_of_heads(mixed.transpose(1, 2).flatten(2))
+        mixed = self.out_proj(mixed.transpose(1, 2).flatten(2))
         hidden = hidden + F.dropout(mixed, self.dropout, self.training)
-        wide = F.gelu(self.expand(self.forward_norm(hidden)), approximate="tanh")
-        return hidden + F.dropout(self.contract(wide), self.dropout, self.training)
+        wide = F.gelu(self.up_proj(self.feed_forward_norm(hidden)), approximate="tanh")
+        return hidden + F.dropout(self.down_proj(wide), self.dropout, self.training)
 
 
 class Transformer(nn.Module):
@@ -64,9 +64,9 @@ class Transformer(nn.Module):
         )
         for layer in self.layers:
             assert isinstance(layer, TransformerLayer)
-            nn.init.normal_(layer.into_heads.weight, std=width**-0.5)
-            nn.init.normal_(layer.expand.weight, std=width**-0.5)
-            for out in (layer.out_of_heads, layer.contract):
+            nn.init.normal_(layer.qkv_proj.weight, std=width**-0.5)
+            nn.init.normal_(layer.up_proj.weight, std=width**-0.5)
+            for out in (layer.out_proj, layer.down_proj):
                 nn.init.normal_(out.weight, std=(2 * layers * out.in_features) ** -0.5)
 
     def forward(self, hidden: Tensor, present: Tensor) -> Tensor:

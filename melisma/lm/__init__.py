@@ -8,13 +8,13 @@ read `lm/score/model.py`, then `lm/score/conditioning.py`, `lm/score/rows.py` (t
 telling), `lm/score/plan.py` and `engine/score_generate.py`.
 """
 
-from melisma.lm.conditioning import Conditions, ConditionSettings
+from melisma.lm.conditioning import Conditioning, ConditioningSettings
 from melisma.lm.model import TokenModel, TokenModelSettings
 from melisma.lm.patterns import delayed, flattened, parallel
 
 __all__ = [
-    "ConditionSettings",
-    "Conditions",
+    "Conditioning",
+    "ConditioningSettings",
     "TokenModel",
     "TokenModelSettings",
     "delayed",

@@ -46,7 +46,7 @@ RHYTHM_HARMONICS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConditionSettings:
+class ConditioningSettings:
     """Sizes of the slots."""
 
     style_width: int = 128
@@ -70,7 +70,7 @@ class ConditionSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Conditions:
+class Conditioning:
     """A batch of conditions. Absent: zero style, attribute = its table's size, nan rhythm,
     melody = `MELODY_SIZE`, families all -1."""
 
@@ -97,7 +97,7 @@ class Conditions:
         return len(self.style)
 
     @classmethod
-    def absent(cls, batch: int, frames: int, style_width: int = 128) -> Conditions:
+    def absent(cls, batch: int, frames: int, style_width: int = 128) -> Conditioning:
         """Nothing is told."""
         sizes = torch.tensor([size for _, size in ATTRIBUTE_SIZES])
         return cls(
@@ -108,9 +108,9 @@ class Conditions:
             melody=torch.full((batch, frames), MELODY_SIZE),
         )
 
-    def without_words(self) -> Conditions:
+    def without_words(self) -> Conditioning:
         """Style, attributes, families and text absent; rhythm, melody, chroma and source stay."""
-        gone = Conditions.absent(len(self), self.rhythm.shape[1], self.style.shape[1])
+        gone = Conditioning.absent(len(self), self.rhythm.shape[1], self.style.shape[1])
         lengths = self.text_lengths
         return replace(
             self,
@@ -120,7 +120,7 @@ class Conditions:
             families=gone.families.to(self.style.device),
         )
 
-    def untold(self) -> Conditions:
+    def unconditional(self) -> Conditioning:
         """Only the source stays: what guidance moves away from.
 
         With the rhythm kept here, guidance moved away from it: stated tempi came out in 42 % of
@@ -131,7 +131,7 @@ class Conditions:
         melody = torch.full_like(self.melody, MELODY_SIZE)
         return replace(self.without_words(), rhythm=rhythm, melody=melody, chroma=chroma)
 
-    def rows(self, rows: list[int]) -> Conditions:
+    def rows(self, rows: list[int]) -> Conditioning:
         """The same for some pieces of the batch."""
         chosen = {
             one.name: value[rows]
@@ -140,7 +140,7 @@ class Conditions:
         }
         return replace(self, **chosen)
 
-    def frames(self, start: int, stop: int) -> Conditions:
+    def frames(self, start: int, stop: int) -> Conditioning:
         """The same for a stretch of frames."""
         return replace(
             self,
@@ -149,7 +149,7 @@ class Conditions:
             source=None if self.source is None else self.source[:, :, start:stop],
         )
 
-    def to(self, device: str) -> Conditions:
+    def to(self, device: str) -> Conditioning:
         """The same on a device."""
         moved = {
             one.name: value.to(device)
@@ -158,13 +158,13 @@ class Conditions:
         }
         return replace(self, **moved)
 
-    def joined(self, other: Conditions) -> Conditions:
+    def joined(self, other: Conditioning) -> Conditioning:
         """Both batches one after the other."""
         merged = {}
         for one in fields(self):
             first, second = getattr(self, one.name), getattr(other, one.name)
             merged[one.name] = None if first is None else torch.cat([first, second])
-        return Conditions(**merged)
+        return Conditioning(**merged)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,10 +196,12 @@ class DropSettings:
         return DropSettings(**shares, style_noise=0.0)
 
 
-def drop(conditions: Conditions, settings: DropSettings, generator: torch.Generator) -> Conditions:
+def drop(
+    conditions: Conditioning, settings: DropSettings, generator: torch.Generator
+) -> Conditioning:
     """Drops slots at random, for each piece of the batch by itself."""
     batch, frames = len(conditions), conditions.rhythm.shape[1]
-    gone = Conditions.absent(batch, frames, conditions.style.shape[1])
+    gone = Conditioning.absent(batch, frames, conditions.style.shape[1])
 
     def chosen(share: float, *shape: int) -> Tensor:
         return torch.rand(*shape, generator=generator) < share
@@ -232,7 +234,7 @@ def drop(conditions: Conditions, settings: DropSettings, generator: torch.Genera
 
 
 @dataclass(frozen=True, kw_only=True)
-class Told:
+class TrunkInputs:
     """Conditions as the trunk takes them."""
 
     whole: Tensor | None
@@ -248,7 +250,7 @@ class Told:
 class Conditioner(nn.Module):
     """Conditions -> `Told`."""
 
-    def __init__(self, settings: ConditionSettings, width: int) -> None:
+    def __init__(self, settings: ConditioningSettings, width: int) -> None:
         super().__init__()
         self.settings = settings
         if settings.slots:
@@ -273,7 +275,7 @@ class Conditioner(nn.Module):
         if settings.chroma_frames:
             self.chroma = nn.Linear(CHROMA_SIZE, width)
 
-    def _add_slots(self, settings: ConditionSettings, width: int) -> None:
+    def _add_slots(self, settings: ConditioningSettings, width: int) -> None:
         self.style = nn.Linear(settings.style_width, width)
         self.attributes = nn.ModuleList(
             nn.Embedding(size + 1, width) for _, size in ATTRIBUTE_SIZES
@@ -287,7 +289,7 @@ class Conditioner(nn.Module):
         self.melody = nn.Embedding(MELODY_SIZE + 1, width)
         self.rhythm = nn.Linear(4 * RHYTHM_HARMONICS + 2, width)
 
-    def forward(self, conditions: Conditions) -> Told:
+    def forward(self, conditions: Conditioning) -> TrunkInputs:
         """Reads every slot that there is."""
         whole = frames = None
         if self.settings.slots:
@@ -304,12 +306,12 @@ class Conditioner(nn.Module):
         if text is not None and self.settings.text_before:
             before.append(text.states)
             text = None
-        return Told(
+        return TrunkInputs(
             whole=whole, frames=frames, text=text, before=torch.cat(before, 1) if before else None
         )
 
     @torch.no_grad()
-    def forget_untold(self, drops: DropSettings) -> None:
+    def ignore_never_trained(self, drops: DropSettings) -> None:
         """Makes whatever is told in slots that training always dropped act as if it were absent:
         what they begin with, nobody has taught. For style, attributes, families, rhythm, melody."""
         if drops.style >= 1:
@@ -327,7 +329,7 @@ class Conditioner(nn.Module):
         if drops.melody >= 1:
             self.melody.weight[:] = self.melody.weight[-1:].clone()
 
-    def _whole(self, conditions: Conditions) -> Tensor:
+    def _whole(self, conditions: Conditioning) -> Tensor:
         rows = [self.style(conditions.style * conditions.style.shape[1] ** 0.5)]
         rows += [table(conditions.attributes[:, i]) for i, table in enumerate(self.attributes)]
         named = (conditions.families > 0).float()
@@ -341,7 +343,7 @@ class Conditioner(nn.Module):
             rows.append(self.spoken(told / some.clamp(min=1)) * (some > 0))
         return self.mix(torch.stack(rows).sum(dim=0))[:, None]
 
-    def _text(self, conditions: Conditions) -> Text | None:
+    def _text(self, conditions: Conditioning) -> Text | None:
         """States in the trunk's width; zeros beyond each text's end."""
         if not self.settings.text_width:
             return None
@@ -356,7 +358,7 @@ class Conditioner(nn.Module):
         text = Text(states=self.text(conditions.text), lengths=conditions.text_lengths)
         return replace(text, states=text.states * text.present[..., None])
 
-    def _chroma(self, conditions: Conditions) -> Tensor:
+    def _chroma(self, conditions: Conditioning) -> Tensor:
         """[batch, chroma frame, width]: a tune repeated, or cut, to as many frames as were learned;
         an absent one is the first pitch class throughout (as MusicGen learned it)."""
         count, chroma = self.settings.chroma_frames, conditions.chroma

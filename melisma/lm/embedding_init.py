@@ -29,7 +29,7 @@ def start_from_codes(
 
     `ValueError` where the codes are of another vocabulary or of too few levels.
     """
-    first = model.settings.drawn_from
+    first = model.settings.first_sampled_level
     _set(model.tables, codes, TABLE_SPREAD, generator)
     _set(model.heads, codes[first:], HEAD_SPREAD, generator)
     if source is not None and model.settings.conditions.source_levels:

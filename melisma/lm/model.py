@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from melisma.lm.conditioning import Conditioner, Conditions, ConditionSettings, Told
+from melisma.lm.conditioning import Conditioner, Conditioning, ConditioningSettings, TrunkInputs
 from melisma.lm.patterns import PATTERNS, Pattern
 from melisma.nn.transformer import Trunk, window_mask
 
@@ -23,7 +23,7 @@ class TokenModelSettings:
 
     levels: int
     """Levels that the model reads and draws."""
-    drawn_from: int = 0
+    first_sampled_level: int = 0
     """The first level that is drawn; levels before it are given (the fine stage)."""
     vocabulary: int = 1024
     """Entries of each level."""
@@ -45,7 +45,7 @@ class TokenModelSettings:
     feed_forward: str = "swiglu"
     positions: str = "rotary"
     """Kinds of the trunk's parts, see `melisma.nn.transformer.TrunkShape`."""
-    conditions: ConditionSettings = field(default_factory=ConditionSettings)
+    conditions: ConditioningSettings = field(default_factory=ConditioningSettings)
     """Sizes of the condition slots."""
 
 
@@ -75,7 +75,7 @@ class TokenModel(nn.Module):
         )
         self.heads = nn.ModuleList(
             nn.Linear(width, settings.vocabulary, bias=False)
-            for _ in range(settings.levels - settings.drawn_from)
+            for _ in range(settings.levels - settings.first_sampled_level)
         )
         for table in self.tables:
             assert isinstance(table, nn.Embedding)
@@ -99,18 +99,18 @@ class TokenModel(nn.Module):
         parts = [table(tokens[:, level]) for level, table in enumerate(self.tables)]
         return torch.stack(parts).sum(dim=0)
 
-    def _with_frames(self, hidden: Tensor, told: Told) -> Tensor:
+    def _with_frames(self, hidden: Tensor, told: TrunkInputs) -> Tensor:
         """Per-frame conditions added to steps, aligned with the newest frame of each."""
         if told.frames is None:
             return hidden
         index = torch.arange(hidden.shape[1], device=hidden.device) // self.pattern.stride
         return hidden + told.frames[:, index.clamp(max=told.frames.shape[1] - 1)]
 
-    def forward(self, grid: Tensor, conditions: Conditions, dropout: float = 0.0) -> Tensor:
+    def forward(self, grid: Tensor, conditions: Conditioning, dropout: float = 0.0) -> Tensor:
         """Causal: logits of all tokens of a grid [batch, level, frame], each given what is drawn
         before it: [batch, level, frame, vocabulary]."""
         told = self.conditioner(conditions)
-        steps = self.pattern.spread(grid, self.blank)
+        steps = self.pattern.apply(grid, self.blank)
         start = steps.new_full((*steps.shape[:2], 1), self.blank)
         before = torch.cat([start, steps[:, :, :-1]], dim=2)
         hidden = self._with_frames(self.embed(before), told)
@@ -130,7 +130,7 @@ class TokenModel(nn.Module):
         return torch.stack(logits, dim=1)
 
     def fill(
-        self, grid: Tensor, level: int, conditions: Conditions, dropout: float = 0.0
+        self, grid: Tensor, level: int, conditions: Conditioning, dropout: float = 0.0
     ) -> Tensor:
         """Not causal: logits [batch, frame, vocabulary] of one level of all frames, given the
         levels below it: the others are taken as blank."""
@@ -139,4 +139,4 @@ class TokenModel(nn.Module):
         known[:, level:] = self.blank
         hidden = self._with_frames(self.embed(known), told)
         hidden, _ = self.trunk(hidden, told.whole, text=told.text, causal=False, dropout=dropout)
-        return self.heads[level - self.settings.drawn_from](hidden)
+        return self.heads[level - self.settings.first_sampled_level](hidden)

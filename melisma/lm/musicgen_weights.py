@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from melisma.lm.conditioning import CHROMA_SIZE, ConditionSettings
+from melisma.lm.conditioning import CHROMA_SIZE, ConditioningSettings
 from melisma.lm.model import TokenModel, TokenModelSettings
 
 DECODER = "decoder.model.decoder."
@@ -27,17 +27,17 @@ _LAYER = re.compile(r"trunk\.layers\.(\d+)\.(.+)")
 _PARTS: dict[str, tuple[str, ...]] = {
     "attention_norm.weight": ("self_attn_layer_norm.weight",),
     "attention_norm.bias": ("self_attn_layer_norm.bias",),
-    "attention.enter.weight": tuple(f"self_attn.{one}_proj.weight" for one in "qkv"),
-    "attention.leave.weight": ("self_attn.out_proj.weight",),
-    "text_norm.weight": ("encoder_attn_layer_norm.weight",),
-    "text_norm.bias": ("encoder_attn_layer_norm.bias",),
-    "text_attention.ask.weight": ("encoder_attn.q_proj.weight",),
-    "text_attention.tell.weight": tuple(f"encoder_attn.{one}_proj.weight" for one in "kv"),
-    "text_attention.leave.weight": ("encoder_attn.out_proj.weight",),
-    "mix_norm.weight": ("final_layer_norm.weight",),
-    "mix_norm.bias": ("final_layer_norm.bias",),
-    "mix_in.weight": ("fc1.weight",),
-    "mix_out.weight": ("fc2.weight",),
+    "attention.qkv_proj.weight": tuple(f"self_attn.{one}_proj.weight" for one in "qkv"),
+    "attention.out_proj.weight": ("self_attn.out_proj.weight",),
+    "cross_attention_norm.weight": ("encoder_attn_layer_norm.weight",),
+    "cross_attention_norm.bias": ("encoder_attn_layer_norm.bias",),
+    "cross_attention.q_proj.weight": ("encoder_attn.q_proj.weight",),
+    "cross_attention.kv_proj.weight": tuple(f"encoder_attn.{one}_proj.weight" for one in "kv"),
+    "cross_attention.out_proj.weight": ("encoder_attn.out_proj.weight",),
+    "feed_forward_norm.weight": ("final_layer_norm.weight",),
+    "feed_forward_norm.bias": ("final_layer_norm.bias",),
+    "up_proj.weight": ("fc1.weight",),
+    "down_proj.weight": ("fc2.weight",),
 }
 """A layer's tensor here -> those of a layer there, one below the other."""
 _OTHERS = {
@@ -71,7 +71,7 @@ def settings_of(config: Mapping[str, Any]) -> TokenModelSettings:
             norm="layer",
             feed_forward="gelu",
             positions="sinusoidal",
-            conditions=ConditionSettings(
+            conditions=ConditioningSettings(
                 slots=False,
                 text_width=int(text["d_model"]),
                 text_before=melody,

@@ -42,7 +42,7 @@ class Pattern:
         """The newest frame that any level draws at a step, which conditions are aligned with."""
         return step // self.stride
 
-    def spread(self, grid: Tensor, blank: int) -> Tensor:
+    def apply(self, grid: Tensor, blank: int) -> Tensor:
         """Grid [batch, level, frame] -> [batch, level, step], `blank` where nothing is drawn."""
         batch, levels, frames = grid.shape
         if levels != self.levels:
@@ -54,7 +54,7 @@ class Pattern:
             ]
         return out
 
-    def gather(self, steps: Tensor, frames: int) -> Tensor:
+    def undo(self, steps: Tensor, frames: int) -> Tensor:
         """The inverse of `spread`: [batch, level, step] -> [batch, level, frame]."""
         rows = [
             steps[:, level, offset : offset + (frames - 1) * self.stride + 1 : self.stride]

@@ -6,6 +6,6 @@ Read `tune.py` first, then `chroma.py` (what MusicGen is told).
 
 from melisma.melody.chroma import chroma_cosine, chroma_of
 from melisma.melody.transcribe import TuneNote
-from melisma.melody.tune import Tune, hear_tune, melody_frames
+from melisma.melody.tune import Tune, extract_tune, melody_frames
 
-__all__ = ["Tune", "TuneNote", "chroma_cosine", "chroma_of", "hear_tune", "melody_frames"]
+__all__ = ["Tune", "TuneNote", "chroma_cosine", "chroma_of", "extract_tune", "melody_frames"]

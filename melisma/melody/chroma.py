@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from melisma.melody.tune import TRACK_RATE_HZ, hear_tune
+from melisma.melody.tune import TRACK_RATE_HZ, extract_tune
 from melisma.values import Waveform
 
 RATE_HZ = 32_000
@@ -46,11 +46,11 @@ def chroma_of(
     """Chroma of the first `seconds` of the sound, or of all: float32 [frame, 12], one class each.
 
     `voice`: the sound is one hum, whistle, voice or instrument, and the class is that of its note
-    (`hear_tune`, whose errors apply), where the spectrum's strongest class is often an overtone's.
-    `soft`: all classes, the strongest 1. Silent frames are zeros, which is no class; with `exact`
-    they are what the reference makes of them: C, or what noise there is. Short sound stands in
-    the middle of one window. Raises `ValueError` for sound without samples, and for `voice` and
-    `exact` together.
+    (`extract_tune`, whose errors apply), where the spectrum's strongest class is often an
+    overtone's. `soft`: all classes, the strongest 1. Silent frames are zeros, which is no class;
+    with `exact` they are what the reference makes of them: C, or what noise there is. Short sound
+    stands in the middle of one window. Raises `ValueError` for sound without samples, and for
+    `voice` and `exact` together.
     """
     if voice and exact:
         raise ValueError("a tracked voice has no exact chroma: leave out voice or exact")
@@ -141,7 +141,7 @@ def _block_chroma(sound: Tensor) -> Iterator[Tensor]:
 
 def _voice_chroma(waveform: Waveform, wanted: int) -> np.ndarray:
     """How much of each window a class of the tune fills, Hann-weighted, float32 [frame, 12]."""
-    tune = hear_tune(waveform, seconds=wanted / waveform.rate_hz)
+    tune = extract_tune(waveform, seconds=wanted / waveform.rate_hz)
     sounding = np.zeros((len(tune.times) + 1, CLASSES))
     for note in tune.notes:
         first, last = (

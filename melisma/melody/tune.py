@@ -79,7 +79,7 @@ class _Line:
     levels_db: np.ndarray
 
 
-def hear_tune(
+def extract_tune(
     waveform: Waveform, *, seconds: float | None = None, accompanied: bool = False
 ) -> Tune:
     """The tune of the first `seconds` of the sound, of all of it where they are None.

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from melisma.nn.transformer import Norm
+from melisma.nn.transformer import RMSNorm
 
 FEED_FORWARD = ("relu", "gated-gelu")
 """Kinds of feed-forward layer, as `feed_forward_proj` names them."""
@@ -121,19 +121,19 @@ class _Attention(nn.Module):
         super().__init__()
         self.heads = settings.heads
         inner = settings.heads * settings.head_width
-        self.query = nn.Linear(settings.width, inner, bias=False)
-        self.key = nn.Linear(settings.width, inner, bias=False)
-        self.value = nn.Linear(settings.width, inner, bias=False)
-        self.leave = nn.Linear(inner, settings.width, bias=False)
+        self.q_proj = nn.Linear(settings.width, inner, bias=False)
+        self.k_proj = nn.Linear(settings.width, inner, bias=False)
+        self.v_proj = nn.Linear(settings.width, inner, bias=False)
+        self.out_proj = nn.Linear(inner, settings.width, bias=False)
 
     def forward(self, hidden: Tensor, bias: Tensor) -> Tensor:
         """hidden [batch, token, width], bias [batch or 1, head, token, token]."""
         query, key, value = (
             layer(hidden).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-            for layer in (self.query, self.key, self.value)
+            for layer in (self.q_proj, self.k_proj, self.v_proj)
         )
         mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=1.0)
-        return self.leave(mixed.transpose(1, 2).flatten(2))
+        return self.out_proj(mixed.transpose(1, 2).flatten(2))
 
 
 class _Block(nn.Module):
@@ -142,24 +142,24 @@ class _Block(nn.Module):
     def __init__(self, settings: T5Settings) -> None:
         super().__init__()
         width, hidden_width = settings.width, settings.hidden_width
-        self.attention_norm = Norm(width, eps=settings.epsilon)
+        self.attention_norm = RMSNorm(width, eps=settings.epsilon)
         self.attention = _Attention(settings)
-        self.mix_norm = Norm(width, eps=settings.epsilon)
-        self.mix_in = nn.Linear(width, hidden_width, bias=False)
-        self.gate = nn.Linear(width, hidden_width, bias=False) if settings.gated else None
-        self.mix_out = nn.Linear(hidden_width, width, bias=False)
+        self.feed_forward_norm = RMSNorm(width, eps=settings.epsilon)
+        self.up_proj = nn.Linear(width, hidden_width, bias=False)
+        self.gate_proj = nn.Linear(width, hidden_width, bias=False) if settings.gated else None
+        self.down_proj = nn.Linear(hidden_width, width, bias=False)
 
     def forward(self, hidden: Tensor, bias: Tensor) -> Tensor:
         """hidden float32 [batch, token, width]; the matrices may be of less precision."""
-        matrix = self.mix_in.weight.dtype
+        matrix = self.up_proj.weight.dtype
         mixed = self.attention(self.attention_norm(hidden).to(matrix), bias)
         hidden = hidden + mixed.float()
-        normed = self.mix_norm(hidden).to(matrix)
-        if self.gate is None:
-            inner = F.relu(self.mix_in(normed))
+        normed = self.feed_forward_norm(hidden).to(matrix)
+        if self.gate_proj is None:
+            inner = F.relu(self.up_proj(normed))
         else:
-            inner = F.gelu(self.gate(normed), approximate="tanh") * self.mix_in(normed)
-        return hidden + self.mix_out(inner).float()
+            inner = F.gelu(self.gate_proj(normed), approximate="tanh") * self.up_proj(normed)
+        return hidden + self.down_proj(inner).float()
 
 
 def _empty_table(rows: int, width: int) -> nn.Embedding:
@@ -177,7 +177,7 @@ class T5Encoder(nn.Module):
         self.table = _empty_table(settings.vocabulary, settings.width)
         self.distances = _empty_table(settings.buckets, settings.heads)
         self.blocks = nn.ModuleList(_Block(settings) for _ in range(settings.layers))
-        self.norm = Norm(settings.width, eps=settings.epsilon)
+        self.norm = RMSNorm(settings.width, eps=settings.epsilon)
 
     def forward(self, tokens: Tensor, present: Tensor | None = None) -> Tensor:
         """tokens int64 and present bool, both [batch, token] -> states float32 [batch, token,
@@ -215,17 +215,17 @@ def published_names(settings: T5Settings, prefix: str = "text_encoder.") -> dict
         "norm.weight": "encoder.final_layer_norm.weight",
     }
     # With a gate, the first matrix is the one that goes through GELU.
-    entry = {"gate": "wi_0", "mix_in": "wi_1"} if settings.gated else {"mix_in": "wi"}
+    entry = {"gate_proj": "wi_0", "up_proj": "wi_1"} if settings.gated else {"up_proj": "wi"}
     for layer in range(settings.layers):
         first, second = (f"encoder.block.{layer}.layer.{part}" for part in (0, 1))
-        for ours, theirs in {"query": "q", "key": "k", "value": "v", "leave": "o"}.items():
+        for ours, theirs in {"q_proj": "q", "k_proj": "k", "v_proj": "v", "out_proj": "o"}.items():
             names[f"blocks.{layer}.attention.{ours}.weight"] = (
                 f"{first}.SelfAttention.{theirs}.weight"
             )
-        for ours, theirs in {**entry, "mix_out": "wo"}.items():
+        for ours, theirs in {**entry, "down_proj": "wo"}.items():
             names[f"blocks.{layer}.{ours}.weight"] = f"{second}.DenseReluDense.{theirs}.weight"
         names[f"blocks.{layer}.attention_norm.weight"] = f"{first}.layer_norm.weight"
-        names[f"blocks.{layer}.mix_norm.weight"] = f"{second}.layer_norm.weight"
+        names[f"blocks.{layer}.feed_forward_norm.weight"] = f"{second}.layer_norm.weight"
     return {ours: prefix + theirs for ours, theirs in names.items()}
 
 

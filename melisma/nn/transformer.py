@@ -59,7 +59,7 @@ def rotate(vectors: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
     return vectors * cosine.to(vectors.dtype) + turned * sine.to(vectors.dtype)
 
 
-class Norm(nn.RMSNorm):
+class RMSNorm(nn.RMSNorm):
     """RMSNorm in the precision of its weight, whatever enters (bfloat16 under autocast).
 
     To the bit what torch does by itself, but without its warning, and faster.
@@ -71,7 +71,7 @@ class Norm(nn.RMSNorm):
         return super().forward(x.to(self.weight.dtype)).type_as(x)
 
 
-class CentredNorm(nn.LayerNorm):
+class LayerNorm(nn.LayerNorm):
     """LayerNorm in the precision of its weight, whatever enters."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -80,7 +80,7 @@ class CentredNorm(nn.LayerNorm):
         return super().forward(x.to(self.weight.dtype)).type_as(x)
 
 
-NORMS = {"rms": Norm, "layer": CentredNorm}
+NORMS = {"rms": RMSNorm, "layer": LayerNorm}
 """Norms by their name in settings."""
 
 
@@ -134,12 +134,12 @@ class Attention(nn.Module):
         super().__init__()
         self.heads = heads
         self.head_width = width // heads
-        self.enter = Linear(width, 3 * width, bias=False)
-        self.leave = Linear(width, width, bias=False)
+        self.qkv_proj = Linear(width, 3 * width, bias=False)
+        self.out_proj = Linear(width, width, bias=False)
 
     def _split(self, hidden: Tensor, angles: tuple[Tensor, Tensor] | None) -> tuple[Tensor, ...]:
         batch, frames, _ = hidden.shape
-        parts = self.enter(hidden).view(batch, frames, 3, self.heads, self.head_width)
+        parts = self.qkv_proj(hidden).view(batch, frames, 3, self.heads, self.head_width)
         query, key, value = parts.permute(2, 0, 3, 1, 4)
         if angles is None:
             return query, key, value
@@ -147,7 +147,7 @@ class Attention(nn.Module):
 
     def _merge(self, mixed: Tensor) -> Tensor:
         batch, _, frames, _ = mixed.shape
-        return self.leave(mixed.transpose(1, 2).reshape(batch, frames, -1))
+        return self.out_proj(mixed.transpose(1, 2).reshape(batch, frames, -1))
 
     def forward(
         self,
@@ -180,27 +180,27 @@ class Text:
         return places < self.lengths[:, None]
 
 
-class TextAttention(nn.Module):
+class CrossAttention(nn.Module):
     """Multi-head attention to the states of a text."""
 
     def __init__(self, *, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.ask = Linear(width, width, bias=False)
-        self.tell = Linear(width, 2 * width, bias=False)
-        self.leave = Linear(width, width, bias=False)
+        self.q_proj = Linear(width, width, bias=False)
+        self.kv_proj = Linear(width, 2 * width, bias=False)
+        self.out_proj = Linear(width, width, bias=False)
 
     def forward(self, hidden: Tensor, text: Tensor, present: Tensor) -> Tensor:
         """hidden [batch, frame, width], text [batch, token, width], present [batch, token] ->
         [batch, frame, width]; zeros where nothing of the text is present."""
-        query = self.ask(hidden).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-        told = self.tell(text).unflatten(-1, (2, self.heads, -1))
+        query = self.q_proj(hidden).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        told = self.kv_proj(text).unflatten(-1, (2, self.heads, -1))
         key, value = told.permute(2, 0, 3, 1, 4)
         # A text of no token at all attends to its first place, and what it hears is taken off.
         some = present.any(dim=1)[:, None, None]
         mask = present | ~some[:, 0]
         mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask[:, None, None])
-        return self.leave(mixed.transpose(1, 2).flatten(2) * some)
+        return self.out_proj(mixed.transpose(1, 2).flatten(2) * some)
 
 
 class Block(nn.Module):
@@ -214,12 +214,12 @@ class Block(nn.Module):
         self.attention_norm = norm(width, eps=NORM_EPSILON)
         self.attention = Attention(width=width, heads=heads)
         if shape.text:
-            self.text_norm = norm(width, eps=NORM_EPSILON)
-            self.text_attention = TextAttention(width=width, heads=heads)
-        self.mix_norm = norm(width, eps=NORM_EPSILON)
+            self.cross_attention_norm = norm(width, eps=NORM_EPSILON)
+            self.cross_attention = CrossAttention(width=width, heads=heads)
+        self.feed_forward_norm = norm(width, eps=NORM_EPSILON)
         wide = shape.hidden_width * (2 if self.gated else 1)
-        self.mix_in = Linear(width, wide, bias=False)
-        self.mix_out = Linear(shape.hidden_width, width, bias=False)
+        self.up_proj = Linear(width, wide, bias=False)
+        self.down_proj = Linear(shape.hidden_width, width, bias=False)
         conditioned = shape.condition_width
         self.modulate = Linear(conditioned, 4 * width) if conditioned else None
         if self.modulate is not None:
@@ -232,12 +232,12 @@ class Block(nn.Module):
             return None
         return self.modulate(condition).chunk(4, dim=-1)
 
-    def mix(self, hidden: Tensor) -> Tensor:
+    def feed_forward(self, hidden: Tensor) -> Tensor:
         """The feed-forward part."""
         if not self.gated:
-            return self.mix_out(F.gelu(self.mix_in(hidden)))
-        gate, value = self.mix_in(hidden).chunk(2, dim=-1)
-        return self.mix_out(F.silu(gate) * value)
+            return self.down_proj(F.gelu(self.up_proj(hidden)))
+        gate, value = self.up_proj(hidden).chunk(2, dim=-1)
+        return self.down_proj(F.silu(gate) * value)
 
     def forward(
         self,
@@ -255,9 +255,11 @@ class Block(nn.Module):
         mixed = self.attention(normed, angles, mask, causal)
         hidden = hidden + F.dropout(mixed, dropout, self.training)
         if text is not None:
-            mixed = self.text_attention(self.text_norm(hidden), text.states, text.present)
+            mixed = self.cross_attention(
+                self.cross_attention_norm(hidden), text.states, text.present
+            )
             hidden = hidden + F.dropout(mixed, dropout, self.training)
-        mixed = self.mix(modulated(self.mix_norm(hidden), modulation, 2))
+        mixed = self.feed_forward(modulated(self.feed_forward_norm(hidden), modulation, 2))
         return hidden + F.dropout(mixed, dropout, self.training)
 
 
@@ -302,8 +304,8 @@ class Trunk(nn.Module):
         self.layers = nn.ModuleList(Block(self.shape) for _ in range(layers))
         self.norm = NORMS[norm](width, eps=NORM_EPSILON)
         for layer in self.blocks:
-            outs = [layer.attention.leave, layer.mix_out]
-            for out in outs + ([layer.text_attention.leave] if text else []):
+            outs = [layer.attention.out_proj, layer.down_proj]
+            for out in outs + ([layer.cross_attention.out_proj] if text else []):
                 nn.init.normal_(out.weight, std=0.02 / (2 * layers) ** 0.5)
 
     @property

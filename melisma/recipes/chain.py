@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from melisma.analysis.similarity import clip_index, melody_fingerprints
-from melisma.data.audio_shards import Ears, read_ears
+from melisma.data.audio_shards import AudioShards, read_audio_shards
 from melisma.data.token_shards import encode_clips
 from melisma.files.checkpoint import read_checkpoint, write_checkpoint
 from melisma.generation.loading import model_folder
@@ -26,21 +26,21 @@ from melisma.recipes import sizes
 from melisma.recipes.clip_index import build_index, read_indexed_clips
 from melisma.recipes.judges import measure_reference_of, measure_score_reference_of, train_judge_of
 from melisma.recipes.names import PARTS, SIZES
-from melisma.recipes.request import Order, frozen_ears, keep
-from melisma.recipes.score_fingerprints import PrintSettings, make_prints
-from melisma.recipes.score_shards import tell_scores
+from melisma.recipes.request import RunRequest, frozen_tokenizers, ship_part
+from melisma.recipes.score_fingerprints import FingerprintSettings, make_fingerprints
+from melisma.recipes.score_shards import write_score_corpora
 from melisma.recipes.settings import changed
 from melisma.recipes.stages import run_single, run_stage, token_folder
 from melisma.recipes.text_corpus import gather_sentences, train_words
 from melisma.semantic import SemanticTokenizer
-from melisma.tokenizers import EarPaths, trunk_states
+from melisma.tokenizers import TokenizerPaths, trunk_states
 from melisma.train.codec import train_codec
 from melisma.train.datasets.captions import KINDS
-from melisma.train.datasets.music import HeardClips, hear, split_by_group
+from melisma.train.datasets.music import MusicFeatures, encode_music, split_by_group
 from melisma.train.datasets.score import read_score_corpus
-from melisma.train.joint import polish_text, train_joint
+from melisma.train.joint import finetune_text, train_joint
 from melisma.train.score import train_score
-from melisma.train.semantic import instrument_labels, listen, train_semantic
+from melisma.train.semantic import instrument_labels, spectra_of, train_semantic
 from melisma.train.text import read_text
 
 HELD_SHARE = 0.08
@@ -66,7 +66,7 @@ def run(
                 f'no setting "{name}": here are size, words, start, captions, and those of '
                 f"the parts {', '.join(RUNS)}, score_rows, e.g. codec.loop.updates=500"
             )
-    order = Order(
+    order = RunRequest(
         data=data,
         output=output,
         size=size,
@@ -93,27 +93,27 @@ def chosen_device(device: str) -> str:
     return device
 
 
-def both_ears(order: Order) -> tuple[Ears, Ears]:
+def both_audio_shards(order: RunRequest) -> tuple[AudioShards, AudioShards]:
     """(training, held-out) clips."""
     train = order.data / "train" if (order.data / "train").is_dir() else order.data
     held = order.data / "held"
-    return read_ears(train), read_ears(held if held.is_dir() else train)
+    return read_audio_shards(train), read_audio_shards(held if held.is_dir() else train)
 
 
-def run_codec(order: Order) -> None:
+def run_codec(order: RunRequest) -> None:
     """Codec."""
-    train, held = both_ears(order)
+    train, held = both_audio_shards(order)
     settings = changed(sizes.codec(order.size), order.changes, "codec")
     settings = dataclasses.replace(settings, device=order.device)
     start = order.started_from("codec")
     train_codec(settings, train.sound, held.sound, order.part("codec"), start)
-    keep(order, "codec")
+    ship_part(order, "codec")
 
 
-def run_polish(order: Order) -> None:
+def run_finetune_codec(order: RunRequest) -> None:
     """Decoder polishing: the tokens stay what they are, so no other part is invalidated."""
-    train, held = both_ears(order)
-    settings = changed(sizes.polish(order.size), order.changes, "polish")
+    train, held = both_audio_shards(order)
+    settings = changed(sizes.finetune_codec(order.size), order.changes, "polish")
     settings = dataclasses.replace(settings, device=order.device)
     start = read_checkpoint(order.weights("codec")).tensors
     train_codec(settings, train.sound, held.sound, order.part("polish"), start)
@@ -121,46 +121,48 @@ def run_polish(order: Order) -> None:
     write_checkpoint(order.weights("codec"), checkpoint)
 
 
-def run_semantic(order: Order) -> None:
+def run_semantic(order: RunRequest) -> None:
     """Semantic encoder and its clusters."""
-    train, held = both_ears(order)
+    train, held = both_audio_shards(order)
     settings = changed(sizes.semantic(order.size), order.changes, "semantic")
     settings = dataclasses.replace(settings, device=order.device)
     train_semantic(
         settings,
-        listen(train.sound, instrument_labels(train), order.device),
-        listen(held.sound[:1], instrument_labels(held)[:1], order.device),
+        spectra_of(train.sound, instrument_labels(train), order.device),
+        spectra_of(held.sound[:1], instrument_labels(held)[:1], order.device),
         order.part("semantic"),
         order.started_from("semantic"),
     )
-    keep(order, "semantic")
+    ship_part(order, "semantic")
 
 
-def run_text(order: Order) -> None:
+def run_text(order: RunRequest) -> None:
     """Text tower alone."""
     settings = changed(sizes.text(order.size), order.changes, "text")
     train_words(settings, order.words, order.part("text"), few=order.size == "toy")
-    keep(order, "text", source=order.part("text") / "text.safetensors")
+    ship_part(order, "text", source=order.part("text") / "text.safetensors")
 
 
-def heard_pairs(order: Order, tokenizer: SemanticTokenizer) -> tuple[HeardClips, HeardClips]:
+def music_features(
+    order: RunRequest, tokenizer: SemanticTokenizer
+) -> tuple[MusicFeatures, MusicFeatures]:
     """(training, held-out) clips as the music tower hears them, heard once."""
-    train, held = both_ears(order)
+    train, held = both_audio_shards(order)
     folder = order.part("joint")
 
     def states_of(sound: torch.Tensor) -> torch.Tensor:
-        return torch.from_numpy(trunk_states(tokenizer.hear(sound), 0, 250))
+        return torch.from_numpy(trunk_states(tokenizer.encode_states(sound), 0, 250))
 
-    heard = hear(train, states_of, folder / "train.npz")
+    heard = encode_music(train, states_of, folder / "train.npz")
     if (order.data / "held").is_dir():
-        return heard, hear(held, states_of, folder / "held.npz")
+        return heard, encode_music(held, states_of, folder / "held.npz")
     return split_by_group(train, heard, HELD_SHARE, 0)
 
 
-def run_joint(order: Order) -> None:
+def run_joint(order: RunRequest) -> None:
     """Words and sound together."""
     tokenizer = SemanticTokenizer.read(order.weights("semantic"), order.device)
-    heard, apart = heard_pairs(order, tokenizer)
+    heard, apart = music_features(order, tokenizer)
     text, words = read_text(order.weights("text"))
     settings = sizes.joint(order.size, tokenizer.settings.width)
     settings = changed(settings, order.changes, "joint")
@@ -169,33 +171,33 @@ def run_joint(order: Order) -> None:
     joint.write(order.weights("joint"), precision="float16")
 
 
-def run_polish_text(order: Order) -> None:
+def run_finetune_text(order: RunRequest) -> None:
     """Text polishing: the music tower and its tokens stay what they are."""
     tokenizer = SemanticTokenizer.read(order.weights("semantic"), order.device)
-    heard, apart = heard_pairs(order, tokenizer)
+    heard, apart = music_features(order, tokenizer)
     joint = Joint.read(order.weights("joint"))
-    settings = sizes.polish_text(order.size, joint.music.settings)
+    settings = sizes.finetune_text(order.size, joint.music.settings)
     settings = changed(settings, order.changes, "polish_text")
     folder, few = order.part("polish_text"), order.size == "toy"
     lessons = gather_sentences(order.words, folder, settings.loop.seed, few=few).rows
-    polished = polish_text(settings, joint, heard, apart, folder, lessons)
+    polished = finetune_text(settings, joint, heard, apart, folder, lessons)
     polished.write(order.weights("joint"), precision="float16")
 
 
-def run_tokens(order: Order) -> None:
+def run_tokens(order: RunRequest) -> None:
     """The clips of the ears as tokens; `melisma prepare --model` renders more and longer ones."""
     folder = order.part("tokens")
     if not (folder / "index.jsonl").exists():
-        train, _ = both_ears(order)
-        encode_clips(folder, train, frozen_ears(order))
+        train, _ = both_audio_shards(order)
+        encode_clips(folder, train, frozen_tokenizers(order))
 
 
-def run_index(order: Order) -> None:
+def run_index(order: RunRequest) -> None:
     """The index of the clips that the language model learned from, and how near others come.
 
     `data/held_tokens`, if it is there, are token shards of the split held.
     """
-    paths = EarPaths.of(order.model_with("joint"))
+    paths = TokenizerPaths.of(order.model_with("joint"))
     joint, semantic = Joint.read(paths.joint), SemanticTokenizer.read(paths.semantic)
     prints = {"semantic": semantic.fingerprint, "joint": joint.fingerprint}
     held = order.data / "held_tokens"
@@ -214,7 +216,7 @@ def run_index(order: Order) -> None:
         )
 
 
-def run_judge(order: Order) -> None:
+def run_judge(order: RunRequest) -> None:
     """The independent judge, from `data/judge`: clips of the split judge, other soundfonts."""
     settings, training = sizes.judge(order.size)
     training = changed(training, order.changes, "judge")
@@ -224,19 +226,19 @@ def run_judge(order: Order) -> None:
     write_checkpoint(judge, read_checkpoint(judge), precision="int8")
 
 
-def run_reference(order: Order) -> None:
+def run_reference(order: RunRequest) -> None:
     """The reference set of sound, from `data/reference`: clips of the split held, small world."""
     model = order.model_with("codec")
     measure_reference_of(order.data / "reference", model, order.model)
 
 
-def run_score_reference(order: Order) -> None:
+def run_score_reference(order: RunRequest) -> None:
     """The reference of scores, from a folder of corpora of notation."""
     model = order.model_with(melody_fingerprints.KIND)
     measure_score_reference_of(order.data, model, order.model, order.splits)
 
 
-def run_score(order: Order) -> None:
+def run_score(order: RunRequest) -> None:
     """The score model, from a folder of corpora of notation or of any MIDI files."""
     settings = changed(sizes.score(order.size), order.changes, "score")
     settings = dataclasses.replace(settings, device=order.device)
@@ -245,7 +247,7 @@ def run_score(order: Order) -> None:
     if not joint.is_file():
         shutil.copyfile(order.model_with("joint") / joint.name, joint)
     folder = order.part("score")
-    tell_scores(order.data, folder, rows)
+    write_score_corpora(order.data, folder, rows)
     text = Joint.read(joint)
     train_score(
         settings,
@@ -254,13 +256,13 @@ def run_score(order: Order) -> None:
         folder,
         order.started_from("score_lm"),
     )
-    keep(order, "score_lm", source=folder / "weights.safetensors")
+    ship_part(order, "score_lm", source=folder / "weights.safetensors")
 
 
-def run_prints(order: Order) -> None:
+def run_fingerprints(order: RunRequest) -> None:
     """Prints of the pieces that the score model learned from, and how near others come."""
-    settings = changed(PrintSettings(), order.changes, "prints")
-    prints = make_prints(order.data, order.splits, settings)
+    settings = changed(FingerprintSettings(), order.changes, "prints")
+    prints = make_fingerprints(order.data, order.splits, settings)
     prints.write(order.weights(melody_fingerprints.KIND))
 
 
@@ -308,15 +310,15 @@ def ship(folder: Path, target: Path) -> None:
             shutil.copyfile(path, target / path.name)
 
 
-def run_ship(order: Order) -> None:
+def run_ship(order: RunRequest) -> None:
     """The run's model as small as the shipped ones, into `shipped` beside it."""
     ship(order.model, order.output / "shipped")
 
 
-RUNS: dict[str, Callable[[Order], Any]] = {
+RUNS: dict[str, Callable[[RunRequest], Any]] = {
     "codec": run_codec,
-    "polish": run_polish,
-    "polish_text": run_polish_text,
+    "polish": run_finetune_codec,
+    "polish_text": run_finetune_text,
     "semantic": run_semantic,
     "text": run_text,
     "joint": run_joint,
@@ -327,7 +329,7 @@ RUNS: dict[str, Callable[[Order], Any]] = {
     "single": run_single,
     "score": run_score,
     "index": run_index,
-    "prints": run_prints,
+    "prints": run_fingerprints,
     "judge": run_judge,
     "reference": run_reference,
     "score_reference": run_score_reference,

@@ -17,7 +17,7 @@ from melisma.analysis.similarity.clip_index import ClipIndex, Limit
 from melisma.analysis.similarity.clip_limits import measure_limits
 from melisma.files.shards import Facts, ShardReader
 from melisma.joint import Joint
-from melisma.tokenizers import WINDOW_HOP_SECONDS, WINDOW_SECONDS, expect_ears
+from melisma.tokenizers import WINDOW_HOP_SECONDS, WINDOW_SECONDS, expect_tokenizers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +57,7 @@ def read_indexed_clips(folder: Path, joint: Joint, fingerprints: Mapping[str, st
     of other ears than `fingerprints` names."""
     names, groups, tokens, styles = [], [], [], []
     for row in ShardReader(folder):
-        expect_ears(folder, row.facts, fingerprints)
+        expect_tokenizers(folder, row.facts, fingerprints)
         names.append(clip_name(row.key, row.facts))
         groups.append(str(row.facts.get("group", row.key)))
         tokens.append(row.arrays["semantic"][0].astype(np.uint16))

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from rich.progress import track
 
-from melisma.data.audio_shards import Ears, read_ears
+from melisma.data.audio_shards import AudioShards, read_audio_shards
 from melisma.data.sources.pieces import read_sources
 from melisma.data.sources.splits import assign_splits, spread_over_works
 from melisma.evaluate.metrics.fidelity import (
@@ -23,7 +23,7 @@ from melisma.evaluate.metrics.fidelity import (
     si_sdr_db,
     visqol_scorer,
 )
-from melisma.evaluate.metrics.score_adherence import hear_score
+from melisma.evaluate.metrics.score_adherence import measure_score
 from melisma.evaluate.models.embeddings import OWN_EMBEDDINGS, Embedding, named_embedding
 from melisma.evaluate.models.judge import CHECKPOINT_NAME, Judge, JudgeSettings
 from melisma.evaluate.references.audio import (
@@ -35,10 +35,10 @@ from melisma.evaluate.references.audio import (
 )
 from melisma.evaluate.references.score import FILE_NAME as SCORE_FILE_NAME
 from melisma.evaluate.references.score import ScoreReference, write_score_reference
-from melisma.evaluate.references.score_requests import arranged_songs, real_openings
+from melisma.evaluate.references.score_requests import arranged_songs, real_excerpts
 from melisma.generation.loading import load_codec, model_folder
 from melisma.generation.originality import ScoreOriginality
-from melisma.train.judge import JudgeTraining, clip_waveform, hear_lessons, train_judge
+from melisma.train.judge import JudgeTraining, clip_waveform, extract_corpus, train_judge
 from melisma.values import Waveform
 
 REFERENCE_PIECES = 400
@@ -53,12 +53,14 @@ def train_judge_of(
     clips: Path, target: Path, settings: JudgeSettings, training: JudgeTraining
 ) -> None:
     """Trains the judge on a folder of clips and writes it into the folder `target`."""
-    lessons = hear_lessons(read_ears(clips), lambda done, of: print(f"heard {done} of {of} clips"))
+    lessons = extract_corpus(
+        read_audio_shards(clips), lambda done, of: print(f"heard {done} of {of} clips")
+    )
     judge = train_judge(lessons, settings, training, print)
     judge.write(target, {"clips": len(lessons), "updates": training.updates})
 
 
-def chosen_judge(model: Path) -> Judge:
+def judge_of(model: Path) -> Judge:
     """The judge of a model's folder, else the shipped one."""
     own = (model / CHECKPOINT_NAME).is_file()
     return Judge.read(model if own else model_folder("default"))
@@ -67,15 +69,15 @@ def chosen_judge(model: Path) -> Judge:
 def measure_reference_of(clips: Path, model: Path, target: Path) -> None:
     """Measures held-out clips, one of each work as far as they reach, by the judge in `target` (the
     shipped one if it has none) and the ears of a model; written into `target`."""
-    judge = chosen_judge(target)
+    judge = judge_of(target)
     embeddings = [named_embedding(name, model=str(model), judge=judge) for name in OWN_EMBEDDINGS]
-    ears = read_ears(clips)
+    ears = read_audio_shards(clips)
     chosen = spread_over_works([str(row["group"]) for row in ears.rows], REFERENCE_PIECES)
     write_reference(target / FILE_NAME, reference_of(ears, chosen, model, judge, embeddings))
 
 
 def reference_of(
-    ears: Ears, chosen: list[int], model: Path, judge: Judge, embeddings: list[Embedding]
+    ears: AudioShards, chosen: list[int], model: Path, judge: Judge, embeddings: list[Embedding]
 ) -> Reference:
     """The reference set of clips, with what the codec loses of each."""
     codec = load_codec(str(model))
@@ -146,12 +148,13 @@ def measure_score_reference_of(
     fates = assign_splits(sources, splits)
     held = [source for source in sources if fates[source.identity] == "held"]
     rng = np.random.default_rng(seed)
-    pieces = real_openings(held, rng, REFERENCE_OPENINGS)
+    pieces = real_excerpts(held, rng, REFERENCE_OPENINGS)
     pieces += arranged_songs(held, rng, REFERENCE_ARRANGED)
     originality = ScoreOriginality.read(model)
     nearest = None if originality is None else originality.shared
     pairs = tuple(
-        (wish, hear_score(score, wish, None, nearest)) for wish, score in track(pieces, "measuring")
+        (wish, measure_score(score, wish, None, nearest))
+        for wish, score in track(pieces, "measuring")
     )
     name = f"{len(pairs)} openings of held-out pieces and arrangements"
     write_score_reference(target / SCORE_FILE_NAME, ScoreReference(name=name, pairs=pairs))

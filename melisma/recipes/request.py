@@ -10,14 +10,14 @@ import torch
 
 from melisma.files.checkpoint import read_checkpoint, write_checkpoint
 from melisma.generation.loading import model_folder
-from melisma.tokenizers import EarPaths, FrozenEars
+from melisma.tokenizers import AudioTokenizers, TokenizerPaths
 
-EARS = ("codec", "semantic", "joint")
+TOKENIZERS = ("codec", "semantic", "joint")
 """Parts that decide tokens."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Order:
+class RunRequest:
     """What a run of the chain was asked for."""
 
     data: Path
@@ -66,7 +66,7 @@ class Order:
         return None if path is None or not path.is_file() else read_checkpoint(path).tensors
 
 
-def keep(order: Order, name: str, source: Path | None = None) -> None:
+def ship_part(order: RunRequest, name: str, source: Path | None = None) -> None:
     """Puts a part's averaged weights into the model's folder.
 
     Ears are rounded to float16 here, as they will be shipped, so that just those make the tokens.
@@ -76,6 +76,6 @@ def keep(order: Order, name: str, source: Path | None = None) -> None:
     write_checkpoint(order.weights(name), checkpoint, precision=precision)
 
 
-def frozen_ears(order: Order) -> FrozenEars:
+def frozen_tokenizers(order: RunRequest) -> AudioTokenizers:
     """The ears of the model's folder; a sentence says what is missing."""
-    return FrozenEars.read(EarPaths.of(order.model), order.device)
+    return AudioTokenizers.read(TokenizerPaths.of(order.model), order.device)

@@ -1,6 +1,6 @@
 """Prints of the pieces that the score model learned from, with the limits of what is too near.
 
-Enters: the folder of notation that `melisma train score` takes. Leaves: `MelodyPrints` of its
+Enters: the folder of notation that `melisma train score` takes. Leaves: `MelodyFingerprints` of its
 split train, whose limits are what openings of the pieces of its split held share with them.
 """
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from melisma.analysis.similarity.melody_fingerprints import MelodyPrints, PrintLimits
+from melisma.analysis.similarity.melody_fingerprints import FingerprintLimits, MelodyFingerprints
 from melisma.analysis.similarity.melody_index import SharedRun, melodic_steps
 from melisma.data.sources.excerpts import cut_score
 from melisma.data.sources.pieces import Source, read_score
@@ -25,7 +25,7 @@ FEWEST_STEPS = 30
 
 
 @dataclass(frozen=True, kw_only=True)
-class PrintSettings:
+class FingerprintSettings:
     """How the limits are measured."""
 
     seconds: tuple[float, ...] = (15.0, 30.0, 60.0, 120.0, 240.0)
@@ -66,8 +66,8 @@ def first_seconds(score: Score, seconds: float) -> Score | None:
     return cut_score(score, first, float(score.tempo.position_beats(np.array(stop_seconds))))
 
 
-def shared_by_openings(
-    prints: MelodyPrints, pieces: Sequence[tuple[str, Score]], seconds: float, most: int
+def shared_by_excerpts(
+    prints: MelodyFingerprints, pieces: Sequence[tuple[str, Score]], seconds: float, most: int
 ) -> list[SharedRun]:
     """What openings of a length share with the printed pieces, each piece left out of its own."""
     shared: list[SharedRun] = []
@@ -81,8 +81,8 @@ def shared_by_openings(
 
 
 def measure_limits(
-    prints: MelodyPrints, pieces: Sequence[tuple[str, Score]], settings: PrintSettings
-) -> PrintLimits:
+    prints: MelodyFingerprints, pieces: Sequence[tuple[str, Score]], settings: FingerprintSettings
+) -> FingerprintLimits:
     """Limits from real pieces that the prints do not hold (or of which each is left out).
 
     `ValueError` where no length has enough openings.
@@ -91,7 +91,7 @@ def measure_limits(
     drawn = [pieces[int(number)] for number in order]
     rows: list[tuple[float, float, float, int]] = []
     for seconds in settings.seconds:
-        shared = shared_by_openings(prints, drawn, seconds, settings.most_pieces)
+        shared = shared_by_excerpts(prints, drawn, seconds, settings.most_pieces)
         if len(shared) >= settings.fewest_pieces:
             notes = float(np.quantile([one.notes for one in shared], settings.quantile))
             share = float(np.quantile([one.share for one in shared], settings.quantile))
@@ -102,7 +102,7 @@ def measure_limits(
             "here are fewer: give more pieces, or set prints.fewest_pieces lower"
         )
     lengths, notes, shares, counts = zip(*rows, strict=True)
-    return PrintLimits(
+    return FingerprintLimits(
         seconds=lengths,
         notes=notes,
         share=shares,
@@ -112,9 +112,9 @@ def measure_limits(
     )
 
 
-def make_prints(
-    data: Path, splits: Path, settings: PrintSettings, say: Callable[[str], None] = print
-) -> MelodyPrints:
+def make_fingerprints(
+    data: Path, splits: Path, settings: FingerprintSettings, say: Callable[[str], None] = print
+) -> MelodyFingerprints:
     """Prints of the pieces of the split train, with limits from those of the split held.
 
     `splits`: the file that remembers them. Where none is held out, each piece is measured against
@@ -125,8 +125,8 @@ def make_prints(
     train = [source for source in sources if fates[source.identity] == "train"]
     held = [source for source in sources if fates[source.identity] == "held"]
     titles = {source.identity: title_of(source) for source in train}
-    prints = MelodyPrints.build(readable_scores(train), titles)
-    say(f"{prints.prints:,} prints of {len(prints):,} pieces")
+    prints = MelodyFingerprints.build(readable_scores(train), titles)
+    say(f"{prints.fingerprints:,} prints of {len(prints):,} pieces")
     prints.limits = measure_limits(prints, list(readable_scores(held or train)), settings)
     for seconds in prints.limits.seconds:
         notes, share = prints.limits.at(seconds)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.progress import Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from melisma.data.score_shards import ScoreMaker, ScoreSettings, write_scores
+from melisma.data.score_shards import ScoreRows, ScoreSettings, write_scores
 from melisma.data.sources.pieces import METADATA_NAME, Source, read_midi_folder, read_sources
 from melisma.data.sources.splits import assign_splits
 
@@ -24,7 +24,7 @@ def read_notation(folder: Path) -> list[Source]:
     return read_sources(folder) if corpora else read_midi_folder(folder)
 
 
-def tell_scores(data: Path, folder: Path, settings: ScoreSettings) -> None:
+def write_score_corpora(data: Path, folder: Path, settings: ScoreSettings) -> None:
     """Writes `folder/train` and `folder/held`; what is there already is kept.
 
     A folder of a few pieces may have none to hold out: it is then judged on what it learned.
@@ -48,7 +48,7 @@ def tell_scores(data: Path, folder: Path, settings: ScoreSettings) -> None:
                 "most_windows": min(settings.most_windows, HELD_WINDOWS),
             }
             told = settings if split == "train" else dataclasses.replace(settings, **few)
-            maker = ScoreMaker(sources, splits, dataclasses.replace(told, split=lent))
+            maker = ScoreRows(sources, splits, dataclasses.replace(told, split=lent))
             task = progress.add_task(split, total=len(maker))
             write_scores(
                 folder / split,

@@ -13,7 +13,7 @@ from melisma.codec import CodecSettings
 from melisma.data.score_shards import ScoreSettings
 from melisma.evaluate.models.judge import JudgeSettings
 from melisma.joint import MusicTowerSettings, TextTowerSettings
-from melisma.lm import ConditionSettings, TokenModelSettings
+from melisma.lm import ConditioningSettings, TokenModelSettings
 from melisma.lm.score.model import ScoreModelSettings
 from melisma.semantic import SemanticSettings
 from melisma.train.codec import CodecTraining
@@ -43,7 +43,7 @@ def codec(size: str) -> CodecTraining:
                 decoder_width=96,
                 decoder_blocks=1,
             ),
-            loop=LoopSettings(updates=300, peak_rate=6e-4, warmup_updates=30),
+            loop=LoopSettings(updates=300, learning_rate=6e-4, warmup_updates=30),
             batch=8,
             start_crops=256,
             adversarial_from=0.8,
@@ -59,27 +59,27 @@ def codec(size: str) -> CodecTraining:
                 decoder_width=384,
                 decoder_blocks=7,
             ),
-            loop=LoopSettings(updates=12_000, peak_rate=6e-4, warmup_updates=200),
+            loop=LoopSettings(updates=12_000, learning_rate=6e-4, warmup_updates=200),
             batch=96,
             crop_frames=32,
             adversarial_from=0.4,
             depths=(2, 4, 6, 8, 12),
         )
     return CodecTraining(
-        loop=LoopSettings(updates=1_800, peak_rate=5e-4, warmup_updates=50),
+        loop=LoopSettings(updates=1_800, learning_rate=5e-4, warmup_updates=50),
         batch=12,
         adversarial_from=1.0,
     )
 
 
-def polish(size: str) -> CodecTraining:
+def finetune_codec(size: str) -> CodecTraining:
     """The decoder alone, tokens frozen, against discriminators in the end."""
     before = dataclasses.replace(codec(size), frozen_tokens=True)
     if size != "small":
         return dataclasses.replace(before, adversarial_from=0.1)
     return dataclasses.replace(
         before,
-        loop=LoopSettings(updates=5_300, peak_rate=6e-4, warmup_updates=100),
+        loop=LoopSettings(updates=5_300, learning_rate=6e-4, warmup_updates=100),
         depths=(2, 4, 4, 4, 6, 8),
         adversarial_from=0.755,
     )
@@ -90,17 +90,19 @@ def semantic(size: str) -> SemanticTraining:
     if size == "toy":
         return SemanticTraining(
             semantic=SemanticSettings(width=96, layers=3, token_layer=2, vocabulary=256),
-            loop=LoopSettings(updates=200, peak_rate=2e-3, warmup_updates=30),
+            loop=LoopSettings(updates=200, learning_rate=2e-3, warmup_updates=30),
             batch=8,
             cluster_vectors=20_000,
         )
     if size == "large":
         return SemanticTraining(
             semantic=SemanticSettings(width=320, heads=5),
-            loop=LoopSettings(updates=8_000, peak_rate=1e-3, warmup_updates=300),
+            loop=LoopSettings(updates=8_000, learning_rate=1e-3, warmup_updates=300),
             batch=96,
         )
-    return SemanticTraining(loop=LoopSettings(updates=4_000, peak_rate=1.5e-3, warmup_updates=150))
+    return SemanticTraining(
+        loop=LoopSettings(updates=4_000, learning_rate=1.5e-3, warmup_updates=150)
+    )
 
 
 def text(size: str) -> TextTraining:
@@ -108,17 +110,19 @@ def text(size: str) -> TextTraining:
     if size == "toy":
         return TextTraining(
             tower=TextTowerSettings(layers=1, width=64, heads=2),
-            loop=LoopSettings(updates=100, peak_rate=2e-3, warmup_updates=20),
+            loop=LoopSettings(updates=100, learning_rate=2e-3, warmup_updates=20),
         )
     if size == "large":
         return TextTraining(
             tower=TextTowerSettings(layers=4),
-            loop=LoopSettings(updates=12_000, peak_rate=1e-3, warmup_updates=200),
+            loop=LoopSettings(updates=12_000, learning_rate=1e-3, warmup_updates=200),
             batch=1_024,
         )
     return TextTraining(
         tower=TextTowerSettings(layers=2),
-        loop=LoopSettings(updates=2_000, peak_rate=1.5e-3, weight_decay=0.05, warmup_updates=100),
+        loop=LoopSettings(
+            updates=2_000, learning_rate=1.5e-3, weight_decay=0.05, warmup_updates=100
+        ),
         batch=192,
     )
 
@@ -129,30 +133,30 @@ def joint(size: str, semantic_width: int) -> JointTraining:
     if size == "toy":
         return JointTraining(
             music=MusicTowerSettings(trunk_width=2 * semantic_width, width=64, heads=2),
-            loop=LoopSettings(updates=150, peak_rate=2e-3, warmup_updates=20),
+            loop=LoopSettings(updates=150, learning_rate=2e-3, warmup_updates=20),
             batch=128,
         )
     if size == "large":
         return JointTraining(
             music=music,
-            loop=LoopSettings(updates=8_000, peak_rate=1e-3),
+            loop=LoopSettings(updates=8_000, learning_rate=1e-3),
             batch=4_096,
             text_learns=True,
         )
     return JointTraining(
         music=music,
-        loop=LoopSettings(updates=400, peak_rate=1e-3, warmup_updates=50, average_decay=0.99),
+        loop=LoopSettings(updates=400, learning_rate=1e-3, warmup_updates=50, average_decay=0.99),
     )
 
 
-def polish_text(size: str, music: MusicTowerSettings) -> JointTraining:
+def finetune_text(size: str, music: MusicTowerSettings) -> JointTraining:
     """The text tower alone against a resting music tower of these settings."""
     updates, batch = {"toy": (20, 32), "small": (200, 128), "large": (3_000, 1_024)}[size]
     return JointTraining(
         music=music,
         loop=LoopSettings(
             updates=updates,
-            peak_rate=4e-4,
+            learning_rate=4e-4,
             warmup_updates=20,
             weight_decay=0.05,
             average_decay=0.98,
@@ -168,7 +172,7 @@ def stage(name: str, size: str) -> StageTraining:
     crop_frames = {"semantic": 500, "coarse": 200, "fine": 100}[name]
     if size == "toy":
         model = _toy_stage(name)
-        loop = LoopSettings(updates=150, peak_rate=2e-3, warmup_updates=20)
+        loop = LoopSettings(updates=150, learning_rate=2e-3, warmup_updates=20)
         crop_frames = min(crop_frames, 200)
         return StageTraining(stage=name, model=model, loop=loop, batch=8, crop_frames=crop_frames)
     if size == "large":
@@ -177,7 +181,7 @@ def stage(name: str, size: str) -> StageTraining:
             "coarse": {"width": 320, "heads": 5},
             "fine": {"width": 256},
         }[name]
-        loop = LoopSettings(updates=10_000, peak_rate=1e-3, warmup_updates=300)
+        loop = LoopSettings(updates=10_000, learning_rate=1e-3, warmup_updates=300)
         batch = {"semantic": 128, "coarse": 256, "fine": 384}[name]
         return StageTraining(
             stage=name,
@@ -185,7 +189,7 @@ def stage(name: str, size: str) -> StageTraining:
             loop=loop,
             batch=batch,
             crop_frames=crop_frames,
-            opening_updates=2_000 if name == "semantic" else 0,
+            short_crop_updates=2_000 if name == "semantic" else 0,
         )
     updates = {"semantic": 3_300, "coarse": 3_300, "fine": 1_200}[name]
     batch = {"semantic": 8, "coarse": 20, "fine": 32}[name]
@@ -194,12 +198,12 @@ def stage(name: str, size: str) -> StageTraining:
         stage=name,
         model=stage_settings(name, width=192, layers=layers),
         loop=LoopSettings(
-            updates=updates, peak_rate=1.5e-3, warmup_updates=100, average_decay=0.998
+            updates=updates, learning_rate=1.5e-3, warmup_updates=100, average_decay=0.998
         ),
         batch=batch,
         crop_frames=crop_frames,
-        opening_from=0.8 if name == "coarse" else 0.75,
-        opening_updates=1_000 if name == "semantic" else 0,
+        short_crop_from=0.8 if name == "coarse" else 0.75,
+        short_crop_updates=1_000 if name == "semantic" else 0,
     )
 
 
@@ -212,23 +216,23 @@ def single(size: str, text_width: int) -> StageTraining:
     )
     model = dataclasses.replace(before.model, conditions=conditions, window_frames=250)
     return dataclasses.replace(
-        before, model=model, crop_frames=250, drop=CAPTION_DROPS, opening_drop=CAPTION_DROPS
+        before, model=model, crop_frames=250, drop=CAPTION_DROPS, short_crop_drop=CAPTION_DROPS
     )
 
 
 def _toy_stage(name: str) -> TokenModelSettings:
-    source = ConditionSettings(source_levels=2, source_vocabulary=256)
+    source = ConditioningSettings(source_levels=2, source_vocabulary=256)
     if name == "semantic":
         return TokenModelSettings(
             levels=2, vocabulary=256, width=96, layers=3, window_frames=200,
-            conditions=ConditionSettings(source_vocabulary=256),
+            conditions=ConditioningSettings(source_vocabulary=256),
         )  # fmt: skip
     if name == "coarse":
         return TokenModelSettings(
             levels=2, vocabulary=256, width=96, layers=3, window_frames=200, conditions=source
         )
     return TokenModelSettings(
-        levels=4, drawn_from=2, vocabulary=256, causal=False, width=96, layers=2,
+        levels=4, first_sampled_level=2, vocabulary=256, causal=False, width=96, layers=2,
         window_frames=100, conditions=source,
     )  # fmt: skip
 
@@ -252,18 +256,18 @@ def score(size: str) -> ScoreTraining:
     if size == "toy":
         return ScoreTraining(
             model=ScoreModelSettings(width=80, layers=2, heads=2),
-            loop=LoopSettings(updates=100, peak_rate=2e-3, warmup_updates=20),
+            loop=LoopSettings(updates=100, learning_rate=2e-3, warmup_updates=20),
             batch=8,
             longest=256,
         )
     if size == "large":
         return ScoreTraining(
             model=ScoreModelSettings(width=320, layers=8, heads=5),
-            loop=LoopSettings(updates=12_000, peak_rate=1e-3, warmup_updates=300),
+            loop=LoopSettings(updates=12_000, learning_rate=1e-3, warmup_updates=300),
             batch=96,
         )
     return ScoreTraining(
         model=ScoreModelSettings(width=256, layers=6, heads=4),
-        loop=LoopSettings(updates=8_000, peak_rate=1.5e-3),
+        loop=LoopSettings(updates=8_000, learning_rate=1.5e-3),
         dropout=0.0,
     )

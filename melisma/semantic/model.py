@@ -99,7 +99,7 @@ class SemanticEncoder(nn.Module):
         super().__init__()
         self.settings = settings
         width = settings.width
-        self.enter = Linear(FEATURE_WIDTH, width)
+        self.in_proj = Linear(FEATURE_WIDTH, width)
         self.local = nn.Conv1d(width, width, 5, padding=2, groups=8)
         self.join = Linear(2 * width, width)
         self.masked = nn.Parameter(torch.randn(width) * 0.02)
@@ -139,7 +139,7 @@ class SemanticEncoder(nn.Module):
         `masked` [batch, frame]: true where a frame is hidden from the transformer. The bottleneck
         is [batch, frame, bottleneck_width], the states [batch, frame, width], at 25 Hz.
         """
-        hidden = F.gelu(self.enter(spectra))
+        hidden = F.gelu(self.in_proj(spectra))
         hidden = hidden + F.gelu(self.local(hidden.transpose(1, 2)).transpose(1, 2))
         batch, frames, width = hidden.shape
         hidden = self.join(hidden.reshape(batch, frames // 2, 2 * width))

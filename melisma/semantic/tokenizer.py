@@ -25,7 +25,7 @@ OVERLAP_FRAMES = 100
 
 
 @dataclass(frozen=True, kw_only=True)
-class Heard:
+class EncoderStates:
     """What the encoder hears in a batch of equally long sounds, at 25 frames a second."""
 
     tokens: Tensor
@@ -63,14 +63,14 @@ class SemanticTokenizer:
         return self.encoder.settings
 
     @torch.no_grad()
-    def hear(self, sound: Tensor) -> Heard:
+    def encode_states(self, sound: Tensor) -> EncoderStates:
         """Sound float32 [batch, sample], a multiple of 960 samples and at most 20 s."""
         spectra = features(sound.to(self.device))
         with autocast(self.device, self.precision):
             bottleneck, middle, last = self.encoder(spectra)
         heads = {name: head(bottleneck) for name, head in self.encoder.score_heads.items()}
         tokens = quantize(bottleneck, self.centroids)
-        return Heard(tokens=tokens, middle=middle.float(), last=last.float(), heads=heads)
+        return EncoderStates(tokens=tokens, middle=middle.float(), last=last.float(), heads=heads)
 
     def encode(self, waveform: Waveform) -> TokenGrid:
         """Tokens of one 24 kHz waveform of any length; the last part of a frame is left out."""
@@ -82,7 +82,7 @@ class SemanticTokenizer:
         while True:
             stop = min(start + WINDOW_FRAMES, frames)
             part = sound[:, start * SAMPLES_PER_FRAME : stop * SAMPLES_PER_FRAME]
-            tokens = self.hear(part).tokens[0]
+            tokens = self.encode_states(part).tokens[0]
             first = 0 if start == 0 else half
             last = tokens.shape[1] if stop == frames else tokens.shape[1] - half
             pieces.append(tokens[:, first:last])

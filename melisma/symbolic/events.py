@@ -40,7 +40,7 @@ from melisma.values.events import (
     PART,
     PART_FIELD,
     PITCH,
-    PLACE,
+    POSITION,
     TICKS_PER_BEAT,
     VELOCITY,
     class_bpm,
@@ -88,16 +88,16 @@ def encode_score(score: Score, *, ended: bool = True) -> np.ndarray:
     where.append(tick)
     table, ticks = np.concatenate(rows), np.concatenate(where)
     bar = np.searchsorted(starts, ticks, side="right") - 1
-    played = table[:, PLACE] == 0
-    table[played, PLACE] = (ticks - starts[np.maximum(bar, 0)])[played]
+    played = table[:, POSITION] == 0
+    table[played, POSITION] = (ticks - starts[np.maximum(bar, 0)])[played]
     # Parts, then in each bar: the bar itself, then by time; chords before notes.
-    first = np.where(table[:, PLACE] == PART, -2, np.where(table[:, PLACE] == BAR, -1, ticks))
+    first = np.where(table[:, POSITION] == PART, -2, np.where(table[:, POSITION] == BAR, -1, ticks))
     group = np.where(table[:, PART_FIELD] == CHORD, -1, table[:, PART_FIELD])
     order = np.lexsort((table[:, PITCH], group, first, bar))
     table = table[order]
     if ended:
         table = np.concatenate([table, _absent(1)])
-        table[-1, PLACE] = END
+        table[-1, POSITION] = END
     return table.astype(np.int16)
 
 
@@ -162,7 +162,7 @@ def _absent(count: int) -> np.ndarray:
 
 def _part_rows(score: Score) -> np.ndarray:
     rows = _absent(len(score.tracks))
-    rows[:, PLACE] = PART
+    rows[:, POSITION] = PART
     rows[:, PART_FIELD] = np.arange(len(rows))
     rows[:, PITCH] = [FIRST_PROGRAM + program_of(track) for track in score.tracks]
     return rows
@@ -180,7 +180,7 @@ def _bar_rows(score: Score, starts: np.ndarray, metres: np.ndarray) -> np.ndarra
     minutes = np.maximum(np.diff(seconds), 1e-9) / 60.0
     bpm = np.diff(np.append(starts, stops[-1])) / TICKS_PER_BEAT / minutes
     rows = _absent(len(starts))
-    rows[:, PLACE] = BAR
+    rows[:, POSITION] = BAR
     rows[:, PITCH] = FIRST_METRE + metres
     rows[:, LENGTH] = [FIRST_TEMPO + tempo_class(one) for one in bpm]
     return rows
@@ -193,7 +193,7 @@ def _note_rows(track: Track, number: int) -> tuple[np.ndarray, np.ndarray]:
     same = (np.diff(tick[order]) == 0) & (np.diff(notes.pitch[order]) == 0)
     kept = order[np.concatenate([[True], ~same])] if len(order) else order
     rows = _absent(len(kept))
-    rows[:, PLACE] = 0
+    rows[:, POSITION] = 0
     rows[:, PART_FIELD] = number
     rows[:, PITCH] = notes.pitch[kept] + (FIRST_DRUM if track.is_drum else 0)
     rows[:, LENGTH] = duration_class(length[kept])
@@ -206,7 +206,7 @@ def _chord_rows(score: Score, end: int) -> tuple[np.ndarray, np.ndarray]:
     inside = ticks < end
     names = [CHORD_NAMES.index(chord.name) for chord in score.chords]
     rows = _absent(len(ticks))
-    rows[:, PLACE] = 0
+    rows[:, POSITION] = 0
     rows[:, PART_FIELD] = CHORD
     rows[:, PITCH] = FIRST_CHORD + np.array(names, dtype=np.int64)
     return ticks[inside], rows[inside]
@@ -223,12 +223,12 @@ def decode_score(rows: np.ndarray, title: str = "") -> Score:
         raise ValueError(f"events have {FIELDS} fields, these have the shape {table.shape}")
     if (table < 0).any() or (table > np.array(FIELD_SIZES)).any():
         raise ValueError("a field of an event lies outside its vocabulary")
-    is_bar = table[:, PLACE] == BAR
+    is_bar = table[:, POSITION] == BAR
     if not is_bar.any():
         raise ValueError("these events hold no bar: a score has one or more")
     ticks, _ = row_ticks(table)
     beats = ticks / TICKS_PER_BEAT
-    sounding = table[:, PLACE] < LONGEST_BAR_TICKS
+    sounding = table[:, POSITION] < LONGEST_BAR_TICKS
     return Score(
         tracks=tuple(_tracks(table, beats, sounding, _stop_beat(table, beats))),
         tempo=_tempo(table[is_bar], beats[is_bar]),
@@ -243,7 +243,7 @@ def decode_score(rows: np.ndarray, title: str = "") -> Score:
 
 def _stop_beat(table: np.ndarray, beats: np.ndarray) -> float:
     """Where the last bar ends."""
-    last = int(np.flatnonzero(table[:, PLACE] == BAR)[-1])
+    last = int(np.flatnonzero(table[:, POSITION] == BAR)[-1])
     return float(beats[last] + METRE_TICKS[table[last, PITCH] - FIRST_METRE] / TICKS_PER_BEAT)
 
 
@@ -251,7 +251,7 @@ def _tracks(
     table: np.ndarray, beats: np.ndarray, sounding: np.ndarray, stop_beat: float
 ) -> list[Track]:
     tracks = []
-    for declared in table[table[:, PLACE] == PART]:
+    for declared in table[table[:, POSITION] == PART]:
         mine = np.flatnonzero(sounding & (table[:, PART_FIELD] == declared[PART_FIELD]))
         if not len(mine):
             continue

@@ -31,7 +31,7 @@ Preset = tuple[int, int]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Line:
+class PlayedPart:
     """One part's notes as they sound, sorted by start. No two of one pitch sound at once."""
 
     program: int
@@ -47,14 +47,14 @@ class Line:
     """int64 [note], 1-127."""
 
 
-class Player(ABC):
+class Synthesizer(ABC):
     """A synthesizer with one soundfont."""
 
     name: str
     """What people call it."""
 
     @abstractmethod
-    def play(self, line: Line, preset: Preset, samples: int) -> np.ndarray:
+    def play(self, line: PlayedPart, preset: Preset, samples: int) -> np.ndarray:
         """The line alone and dry, float32 [channel, sample] with two channels and `samples` samples
         from second 0 on. It depends on nothing played before."""
 
@@ -63,7 +63,7 @@ class Player(ABC):
         """Give back what the system lent."""
 
 
-def line_of(track: Track, tempo: TempoMap) -> Line:
+def line_of(track: Track, tempo: TempoMap) -> PlayedPart:
     """The track in seconds. A note ends where the next one of its pitch begins; of those that
     begin together the longest is kept."""
     notes = track.notes
@@ -77,7 +77,7 @@ def line_of(track: Track, tempo: TempoMap) -> Line:
     duration = np.minimum(end, np.append(following, np.inf)) - start
     duration = np.clip(duration, SHORTEST_NOTE_SECONDS, LONGEST_NOTE_SECONDS)
     by_time = np.argsort(start, kind="stable")
-    return Line(
+    return PlayedPart(
         program=track.program,
         is_drum=track.is_drum,
         start_seconds=start[by_time],
@@ -102,7 +102,7 @@ def cut_notes(score: Score) -> int:
     )
 
 
-def fold_pitches(line: Line, reach: np.ndarray) -> tuple[Line, int]:
+def fold_pitches(line: PlayedPart, reach: np.ndarray) -> tuple[PlayedPart, int]:
     """The line with pitches that have no sound moved by octaves to the nearest that have one, and
     how many notes moved.
 

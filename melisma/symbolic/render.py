@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from melisma.symbolic.instruments import instrument_name
-from melisma.symbolic.mixing.mixer import Desk, DeskSettings, Part, Progress
+from melisma.symbolic.mixing.mixer import Mixer, MixerPart, MixerSettings, Progress
 from melisma.symbolic.mixing.panning import pan_gains, stage_pans
 from melisma.symbolic.playback import (
     LONGEST_NOTE_SECONDS,
-    Line,
-    Player,
+    PlayedPart,
+    Synthesizer,
     choose_preset,
     cut_notes,
     fold_pitches,
@@ -27,9 +27,9 @@ from melisma.symbolic.playback import (
     substitution,
 )
 from melisma.symbolic.soundfont.discovery import find_soundfont
-from melisma.symbolic.soundfont.fluidsynth import FluidPlayer, has_fluidsynth
-from melisma.symbolic.soundfont.presets import Bank
-from melisma.symbolic.soundfont.sampler import SamplePlayer
+from melisma.symbolic.soundfont.fluidsynth import FluidSynthesizer, has_fluidsynth
+from melisma.symbolic.soundfont.presets import SoundFont
+from melisma.symbolic.soundfont.sampler import NumpySynthesizer
 from melisma.values import Score, Waveform
 
 ENGINES = ("fluidsynth", "own")
@@ -48,7 +48,7 @@ class RenderSettings:
     """An .sf2 or .sf3 file; None for the best of the system (`symbolic/soundfont/discovery.py`)."""
     engine: str | None = None
     """One of `ENGINES`; None for FluidSynth where the system has it."""
-    desk: DeskSettings = field(default_factory=DeskSettings)
+    mixer: MixerSettings = field(default_factory=MixerSettings)
     """Rate, room, tail, loudness, and whether stems are wanted."""
 
     def __post_init__(self) -> None:
@@ -71,7 +71,7 @@ class Rendering:
     """Sentences about what sounds otherwise than it is written."""
 
 
-def open_desk(score: Score, settings: RenderSettings | None = None) -> Desk:
+def open_mixer(score: Score, settings: RenderSettings | None = None) -> Mixer:
     """A desk for the score.
 
     Raises `ValueError` for a score without notes, one that is too long and a soundfont that is
@@ -98,11 +98,11 @@ def open_desk(score: Score, settings: RenderSettings | None = None) -> Desk:
     bank = find_soundfont(settings.soundfont)
     parts, remarks = _seated(score, lines, bank)
     player, spoken = _player(bank, settings)
-    return Desk(
-        player=player,
+    return Mixer(
+        synthesizer=player,
         parts=parts,
         end_seconds=max(ends),
-        settings=settings.desk,
+        settings=settings.mixer,
         soundfont=bank.path,
         remarks=(*remarks, *spoken),
     )
@@ -113,9 +113,9 @@ def render_score(
 ) -> Rendering:
     """The score as sound; always the same for the same score, settings and soundfont.
 
-    Errors as `open_desk`, and `ValueError` where nothing sounds.
+    Errors as `open_mixer`, and `ValueError` where nothing sounds.
     """
-    desk = open_desk(score, settings)
+    desk = open_mixer(score, settings)
     try:
         mix = desk.mix(progress)
         stems = tuple(desk.stems()) if desk.settings.stems else ()
@@ -136,14 +136,16 @@ def part_name(score: Score, index: int) -> str:
     return track.name or instrument_name(track.program, track.is_drum)
 
 
-def _seated(score: Score, lines: list[Line], bank: Bank) -> tuple[tuple[Part, ...], list[str]]:
+def _seated(
+    score: Score, lines: list[PlayedPart], bank: SoundFont
+) -> tuple[tuple[MixerPart, ...], list[str]]:
     """A sound and a place for every track, and what had to be changed."""
     remarks: list[str] = []
     cut = cut_notes(score)
     if cut:
         notes = "note is" if cut == 1 else "notes are"
         remarks.append(f"{cut} {notes} cut after {LONGEST_NOTE_SECONDS:g} seconds")
-    parts: list[Part] = []
+    parts: list[MixerPart] = []
     presets = bank.presets
     for index, (line, pan) in enumerate(zip(lines, stage_pans(score.tracks), strict=True)):
         name = f"part {index + 1} ({part_name(score, index)})"
@@ -159,18 +161,18 @@ def _seated(score: Score, lines: list[Line], bank: Bank) -> tuple[tuple[Part, ..
                     f"{bank.path.name} does not reach {folded} {notes} of {name}, which {sound} "
                     "octaves away"
                 )
-        parts.append(Part(line=line, preset=preset, gains=pan_gains(pan)))
+        parts.append(MixerPart(line=line, preset=preset, gains=pan_gains(pan)))
     return tuple(parts), remarks
 
 
-def _player(bank: Bank, settings: RenderSettings) -> tuple[Player, list[str]]:
+def _player(bank: SoundFont, settings: RenderSettings) -> tuple[Synthesizer, list[str]]:
     """FluidSynth where it is and can read the soundfont, otherwise our own."""
     if settings.engine != "own" and (settings.engine == "fluidsynth" or has_fluidsynth()):
         try:
-            return FluidPlayer(bank.path, settings.desk.rate_hz), []
+            return FluidSynthesizer(bank.path, settings.mixer.rate_hz), []
         except ValueError as error:
             if settings.engine == "fluidsynth":
                 raise
-            own = SamplePlayer(bank, settings.desk.rate_hz)
+            own = NumpySynthesizer(bank, settings.mixer.rate_hz)
             return own, [f"{str(error).partition(':')[0]}, so {own.name} plays"]
-    return SamplePlayer(bank, settings.desk.rate_hz), []
+    return NumpySynthesizer(bank, settings.mixer.rate_hz), []

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from melisma.analysis.plots.spectrogram import draw_sound
+from melisma.analysis.plots.spectrogram import plot_sound
 from melisma.codec.acoustic import AcousticCodec
 from melisma.codec.model import LOOKAHEAD_FRAMES, Codec, CodecSettings, log_magnitudes
 from melisma.files import write_audio
@@ -53,7 +53,7 @@ class CodecTraining:
     codec: CodecSettings = field(default_factory=CodecSettings)
     """The network."""
     loop: LoopSettings = field(
-        default_factory=lambda: LoopSettings(updates=6_000, peak_rate=5e-4, warmup_updates=100)
+        default_factory=lambda: LoopSettings(updates=6_000, learning_rate=5e-4, warmup_updates=100)
     )
     """How long and how fast."""
     batch: int = 16
@@ -266,7 +266,7 @@ class CodecTask(Task):
             waveform = Waveform(samples=samples[None], rate_hz=SAMPLE_RATE_HZ)
             name = f"{number:07d}-{i}"
             write_audio(folder / f"{name}.wav", waveform)
-            draw_sound(waveform, folder / f"{name}.png", f"held-out {i} at update {number}")
+            plot_sound(waveform, folder / f"{name}.png", f"held-out {i} at update {number}")
 
 
 def held_crops(

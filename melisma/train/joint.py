@@ -8,7 +8,7 @@ LiT, Zhai et al., 2111.07991). Then the vectors of the music are quantised. At l
 the text tower learns alone, and the lessons of stage one are repeated so that unseen words stay
 where they are.
 
-Enters: `HeardClips`, a text tower of stage one. Leaves: `Joint`.
+Enters: `MusicFeatures`, a text tower of stage one. Leaves: `Joint`.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from melisma.data.captions.writer import write_captions
 from melisma.joint.attributes import attribute_loss, probabilities
 from melisma.joint.embedding import Joint
 from melisma.joint.music_tower import MusicReading, MusicTower, MusicTowerSettings
-from melisma.joint.quantizer import VectorQuantiser
+from melisma.joint.quantizer import VectorQuantizer
 from melisma.joint.settings_words import read_settings
 from melisma.joint.text_tower import TextReading, TextTower
 from melisma.joint.tokenizer import encode_words, pad_tokens
 from melisma.nn.precision import autocast
-from melisma.train.datasets.music import HeardClips
+from melisma.train.datasets.music import MusicFeatures
 from melisma.train.datasets.text import TextRows, accuracies
 from melisma.train.loop import LoopSettings, Run, Task, generator_of
 from melisma.train.text import ATTRIBUTE_WEIGHTS, BatchPlan, row_tensors, text_losses
@@ -50,7 +50,7 @@ class JointTraining:
     music: MusicTowerSettings = field(default_factory=MusicTowerSettings)
     """The music tower."""
     loop: LoopSettings = field(
-        default_factory=lambda: LoopSettings(updates=2_000, peak_rate=1e-3, weight_decay=0.1)
+        default_factory=lambda: LoopSettings(updates=2_000, learning_rate=1e-3, weight_decay=0.1)
     )
     """How long and how fast."""
     batch: int = 512
@@ -62,7 +62,7 @@ class JointTraining:
     and the text tower alone may go on."""
     wordings: int = 12
     """Captions of each clip whose pooled states are kept while the transformer rests."""
-    lessons: int = 128
+    replay_batch: int = 128
     """Rows of stage one in an update, to keep what was learned there."""
     music_attribute_weight: float = 0.25
     """Weight of the attributes that the music tower names."""
@@ -101,8 +101,8 @@ class JointTask(Task):
     def __init__(
         self,
         settings: JointTraining,
-        clips: HeardClips,
-        held: HeardClips,
+        clips: MusicFeatures,
+        held: MusicFeatures,
         text: TextTower,
         tokenizer: Tokenizer,
         lessons: TextRows | None,
@@ -125,7 +125,7 @@ class JointTask(Task):
         if lessons is not None:
             self.lesson_tokens = encode_words(tokenizer, lessons.sentences)
             self.lesson_plan = BatchPlan(
-                [len(ids) for ids in self.lesson_tokens], settings.lessons, settings.loop.seed
+                [len(ids) for ids in self.lesson_tokens], settings.replay_batch, settings.loop.seed
             )
         self.heard: MusicReading | None = None
         self.pooled: Tensor | None = None
@@ -271,7 +271,7 @@ def _pool_sentences(text: TextTower, tokenizer: Tokenizer, sentences: list[str])
     return pooled
 
 
-def wordless_captions(clips: HeardClips, seed: int, tries: int = 12) -> list[str]:
+def wordless_captions(clips: MusicFeatures, seed: int, tries: int = 12) -> list[str]:
     """For each clip a caption that states neither tempo nor tonality exactly, and no number."""
     captions = []
     for index, facts in enumerate(clips.facts):
@@ -290,7 +290,7 @@ def _numberless(caption: str) -> bool:
 
 @torch.no_grad()
 def judge_towers(
-    towers: Towers, held: HeardClips, captions: list[str], tokenizer: Tokenizer
+    towers: Towers, held: MusicFeatures, captions: list[str], tokenizer: Tokenizer
 ) -> dict[str, float]:
     """R@10 among 200 clips by captions without numbers, and attributes heard and read."""
     towers.eval()
@@ -321,8 +321,8 @@ def recall(words: Tensor, heard: Tensor, within: int, among: int, draws: int = 2
 
 def train_joint(
     settings: JointTraining,
-    clips: HeardClips,
-    held: HeardClips,
+    clips: MusicFeatures,
+    held: MusicFeatures,
     text: TextTower,
     tokenizer: Tokenizer,
     folder: Path,
@@ -341,7 +341,7 @@ def train_joint(
     checkpoint = run.run()
     task.towers.load_state_dict(checkpoint.tensors)
     joint = Joint(
-        task.towers.text.requires_grad_(True), task.towers.music, VectorQuantiser(), tokenizer
+        task.towers.text.requires_grad_(True), task.towers.music, VectorQuantizer(), tokenizer
     )
     vectors = torch.from_numpy(joint.embed_music(clips.summary, clips.trunk))
     generator = generator_of(settings.loop.seed, 0, "quantiser")
@@ -351,11 +351,11 @@ def train_joint(
     return joint
 
 
-def polish_text(
+def finetune_text(
     settings: JointTraining,
     joint: Joint,
-    clips: HeardClips,
-    held: HeardClips,
+    clips: MusicFeatures,
+    held: MusicFeatures,
     folder: Path,
     lessons: TextRows | None = None,
 ) -> Joint:

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from melisma.data.audio_shards import Ears
-from melisma.evaluate.models.audio_features import BANDS, Hearing, hear
+from melisma.data.audio_shards import AudioShards
+from melisma.evaluate.models.audio_features import BANDS, AudioFeatures, extract_features
 from melisma.evaluate.models.judge import TEMPI, Judge, JudgeNetwork, JudgeSettings, flatten_rows
 from melisma.evaluate.models.text_features import without_numbers
 from melisma.values import Facts, Waveform
@@ -44,7 +44,7 @@ class JudgeTraining:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lessons:
+class JudgeCorpus:
     """Features and truth of all clips, in memory."""
 
     mel: np.ndarray
@@ -60,22 +60,24 @@ class Lessons:
         return len(self.facts)
 
 
-def clip_waveform(ears: Ears, clip: int) -> Waveform:
+def clip_waveform(ears: AudioShards, clip: int) -> Waveform:
     """The sound of a clip."""
     shard, place = ears.locate(clip)
     samples = ears.sound[shard][place].astype(np.float32) / 32768.0
     return Waveform(samples=samples[None], rate_hz=SAMPLE_RATE_HZ)
 
 
-def hear_lessons(ears: Ears, tell: Callable[[int, int], None] | None = None) -> Lessons:
+def extract_corpus(
+    ears: AudioShards, tell: Callable[[int, int], None] | None = None
+) -> JudgeCorpus:
     """Features of every clip; `tell(done, of)` is called now and then."""
-    heard: list[Hearing] = []
+    heard: list[AudioFeatures] = []
     for clip in range(len(ears)):
-        heard.append(hear(clip_waveform(ears, clip)))
+        heard.append(extract_features(clip_waveform(ears, clip)))
         if tell is not None and clip % 50 == 49:
             tell(clip + 1, len(ears))
     captions = [ears.rows[clip]["captions"] for clip in range(len(ears))]
-    return Lessons(
+    return JudgeCorpus(
         mel=np.stack([h.mel for h in heard]),
         tempogram=np.stack([h.tempogram for h in heard]).astype(np.float16),
         chroma=np.stack([h.chroma for h in heard]),
@@ -144,7 +146,7 @@ def _draw_words(captions: Sequence[str], rng: np.random.Generator) -> str:
 
 def _losses(
     network: JudgeNetwork,
-    lessons: Lessons,
+    lessons: JudgeCorpus,
     truth: _Truth,
     chosen: np.ndarray,
     training: JudgeTraining,
@@ -181,7 +183,7 @@ def _losses(
 
 
 def train_judge(
-    lessons: Lessons,
+    lessons: JudgeCorpus,
     settings: JudgeSettings | None = None,
     training: JudgeTraining | None = None,
     tell: Callable[[str], None] | None = None,

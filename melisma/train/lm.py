@@ -24,15 +24,15 @@ from melisma.files.checkpoint import read_checkpoint, write_checkpoint
 from melisma.files.shards import ShardReader
 from melisma.lm.conditioning import (
     ATTRIBUTE_SIZES,
-    Conditions,
-    ConditionSettings,
+    Conditioning,
+    ConditioningSettings,
     DropSettings,
     drop,
 )
 from melisma.lm.embedding_init import start_from_codes
 from melisma.lm.model import TokenModel, TokenModelSettings
 from melisma.nn.precision import autocast
-from melisma.tokenizers import expect_ears
+from melisma.tokenizers import expect_tokenizers
 from melisma.train.loop import STATE_FILE, LoopSettings, Run, Task, generator_of
 
 STAGES = ("semantic", "coarse", "fine")
@@ -101,7 +101,7 @@ def read_corpus(
     columns: dict[str, list[np.ndarray]] = {}
     captions: list[tuple[str, ...]] = []
     for row in ShardReader(folder):
-        expect_ears(folder, row.facts, fingerprints)
+        expect_tokenizers(folder, row.facts, fingerprints)
         said = row.facts.get("captions")
         captions.append(tuple(map(str, said)) if isinstance(said, list) else ())
         for name, array in _conditioned(row.arrays, heard_only).items():
@@ -156,21 +156,21 @@ class StageTraining:
     """Crops of one update."""
     crop_frames: int = 500
     """Frames of one crop."""
-    opening_from: float = 0.7
+    short_crop_from: float = 0.7
     """Share of the updates after which short crops are learned: in long ones the context tells the
     tonality and the instruments, and a model learns to begin only from many beginnings."""
-    opening_frames: int = 64
+    short_crop_frames: int = 64
     """Frames of a short crop; an update has so many more of them."""
-    opening_drop: DropSettings = field(
+    short_crop_drop: DropSettings = field(
         default_factory=lambda: DropSettings(
             style=0.25, attribute=0.15, families=0.25, rhythm=0.1, melody=0.85
         )
     )
     """How often conditions are dropped from short crops."""
-    opening_updates: int = 0
+    short_crop_updates: int = 0
     """Updates of short crops alone that follow, at a rate of their own. With some, a semantic stage
     followed its words that did not after short crops at the end of a falling rate."""
-    opening_rate: float = 8e-4
+    short_crop_rate: float = 8e-4
     """Peak learning rate of those."""
     dropout: float = 0.05
     """Dropout of the transformer."""
@@ -225,7 +225,7 @@ class StageTask(Task):
         count: int,
         drops: DropSettings | None,
         crop_frames: int,
-    ) -> tuple[Tensor, Conditions]:
+    ) -> tuple[Tensor, Conditioning]:
         """(grid [batch, level, frame], conditions) of random crops; `drops` None: not training."""
         s = self.settings
         frames = min(crop_frames, corpus.semantic.shape[2])
@@ -273,7 +273,7 @@ class StageTask(Task):
 
     def _conditions(
         self, corpus: TokenCorpus, rows: Tensor, places: Tensor, generator: torch.Generator
-    ) -> Conditions:
+    ) -> Conditioning:
         count = len(rows)
         windows, depths = corpus.style.shape[1], corpus.style.shape[2]
         window = torch.randint(windows, (count,), generator=generator)
@@ -281,7 +281,7 @@ class StageTask(Task):
         attributes = corpus.attributes[rows, window]
         sizes = torch.tensor([size for _, size in ATTRIBUTE_SIZES])
         rhythm = corpus.rhythm[rows].gather(1, places[..., None].expand(-1, -1, 2)).float()
-        return Conditions(
+        return Conditioning(
             style=corpus.style[rows, window, depth].float(),
             attributes=torch.minimum(attributes, sizes),
             families=corpus.families[rows, window],
@@ -291,21 +291,21 @@ class StageTask(Task):
         )
 
     def _loss(
-        self, grid: Tensor, conditions: Conditions, dropout: float, generator: torch.Generator
+        self, grid: Tensor, conditions: Conditioning, dropout: float, generator: torch.Generator
     ) -> tuple[Tensor, list[float]]:
         """(loss in nats a token, nats of each level)."""
         s = self.settings
         with autocast(s.device):
             if s.model.causal:
                 logits = self.model(grid, conditions, dropout)
-                targets = grid[:, s.model.drawn_from :]
+                targets = grid[:, s.model.first_sampled_level :]
                 each = [
                     F.cross_entropy(logits[:, i].flatten(0, 1).float(), targets[:, i].flatten())
                     for i in range(targets.shape[1])
                 ]
                 return torch.stack(each).mean(), [float(e.detach()) for e in each]
-            span = s.model.levels - s.model.drawn_from
-            level = s.model.drawn_from + int(torch.randint(span, (), generator=generator))
+            span = s.model.levels - s.model.first_sampled_level
+            level = s.model.first_sampled_level + int(torch.randint(span, (), generator=generator))
             logits = self.model.fill(grid, level, conditions, dropout)
             loss = F.cross_entropy(logits.flatten(0, 1).float(), grid[:, level].flatten())
             return loss, [float(loss.detach())]
@@ -316,9 +316,9 @@ class StageTask(Task):
         """One batch of crops."""
         s = self.settings
         drops, count, frames = s.drop, s.batch, s.crop_frames
-        if number >= s.opening_from * s.loop.updates and s.model.causal:
-            frames = min(s.opening_frames, s.crop_frames)
-            drops, count = s.opening_drop, s.batch * (s.crop_frames // frames)
+        if number >= s.short_crop_from * s.loop.updates and s.model.causal:
+            frames = min(s.short_crop_frames, s.crop_frames)
+            drops, count = s.short_crop_drop, s.batch * (s.crop_frames // frames)
         grid, conditions = self.batch(self.train, generator, count, drops, frames)
         loss, each = self._loss(grid, conditions, s.dropout, generator)
         figures = {"nats": float(loss.detach())}
@@ -346,12 +346,17 @@ class StageTask(Task):
 
 def stage_settings(stage: str, **changes: Any) -> TokenModelSettings:
     """The shipped shape of a stage; `changes` overrides fields (width, layers, levels ...)."""
-    source = ConditionSettings(source_levels=2)
+    source = ConditioningSettings(source_levels=2)
     shapes: dict[str, TokenModelSettings] = {
         "semantic": TokenModelSettings(levels=2),
         "coarse": TokenModelSettings(levels=4, window_frames=200, conditions=source),
         "fine": TokenModelSettings(
-            levels=8, drawn_from=4, causal=False, layers=4, window_frames=100, conditions=source
+            levels=8,
+            first_sampled_level=4,
+            causal=False,
+            layers=4,
+            window_frames=100,
+            conditions=source,
         ),
     }
     if stage not in shapes:
@@ -393,7 +398,7 @@ def train_stage(
     if not run.resume() and start is not None:
         run.start_from(start)
     run.run()
-    if settings.opening_updates:
+    if settings.short_crop_updates:
         _train_opening(settings, train, held, folder, words)
 
 
@@ -407,12 +412,12 @@ def _train_opening(
     """Short crops alone, from the weights in `folder`, which are replaced by what comes out."""
     loop = dataclasses.replace(
         settings.loop,
-        updates=settings.opening_updates,
-        peak_rate=settings.opening_rate,
+        updates=settings.short_crop_updates,
+        learning_rate=settings.short_crop_rate,
         warmup_updates=min(settings.loop.warmup_updates, 30),
         seed=settings.loop.seed + 1,
     )
-    opening = dataclasses.replace(settings, loop=loop, opening_from=0.0, opening_updates=0)
+    opening = dataclasses.replace(settings, loop=loop, short_crop_from=0.0, short_crop_updates=0)
     weights = folder / "weights.safetensors"
     before = read_checkpoint(weights).tensors
     train_stage(opening, train, held, folder / "opening", before, words=words)

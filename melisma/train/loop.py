@@ -39,7 +39,7 @@ class LoopSettings:
 
     updates: int
     """Updates in all."""
-    peak_rate: float = 1e-3
+    learning_rate: float = 1e-3
     """Learning rate after the warm-up."""
     final_rate: float = 0.05
     """Learning rate at the end, as a share of the peak."""
@@ -113,7 +113,9 @@ def rate_at(settings: LoopSettings, number: int) -> float:
     warm = min(1.0, (number + 1) / max(settings.warmup_updates, 1))
     done = min(number / max(settings.updates, 1), 1.0)
     cosine = 0.5 * (1 + math.cos(math.pi * done))
-    return settings.peak_rate * warm * (settings.final_rate + (1 - settings.final_rate) * cosine)
+    return (
+        settings.learning_rate * warm * (settings.final_rate + (1 - settings.final_rate) * cosine)
+    )
 
 
 def generator_of(seed: int, number: int, purpose: str = "update") -> torch.Generator:
@@ -148,7 +150,7 @@ class Run:
             for (decay, factor), parameters in kinds.items()
         ]
         betas = (self.settings.beta1, self.settings.beta2)
-        return torch.optim.AdamW(groups, lr=self.settings.peak_rate, betas=betas, fused=True)
+        return torch.optim.AdamW(groups, lr=self.settings.learning_rate, betas=betas, fused=True)
 
     def update(self) -> dict[str, float]:
         """Does one update and returns its figures."""

@@ -18,12 +18,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from melisma.lm.score.conditioning import SCORE_ATTRIBUTES, ScoreConditions, ScoreDrops, drop_told
+from melisma.lm.score.conditioning import (
+    SCORE_ATTRIBUTES,
+    ScoreConditions,
+    ScoreDrops,
+    drop_conditioning,
+)
 from melisma.lm.score.model import EventBatch, ScoreModel, ScoreModelSettings
 from melisma.lm.score.rows import (
     GIVEN,
     LATER,
-    Line,
+    EventSequence,
     batch_of,
     home_shift,
     infill_line,
@@ -45,7 +50,7 @@ from melisma.values.events import (
     LENGTH,
     PART_FIELD,
     PITCH,
-    PLACE,
+    POSITION,
     TEMPI,
     class_bpm,
 )
@@ -79,10 +84,10 @@ class ScoreTraining:
     """Whether every window moves to C; otherwise to any tonality (an arm of the benchmarks)."""
     tempo_moves: float = 0.5
     """Share of windows that move to another tempo."""
-    openings: float = 0.2
+    piece_starts: float = 0.2
     """Share of the updates that see openings alone: what is told of a piece decides its beginning,
     and a long window knows itself."""
-    opening_events: int = 112
+    piece_start_events: int = 112
     """Events of an opening; there are as many more of them in an update."""
     silent_bars: float = 0.2
     """Share of windows that are not told how many bars are left."""
@@ -97,7 +102,7 @@ class ScoreTraining:
 class Example:
     """One window as the model meets it."""
 
-    line: Line
+    line: EventSequence
     bars_left: int | None
     bars_done: int
     attributes: np.ndarray
@@ -106,7 +111,7 @@ class Example:
     """float32 [128]; zeros where the captions no longer hold."""
 
 
-class ScoreTask(Task):
+class ScoreObjective(Task):
     """Next-event cross-entropy on windows."""
 
     kind = "score_lm"
@@ -134,23 +139,24 @@ class ScoreTask(Task):
         s = self.settings
         rng = np.random.default_rng(int(torch.randint(2**62, (), generator=generator)))
         count = s.batch
-        if rng.random() < s.openings:
-            count = s.batch * max(s.longest // s.opening_events, 1)
-            s = dataclasses.replace(s, longest=s.opening_events, infill=0.0)
+        if rng.random() < s.piece_starts:
+            count = s.batch * max(s.longest // s.piece_start_events, 1)
+            s = dataclasses.replace(s, longest=s.piece_start_events, infill=0.0)
         windows = alike(self.train, count, rng)
         examples = [example_of(self.train, int(w), rng, s) for w in windows]
-        told = drop_told(conditions_of(self.train, windows, examples), s.drop, generator)
-        nats, notes = self.nats(examples, told, s.dropout)
-        loss = nats.sum() / nats.shape[0]
-        figures = {"nats": float(loss.detach()), "nats_a_note": float(nats.detach().sum()) / notes}
+        told = drop_conditioning(conditions_of(self.train, windows, examples), s.drop, generator)
+        by_field, notes = self.negative_log_likelihood(examples, told, s.dropout)
+        loss = by_field.sum() / by_field.shape[0]
+        total = float(by_field.detach().sum())
+        figures = {"nats": float(loss.detach()), "nats_a_note": total / notes}
         names = ("place", "part", "pitch", "length", "velocity")
         figures |= {
             f"nats_{name}": float(one)
-            for name, one in zip(names, nats.detach().mean(dim=0), strict=True)
+            for name, one in zip(names, by_field.detach().mean(dim=0), strict=True)
         }
         return {"score": loss}, figures
 
-    def nats(
+    def negative_log_likelihood(
         self, examples: list[Example], told: ScoreConditions, dropout: float
     ) -> tuple[Tensor, int]:
         """(negative log likelihood [event, field] of the events to be drawn, notes among them)."""
@@ -161,7 +167,9 @@ class ScoreTask(Task):
             [e.bars_done for e in examples],
         )
         rows, roles = batch.rows, batch.roles
-        counted = (rows[..., PLACE] < FIELD_SIZES[PLACE]) & (roles != GIVEN) & (roles != LATER)
+        counted = (
+            (rows[..., POSITION] < FIELD_SIZES[POSITION]) & (roles != GIVEN) & (roles != LATER)
+        )
         counted = counted[:, 1:]
         notes = int((counted & (rows[:, 1:, LENGTH] < FIRST_TEMPO)).sum())
         batch = EventBatch(**{k: v.to(device) for k, v in vars(batch).items()})
@@ -189,9 +197,13 @@ class ScoreTask(Task):
                 len(self.held), min(HELD_BATCH, len(self.held)), replace=False, p=self.held.weight
             )
             examples = [example_of(self.held, int(w), rng, plain) for w in windows]
-            nats, count = self.nats(examples, conditions_of(self.held, windows, examples), 0.0)
+            nats, count = self.negative_log_likelihood(
+                examples, conditions_of(self.held, windows, examples), 0.0
+            )
             told_nats += float(nats.sum())
-            nats, _ = self.nats(examples, ScoreConditions.absent(len(windows)), 0.0)
+            nats, _ = self.negative_log_likelihood(
+                examples, ScoreConditions.absent(len(windows)), 0.0
+            )
             untold_nats += float(nats.sum())
             notes += count
         return {
@@ -270,7 +282,7 @@ def moved_rows(
     if rng.random() >= tempo_moves:
         return rows, attributes, False
     shift = int(rng.integers(-MOST_TEMPO_SHIFT, MOST_TEMPO_SHIFT + 1))
-    bars = rows[:, PLACE] == BAR
+    bars = rows[:, POSITION] == BAR
     tempi = rows[bars, LENGTH] - FIRST_TEMPO
     shift = int(np.clip(shift, -tempi.min(), TEMPI - 1 - tempi.max())) if bars.any() else 0
     rows[bars, LENGTH] += shift
@@ -280,7 +292,7 @@ def moved_rows(
     return rows, attributes, True
 
 
-def _with_tune(line: Line, rng: np.random.Generator) -> Line:
+def _with_tune(line: EventSequence, rng: np.random.Generator) -> EventSequence:
     """The line with one part given, or its highest notes; plain where too little is left."""
     notes = is_note(line.rows) & (line.rows[:, PITCH] < FIRST_DRUM)
     parts, counts = np.unique(line.rows[notes, PART_FIELD], return_counts=True)
@@ -302,14 +314,14 @@ def _with_tune(line: Line, rng: np.random.Generator) -> Line:
     return melody_line(line, given)
 
 
-def _with_gap(line: Line, rng: np.random.Generator) -> tuple[Line, int | None]:
+def _with_gap(line: EventSequence, rng: np.random.Generator) -> tuple[EventSequence, int | None]:
     """The line with a gap told last, and the bar after it; plain where there are too few bars."""
     bars = int(line.bars.max()) + 1
     if bars < 4:
         return line, None
     gap = int(rng.integers(1, min(MOST_GAP_BARS, bars - 2) + 1))
     first = int(rng.integers(1, bars - gap + 1))
-    if (line.rows[:, PLACE] == END).any() and first + gap == bars:
+    if (line.rows[:, POSITION] == END).any() and first + gap == bars:
         return line, None
     return infill_line(line, first, first + gap), first + gap
 
@@ -322,7 +334,7 @@ def train_score(
     start: Mapping[str, Tensor] | None = None,
 ) -> None:
     """Runs or resumes the score model in `folder`, from `start` or at random."""
-    run = Run(ScoreTask(settings, train, held), settings.loop, folder)
+    run = Run(ScoreObjective(settings, train, held), settings.loop, folder)
     if not run.resume() and start is not None:
         run.start_from(start)
     run.run()

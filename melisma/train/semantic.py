@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from melisma.data.audio_shards import Ears
+from melisma.data.audio_shards import AudioShards
 from melisma.files.checkpoint import write_checkpoint
 from melisma.nn.precision import autocast
 from melisma.semantic.model import (
@@ -63,7 +63,9 @@ class SemanticTraining:
 
     semantic: SemanticSettings = field(default_factory=SemanticSettings)
     """The network."""
-    loop: LoopSettings = field(default_factory=lambda: LoopSettings(updates=3_000, peak_rate=1e-3))
+    loop: LoopSettings = field(
+        default_factory=lambda: LoopSettings(updates=3_000, learning_rate=1e-3)
+    )
     """How long and how fast."""
     batch: int = 16
     """Clips of one update."""
@@ -94,7 +96,7 @@ class Listened:
 
 
 @torch.no_grad()
-def listen(
+def spectra_of(
     sound: Sequence[np.ndarray], labels: Sequence[Mapping[str, np.ndarray]], device: str = "cpu"
 ) -> Listened:
     """Turns int16 sound [clip, sample] into spectra, 16 clips at a time."""
@@ -110,7 +112,7 @@ def listen(
     return Listened(spectra=torch.cat(spectra), labels=merged)
 
 
-def instrument_labels(ears: Ears) -> list[dict[str, np.ndarray]]:
+def instrument_labels(ears: AudioShards) -> list[dict[str, np.ndarray]]:
     """The labels of each shard, and which instruments its clips name: uint8 [clip, 129]."""
     place = {name: i for i, name in enumerate(INSTRUMENT_NAMES)}
     clip, shards = 0, []
@@ -183,7 +185,7 @@ class SemanticTask(Task):
         del number
         s = self.settings
         spectra, labels = self._batch(generator)
-        masked = draw_spans(
+        masked = sample_spans(
             len(spectra), spectra.shape[1] // 2, s.masked_share, s.span_frames, generator
         ).to(s.device)
         with autocast(s.device):
@@ -262,7 +264,7 @@ def shift_labels(labels: Labels, shifts: Tensor) -> Labels:
     return out
 
 
-def draw_spans(
+def sample_spans(
     batch: int, frames: int, share: float, span_frames: int, generator: torch.Generator
 ) -> Tensor:
     """True where hidden: [batch, frame], in spans, about `share` of all frames."""

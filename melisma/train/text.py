@@ -43,7 +43,7 @@ class TextTraining:
     tower: TextTowerSettings = field(default_factory=TextTowerSettings)
     """The network."""
     loop: LoopSettings = field(
-        default_factory=lambda: LoopSettings(updates=3_000, peak_rate=1e-3, weight_decay=0.05)
+        default_factory=lambda: LoopSettings(updates=3_000, learning_rate=1e-3, weight_decay=0.05)
     )
     """How long and how fast."""
     batch: int = 256

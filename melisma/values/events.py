@@ -28,7 +28,7 @@ LONGEST_BAR_TICKS = 192
 MOST_PARTS = 24
 """Parts of one score."""
 
-PLACE, PART_FIELD, PITCH, LENGTH, VELOCITY = range(5)
+POSITION, PART_FIELD, PITCH, LENGTH, VELOCITY = range(5)
 """The fields, in the order in which they are drawn."""
 FIELDS = 5
 
@@ -121,7 +121,7 @@ def row_ticks(rows: np.ndarray, first_tick: int = 0) -> tuple[np.ndarray, np.nda
     `first_tick` is where the first bar begins. Events before the first bar stand at its beginning,
     in bar 0; so does the bar itself.
     """
-    place = rows[:, PLACE].astype(np.int64)
+    place = rows[:, POSITION].astype(np.int64)
     is_bar = place == BAR
     lengths = np.zeros(len(rows), dtype=np.int64)
     lengths[is_bar] = METRE_TICKS[rows[is_bar, PITCH] - FIRST_METRE]

@@ -29,12 +29,12 @@ class Prompt:
     def __post_init__(self) -> None:
         if not self.words.strip():
             raise ValueError('the prompt is empty: say what to play, e.g. "a slow piano waltz"')
-        check_wishes(self.words, self.duration_seconds, self.tempo_bpm, self.tonality)
+        check_prompt(self.words, self.duration_seconds, self.tempo_bpm, self.tonality)
         if self.metre is not None and self.metre not in METRES:
             raise ValueError(f'no metre "{self.metre}": known are {", ".join(METRES)}')
 
 
-def check_wishes(
+def check_prompt(
     words: str, duration_seconds: float, tempo_bpm: float | None, tonality: str | None
 ) -> None:
     """`ValueError` where what every prompt may ask for lies beyond its limits."""

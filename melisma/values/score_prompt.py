@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from melisma.values.attributes import STYLES
 from melisma.values.events import BAR_METRES, DRUM_PROGRAM, MOST_PARTS
-from melisma.values.prompt import check_wishes
+from melisma.values.prompt import check_prompt
 from melisma.values.traditions import COMPOSERS, TRADITIONS
 
 MOST_SCORE_BARS = 600
@@ -35,19 +35,19 @@ class ScorePrompt:
     programs: tuple[int, ...] = ()
     """Overrides the words: one part each (a keyboard, harp or choir alone: its usual staves),
     General MIDI programs, `DRUM_PROGRAM` for drums."""
-    manner: str | None = None
+    style: str | None = None
     """Overrides the words; one of `MANNERS`."""
-    begun: bool = False
+    has_prefix: bool = False
     """Whether the score begins from given notes, which may say all."""
 
     def __post_init__(self) -> None:
-        exact = (self.tempo_bpm, self.tonality, self.metre, self.manner)
-        silent = not self.words.strip() and not self.programs and not self.begun
+        exact = (self.tempo_bpm, self.tonality, self.metre, self.style)
+        silent = not self.words.strip() and not self.programs and not self.has_prefix
         if silent and all(one is None for one in exact):
             raise ValueError(
                 'the prompt is empty: say what to play, e.g. "a slow piano waltz in D minor"'
             )
-        check_wishes(self.words, self.duration_seconds, self.tempo_bpm, self.tonality)
+        check_prompt(self.words, self.duration_seconds, self.tempo_bpm, self.tonality)
         if self.bars is not None and not 1 <= self.bars <= MOST_SCORE_BARS:
             raise ValueError(f"a score has 1 to {MOST_SCORE_BARS} bars, not {self.bars}")
         if self.metre is not None and self.metre not in BAR_METRES:
@@ -59,8 +59,8 @@ class ScorePrompt:
             raise ValueError(f"a score has at most {MOST_PARTS} parts, not {len(self.programs)}")
         if any(not 0 <= program <= DRUM_PROGRAM for program in self.programs):
             raise ValueError(f"a program lies between 0 and {DRUM_PROGRAM} (drums)")
-        if self.manner is not None and self.manner not in MANNERS:
-            raise ValueError(f'no style "{self.manner}": known are {", ".join(MANNERS)}')
+        if self.style is not None and self.style not in MANNERS:
+            raise ValueError(f'no style "{self.style}": known are {", ".join(MANNERS)}')
 
 
 def felt_beat(metre: tuple[int, int]) -> float:

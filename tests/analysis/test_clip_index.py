@@ -62,7 +62,7 @@ def test_a_planted_copy_is_found_at_its_place() -> None:
     assert found.run.whole_seconds == found.run.seconds == pytest.approx(2.0)
     assert found.run.clip_start_seconds == pytest.approx(60 / 25)
     assert found.run.piece_start_seconds == pytest.approx(130 / 25)
-    assert found.too_near
+    assert found.too_similar
 
 
 def test_shuffled_tokens_share_nothing() -> None:
@@ -72,7 +72,7 @@ def test_shuffled_tokens_share_nothing() -> None:
     found = index.nearest(rng.permutation(index.tokens[0]), directions(rng, 2))
     assert found.run is None
     assert found.run_seconds == 0.0
-    assert not found.too_near
+    assert not found.too_similar
     nothing = np.zeros(0, dtype=np.int64)
     assert index.longest_run(nothing) is index.best_agreement(nothing) is None
 
@@ -169,7 +169,7 @@ def test_a_damaged_copy_is_found_by_its_agreement() -> None:
     assert found.equal_share == pytest.approx(0.5, abs=0.12)
     moved = found.agreement.piece_start_seconds - found.agreement.clip_start_seconds
     assert moved == pytest.approx((1_100 - 40) / 25)
-    assert found.too_near
+    assert found.too_similar
 
 
 def test_the_clip_that_sounds_most_like_it() -> None:
@@ -180,24 +180,24 @@ def test_the_clip_that_sounds_most_like_it() -> None:
     assert found.similar_clip == "corpus/work 5/5"
     assert found.similarity > 0.99
     assert found.run is None
-    assert found.too_near
+    assert found.too_similar
 
 
 def test_limits_are_what_independent_music_reaches() -> None:
     rng = np.random.default_rng(5)
     index = without_limits(small_index())
     with pytest.raises(ValueError, match="no limits"):
-        _ = index.nearest(index.tokens[0], index.vectors[0]).too_near
+        _ = index.nearest(index.tokens[0], index.vectors[0]).too_similar
     held = list(zip(melody(rng, 60), directions(rng, 60, 1), strict=True))
     works = [str(piece) for piece in range(60)]
     index.limits = tuple(measure_limits(index, held, works, **WINDOWS))
     assert [limit.piece_seconds for limit in index.limits] == [5.0, 8.0, 16.0, 32.0]
     assert {limit.pieces for limit in index.limits} == {60}
     assert index.limits[0].similarity == index.limits[1].similarity < 0.9
-    near = [index.nearest(*piece).too_near for piece in held]
+    near = [index.nearest(*piece).too_similar for piece in held]
     assert sum(near) <= 2
     assert all(
-        index.nearest(*pair).too_near for pair in zip(index.tokens, index.vectors, strict=True)
+        index.nearest(*pair).too_similar for pair in zip(index.tokens, index.vectors, strict=True)
     )
     assert index.limit_of(3.0) == index.limits[0]
     assert index.limit_of(6.0) == index.limits[1]
@@ -220,9 +220,9 @@ def test_limits_of_long_pieces_hold_for_long_pieces() -> None:
     by_length = [(one.run_seconds, one.agreement, one.similarity) for one in index.limits]
     assert by_length == sorted(by_length)
     long = drawn(100, 4)
-    assert sum(index.nearest(*piece).too_near for piece in long) <= 8
+    assert sum(index.nearest(*piece).too_similar for piece in long) <= 8
     index.limits = index.limits[:2]
-    assert sum(index.nearest(*piece).too_near for piece in long) > 8
+    assert sum(index.nearest(*piece).too_similar for piece in long) > 8
 
 
 def test_only_pieces_of_different_works_are_joined() -> None:

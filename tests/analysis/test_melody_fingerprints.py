@@ -15,8 +15,8 @@ from melisma.analysis.similarity.melody_fingerprints import (
     GUARANTEED_STEPS,
     LONGEST_EXTENSION_STEPS,
     WINDOW,
-    MelodyPrints,
-    PrintLimits,
+    FingerprintLimits,
+    MelodyFingerprints,
 )
 from melisma.analysis.similarity.melody_index import MelodyIndex, SharedRun, melodic_steps
 from melisma.files.checkpoint import read_checkpoint, write_checkpoint
@@ -24,7 +24,7 @@ from melisma.files.compression import packed
 from melisma.values import Score
 
 Tune = tuple[np.ndarray, np.ndarray]
-LIMITS = PrintLimits(
+LIMITS = FingerprintLimits(
     seconds=(30.0, 60.0),
     notes=(20.0, 30.0),
     share=(0.1, 0.3),
@@ -35,8 +35,8 @@ LIMITS = PrintLimits(
 
 
 @pytest.fixture(scope="module")
-def prints() -> MelodyPrints:
-    return MelodyPrints.build(
+def prints() -> MelodyFingerprints:
+    return MelodyFingerprints.build(
         ((f"piece {seed}", piece(*tune(seed, 300))) for seed in range(50)),
         titles={"piece 7": "The seventh, by somebody"},
     )
@@ -45,7 +45,7 @@ def prints() -> MelodyPrints:
 @pytest.mark.parametrize(("length", "shift", "slower"), [(24, 5, 2.0), (24, -5, 1.0), (60, 7, 2.0)])
 @pytest.mark.parametrize("begin", range(100, 100 + WINDOW, 2))
 def test_a_planted_copy_is_found_wherever_it_begins(
-    prints: MelodyPrints, begin: int, length: int, shift: int, slower: float
+    prints: MelodyFingerprints, begin: int, length: int, shift: int, slower: float
 ) -> None:
     copy = with_copy(tune(7, 300), begin, length, shift=shift, slower=slower)
     found = prints.nearest(copy)
@@ -55,7 +55,7 @@ def test_a_planted_copy_is_found_wherever_it_begins(
     assert length - 1 - LONGEST_EXTENSION_STEPS <= found.notes <= length + 1
 
 
-def test_an_inverted_or_shuffled_copy_is_none(prints: MelodyPrints) -> None:
+def test_an_inverted_or_shuffled_copy_is_none(prints: MelodyFingerprints) -> None:
     waits, pitch = tune(7, 300)
     assert prints.nearest(with_copy((waits, 130 - pitch), 100, 24)).notes == 0
     order = np.random.default_rng(1).permutation(300)
@@ -63,10 +63,10 @@ def test_an_inverted_or_shuffled_copy_is_none(prints: MelodyPrints) -> None:
     nothing = SharedRun(notes=0, piece=None, share=0.0)
     assert prints.nearest(piece(*tune(5, 6))) == nothing
     assert prints.nearest(piece(*tune(3, 300), drum=True)) == nothing
-    assert MelodyPrints.build([]).nearest(piece(*tune(3, 300))) == nothing
+    assert MelodyFingerprints.build([]).nearest(piece(*tune(3, 300))) == nothing
 
 
-def test_a_whole_piece_is_all_copy_unless_it_is_left_out(prints: MelodyPrints) -> None:
+def test_a_whole_piece_is_all_copy_unless_it_is_left_out(prints: MelodyFingerprints) -> None:
     whole = prints.nearest(piece(*tune(3, 300), shift=4))
     assert whole.piece == "piece 3"
     assert whole.notes >= 299 - LONGEST_EXTENSION_STEPS
@@ -77,7 +77,9 @@ def test_a_whole_piece_is_all_copy_unless_it_is_left_out(prints: MelodyPrints) -
 def test_scales_and_repeated_notes_raise_no_alarm() -> None:
     waits = np.full(90, 0.5)
     scale, drone = 40 + np.arange(90) % 24, np.full(90, 60)
-    prints = MelodyPrints.build([("scale", piece(waits, scale)), ("drone", piece(waits, drone))])
+    prints = MelodyFingerprints.build(
+        [("scale", piece(waits, scale)), ("drone", piece(waits, drone))]
+    )
     assert prints.nearest(piece(waits, scale + 2)).notes == 0
     assert prints.nearest(piece(waits, drone + 5)).notes == 0
     # A scale that another tune leads into shares nothing but the scale.
@@ -89,9 +91,9 @@ def test_scales_and_repeated_notes_raise_no_alarm() -> None:
 def test_repeats_are_stored_once_and_still_found() -> None:
     verse, bridge = tune(1, 150), tune(2, 60)
     song: Tune = tuple(np.concatenate([v, v, b, v, v]) for v, b in zip(verse, bridge, strict=True))  # pyright: ignore
-    single = MelodyPrints.build([("verse", piece(*verse)), ("bridge", piece(*bridge))])
-    prints = MelodyPrints.build([("song", piece(*song))])
-    assert prints.prints < 1.5 * single.prints
+    single = MelodyFingerprints.build([("verse", piece(*verse)), ("bridge", piece(*bridge))])
+    prints = MelodyFingerprints.build([("song", piece(*song))])
+    assert prints.fingerprints < 1.5 * single.fingerprints
     for begin in range(0, 660 - 40, 7):
         found = prints.nearest(with_copy(song, begin, 40))
         assert found.piece == "song"
@@ -121,7 +123,7 @@ def test_every_run_of_the_guaranteed_length_is_found_and_none_is_overstated(seed
     rng = np.random.default_rng(seed)
     passages = [passage(rng) for _ in range(6)]
     pieces = [(str(number), drawn_score(rng, passages)) for number in range(4)]
-    index, prints = MelodyIndex(pieces), MelodyPrints.build(pieces)
+    index, prints = MelodyIndex(pieces), MelodyFingerprints.build(pieces)
     for score in (drawn_score(rng, passages), drawn_score(rng, [*passages, passage(rng)])):
         exact, found = index.longest_run(score), prints.nearest(score)
         assert found.notes <= exact.notes
@@ -130,12 +132,12 @@ def test_every_run_of_the_guaranteed_length_is_found_and_none_is_overstated(seed
             assert found.notes > 0
 
 
-def test_writing_and_reading_give_equal_answers(prints: MelodyPrints, tmp_path: Path) -> None:
+def test_writing_and_reading_give_equal_answers(prints: MelodyFingerprints, tmp_path: Path) -> None:
     path = tmp_path / "score_prints.safetensors"
     prints.limits = LIMITS
     prints.write(path)
-    again = MelodyPrints.read(path)
-    assert (len(again), again.prints, again.limits) == (50, prints.prints, LIMITS)
+    again = MelodyFingerprints.read(path)
+    assert (len(again), again.fingerprints, again.limits) == (50, prints.fingerprints, LIMITS)
     assert again.title("piece 7") == "The seventh, by somebody"
     for begin in (20, 90):
         copy = with_copy(tune(11, 300), begin, 45, shift=5)
@@ -147,7 +149,7 @@ def test_writing_and_reading_give_equal_answers(prints: MelodyPrints, tmp_path: 
 
 @pytest.mark.parametrize("place", [0.3, 0.6, 0.95])
 def test_a_damaged_file_is_told_in_one_sentence(
-    prints: MelodyPrints, tmp_path: Path, place: float
+    prints: MelodyFingerprints, tmp_path: Path, place: float
 ) -> None:
     path = tmp_path / "score_prints.safetensors"
     prints.write(path)
@@ -155,14 +157,14 @@ def test_a_damaged_file_is_told_in_one_sentence(
     data[int(place * len(data))] ^= 0x55
     path.write_bytes(data)
     with pytest.raises(ValueError, match="damaged"):
-        MelodyPrints.read(path)
+        MelodyFingerprints.read(path)
     path.write_bytes(data[: len(data) // 2])
     with pytest.raises(ValueError, match="truncated, damaged"):
-        MelodyPrints.read(path)
+        MelodyFingerprints.read(path)
 
 
 def test_a_file_that_expands_beyond_what_it_counts_is_refused(
-    prints: MelodyPrints, tmp_path: Path
+    prints: MelodyFingerprints, tmp_path: Path
 ) -> None:
     path = tmp_path / "score_prints.safetensors"
     prints.write(path)
@@ -172,7 +174,7 @@ def test_a_file_that_expands_beyond_what_it_counts_is_refused(
         tensors = whole.tensors | {name: packed(bytes(2**22))}
         write_checkpoint(path, replace(whole, tensors=tensors))
         with pytest.raises(ValueError, match="damaged") as refused:
-            MelodyPrints.read(path)
+            MelodyFingerprints.read(path)
         assert "expand to more than" in str(refused.value.__cause__)
 
 
@@ -184,11 +186,11 @@ def test_limits_grow_with_the_duration() -> None:
     assert LIMITS.excess(SharedRun(notes=25, piece="piece 1", share=0.2), 45.0) <= 1
     assert LIMITS.excess(SharedRun(notes=16, piece="piece 1", share=0.5), 45.0) > 1
     with pytest.raises(ValueError, match="ascend"):
-        PrintLimits(
+        FingerprintLimits(
             seconds=(60.0, 30.0), notes=(1, 2), share=(0, 0), quantile=0.9, pieces=(1, 1), seed=0
         )
 
 
 def test_two_pieces_of_one_name_are_refused() -> None:
     with pytest.raises(ValueError, match="same name"):
-        MelodyPrints.build([("one", piece(*tune(1, 30))), ("one", piece(*tune(2, 30)))])
+        MelodyFingerprints.build([("one", piece(*tune(1, 30))), ("one", piece(*tune(2, 30)))])

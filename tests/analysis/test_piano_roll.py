@@ -11,7 +11,7 @@ from matplotlib.collections import LineCollection
 from melisma.analysis.plots.piano_roll import (
     MOST_ROWS,
     bar_lines,
-    draw_score,
+    plot_piano_roll,
     row_edges,
     score_figure,
 )
@@ -57,7 +57,7 @@ def test_a_change_of_metre_moves_the_bar_lines() -> None:
 def test_a_png_is_written_with_drums_and_without(tmp_path: Path) -> None:
     for is_drum in (False, True):
         path = tmp_path / f"{is_drum}.png"
-        draw_score(a_score(20, is_drum), path, "cost: $5 a_b ^ \\ {")
+        plot_piano_roll(a_score(20, is_drum), path, "cost: $5 a_b ^ \\ {")
         assert path.read_bytes().startswith(b"\x89PNG")
     assert len(list(tmp_path.iterdir())) == 2
 
@@ -80,4 +80,4 @@ def test_every_note_is_drawn_once_though_the_last_row_is_longer() -> None:
 def test_no_notes_no_picture(tmp_path: Path) -> None:
     empty = Score(tracks=(), tempo=TempoMap(beats=np.zeros(1), bpm=np.full(1, 90.0)))
     with pytest.raises(ValueError, match="holds none"):
-        draw_score(empty, tmp_path / "x.png", "nothing")
+        plot_piano_roll(empty, tmp_path / "x.png", "nothing")

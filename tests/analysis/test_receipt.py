@@ -92,7 +92,7 @@ def test_a_planted_tempo_agrees_and_another_does_not() -> None:
     wrong = found(receipt_of_sound(clip, Facts(tempo_bpm=120.0)), "tempo")
     assert right.agrees is True
     assert right.value == pytest.approx(97.0, rel=0.02)
-    assert right.asked == "97 bpm"
+    assert right.requested == "97 bpm"
     assert 0.3 < right.confidence <= 1.0
     assert wrong.agrees is False
     assert wrong.confidence == right.confidence
@@ -156,7 +156,7 @@ def test_what_was_not_asked_is_told_without_a_verdict() -> None:
         "loudness",
         "length",
     }
-    assert all(finding.agrees is None and finding.asked is None for finding in receipt.findings)
+    assert all(finding.agrees is None and finding.requested is None for finding in receipt.findings)
     assert receipt.agreement == 0.0
     assert -40.0 < (found(receipt, "loudness").value or 0.0) < -3.0
 
@@ -166,7 +166,7 @@ def test_instruments_count_as_one_and_others_are_told() -> None:
     asked = Facts(instruments=("grand piano", "drums"), lead="piano", families=("piano", "drums"))
     receipt = receipt_of_sound(dance(97.0), asked, heard)
     players = [finding for finding in receipt.findings if finding.name == "instruments"]
-    assert [(one.asked, one.agrees) for one in players] == [("piano", True), ("drums", False)]
+    assert [(one.requested, one.agrees) for one in players] == [("piano", True), ("drums", False)]
     assert [one.confidence for one in players] == pytest.approx([0.9, 0.8])
     assert found(receipt, "other instruments").measured == "strings 0.70"
     assert receipt.agreement == pytest.approx(0.9 / 1.7)
@@ -189,7 +189,7 @@ def test_agreement_ranks_the_right_candidate_first() -> None:
 def test_what_is_not_found_counts_against_a_candidate() -> None:
     sure = Finding(
         name="tempo",
-        asked="97 bpm",
+        requested="97 bpm",
         measured="97.0 bpm",
         value=97.0,
         confidence=0.8,
@@ -198,7 +198,7 @@ def test_what_is_not_found_counts_against_a_candidate() -> None:
     )
     nothing = Finding(
         name="tonality",
-        asked="C major",
+        requested="C major",
         measured=None,
         value=None,
         confidence=0.0,
@@ -232,7 +232,7 @@ def test_a_score_with_planted_facts_agrees() -> None:
 def test_named_instruments_of_a_score_are_looked_for_by_name() -> None:
     receipt = receipt_of_score(song(104.0), Facts(instruments=("flute", "oboe")))
     players = [finding for finding in receipt.findings if finding.name == "instruments"]
-    assert [(one.asked, one.agrees) for one in players] == [("flute", True), ("oboe", False)]
+    assert [(one.requested, one.agrees) for one in players] == [("flute", True), ("oboe", False)]
 
 
 def test_an_empty_score_has_nothing() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from melisma.analysis.plots.spectrogram import draw_sound, picture_data
+from melisma.analysis.plots.spectrogram import picture_data, plot_sound
 from melisma.values import Waveform
 
 RATE_HZ = 24_000
@@ -35,7 +35,7 @@ def test_long_sound_has_no_more_columns_than_a_picture_shows() -> None:
 def test_a_png_is_written(tmp_path: Path) -> None:
     path = tmp_path / "x.png"
     noise = np.random.default_rng(0).standard_normal((2, RATE_HZ)) * 0.1
-    draw_sound(Waveform(samples=noise, rate_hz=RATE_HZ), path, "cost: $5 a_b ^ \\ {")
+    plot_sound(Waveform(samples=noise, rate_hz=RATE_HZ), path, "cost: $5 a_b ^ \\ {")
     assert path.read_bytes().startswith(b"\x89PNG")
     assert list(tmp_path.iterdir()) == [path]
 
@@ -43,4 +43,4 @@ def test_a_png_is_written(tmp_path: Path) -> None:
 def test_no_sound_no_picture(tmp_path: Path) -> None:
     nothing = Waveform(samples=np.zeros((1, 0), np.float32), rate_hz=RATE_HZ)
     with pytest.raises(ValueError, match="length is 0"):
-        draw_sound(nothing, tmp_path / "x.png", "nothing")
+        plot_sound(nothing, tmp_path / "x.png", "nothing")

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from melisma import generation
-from melisma.generation.conditioning.audio import Given
+from melisma.generation.conditioning.audio import AudioConditions
 from melisma.values import Facts, Prompt, TokenGrid, Waveform
 
 
 @dataclass(frozen=True)
-class DrawingSettings:
+class MusicLMSampling:
     guidance_semantic: float = 3.0
     guidance_coarse: float = 1.0
     temperature_semantic: float = 0.95
@@ -49,12 +49,12 @@ class Composer:
         self.interrupted_at: int | None = None
         """The call during which somebody presses Ctrl-C."""
 
-    def drawing(self, changes: dict[str, float]) -> DrawingSettings:
+    def drawing(self, changes: dict[str, float]) -> MusicLMSampling:
         named = {"guidance": "guidance_semantic"}
-        return DrawingSettings(**{named.get(n, n): v for n, v in changes.items()})  # type: ignore[arg-type]
+        return MusicLMSampling(**{named.get(n, n): v for n, v in changes.items()})  # type: ignore[arg-type]
 
     def stream(
-        self, prompt: Prompt, *, seed: int, settings: DrawingSettings, given: Given
+        self, prompt: Prompt, *, seed: int, settings: MusicLMSampling, given: AudioConditions
     ) -> Iterator[Waveform]:
         self.calls.append({"prompt": prompt, "seed": seed, "settings": settings, "given": given})
         (piece,) = [self._piece(prompt, seed, 1)]
@@ -69,10 +69,10 @@ class Composer:
         prompts: Sequence[Prompt],
         *,
         seed: int,
-        settings: DrawingSettings,
+        settings: MusicLMSampling,
         best_of: int | None = None,
         rank: str = "words",
-        given: Given | None = None,
+        given: AudioConditions | None = None,
         progress: Callable[[float], None] | None = None,
     ) -> list[Piece]:
         if self.interrupted_at == len(self.calls):
@@ -91,7 +91,7 @@ class Composer:
             progress(0.5)
         return [self._piece(prompt, seed + i, best_of or 4) for i, prompt in enumerate(prompts)]
 
-    def heard_families(self, waveform: Waveform) -> dict[str, float]:
+    def detect_families(self, waveform: Waveform) -> dict[str, float]:
         del waveform
         return {"piano": 0.9, "strings": 0.2}
 
@@ -140,7 +140,7 @@ def seat(patch: pytest.MonkeyPatch) -> Composer:
     players = {
         "Composer": Composer,
         "Piece": Piece,
-        "DrawingSettings": DrawingSettings,
+        "MusicLMSampling": MusicLMSampling,
         "load": lambda *_, **__: composer,
         "load_codec": Codec,
     }

@@ -18,8 +18,8 @@ from melisma.cli import options
 from melisma.cli.arguments import read_tonality
 from melisma.cli.errors import run, spoken
 from melisma.cli.program import program
-from melisma.generation import DrawingSettings, ScoreDrawing
-from melisma.generation.musicgen import SingleDrawing
+from melisma.generation import MusicLMSampling, ScoreSampling
+from melisma.generation.musicgen import MusicGenSampling
 from melisma.values.attributes import TONALITIES
 
 REPOSITORY = Path(__file__).parents[2]
@@ -273,20 +273,20 @@ def test_a_real_ctrl_c(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("option", "value"),
     [
-        (options.Guidance, DrawingSettings().guidance_semantic),
-        (options.GuidanceCoarse, DrawingSettings().guidance_coarse),
-        (options.TemperatureSemantic, DrawingSettings().temperature_semantic),
-        (options.TopKSemantic, DrawingSettings().top_k_semantic),
-        (options.TemperatureCoarse, DrawingSettings().temperature_coarse),
-        (options.TopKCoarse, DrawingSettings().top_k_coarse),
-        (options.TemperatureFine, DrawingSettings().temperature_fine),
-        (options.Temperature, ScoreDrawing().temperature),
-        (options.TopK, ScoreDrawing().top_k or "all"),
-        (options.TopP, ScoreDrawing().top_p),
-        (options.ScoreGuidance, ScoreDrawing().guidance),
-        (options.SoundTemperature, SingleDrawing().temperature),
-        (options.SoundTopK, SingleDrawing().top_k),
-        (options.SoundTopP, SingleDrawing().top_p),
+        (options.Guidance, MusicLMSampling().guidance_semantic),
+        (options.GuidanceCoarse, MusicLMSampling().guidance_coarse),
+        (options.TemperatureSemantic, MusicLMSampling().temperature_semantic),
+        (options.TopKSemantic, MusicLMSampling().top_k_semantic),
+        (options.TemperatureCoarse, MusicLMSampling().temperature_coarse),
+        (options.TopKCoarse, MusicLMSampling().top_k_coarse),
+        (options.TemperatureFine, MusicLMSampling().temperature_fine),
+        (options.Temperature, ScoreSampling().temperature),
+        (options.TopK, ScoreSampling().top_k or "all"),
+        (options.TopP, ScoreSampling().top_p),
+        (options.ScoreGuidance, ScoreSampling().guidance),
+        (options.SoundTemperature, MusicGenSampling().temperature),
+        (options.SoundTopK, MusicGenSampling().top_k),
+        (options.SoundTopP, MusicGenSampling().top_p),
     ],
 )
 def test_help_tells_the_settings_that_are_taken(option: Any, value: object) -> None:

@@ -12,7 +12,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
-from stand_ins import Composer, DrawingSettings, seat
+from stand_ins import Composer, MusicLMSampling, seat
 
 from melisma.cli.errors import run
 from melisma.cli.program import program
@@ -173,7 +173,7 @@ def test_drawing_settings_reach_the_composer(composer: Composer, melisma: Comman
         "--temperature-semantic", 1.1, "--top-k-semantic", 9, "--temperature-coarse", 1.2,
         "--top-k-coarse", 8, "--temperature-fine", 0.5,
     )  # fmt: skip
-    assert composer.calls[0]["settings"] == DrawingSettings(
+    assert composer.calls[0]["settings"] == MusicLMSampling(
         guidance_semantic=2.5,
         guidance_coarse=1.5,
         temperature_semantic=1.1,

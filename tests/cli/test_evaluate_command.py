@@ -15,8 +15,8 @@ from melisma.cli.program import program
 from melisma.evaluate.report.card import CARD_NAME, write_card
 from melisma.evaluate.report.html import report_page
 from melisma.files import write_audio
-from melisma.generation import DrawingSettings, ScoreDrawing
-from melisma.generation.musicgen import SingleDrawing
+from melisma.generation import MusicLMSampling, ScoreSampling
+from melisma.generation.musicgen import MusicGenSampling
 from melisma.values import Waveform
 
 
@@ -83,9 +83,9 @@ def test_what_is_no_card_cannot_be_compared(
 
 def test_every_setting_of_drawing_can_be_judged() -> None:
     for engine, settings in (
-        ("sound", DrawingSettings),
-        ("sound", SingleDrawing),
-        ("score", ScoreDrawing),
+        ("sound", MusicLMSampling),
+        ("sound", MusicGenSampling),
+        ("score", ScoreSampling),
     ):
         names = [field.name for field in dataclasses.fields(settings)]
         found = read_drawing([f"{name}=2" for name in names], engine)

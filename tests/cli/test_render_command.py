@@ -149,12 +149,12 @@ def test_stems_come_as_sound_and_as_midi(
 def test_a_picture_and_remarks(
     melisma: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def draw_sound(sound: Waveform, path: Path, title: str) -> None:
+    def plot_sound(sound: Waveform, path: Path, title: str) -> None:
         path.write_text(f"{title}, {sound.samples.shape[0]} channels")
 
     # The true one loads torch and matplotlib, which takes seconds.
     picture = ModuleType("melisma.analysis.plots.spectrogram")
-    picture.__dict__["draw_sound"] = draw_sound
+    picture.__dict__["plot_sound"] = plot_sound
     monkeypatch.setitem(sys.modules, "melisma.analysis.plots.spectrogram", picture)
     write_soundfont(tmp_path / "few.sf2", [Sound(number=41)])
     outcome = melisma("render", "trio.mid", "--soundfont", "few.sf2", "--plot", "trio.png")

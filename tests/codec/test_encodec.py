@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from melisma.codec import Encodec, EncodecSettings, PublishedCodec
+from melisma.codec import Encodec, EncodecCodec, EncodecSettings
 from melisma.codec.encodec import model as encodec_model
 from melisma.codec.encodec import streaming
 from melisma.codec.encodec.codec import deinterleave, interleave, load_published
@@ -236,8 +236,8 @@ def test_a_torch_without_the_kernel_keeps_the_plain_lstm(
 
 def test_bfloat16_is_near_and_its_tokens_are_the_same(model: Any) -> None:
     config, tensors = model.config.to_dict(), model.state_dict()
-    exact = PublishedCodec.from_published(config, tensors)
-    fast = PublishedCodec.from_published(config, tensors, precision="bfloat16")
+    exact = EncodecCodec.from_published(config, tensors)
+    fast = EncodecCodec.from_published(config, tensors, precision="bfloat16")
     sound = noise(4_000)
     tokens = exact.encode_sound(sound)
     torch.testing.assert_close(fast.encode_sound(sound), tokens, rtol=0, atol=0)
@@ -246,7 +246,7 @@ def test_bfloat16_is_near_and_its_tokens_are_the_same(model: Any) -> None:
     assert 0 < float(error) < 10**-2.5
     assert fast.fingerprint == exact.fingerprint
     with pytest.raises(ValueError, match='"float32" or "bfloat16", not "int8"'):
-        PublishedCodec.from_published(config, tensors, precision="int8")
+        EncodecCodec.from_published(config, tensors, precision="int8")
 
 
 def test_both_spellings_of_weight_norm_and_neither(model: Any) -> None:
@@ -268,19 +268,19 @@ def test_both_spellings_of_weight_norm_and_neither(model: Any) -> None:
     for tensors in (new, old, folded):
         prefixed = {f"audio_encoder.{name}": tensor for name, tensor in tensors.items()}
         prefixed["decoder.model.embed_tokens.weight"] = torch.zeros(3)  # MusicGen's own
-        codec = PublishedCodec.from_published(config, prefixed, prefix="audio_encoder.")
+        codec = EncodecCodec.from_published(config, prefixed, prefix="audio_encoder.")
         torch.testing.assert_close(codec.decode_tokens(tokens), expected, rtol=0, atol=1e-5)
         fingerprints.append(codec.fingerprint)
     assert fingerprints[0] == fingerprints[1]
     half = {name: tensor.half() for name, tensor in new.items()}
-    PublishedCodec.from_published(config, half)
+    EncodecCodec.from_published(config, half)
 
 
 def test_tensors_that_do_not_fit_are_named(model: Any) -> None:
     config, tensors = model.config.to_dict(), model.state_dict()
 
     def loaded(changed: dict[str, Tensor], prefix: str = "") -> None:
-        PublishedCodec.from_published(config, changed, prefix=prefix)
+        EncodecCodec.from_published(config, changed, prefix=prefix)
 
     fewer = {n: t for n, t in tensors.items() if "decoder.layers.1.lstm" not in n}
     with pytest.raises(ValueError, match=r"lack decoder\.layers\.1\.lstm\.\w+, .*8 in all"):
@@ -390,7 +390,7 @@ def test_stereo_is_that_of_musicgen(model: Any) -> None:
         prepared = musicgen._prepare_audio_encoder_kwargs_for_generation(sound, {})
     theirs = prepared["decoder_input_ids"].view(2, 8, -1)
 
-    codec = PublishedCodec.from_published(
+    codec = EncodecCodec.from_published(
         musicgen.config.audio_encoder.to_dict(),
         musicgen.state_dict(),
         prefix="audio_encoder.",
@@ -414,7 +414,7 @@ def test_stereo_is_that_of_musicgen(model: Any) -> None:
 @pytest.mark.parametrize("channels", [1, 2])
 def test_waveforms_become_grids_and_waveforms_again(channels: int, model: Any) -> None:
     config, tensors = model.config.to_dict(), model.state_dict()
-    codec = PublishedCodec.from_published(config, tensors, channels=channels)
+    codec = EncodecCodec.from_published(config, tensors, channels=channels)
     described = (codec.rate_hz, codec.frame_rate_hz, codec.levels, codec.vocabulary)
     assert described == (3_200, 80, 4 * channels, 32)
     assert codec.channels == channels
@@ -445,7 +445,7 @@ def test_the_fingerprint_is_that_of_the_tokens(model: Any) -> None:
 
     def fingerprint(start: str = "-", channels: int = 1, **changes: Any) -> str:
         moved = {n: t + 0.1 if n.startswith(start) else t for n, t in tensors.items()}
-        one = PublishedCodec.from_published(config | changes, moved, channels=channels)
+        one = EncodecCodec.from_published(config | changes, moved, channels=channels)
         return one.fingerprint
 
     assert fingerprint() == fingerprint("decoder.") == fingerprint()
@@ -457,5 +457,5 @@ def test_the_fingerprint_is_that_of_the_tokens(model: Any) -> None:
             fingerprint(channels=channels)
     wide = published(audio_channels=2)
     with pytest.raises(ValueError, match="codes 2 channels, not 1"):
-        PublishedCodec.from_published(wide.config.to_dict(), wide.state_dict(), channels=1)
-    assert PublishedCodec.from_published(wide.config.to_dict(), wide.state_dict()).levels == 4
+        EncodecCodec.from_published(wide.config.to_dict(), wide.state_dict(), channels=1)
+    assert EncodecCodec.from_published(wide.config.to_dict(), wide.state_dict()).levels == 4

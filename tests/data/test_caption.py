@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from melisma.data.captions.phrasing import Telling, composer_name, tradition_name
+from melisma.data.captions.phrasing import CaptionState, composer_name, tradition_name
 from melisma.data.captions.vocabulary import INSTRUMENT_SYNONYMS, tempo_adjectives
 from melisma.data.captions.writer import write_captions
 from melisma.joint.instrument_words import name_family
@@ -128,12 +128,12 @@ def test_composers_are_named_as_people_name_them(
     composer: str | None, names: set[str | None]
 ) -> None:
     facts = Facts(composer=composer)
-    telling = Telling(facts=facts, rng=np.random.default_rng(0), exact=False)
+    telling = CaptionState(facts=facts, rng=np.random.default_rng(0), exact=False)
     assert {composer_name(telling) for _ in range(30)} == names
 
 
 def test_a_repertoire_for_other_players_is_not_mentioned() -> None:
     for tradition in ("string quartet", "organ music", "orchestral music"):
         facts = Facts(families=("accordion",), tradition=tradition)
-        telling = Telling(facts=facts, rng=np.random.default_rng(0), exact=False)
+        telling = CaptionState(facts=facts, rng=np.random.default_rng(0), exact=False)
         assert tradition_name(telling) is None

@@ -9,28 +9,28 @@ import pytest
 from small_corpus import groove, quartet, score, song, soundfont, write_corpus
 from small_corpus import line as part_line
 
-from melisma.data.audio_shards import read_ears, write_ears
-from melisma.data.clips import ClipMaker, ClipSettings
+from melisma.data.audio_shards import read_audio_shards, write_audio_shards
+from melisma.data.clips import ClipRenderer, ClipSettings
 from melisma.data.render.acoustics import PEAK, ROOMS, Finish, finish_sound, synthetic_room
 from melisma.data.render.expressive_performance import Playing, perform
-from melisma.data.render.synthesis import Renderer, Sounding
+from melisma.data.render.synthesis import Renderer, RenderVariety
 from melisma.data.sources.pieces import read_sources
 
 
 @pytest.fixture(scope="module")
 def renderer() -> Renderer:
-    return Renderer([soundfont()], Sounding(variety="tongue"))
+    return Renderer([soundfont()], RenderVariety(variety="tongue"))
 
 
 @pytest.fixture(scope="module")
-def maker(tmp_path_factory: pytest.TempPathFactory) -> ClipMaker:
+def maker(tmp_path_factory: pytest.TempPathFactory) -> ClipRenderer:
     folder = tmp_path_factory.mktemp("corpora")
     write_corpus(folder, "songs", {"a.mid": song(), "b.mid": quartet(1)})
     write_corpus(folder, "groove", {"g.mid": groove()})
     sources = read_sources(folder)
     splits = {source.identity: "train" for source in sources}
     settings = ClipSettings(seconds=2.0, kinds={"real": 0.6, "groove": 0.4})
-    return ClipMaker(sources, [soundfont()], settings, splits)
+    return ClipRenderer(sources, [soundfont()], settings, splits)
 
 
 def test_a_note_sounds_where_and_as_it_is_written(renderer: Renderer) -> None:
@@ -61,7 +61,7 @@ def test_soundfonts_are_checked(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="there is no soundfont"):
         Renderer([tmp_path / "absent.sf2"])
     with pytest.raises(ValueError, match='"ears" or "tongue"'):
-        Sounding(variety="nose")
+        RenderVariety(variety="nose")
 
 
 def test_rooms_decay_and_levels_hold() -> None:
@@ -79,7 +79,7 @@ def test_rooms_decay_and_levels_hold() -> None:
     assert -24 < 20 * np.log10(np.sqrt(np.mean(sound**2))) < -17
 
 
-def test_a_clip_is_a_function_of_its_number(maker: ClipMaker) -> None:
+def test_a_clip_is_a_function_of_its_number(maker: ClipRenderer) -> None:
     first, _, again = maker.clip(3), maker.clip(4), maker.clip(3)
     assert np.abs(first.sound.astype(int) - again.sound).max() <= 1
     assert first.row == again.row
@@ -89,19 +89,19 @@ def test_a_clip_is_a_function_of_its_number(maker: ClipMaker) -> None:
     assert first.row["licence"] == "CC0 1.0"
 
 
-def test_unknown_kinds_are_refused(maker: ClipMaker) -> None:
+def test_unknown_kinds_are_refused(maker: ClipRenderer) -> None:
     with pytest.raises(ValueError, match="no kind of clip"):
-        ClipMaker([], [soundfont()], ClipSettings(kinds={"dreamt": 1.0}), {})
+        ClipRenderer([], [soundfont()], ClipSettings(kinds={"dreamt": 1.0}), {})
     with pytest.raises(ValueError, match="split"):
-        ClipMaker([], [soundfont()], ClipSettings(), {}).clip(0)
+        ClipRenderer([], [soundfont()], ClipSettings(), {}).clip(0)
     assert maker.settings.seconds == 2.0
 
 
 def test_a_corpus_comes_back_from_disk_and_is_taken_up_again(
-    tmp_path: Path, maker: ClipMaker
+    tmp_path: Path, maker: ClipRenderer
 ) -> None:
-    write_ears(tmp_path, maker, hours=4 * 2 / 3600, clips_per_shard=2)
-    ears = read_ears(tmp_path)
+    write_audio_shards(tmp_path, maker, hours=4 * 2 / 3600, clips_per_shard=2)
+    ears = read_audio_shards(tmp_path)
     assert len(ears) == 4
     assert ears.locate(3) == (1, 1)
     assert np.abs(ears.sound[1][0].astype(int) - maker.clip(2).sound).max() <= 1
@@ -113,9 +113,9 @@ def test_a_corpus_comes_back_from_disk_and_is_taken_up_again(
     np.testing.assert_allclose(ears.onsets_seconds(2), (np.flatnonzero(struck) + 0.5) / 25)
     kept = (tmp_path / "sound-00000.npy").stat().st_mtime_ns
     (tmp_path / "rows-00001.jsonl").unlink()
-    write_ears(tmp_path, maker, hours=4 * 2 / 3600, clips_per_shard=2)
+    write_audio_shards(tmp_path, maker, hours=4 * 2 / 3600, clips_per_shard=2)
     assert (tmp_path / "sound-00000.npy").stat().st_mtime_ns == kept
-    assert len(read_ears(tmp_path)) == 4
+    assert len(read_audio_shards(tmp_path)) == 4
     assert not list(tmp_path.glob("*.part"))
     with pytest.raises(ValueError, match="no finished shard"):
-        read_ears(tmp_path / "absent")
+        read_audio_shards(tmp_path / "absent")

@@ -14,8 +14,8 @@ import numba
 import numpy as np
 import pytest
 
-from melisma.engine.native.kv_cache import key_products_of_bytes, past_layout, value_sums_of_bytes
-from melisma.engine.native.packing import byte_layout, empty, pack
+from melisma.engine.native.kv_cache import key_products_of_bytes, kv_layout, value_sums_of_bytes
+from melisma.engine.native.packing import aligned_zeros, byte_layout, pack
 from melisma.simd import instruction_set, jit, selection, tuning
 from melisma.simd.instruction_set import (
     ENVIRONMENT,
@@ -52,7 +52,7 @@ def quantized_product(
     scales = np.ones((rows, groups), np.float32)
     sums = -layout.zero * x.reshape(rows, groups, -1).sum(axis=2).astype(np.int32)
     sums = np.ascontiguousarray(sums.astype(np.int32))
-    out = empty((rows, size), np.float32)
+    out = aligned_zeros((rows, size), np.float32)
     once(
         packed.weights.ctypes.data, packed.group_scales.ctypes.data, packed.row_scales.ctypes.data,
         near.ctypes.data, near.strides[0], scales.ctypes.data, sums.ctypes.data, out.ctypes.data,
@@ -83,7 +83,7 @@ def test_products_are_exact_at_the_extremes(isa: InstructionSet, bits: int, inpu
 @pytest.mark.parametrize("isa", AVAILABLE, ids=lambda one: one.name)
 def test_attention_to_bytes_is_exact_at_the_extremes(isa: InstructionSet) -> None:
     """As many numbers and places as sums of 32 bits can hold."""
-    layout, lanes = past_layout(isa), isa.lanes
+    layout, lanes = kv_layout(isa), isa.lanes
     keys_of, sums_of = key_products_of_bytes(isa), value_sums_of_bytes(isa, 1)
 
     @numba.njit
@@ -135,7 +135,7 @@ sys.path.insert(0, "tests/lm")
 from small_stage import conditions, generators, stage
 
 from melisma.lm import Drawing, NativeEngine, draw
-from melisma.engine.cpu import NativeSession, requests_of
+from melisma.engine.cpu import NativeDecoding, requests_of
 from melisma.engine.native.packing import PRECISIONS
 from melisma.engine.native.program import _run
 from melisma.simd.selection import selected
@@ -151,7 +151,7 @@ for precision in PRECISIONS:
     # Greedily, past the places that are summed at once, and on under a window that slides.
     engine = NativeEngine(stage(window=600, width=128), precision=precision, threads=2)
     requests = requests_of(engine, conditions(700), [700, 700], Drawing(temperature=0), None)
-    session = NativeSession(engine, requests)
+    session = NativeDecoding(engine, requests)
     logits = []
     for steps in (300, 260, 100):
         session.advance(steps)

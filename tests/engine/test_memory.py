@@ -21,24 +21,24 @@ from melisma.engine import cpu as engine_module
 from melisma.engine import sampling
 from melisma.engine.cpu import NativeEngine
 from melisma.engine.native.packing import PRECISIONS, Packed, pack
-from melisma.engine.native.trunk import Past
+from melisma.engine.native.trunk import KVCache
 from melisma.engine.resources import hardware, memory, micro_benchmark
 from melisma.engine.resources.memory import (
-    Asked,
     ModelSizes,
     Rates,
     StageShape,
-    drawing_seconds,
-    expect_room,
+    Workload,
+    expect_memory,
     fits,
     matrix_bytes,
     need_of,
     recommended,
+    sampling_seconds,
     step_seconds,
 )
 from melisma.files.hub import PUBLISHED, HubCard
 from melisma.generation import catalogue, forecast, loading, musicgen
-from melisma.lm import ConditionSettings, TokenModel, TokenModelSettings
+from melisma.lm import ConditioningSettings, TokenModel, TokenModelSettings
 from melisma.lm.musicgen_weights import settings_of
 from melisma.lm.patterns import PATTERNS
 from melisma.nn.t5 import T5Settings, published_shapes
@@ -48,11 +48,11 @@ OURS = TokenModelSettings(levels=4, vocabulary=96, width=64, layers=3, heads=2, 
 SINGLE = TokenModelSettings(
     levels=4, vocabulary=100, width=64, layers=2, heads=4, window_frames=500, expansion=4.0,
     norm="layer", feed_forward="gelu", positions="sinusoidal",
-    conditions=ConditionSettings(slots=False, text_width=24),
+    conditions=ConditioningSettings(slots=False, text_width=24),
 )  # fmt: skip
 BEFORE = dataclasses.replace(
     SINGLE, pattern="delayed_pairs",
-    conditions=ConditionSettings(slots=False, text_width=24, text_before=True, chroma_frames=9),
+    conditions=ConditioningSettings(slots=False, text_width=24, text_before=True, chroma_frames=9),
 )  # fmt: skip
 RATES = Rates(
     threads=2,
@@ -90,16 +90,16 @@ def array_bytes(engine: NativeEngine) -> int:
 def test_weights_and_past_are_those_of_the_engine(
     settings: TokenModelSettings, precision: str
 ) -> None:
-    shape, asked = shape_of(settings), Asked(seconds=3, pieces=2, words=7)
+    shape, asked = shape_of(settings), Workload(seconds=3, pieces=2, words=7)
     engine = NativeEngine(TokenModel(settings), precision=precision, threads=1)
     assert shape.bytes_a_step(precision) == engine.bytes_a_step
     assert shape.weight_bytes(precision) == pytest.approx(array_bytes(engine), rel=0.02)
-    places = shape.told(asked) + TokenModel(settings).pattern.steps(150)
-    window = min(TokenModel(settings).window_steps + shape.told(asked), places)
+    places = shape.prefix_positions(asked) + TokenModel(settings).pattern.steps(150)
+    window = min(TokenModel(settings).window_steps + shape.prefix_positions(asked), places)
     ring = min(window + engine_module.READ_ROWS, places)
-    past = Past(engine.trunk, asked.slots, ring, asked.words if shape.text else 0)
+    past = KVCache(engine.trunk, asked.rows, ring, asked.words if shape.text else 0)
     really = sum(array.nbytes for one in past.layers + past.texts for array in one.arrays())
-    assert shape.past_bytes(precision, asked) == pytest.approx(really, rel=0.02)
+    assert shape.cache_bytes(precision, asked) == pytest.approx(really, rel=0.02)
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
@@ -112,8 +112,8 @@ def test_steps_are_those_of_the_pattern(pattern: str) -> None:
 
 def test_a_long_piece_is_drawn_in_windows() -> None:
     shape = dataclasses.replace(shape_of(SINGLE), longest_seconds=30.0, stride_seconds=18.0)
-    long, short = Asked(seconds=66), Asked(seconds=30)
-    assert shape.past_bytes("int8", long) == shape.past_bytes("int8", short)
+    long, short = Workload(seconds=66), Workload(seconds=30)
+    assert shape.cache_bytes("int8", long) == shape.cache_bytes("int8", short)
     assert shape.all_steps(66) == 1503 + 2 * (900 + 3)
 
 
@@ -133,7 +133,7 @@ def test_settings_of_no_token_model(settings: dict[str, Any], said: str) -> None
 
 def test_another_precision_is_refused() -> None:
     with pytest.raises(ValueError, match='no precision "int2": known are float32'):
-        need_of(ModelSizes(stages=()), "int2", Asked(seconds=1))
+        need_of(ModelSizes(stages=()), "int2", Workload(seconds=1))
 
 
 def test_parts_of_the_need() -> None:
@@ -142,26 +142,26 @@ def test_parts_of_the_need() -> None:
         text_parameters=1000, codec_parameters=500, other_parameters=10, halved=True,
         rate_hz=32_000, channels=2,
     )  # fmt: skip
-    exact, small = (need_of(sizes, name, Asked(seconds=2)).parts for name in ("float32", "int4"))
+    exact, small = (need_of(sizes, name, Workload(seconds=2)).parts for name in ("float32", "int4"))
     assert (exact["text encoder"], small["text encoder"]) == (4000, 2000)
     assert (exact["codec"], small["codec"]) == (2000, 1500)
     assert exact["other models"] == 40
     assert exact["sound"] == memory.SOUND_COPIES * 2 * 32_000 * 2 * 4
     assert small["token models"] < exact["token models"]
-    need = need_of(sizes, "int4", Asked(seconds=2))
+    need = need_of(sizes, "int4", Workload(seconds=2))
     assert need.bytes == sum(need.parts.values())
 
 
 def test_smaller_weights_and_shorter_pieces_are_faster() -> None:
     shape = shape_of(SINGLE)
-    bare = Asked(seconds=10, guidance=False)
-    assert bare.slots == 1
-    seconds = [step_seconds(shape, name, Asked(seconds=10), RATES) for name in PRECISIONS]
+    bare = Workload(seconds=10, guidance=False)
+    assert bare.rows == 1
+    seconds = [step_seconds(shape, name, Workload(seconds=10), RATES) for name in PRECISIONS]
     assert seconds == sorted(seconds, reverse=True)
-    long = step_seconds(shape, "int8", Asked(seconds=60), RATES)
+    long = step_seconds(shape, "int8", Workload(seconds=60), RATES)
     assert step_seconds(shape, "int8", bare, RATES) < seconds[2] < long
     sizes = ModelSizes(stages=(shape, dataclasses.replace(shape, causal=False)))
-    drawn = drawing_seconds(sizes, "int8", Asked(seconds=10), RATES)
+    drawn = sampling_seconds(sizes, "int8", Workload(seconds=10), RATES)
     assert drawn == pytest.approx(503 * seconds[2])
 
 
@@ -179,11 +179,11 @@ def test_what_is_recommended() -> None:
 
 
 def test_no_room_is_said_before() -> None:
-    expect_room(10 * GIB, None)
-    expect_room(8 * GIB, 9 * GIB)
+    expect_memory(10 * GIB, None)
+    expect_memory(8 * GIB, 9 * GIB)
     assert not fits(8_500, 9_000)
     with pytest.raises(ValueError, match=r"^musicgen needs 9\.7 GB of memory and 8\.6 GB are av"):
-        expect_room(9 * GIB, 8 * GIB, "musicgen")
+        expect_memory(9 * GIB, 8 * GIB, "musicgen")
 
 
 def test_constants_agree_with_where_they_come_from() -> None:
@@ -334,7 +334,7 @@ def test_estimates_need_no_torch() -> None:
         "from melisma.engine.resources import hardware, memory, micro_benchmark\n"
         "from melisma.generation import catalogue, forecast\n"
         "facts = catalogue.known_models()\n"
-        "memory.need_of(facts[1].sizes, 'int8', memory.Asked(seconds=30))\n"
+        "memory.need_of(facts[1].sizes, 'int8', memory.Workload(seconds=30))\n"
         "micro_benchmark.run_once(micro_benchmark.random_matrix(64, 64, 'int8'))\n"
         "assert 'torch' not in sys.modules\n"
     )
@@ -375,7 +375,7 @@ def test_a_random_matrix_is_laid_out_as_a_packed_one(precision: str) -> None:
 @pytest.mark.parametrize("settings", [OURS, SINGLE, BEFORE])
 def test_a_step_is_tried_on_some_layers(settings: TokenModelSettings, precision: str) -> None:
     deep = dataclasses.replace(settings, layers=60)
-    shape, asked = shape_of(deep), Asked(seconds=1)
+    shape, asked = shape_of(deep), Workload(seconds=1)
     tried = micro_benchmark.tried_layers(shape, precision)
     assert 2 <= tried < 60
     assert 0 < micro_benchmark.time_step(shape, precision, asked, 1) < 1
@@ -387,7 +387,7 @@ def test_a_single_stage_is_foretold_without_its_weights(monkeypatch: pytest.Monk
     monkeypatch.setattr(forecast, "time_codec", lambda *_: 0.1)
     sizes = ModelSizes(stages=(shape_of(SINGLE),), rate_hz=32_000)
     facts = dataclasses.replace(catalogue.facts_of("default"), single=True, sizes=sizes)
-    told = forecast.forecast(facts, "int8", Asked(seconds=4), 1)
+    told = forecast.forecast(facts, "int8", Workload(seconds=4), 1)
     assert told.steps_a_second is not None
     assert told.whole_seconds == pytest.approx(203 / told.steps_a_second + 0.4)
     assert told.first_sound_seconds == pytest.approx(15 / told.steps_a_second + 0.1 * 12 / 50)
@@ -409,8 +409,10 @@ def test_a_codec_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_our_own_stages_are_tried_whole(tmp_path: Path) -> None:
     write_model(tmp_path)
     facts = catalogue.facts_of(str(tmp_path))
-    told = forecast.forecast(facts, "float32", Asked(seconds=10, pieces=1), 1)
+    told = forecast.forecast(facts, "float32", Workload(seconds=10, pieces=1), 1)
     assert told.steps_a_second is None
     assert min(told.load_seconds, told.first_sound_seconds, told.whole_seconds) > 0
     with pytest.raises(ValueError, match="makes scores alone"):
-        forecast.forecast(dataclasses.replace(facts, sound=False), "float32", Asked(seconds=1), 1)
+        forecast.forecast(
+            dataclasses.replace(facts, sound=False), "float32", Workload(seconds=1), 1
+        )

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from melisma.engine.native.attention import LANES
-from melisma.engine.native.packing import PRECISIONS, Shelf, pack
-from melisma.engine.native.program import Kept, Program
-from melisma.engine.native.trunk import PackedTrunk, Past, add_trunk, numbers, tell_texts
+from melisma.engine.native.packing import PRECISIONS, ArenaAllocator, pack
+from melisma.engine.native.program import LayerCache, Program
+from melisma.engine.native.trunk import KVCache, PackedTrunk, add_trunk, cache_text_kv, numbers
 from melisma.nn.transformer import Text, Trunk, rotary_angles, sinusoids
 
 ALLOWED = {"float32": 1e-5, "bfloat16": 4e-3, "int8": 1.1e-2, "int4": 0.13}
@@ -23,7 +23,7 @@ def product(
     weight: np.ndarray, x: np.ndarray, precision: str, threads: int, before: np.ndarray | None
 ) -> np.ndarray:
     program = Program(len(x), threads)
-    out = program.room((len(x), len(weight)))
+    out = program.scratch((len(x), len(weight)))
     if before is not None:
         out[...] = before
     packed = pack(weight, precision)
@@ -53,15 +53,15 @@ def test_products_are_those_of_numpy(precision: str, outputs: int, inputs: int, 
 def attended(joined: np.ndarray, heads: int, kind: type) -> np.ndarray:
     """What the last place of [place, 3 * width] finds, with a past of a kind, place by place."""
     places, width = len(joined), joined.shape[1] // 3
-    program, shelf = Program(1, 1), Shelf()
+    program, shelf = Program(1, 1), ArenaAllocator()
     dims = (1, heads, -(-places // LANES) * LANES)
-    kept = Kept(
+    kept = LayerCache(
         keys=shelf.zeros((*dims, width // heads), kind),
         values=shelf.zeros((*dims, width // heads), kind),
         key_scales=shelf.zeros(dims, np.float32),
         value_scales=shelf.zeros(dims, np.float32),
     )
-    row, out = program.room((1, 3 * width)), program.room((1, width))
+    row, out = program.scratch((1, 3 * width)), program.scratch((1, width))
     program.attend(row, kept, places, None, out)
     for place in range(places):
         row[0], program.positions[0] = joined[place], place
@@ -98,7 +98,7 @@ def test_hundreds_of_small_weights_keep_their_sum() -> None:
 
 def test_a_system_without_large_pages_does_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mmap.MADV_HUGEPAGE", 12_345, raising=False)
-    found = Shelf().zeros((3, 5), np.float32)
+    found = ArenaAllocator().zeros((3, 5), np.float32)
     assert found.shape == (3, 5)
     assert not found.any()
 
@@ -177,10 +177,10 @@ def stepped(
 ) -> torch.Tensor:
     """The trunk's output [batch, frame, width], `at_once` places of every sequence a step."""
     batch, frames, width = hidden.shape
-    past = Past(packed, batch, min(window, frames) + at_once, text.states.shape[1])
-    tell_texts(packed, past, text.states, text.lengths, 2)
+    past = KVCache(packed, batch, min(window, frames) + at_once, text.states.shape[1])
+    cache_text_kv(packed, past, text.states, text.lengths, 2)
     program = Program(batch * at_once, 3, distinct=at_once == 1)
-    x = program.room((batch * at_once, width))
+    x = program.scratch((batch * at_once, width))
     angles = modulations = None
     places = torch.arange(frames)
     if model.shape.positions == "rotary":

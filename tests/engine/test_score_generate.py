@@ -8,16 +8,25 @@ import numpy as np
 import pytest
 import torch
 
-from melisma.engine.sampling import Drawing
+from melisma.engine.sampling import SamplingParams
 from melisma.engine.score_cpu import ScoreEngine
-from melisma.engine.score_generate import draw_scores
+from melisma.engine.score_generate import sample_scores
 from melisma.lm.score.conditioning import ScoreConditions
 from melisma.lm.score.model import ScoreModel, ScoreModelSettings
 from melisma.lm.score.plan import Choice, ScorePlan
 from melisma.lm.score.rows import batch_of, infill_line, melody_line, plain_line
 from melisma.symbolic.events import decode_score, encode_score
 from melisma.values import Notes, Score, TempoMap, Track
-from melisma.values.events import BAR, BAR_METRES, DRUM_PROGRAM, END, PART, PART_FIELD, PITCH, PLACE
+from melisma.values.events import (
+    BAR,
+    BAR_METRES,
+    DRUM_PROGRAM,
+    END,
+    PART,
+    PART_FIELD,
+    PITCH,
+    POSITION,
+)
 
 SETTINGS = ScoreModelSettings(width=40, layers=2, heads=2, window_events=160)
 
@@ -31,7 +40,7 @@ def model() -> ScoreModel:
 def drawn(model: ScoreModel, *plans: ScorePlan, seed: int = 0, **how: float) -> list[np.ndarray]:
     generators = [torch.Generator().manual_seed(seed + i) for i in range(len(plans))]
     told = ScoreConditions.absent(len(plans))
-    return draw_scores(ScoreEngine(model), told, plans, Drawing(**how), generators)  # type: ignore[arg-type]
+    return sample_scores(ScoreEngine(model), told, plans, SamplingParams(**how), generators)  # type: ignore[arg-type]
 
 
 def a_score(bars: int = 6) -> Score:
@@ -49,7 +58,7 @@ def a_score(bars: int = 6) -> Score:
 
 def body(rows: np.ndarray) -> np.ndarray:
     rows = rows.astype(np.int64)
-    return rows[(rows[:, PLACE] != PART) & (rows[:, PLACE] != END)]
+    return rows[(rows[:, POSITION] != PART) & (rows[:, POSITION] != END)]
 
 
 def test_settled_parts_metre_tempo_and_length_hold(model: ScoreModel) -> None:
@@ -58,7 +67,7 @@ def test_settled_parts_metre_tempo_and_length_hold(model: ScoreModel) -> None:
     )
     (rows,) = drawn(model, plan)
     score = decode_score(rows)
-    assert (rows[:, PLACE] == BAR).sum() == 5
+    assert (rows[:, POSITION] == BAR).sum() == 5
     assert [(m.numerator, m.denominator) for m in score.metres] == [(3, 4)]
     assert len(score.tempo.bpm) == 1
     assert {(t.program, t.is_drum) for t in score.tracks} <= {(40, False), (0, True)}
@@ -69,7 +78,7 @@ def test_times_never_run_back_and_no_note_stands_twice(model: ScoreModel) -> Non
     for rows in drawn(model, ScorePlan(bars=4), ScorePlan(bars=3, programs=(24, 33))):
         inside = body(rows)
         for before, after in itertools.pairwise(inside):
-            if BAR not in (before[PLACE], after[PLACE]):
+            if BAR not in (before[POSITION], after[POSITION]):
                 one, other = before[: PITCH + 1].copy(), after[: PITCH + 1].copy()
                 for row in (one, other):  # chords stand first
                     row[PART_FIELD] = -1 if row[PART_FIELD] == 24 else row[PART_FIELD]
@@ -80,7 +89,7 @@ def test_choices_are_kept_to(model: ScoreModel) -> None:
     choices = (Choice(programs=frozenset((0,)), most=2), Choice(programs=frozenset((40, 41))))
     for seed in range(6):
         (rows,) = drawn(model, ScorePlan(bars=1, choices=choices), seed=seed)
-        parts = (rows[rows[:, PLACE] == PART][:, PITCH] - 325).tolist()
+        parts = (rows[rows[:, POSITION] == PART][:, PITCH] - 325).tolist()
         assert 1 <= parts.count(0) <= 2
         assert parts.count(40) + parts.count(41) == 1
         assert len(parts) <= 3
@@ -95,25 +104,25 @@ def test_a_piece_does_not_depend_on_its_neighbours(model: ScoreModel) -> None:
 
 def test_long_pieces_are_drawn_in_windows(model: ScoreModel) -> None:
     (rows,) = drawn(model, ScorePlan(bars=40, programs=(0, 33), metres=(3,)))
-    assert (rows[:, PLACE] == BAR).sum() == 40
+    assert (rows[:, POSITION] == BAR).sum() == 40
     assert len(rows) > SETTINGS.window_events
 
 
 def test_bars_before_and_later_stay_and_the_gap_is_drawn(model: ScoreModel) -> None:
     rows = body(encode_score(a_score()))
-    edges = np.append(np.flatnonzero(rows[:, PLACE] == BAR), len(rows))
+    edges = np.append(np.flatnonzero(rows[:, POSITION] == BAR), len(rows))
     before, later = rows[: edges[2]], rows[edges[4] :]
     plan = ScorePlan(bars=2, programs=(40, 0), metres=(3,), tempi=(69,), before=before, later=later)
     (out,) = drawn(model, plan)
     told = body(out)
     assert np.array_equal(told[: len(before)], before)
     assert np.array_equal(told[len(told) - len(later) :], later)
-    assert (told[:, PLACE] == BAR).sum() == 6
+    assert (told[:, POSITION] == BAR).sum() == 6
 
 
 def test_given_notes_stay_and_resting_parts_add_nothing(model: ScoreModel) -> None:
     rows = body(encode_score(a_score(4)))
-    edges = np.append(np.flatnonzero(rows[:, PLACE] == BAR), len(rows))
+    edges = np.append(np.flatnonzero(rows[:, POSITION] == BAR), len(rows))
     bars = [rows[a:b] for a, b in itertools.pairwise(edges)]
     tune = tuple(bar[bar[:, PART_FIELD] == 0] for bar in bars)
     plan = ScorePlan(
@@ -155,18 +164,18 @@ def test_drawing_is_what_training_sees(model: ScoreModel) -> None:
 def test_lines_tell_a_tune_one_bar_ahead_and_a_gap_last() -> None:
     rows = encode_score(a_score(5)).astype(np.int64)
     line = plain_line(rows)
-    tune = (line.rows[:, PART_FIELD] == 0) & (line.rows[:, PLACE] < BAR)
+    tune = (line.rows[:, PART_FIELD] == 0) & (line.rows[:, POSITION] < BAR)
     told = melody_line(line, tune)
     for bar in range(1, 5):
-        line_of_bar = np.flatnonzero((told.rows[:, PLACE] == BAR) & (told.bars == bar - 1))[0]
+        line_of_bar = np.flatnonzero((told.rows[:, POSITION] == BAR) & (told.bars == bar - 1))[0]
         ahead = np.flatnonzero((told.roles == 1) & (told.bars == bar))
         assert (ahead < line_of_bar).all()
     gap = infill_line(line, 2, 4)
-    assert gap.rows[-1, PLACE] == END
+    assert gap.rows[-1, POSITION] == END
     assert gap.bars[gap.roles == 2].min() == 4
     assert set(gap.bars[-5:].tolist()) == {3}
     first_later = np.flatnonzero(gap.roles == 2)[0]
-    assert first_later == (line.rows[:, PLACE] == PART).sum()
+    assert first_later == (line.rows[:, POSITION] == PART).sum()
 
 
 @pytest.mark.parametrize(
@@ -191,8 +200,8 @@ def test_a_model_that_only_rests_still_writes_music() -> None:
         lazy.heads[0].bias[END] = 30.0  # pyright: ignore[reportIndexIssue, reportArgumentType]
     for bars in (1, 6):
         (rows,) = drawn(lazy, ScorePlan(bars=bars, programs=(0,)))
-        notes = (rows[:, PLACE] < BAR) & (rows[:, PART_FIELD] < 24)
-        bar = np.cumsum(rows[:, PLACE] == BAR)[notes]
+        notes = (rows[:, POSITION] < BAR) & (rows[:, PART_FIELD] < 24)
+        bar = np.cumsum(rows[:, POSITION] == BAR)[notes]
         assert len(bar)
         assert np.diff([0, *np.unique(bar), bars + 1]).max() <= 2
 
@@ -200,11 +209,13 @@ def test_a_model_that_only_rests_still_writes_music() -> None:
 def test_parts_begin_no_more_notes_together_than_their_players_can(model: ScoreModel) -> None:
     plan = ScorePlan(bars=6, programs=(73, 0), voices={73: 1, 0: 3}, reach={73: (60, 90)})
     rows = np.concatenate([body(one) for one in drawn(model, plan, plan, temperature=2.0)])
-    notes = rows[(rows[:, PLACE] < BAR) & (rows[:, PART_FIELD] < 24)]
-    bar = np.cumsum(rows[:, PLACE] == BAR)[(rows[:, PLACE] < BAR) & (rows[:, PART_FIELD] < 24)]
+    notes = rows[(rows[:, POSITION] < BAR) & (rows[:, PART_FIELD] < 24)]
+    bar = np.cumsum(rows[:, POSITION] == BAR)[
+        (rows[:, POSITION] < BAR) & (rows[:, PART_FIELD] < 24)
+    ]
     for part, most in ((0, 1), (1, 3)):
         mine = notes[:, PART_FIELD] == part
-        places = np.stack([bar[mine], notes[mine, PLACE]])
+        places = np.stack([bar[mine], notes[mine, POSITION]])
         assert np.unique(places, axis=1, return_counts=True)[1].max() <= most
     flute = notes[notes[:, PART_FIELD] == 0, PITCH]
     assert ((flute >= 60) & (flute <= 90)).all()

@@ -6,7 +6,7 @@ import numpy as np
 
 from melisma.evaluate.metrics.figures import figure_of
 from melisma.evaluate.metrics.statistics import mean_interval
-from melisma.evaluate.report.card import Card, PieceRow, Protocol, Row
+from melisma.evaluate.report.card import Card, CardRow, PieceRow, Protocol
 
 
 def small_protocol(**changes: object) -> Protocol:
@@ -36,14 +36,14 @@ def small_card(tempo: np.ndarray, hiss: np.ndarray, **changes: object) -> Card:
         for n, (t, h) in enumerate(zip(tempo, hiss.tolist(), strict=True))
     )
     rows = (
-        Row(
+        CardRow(
             key="tempo",
             section="adherence",
             figure=figure_of("tempo met", mean_interval(tempo), chance=0.1, ceiling=0.8),
             better="higher",
             goals={"floor": 0.5},
         ),
-        Row(
+        CardRow(
             key="hiss",
             section="faults",
             figure=figure_of("hiss", mean_interval(hiss), unit="dB"),

@@ -8,7 +8,7 @@ from functools import cache
 import numpy as np
 import torch
 
-from melisma.evaluate.assess import GivenSound, Judges, Occasion
+from melisma.evaluate.assess import Judges, RunInfo, SoundToJudge
 from melisma.evaluate.models.embeddings import Embedding
 from melisma.evaluate.models.judge import Judge, JudgeNetwork, JudgeSettings
 from melisma.evaluate.references.audio import Reference, TruePiece, measure_reference
@@ -20,6 +20,8 @@ PIECES = 16
 
 class Bands(Embedding):
     """Six numbers: levels of bands. Quick, where what an embedding says does not matter."""
+
+    kind = "Bands"
 
     def __init__(self) -> None:
         self.name, self.rate_hz, self.width = "bands", 24_000, 6
@@ -99,19 +101,19 @@ def judges(with_reference: bool = True) -> Judges:
     )
 
 
-def given(number: int, sound: Callable[[], Waveform], *, twin: bool = True) -> GivenSound:
+def given(number: int, sound: Callable[[], Waveform], *, twin: bool = True) -> SoundToJudge:
     """A piece for the prompt of the reference's piece of that number."""
     known = reference()
-    return GivenSound(
+    return SoundToJudge(
         name=f"{number:03d}.flac",
         prompt=known.prompts[number],
-        wish=known.wishes()[number] if twin else None,
+        wish=known.requested()[number] if twin else None,
         twin=number if twin else None,
         read=sound,
     )
 
 
-OCCASION = Occasion(
+OCCASION = RunInfo(
     title="Small tunes",
     label="outputs",
     judged={"model": "none"},

@@ -8,16 +8,16 @@ import torch
 
 from melisma.analysis.audio.tempo import meets_tempo
 from melisma.evaluate.metrics.adherence import (
-    Hearsay,
-    Wish,
+    MeasuredAttributes,
+    RequestedAttributes,
     adherence_figures,
     compare,
     contrast,
-    hear_piece,
-    read_wishes,
-    stated_wish,
+    measure_attributes,
+    read_requests,
+    requested_of,
+    stated_attributes,
     tempo_chance,
-    wish_of,
 )
 from melisma.evaluate.models.judge import Judge, JudgeNetwork, JudgeSettings
 from melisma.values import Facts, Waveform
@@ -30,8 +30,10 @@ def a_judge() -> Judge:
     return Judge(JudgeNetwork(JudgeSettings(moment=8, trunk=8, pulse=4, words=8)))
 
 
-def heard(lead: str, bpm: float, tonality: str, clean: bool = True, axis: int = 0) -> Hearsay:
-    return Hearsay(
+def heard(
+    lead: str, bpm: float, tonality: str, clean: bool = True, axis: int = 0
+) -> MeasuredAttributes:
+    return MeasuredAttributes(
         lead=lead,
         tempo_bpm=bpm,
         tonality=tonality,
@@ -57,9 +59,9 @@ def test_contrast_is_one_for_perfect_pairs_and_nothing_for_equal_ones() -> None:
 
 def test_only_what_was_asked_is_counted() -> None:
     wishes = [
-        Wish(words="piano at 100 bpm in C major", lead="piano", tempo_bpm=100.0,
+        RequestedAttributes(words="piano at 100 bpm in C major", lead="piano", tempo_bpm=100.0,
              tonality="C major"),
-        Wish(words="flute", lead="flutes"),
+        RequestedAttributes(words="flute", lead="flutes"),
     ]  # fmt: skip
     found = compare(
         wishes,
@@ -74,7 +76,9 @@ def test_only_what_was_asked_is_counted() -> None:
 
 def test_the_table_has_every_row_with_chance_and_ceiling() -> None:
     wishes = [
-        Wish(words=f"{lead} at {bpm} bpm", lead=lead, tempo_bpm=bpm, tonality="C major")
+        RequestedAttributes(
+            words=f"{lead} at {bpm} bpm", lead=lead, tempo_bpm=bpm, tonality="C major"
+        )
         for lead, bpm in (("piano", 80.0), ("flutes", 120.0), ("organ", 160.0))
     ]
     right = [heard(w.lead or "", w.tempo_bpm or 0.0, "C major", axis=i)
@@ -91,13 +95,13 @@ def test_the_table_has_every_row_with_chance_and_ceiling() -> None:
 
 
 def test_chance_of_a_tempo_is_the_best_constant() -> None:
-    wishes = [Wish(words="x", tempo_bpm=bpm) for bpm in (100.0, 102.0, 150.0, 60.0)]
+    wishes = [RequestedAttributes(words="x", tempo_bpm=bpm) for bpm in (100.0, 102.0, 150.0, 60.0)]
     assert tempo_chance(wishes) == 0.5
-    assert tempo_chance([Wish(words="x")]) == 0.0
+    assert tempo_chance([RequestedAttributes(words="x")]) == 0.0
 
 
 def test_the_stated_prompts_ask_for_many_families_and_tonalities() -> None:
-    wishes = read_wishes(PROMPTS)
+    wishes = read_requests(PROMPTS)
     assert len(wishes) >= 200
     assert len({wish.lead for wish in wishes}) >= 8
     assert len({wish.tonality for wish in wishes}) == 24
@@ -109,27 +113,29 @@ def test_a_piece_is_heard_by_every_judge() -> None:
     time = np.arange(3 * 24_000) / 24_000
     triad = sum(np.sin(2 * np.pi * hz * time) for hz in (130.8, 261.6, 329.6, 392.0))
     samples = (0.1 * np.asarray(triad)).astype(np.float32)[None]
-    found = hear_piece(Waveform(samples=samples, rate_hz=24_000), a_judge())
+    found = measure_attributes(Waveform(samples=samples, rate_hz=24_000), a_judge())
     assert found.clean
     assert found.signal_tonality == "C major"
     assert found.embedding.shape == (128,)
 
 
 def test_facts_become_a_wish() -> None:
-    wish = wish_of(Facts(lead="organ", tempo_bpm=70.0, tonality="G minor"), "an organ")
-    assert wish == Wish(words="an organ", lead="organ", tempo_bpm=70.0, tonality="G minor")
+    wish = requested_of(Facts(lead="organ", tempo_bpm=70.0, tonality="G minor"), "an organ")
+    assert wish == RequestedAttributes(
+        words="an organ", lead="organ", tempo_bpm=70.0, tonality="G minor"
+    )
 
 
 def test_only_what_the_words_state_is_asked_for() -> None:
     facts = Facts(
         lead="organ", tempo_bpm=71.3, tonality="G minor", families=("organ", "choir", "brass")
     )
-    stated = stated_wish("a hymn for organ with drums in G minor at 71 bpm", facts)
+    stated = stated_attributes("a hymn for organ with drums in G minor at 71 bpm", facts)
     assert stated.lead == "organ"
     assert stated.tempo_bpm == 71.3
     assert stated.tonality == "G minor"
     assert stated.families == ("organ",)
-    vague = stated_wish("a slow hymn for organ and choir", facts)
+    vague = stated_attributes("a slow hymn for organ and choir", facts)
     assert (vague.lead, vague.tempo_bpm, vague.tonality) == (None, None, None)
     assert set(vague.families) == {"organ", "choir"}
-    assert stated_wish("fast piano and drums at 150 bpm").lead == "piano"
+    assert stated_attributes("fast piano and drums at 150 bpm").lead == "piano"

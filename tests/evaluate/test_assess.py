@@ -14,7 +14,7 @@ from small_world import OCCASION, PIECES, dulled, given, judges, piece
 from melisma.evaluate.assess import assess_sound
 from melisma.evaluate.report.card import Card, read_card, write_card
 from melisma.evaluate.report.comparison import compare_cards
-from melisma.evaluate.report.plots import draw_plot
+from melisma.evaluate.report.plots import render_plot
 from melisma.values import Waveform
 
 
@@ -65,7 +65,7 @@ def test_the_spread_of_faults_is_drawn_beside_real_music(real: Card) -> None:
     assert len(plot["edges"]) == len(plot["counts"]) + 1
     assert sum(plot["counts"]) == sum(math.isfinite(row.values["hiss_db"]) for row in real.pieces)
     assert sum(plot["reference"]) > 0
-    assert "<svg" in draw_plot(plot)
+    assert "<svg" in render_plot(plot)
 
 
 def test_a_card_compared_with_itself_has_no_difference(real: Card, tmp_path: Path) -> None:

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import torch
 
-from melisma.data.audio_shards import Ears
+from melisma.data.audio_shards import AudioShards
 from melisma.evaluate.models.judge import Judge, JudgeNetwork, JudgeSettings
-from melisma.generation import DrawingSettings
+from melisma.generation import MusicLMSampling
 from melisma.values import Facts, Prompt, TokenGrid, Waveform
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -44,7 +44,7 @@ class FakeComposer:
         *,
         seed: int = 0,
         best_of: int = 1,
-        settings: DrawingSettings,
+        settings: MusicLMSampling,
         rank: str,
     ) -> list[FakePiece]:
         assert best_of >= 1
@@ -65,7 +65,7 @@ class FakeCodec:
         return Waveform(samples=np.round(self.last.samples * steps) / steps, rate_hz=RATE_HZ)
 
 
-def fake_ears(clips: int = 6) -> Ears:
+def fake_ears(clips: int = 6) -> AudioShards:
     sound = np.concatenate([plucks(i).samples for i in range(clips)])
     frames = 75
     rows: list[dict[str, object]] = []
@@ -75,7 +75,7 @@ def fake_ears(clips: int = 6) -> Ears:
         facts = Facts(lead=LEADS[index % 3], tempo_bpm=120.0, tonality="A minor")
         row: dict[str, object] = {"group": f"work {index}", "captions": [f"a {facts.lead} tune"]}
         rows.append({**row, "facts": dataclasses.asdict(facts)})
-    return Ears(
+    return AudioShards(
         sound=((sound * 32767).astype(np.int16),),
         labels=({"onset": onset, "drum": np.zeros((clips, frames, 3), dtype=np.uint8)},),
         rows=tuple(rows),
@@ -110,7 +110,7 @@ def test_adherence_from_prompts_to_table(
     )
     monkeypatch.setattr(adherence, "load", lambda *_: FakeComposer())
     monkeypatch.setattr(adherence, "load_codec", lambda _: FakeCodec())
-    monkeypatch.setattr(adherence, "read_ears", lambda _: fake_ears())
+    monkeypatch.setattr(adherence, "read_audio_shards", lambda _: fake_ears())
     arguments = ["--held", "x", "--judges", str(tmp_path / "judges"), "--best-of", "1"]
     arguments += ["--count", "5", "--batch", "2", "--results", str(tmp_path)]
     arguments += ["--drawing", "guidance_semantic=1.5"]
@@ -129,7 +129,7 @@ def test_codec_rows_for_every_level(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     codec = importlib.import_module("codec")
 
     monkeypatch.setattr(codec, "load_codec", lambda _: FakeCodec())
-    monkeypatch.setattr(codec, "read_ears", lambda _: fake_ears())
+    monkeypatch.setattr(codec, "read_audio_shards", lambda _: fake_ears())
     monkeypatch.setattr(codec, "code_with_opus", lambda sound, _: (sound, 13.3))
     monkeypatch.setattr(codec, "visqol_scorer", lambda: lambda a, b: 5.0 - abs(a - b).max())
     arguments = ["--held", "x", "--levels", "1", "4", "--count", "3", "--results", str(tmp_path)]

@@ -10,8 +10,8 @@ from small_model import write_model
 from melisma.evaluate.metrics.frechet import Pieces, frechet_distance
 from melisma.evaluate.models.embeddings import (
     Embedding,
-    JudgeTower,
-    MusicTower,
+    JudgeEmbedding,
+    MusicTowerEmbedding,
     SignalStatistics,
     named_embedding,
 )
@@ -97,10 +97,12 @@ def test_windows_follow_the_stated_rule() -> None:
 
 
 def test_fingerprints_differ_with_weights(model: Path, tmp_path: Path) -> None:
-    tower = MusicTower.read(str(model))
+    tower = MusicTowerEmbedding.read(str(model))
     torch.manual_seed(5)
-    other = JudgeTower(Judge(JudgeNetwork(JudgeSettings(moment=16, trunk=16, pulse=8, words=8))))
-    prints = {JudgeTower(judge()).fingerprint, other.fingerprint, tower.fingerprint}
+    other = JudgeEmbedding(
+        Judge(JudgeNetwork(JudgeSettings(moment=16, trunk=16, pulse=8, words=8)))
+    )
+    prints = {JudgeEmbedding(judge()).fingerprint, other.fingerprint, tower.fingerprint}
     assert len(prints | {SignalStatistics().fingerprint}) == 4
     judge().write(tmp_path / "judge", {})
     assert named_embedding("judge", judge=tmp_path / "judge").name == "judge"

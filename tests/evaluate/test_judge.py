@@ -6,9 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from melisma.evaluate.models.audio_features import BANDS, TEMPOGRAM_WIDTH, hear, stack_mels
+from melisma.evaluate.models.audio_features import (
+    BANDS,
+    TEMPOGRAM_WIDTH,
+    extract_features,
+    stack_mels,
+)
 from melisma.evaluate.models.judge import EMBEDDING_WIDTH, Judge, JudgeNetwork, JudgeSettings, Tonic
-from melisma.train.judge import JudgeTraining, Lessons, train_judge
+from melisma.train.judge import JudgeCorpus, JudgeTraining, train_judge
 from melisma.values import Facts, Waveform
 from melisma.values.attributes import FAMILIES
 
@@ -29,7 +34,10 @@ def tone(frequency_hz: float, harmonics: int, seconds: float = 3.0) -> Waveform:
 
 def test_features_have_the_stated_shapes_and_ignore_loudness() -> None:
     piece = tone(220.0, 4)
-    loud, soft = hear(piece), hear(Waveform(samples=piece.samples * 0.1, rate_hz=RATE_HZ))
+    loud, soft = (
+        extract_features(piece),
+        extract_features(Waveform(samples=piece.samples * 0.1, rate_hz=RATE_HZ)),
+    )
     assert loud.mel.shape == (3 * 50 + 1, BANDS)
     assert loud.tempogram.shape[0] == TEMPOGRAM_WIDTH
     assert loud.chroma.shape == (4, 12)
@@ -39,7 +47,7 @@ def test_features_have_the_stated_shapes_and_ignore_loudness() -> None:
 
 def test_silence_gives_finite_verdicts() -> None:
     silence = Waveform(samples=np.zeros((1, 3 * RATE_HZ), dtype=np.float32), rate_hz=RATE_HZ)
-    verdict = Judge(JudgeNetwork(SMALL)).listen([silence])[0]
+    verdict = Judge(JudgeNetwork(SMALL)).judge_all([silence])[0]
     assert np.isfinite(verdict.lead_probabilities).all()
     assert np.isfinite(verdict.embedding).all()
 
@@ -70,17 +78,17 @@ def test_a_missing_judge_is_told_in_a_sentence(tmp_path: Path) -> None:
         Judge.read(tmp_path)
 
 
-def lessons(count: int) -> Lessons:
+def lessons(count: int) -> JudgeCorpus:
     """Bright tones are reeds, dull ones flutes."""
     rng = np.random.default_rng(0)
     heard, facts, captions = [], [], []
     for index in range(count):
         bright = index % 2 == 0
-        heard.append(hear(tone(float(rng.uniform(200, 400)), 12 if bright else 1)))
+        heard.append(extract_features(tone(float(rng.uniform(200, 400)), 12 if bright else 1)))
         lead = "reeds" if bright else "flutes"
         facts.append(Facts(lead=lead, families=(lead,), tempo_bpm=120.0))
         captions.append((f"a piece for {lead}", f"{lead} at 120 bpm"))
-    return Lessons(
+    return JudgeCorpus(
         mel=stack_mels(heard).astype(np.float16),
         tempogram=np.stack([h.tempogram for h in heard]).astype(np.float16),
         chroma=np.stack([h.chroma for h in heard]),
@@ -92,7 +100,7 @@ def lessons(count: int) -> Lessons:
 def test_a_small_judge_learns_bright_from_dull_and_the_tempo() -> None:
     training = JudgeTraining(updates=40, batch=12, crop_frames=100, rate=5e-3)
     judge = train_judge(lessons(12), SMALL, training)
-    bright, dull = judge.listen([tone(300.0, 12), tone(300.0, 1)])
+    bright, dull = judge.judge_all([tone(300.0, 12), tone(300.0, 1)])
     assert bright.lead == "reeds"
     assert dull.lead == "flutes"
     assert bright.tempo_bpm == pytest.approx(120.0, rel=0.05)

@@ -10,7 +10,7 @@ import numpy as np
 
 from melisma.evaluate.outputs import Making, make_sounds
 from melisma.files import read_provenance
-from melisma.generation import Composer, DrawingSettings
+from melisma.generation import Composer, MusicLMSampling
 from melisma.values import Prompt, Waveform
 
 MAKING = Making(seconds=1.0, best_of=2, seed=9)
@@ -30,15 +30,15 @@ class Noise:
     def __init__(self) -> None:
         self.calls: list[tuple[list[str], int]] = []
 
-    def drawing(self, changes: dict[str, float]) -> DrawingSettings:
+    def drawing(self, changes: dict[str, float]) -> MusicLMSampling:
         assert not changes
-        return DrawingSettings()
+        return MusicLMSampling()
 
     def generate_pieces(
-        self, prompts: list[Prompt], *, seed: int, settings: DrawingSettings, best_of: int
+        self, prompts: list[Prompt], *, seed: int, settings: MusicLMSampling, best_of: int
     ) -> list[Drawn]:
         assert best_of == 2
-        assert settings == DrawingSettings()
+        assert settings == MusicLMSampling()
         self.calls.append(([prompt.words for prompt in prompts], seed))
         pieces = []
         for number in range(len(prompts)):

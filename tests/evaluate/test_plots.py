@@ -9,12 +9,12 @@ import pytest
 from melisma.evaluate.report.plots import (
     BAR_WIDTH,
     MOST_CLASSES,
-    draw_plot,
     frechet_plot,
     histogram,
     interval_bar,
     number,
     percent,
+    render_plot,
     share_bars,
     short_number,
     value_range,
@@ -138,7 +138,7 @@ def test_a_histogram_has_a_bar_a_class() -> None:
 
 def test_plots_of_a_card_are_drawn_by_their_kind() -> None:
     data = {"kind": "histogram", "edges": [0, 1, 2], "counts": [3, 4], "title": EVIL}
-    svg = draw_plot(data)
+    svg = render_plot(data)
     assert len(parts(svg, "rect", "share")) == 2
     assert not re.search(r"<script|onload='", svg)
 
@@ -156,4 +156,4 @@ def test_plots_of_a_card_are_drawn_by_their_kind() -> None:
     ],
 )
 def test_data_that_are_not_whole_are_not_drawn(data: dict[str, object]) -> None:
-    assert draw_plot(data) == ""
+    assert render_plot(data) == ""

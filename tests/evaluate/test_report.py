@@ -9,7 +9,7 @@ import pytest
 
 from melisma.evaluate.metrics.figures import Figure
 from melisma.evaluate.metrics.statistics import Interval
-from melisma.evaluate.report.card import Card, PieceRow, Protocol, Row, read_card, write_card
+from melisma.evaluate.report.card import Card, CardRow, PieceRow, Protocol, read_card, write_card
 from melisma.evaluate.report.comparison import ComparedCards, Difference
 from melisma.evaluate.report.html import (
     comparison_page,
@@ -35,20 +35,20 @@ PROTOCOL = Protocol(
     seed=0,
     repeats=2_000,
 )
-FAD = Row(
+FAD = CardRow(
     key="fad_music",
     section="quality",
     figure=Figure(what="Fréchet distance", value=1.5, low=1.3, high=1.7, ceiling=0.5, count=2),
     better="lower",
     goals={"C + 5F": 1.6, "C + 2F": 1.0},
 )
-LEAD = Row(
+LEAD = CardRow(
     key="lead",
     section="adherence",
     figure=Figure(what="lead heard", value=0.4, low=0.3, high=0.5, chance=0.06, ceiling=0.8),
     better="higher",
 )
-BIAS = Row(
+BIAS = CardRow(
     key="bias_lead",
     section="bias",
     figure=Figure(
@@ -60,7 +60,7 @@ BIAS = Row(
 )
 
 
-def card(*rows: Row, name: str = "a model", plots: dict[str, object] | None = None) -> Card:
+def card(*rows: CardRow, name: str = "a model", plots: dict[str, object] | None = None) -> Card:
     return Card(
         title=name,
         judged={"model": name},
@@ -108,7 +108,7 @@ def read(page: str) -> Reader:
 
 def test_every_figure_of_the_card_is_on_the_page() -> None:
     rows = [
-        Row(key=f"r{n}", section=name, figure=Figure(what=f"figure {n}", value=n + 0.25))
+        CardRow(key=f"r{n}", section=name, figure=Figure(what=f"figure {n}", value=n + 0.25))
         for n, name in enumerate(("quality", "faults", "form", "codec", "something new"))
     ]
     page = report_page(card(FAD, LEAD, BIAS, *rows))
@@ -138,7 +138,9 @@ def test_nothing_comes_from_outside_and_only_our_script_runs() -> None:
 
 
 def test_names_prompts_and_commands_are_escaped() -> None:
-    evil = Row(key=EVIL, section=EVIL, figure=Figure(what=EVIL, value=1.0, details={EVIL: EVIL}))
+    evil = CardRow(
+        key=EVIL, section=EVIL, figure=Figure(what=EVIL, value=1.0, details={EVIL: EVIL})
+    )
     plot = {"kind": EVIL, "title": EVIL, "section": "quality"}
     reader = read(report_page(card(evil, name=EVIL, plots={EVIL: plot})))
     assert [tag for tag, _ in reader.tags].count("script") == 1
@@ -162,7 +164,7 @@ def test_the_verdict_says_which_goals_are_reached() -> None:
 
 
 def test_a_figure_without_value_reaches_nothing() -> None:
-    empty = Row(
+    empty = CardRow(
         key="x",
         section="quality",
         figure=Figure(what="x", value=float("nan")),

@@ -16,18 +16,18 @@ from melisma.analysis.audio.tempo import meets_tempo
 from melisma.analysis.similarity.melody_index import SharedRun
 from melisma.evaluate.metrics.score_adherence import (
     TEMPO_TOLERANCE,
-    ScoreHearsay,
-    ScoreWish,
-    hear_score,
+    MeasuredScoreAttributes,
+    RequestedScoreAttributes,
+    adherence_mark,
     instrument_marks,
-    maker_rank,
+    measure_score,
     meets_tempo_word,
-    read_score_wishes,
+    read_score_requests,
     score_figures,
     score_prompts_file,
-    wishes_met,
+    tradition_rank,
 )
-from melisma.evaluate.models.tradition_classifier import MAKERS
+from melisma.evaluate.models.tradition_classifier import TRADITION_CLASSES
 from melisma.joint.settings_words import read_settings
 from melisma.values import Notes, Score, TempoMap, Track
 
@@ -57,19 +57,19 @@ def a_score(program: int = 0, bars: int = 12) -> Score:
     )
 
 
-def asked(**facts: object) -> ScoreWish:
-    return ScoreWish(words="a piece", **facts)  # pyright: ignore[reportArgumentType]
+def asked(**facts: object) -> RequestedScoreAttributes:
+    return RequestedScoreAttributes(words="a piece", **facts)  # pyright: ignore[reportArgumentType]
 
 
 @pytest.fixture(scope="module")
-def heard() -> ScoreHearsay:
-    found = hear_score(a_score(), asked(metre="4/4"), None, None)
-    makers = np.full(len(MAKERS), 0.5 / (len(MAKERS) - 1))
+def heard() -> MeasuredScoreAttributes:
+    found = measure_score(a_score(), asked(metre="4/4"), None, None)
+    makers = np.full(len(TRADITION_CLASSES), 0.5 / (len(TRADITION_CLASSES) - 1))
     makers[3] = 0.5
-    return replace(found, makers=makers, shared=SharedRun(notes=12, piece="x", share=0.1))
+    return replace(found, traditions=makers, shared=SharedRun(notes=12, piece="x", share=0.1))
 
 
-def test_a_piece_is_found_to_be_what_it_is(heard: ScoreHearsay) -> None:
+def test_a_piece_is_found_to_be_what_it_is(heard: MeasuredScoreAttributes) -> None:
     assert heard.tonality == "C major"
     assert heard.families == ("piano",)
     assert heard.programs == (0,)
@@ -95,7 +95,7 @@ def test_tempi_as_numbers_and_as_words() -> None:
 
 
 def test_a_generator_of_piano_music_scores_nothing_on_others_instruments(
-    heard: ScoreHearsay,
+    heard: MeasuredScoreAttributes,
 ) -> None:
     flute = asked(families=("flutes",), programs=(73,))
     assert instrument_marks(heard, flute) == (0.0, 0.0)
@@ -107,25 +107,31 @@ def test_a_generator_of_piano_music_scores_nothing_on_others_instruments(
     assert instrument_marks(band, asked(families=("piano",), complete=False))[0] == 1.0
 
 
-def test_makers_are_ranked(heard: ScoreHearsay) -> None:
-    assert maker_rank(heard, MAKERS[3]) == 0
-    assert maker_rank(heard, MAKERS[0]) == 1
-    silent = replace(heard, makers=np.zeros(len(MAKERS)))
-    assert maker_rank(silent, MAKERS[3]) == len(MAKERS)
-    prompt = asked(maker=MAKERS[3])
-    assert wishes_met((prompt, silent)) == 0.0
-    assert wishes_met((prompt, replace(heard, makers=None))) is None
+def test_makers_are_ranked(heard: MeasuredScoreAttributes) -> None:
+    assert tradition_rank(heard, TRADITION_CLASSES[3]) == 0
+    assert tradition_rank(heard, TRADITION_CLASSES[0]) == 1
+    silent = replace(heard, traditions=np.zeros(len(TRADITION_CLASSES)))
+    assert tradition_rank(silent, TRADITION_CLASSES[3]) == len(TRADITION_CLASSES)
+    prompt = asked(tradition=TRADITION_CLASSES[3])
+    assert adherence_mark((prompt, silent)) == 0.0
+    assert adherence_mark((prompt, replace(heard, traditions=None))) is None
 
 
-def test_wishes_met_are_those_that_were_stated(heard: ScoreHearsay) -> None:
-    assert wishes_met((asked(), heard)) is None
-    assert wishes_met((asked(mode="major"), heard)) == 1.0
-    both = asked(mode="minor", families=("piano",), maker=MAKERS[3])
-    assert wishes_met((both, heard)) == pytest.approx(2 / 3)
+def test_wishes_met_are_those_that_were_stated(heard: MeasuredScoreAttributes) -> None:
+    assert adherence_mark((asked(), heard)) is None
+    assert adherence_mark((asked(mode="major"), heard)) == 1.0
+    both = asked(mode="minor", families=("piano",), tradition=TRADITION_CLASSES[3])
+    assert adherence_mark((both, heard)) == pytest.approx(2 / 3)
 
 
-def test_the_table_tells_outputs_beside_real_pieces(heard: ScoreHearsay) -> None:
-    prompt = asked(tempo_bpm=100.0, tonality="C major", mode="major", metre="4/4", maker=MAKERS[3])
+def test_the_table_tells_outputs_beside_real_pieces(heard: MeasuredScoreAttributes) -> None:
+    prompt = asked(
+        tempo_bpm=100.0,
+        tonality="C major",
+        mode="major",
+        metre="4/4",
+        tradition=TRADITION_CLASSES[3],
+    )
     wrong = replace(heard, tonality="A minor", shared=SharedRun(notes=40, piece="x", share=0.9))
     outputs = [(prompt, heard), (prompt, wrong)]
     figures = score_figures(outputs, [(prompt, heard)], "command", "made")
@@ -142,12 +148,12 @@ def test_the_table_tells_outputs_beside_real_pieces(heard: ScoreHearsay) -> None
 
 
 def test_half_of_the_prompts_are_in_foreign_wordings() -> None:
-    prompts = read_score_wishes(PROMPTS)
+    prompts = read_score_requests(PROMPTS)
     assert Counter(prompt.wording for prompt in prompts) == {"own": 60, "grammar": 60}
     assert len({prompt.words for prompt in prompts}) == 120
     assert sum(prompt.tempo_bpm is not None for prompt in prompts) >= 40
-    assert sum(prompt.maker is not None for prompt in prompts) >= 30
-    assert {prompt.maker for prompt in prompts} >= set(MAKERS)
+    assert sum(prompt.tradition is not None for prompt in prompts) >= 30
+    assert {prompt.tradition for prompt in prompts} >= set(TRADITION_CLASSES)
     assert len({family for prompt in prompts for family in prompt.families}) >= 15
     for prompt in prompts:
         assert prompt.tempo_bpm is None or prompt.tempo_word is None, prompt.words
@@ -174,4 +180,4 @@ def test_an_unknown_fact_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.jsonl"
     path.write_text(json.dumps(row | {"metre": "7/8"}), encoding="utf-8")
     with pytest.raises(ValueError, match="line 1"):
-        read_score_wishes(path)
+        read_score_requests(path)

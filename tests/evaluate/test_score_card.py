@@ -11,8 +11,8 @@ import pytest
 from small_world import OCCASION, judges
 
 from melisma.analysis.similarity.melody_index import SharedRun
-from melisma.evaluate.assess import GivenScore, Judges, assess_scores
-from melisma.evaluate.metrics.score_adherence import ScoreWish, hear_score
+from melisma.evaluate.assess import Judges, ScoreToJudge, assess_scores
+from melisma.evaluate.metrics.score_adherence import RequestedScoreAttributes, measure_score
 from melisma.evaluate.references.score import (
     ScoreReference,
     read_score_reference,
@@ -55,9 +55,9 @@ def tune(number: int, program: int, *, bpm: float = 100.0) -> Score:
     return Score(tracks=tracks, tempo=TempoMap(beats=np.zeros(1), bpm=np.full(1, bpm)))
 
 
-def wish(number: int) -> ScoreWish:
+def wish(number: int) -> RequestedScoreAttributes:
     program = PLAYERS[number % 4]
-    return ScoreWish(
+    return RequestedScoreAttributes(
         words=f"tune {number}",
         tempo_bpm=100.0,
         tonality="C major",
@@ -82,7 +82,7 @@ def played(score: Score) -> Waveform:
 
 def card_of(make: list[Score], known: Judges) -> Card:
     given = [
-        GivenScore(
+        ScoreToJudge(
             name=f"{number:03d}.mid",
             prompt=f"tune {number}",
             wish=wish(number),
@@ -96,7 +96,7 @@ def card_of(make: list[Score], known: Judges) -> Card:
 
 def reference() -> ScoreReference:
     pairs = tuple(
-        (wish(n), hear_score(tune(n, PLAYERS[n % 4]), wish(n), None, shared)) for n in range(8)
+        (wish(n), measure_score(tune(n, PLAYERS[n % 4]), wish(n), None, shared)) for n in range(8)
     )
     return ScoreReference(name="eight tunes", pairs=pairs)
 

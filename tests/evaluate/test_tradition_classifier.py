@@ -10,18 +10,18 @@ import pytest
 
 from melisma.data.sources.pieces import Source
 from melisma.evaluate.models.tradition_classifier import (
-    MAKERS,
-    MakerJudge,
-    MakerSettings,
-    maker_of,
-    maker_of_composer,
+    TRADITION_CLASSES,
+    TraditionClassifier,
+    TraditionSettings,
+    class_of_composer,
+    class_of_source,
     piece_figures,
-    train_makers,
+    train_classifier,
 )
-from melisma.evaluate.models.tradition_features import WIDTH, maker_features, maker_windows
+from melisma.evaluate.models.tradition_features import WIDTH, score_windows, window_features
 from melisma.values import Notes, Score, TempoMap, Track
 
-SMALL = MakerSettings(hidden=16, members=2, updates=60, batch=32)
+SMALL = TraditionSettings(hidden=16, members=2, updates=60, batch=32)
 
 
 def piece(seed: int, leaps: bool, beats: int = 64) -> Score:
@@ -65,17 +65,17 @@ def a_source(**columns: str) -> Source:
 
 
 @pytest.fixture(scope="module")
-def judge() -> MakerJudge:
+def judge() -> TraditionClassifier:
     rows = [(piece_figures(piece(seed, seed % 2 == 1)), seed) for seed in range(24)]
     figures = np.concatenate([row for row, _ in rows])
     makers = np.array([3 * (seed % 2) for row, seed in rows for _ in row])
     pieces = np.array([seed for row, seed in rows for _ in row])
-    return train_makers(figures, makers, pieces, 0, SMALL)
+    return train_classifier(figures, makers, pieces, 0, SMALL)
 
 
 def test_figures_ignore_instrument_loudness_tempo_and_tonality() -> None:
     score = piece(1, True)
-    told = maker_features(maker_windows(score)[0])
+    told = window_features(score_windows(score)[0])
     assert told is not None
     assert told.shape == (WIDTH,)
     assert np.isfinite(told).all()
@@ -101,7 +101,7 @@ def test_figures_ignore_instrument_loudness_tempo_and_tonality() -> None:
     other = replace(
         score, tracks=(*parts, drums), tempo=TempoMap(beats=np.zeros(1), bpm=np.full(1, 53.0))
     )
-    again = maker_features(maker_windows(other)[0])
+    again = window_features(score_windows(other)[0])
     assert again is not None
     np.testing.assert_allclose(again, told, atol=1e-6)
 
@@ -111,21 +111,21 @@ def test_transposition_moves_only_the_register() -> None:
     track = score.tracks[0]
     higher = replace(track.notes, pitch=track.notes.pitch + 2)
     moved = replace(score, tracks=(replace(track, notes=higher),))
-    told, again = (maker_features(maker_windows(s)[0]) for s in (score, moved))
+    told, again = (window_features(score_windows(s)[0]) for s in (score, moved))
     assert told is not None
     assert again is not None
     assert (np.abs(told - again) > 1e-4).sum() < 40
 
 
 def test_long_pieces_have_several_windows_and_empty_ones_none() -> None:
-    assert len(maker_windows(piece(3, True, beats=200))) == 3
+    assert len(score_windows(piece(3, True, beats=200))) == 3
     assert piece_figures(piece(3, True, beats=200), most=2).shape == (2, WIDTH)
     silent = Score(tracks=(), tempo=TempoMap(beats=np.zeros(1), bpm=np.full(1, 90.0)))
-    assert maker_windows(silent) == []
+    assert score_windows(silent) == []
     assert piece_figures(silent).shape == (0, WIDTH)
 
 
-def test_two_manners_are_told_apart(judge: MakerJudge) -> None:
+def test_two_manners_are_told_apart(judge: TraditionClassifier) -> None:
     right = 0
     for seed in range(100, 110):
         probability = judge.judge(piece(seed, seed % 2 == 1))
@@ -135,31 +135,31 @@ def test_two_manners_are_told_apart(judge: MakerJudge) -> None:
     assert right >= 9
 
 
-def test_a_judge_comes_back_from_its_file(judge: MakerJudge, tmp_path: Path) -> None:
+def test_a_judge_comes_back_from_its_file(judge: TraditionClassifier, tmp_path: Path) -> None:
     path = tmp_path / "makers.safetensors"
     judge.write(path)
     figures = piece_figures(piece(5, True))
-    again = MakerJudge.read(path).probabilities(figures)
+    again = TraditionClassifier.read(path).probabilities(figures)
     np.testing.assert_allclose(again, judge.probabilities(figures), atol=1e-6)
 
 
-def test_nothing_to_judge_or_to_learn(judge: MakerJudge) -> None:
+def test_nothing_to_judge_or_to_learn(judge: TraditionClassifier) -> None:
     silent = Score(tracks=(), tempo=TempoMap(beats=np.zeros(1), bpm=np.full(1, 90.0)))
     assert judge.judge(silent) is None
     nothing = np.zeros(0, dtype=np.int64)
     with pytest.raises(ValueError, match="no window"):
-        train_makers(np.zeros((0, WIDTH), dtype=np.float32), nothing, nothing, 0)
+        train_classifier(np.zeros((0, WIDTH), dtype=np.float32), nothing, nothing, 0)
 
 
 def test_makers_of_sources() -> None:
-    assert maker_of_composer("Mozart") == "Viennese classics"
-    assert maker_of_composer("Nobody") is None
-    assert maker_of(a_source(composer="J. S. Bach (1685-1750)")) == "baroque"
-    assert maker_of(a_source(composer="ChopinFF", title="Nocturne")) == "Chopin"
-    assert maker_of(a_source(composer="Traditional", style="Folk")) == "folk tunes"
-    assert maker_of(a_source(composer="Tom Turpin", title="The Harlem Rag")) == "ragtime"
-    assert maker_of(a_source(corpus="freedoom", composer="Somebody")) == "game music"
-    assert maker_of(a_source(corpus="groove")) is None
+    assert class_of_composer("Mozart") == "Viennese classics"
+    assert class_of_composer("Nobody") is None
+    assert class_of_source(a_source(composer="J. S. Bach (1685-1750)")) == "baroque"
+    assert class_of_source(a_source(composer="ChopinFF", title="Nocturne")) == "Chopin"
+    assert class_of_source(a_source(composer="Traditional", style="Folk")) == "folk tunes"
+    assert class_of_source(a_source(composer="Tom Turpin", title="The Harlem Rag")) == "ragtime"
+    assert class_of_source(a_source(corpus="freedoom", composer="Somebody")) == "game music"
+    assert class_of_source(a_source(corpus="groove")) is None
     polish = a_source(corpus="polish_scores", composer="Dankowski, Adalbert", style="Sacred; Mass")
-    assert maker_of(polish) == "Polish church music"
-    assert len(set(MAKERS)) == len(MAKERS) >= 8
+    assert class_of_source(polish) == "Polish church music"
+    assert len(set(TRADITION_CLASSES)) == len(TRADITION_CLASSES) >= 8

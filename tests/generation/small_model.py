@@ -10,12 +10,12 @@ import torch
 from melisma.codec import Codec, CodecSettings
 from melisma.files.checkpoint import Checkpoint, write_checkpoint
 from melisma.joint import Joint, MusicTower, MusicTowerSettings, TextTower, TextTowerSettings
-from melisma.joint.quantizer import VectorQuantiser
+from melisma.joint.quantizer import VectorQuantizer
 from melisma.joint.tokenizer import train_tokenizer
-from melisma.lm import ConditionSettings, TokenModel, TokenModelSettings
+from melisma.lm import ConditioningSettings, TokenModel, TokenModelSettings
 from melisma.semantic import SemanticEncoder, SemanticSettings, SemanticTokenizer
 from melisma.semantic.tokenizer import tokenizer_checkpoint
-from melisma.tokenizers import EarPaths, FrozenEars
+from melisma.tokenizers import AudioTokenizers, TokenizerPaths
 
 VOCABULARY = 24
 CODEC = CodecSettings(
@@ -27,7 +27,7 @@ SEMANTIC = SemanticSettings(
     width=16, layers=2, heads=2, token_layer=1, bottleneck_width=8, projection_codes=16,
     projection_width=4, levels=2, vocabulary=VOCABULARY,
 )  # fmt: skip
-SOURCE = ConditionSettings(source_levels=2, source_vocabulary=VOCABULARY)
+SOURCE = ConditioningSettings(source_levels=2, source_vocabulary=VOCABULARY)
 STAGES = {
     "semantic_lm": TokenModelSettings(
         levels=2, vocabulary=VOCABULARY, width=16, layers=1, heads=2, window_frames=20
@@ -37,8 +37,8 @@ STAGES = {
         conditions=SOURCE,
     ),
     "fine_lm": TokenModelSettings(
-        levels=3, drawn_from=2, causal=False, pattern="parallel", vocabulary=VOCABULARY, width=16,
-        layers=1, heads=2, window_frames=20, conditions=SOURCE,
+        levels=3, first_sampled_level=2, causal=False, pattern="parallel", vocabulary=VOCABULARY,
+        width=16, layers=1, heads=2, window_frames=20, conditions=SOURCE,
     ),
 }  # fmt: skip
 
@@ -46,7 +46,7 @@ STAGES = {
 def write_model(folder: Path) -> None:
     """All six files."""
     torch.manual_seed(0)
-    paths = EarPaths.of(folder)
+    paths = TokenizerPaths.of(folder)
     codec = Codec(CODEC)
     codec.quantizer.codes.normal_()
     tensors = {name: tensor.clone() for name, tensor in codec.state_dict().items()}
@@ -57,7 +57,7 @@ def write_model(folder: Path) -> None:
     centroids = torch.randn(2, VOCABULARY, 8)
     write_checkpoint(paths.semantic, tokenizer_checkpoint(SEMANTIC, weights, centroids))
     _joint(SemanticTokenizer.read(paths.semantic).fingerprint).write(paths.joint)
-    fingerprints = FrozenEars.read(paths).fingerprints
+    fingerprints = AudioTokenizers.read(paths).fingerprints
     for name, settings in STAGES.items():
         model = TokenModel(settings)
         for parameter in model.parameters():
@@ -78,7 +78,7 @@ def _joint(semantic_fingerprint: str) -> Joint:
     music = MusicTower(
         MusicTowerSettings(trunk_width=2 * SEMANTIC.width, width=16, layers=1, heads=2)
     )
-    quantiser = VectorQuantiser(levels=3, entries=8)
+    quantiser = VectorQuantizer(levels=3, entries=8)
     vectors = torch.nn.functional.normalize(torch.randn(40, 128), dim=-1)
     quantiser.fit(vectors, torch.Generator().manual_seed(0), rounds=3)
     joint = Joint(text, music, quantiser, words)

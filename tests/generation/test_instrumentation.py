@@ -7,9 +7,9 @@ import pytest
 from melisma.generation.score.instrumentation import (
     alone,
     family_choices,
-    players_in,
-    players_of,
+    instruments_in,
     program_of_name,
+    programs_of,
 )
 from melisma.joint.instrument_words import instrument_families
 from melisma.lm.score.plan import Choice
@@ -39,13 +39,13 @@ def test_every_known_name_means_a_program_of_its_family() -> None:
     ],
 )
 def test_words_name_players(words: str, settled: tuple[int, ...], chosen: set[int]) -> None:
-    parts, choices = players_in(words)
+    parts, choices = instruments_in(words)
     assert parts == settled
     assert {p for choice in choices for p in choice.programs} == chosen
 
 
 def test_numbers_count_and_keyboards_may_have_two_staves() -> None:
-    _, choices = players_in("three trumpets and an organ")
+    _, choices = instruments_in("three trumpets and an organ")
     assert choices == (
         Choice(programs=frozenset((56,)), least=3, most=3),
         Choice(programs=frozenset((19,)), least=1, most=2),
@@ -53,24 +53,24 @@ def test_numbers_count_and_keyboards_may_have_two_staves() -> None:
 
 
 def test_who_plays_alone_has_the_usual_staves() -> None:
-    (harpsichord,) = players_in("a minuet for harpsichord")[1]
+    (harpsichord,) = instruments_in("a minuet for harpsichord")[1]
     assert (harpsichord.least, harpsichord.most) == (2, 2)
-    (choir,) = players_in("a motet for choir a cappella")[1]
+    (choir,) = instruments_in("a motet for choir a cappella")[1]
     assert choir.least == 4
-    in_company = players_in("flute and piano")[1]
+    in_company = instruments_in("flute and piano")[1]
     assert [(choice.least, choice.most) for choice in in_company] == [(1, 1), (1, 2)]
     assert alone(73) == ((73,), ())
 
 
 def test_lists_are_taken_as_they_are() -> None:
-    assert players_of("flute, cello; drums and 24") == (73, 42, DRUM_PROGRAM, 24)
-    assert players_of("string quartet, Alto Sax") == (40, 40, 41, 42, 65)
+    assert programs_of("flute, cello; drums and 24") == (73, 42, DRUM_PROGRAM, 24)
+    assert programs_of("string quartet, Alto Sax") == (40, 40, 41, 42, 65)
 
 
 @pytest.mark.parametrize("names", ["", " , ", "kazoo orchestra", "128", "violin, gadget"])
 def test_unknown_names_are_refused(names: str) -> None:
     with pytest.raises(ValueError, match="instrument"):
-        players_of(names)
+        programs_of(names)
 
 
 def test_families_leave_the_choice() -> None:

@@ -10,16 +10,16 @@ import pytest
 import torch
 from small_musicgen import VOCABULARY, written
 
-from melisma.engine.generate import draw
+from melisma.engine.generate import sample
 from melisma.generation.loading import load, load_published
-from melisma.generation.musicgen import MusicGen, SingleDrawing
-from melisma.lm.conditioning import Conditions
+from melisma.generation.musicgen import MusicGen, MusicGenSampling
+from melisma.lm.conditioning import Conditioning
 from melisma.values import Prompt
 
 KINDS = {"mono": {}, "stereo": {"stereo": True}, "melody": {"melody": True},
          "stereo melody": {"melody": True, "stereo": True}}  # fmt: skip
 WORDS = "a slow piano waltz"
-GREEDY = SingleDrawing(temperature=0.0)
+GREEDY = MusicGenSampling(temperature=0.0)
 
 
 @pytest.fixture(scope="module", params=sorted(KINDS))
@@ -30,10 +30,10 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     return theirs, load_published(folder, "small", "float32", "cpu"), "melody" in request.param
 
 
-def told(ours: MusicGen, chroma: torch.Tensor | None = None) -> Conditions:
+def told(ours: MusicGen, chroma: torch.Tensor | None = None) -> Conditioning:
     states = ours.words.encode([WORDS])
-    conditions = Conditions.absent(1, 1)
-    return Conditions(
+    conditions = Conditioning.absent(1, 1)
+    return Conditioning(
         **{**vars(conditions), "text": states.states, "text_lengths": states.lengths,
            "chroma": chroma}
     )  # fmt: skip
@@ -54,7 +54,7 @@ def test_logits_are_those_of_transformers(pair: Any) -> None:
     frames, levels = 9, model.settings.levels
     generator = torch.Generator().manual_seed(3)
     grid = torch.randint(VOCABULARY, (1, levels, frames), generator=generator)
-    steps = model.pattern.spread(grid, model.blank)
+    steps = model.pattern.apply(grid, model.blank)
     start = torch.full((1, levels, 1), model.blank)
     ids = torch.cat([start, steps[:, :, :-1]], dim=2)
     extra = {"input_features": a_chroma()} if melody else {}
@@ -102,11 +102,11 @@ def test_the_likeliest_tokens_and_the_sound_are_those_of_transformers(
     finally:
         theirs.audio_encoder.decode = decode
     codes = torch.cat([part[0] for part in found])
-    grid = draw(
+    grid = sample(
         ours.engine,
         told(ours, a_chroma() if melody else None),
         frames,
-        SingleDrawing(temperature=0.0, guidance=guidance).drawing(),
+        MusicGenSampling(temperature=0.0, guidance=guidance).drawing(),
         [],
     )
     mine = torch.stack([grid[0, ::2], grid[0, 1::2]]) if ours.codec.channels == 2 else grid

@@ -13,12 +13,12 @@ from small_model import CODEC, STAGES, VOCABULARY, write_model
 
 from melisma.analysis.receipt import receipt_of_sound
 from melisma.files.checkpoint import read_checkpoint, write_checkpoint
-from melisma.generation import Composer, DrawingSettings, Piece, load, load_codec
-from melisma.generation.conditioning.audio import Given, last_seconds
-from melisma.generation.conditioning.prompt import ask, conditions_of, rhythm_of
+from melisma.generation import Composer, MusicLMSampling, Piece, load, load_codec
+from melisma.generation.conditioning.audio import AudioConditions, last_seconds
+from melisma.generation.conditioning.prompt import condition_on_prompt, conditions_of, rhythm_of
 from melisma.lm import TokenModel
 from melisma.lm.conditioning import ATTRIBUTE_SIZES, MELODY_SIZE
-from melisma.tokenizers import CONDITION_ATTRIBUTES, FrozenEars
+from melisma.tokenizers import CONDITION_ATTRIBUTES, AudioTokenizers
 from melisma.values import Prompt, TokenGrid, Waveform
 from melisma.values.attributes import FAMILIES, TONALITIES, tempo_bin
 
@@ -100,7 +100,7 @@ def test_the_kept_candidate_is_the_best(composer: Composer) -> None:
 
 
 def test_words_alone_are_a_prompt_and_odd_lengths_are_kept(composer: Composer) -> None:
-    settings = DrawingSettings(guidance_semantic=1.0, guidance_coarse=1.0, temperature_fine=0.0)
+    settings = MusicLMSampling(guidance_semantic=1.0, guidance_coarse=1.0, temperature_fine=0.0)
     prompt = Prompt(words="flute", duration_seconds=1.03)
     [piece] = composer.generate_pieces([prompt], best_of=1, settings=settings)
     assert piece.waveform.samples.shape == (1, round(1.03 * 24_000))
@@ -115,7 +115,7 @@ def test_what_cannot_be_asked_is_refused(composer: Composer) -> None:
     with pytest.raises(ValueError, match="the prompt is empty"):
         composer.generate_pieces("  ")
     with pytest.raises(ValueError, match="temperature lies between"):
-        composer.generate_pieces(WALTZ, settings=DrawingSettings(temperature_semantic=-1.0))
+        composer.generate_pieces(WALTZ, settings=MusicLMSampling(temperature_semantic=-1.0))
     for duration in (0.0, -3.0, float("nan"), float("inf"), 601.0):
         with pytest.raises(ValueError, match="duration lies between 1 and 600"):
             Prompt(words="a", duration_seconds=duration)
@@ -123,7 +123,9 @@ def test_what_cannot_be_asked_is_refused(composer: Composer) -> None:
 
 def test_words_become_conditions(composer: Composer) -> None:
     generator = torch.Generator().manual_seed(0)
-    asked = [ask(composer.ears.joint, prompt, generator) for prompt in (WALTZ, DRUMS)]
+    asked = [
+        condition_on_prompt(composer.ears.joint, prompt, generator) for prompt in (WALTZ, DRUMS)
+    ]
     told = conditions_of(asked, 50)
     places = {name: place for place, name in enumerate(CONDITION_ATTRIBUTES)}
     assert told.attributes[0, places["tonality"]] == TONALITIES.index("C# minor")
@@ -140,7 +142,9 @@ def test_words_become_conditions(composer: Composer) -> None:
 def test_a_tempo_left_open_is_drawn_by_the_seed(composer: Composer) -> None:
     def tempo(seed: int) -> float:
         words = Prompt(words="something", duration_seconds=2.0)
-        return ask(composer.ears.joint, words, torch.Generator().manual_seed(seed)).tempo_bpm
+        return condition_on_prompt(
+            composer.ears.joint, words, torch.Generator().manual_seed(seed)
+        ).tempo_bpm
 
     tempi = [tempo(seed) for seed in range(6)]
     assert tempi == [tempo(seed) for seed in range(6)]
@@ -222,9 +226,9 @@ def test_the_codec_alone_takes_any_rate(folder: Path) -> None:
 
 def test_the_ears_hear_what_a_row_of_tokens_holds(composer: Composer) -> None:
     ears = composer.ears
-    assert isinstance(ears, FrozenEars)
+    assert isinstance(ears, AudioTokenizers)
     sound = 0.1 * torch.randn(2, 15 * 24_000, generator=torch.Generator().manual_seed(0))
-    first, _ = ears.hear(sound)
+    first, _ = ears.encode(sound)
     assert first["acoustic"].shape == (CODEC.levels, 375)
     assert first["semantic"].shape == (STAGES["semantic_lm"].levels, 375)
     assert first["style"].shape == (2, 3)
@@ -256,7 +260,7 @@ def test_receipts_may_rank_candidates(composer: Composer) -> None:
     assert by_words.stated.tempo_bpm == 97.0
     assert by_words.stated.tonality == "C# minor"
     shares = [
-        receipt_of_sound(piece.waveform, piece.stated, composer.heard_families(piece.waveform))
+        receipt_of_sound(piece.waveform, piece.stated, composer.detect_families(piece.waveform))
         for piece in (by_words, by_receipt)
     ]
     assert shares[1].agreement >= shares[0].agreement
@@ -284,7 +288,7 @@ def test_pieces_of_different_lengths_come_out_as_if_alone(composer: Composer) ->
 
 def test_a_piece_goes_on_from_what_it_is_given(composer: Composer) -> None:
     beginning = hum(1.0)
-    given = Given(beginning=beginning)
+    given = AudioConditions(beginning=beginning)
     (piece,) = composer.generate_pieces(WALTZ, seed=1, best_of=1, given=given)
     assert piece.waveform.seconds == WALTZ.duration_seconds + 1.0
     kept = composer.ears.codec.encode(beginning, composer.coarse.settings.levels)
@@ -294,7 +298,7 @@ def test_a_piece_goes_on_from_what_it_is_given(composer: Composer) -> None:
     stereo = Waveform(samples=np.repeat(hum(1.0).samples, 2, axis=0), rate_hz=24_000)
     assert np.array_equal(last_seconds(stereo, 0.5).samples, stereo.samples[:, -12_000:])
     with pytest.raises(ValueError, match=r"0\.10 s are too short"):
-        Given(beginning=hum(0.1))
+        AudioConditions(beginning=hum(0.1))
     with pytest.raises(ValueError, match="above 0, not -1"):
         last_seconds(stereo, -1)
 
@@ -302,19 +306,23 @@ def test_a_piece_goes_on_from_what_it_is_given(composer: Composer) -> None:
 def test_a_tune_changes_what_is_drawn_and_silence_is_no_tune(composer: Composer) -> None:
     free, followed, other = (
         composer.generate_pieces(WALTZ, seed=1, best_of=1, given=given)[0]
-        for given in (Given(), Given(melody=hum()), Given(melody=hum(pitch_hz=247.0)))
+        for given in (
+            AudioConditions(),
+            AudioConditions(melody=hum()),
+            AudioConditions(melody=hum(pitch_hz=247.0)),
+        )
     )
     assert not np.array_equal(played(free).tokens, played(followed).tokens)
     assert not np.array_equal(played(other).tokens, played(followed).tokens)
     plain = dataclasses.replace(WALTZ, words="a waltz")
-    (piece,) = composer.generate_pieces(plain, best_of=1, given=Given(melody=hum()))
+    (piece,) = composer.generate_pieces(plain, best_of=1, given=AudioConditions(melody=hum()))
     assert piece.conditions["tune"] == "followed"
     assert "tempo" not in piece.conditions
     rng = np.random.default_rng(0)
     for silence in (np.zeros((1, 48_000)), 0.1 * rng.standard_normal((1, 48_000))):
         quiet = Waveform(samples=silence.astype(np.float32), rate_hz=24_000)
         with pytest.raises(ValueError, match=r"no tune|silent"):
-            composer.generate_pieces(WALTZ, best_of=1, given=Given(melody=quiet))
+            composer.generate_pieces(WALTZ, best_of=1, given=AudioConditions(melody=quiet))
 
 
 def test_a_stream_is_the_piece_block_by_block(folder: Path) -> None:

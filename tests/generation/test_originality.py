@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from melisma.analysis.similarity.melody_fingerprints import MelodyPrints, PrintLimits
+from melisma.analysis.similarity.melody_fingerprints import FingerprintLimits, MelodyFingerprints
 from melisma.generation.originality import (
     REDRAWS,
     SEED_STEP,
     SEEDS,
     TUNE_INDEX_FILE,
-    Nearness,
     ScoreOriginality,
+    Similarity,
     SoundOriginality,
     check_original,
 )
@@ -30,7 +30,7 @@ def nearness_of(excess: dict[int, float]) -> list[int]:
         return seed
 
     found = check_original(
-        5, again, 5, lambda seed: Nearness(excess=excess[seed], told=f"seed {seed}")
+        5, again, 5, lambda seed: Similarity(excess=excess[seed], told=f"seed {seed}")
     )
     return [*drawn, found.piece, found.redrawn]
 
@@ -75,8 +75,8 @@ def test_a_planted_copy_is_too_near_and_named(tmp_path: Path) -> None:
         return rng.integers(55, 80, length), rng.choice([0.5, 1.0, 1.5], length)
 
     pitches, waits = random_tune(120)
-    prints = MelodyPrints.build([("work", tune(pitches, waits))], {"work": "A Work"})
-    limits = PrintLimits(
+    prints = MelodyFingerprints.build([("work", tune(pitches, waits))], {"work": "A Work"})
+    limits = FingerprintLimits(
         seconds=(30.0,), notes=(16.0,), share=(0.5,), quantile=0.99, pieces=(100,), seed=0
     )
     prints.limits = limits
@@ -88,9 +88,9 @@ def test_a_planted_copy_is_too_near_and_named(tmp_path: Path) -> None:
         np.concatenate([other, pitches[20:70] + 5]), np.concatenate([rhythm, waits[20:70]])
     )
     near, far = index.nearness(copied), index.nearness(tune(*random_tune(80)))
-    assert near.too_near
+    assert near.too_similar
     assert "A Work" in near.told
-    assert not far.too_near
+    assert not far.too_similar
     assert "no run of ten notes" in far.told
 
 
@@ -103,4 +103,4 @@ def test_prints_without_limits_do_not_judge() -> None:
     rng = np.random.default_rng(0)
     score = tune(rng.integers(55, 80, 60), rng.choice([0.5, 1.0], 60))
     with pytest.raises(ValueError, match="no limits"):
-        ScoreOriginality(MelodyPrints.build([("work", score)]))
+        ScoreOriginality(MelodyFingerprints.build([("work", score)]))

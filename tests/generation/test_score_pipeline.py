@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,8 +11,8 @@ import torch
 from small_corpus import line, score
 from small_score_model import small_score_composer
 
-from melisma.generation import ScoreDrawing, ScorePiece, ScoreTerms
-from melisma.generation.score.prompt_conditioning import ask_score, told_of
+from melisma.generation import ScorePiece, ScoreSampling, ScoreTerms
+from melisma.generation.score.prompt_conditioning import condition_on_score_prompt, conditioning_of
 from melisma.generation.score.tasks import tune_of
 from melisma.lm.score.conditioning import SCORE_ATTRIBUTES
 from melisma.symbolic import read_midi, write_midi
@@ -28,9 +29,11 @@ def composed(prompt: ScorePrompt, terms: ScoreTerms | None = None, seed: int = 1
     return small_score_composer().compose(prompt, terms=terms, seed=seed, best_of=1)[0]
 
 
-def asked(words: str, **wish: object):
+def asked(words: str, **wish: Any):
     generator = torch.Generator().manual_seed(0)
-    return ask_score(small_score_composer().joint, ScorePrompt(words=words, **wish), generator)  # type: ignore[arg-type]
+    return condition_on_score_prompt(
+        small_score_composer().joint, ScorePrompt(words=words, **wish), generator
+    )
 
 
 def starts(score: Score, program: int) -> np.ndarray:
@@ -80,7 +83,7 @@ def test_words_are_understood(words: str, name: str, value: str) -> None:
     assert one.attributes[name] == value
     place = [attribute for attribute, _ in SCORE_ATTRIBUTES].index(name)
     size = dict(SCORE_ATTRIBUTES)[name]
-    assert told_of([one]).attributes[0, place] < size
+    assert conditioning_of([one]).attributes[0, place] < size
 
 
 def test_a_mode_alone_gets_a_tonic_of_its_seed() -> None:
@@ -90,9 +93,9 @@ def test_a_mode_alone_gets_a_tonic_of_its_seed() -> None:
     assert one.tonality.endswith("minor")
 
 
-def test_a_manner_overrides_the_words() -> None:
-    assert asked("like Bach", manner="Joplin").attributes["composer"] == "Joplin"
-    assert asked("like Bach", manner="swing").attributes["style"] == "swing"
+def test_a_style_overrides_the_words() -> None:
+    assert asked("like Bach", style="Joplin").attributes["composer"] == "Joplin"
+    assert asked("like Bach", style="swing").attributes["style"] == "swing"
 
 
 def test_the_same_seed_gives_the_same_score() -> None:
@@ -202,7 +205,7 @@ def test_a_literal_contradiction_of_metres_is_refused() -> None:
         {"words": "x", "tonality": "H dur"},
         {"words": "x", "programs": (0,) * 25},
         {"words": "x", "programs": (129,)},
-        {"words": "x", "manner": "dubstep"},
+        {"words": "x", "style": "dubstep"},
         {"words": "x" * 3_000},
     ],
 )
@@ -214,4 +217,4 @@ def test_prompts_beyond_the_limits_are_refused(wrong: dict) -> None:
 def test_drawing_settings_have_limits() -> None:
     for wrong in ({"temperature": -1.0}, {"top_p": 0.0}, {"top_k": 0}, {"guidance": 99.0}):
         with pytest.raises(ValueError, match=r"\w"):
-            ScoreDrawing(**wrong).drawing()  # pyright: ignore[reportArgumentType]
+            ScoreSampling(**wrong).drawing()  # pyright: ignore[reportArgumentType]

@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 
 from melisma.joint import Joint, MusicTower, MusicTowerSettings, TextTower, TextTowerSettings
 from melisma.joint.music_tower import cut_windows
-from melisma.joint.quantizer import VectorQuantiser
+from melisma.joint.quantizer import VectorQuantizer
 from melisma.joint.summary import SUMMARY_WIDTH
 from melisma.joint.tokenizer import NUMBERS, encode_words, pad_tokens, train_tokenizer
 
@@ -27,7 +27,7 @@ def make_joint(tokenizer: Tokenizer) -> Joint:
     torch.manual_seed(0)
     text = TextTower(TextTowerSettings(vocabulary=700, width=32, layers=2, heads=2))
     music = MusicTower(MusicTowerSettings(trunk_width=16, width=32, layers=1, heads=2))
-    quantiser = VectorQuantiser(levels=3, entries=8)
+    quantiser = VectorQuantizer(levels=3, entries=8)
     vectors = torch.nn.functional.normalize(torch.randn(64, 128), dim=-1)
     quantiser.fit(vectors, torch.Generator().manual_seed(0), rounds=5)
     joint = Joint(text, music, quantiser, tokenizer)
@@ -72,7 +72,7 @@ def test_a_music_tower_with_trunk_asks_for_it(tokenizer: Tokenizer) -> None:
         joint.embed_music(summary)
     trunk = np.random.default_rng(1).standard_normal((3, 25, 16)).astype(np.float16)
     assert joint.embed_music(summary, trunk).shape == (3, 128)
-    assert len(joint.hear_attributes(summary, trunk)) == 3
+    assert len(joint.predict_attributes(summary, trunk)) == 3
     piece = joint.embed_piece(summary, trunk)
     assert np.linalg.norm(piece) == pytest.approx(1.0, abs=1e-5)
 

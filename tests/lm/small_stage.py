@@ -6,14 +6,14 @@ import dataclasses
 
 import torch
 
-from melisma.lm import Conditions, ConditionSettings, TokenModel, TokenModelSettings
+from melisma.lm import Conditioning, ConditioningSettings, TokenModel, TokenModelSettings
 from melisma.lm.conditioning import ATTRIBUTE_SIZES, FAMILY_COUNT, MELODY_SIZE
 from melisma.lm.patterns import PATTERNS
 
 VOCABULARY = 12
 PATTERNS_OF_THREE = sorted(set(PATTERNS) - {"delayed_pairs"})
 """Patterns that an odd number of levels may have."""
-SOURCE = ConditionSettings(source_levels=2, source_vocabulary=VOCABULARY)
+SOURCE = ConditioningSettings(source_levels=2, source_vocabulary=VOCABULARY)
 
 
 def stage(pattern: str = "delayed", *, window: int = 6, **changes: object) -> TokenModel:
@@ -30,14 +30,14 @@ def stage(pattern: str = "delayed", *, window: int = 6, **changes: object) -> To
     return model
 
 
-def conditions(frames: int, batch: int = 2, seed: int = 0, source: bool = False) -> Conditions:
+def conditions(frames: int, batch: int = 2, seed: int = 0, source: bool = False) -> Conditioning:
     """Something in every slot."""
     generator = torch.Generator().manual_seed(seed)
 
     def integers(high: int, *shape: int) -> torch.Tensor:
         return torch.randint(high, shape, generator=generator)
 
-    return Conditions(
+    return Conditioning(
         style=torch.nn.functional.normalize(torch.randn(batch, 128, generator=generator), dim=1),
         attributes=torch.stack([integers(size, batch) for _, size in ATTRIBUTE_SIZES], dim=1),
         families=integers(2, batch, FAMILY_COUNT).float(),

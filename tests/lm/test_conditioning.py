@@ -8,7 +8,7 @@ import pytest
 import torch
 from small_stage import conditions
 
-from melisma.lm import Conditions
+from melisma.lm import Conditioning
 from melisma.lm.conditioning import (
     ATTRIBUTE_SIZES,
     FAMILY_COUNT,
@@ -27,7 +27,7 @@ def generator() -> torch.Generator:
     return torch.Generator().manual_seed(0)
 
 
-def assert_same(one: Conditions, other: Conditions, slots: tuple[str, ...]) -> None:
+def assert_same(one: Conditioning, other: Conditioning, slots: tuple[str, ...]) -> None:
     for slot in slots:
         first, second = getattr(one, slot), getattr(other, slot)
         torch.testing.assert_close(first, second, equal_nan=True, msg=slot)
@@ -49,14 +49,14 @@ def test_tables_are_as_long_as_the_vocabularies() -> None:
 
 def test_nothing_is_dropped_where_nothing_shall_be() -> None:
     asked = conditions(5, batch=3, source=True)
-    slots = tuple(one.name for one in dataclasses.fields(Conditions))
+    slots = tuple(one.name for one in dataclasses.fields(Conditioning))
     assert_same(drop(asked, NEVER, generator()), asked, slots)
 
 
 def test_everything_means_all_words_and_leaves_the_frames() -> None:
     asked = conditions(5, batch=3, source=True)
     left = drop(asked, dataclasses.replace(NEVER, everything=1.0), generator())
-    assert_same(left, Conditions.absent(3, 5), ("style", "attributes", "families"))
+    assert_same(left, Conditioning.absent(3, 5), ("style", "attributes", "families"))
     assert_same(left, asked, ("rhythm", "melody", "source"))
     assert_same(left, asked.without_words(), ("style", "attributes", "families", "rhythm"))
 
@@ -65,7 +65,7 @@ def test_everything_means_all_words_and_leaves_the_frames() -> None:
 def test_a_slot_is_dropped_whole_for_some_pieces(slot: str) -> None:
     asked = conditions(3, batch=400)
     left = drop(asked, dataclasses.replace(NEVER, **{slot: 0.3}), generator())
-    gone = Conditions.absent(400, 3)
+    gone = Conditioning.absent(400, 3)
     others = {"style", "families", "rhythm", "melody", "attributes"} - {slot}
     assert_same(left, asked, tuple(others))
     same, absent = (

@@ -65,7 +65,7 @@ def test_tables_heads_and_source_begin_as_codes() -> None:
 
 
 def test_the_fine_stage_draws_its_own_levels() -> None:
-    model = stage(drawn_from=1, causal=False)
+    model = stage(first_sampled_level=1, causal=False)
     start_from_codes(model, codes(3), None, generator())
     assert len(model.heads) == 2
 

@@ -19,9 +19,9 @@ BLANK = 99
 def test_what_is_spread_is_gathered(name: str, levels: int, frames: int, batch: int) -> None:
     pattern = PATTERNS[name](levels)
     grid = torch.arange(batch * levels * frames).reshape(batch, levels, frames) % BLANK
-    steps = pattern.spread(grid, BLANK)
+    steps = pattern.apply(grid, BLANK)
     assert steps.shape == (batch, levels, pattern.steps(frames))
-    assert torch.equal(pattern.gather(steps, frames), grid)
+    assert torch.equal(pattern.undo(steps, frames), grid)
     assert int((steps != BLANK).sum()) == grid.numel()
 
 
@@ -30,7 +30,7 @@ def test_what_is_spread_is_gathered(name: str, levels: int, frames: int, batch: 
 def test_every_step_knows_its_frames(name: str, levels: int, frames: int) -> None:
     pattern = PATTERNS[name](levels)
     grid = torch.arange(levels * frames).reshape(1, levels, frames)
-    steps = pattern.spread(grid, -1)
+    steps = pattern.apply(grid, -1)
     for step in range(pattern.steps(frames)):
         drawn = [
             place for level in range(levels) if (place := pattern.frame_at(step, level)) is not None
@@ -47,20 +47,20 @@ def test_every_step_knows_its_frames(name: str, levels: int, frames: int) -> Non
 
 def test_the_three_orders() -> None:
     grid = torch.tensor([[[1, 2], [3, 4]]])
-    assert parallel(2).spread(grid, 0)[0].tolist() == [[1, 2], [3, 4]]
-    assert delayed(2).spread(grid, 0)[0].tolist() == [[1, 2, 0], [0, 3, 4]]
-    assert flattened(2).spread(grid, 0)[0].tolist() == [[1, 0, 2, 0], [0, 3, 0, 4]]
+    assert parallel(2).apply(grid, 0)[0].tolist() == [[1, 2], [3, 4]]
+    assert delayed(2).apply(grid, 0)[0].tolist() == [[1, 2, 0], [0, 3, 4]]
+    assert flattened(2).apply(grid, 0)[0].tolist() == [[1, 0, 2, 0], [0, 3, 0, 4]]
 
 
 def test_left_and_right_go_side_by_side() -> None:
     grid = torch.arange(1, 9).reshape(1, 4, 2)
-    steps = delayed_pairs(4).spread(grid, 0)
+    steps = delayed_pairs(4).apply(grid, 0)
     assert steps[0].tolist() == [[1, 2, 0], [3, 4, 0], [0, 5, 6], [0, 7, 8]]
-    assert torch.equal(delayed_pairs(4).gather(steps, 2), grid)
+    assert torch.equal(delayed_pairs(4).undo(steps, 2), grid)
     with pytest.raises(ValueError, match="even number of levels, not 3"):
         delayed_pairs(3)
 
 
 def test_a_grid_of_other_levels_is_refused() -> None:
     with pytest.raises(ValueError, match="3 levels, the grid 2"):
-        delayed(3).spread(torch.zeros(1, 2, 4, dtype=torch.long), 0)
+        delayed(3).apply(torch.zeros(1, 2, 4, dtype=torch.long), 0)

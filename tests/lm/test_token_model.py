@@ -9,7 +9,7 @@ import torch
 from small_stage import PATTERNS_OF_THREE, SOURCE, VOCABULARY, conditions, stage
 from torch import Tensor
 
-from melisma.lm import Conditions
+from melisma.lm import Conditioning
 
 FRAMES = 9
 
@@ -39,7 +39,7 @@ def test_every_condition_is_heard() -> None:
     asked, other = conditions(FRAMES, source=True), conditions(FRAMES, seed=1, source=True)
     with torch.no_grad():
         before = model(grid, asked)
-        for slot in dataclasses.fields(Conditions):
+        for slot in dataclasses.fields(Conditioning):
             if getattr(asked, slot.name) is None:
                 continue
             told = dataclasses.replace(asked, **{slot.name: getattr(other, slot.name)})
@@ -47,7 +47,9 @@ def test_every_condition_is_heard() -> None:
 
 
 def test_what_looks_both_ways_fills_from_the_levels_below() -> None:
-    model = stage(levels=3, drawn_from=1, causal=False, conditions=SOURCE, pattern="parallel")
+    model = stage(
+        levels=3, first_sampled_level=1, causal=False, conditions=SOURCE, pattern="parallel"
+    )
     asked, grid = conditions(FRAMES, source=True), grid_of()
     above, later = grid.clone(), grid.clone()
     above[:, 1:] = 0

@@ -6,10 +6,10 @@ import mir_eval.melody
 import numpy as np
 import pytest
 
-from melisma.melody import Tune, TuneNote, hear_tune, melody_frames
+from melisma.melody import Tune, TuneNote, extract_tune, melody_frames
 from melisma.melody.transcribe import find_notes, line_tuning
 from melisma.melody.viterbi import likeliest_path
-from melisma.symbolic.mixing.mixer import DeskSettings
+from melisma.symbolic.mixing.mixer import MixerSettings
 from melisma.symbolic.render import RenderSettings, render_score
 from melisma.symbolic.soundfont.discovery import packaged_soundfont
 from melisma.values import Notes, Score, TempoMap, Track, Waveform
@@ -86,7 +86,7 @@ def classes_of(tune: Tune) -> list[int]:
 )
 @pytest.mark.parametrize("noise_db", [None, 10.0])
 def test_the_pitch_of_a_voice_is_followed(voice: str, octave: int, noise_db: float | None) -> None:
-    tune = hear_tune(hummed(voice, octave=octave, noise_db=noise_db, vibrato_cents=40.0))
+    tune = extract_tune(hummed(voice, octave=octave, noise_db=noise_db, vibrato_cents=40.0))
     truth = written_pitches(octave)[:: RATE_HZ // 100]
 
     def as_hz(pitches: np.ndarray) -> np.ndarray:
@@ -104,7 +104,7 @@ def test_the_pitch_of_a_voice_is_followed(voice: str, octave: int, noise_db: flo
 
 @pytest.mark.parametrize("cents", [-45.0, -20.0, 0.0, 30.0, 45.0])
 def test_a_voice_beside_concert_pitch_is_heard_in_its_own_tuning(cents: float) -> None:
-    tune = hear_tune(hummed(cents=cents))
+    tune = extract_tune(hummed(cents=cents))
     assert classes_of(tune) == [0, 2, 4, 7, 5, 4, 0]
     assert tune.tuning_cents == pytest.approx(cents, abs=5.0)
 
@@ -113,7 +113,7 @@ def test_a_voice_beside_concert_pitch_is_heard_in_its_own_tuning(cents: float) -
 def test_a_voice_nearer_to_the_next_semitone_keeps_its_intervals(cents: float) -> None:
     shift = 1 if cents > 0 else -1
     wanted = [(pitch + shift) % 12 for pitch in (0, 2, 4, 7, 5, 4, 0)]
-    assert classes_of(hear_tune(hummed(cents=cents))) == wanted
+    assert classes_of(extract_tune(hummed(cents=cents))) == wanted
 
 
 def test_a_line_that_sinks_by_more_than_half_a_semitone_stays_in_its_scale() -> None:
@@ -123,20 +123,20 @@ def test_a_line_that_sinks_by_more_than_half_a_semitone_stays_in_its_scale() -> 
 
 
 def test_vibrato_makes_no_notes_and_does_not_move_the_tuning() -> None:
-    tune = hear_tune(hummed("ah", vibrato_cents=60.0, cents=20.0))
+    tune = extract_tune(hummed("ah", vibrato_cents=60.0, cents=20.0))
     assert classes_of(tune) == [0, 2, 4, 7, 5, 4, 0]
     assert tune.tuning_cents == pytest.approx(20.0, abs=12.0)
 
 
 def test_times_of_notes_are_those_that_were_sung() -> None:
-    starts = [note.onset_seconds for note in hear_tune(hummed("ah")).notes]
+    starts = [note.onset_seconds for note in extract_tune(hummed("ah")).notes]
     assert starts == pytest.approx([0.0, 0.5, 0.75, 1.4, 2.0, 2.3, 2.6], abs=0.05)
 
 
 def test_a_repeated_note_is_struck_again() -> None:
     time = np.arange(RATE_HZ) / RATE_HZ
     sound = np.sin(2 * np.pi * 440 * time) * np.exp(-8.0 * (time % 0.5))
-    notes = hear_tune(wave(0.3 * sound)).notes
+    notes = extract_tune(wave(0.3 * sound)).notes
     assert [note.pitch for note in notes] == [69, 69]
     assert notes[1].onset_seconds == pytest.approx(0.5, abs=0.04)
 
@@ -185,19 +185,19 @@ def test_frames_without_number_or_rate_are_refused(frames: int, rate_hz: float) 
 
 def test_silence_is_refused() -> None:
     with pytest.raises(ValueError, match="silent"):
-        hear_tune(wave(np.zeros(RATE_HZ)))
+        extract_tune(wave(np.zeros(RATE_HZ)))
 
 
 @pytest.mark.parametrize("seconds", [0.0, -1.0, float("nan")])
 def test_no_part_of_the_sound_is_refused(seconds: float) -> None:
     with pytest.raises(ValueError, match="longer than"):
-        hear_tune(hummed(), seconds=seconds)
+        extract_tune(hummed(), seconds=seconds)
 
 
 def test_less_than_half_a_second_is_refused_and_half_a_second_is_heard() -> None:
     with pytest.raises(ValueError, match="too short"):
-        hear_tune(hummed(), seconds=0.49)
-    assert classes_of(hear_tune(hummed(), seconds=0.5)) == [0]
+        extract_tune(hummed(), seconds=0.49)
+    assert classes_of(extract_tune(hummed(), seconds=0.5)) == [0]
 
 
 @pytest.mark.parametrize("slope", [0.0, 0.5, 1.0])
@@ -206,11 +206,11 @@ def test_noise_holds_no_tune(slope: float, accompanied: bool) -> None:
     lines = np.fft.rfft(np.random.default_rng(1).standard_normal(4 * RATE_HZ))
     noise = np.fft.irfft(lines / np.maximum(np.arange(len(lines)), 80) ** slope)
     with pytest.raises(ValueError, match="no tune"):
-        hear_tune(wave(0.1 * noise / noise.std()), accompanied=accompanied)
+        extract_tune(wave(0.1 * noise / noise.std()), accompanied=accompanied)
 
 
 def test_only_the_part_that_is_asked_for_is_heard() -> None:
-    tune = hear_tune(hummed(), seconds=0.7)
+    tune = extract_tune(hummed(), seconds=0.7)
     assert tune.seconds == pytest.approx(0.7, abs=0.02)
     assert classes_of(tune) == [0, 2]
 
@@ -218,7 +218,7 @@ def test_only_the_part_that_is_asked_for_is_heard() -> None:
 def test_blocks_of_long_sound_join_without_a_seam() -> None:
     once = hummed("ah").samples[0]
     times = int(np.ceil(65 * RATE_HZ / len(once)))
-    tune = hear_tune(wave(np.tile(once, times)))
+    tune = extract_tune(wave(np.tile(once, times)))
     assert tune.seconds == pytest.approx(times * len(once) / RATE_HZ, abs=0.02)
     assert np.allclose(np.diff(tune.times), 0.01)
     assert len(tune.notes) == 6 * times + 1  # it ends on the note that it begins with
@@ -228,7 +228,7 @@ def test_stereo_at_another_rate_is_heard_alike() -> None:
     one = hummed("ah")
     loud = np.repeat(one.samples[:, ::1], 2, axis=0) * np.array([[1.0], [0.2]], dtype=np.float32)
     other = Waveform(samples=np.repeat(loud, 2, axis=1), rate_hz=2 * RATE_HZ)
-    assert classes_of(hear_tune(other)) == classes_of(hear_tune(one))
+    assert classes_of(extract_tune(other)) == classes_of(extract_tune(one))
 
 
 def rendered(program: int, *, is_drum: bool = False) -> Waveform:
@@ -245,22 +245,22 @@ def rendered(program: int, *, is_drum: bool = False) -> Waveform:
         tracks=(Track(notes=notes, program=program, is_drum=is_drum),),
         tempo=TempoMap(beats=np.zeros(1), bpm=np.full(1, 90.0)),
     )
-    desk = DeskSettings(room="dry")
-    return render_score(score, RenderSettings(soundfont=FONT, engine="own", desk=desk)).mix
+    desk = MixerSettings(room="dry")
+    return render_score(score, RenderSettings(soundfont=FONT, engine="own", mixer=desk)).mix
 
 
 @pytest.mark.skipif(FONT is None, reason="needs a soundfont")
 @pytest.mark.parametrize("program", [0, 40, 73])
 @pytest.mark.parametrize("accompanied", [False, True])
 def test_instruments_are_heard(program: int, accompanied: bool) -> None:
-    tune = hear_tune(rendered(program), accompanied=accompanied)
+    tune = extract_tune(rendered(program), accompanied=accompanied)
     assert classes_of(tune) == [7, 9, 11, 2, 0, 11, 9, 7]
 
 
 @pytest.mark.skipif(FONT is None, reason="needs a soundfont")
 def test_drums_play_no_tune() -> None:
     with pytest.raises(ValueError, match="no tune"):
-        hear_tune(rendered(0, is_drum=True))
+        extract_tune(rendered(0, is_drum=True))
 
 
 def test_the_likeliest_path_weighs_moves_against_scores() -> None:

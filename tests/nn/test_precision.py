@@ -67,18 +67,18 @@ def test_a_person_decides() -> None:
 def test_what_is_loaded_in_float32_computes_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """And nothing else does: not what is loaded beside it."""
     from melisma.generation.loading import _networks
-    from melisma.tokenizers import EarPaths, FrozenEars
+    from melisma.tokenizers import AudioTokenizers, TokenizerPaths
 
     monkeypatch.setattr(precision, "multiplies_bfloat16", lambda: True)
     monkeypatch.setattr(precision, "_product_seconds", lambda dtype: float(dtype.itemsize))
-    paths = EarPaths.of(Path(melisma.__file__).parent / "weights" / "default")
-    one, other = (FrozenEars.read(paths, precision=_networks(p)) for p in ("float32", "int8"))
+    paths = TokenizerPaths.of(Path(melisma.__file__).parent / "weights" / "default")
+    one, other = (AudioTokenizers.read(paths, precision=_networks(p)) for p in ("float32", "int8"))
     sound = torch.randn(1, 9_600, generator=torch.Generator().manual_seed(0))
-    exact = one.semantic.hear(sound).middle
+    exact = one.semantic.encode_states(sound).middle
     assert compute_dtype().name == "bfloat16"
-    assert not torch.equal(other.semantic.hear(sound).middle, exact)
+    assert not torch.equal(other.semantic.encode_states(sound).middle, exact)
     set_compute_precision("float32")
-    torch.testing.assert_close(other.semantic.hear(sound).middle, exact)
+    torch.testing.assert_close(other.semantic.encode_states(sound).middle, exact)
     for ears in (one, other):
         assert ears.codec.precision == ears.semantic.precision
 

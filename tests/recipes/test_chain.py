@@ -13,10 +13,10 @@ import torch
 from small_corpus import groove, quartet, song, soundfont, write_corpus
 
 from melisma.codec import AcousticCodec
-from melisma.data.audio_shards import read_ears, write_ears
-from melisma.data.clips import ClipMaker, ClipSettings
+from melisma.data.audio_shards import read_audio_shards, write_audio_shards
+from melisma.data.clips import ClipRenderer, ClipSettings
 from melisma.data.sources.pieces import read_sources
-from melisma.data.token_shards import encode_clips, write_tongue
+from melisma.data.token_shards import encode_clips, write_token_shards
 from melisma.evaluate.models.judge import Judge
 from melisma.evaluate.references.audio import FILE_NAME as REFERENCE_NAME
 from melisma.evaluate.references.audio import read_reference
@@ -28,9 +28,9 @@ from melisma.generation import load
 from melisma.generation.loading import model_folder
 from melisma.joint import Joint
 from melisma.recipes import run_recipe
-from melisma.recipes.chain import DECIDING, SHIPPED_AS_THEY_ARE, Order, ship
+from melisma.recipes.chain import DECIDING, SHIPPED_AS_THEY_ARE, RunRequest, ship
 from melisma.recipes.judges import measure_score_reference_of
-from melisma.tokenizers import EarPaths, FrozenEars
+from melisma.tokenizers import AudioTokenizers, TokenizerPaths
 
 FEW = {
     f"{part}.loop.{name}": str(value)
@@ -40,13 +40,13 @@ FEW = {
 """Three updates of each part."""
 
 
-def maker(folder: Path, seconds: float, split: str = "train") -> ClipMaker:
+def maker(folder: Path, seconds: float, split: str = "train") -> ClipRenderer:
     sources = read_sources(folder / "corpora")
     settings = ClipSettings(
         seed=5, seconds=seconds, variety="tongue", kinds={"real": 0.7, "groove": 0.3}
     )
     splits = {source.identity: split for source in sources}
-    return ClipMaker(sources, [soundfont()], settings, splits)
+    return ClipRenderer(sources, [soundfont()], settings, splits)
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pieces = {"a.mid": song(), **{f"q{i}.mid": quartet(i) for i in range(5)}}
     write_corpus(folder / "corpora", "songs", pieces)
     write_corpus(folder / "corpora", "groove", {"g.mid": groove()})
-    write_ears(folder / "clips", maker(folder, 10.0), 12 / 360)
+    write_audio_shards(folder / "clips", maker(folder, 10.0), 12 / 360)
     run_recipe(
         "all", data=folder / "clips", output=folder / "run", resume=False, changes=dict(FEW),
         device="cpu",
@@ -93,7 +93,7 @@ def test_a_single_stage_needs_ears_to_start_from(tmp_path: Path) -> None:
 
 
 def test_a_run_takes_its_own_part_else_that_of_its_start(tmp_path: Path) -> None:
-    order = Order(
+    order = RunRequest(
         data=tmp_path, output=tmp_path / "run", size="toy", changes={}, device="cpu", words=None,
         start=None,
     )  # fmt: skip
@@ -107,7 +107,7 @@ def test_a_run_takes_its_own_part_else_that_of_its_start(tmp_path: Path) -> None
 
 
 def test_the_split_of_the_score_model_is_remembered(tmp_path: Path) -> None:
-    order = Order(
+    order = RunRequest(
         data=tmp_path, output=tmp_path, size="toy", changes={}, device="cpu", words=None, start=None
     )
     assert order.splits == tmp_path / "prints" / "splits.json"
@@ -202,9 +202,9 @@ def test_polishing_leaves_the_tokens_as_they_are(chain: Path, recipe: str, part:
 
 @pytest.mark.slow
 def test_tokens_are_the_same_for_any_number_of_workers(chain: Path, tmp_path: Path) -> None:
-    paths = EarPaths.of(chain / "run" / "model")
+    paths = TokenizerPaths.of(chain / "run" / "model")
     for workers in (1, 2):
-        write_tongue(tmp_path / str(workers), maker(chain, 20.0), paths, 5 / 180, workers)
+        write_token_shards(tmp_path / str(workers), maker(chain, 20.0), paths, 5 / 180, workers)
     one, two = ({row.key: row for row in ShardReader(tmp_path / name)} for name in ("1", "2"))
     assert set(one) == set(two) == {f"5-{i:07d}" for i in range(5)}
     for key, row in one.items():
@@ -215,7 +215,7 @@ def test_tokens_are_the_same_for_any_number_of_workers(chain: Path, tmp_path: Pa
             assert (row.arrays[name] == two[key].arrays[name]).mean() > 0.95
         assert np.array_equal(row.arrays["rhythm"], two[key].arrays["rhythm"], equal_nan=True)
     files = {path: path.stat().st_mtime_ns for path in (tmp_path / "1").iterdir()}
-    write_tongue(tmp_path / "1", maker(chain, 20.0), paths, 5 / 180)
+    write_token_shards(tmp_path / "1", maker(chain, 20.0), paths, 5 / 180)
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "1").glob("*.tar")} == {
         path: stamp for path, stamp in files.items() if path.suffix == ".tar"
     }
@@ -223,8 +223,8 @@ def test_tokens_are_the_same_for_any_number_of_workers(chain: Path, tmp_path: Pa
 
 @pytest.mark.slow
 def test_clips_of_the_ears_become_token_rows(chain: Path, tmp_path: Path) -> None:
-    ears = read_ears(chain / "clips")
-    frozen = FrozenEars.read(EarPaths.of(chain / "run" / "model"))
+    ears = read_audio_shards(chain / "clips")
+    frozen = AudioTokenizers.read(TokenizerPaths.of(chain / "run" / "model"))
     encode_clips(tmp_path, ears, frozen)
     rows = list(ShardReader(tmp_path))
     assert [row.key for row in rows] == [f"ears-{i:07d}" for i in range(len(ears))]
@@ -238,7 +238,7 @@ def test_clips_of_the_ears_become_token_rows(chain: Path, tmp_path: Path) -> Non
 def test_a_judge_and_what_it_measures_come_from_clips(chain: Path) -> None:
     data, run = chain / "clips", chain / "run"
     for name in ("judge", "reference"):
-        write_ears(data / name, maker(chain, 10.0), 8 / 360)
+        write_audio_shards(data / name, maker(chain, 10.0), 8 / 360)
         run_recipe(name, data=data, output=run, resume=True, changes={"size": "toy"}, device="cpu")
     judge = Judge.read(run / "model")
     reference = read_reference(run / "model" / REFERENCE_NAME)
@@ -246,7 +246,7 @@ def test_a_judge_and_what_it_measures_come_from_clips(chain: Path) -> None:
     assert set(reference.fingerprints) == {"verdicts", "codec", "music", "judge", "signal"}
     assert reference.fingerprints["verdicts"] == judge.fingerprint
     assert reference.name.startswith("8 held-out clips of")
-    assert reference.name.endswith(str(read_ears(data / "reference").rows[0]["soundfont"]))
+    assert reference.name.endswith(str(read_audio_shards(data / "reference").rows[0]["soundfont"]))
     assert {"codec_log_mel", "codec_si_sdr", "codec_onsets"} <= set(reference.coded[0].values)
     assert reference.raw[0].windows["music"].shape == (3, 128)
     assert len(set(reference.groups)) > 1

@@ -60,7 +60,7 @@ def test_limits_come_from_held_out_clips(tmp_path: Path) -> None:
     assert max(limit.run_seconds for limit in index.limits) < 0.5
     index.write(tmp_path / "originality.safetensors")
     found = index.nearest(train.tokens[4], train.vectors[4])
-    assert found.too_near
+    assert found.too_similar
     assert found.run is not None
     assert found.run.clip == index.names[4] == found.similar_clip
 

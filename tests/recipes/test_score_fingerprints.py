@@ -9,12 +9,12 @@ import pytest
 from small_corpus import write_corpus
 from small_tunes import piece, tune, with_copy
 
-from melisma.analysis.similarity.melody_fingerprints import GUARANTEED_STEPS, MelodyPrints
+from melisma.analysis.similarity.melody_fingerprints import GUARANTEED_STEPS, MelodyFingerprints
 from melisma.data.sources.pieces import Source
 from melisma.generation.originality import TUNE_INDEX_FILE
 from melisma.recipes import run_recipe
 from melisma.recipes.score_fingerprints import (
-    PrintSettings,
+    FingerprintSettings,
     first_seconds,
     measure_limits,
     title_of,
@@ -28,11 +28,11 @@ def test_the_recipe_prints_what_is_trained_on_and_not_what_is_held_out(tmp_path:
     pieces = {f"{seed}.mid": piece(*tune(seed, 150)) for seed in range(60)}
     write_corpus(tmp_path / "corpora", "songs", pieces)
     run_recipe("prints", data=tmp_path / "corpora", output=tmp_path / "run", changes=FEW)
-    prints = MelodyPrints.read(tmp_path / "run" / "model" / TUNE_INDEX_FILE)
+    prints = MelodyFingerprints.read(tmp_path / "run" / "model" / TUNE_INDEX_FILE)
     assert 30 < len(prints) < 60
     assert prints.limits is not None
     assert prints.limits.seconds == (20.0, 30.0)
-    assert prints.limits.quantile == PrintSettings().quantile
+    assert prints.limits.quantile == FingerprintSettings().quantile
     assert prints.limits.notes[0] < GUARANTEED_STEPS
     near = [read_midi(write_midi(with_copy(tune(seed, 150), 40, 60))) for seed in range(60)]
     found = [prints.nearest(score) for score in near]
@@ -42,11 +42,11 @@ def test_the_recipe_prints_what_is_trained_on_and_not_what_is_held_out(tmp_path:
 
 def test_limits_leave_a_piece_out_of_its_own_and_need_enough_pieces() -> None:
     pieces = [(str(seed), piece(*tune(seed, 200))) for seed in range(6)]
-    prints = MelodyPrints.build(pieces)
-    settings = PrintSettings(seconds=(20.0, 60.0), fewest_pieces=6, quantile=1.0)
+    prints = MelodyFingerprints.build(pieces)
+    settings = FingerprintSettings(seconds=(20.0, 60.0), fewest_pieces=6, quantile=1.0)
     assert measure_limits(prints, pieces, settings).notes == (0.0, 0.0)
     with pytest.raises(ValueError, match="limits need 7 pieces"):
-        measure_limits(prints, pieces, PrintSettings(fewest_pieces=7))
+        measure_limits(prints, pieces, FingerprintSettings(fewest_pieces=7))
 
 
 def test_an_opening_begins_with_the_first_note() -> None:

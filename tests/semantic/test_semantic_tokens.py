@@ -14,7 +14,7 @@ from torch import Tensor
 from melisma.files.checkpoint import write_checkpoint
 from melisma.semantic import SemanticEncoder, SemanticSettings, SemanticTokenizer, tokenizer
 from melisma.semantic.model import FEATURE_WIDTH, HEADS, features
-from melisma.semantic.tokenizer import Heard, cluster, quantize, tokenizer_checkpoint
+from melisma.semantic.tokenizer import EncoderStates, cluster, quantize, tokenizer_checkpoint
 from melisma.values.tokens import SAMPLE_RATE_HZ, SAMPLES_PER_FRAME
 from melisma.values.waveform import Waveform
 
@@ -70,7 +70,7 @@ def test_hidden_frames_are_hidden() -> None:
 
 
 def test_hearing_gives_tokens_states_and_heads() -> None:
-    heard = make().hear(chord(0.4).expand(2, -1))
+    heard = make().encode_states(chord(0.4).expand(2, -1))
     assert heard.tokens.shape == (2, 2, 10)
     assert heard.middle.shape == heard.last.shape == (2, 10, 16)
     assert {name: logits.shape for name, logits in heard.heads.items()} == {
@@ -110,10 +110,10 @@ def test_windows_join_without_gap_or_overlap(frames: int, monkeypatch: pytest.Mo
     monkeypatch.setattr(tokenizer, "WINDOW_FRAMES", 20)
     monkeypatch.setattr(tokenizer, "OVERLAP_FRAMES", 8)
 
-    def read_back(part: Tensor) -> Heard:
+    def read_back(part: Tensor) -> EncoderStates:
         """Tokens that say which frame the sound was."""
         numbers = part[:, ::SAMPLES_PER_FRAME].mul(100).round().long()[:, None]
-        return Heard(tokens=numbers, middle=part, last=part, heads={})
+        return EncoderStates(tokens=numbers, middle=part, last=part, heads={})
 
     made = make()
     made.encoder.settings = dataclasses.replace(TINY, vocabulary=100)

@@ -24,7 +24,7 @@ from studies.semantic_memorisation import (
 from studies.sinkhorn import centroid_distances
 from torch.nn import functional as F
 
-from melisma.engine.sampling import Drawing
+from melisma.engine.sampling import SamplingParams
 from melisma.files import Row, ShardWriter
 from melisma.joint import Joint
 from melisma.lm import TokenModel
@@ -106,7 +106,7 @@ def test_batches_do_not_matter_and_short_clips_are_refused() -> None:
     one = continue_clips(model, some, 6, frames=DRAWN, batch=2, progress=heard.append)
     assert np.array_equal(one, continue_clips(model, some, 6, frames=DRAWN))
     assert heard == [2, 4, 5]
-    chance = Drawing(temperature=1.0)
+    chance = SamplingParams(temperature=1.0)
     drawn = continue_clips(model, some, 6, frames=DRAWN, drawing=chance)
     assert np.array_equal(drawn, continue_clips(model, some, 6, frames=DRAWN, drawing=chance))
     assert not np.array_equal(drawn, one)

@@ -20,7 +20,7 @@ from melisma.values.events import (
     METRE_TICKS,
     MOST_PARTS,
     PART,
-    PLACE,
+    POSITION,
     TEMPI,
     TICKS_PER_BEAT,
     class_bpm,
@@ -134,7 +134,7 @@ def test_events_stand_in_order_and_inside_their_vocabularies() -> None:
     track = Track(notes=notes, program=40, is_drum=False)
     score = Score(tracks=(track,), tempo=TempoMap(beats=np.zeros(1), bpm=np.full(1, 120.0)))
     rows = encode_score(score)
-    assert rows[:, PLACE].tolist() == [PART, BAR, 0, 0, 36, BAR, 0, END]
+    assert rows[:, POSITION].tolist() == [PART, BAR, 0, 0, 36, BAR, 0, END]
     assert (rows <= np.array(FIELD_SIZES)).all()
     assert rows.shape[1] == FIELDS
 

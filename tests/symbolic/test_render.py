@@ -12,14 +12,14 @@ from small_soundfont import TONE_HZ, Sound, full_bank, write_soundfont
 
 from melisma.sound.loudness import integrated_lufs, true_peak_db
 from melisma.symbolic import render as rendering
-from melisma.symbolic.mixing.mixer import DeskSettings, highest_peak
+from melisma.symbolic.mixing.mixer import MixerSettings, highest_peak
 from melisma.symbolic.mixing.panning import WIDEST, stage_pans
 from melisma.symbolic.playback import LONGEST_NOTE_SECONDS, choose_preset, line_of
 from melisma.symbolic.render import MOST_PARTS, Rendering, RenderSettings, render_score
 from melisma.symbolic.soundfont.discovery import packaged_soundfont
 from melisma.symbolic.soundfont.fluidsynth import has_fluidsynth
-from melisma.symbolic.soundfont.presets import read_bank
-from melisma.symbolic.soundfont.sampler import SamplePlayer
+from melisma.symbolic.soundfont.presets import read_soundfont
+from melisma.symbolic.soundfont.sampler import NumpySynthesizer
 from melisma.values import Notes, Score, TempoMap, Track, Waveform
 
 RATE_HZ = 44_100
@@ -30,7 +30,7 @@ ENGINES = [
     ),
     "own",
 ]
-DRY = DeskSettings(room="dry")
+DRY = MixerSettings(room="dry")
 
 
 def part(
@@ -60,9 +60,9 @@ def score(*tracks: Track, bpm: float = 60.0) -> Score:
     return Score(tracks=tracks, tempo=TempoMap(beats=np.zeros(1), bpm=np.full(1, bpm)))
 
 
-def sound_of(piece: Score, engine: str | None = "own", desk: DeskSettings = DRY) -> Rendering:
+def sound_of(piece: Score, engine: str | None = "own", desk: MixerSettings = DRY) -> Rendering:
     """Rendered with the soundfont that comes with the dependencies."""
-    return render_score(piece, RenderSettings(soundfont=FONT, engine=engine, desk=desk))
+    return render_score(piece, RenderSettings(soundfont=FONT, engine=engine, mixer=desk))
 
 
 def loudest_hz(sound: np.ndarray) -> float:
@@ -79,7 +79,7 @@ def onset_seconds(sound: np.ndarray) -> float:
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("room", ["dry", "studio", "hall"])
 def test_a_note_sounds_at_its_pitch_and_time_and_ends(engine: str, room: str) -> None:
-    mix = sound_of(score(part([69], 73, start=1.0)), engine, DeskSettings(room=room)).mix
+    mix = sound_of(score(part([69], 73, start=1.0)), engine, MixerSettings(room=room)).mix
     assert mix.samples.shape[0] == 2
     assert mix.rate_hz == RATE_HZ
     sound = mix.mono
@@ -125,7 +125,7 @@ def band() -> Score:
 @pytest.mark.parametrize("room", ["dry", "hall"])
 def test_stems_add_up_to_the_mix(engine: str, room: str) -> None:
     piece = band()
-    done = sound_of(piece, engine, DeskSettings(room=room, stems=True))
+    done = sound_of(piece, engine, MixerSettings(room=room, stems=True))
     assert len(done.stems) == len(piece.tracks)
     for stem in done.stems:
         assert stem.samples.shape == done.mix.samples.shape
@@ -134,7 +134,7 @@ def test_stems_add_up_to_the_mix(engine: str, room: str) -> None:
     np.testing.assert_allclose(total, done.mix.samples, atol=2e-6)
     # The two violins stay two.
     assert not np.allclose(done.stems[0].samples, done.stems[1].samples, atol=1e-3)
-    alone = sound_of(piece, engine, DeskSettings(room=room)).mix
+    alone = sound_of(piece, engine, MixerSettings(room=room)).mix
     np.testing.assert_allclose(alone.samples, done.mix.samples, atol=1 / 32_768)
 
 
@@ -151,7 +151,7 @@ def test_strings_sit_left_to_right_and_basses_in_the_middle() -> None:
     quartet = score(part([76], 40), part([72], 40), part([60], 41), part([48], 42))
     pans = stage_pans(quartet.tracks)
     assert pans[0] < pans[1] < 0 < pans[2] < pans[3] <= WIDEST
-    stems = sound_of(quartet, desk=DeskSettings(room="studio", stems=True)).stems
+    stems = sound_of(quartet, desk=MixerSettings(room="studio", stems=True)).stems
     balance = [10 * np.log10(np.sum(s.samples[0] ** 2) / np.sum(s.samples[1] ** 2)) for s in stems]
     assert balance[0] > 3
     assert balance[3] < -3
@@ -168,7 +168,7 @@ def test_strings_sit_left_to_right_and_basses_in_the_middle() -> None:
 @pytest.mark.parametrize("target_lufs", [-16.0, -23.0])
 def test_the_mix_has_its_loudness_and_keeps_below_the_ceiling(target_lufs: float) -> None:
     chords = score(*(part([p] * 4, 48, step=1.0) for p in (60, 64, 67)))
-    mix = sound_of(chords, desk=DeskSettings(room="studio", target_lufs=target_lufs)).mix
+    mix = sound_of(chords, desk=MixerSettings(room="studio", target_lufs=target_lufs)).mix
     assert integrated_lufs(mix) == pytest.approx(target_lufs, abs=0.5)
     assert true_peak_db(mix) < -1.0
 
@@ -244,7 +244,7 @@ def test_what_the_soundfont_lacks_is_played_by_the_nearest_and_told(tmp_path: Pa
     piece = score(
         part([69], 41, name="Bratsche"), part([69], 73), part([69], 42), part([36], 0, is_drum=True)
     )
-    done = render_score(piece, RenderSettings(soundfont=font, engine="own", desk=DRY))
+    done = render_score(piece, RenderSettings(soundfont=font, engine="own", mixer=DRY))
     assert done.remarks == (
         "few.sf2 has no program 41 (viola), so part 1 (Bratsche) plays 42 (cello)",
         "few.sf2 has no program 73 (flute), so part 2 (flute) plays 0 (piano)",
@@ -270,7 +270,7 @@ def test_presets_fall_back_in_their_order() -> None:
 @pytest.mark.parametrize("engine", ENGINES)
 def test_pitches_out_of_reach_are_moved_by_octaves_and_told(engine: str, tmp_path: Path) -> None:
     font = write_soundfont(tmp_path / "narrow.sf2", [Sound(number=43, low=60, high=75)])
-    settings = RenderSettings(soundfont=font, engine=engine, desk=DRY)
+    settings = RenderSettings(soundfont=font, engine=engine, mixer=DRY)
     done = render_score(score(part([93, 69], 43)), settings)
     assert done.remarks == (
         "narrow.sf2 does not reach 1 note of part 1 (contrabass), which sounds octaves away",
@@ -282,7 +282,7 @@ def test_pitches_out_of_reach_are_moved_by_octaves_and_told(engine: str, tmp_pat
 @pytest.mark.parametrize("engine", ENGINES)
 def test_pitches_of_a_known_tone(engine: str, tmp_path: Path) -> None:
     font = write_soundfont(tmp_path / "full.sf2", full_bank())
-    settings = RenderSettings(soundfont=font, engine=engine, desk=DRY)
+    settings = RenderSettings(soundfont=font, engine=engine, mixer=DRY)
     for pitch in (45, 69, 81, 100):
         sound = render_score(score(part([pitch], 5)), settings).mix.mono
         middle = sound[int(0.1 * RATE_HZ) : int(0.9 * RATE_HZ)]
@@ -296,7 +296,7 @@ def test_a_soundfont_that_fluidsynth_cannot_read_is_played_by_our_own(
         def __init__(self, path: Path, rate_hz: int) -> None:
             raise ValueError(f"FluidSynth cannot read {path.name} at {rate_hz} Hz: try another")
 
-    monkeypatch.setattr(rendering, "FluidPlayer", Deaf)
+    monkeypatch.setattr(rendering, "FluidSynthesizer", Deaf)
     monkeypatch.setattr(rendering, "has_fluidsynth", lambda: True)
     done = sound_of(score(part([69], 73)), engine=None)
     assert done.engine == "Melisma's own player"
@@ -315,7 +315,7 @@ def test_without_fluidsynth_our_own_player_plays(monkeypatch: pytest.MonkeyPatch
 
 def test_a_closed_hi_hat_ends_an_open_one() -> None:
     assert FONT is not None
-    player = SamplePlayer(read_bank(FONT), RATE_HZ)
+    player = NumpySynthesizer(read_soundfont(FONT), RATE_HZ)
     tempo = score().tempo
     hats = [part([46, 42], 0, is_drum=True, step=0.15, length=0.1)]
     hats += [
@@ -341,13 +341,13 @@ def test_limits_are_told() -> None:
     with pytest.raises(ValueError, match="300 parts, and at most 256"):
         render_score(score(*[part([60], 0)] * (MOST_PARTS + 44)))
     with pytest.raises(ValueError, match='no room "cave": known are dry, studio, hall'):
-        DeskSettings(room="cave")
+        MixerSettings(room="cave")
     with pytest.raises(ValueError, match="8000 and 192000 Hz"):
-        DeskSettings(rate_hz=1)
+        MixerSettings(rate_hz=1)
     with pytest.raises(ValueError, match="0 to 30 seconds"):
-        DeskSettings(tail_seconds=-1.0)
+        MixerSettings(tail_seconds=-1.0)
     with pytest.raises(ValueError, match="-60 and 0 LUFS"):
-        DeskSettings(target_lufs=3.0)
+        MixerSettings(target_lufs=3.0)
     with pytest.raises(ValueError, match='no engine "organ"'):
         RenderSettings(engine="organ")
 
@@ -374,5 +374,5 @@ def test_half_a_minute_of_eight_parts_takes_a_moment() -> None:
     drums = part(rng.choice([36, 38, 42], 240).tolist(), 0, step=0.25, is_drum=True)
     piece = score(*tracks, drums, bpm=120)
     begun = time.process_time()
-    sound_of(piece, None, DeskSettings(room="studio"))
+    sound_of(piece, None, MixerSettings(room="studio"))
     assert time.process_time() - begun < 6  # about 1 on one core; slow machines are slow

@@ -11,7 +11,7 @@ from small_soundfont import Sound, full_bank, soundfont_bytes, write_soundfont
 
 from melisma.symbolic.soundfont import discovery
 from melisma.symbolic.soundfont.discovery import VARIABLE, find_soundfont, packaged_soundfont
-from melisma.symbolic.soundfont.presets import read_bank
+from melisma.symbolic.soundfont.presets import read_soundfont
 
 
 @pytest.fixture
@@ -93,14 +93,14 @@ def test_what_is_no_soundfont_gets_a_sentence(tmp_path: Path) -> None:
     ):
         path.write_bytes(data)
         with pytest.raises(ValueError, match=says):
-            read_bank(path)
+            read_soundfont(path)
     with pytest.raises(IsADirectoryError, match="is a folder"):
-        read_bank(tmp_path)
+        read_soundfont(tmp_path)
 
 
 def test_a_bank_says_what_it_holds(tmp_path: Path) -> None:
     sounds = [Sound(number=5, low=40, high=60), Sound(bank=128)]
-    bank = read_bank(write_soundfont(tmp_path / "x.sf2", sounds))
+    bank = read_soundfont(write_soundfont(tmp_path / "x.sf2", sounds))
     assert bank.presets == {(0, 5), (128, 0)}
     assert not bank.is_full
     (region,) = bank.regions((0, 5))
@@ -124,7 +124,7 @@ def test_damaged_soundfonts_raise_nothing_but_value_error(tmp_path: Path) -> Non
         data[places] = rng.integers(0, 256, len(places))
         path.write_bytes(data.tobytes()[: len(data) - int(rng.integers(0, 2) * rng.integers(300))])
         try:
-            bank = read_bank(path)
+            bank = read_soundfont(path)
         except ValueError:
             continue
         opened += 1

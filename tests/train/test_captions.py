@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from melisma.joint import Joint
-from melisma.lm import Conditions, ConditionSettings
+from melisma.lm import Conditioning, ConditioningSettings
 from melisma.lm.conditioning import Conditioner, DropSettings
 from melisma.train.datasets.captions import ASSIGNED, with_captions
 from melisma.train.lm import TokenCorpus
@@ -84,18 +84,18 @@ def test_captions_that_are_not_there_are_missed() -> None:
 @torch.no_grad()
 def test_what_was_never_told_acts_as_if_it_were_absent() -> None:
     torch.manual_seed(0)
-    conditioner = Conditioner(ConditionSettings(), 16).eval()
-    absent = Conditions.absent(2, 5)
-    told = Conditions(
+    conditioner = Conditioner(ConditioningSettings(), 16).eval()
+    absent = Conditioning.absent(2, 5)
+    told = Conditioning(
         style=torch.randn(2, 128), attributes=torch.zeros_like(absent.attributes),
         families=torch.ones_like(absent.families), rhythm=torch.rand(2, 5, 2),
         melody=torch.zeros_like(absent.melody),
     )  # fmt: skip
     before = conditioner(absent)
-    conditioner.forget_untold(DropSettings())
+    conditioner.ignore_never_trained(DropSettings())
     assert not torch.allclose(conditioner(told).whole, before.whole, atol=1e-3)
     never = DropSettings(style=1.0, attribute=1.0, families=1.0, rhythm=1.0, melody=1.0)
-    conditioner.forget_untold(never)
+    conditioner.ignore_never_trained(never)
     for now in (conditioner(absent), conditioner(told)):
         assert torch.allclose(now.whole, before.whole, atol=1e-5)
         assert torch.allclose(now.frames, before.frames, atol=1e-5)

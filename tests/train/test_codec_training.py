@@ -81,7 +81,7 @@ def test_the_encoder_may_learn_more_slowly(tmp_path: Path) -> None:
         settings = dataclasses.replace(TINY, encoder_rate=rate, adversarial_from=1.0)
         task = CodecTask(settings, crops, crops)
         run = Run(task, settings.loop, tmp_path / str(rate))
-        names = ("encoder.enter.weight", "decoder.leave.weight")
+        names = ("encoder.in_proj.weight", "decoder.out_proj.weight")
         before = {name: task.codec.state_dict()[name].clone() for name in names}
         run.update()
         after = task.codec.state_dict()
@@ -102,7 +102,7 @@ def test_polishing_leaves_every_token_as_it_is(tmp_path: Path) -> None:
         stays = not name.startswith("decoder.")
         if stays:
             assert torch.equal(after[name], tensor), name
-    assert not torch.equal(after["decoder.leave.weight"], before["decoder.leave.weight"])
+    assert not torch.equal(after["decoder.out_proj.weight"], before["decoder.out_proj.weight"])
     first, second = AcousticCodec.read(path), tmp_path / "polish" / "weights.safetensors"
     assert AcousticCodec.read(second).fingerprint == first.fingerprint
 

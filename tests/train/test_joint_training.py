@@ -18,7 +18,7 @@ from melisma.joint.attributes import BLOCKS, NAMES, ROW_WIDTH
 from melisma.joint.heads import TempoReader, TonalityReader
 from melisma.joint.summary import SUMMARY_WIDTH, summary_block
 from melisma.joint.tokenizer import train_tokenizer
-from melisma.train.datasets.music import HeardClips
+from melisma.train.datasets.music import MusicFeatures
 from melisma.train.datasets.sentence_encoder import TEACHER_WIDTH, SentenceTeacher, VectorCache
 from melisma.train.datasets.text import (
     TextRows,
@@ -30,7 +30,7 @@ from melisma.train.datasets.text import (
     scene_row,
     scene_rows,
 )
-from melisma.train.joint import JointTraining, polish_text, recall, train_joint, wordless_captions
+from melisma.train.joint import JointTraining, finetune_text, recall, train_joint, wordless_captions
 from melisma.train.loop import LoopSettings
 from melisma.train.text import BatchPlan, TextTraining, read_text, train_text
 from melisma.values import Facts
@@ -66,18 +66,18 @@ def tokenizer(facts: tuple[Facts, ...]) -> Tokenizer:
 def loop(updates: int) -> LoopSettings:
     return LoopSettings(
         updates=updates, warmup_updates=2, log_updates=4, sample_updates=updates,
-        checkpoint_updates=updates, average_decay=0.5, peak_rate=3e-3,
+        checkpoint_updates=updates, average_decay=0.5, learning_rate=3e-3,
     )  # fmt: skip
 
 
-def heard(facts: tuple[Facts, ...]) -> HeardClips:
+def heard(facts: tuple[Facts, ...]) -> MusicFeatures:
     """Sound in which the lead family alone can be heard."""
     rng = np.random.default_rng(2)
     summary = 0.1 * rng.standard_normal((len(facts), SUMMARY_WIDTH)).astype(np.float32)
     for row, one in zip(summary, facts, strict=True):
         row[sum(map(ord, one.lead or "")) % 64] += 3.0
     trunk = rng.standard_normal((len(facts), 25, 8)).astype(np.float16)
-    return HeardClips(summary=summary, trunk=trunk, facts=facts)
+    return MusicFeatures(summary=summary, trunk=trunk, facts=facts)
 
 
 def test_an_epoch_sees_every_row_once_and_numbers_decide() -> None:
@@ -180,12 +180,12 @@ def test_stage_two_brings_words_and_sound_together(
 
     lessons = assemble(imagined_rows(30, np.random.default_rng(0)), None, None)
     polishing = dataclasses.replace(
-        settings, text_learns=True, music_learns=False, loop=loop(6), lessons=8
+        settings, text_learns=True, music_learns=False, loop=loop(6), replay_batch=8
     )
     before = again.text.state_dict()["table.weight"].clone()
-    polished = polish_text(polishing, again, clips, clips, tmp_path / "polish", lessons)
+    polished = finetune_text(polishing, again, clips, clips, tmp_path / "polish", lessons)
     assert polished.fingerprint == joint.fingerprint
     assert not torch.equal(polished.text.state_dict()["table.weight"], before)
     np.testing.assert_array_equal(polished.quantise(music.numpy()), tokens)
     with pytest.raises(ValueError, match="music_learns"):
-        polish_text(settings, again, clips, clips, tmp_path / "wrong")
+        finetune_text(settings, again, clips, clips, tmp_path / "wrong")

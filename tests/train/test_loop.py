@@ -119,7 +119,7 @@ def test_training_goes_on_from_weights_alone(tmp_path: Path) -> None:
 
 
 def test_the_rate_warms_up_and_falls() -> None:
-    settings = LoopSettings(updates=100, peak_rate=1.0, warmup_updates=10, final_rate=0.05)
+    settings = LoopSettings(updates=100, learning_rate=1.0, warmup_updates=10, final_rate=0.05)
     rates = [rate_at(settings, number) for number in range(101)]
     assert rates[0] == pytest.approx(0.1)
     assert max(rates) == rates[9] > 0.97

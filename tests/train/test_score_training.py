@@ -11,7 +11,7 @@ import torch
 from small_corpus import groove, quartet, score, song, write_corpus
 
 from melisma.analysis.labels.chords import chord_marks
-from melisma.data.score_shards import ScoreMaker, ScoreSettings, write_scores
+from melisma.data.score_shards import ScoreRows, ScoreSettings, write_scores
 from melisma.data.sources.pieces import read_sources
 from melisma.generation.loading import load_scores, model_folder
 from melisma.joint import Joint
@@ -24,7 +24,7 @@ from melisma.symbolic.events import decode_score, encode_score
 from melisma.train.datasets.score import ScoreCorpus, read_score_corpus
 from melisma.train.loop import LoopSettings, Run
 from melisma.train.score import (
-    ScoreTask,
+    ScoreObjective,
     ScoreTraining,
     alike,
     conditions_of,
@@ -32,11 +32,11 @@ from melisma.train.score import (
     moved_rows,
 )
 from melisma.values import Notes, Score, Track
-from melisma.values.events import BAR, END, FIRST_DRUM, PART, PITCH, PLACE
+from melisma.values.events import BAR, END, FIRST_DRUM, PART, PITCH, POSITION
 
 SMALL = ScoreTraining(
     model=ScoreModelSettings(width=40, layers=2, heads=2),
-    loop=LoopSettings(updates=4, warmup_updates=1, peak_rate=3e-3),
+    loop=LoopSettings(updates=4, warmup_updates=1, learning_rate=3e-3),
     batch=4,
     longest=128,
 )
@@ -52,7 +52,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     sources = read_sources(folder / "corpora")
     splits = {source.identity: "train" for source in sources}
     settings = ScoreSettings(window_events=80, recast_share=1.0)
-    write_scores(folder / "train", ScoreMaker(sources, splits, settings), 2)
+    write_scores(folder / "train", ScoreRows(sources, splits, settings), 2)
     return folder
 
 
@@ -71,12 +71,12 @@ def test_windows_are_whole_bars_with_the_parts_that_play(corpus: ScoreCorpus) ->
     assert corpus.weight.sum() == pytest.approx(1.0)
     for window in range(len(corpus)):
         rows = corpus.events[slice(*corpus.spans[window])]
-        head = rows[rows[:, PLACE] == PART]
-        assert (rows[: len(head), PLACE] == PART).all()
-        assert rows[len(head), PLACE] == BAR
+        head = rows[rows[:, POSITION] == PART]
+        assert (rows[: len(head), POSITION] == PART).all()
+        assert rows[len(head), POSITION] == BAR
         assert len(decode_score(rows).tracks) == len(head)
-        bars = int((rows[:, PLACE] == BAR).sum())
-        ended = rows[-1, PLACE] == END
+        bars = int((rows[:, POSITION] == BAR).sum())
+        ended = rows[-1, POSITION] == END
         assert (corpus.bars_left[window] == bars) == ended
 
 
@@ -103,7 +103,7 @@ def test_every_window_is_told_on_c(corpus: ScoreCorpus) -> None:
         rows, attributes, moved = moved_rows(corpus, int(window), rng, 0.0, True)
         assert not moved
         assert attributes[place] == tonality // 12 * 12
-        pitched = (before[:, PLACE] < BAR) & (before[:, PITCH] < FIRST_DRUM)
+        pitched = (before[:, POSITION] < BAR) & (before[:, PITCH] < FIRST_DRUM)
         shifts = set((rows[pitched, PITCH] - before[pitched, PITCH]).tolist())
         assert shifts == {home_shift(tonality)}
         assert (tonality + home_shift(tonality)) % 12 == 0
@@ -134,13 +134,15 @@ def test_chords_are_read_from_the_notes_and_move_with_them() -> None:
 
 
 def test_given_and_later_events_are_not_counted(corpus: ScoreCorpus) -> None:
-    task = ScoreTask(SMALL, corpus, corpus)
+    task = ScoreObjective(SMALL, corpus, corpus)
     rng = np.random.default_rng(0)
     tunes = dataclasses.replace(SMALL, melody=1.0, infill=0.0)
     windows = alike(corpus, 8, rng)
     examples = [example_of(corpus, int(w), rng, tunes) for w in windows]
     assert any((e.line.roles == 1).any() for e in examples)
-    nats, notes = task.nats(examples, conditions_of(corpus, windows, examples), 0.0)
+    nats, notes = task.negative_log_likelihood(
+        examples, conditions_of(corpus, windows, examples), 0.0
+    )
     counted = sum(int((e.line.roles == 0).sum()) for e in examples)
     assert len(nats) == counted
     assert 0 < notes < counted
@@ -152,7 +154,7 @@ def test_learning_lowers_the_loss_and_resumes_exactly(corpus: ScoreCorpus, tmp_p
         settings = dataclasses.replace(
             SMALL, loop=dataclasses.replace(SMALL.loop, updates=updates, checkpoint_updates=2)
         )
-        return Run(ScoreTask(settings, corpus, corpus), settings.loop, folder)
+        return Run(ScoreObjective(settings, corpus, corpus), settings.loop, folder)
 
     whole = run_of(tmp_path / "whole", 4)
     figures = [whole.update() for _ in range(4)]

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from melisma.data.audio_shards import Ears
+from melisma.data.audio_shards import AudioShards
 from melisma.files.checkpoint import read_checkpoint
 from melisma.semantic import SemanticSettings, SemanticTokenizer
 from melisma.semantic.model import HEADS, LOG_FREQUENCY_BINS, LOWEST_TOP_PITCH, features
@@ -24,12 +24,12 @@ from melisma.train.semantic import (
     SemanticTask,
     SemanticTraining,
     _class_targets,
-    draw_spans,
     head_losses,
     instrument_labels,
-    listen,
+    sample_spans,
     shift_labels,
     shift_spectra,
+    spectra_of,
     train_semantic,
 )
 from melisma.values.attributes import FAMILIES
@@ -75,7 +75,7 @@ def labels(clips: int, frames: int = 10, seed: int = 0) -> dict[str, np.ndarray]
 def listened(clips: int = 6) -> Listened:
     rng = np.random.default_rng(0)
     sound = (3_000 * rng.standard_normal((clips, 9_600))).astype(np.int16)
-    return listen([sound[:4], sound[4:]], [labels(4), labels(clips - 4, seed=1)])
+    return spectra_of([sound[:4], sound[4:]], [labels(4), labels(clips - 4, seed=1)])
 
 
 @pytest.mark.parametrize("semitones", [3, 1, -2])
@@ -130,7 +130,7 @@ def test_up_and_down_again_is_where_it_was() -> None:
 
 @pytest.mark.parametrize("share", [0.1, 0.4, 0.7])
 def test_about_the_asked_share_is_hidden_in_spans(share: float) -> None:
-    masked = draw_spans(64, 250, share, 10, generator_of(0, 0))
+    masked = sample_spans(64, 250, share, 10, generator_of(0, 0))
     assert masked.shape == (64, 250)
     assert float(masked.float().mean()) == pytest.approx(share, abs=0.05)
     changes = int((masked[:, 1:] != masked[:, :-1]).sum())
@@ -172,7 +172,7 @@ def test_a_run_ends_with_a_tokenizer_and_goes_on_from_it(
     train_semantic(TINY, corpus, corpus, tmp_path / "one")
     path = tmp_path / "one" / "weights.safetensors"
     tokenizer = SemanticTokenizer.read(path)
-    tokens = tokenizer.hear(tone(440.0)).tokens
+    tokens = tokenizer.encode_states(tone(440.0)).tokens
     assert tokens.shape == (1, 2, 10)
     assert int(tokens.max()) < 8
     said = capsys.readouterr().out
@@ -195,7 +195,7 @@ def test_named_instruments_become_labels_of_their_own_clip() -> None:
     rows: tuple[dict[str, object], ...] = tuple({"facts": {"instruments": n}} for n in named)
     sound = (np.zeros((2, 4), dtype=np.int16), np.zeros((1, 4), dtype=np.int16))
     shards = instrument_labels(
-        Ears(sound=sound, labels=({"drum": np.zeros(2)}, {"drum": np.zeros(1)}), rows=rows)
+        AudioShards(sound=sound, labels=({"drum": np.zeros(2)}, {"drum": np.zeros(1)}), rows=rows)
     )
     found = [
         [INSTRUMENT_NAMES[i] for i in np.flatnonzero(row)]

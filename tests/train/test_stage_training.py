@@ -15,9 +15,9 @@ from melisma.files import Row, ShardWriter
 from melisma.files.checkpoint import read_checkpoint
 from melisma.generation.loading import read_stage
 from melisma.joint.attributes import BLOCKS, ROW_WIDTH
-from melisma.lm import Conditions, ConditionSettings, TokenModelSettings
+from melisma.lm import Conditioning, ConditioningSettings, TokenModelSettings
 from melisma.lm.conditioning import ATTRIBUTE_SIZES, FAMILY_COUNT, DropSettings
-from melisma.tokenizers import CONDITION_ATTRIBUTES, heard_attributes, window_starts
+from melisma.tokenizers import CONDITION_ATTRIBUTES, predicted_attributes, window_starts
 from melisma.train.lm import (
     STAGES,
     Codes,
@@ -72,20 +72,20 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> TokenCorpus:
 
 
 def training(stage: str, updates: int = 2, **changes: object) -> StageTraining:
-    source = ConditionSettings(
+    source = ConditioningSettings(
         source_levels=0 if stage == "semantic" else 2, source_vocabulary=VOCABULARY
     )
     shape = {
         "semantic": {"levels": 2},
         "coarse": {"levels": 2},
-        "fine": {"levels": 4, "drawn_from": 2, "causal": False, "pattern": "parallel"},
+        "fine": {"levels": 4, "first_sampled_level": 2, "causal": False, "pattern": "parallel"},
     }[stage]
     model = TokenModelSettings(
         vocabulary=VOCABULARY, width=16, layers=1, heads=2, window_frames=8, conditions=source,
         **shape,
     )  # fmt: skip
     loop = LoopSettings(
-        updates=updates, warmup_updates=2, peak_rate=2e-2, log_updates=1, sample_updates=1_000,
+        updates=updates, warmup_updates=2, learning_rate=2e-2, log_updates=1, sample_updates=1_000,
         checkpoint_updates=1_000, average_decay=0.5,
     )  # fmt: skip
     settings = StageTraining(stage=stage, model=model, loop=loop, batch=4, crop_frames=16)
@@ -172,7 +172,10 @@ def test_short_crops_of_their_own_follow_and_are_taken_up_again(
     corpus: TokenCorpus, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = dataclasses.replace(
-        training("semantic", updates=2), opening_updates=3, opening_frames=6, opening_rate=1e-2
+        training("semantic", updates=2),
+        short_crop_updates=3,
+        short_crop_frames=6,
+        short_crop_rate=1e-2,
     )
     train_stage(settings, corpus, corpus, tmp_path)
     said = capsys.readouterr().out
@@ -206,7 +209,7 @@ def test_only_training_drops_and_damages(corpus: TokenCorpus) -> None:
     grid, asked = task.batch(
         corpus, generator_of(0, 0), 8, task.settings.drop, task.settings.crop_frames
     )
-    gone = Conditions.absent(8, 16)
+    gone = Conditioning.absent(8, 16)
     assert torch.equal(asked.style, gone.style)
     assert torch.equal(asked.melody, gone.melody)
     assert bool(asked.rhythm.isnan().all())
@@ -231,7 +234,7 @@ def test_stages_have_shapes_and_names() -> None:
         settings = stage_settings(stage, width=64)
         assert settings.width == 64
         assert (settings.conditions.source_levels > 0) == (stage != "semantic")
-    assert stage_settings("fine").drawn_from == stage_settings("coarse").levels
+    assert stage_settings("fine").first_sampled_level == stage_settings("coarse").levels
     with pytest.raises(ValueError, match='no stage "finer": known are semantic'):
         stage_settings("finer")
     with pytest.raises(ValueError, match='no stage "finer"'):
@@ -241,12 +244,12 @@ def test_stages_have_shapes_and_names() -> None:
 def test_conditions_are_in_the_order_of_the_tables() -> None:
     assert tuple(name for name, _ in ATTRIBUTE_SIZES) == CONDITION_ATTRIBUTES
     row = np.zeros(ROW_WIDTH, np.float32)
-    unsure = heard_attributes(row)
+    unsure = predicted_attributes(row)
     assert unsure.tolist() == [size for _, size in ATTRIBUTE_SIZES]
     row[BLOCKS["lead"].start + 3] = 0.9
     row[BLOCKS["tempo"].start + np.array([20, 21])] = 0.2  # no bin alone is sure
     row[BLOCKS["style"].start + 1] = 0.3
-    heard = dict(zip(CONDITION_ATTRIBUTES, heard_attributes(row).tolist(), strict=True))
+    heard = dict(zip(CONDITION_ATTRIBUTES, predicted_attributes(row).tolist(), strict=True))
     assert (heard["lead"], heard["tempo"]) == (3, 20)
     assert heard["style"] == dict(ATTRIBUTE_SIZES)["style"]
 

@@ -22,7 +22,7 @@ TINY_CODEC = CodecSettings(
 def loop(updates: int, **changes: Any) -> LoopSettings:
     """Fast settings, a checkpoint every third update."""
     fields = {
-        "peak_rate": 0.05, "warmup_updates": 2, "checkpoint_updates": 3, "log_updates": 2,
+        "learning_rate": 0.05, "warmup_updates": 2, "checkpoint_updates": 3, "log_updates": 2,
         "sample_updates": 5, "average_decay": 0.9,
     }  # fmt: skip
     return LoopSettings(updates=updates, **{**fields, **changes})

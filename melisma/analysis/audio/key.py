@@ -37,7 +37,7 @@ notes of real scores when read from their renders."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class TonalityEstimate:
+class KeyEstimate:
     """A tonality with the evidence."""
 
     tonality: str | None
@@ -149,18 +149,18 @@ def rank_tonalities(chroma: np.ndarray) -> np.ndarray:
     return scores
 
 
-def measure_tonality(waveform: Waveform) -> TonalityEstimate:
+def measure_tonality(waveform: Waveform) -> KeyEstimate:
     """The tonality of the whole piece, as one."""
     partials = _partials(waveform)
     total = _vote(partials, HARMONICS).sum(axis=0)
     if total.sum() <= 0.0:
-        return TonalityEstimate(
+        return KeyEstimate(
             tonality=None, confidence=0.0, chroma=total, tuning_cents=0.0, ranking=()
         )
     scores = rank_tonalities(total)
     order = np.argsort(-scores)
     confidence = float(np.clip(10.0 * (scores[order[0]] - scores[order[1]]), 0.0, 1.0))
-    return TonalityEstimate(
+    return KeyEstimate(
         tonality=TONALITIES[int(order[0])],
         confidence=confidence,
         chroma=total / total.sum(),

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from melisma.analysis.labels.frame_labels import FrameLabels, frame_labels
-from melisma.analysis.labels.key import TonalityEstimate, estimate_tonality
+from melisma.analysis.labels.key import LabelledKey, estimate_tonality
 from melisma.analysis.labels.moods import Character, derive_moods
 from melisma.analysis.labels.pulse import clip_metre, tempo_bpm
 from melisma.analysis.labels.rolls import is_pitched
@@ -229,7 +229,7 @@ def _scaled(value: float | None, middle: float, spread: float) -> float:
 
 
 def _character(
-    tonality: TonalityEstimate,
+    tonality: LabelledKey,
     tempo: float | None,
     onsets: float,
     velocity: float | None,

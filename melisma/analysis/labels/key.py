@@ -68,7 +68,7 @@ def tonality_scores(weights: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TonalityEstimate:
+class LabelledKey:
     """The most likely tonality of a passage and how far it stands out."""
 
     tonality: str | None
@@ -134,12 +134,12 @@ def _struck(performance: Performance, start_seconds: float, seconds: float) -> n
 
 def estimate_tonality(
     performance: Performance, start_seconds: float, seconds: float
-) -> TonalityEstimate:
+) -> LabelledKey:
     """The tonality of a passage, its surroundings weighing in as a weak prior."""
     roll = pitched_roll(performance, start_seconds, max(round(seconds * FRAME_RATE_HZ), 1))
     weights = passage_weights(roll, _struck(performance, start_seconds, seconds))
     if not weights.any():
-        return TonalityEstimate(tonality=None, best=None, margin=0.0, brightness=0.0)
+        return LabelledKey(tonality=None, best=None, margin=0.0, brightness=0.0)
     around = _time_by_class(
         performance, start_seconds - _CONTEXT_SECONDS, seconds + 2 * _CONTEXT_SECONDS
     )
@@ -154,7 +154,7 @@ def estimate_tonality(
         and np.count_nonzero(weights > 0.01) >= _LEAST_CLASSES
     )
     tonic = int(first) % 12
-    return TonalityEstimate(
+    return LabelledKey(
         tonality=TONALITIES[first] if clear else None,
         best=TONALITIES[first],
         margin=margin,

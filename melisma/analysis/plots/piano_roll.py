@@ -71,7 +71,7 @@ def _colours(score: Score) -> dict[str, str]:
     return {name: _COLOURS[index % len(_COLOURS)] for index, name in enumerate(names)}
 
 
-def draw_score(score: Score, path: Path, title: str) -> None:
+def plot_piano_roll(score: Score, path: Path, title: str) -> None:
     """Write a PNG of the piano roll, whole or not at all.
 
     Raises `ValueError` for a score without notes, `OSError` where nothing can be written.

@@ -78,7 +78,7 @@ def picture_data(waveform: Waveform) -> SoundPicture:
     )
 
 
-def draw_sound(waveform: Waveform, path: Path, title: str) -> None:
+def plot_sound(waveform: Waveform, path: Path, title: str) -> None:
     """Write a PNG of the waveform above its log-mel spectrogram, whole or not at all.
 
     Raises `ValueError` for sound of length 0, `OSError` where nothing can be written.

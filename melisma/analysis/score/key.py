@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from melisma.analysis.audio.key import TonalityEstimate, rank_tonalities
+from melisma.analysis.audio.key import KeyEstimate, rank_tonalities
 from melisma.values import Score
 from melisma.values.attributes import TONALITIES
 
@@ -89,19 +89,19 @@ def _views(score: Score) -> np.ndarray | None:
     return views / views.sum(axis=1, keepdims=True)
 
 
-def measure_score_tonality(score: Score) -> TonalityEstimate:
+def measure_score_tonality(score: Score) -> KeyEstimate:
     """The tonality of the whole score, as one; `tonality` is None where nothing is pitched.
 
     The `chroma` of the estimate holds the shares of the pitch classes as struck; the tuning is 0.
     """
     views = _views(score)
     if views is None:
-        return TonalityEstimate(
+        return KeyEstimate(
             tonality=None, confidence=0.0, chroma=np.zeros(12), tuning_cents=0.0, ranking=()
         )
     scores = VIEW_WEIGHTS @ np.stack([rank_tonalities(view**COMPRESSION) for view in views])
     order = np.argsort(-scores, kind="stable")
-    return TonalityEstimate(
+    return KeyEstimate(
         tonality=TONALITIES[int(order[0])],
         confidence=float(np.clip(10.0 * (scores[order[0]] - scores[order[1]]), 0.0, 1.0)),
         chroma=views[0],

@@ -134,7 +134,7 @@ class Resemblance:
         )
 
     @property
-    def too_near(self) -> bool:
+    def too_similar(self) -> bool:
         """Whether any limit is passed; `ValueError` for an index without limits."""
         return self.excess > 1.0
 

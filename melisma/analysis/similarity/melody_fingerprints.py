@@ -67,7 +67,7 @@ _TAKEN = {"run_steps": RUN_STEPS, "spacings": list(SPACINGS), "hash_bits": HASH_
 
 
 @dataclass(frozen=True, kw_only=True)
-class PrintLimits:
+class FingerprintLimits:
     """What real pieces of some durations share with the training pieces: more is too near."""
 
     seconds: tuple[float, ...]
@@ -91,7 +91,7 @@ class PrintLimits:
             raise ValueError(f"the durations of limits ascend, these do not: {self.seconds}")
 
     @classmethod
-    def of(cls, told: dict[str, Any] | None) -> PrintLimits | None:
+    def of(cls, told: dict[str, Any] | None) -> FingerprintLimits | None:
         """From their JSON form; `TypeError` where it is another."""
         if told is None:
             return None
@@ -189,7 +189,7 @@ def _stored(steps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return short[chosen], gap.astype(np.uint8)
 
 
-class MelodyPrints:
+class MelodyFingerprints:
     """Prints of many pieces, searchable; 13 bytes a print in memory, fewer than 3 in the file."""
 
     def __init__(
@@ -199,7 +199,7 @@ class MelodyPrints:
         gaps: np.ndarray,
         counts: np.ndarray,
         titles: Mapping[str, str],
-        limits: PrintLimits | None = None,
+        limits: FingerprintLimits | None = None,
     ) -> None:
         """`hashes` uint32 [print] and `gaps` uint8 [print] of all pieces, one after the other;
         `counts` int32 [piece]: how many each has; `titles` of all pieces by name, in that order."""
@@ -216,7 +216,7 @@ class MelodyPrints:
     @classmethod
     def build(
         cls, pieces: Iterable[tuple[str, Score]], titles: Mapping[str, str] | None = None
-    ) -> MelodyPrints:
+    ) -> MelodyFingerprints:
         """Prints of pieces with their names; what is told of each is its title, or else its name.
         About a millisecond a piece."""
         names: list[str] = []
@@ -240,7 +240,7 @@ class MelodyPrints:
         return len(self._names)
 
     @property
-    def prints(self) -> int:
+    def fingerprints(self) -> int:
         """How many prints there are."""
         return len(self._hashes)
 
@@ -262,7 +262,7 @@ class MelodyPrints:
         write_checkpoint(path, Checkpoint(kind=KIND, settings=_TAKEN, tensors=tensors, notes=notes))
 
     @classmethod
-    def read(cls, path: Path) -> MelodyPrints:
+    def read(cls, path: Path) -> MelodyFingerprints:
         """Reads what `write` wrote; `ValueError` with one sentence where it is something else."""
         checkpoint = read_checkpoint(path, kind=KIND)
         if checkpoint.settings != _TAKEN:
@@ -281,7 +281,7 @@ class MelodyPrints:
                 gaps=np.frombuffer(unpacked(stored["gaps"], prints), dtype=np.uint8),
                 counts=counts,
                 titles=json.loads(unpacked(stored["titles"])),
-                limits=PrintLimits.of(checkpoint.notes["limits"]),
+                limits=FingerprintLimits.of(checkpoint.notes["limits"]),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(
@@ -344,7 +344,9 @@ class MelodyPrints:
         while len(going):
             # The gap of a print says how far it is from the one before.
             link = at + 1 if direction > 0 else at
-            gap = np.where(link < self.prints, self._gaps[np.minimum(link, self.prints - 1)], 0)
+            gap = np.where(
+                link < self.fingerprints, self._gaps[np.minimum(link, self.fingerprints - 1)], 0
+            )
             at = at + direction
             here = mine[going] + direction * (distance[going] + gap)
             alike = (gap > 0) & (here >= 0) & (here < len(short))

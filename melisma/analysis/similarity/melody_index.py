@@ -27,7 +27,7 @@ TICKS_A_BEAT = 12
 """Grid of the waits: twelfths of a quarter note hold sixteenths and triplets."""
 RATIO_STEPS = 8
 """A doubled wait is so many codes more: dotted, tripled and doubled waits have different codes."""
-MOST_PLACES = 400
+MAX_MATCHES = 400
 """A run found at more places than this is a figure of speech and starts no match (chosen)."""
 MOST_SEEDS = 40_000
 """Matches followed at once; beyond, those of the rarest runs (keeps a piece under a second)."""
@@ -169,7 +169,7 @@ class MelodyIndex:
         """Pairs of places, in the piece and in the index, whose runs are alike, [seed] each."""
         mine, hashes = _hashes(steps)
         which, place = equal_pairs(
-            hashes, self._hashes, most_places=MOST_PLACES, most_pairs=MOST_SEEDS
+            hashes, self._hashes, most_places=MAX_MATCHES, most_pairs=MOST_SEEDS
         )
         return mine[which], self._places[place].astype(np.int64)
 

@@ -21,7 +21,7 @@ from melisma.cli.arguments import (
 )
 from melisma.cli.output_paths import audio_places, midi_places, picture_places, stem_places
 from melisma.cli.progress import progress_bar
-from melisma.cli.scoring import ScoreOrder, fulfil_scores, score_line
+from melisma.cli.scoring import ScoreRequest, run_score_request, score_line
 from melisma.values.score_prompt import MANNERS
 
 
@@ -74,14 +74,14 @@ def compose(
     seed = secrets.randbelow(2**31) if seed is None else seed
     total = len(words) * count
     places = midi_places(output, [text for text in words for _ in range(count)], seed)
-    order = ScoreOrder(
+    order = ScoreRequest(
         words=[text for text in words for _ in range(count)],
         wish={
             "bars": bars,
             "tempo_bpm": bpm,
             "tonality": None if key is None else read_tonality(key),
             "metre": None if time_signature is None else read_time_signature(time_signature),
-            "manner": None if style is None else read_style(style),
+            "style": None if style is None else read_style(style),
         }
         | ({} if duration is None else {"duration_seconds": duration}),
         instruments=instruments,
@@ -104,7 +104,7 @@ def compose(
     )
     order.check()
     with progress_bar("composing", quiet=quiet) as progress:
-        receipts = fulfil_scores(order, progress)
+        receipts = run_score_request(order, progress)
     if as_json:
         document = {"version": melisma.__version__, "pieces": receipts}
         print(json.dumps(document, indent=2, ensure_ascii=False))

@@ -26,7 +26,7 @@ from melisma.cli import options
 from melisma.cli.arguments import PRECISIONS, check_precision, real, whole
 
 if TYPE_CHECKING:
-    from melisma.engine.resources.memory import Asked, Need
+    from melisma.engine.resources.memory import Need, Workload
     from melisma.generation.catalogue import ModelFacts
     from melisma.generation.forecast import Forecast
 
@@ -44,7 +44,7 @@ _EXTRAS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finding:
+class Check:
     """One thing that was looked at."""
 
     name: str
@@ -67,12 +67,12 @@ def doctor(
     real("--duration", duration, 1, 600)
     whole("--threads", threads, 1, 1024)
     check_precision(precision)
-    from melisma.engine.resources.memory import Asked
+    from melisma.engine.resources.memory import Workload
     from melisma.generation.catalogue import facts_of
 
     facts = facts_of(model)
     precision = precision or facts.usual_precision
-    asked = Asked(seconds=duration, pieces=facts.usual_candidates)
+    asked = Workload(seconds=duration, pieces=facts.usual_candidates)
     sections = {"machine": _machine(threads), "program": [*_program(), *_places(output)]}
     told, numbers = _model(facts, precision, asked, threads)
     sections[f"{facts.name} in {precision}, {duration:g} s"] = told
@@ -87,7 +87,7 @@ def doctor(
         raise typer.Exit(UNFIT)
 
 
-def _lines(sections: dict[str, list[Finding]], faults: list[Finding]) -> list[str]:
+def _lines(sections: dict[str, list[Check]], faults: list[Check]) -> list[str]:
     """For a person: what was found, and in the last lines what to do."""
     width = max(len(one.name) for part in sections.values() for one in part)
     lines = []
@@ -109,7 +109,7 @@ def _wrapped(start: str, words: str) -> list[str]:
     return [start + first, *(" " * len(start) + line for line in rest)]
 
 
-def _machine(threads: int | None) -> list[Finding]:
+def _machine(threads: int | None) -> list[Check]:
     """Processor, memory, how fast it is read, GPU."""
     from melisma.engine.resources.hardware import memory, processor, read_bandwidth
     from melisma.engine.resources.memory import gigabytes
@@ -125,23 +125,23 @@ def _machine(threads: int | None) -> list[Finding]:
     speed = gigabytes(read_bandwidth(threads))
     known = ", ".join(found.instructions)
     return [
-        Finding(
+        Check(
             name="processor",
             words=f"{found.name}, {found.usable:g} of {found.cores} cores for this process",
         ),
-        Finding(
+        Check(
             name="instructions",
             words=known or "none that help: expect a tenth of the usual speed",
         ),
         *_arithmetic(),
-        Finding(name="memory", words=told),
-        Finding(name="reading", words=f"{speed}/s on {threads} thread{'s' * (threads > 1)}"),
+        Check(name="memory", words=told),
+        Check(name="reading", words=f"{speed}/s on {threads} thread{'s' * (threads > 1)}"),
         *_others(),
         _gpu(),
     ]
 
 
-def _arithmetic() -> list[Finding]:
+def _arithmetic() -> list[Check]:
     """What token models and other networks compute with, and why."""
     from melisma.nn.precision import compute_dtype
     from melisma.simd.instruction_set import ENVIRONMENT, candidates
@@ -155,21 +155,21 @@ def _arithmetic() -> list[Finding]:
         others = [one.name for one in candidates() if one != isa]
         why = f"measured against {', '.join(others)}"
     return [
-        Finding(name="kernels", words=f"{isa.name}, {why}"),
-        Finding(name="networks", words=f"compute in {dtype.name}: {dtype.reason}"),
+        Check(name="kernels", words=f"{isa.name}, {why}"),
+        Check(name="networks", words=f"compute in {dtype.name}: {dtype.reason}"),
     ]
 
 
-def _others() -> list[Finding]:
+def _others() -> list[Check]:
     """What other programs take, where it is enough to spoil the figures."""
     from melisma.engine.resources.hardware import busy_programs
 
     busy = busy_programs()
     words = f"{busy or 0:.1f} programs were running in the last minute: alone it is faster"
-    return [] if busy is None else [Finding(name="busy", words=words)]
+    return [] if busy is None else [Check(name="busy", words=words)]
 
 
-def _gpu() -> Finding:
+def _gpu() -> Check:
     import torch
 
     if torch.cuda.is_available():
@@ -178,11 +178,11 @@ def _gpu() -> Finding:
         free, total = torch.cuda.mem_get_info()
         name = torch.cuda.get_device_name()
         said = f"{name}, {gigabytes(total)}, {gigabytes(free)} free: MusicGen draws on it"
-        return Finding(name="GPU", words=f"{said}; figures below are those of the processor")
-    return Finding(name="GPU", words="none that torch sees; none is needed")
+        return Check(name="GPU", words=f"{said}; figures below are those of the processor")
+    return Check(name="GPU", words="none that torch sees; none is needed")
 
 
-def _program() -> list[Finding]:
+def _program() -> list[Check]:
     """Python, packages, native code, notes, extras."""
     missing = [
         extra
@@ -191,17 +191,17 @@ def _program() -> list[Finding]:
     ]
     extras = [f"{name} {'missing' if name in missing else 'installed'}" for name in _EXTRAS]
     hint = "".join(f"; pip install 'melisma[{name}]'" for name in missing)
-    return [_python(), _packages(), _native(), *_notes(), Finding(
+    return [_python(), _packages(), _native(), *_notes(), Check(
         name="extras", words=", ".join(extras) + hint
     )]  # fmt: skip
 
 
-def _python() -> Finding:
+def _python() -> Check:
     wanted = ", ".join(sorted(_tested_python().split(","), reverse=True))
     version = ".".join(map(str, sys.version_info[:3]))
     if within(version, wanted):
-        return Finding(name="Python", words=f"{version} (tested: {wanted})")
-    return Finding(
+        return Check(name="Python", words=f"{version} (tested: {wanted})")
+    return Check(
         name="Python",
         words=f"{version}, which was not tested",
         remedy=f"install Melisma in a Python {wanted}",
@@ -215,12 +215,12 @@ def _tested_python() -> str:
         return ">=3.11,<3.14"  # a checkout that was never installed; as pyproject.toml has it
 
 
-def _packages() -> Finding:
+def _packages() -> Check:
     """Versions of what the plain installation needs."""
     try:
         wanted = metadata.requires("melisma") or []
     except metadata.PackageNotFoundError:
-        return Finding(name="packages", words="not checked: Melisma runs from a checkout")
+        return Check(name="packages", words="not checked: Melisma runs from a checkout")
     shown, wrong = [], []
     for line in wanted:
         found = re.fullmatch(r"([\w.-]+)\s*\(?([^;)]*)\)?\s*(;.*)?", line)
@@ -237,12 +237,12 @@ def _packages() -> Finding:
         elif name in ("torch", "numpy", "numba"):
             shown.append(f"{name} {version}")
     if wrong:
-        return Finding(
+        return Check(
             name="packages",
             words="; ".join(wrong),
             remedy="install the tested versions, pip install --upgrade melisma",
         )
-    return Finding(name="packages", words=f"{', '.join(sorted(shown))}: all in the tested range")
+    return Check(name="packages", words=f"{', '.join(sorted(shown))}: all in the tested range")
 
 
 def within(version: str, bounds: str) -> bool:
@@ -273,7 +273,7 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(map(int, found[0].split("."))) if found else ()
 
 
-def _native() -> Finding:
+def _native() -> Check:
     """Whether numba compiles and runs a step, and keeps what it compiled."""
     start = time.perf_counter()
     try:
@@ -282,7 +282,7 @@ def _native() -> Finding:
 
         run_once(random_matrix(64, 64, "int8"))
     except Exception as error:  # whatever numba or the system cannot do
-        return Finding(
+        return Check(
             name="native code",
             words=f"does not run: {' '.join(str(error).split())[:200]}",
             remedy="install numba and llvmlite anew, pip install --force-reinstall numba",
@@ -294,46 +294,46 @@ def _native() -> Finding:
     words = f"runs, first step after {seconds:.1f} s; what is compiled is {kept}"
     if kept == "not kept":
         words += ", but made anew each time: name a folder for it, NUMBA_CACHE_DIR"
-    return Finding(name="native code", words=words)
+    return Check(name="native code", words=words)
 
 
-def _notes() -> list[Finding]:
+def _notes() -> list[Check]:
     """What scores sound with."""
     from melisma.symbolic.soundfont.discovery import find_soundfont
     from melisma.symbolic.soundfont.fluidsynth import has_fluidsynth
 
     synth = "found" if has_fluidsynth() else "missing: scores sound plainer, melodies are unharmed"
     try:
-        bank = Finding(name="soundfont", words=find_soundfont().path.name)
+        bank = Check(name="soundfont", words=find_soundfont().path.name)
     except (OSError, ValueError) as error:
-        bank = Finding(name="soundfont", words="unusable", remedy=" ".join(str(error).split()))
-    return [bank, Finding(name="FluidSynth", words=synth)]
+        bank = Check(name="soundfont", words="unusable", remedy=" ".join(str(error).split()))
+    return [bank, Check(name="FluidSynth", words=synth)]
 
 
-def _places(output: Path) -> list[Finding]:
+def _places(output: Path) -> list[Check]:
     """Room on disk, for pieces and for fetched models."""
     home = Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser()
     cache = Path(os.environ.get("HF_HUB_CACHE", home / "hub")).expanduser()
     return [_disk("output folder", output), _disk("hub cache", cache)]
 
 
-def _disk(name: str, folder: Path) -> Finding:
+def _disk(name: str, folder: Path) -> Check:
     from melisma.engine.resources.memory import gigabytes
 
     there = folder.resolve()
     while not there.is_dir():
         there = there.parent
     if name == "output folder" and there != folder.resolve():
-        return Finding(
+        return Check(
             name=name, words=f"{folder} does not exist", remedy=f"create it: mkdir -p {folder}"
         )
     if not os.access(there, os.W_OK):
-        return Finding(
+        return Check(
             name=name, words=f"{folder} cannot be written to", remedy="choose another folder"
         )
     free = shutil.disk_usage(there).free
     short = free < _LEAST_DISK_BYTES
-    return Finding(
+    return Check(
         name=name,
         words=f"{gigabytes(free)} free in {folder.resolve()}",
         remedy=f"free some space on the disk of {folder.resolve()}" if short else None,
@@ -341,8 +341,8 @@ def _disk(name: str, folder: Path) -> Finding:
 
 
 def _model(
-    facts: ModelFacts, precision: str, asked: Asked, threads: int | None
-) -> tuple[list[Finding], dict[str, object]]:
+    facts: ModelFacts, precision: str, asked: Workload, threads: int | None
+) -> tuple[list[Check], dict[str, object]]:
     """What the run that is asked about needs, and how long it takes; and the same as numbers."""
     from melisma.engine.resources.hardware import memory, processor
     from melisma.engine.resources.memory import gigabytes, need_of
@@ -355,10 +355,10 @@ def _model(
         "available_bytes": available,
     }  # fmt: skip
     licence = facts.licence + ("" if facts.commercial else ": no commercial use")
-    found = [Finding(name="licence", words=licence)]
+    found = [Check(name="licence", words=licence)]
     if facts.folder is None:
         size = gigabytes(facts.disk_bytes)
-        found.append(Finding(name="weights", words=f"not here: {size} are fetched at first"))
+        found.append(Check(name="weights", words=f"not here: {size} are fetched at first"))
     room = _room(facts, precision, asked, need, available)
     found.append(room)
     if room.remedy is None and facts.sound:
@@ -369,8 +369,8 @@ def _model(
 
 
 def _room(
-    facts: ModelFacts, precision: str, asked: Asked, need: Need, available: int | None
-) -> Finding:
+    facts: ModelFacts, precision: str, asked: Workload, need: Need, available: int | None
+) -> Check:
     """Memory, the largest parts first."""
     from melisma.engine.resources.memory import fits, gigabytes, need_of
 
@@ -379,14 +379,14 @@ def _room(
     free = "" if available is None else f" of {gigabytes(available)} free"
     text = f"{gigabytes(need.bytes)}{free}: {', '.join(listed)}"
     if fits(need.bytes, available) or available is None:
-        return Finding(name="needs", words=text)
+        return Check(name="needs", words=text)
     smaller = [
         name
         for name in PRECISIONS[PRECISIONS.index(precision) + 1 :]
         if fits(need_of(facts.sizes, name, asked).bytes, available)
     ]
     advice = f"--precision {smaller[0]} would fit" if smaller else "take a smaller model"
-    return Finding(
+    return Check(
         name="needs",
         words=text,
         remedy=f"{gigabytes(need.bytes)} do not fit in the {gigabytes(available)} that are free: "
@@ -394,14 +394,14 @@ def _room(
     )
 
 
-def _speed(told: Forecast, facts: ModelFacts, asked: Asked) -> list[Finding]:
+def _speed(told: Forecast, facts: ModelFacts, asked: Workload) -> list[Check]:
     """How long it takes."""
     found = []
     if facts.single and told.steps_a_second is not None and told.bytes_a_step is not None:
         (stage,) = facts.sizes.stages
         read = told.bytes_a_step / 1e6
         found.append(
-            Finding(
+            Check(
                 name="steps",
                 words=f"{told.steps_a_second:.0f} a second, {read:.0f} MB each: "
                 f"{told.steps_a_second / stage.frame_rate_hz / stage.stride:.2f} times real time "
@@ -411,9 +411,9 @@ def _speed(told: Forecast, facts: ModelFacts, asked: Asked) -> list[Finding]:
     times = asked.seconds / told.whole_seconds
     return [
         *found,
-        Finding(name="loading", words=f"{told.load_seconds:.1f} s, and what a slow disk adds"),
-        Finding(name="first sound", words=f"{told.first_sound_seconds:.1f} s later with --stream"),
-        Finding(
+        Check(name="loading", words=f"{told.load_seconds:.1f} s, and what a slow disk adds"),
+        Check(name="first sound", words=f"{told.first_sound_seconds:.1f} s later with --stream"),
+        Check(
             name="whole piece",
             words=f"{told.whole_seconds:.0f} s: {times:.2f} times real time",
         ),

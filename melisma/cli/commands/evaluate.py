@@ -19,7 +19,7 @@ from melisma.cli.arguments import (
     real,
     whole,
 )
-from melisma.cli.judging import EvaluationOrder, evaluate_order
+from melisma.cli.judging import EvaluationRequest, run_evaluation
 from melisma.cli.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def evaluate(
     for path in (folder, prompts, named):
         if path is not None and not path.exists():
             raise FileNotFoundError(f"there is no {path}: check the name")
-    order = EvaluationOrder(
+    order = EvaluationRequest(
         folder=folder,
         model=model,
         engine=engine,
@@ -130,7 +130,7 @@ def evaluate(
         command=shlex.join(["melisma", *sys.argv[1:]]),
     )
     with progress_bar("judging", quiet=quiet) as progress:
-        card = evaluate_order(order, progress)
+        card = run_evaluation(order, progress)
     written = _write(card, output)
     if not quiet:
         print(summary(card))
@@ -198,7 +198,7 @@ def _write(card: Card, output: Path) -> tuple[Path, Path]:
 
 def summary(card: Card) -> str:
     """The figures, one line each, under the titles of their sections."""
-    from melisma.evaluate.metrics.figures import told_number
+    from melisma.evaluate.metrics.figures import format_number
     from melisma.evaluate.report.card import SECTIONS
 
     lines = []
@@ -207,11 +207,11 @@ def summary(card: Card) -> str:
         lines += [title] if rows else []
         for row in rows:
             one = row.figure
-            told = told_number(one.value, one.unit)
+            told = format_number(one.value, one.unit)
             if one.low is not None and one.high is not None:
-                told += f" ({told_number(one.low)} to {told_number(one.high)})"
+                told += f" ({format_number(one.low)} to {format_number(one.high)})"
             for word, number in (("chance", one.chance), ("real music", one.ceiling)):
-                told += "" if number is None else f", {word} {told_number(number)}"
+                told += "" if number is None else f", {word} {format_number(number)}"
             lines.append(f"  {one.what}: {told}")
     return "\n".join(lines)
 

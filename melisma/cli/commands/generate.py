@@ -24,7 +24,7 @@ from melisma.cli.arguments import (
 from melisma.cli.output_paths import PIPE, audio_places, picture_places
 from melisma.cli.progress import Progress, progress_bar
 from melisma.cli.receipts import receipt_lines
-from melisma.cli.sounds import SoundOrder, fulfil_sounds
+from melisma.cli.sounds import AudioRequest, run_audio_request
 
 KEPT_SECONDS = 10.0
 """How much of the end of `--continue-from` is kept, where nothing is said (MusicLM and MusicGen go
@@ -97,7 +97,7 @@ def generate(
     seed = secrets.randbelow(2**31) if seed is None else seed
     piped = stream and output == str(PIPE)
     names = [wish.words for wish in wishes]
-    order = SoundOrder(
+    order = AudioRequest(
         prompts=wishes,
         places=[PIPE] * len(wishes) if piped else audio_places(output, form, names, seed),
         pictures=picture_places(plot, len(wishes)),
@@ -120,14 +120,14 @@ def generate(
 
 
 def _fulfilled(
-    order: SoundOrder, engine: str, *, stream: bool, quiet: bool
+    order: AudioRequest, engine: str, *, stream: bool, quiet: bool
 ) -> list[dict[str, object]]:
     """Makes everything and returns the receipts."""
     if stream:
-        from melisma.cli.listening import check_stream, fulfil_stream
+        from melisma.cli.listening import check_stream, run_stream
 
         check_stream(order, engine)
-        return [fulfil_stream(order, quiet=quiet)]
+        return [run_stream(order, quiet=quiet)]
     with progress_bar("composing", quiet=quiet) as progress:
         return _fulfil_by(engine, order, progress)
 
@@ -179,7 +179,7 @@ def check_given(
     real("--keep-seconds", keep_seconds, 0.5, 60.0)
 
 
-def _fulfil_by(engine: str, order: SoundOrder, progress: Progress) -> list[dict[str, object]]:
+def _fulfil_by(engine: str, order: AudioRequest, progress: Progress) -> list[dict[str, object]]:
     """Every piece by its engine; neighbours of one engine are drawn together."""
     chosen = [(engine, "")] * len(order.prompts)
     if engine == "auto":
@@ -207,15 +207,15 @@ def _fulfil_by(engine: str, order: SoundOrder, progress: Progress) -> list[dict[
         def tell(share: float, first: int = first, count: int = stop - first) -> None:
             progress((first + share * count) / total)
 
-        fulfil = _fulfil_scores if chosen[first][0] == "score" else fulfil_sounds
+        fulfil = _fulfil_scores if chosen[first][0] == "score" else run_audio_request
         for receipt, (name, why) in zip(fulfil(part, tell), chosen[first:stop], strict=True):
             receipts.append(receipt | {"engine": name} | ({"engine_reason": why} if why else {}))
     return receipts
 
 
-def _fulfil_scores(order: SoundOrder, progress: Progress) -> list[dict[str, object]]:
+def _fulfil_scores(order: AudioRequest, progress: Progress) -> list[dict[str, object]]:
     """The pieces as scores, rendered; the scores themselves lie beside the sound."""
-    from melisma.cli.scoring import ScoreOrder, fulfil_scores
+    from melisma.cli.scoring import ScoreRequest, run_score_request
 
     receipts: list[dict[str, object]] = []
     total = len(order.prompts)
@@ -232,8 +232,8 @@ def _fulfil_scores(order: SoundOrder, progress: Progress) -> list[dict[str, obje
             "metre": metre,
         }
         place = order.places[number]
-        (receipt,) = fulfil_scores(
-            ScoreOrder(
+        (receipt,) = run_score_request(
+            ScoreRequest(
                 words=[prompt.words],
                 wish=wish,
                 instruments=None,

@@ -47,13 +47,19 @@ def _row(
     facts: ModelFacts, seconds: float, rates: Rates, available: int | None
 ) -> dict[str, object]:
     """A model as JSON has it."""
-    from melisma.engine.resources.memory import Asked, drawing_seconds, fits, need_of, recommended
+    from melisma.engine.resources.memory import (
+        Workload,
+        fits,
+        need_of,
+        recommended,
+        sampling_seconds,
+    )
 
-    asked = Asked(seconds=seconds, pieces=facts.usual_candidates)
+    asked = Workload(seconds=seconds, pieces=facts.usual_candidates)
     needs = {name: need_of(facts.sizes, name, asked).bytes for name in PRECISIONS}
     speeds: dict[str, float] = {}
     if facts.single:  # in stages, decoding and ranking take longer than drawing
-        taken = {name: drawing_seconds(facts.sizes, name, asked, rates) for name in PRECISIONS}
+        taken = {name: sampling_seconds(facts.sizes, name, asked, rates) for name in PRECISIONS}
         speeds = {name: round(seconds / taken[name], 2) for name in PRECISIONS}
     return {
         "name": facts.name,

@@ -83,7 +83,7 @@ def prepare(
 
         ears = model_folder(tokens)
 
-    from melisma.data.clips import ClipMaker, ClipSettings
+    from melisma.data.clips import ClipRenderer, ClipSettings
     from melisma.data.sources.pieces import read_sources
 
     sources = read_sources(symbolic, tuple(licences) if licences else None)
@@ -92,15 +92,17 @@ def prepare(
         clips = replace(clips, variety="tongue", core_programs=True)
         soundfonts = soundfonts[:1]
     if ears is None:
-        from melisma.data.audio_shards import write_ears
+        from melisma.data.audio_shards import write_audio_shards
 
-        write_ears(output, ClipMaker(sources, soundfonts, clips), hours, workers)
+        write_audio_shards(output, ClipRenderer(sources, soundfonts, clips), hours, workers)
         return
-    from melisma.data.token_shards import write_tongue
-    from melisma.tokenizers import EarPaths
+    from melisma.data.token_shards import write_token_shards
+    from melisma.tokenizers import TokenizerPaths
 
     clips = replace(clips, seconds=TOKEN_SECONDS)
-    write_tongue(output, ClipMaker(sources, soundfonts, clips), EarPaths.of(ears), hours, workers)
+    write_token_shards(
+        output, ClipRenderer(sources, soundfonts, clips), TokenizerPaths.of(ears), hours, workers
+    )
 
 
 def _soundfonts(given: list[Path]) -> list[Path]:

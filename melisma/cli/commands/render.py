@@ -12,7 +12,7 @@ import melisma
 from melisma.cli import options
 from melisma.cli.output_paths import audio_places, picture_places, stem_places
 from melisma.cli.progress import progress_bar
-from melisma.cli.sounding import SoundOrder, sound_score
+from melisma.cli.sounding import RenderRequest, sound_score
 
 
 def render(
@@ -41,7 +41,7 @@ def render(
     stem_places(stems, [place])
     # Whoever wrote the score made it: its sound inherits who that was.
     tags = read_midi_tags(data)
-    order = SoundOrder(
+    order = RenderRequest(
         score=read_midi(data),
         provenance=None if tags is None else provenance_from_fields(tags),
         title=file.stem,

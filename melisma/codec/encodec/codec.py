@@ -1,6 +1,6 @@
 """A published EnCodec as the other floors use it: loading, stereo, waveforms and token grids.
 
-`load_published` reads the tensors of a `transformers` checkpoint; `PublishedCodec` is the codec
+`load_published` reads the tensors of a `transformers` checkpoint; `EncodecCodec` is the codec
 with its rates, its vocabulary and its fingerprint. Stereo is MusicGen's (2306.05284, appendix on
 stereo): left and right go through the same mono codec, and their levels take turns.
 """
@@ -123,7 +123,7 @@ def load_published(network: Encodec, tensors: Mapping[str, Tensor], *, prefix: s
         network.codes[level] = found[book]
 
 
-class PublishedCodec:
+class EncodecCodec:
     """An EnCodec with published weights: waveforms in, token grids out, whole or as a stream.
 
     Tokens of the tensors' methods are [batch, level, frame], sound is [batch, channel, sample].
@@ -158,7 +158,7 @@ class PublishedCodec:
         channels: int | None = None,
         precision: str = "float32",
         device: str = "cpu",
-    ) -> PublishedCodec:
+    ) -> EncodecCodec:
         """From the settings and the tensors of a `transformers` EnCodec.
 
         `prefix` as in `load_published`, `precision` (of the decoder) as in `Encodec`, `channels`

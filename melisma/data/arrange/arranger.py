@@ -17,7 +17,7 @@ from melisma.data.arrange.accompaniment.drums import lay
 from melisma.data.arrange.accompaniment.tune import in_register
 from melisma.data.arrange.instruments import INSTRUMENTS
 from melisma.data.arrange.metre import METRE_CHANGES, halve, refit, settle_chords, stretch
-from melisma.data.arrange.plan import Bar, Line, Plan
+from melisma.data.arrange.plan import Bar, PartWriter, Plan
 from melisma.data.arrange.sheet import (
     Chord,
     LeadSheet,
@@ -80,7 +80,7 @@ def arrange(
     )
 
 
-def _replace_drums(plan: Plan, lines: list[Line], drum_bars: Notes) -> None:
+def _replace_drums(plan: Plan, lines: list[PartWriter], drum_bars: Notes) -> None:
     for line in lines:
         if line.is_drum:
             line.rows = []

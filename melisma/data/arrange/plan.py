@@ -122,7 +122,7 @@ class Plan:
 
 
 @dataclass
-class Line:
+class PartWriter:
     """A part that is being written; `track` closes it."""
 
     program: int

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from melisma.data.arrange.plan import Line, Plan, Row
+from melisma.data.arrange.plan import PartWriter, Plan, Row
 from melisma.values.attributes import program_family
 
 
@@ -35,7 +35,7 @@ class Style:
     """A tune with fewer or more notes a second is written in half or double values."""
     leads: dict[int, float]
     """Programs that may carry the tune with their weights."""
-    band: Callable[[Plan, int, np.random.Generator], list[Line]]
+    band: Callable[[Plan, int, np.random.Generator], list[PartWriter]]
     """Writes all parts for a plan and a lead program; the first line is the lead."""
     chord_beats: float = 2.0
     """Harmony changes no faster than this."""
@@ -55,7 +55,7 @@ def jazz_swing(tempo_bpm: float) -> float:
     return float(np.clip(0.69 - (tempo_bpm - 100) * 0.0011, 0.54, 0.69))
 
 
-def apply_feel(style: Style, line: Line, tempo_bpm: float) -> Line:
+def apply_feel(style: Style, line: PartWriter, tempo_bpm: float) -> PartWriter:
     """The line with its off-beats swung and its player's distance from the beat."""
     ratio = style.swing(tempo_bpm)
     late = line.delay_seconds * tempo_bpm / 60.0

@@ -41,7 +41,7 @@ _ORCHESTRA = frozenset(
 )
 
 
-class Telling:
+class CaptionState:
     """The facts, and what one caption has said of them so far."""
 
     def __init__(self, *, facts: Facts, rng: np.random.Generator, exact: bool) -> None:
@@ -57,7 +57,7 @@ class Telling:
     def pick(self, options: tuple[str, ...] | list[str]) -> str:
         return choose(self.rng, options)
 
-    def untold(self, attribute: str) -> bool:
+    def unsaid(self, attribute: str) -> bool:
         """Whether the attribute is known and not yet said."""
         if attribute in self.said:
             return False
@@ -66,9 +66,9 @@ class Telling:
         value = getattr(self.facts, attribute)
         return value is not None and value != ()
 
-    def tell(self, attribute: str, share: float) -> bool:
+    def say(self, attribute: str, share: float) -> bool:
         """Decide whether to say an attribute now; where it is said, remember that."""
-        if not self.untold(attribute) or not self.chance(share):
+        if not self.unsaid(attribute) or not self.chance(share):
             return False
         self.said.add(attribute)
         return True
@@ -79,12 +79,12 @@ def _instrument_families() -> dict[str, str]:
     return {name: program_family(program, False) for program, name in enumerate(INSTRUMENTS)}
 
 
-def instrument_synonym(telling: Telling, name: str) -> str:
+def instrument_synonym(telling: CaptionState, name: str) -> str:
     """The name, or another that people use for the same instrument."""
     return telling.pick(INSTRUMENT_SYNONYMS.get(name, (name,)))
 
 
-def shown_instruments(telling: Telling, most: int = 4) -> list[str]:
+def shown_instruments(telling: CaptionState, most: int = 4) -> list[str]:
     """Names of up to `most` instruments, the prominent ones first; empty where none is known."""
     facts, rng = telling.facts, telling.rng
     telling.said.add("instruments")
@@ -117,7 +117,7 @@ def is_pair(facts: Facts) -> bool:
     )
 
 
-def forces(telling: Telling) -> str | None:
+def forces(telling: CaptionState) -> str | None:
     """A word for the group of players, None where the facts do not decide it."""
     families = set(telling.facts.families)
     if is_alone(telling.facts):
@@ -137,7 +137,7 @@ def forces(telling: Telling) -> str | None:
     return telling.pick(("ensemble", "group")) if len(families) >= 3 else None
 
 
-def tonality_words(telling: Telling) -> str:
+def tonality_words(telling: CaptionState) -> str:
     """The tonality as a bare name, e.g. "F sharp minor", "Bb major"."""
     assert telling.facts.tonality is not None
     tonic, mode = telling.facts.tonality.split()
@@ -146,7 +146,7 @@ def tonality_words(telling: Telling) -> str:
     return f"{name} {mode}"
 
 
-def tonality_phrase(telling: Telling) -> str:
+def tonality_phrase(telling: CaptionState) -> str:
     """ "in D minor", or only the mode where this caption holds no names of tonalities."""
     telling.said.add("tonality")
     assert telling.facts.tonality is not None
@@ -157,7 +157,7 @@ def tonality_phrase(telling: Telling) -> str:
     return telling.pick((f"in a {mode} key", f"in a {mode} key", f"in {mode}"))
 
 
-def tempo_number(telling: Telling) -> str:
+def tempo_number(telling: CaptionState) -> str:
     """The tempo as a number with its unit: "90 bpm"."""
     assert telling.facts.tempo_bpm is not None
     bpm = round(telling.facts.tempo_bpm)
@@ -166,7 +166,7 @@ def tempo_number(telling: Telling) -> str:
     )
 
 
-def tempo_phrase(telling: Telling) -> str:
+def tempo_phrase(telling: CaptionState) -> str:
     """An adverbial: "at 90 bpm", "at a slow tempo", "marked andante"."""
     telling.said.add("tempo_bpm")
     bpm = telling.facts.tempo_bpm
@@ -183,14 +183,14 @@ def tempo_phrase(telling: Telling) -> str:
     return "at " + telling.pick(tempo_nouns(bpm))
 
 
-def metre_phrase(telling: Telling) -> str:
+def metre_phrase(telling: CaptionState) -> str:
     """ "in 3/4", "in waltz time"."""
     telling.said.add("metre")
     assert telling.facts.metre is not None
     return telling.pick(METRE_PHRASES[telling.facts.metre])
 
 
-def mood_words(telling: Telling, most: int = 2) -> list[str]:
+def mood_words(telling: CaptionState, most: int = 2) -> list[str]:
     """One to `most` adjectives for different moods, or two for the same one."""
     telling.said.add("moods")
     moods = list(telling.facts.moods)
@@ -201,7 +201,7 @@ def mood_words(telling: Telling, most: int = 2) -> list[str]:
     return list(dict.fromkeys(telling.pick(MOOD_WORDS[mood]) for mood in moods[:count]))
 
 
-def composer_name(telling: Telling) -> str | None:
+def composer_name(telling: CaptionState) -> str | None:
     """ "Chopin" or "Frédéric Chopin" from catalogue forms; None where it is nobody's name."""
     if telling.facts.style in ("game", "drum groove"):
         return None  # their authors' names tell a listener nothing
@@ -217,7 +217,7 @@ def composer_name(telling: Telling) -> str | None:
     return name.split()[-1] if telling.chance(0.6) else name
 
 
-def composer_phrase(telling: Telling) -> str:
+def composer_phrase(telling: CaptionState) -> str:
     """ "in the style of Chopin", or nothing."""
     telling.said.add("composer")
     name = composer_name(telling)
@@ -234,7 +234,7 @@ _FORCES_OF_TRADITION: tuple[tuple[str, frozenset[str]], ...] = (
 )
 
 
-def tradition_name(telling: Telling) -> str | None:
+def tradition_name(telling: CaptionState) -> str | None:
     """The tradition, unless it names players who are not heard (scores are re-orchestrated)."""
     name, families = telling.facts.tradition, set(telling.facts.families)
     if name is None or not set(named_families(name)[0]) <= families:
@@ -248,7 +248,7 @@ def tradition_name(telling: Telling) -> str | None:
     return name
 
 
-def tradition_phrase(telling: Telling) -> str:
+def tradition_phrase(telling: CaptionState) -> str:
     """ "in the tradition of Polish church music", "like a nocturne", or nothing."""
     telling.said.add("tradition")
     name = tradition_name(telling)
@@ -260,7 +260,7 @@ def tradition_phrase(telling: Telling) -> str:
     return telling.pick((f"like {one}", f"in the manner of {one}"))
 
 
-def tradition_sentence(telling: Telling) -> str:
+def tradition_sentence(telling: CaptionState) -> str:
     """ "It is a kind of polonaise.", or nothing."""
     telling.said.add("tradition")
     name = tradition_name(telling)
@@ -276,7 +276,7 @@ def is_mass(name: str) -> bool:
     return name.endswith(("music", "drumming", "guitar", "jazz", "ragtime", "opera"))
 
 
-def lead_name(telling: Telling) -> str:
+def lead_name(telling: CaptionState) -> str:
     """The instrument that leads where only one is of the leading family, or else the family."""
     facts = telling.facts
     assert facts.lead is not None
@@ -286,14 +286,14 @@ def lead_name(telling: Telling) -> str:
     return FAMILY_WORDS[facts.lead][0]
 
 
-def backing(telling: Telling) -> str:
+def backing(telling: CaptionState) -> str:
     """One or two families behind the lead, as a list in words; "" where there is none."""
     others = [f for f in telling.facts.families if f != telling.facts.lead][:2]
     names = [telling.pick(FAMILY_WORDS[f]) for f in others]
     return joined(telling.rng, list(dict.fromkeys(names)))
 
 
-def lead_phrase(telling: Telling) -> str:
+def lead_phrase(telling: CaptionState) -> str:
     """Who carries the melody: "with a flute melody over strings"."""
     telling.said.add("lead")
     name, over = lead_name(telling), backing(telling)
@@ -306,7 +306,7 @@ def lead_phrase(telling: Telling) -> str:
     return telling.pick(options)
 
 
-def instrument_phrase(telling: Telling) -> str:
+def instrument_phrase(telling: CaptionState) -> str:
     """ "for flute and piano", "with a clarinet and strings", "on the organ"."""
     names = shown_instruments(telling)
     if not names:

@@ -7,7 +7,7 @@ roughens the surface.
 from __future__ import annotations
 
 from melisma.data.captions.phrasing import (
-    Telling,
+    CaptionState,
     backing,
     composer_name,
     composer_phrase,
@@ -61,36 +61,36 @@ _QUALITIES = (
 )
 
 
-def tags(telling: Telling) -> str:
+def tags(telling: CaptionState) -> str:
     """Comma-separated tags in any order: "piano, waltz, slow, D minor"."""
     facts, found = telling.facts, list[str]()
-    if telling.tell("style", 0.75) and facts.style:
+    if telling.say("style", 0.75) and facts.style:
         found.append(telling.pick(STYLE_TAGS[facts.style]))
-    if telling.tell("instruments", 0.85):
+    if telling.say("instruments", 0.85):
         found += shown_instruments(telling)
         group = forces(telling)
         if group and telling.chance(0.3):
             found.append(group)
-    if telling.tell("tempo_bpm", 0.7) and facts.tempo_bpm:
+    if telling.say("tempo_bpm", 0.7) and facts.tempo_bpm:
         found.append(_tempo_tag(telling, facts.tempo_bpm))
-    if telling.tell("tonality", 0.6) and facts.tonality:
+    if telling.say("tonality", 0.6) and facts.tonality:
         mode = facts.tonality.split()[1]
         bare = telling.pick((f"{mode} key", mode, f"{mode} mode"))
         found.append(tonality_words(telling) if telling.exact else bare)
-    if telling.tell("moods", 0.6):
+    if telling.say("moods", 0.6):
         found += mood_words(telling, most=3)
     for name, share, words in _QUALITIES:
-        if telling.tell(name, share):
+        if telling.say(name, share):
             found.append(telling.pick(words[getattr(facts, name)]))
-    if telling.tell("metre", 0.3) and facts.metre:
+    if telling.say("metre", 0.3) and facts.metre:
         found.append(telling.pick(METRE_TAGS[facts.metre]))
-    if len(facts.families) > 1 and telling.tell("lead", 0.12):
+    if len(facts.families) > 1 and telling.say("lead", 0.12):
         name = lead_name(telling)
         forms = ("{} melody", "melody on {}", "{} lead")
         found.append(telling.pick(forms[:2] if "bass" in name else forms).format(name))
-    if telling.tell("tradition", 0.3) and (repertoire := tradition_name(telling)):
+    if telling.say("tradition", 0.3) and (repertoire := tradition_name(telling)):
         found.append(repertoire)
-    if telling.tell("composer", 0.2) and (name := composer_name(telling)):
+    if telling.say("composer", 0.2) and (name := composer_name(telling)):
         found.append(name)
     if _lacks_drums(telling) and telling.chance(0.06):
         found.append(telling.pick(("no drums", "without drums", "no percussion", "drumless")))
@@ -101,11 +101,11 @@ def tags(telling: Telling) -> str:
     return telling.pick((", ", ", ", ", ", ", ", " ", " / ")).join(found)
 
 
-def _lacks_drums(telling: Telling) -> bool:
+def _lacks_drums(telling: CaptionState) -> bool:
     return bool(telling.facts.families) and "drums" not in telling.facts.families
 
 
-def _tempo_tag(telling: Telling, tempo_bpm: float) -> str:
+def _tempo_tag(telling: CaptionState, tempo_bpm: float) -> str:
     if telling.exact:
         return tempo_number(telling)
     italian = italian_tempi(tempo_bpm)
@@ -115,16 +115,16 @@ def _tempo_tag(telling: Telling, tempo_bpm: float) -> str:
     return telling.pick((*tempo_adjectives(tempo_bpm), f"{level} tempo", f"{level} tempo"))
 
 
-def adjectives(telling: Telling, most: int = 3) -> list[str]:
+def adjectives(telling: CaptionState, most: int = 3) -> list[str]:
     """Up to `most` adjectives before the noun, joined as people join them."""
     facts, found = telling.facts, list[str]()
-    if telling.tell("moods", 0.6):
+    if telling.say("moods", 0.6):
         found += mood_words(telling)
-    if not telling.exact and telling.tell("tempo_bpm", 0.5) and facts.tempo_bpm:
+    if not telling.exact and telling.say("tempo_bpm", 0.5) and facts.tempo_bpm:
         found.insert(0, telling.pick(tempo_adjectives(facts.tempo_bpm)))
-    if facts.dynamics in ("soft", "loud") and telling.tell("dynamics", 0.2):
+    if facts.dynamics in ("soft", "loud") and telling.say("dynamics", 0.2):
         found.append(telling.pick(DYNAMICS_WORDS[facts.dynamics][:3]))
-    if facts.density in ("sparse", "busy") and telling.tell("density", 0.12):
+    if facts.density in ("sparse", "busy") and telling.say("density", 0.12):
         found.append(telling.pick(DENSITY_WORDS[facts.density][:2]))
     found = list(dict.fromkeys(found))[:most]
     if len(found) < 2:
@@ -134,61 +134,61 @@ def adjectives(telling: Telling, most: int = 3) -> list[str]:
     return [", ".join(found)] if telling.chance(0.6) else found
 
 
-def head_noun(telling: Telling) -> str:
+def head_noun(telling: CaptionState) -> str:
     """What the piece is: its style's noun, its players, or just "piece"."""
     facts = telling.facts
     plain = _DRUM_NOUNS if facts.families == ("drums",) else GENERIC_NOUNS
-    if telling.tell("style", 0.75) and facts.style:
+    if telling.say("style", 0.75) and facts.style:
         if telling.chance(0.15):
             return f"{telling.pick(plain)} {telling.pick(STYLE_MANNERS[facts.style])}"
         return telling.pick(STYLE_NOUNS[facts.style])
-    if is_alone(facts) and telling.tell("instruments", 0.5):
+    if is_alone(facts) and telling.say("instruments", 0.5):
         name = shown_instruments(telling, most=1)[0]
         return telling.pick((f"{name} solo", f"solo {name} piece", f"{name} piece"))
-    if is_pair(facts) and telling.tell("instruments", 0.3):
+    if is_pair(facts) and telling.say("instruments", 0.3):
         one, two = (instrument_synonym(telling, name) for name in facts.instruments)
         return telling.pick((f"{one} and {two} duet", f"duo for {one} and {two}"))
     return telling.pick(plain)
 
 
-def _closing_phrases(telling: Telling, share: float) -> list[str]:
+def _closing_phrases(telling: CaptionState, share: float) -> list[str]:
     """Tempo, tonality, metre, composer and the like, to follow the noun."""
     facts, found = telling.facts, list[str]()
     more = share + 0.25 * telling.exact
-    if telling.untold("tempo_bpm") and telling.chance(more):
+    if telling.unsaid("tempo_bpm") and telling.chance(more):
         found.append(tempo_phrase(telling))
-    if telling.untold("tonality") and telling.chance(more):
+    if telling.unsaid("tonality") and telling.chance(more):
         found.append(tonality_phrase(telling))
-    if telling.untold("metre") and telling.chance(0.2):
+    if telling.unsaid("metre") and telling.chance(0.2):
         found.append(metre_phrase(telling))
-    if telling.tell("style", 0.25) and facts.style:
+    if telling.say("style", 0.25) and facts.style:
         found.append(telling.pick(STYLE_MANNERS[facts.style]))
-    if telling.untold("composer") and telling.chance(0.2):
+    if telling.unsaid("composer") and telling.chance(0.2):
         found.append(composer_phrase(telling))
-    if telling.untold("tradition") and telling.chance(0.15):
+    if telling.unsaid("tradition") and telling.chance(0.15):
         found.append(tradition_phrase(telling))
     telling.rng.shuffle(found)
     return [phrase for phrase in found if phrase]
 
 
-def _body(telling: Telling, share: float, instrument_share: float) -> str:
+def _body(telling: CaptionState, share: float, instrument_share: float) -> str:
     """Adjectives, noun and what follows, without an article."""
     parts = [*adjectives(telling), head_noun(telling)]
-    if telling.untold("instruments") and telling.chance(instrument_share):
+    if telling.unsaid("instruments") and telling.chance(instrument_share):
         parts.append(instrument_phrase(telling))
     parts += _closing_phrases(telling, share)
-    if telling.untold("lead") and len(telling.facts.families) > 1 and telling.chance(0.15):
+    if telling.unsaid("lead") and len(telling.facts.families) > 1 and telling.chance(0.15):
         parts.append(lead_phrase(telling))
     return " ".join(part for part in parts if part)
 
 
-def short_phrase(telling: Telling) -> str:
+def short_phrase(telling: CaptionState) -> str:
     """A fragment without a verb: "slow tender waltz for flute and harp in D minor"."""
     body = _body(telling, 0.45, 0.75)
     return f"{article(body)} {body}" if telling.chance(0.3) else body
 
 
-def one_sentence(telling: Telling, scene: str) -> str:
+def one_sentence(telling: CaptionState, scene: str) -> str:
     """A sentence about the whole piece; `scene` is a clause with its leading space or nothing."""
     body = _body(telling, 0.4, 0.85)
     opening = telling.pick(
@@ -200,7 +200,7 @@ def one_sentence(telling: Telling, scene: str) -> str:
     return text[0].upper() + text[1:]
 
 
-def imperative(telling: Telling, scene: str) -> str:
+def imperative(telling: CaptionState, scene: str) -> str:
     """A wish: "write me a slow waltz for harp"."""
     body = _body(telling, 0.4, 0.75)
     opening = telling.pick(
@@ -214,16 +214,16 @@ def imperative(telling: Telling, scene: str) -> str:
     return text[0].upper() + text[1:] if telling.chance(0.6) else text
 
 
-def casual(telling: Telling, scene: str) -> str:
+def casual(telling: CaptionState, scene: str) -> str:
     """How people talk: "something slow and sad on the piano, in a minor key"."""
     facts = telling.facts
-    words = mood_words(telling, 2) if telling.untold("moods") else []
-    if not telling.exact and telling.tell("tempo_bpm", 0.6) and facts.tempo_bpm:
+    words = mood_words(telling, 2) if telling.unsaid("moods") else []
+    if not telling.exact and telling.say("tempo_bpm", 0.6) and facts.tempo_bpm:
         words.append(telling.pick(tempo_adjectives(facts.tempo_bpm)))
-    if telling.tell("dynamics", 0.3) and facts.dynamics in ("soft", "loud"):
+    if telling.say("dynamics", 0.3) and facts.dynamics in ("soft", "loud"):
         words.append(telling.pick(DYNAMICS_WORDS[facts.dynamics][:2]))
     rest = _closing_phrases(telling, 0.5)
-    if telling.tell("instruments", 0.75):
+    if telling.say("instruments", 0.75):
         names = joined(telling.rng, shown_instruments(telling, 3))
         rest.insert(0, telling.pick((f"with {names}", f"on {names}", f"for {names}")))
     opening = telling.pick(("something", "something", "music that is", "some music,", "anything"))
@@ -233,9 +233,9 @@ def casual(telling: Telling, scene: str) -> str:
     return " ".join(text.split()) + scene + telling.pick(("", "", ".", " please"))
 
 
-def long_description(telling: Telling, scene: str | None) -> str:
+def long_description(telling: CaptionState, scene: str | None) -> str:
     """Two or three sentences, as MusicCaps writes them."""
-    if telling.chance(0.35) and telling.untold("instruments"):
+    if telling.chance(0.35) and telling.unsaid("instruments"):
         first = _contents_sentence(telling)
     else:
         first = one_sentence(telling, "")
@@ -247,11 +247,11 @@ def long_description(telling: Telling, scene: str | None) -> str:
     return " ".join([first, *more])
 
 
-def _contents_sentence(telling: Telling) -> str:
+def _contents_sentence(telling: CaptionState) -> str:
     """ "This song contains a flute and a piano."."""
     facts = telling.facts
     noun = "piece"
-    if telling.tell("style", 0.5) and facts.style:
+    if telling.say("style", 0.5) and facts.style:
         noun = telling.pick(STYLE_NOUNS[facts.style])
     names = shown_instruments(telling)
     dressed = joined(telling.rng, [with_article(name) for name in names])
@@ -261,17 +261,17 @@ def _contents_sentence(telling: Telling) -> str:
     )  # fmt: skip
 
 
-def statements(telling: Telling) -> list[str]:
+def statements(telling: CaptionState) -> list[str]:
     """One sentence for each fact that is known and not yet said."""
     facts, found = telling.facts, list[str]()
-    if telling.untold("lead") and len(facts.families) > 1:
+    if telling.unsaid("lead") and len(facts.families) > 1:
         found.append(_lead_sentence(telling))
-    if telling.untold("tempo_bpm") and facts.tempo_bpm:
+    if telling.unsaid("tempo_bpm") and facts.tempo_bpm:
         found.append(_tempo_sentence(telling, facts.tempo_bpm))
-    if telling.untold("tonality"):
+    if telling.unsaid("tonality"):
         words = tonality_phrase(telling)
         found.append(telling.pick((f"It is {words}.", f"The piece is {words}.")))
-    if telling.untold("moods"):
+    if telling.unsaid("moods"):
         words = joined(telling.rng, mood_words(telling, 3))
         found.append(
             telling.pick(
@@ -279,7 +279,7 @@ def statements(telling: Telling) -> list[str]:
                  f"The atmosphere is {words}.", f"The piece is {words}.")
             )
         )  # fmt: skip
-    if telling.untold("metre"):
+    if telling.unsaid("metre"):
         metre = metre_phrase(telling)
         found.append(
             f"The music moves {metre}."
@@ -289,9 +289,9 @@ def statements(telling: Telling) -> list[str]:
             else f"There are {metre}."
         )
     found += _quality_sentences(telling)
-    if telling.untold("composer") and (name := composer_name(telling)):
+    if telling.unsaid("composer") and (name := composer_name(telling)):
         found.append(telling.pick((f"It sounds like {name}.", f"It is in the style of {name}.")))
-    if telling.untold("tradition") and (sentence := tradition_sentence(telling)):
+    if telling.unsaid("tradition") and (sentence := tradition_sentence(telling)):
         found.append(sentence)
     if _lacks_drums(telling) and telling.chance(0.2):
         found.append(
@@ -302,7 +302,7 @@ def statements(telling: Telling) -> list[str]:
     return found
 
 
-def _lead_sentence(telling: Telling) -> str:
+def _lead_sentence(telling: CaptionState) -> str:
     name, over = lead_name(telling), backing(telling)
     ending = "" if is_plural(name) else "s"
     verb = telling.pick(("carry the melody", "carry the tune")) if not ending else ""
@@ -315,7 +315,7 @@ def _lead_sentence(telling: Telling) -> str:
     return telling.pick(options)
 
 
-def _tempo_sentence(telling: Telling, tempo_bpm: float) -> str:
+def _tempo_sentence(telling: CaptionState, tempo_bpm: float) -> str:
     telling.said.add("tempo_bpm")
     if telling.exact:
         number = tempo_number(telling)
@@ -345,9 +345,9 @@ _QUALITY_SENTENCES: dict[tuple[str, str], tuple[str, ...]] = {
 }
 
 
-def _quality_sentences(telling: Telling) -> list[str]:
+def _quality_sentences(telling: CaptionState) -> list[str]:
     return [
         telling.pick(options)
         for (name, value), options in _QUALITY_SENTENCES.items()
-        if telling.untold(name) and getattr(telling.facts, name) == value
+        if telling.unsaid(name) and getattr(telling.facts, name) == value
     ]

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from melisma.data.captions.phrasing import Telling
+from melisma.data.captions.phrasing import CaptionState
 from melisma.data.captions.scenes import fitting_scene, scene_clause, scene_phrase
 from melisma.data.captions.sentences import (
     casual,
@@ -51,7 +51,7 @@ def write_captions(facts: Facts, rng: np.random.Generator, count: int) -> tuple[
 def _write_one(facts: Facts, rng: np.random.Generator) -> str:
     exact = bool(rng.random() < EXACT_SHARE)
     scene = fitting_scene(facts, rng) if rng.random() < SCENE_SHARE else None
-    telling = Telling(facts=facts, rng=rng, exact=exact)
+    telling = CaptionState(facts=facts, rng=rng, exact=exact)
     clause = scene_clause(scene, rng) if scene else ""
     form = rng.random()
     if form < 0.2:

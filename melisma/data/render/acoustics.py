@@ -18,7 +18,7 @@ from melisma.values.tokens import SAMPLE_RATE_HZ
 
 ROOMS = 24
 """Rooms in the ears' variety."""
-TONGUE_ROOMS: tuple[int, ...] = (6, 15)
+NARROW_ROOMS: tuple[int, ...] = (6, 15)
 """The two rooms of the tongue's variety: a studio of half a second, a hall of 1.1 s."""
 SHORTEST_DECAY_SECONDS, LONGEST_DECAY_SECONDS = 0.2, 1.8
 PEAK = 0.97
@@ -57,7 +57,7 @@ def draw_finish(rng: np.random.Generator, variety: str, mean_velocity: float) ->
     louder = float(np.clip((mean_velocity - 72.0) / 10.0, -2.5, 2.5))
     if variety == "tongue":
         return Finish(
-            room=int(rng.choice(TONGUE_ROOMS)),
+            room=int(rng.choice(NARROW_ROOMS)),
             wet=float(rng.uniform(0.08, 0.16)),
             low_shelf_db=0.0,
             high_shelf_db=0.0,

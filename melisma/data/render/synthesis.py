@@ -29,7 +29,7 @@ FULL_BANK = 120
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sounding:
+class RenderVariety:
     """How varied rendered sound is."""
 
     variety: str = "ears"
@@ -46,9 +46,9 @@ class Sounding:
 class Renderer:
     """Keeps soundfonts loaded; one per process. Not safe to share between threads."""
 
-    def __init__(self, soundfonts: Sequence[Path], sounding: Sounding | None = None) -> None:
+    def __init__(self, soundfonts: Sequence[Path], sounding: RenderVariety | None = None) -> None:
         """Loads every soundfont; `ValueError` where one is missing or is no soundfont."""
-        self.sounding = sounding or Sounding()
+        self.sounding = sounding or RenderVariety()
         if not soundfonts:
             raise ValueError("no soundfont given: name one .sf2 or .sf3 file or more")
         self._synth = new_synth(SAMPLE_RATE_HZ, CHANNELS, MOST_VOICES)

@@ -14,10 +14,10 @@ import numpy as np
 from melisma.engine.native.kv_cache import (
     BLOCK,
     KINDS,
-    MOST_PLACES,
+    MAX_POSITIONS,
     key_products,
     key_products_of_bytes,
-    past_layout,
+    kv_layout,
     value_sums,
     value_sums_of_bytes,
 )
@@ -42,7 +42,7 @@ from melisma.simd.vectors import (
 
 _ISA = selected()
 LANES = _ISA.lanes
-_LAYOUT = past_layout(_ISA)
+_LAYOUT = kv_layout(_ISA)
 _TOGETHER = _LAYOUT.together
 _VNNI = _ISA.vnni
 _KEY_SIGNS = np.int32(-0x7F7F7F80 if _LAYOUT.key_zero else 0)
@@ -65,7 +65,7 @@ _WEIGHTS = np.float32(0x7FFF)
 """Largest weight of a place as a whole number of 16 bits with a sign."""
 
 
-def room_of(window: int, size: int) -> int:
+def scratch_size(window: int, size: int) -> int:
     """float32 numbers that a thread needs to attend to `window` places with heads of `size`, as
     filled up: a query, what is found, scores, and two bytes for each score or each number."""
     # A window may begin and end within a block, and turn over once.
@@ -79,7 +79,7 @@ def _filled(count):
 
 
 @compiled
-def _turn(vector, turn, size):
+def apply_rope(vector, turn, size):
     """A vector of a head by the cosines and sines of its place (2104.09864)."""
     half = size // 2
     for i in range(half):
@@ -96,7 +96,7 @@ def _short_of(x):
 
 
 @compiled
-def _keep(vector, past, kind, first, step, size):
+def _store_float(vector, past, kind, first, step, size):
     """Puts a vector into a past of floats, `step` numbers apart from `first` on."""
     if kind == _AS_FLOATS:
         for i in range(size):
@@ -115,7 +115,7 @@ def _to_bytes(vector, scale, size):
 
 
 @compiled
-def _keep_key(vector, keys, scale, first, size):
+def _store_int8_key(vector, keys, scale, first, size):
     """Puts a key into a past of bytes, some numbers side by side, a block of places apart."""
     _to_bytes(vector, scale, size)
     if _TOGETHER == 4:
@@ -127,7 +127,7 @@ def _keep_key(vector, keys, scale, first, size):
 
 
 @compiled
-def _keep_value(vector, values, scale, first, size):
+def _store_int8_value(vector, values, scale, first, size):
     """Puts a value into a past of bytes, its numbers as far apart as places lie side by side."""
     _to_bytes(vector, scale, size)
     for i in range(size):
@@ -135,7 +135,7 @@ def _keep_value(vector, values, scale, first, size):
 
 
 @compiled
-def remember_rows(
+def append_kv(
     joined, width, heads, angles, angle_index, keys, key_scales, values, value_scales, kind, ring,
     slots, positions, first, last,
 ):  # fmt: skip
@@ -152,20 +152,20 @@ def remember_rows(
         at = joined + 4 * (row * 3 * width + head * size)
         if angles != 0:
             turn = floats_at(angles + 8 * size * longs_at(angle_index)[row])
-            _turn(floats_at(at), turn, size)
-            _turn(floats_at(at + 4 * width), turn, size)
+            apply_rope(floats_at(at), turn, size)
+            apply_rope(floats_at(at + 4 * width), turn, size)
         key, value = at + 4 * width, at + 8 * width
         base = (longs_at(slots)[row] * heads + head) * ring
         place = base + longs_at(positions)[row] % ring
         lane, some = place % LANES, place % _TOGETHER
         if kind == _AS_BYTES:
             to = (place - lane) * full + _TOGETHER * lane
-            _keep_key(key, keys, key_scales + 4 * place, to, size)
+            _store_int8_key(key, keys, key_scales + 4 * place, to, size)
             to = (place - some) * full + some
-            _keep_value(value, values, value_scales + 4 * place, to, size)
+            _store_int8_value(value, values, value_scales + 4 * place, to, size)
         else:
-            _keep(floats_at(key), keys, kind, (place - lane) * full + lane, LANES, size)
-            _keep(floats_at(value), values, kind, place * full, 1, size)
+            _store_float(floats_at(key), keys, kind, (place - lane) * full + lane, LANES, size)
+            _store_float(floats_at(value), values, kind, place * full, 1, size)
 
 
 @compiled
@@ -182,7 +182,7 @@ def _quantize_query(query, size, out, sums):
 
 
 @compiled
-def _weigh(kind, query, whole, starts, keys, scales, place, size, blocks, scores):
+def qk_scores(kind, query, whole, starts, keys, scales, place, size, blocks, scores):
     """Products of a query with the keys of `blocks` blocks from a place on, into `scores`."""
     if kind == _AS_FLOATS:
         _FLOAT_KEYS(query, keys + 4 * place * size, size, blocks, scores)
@@ -196,7 +196,7 @@ def _weigh(kind, query, whole, starts, keys, scales, place, size, blocks, scores
 
 
 @compiled
-def _gather(kind, weights, whole, behind, values, place, size, blocks, out):
+def weighted_values(kind, weights, whole, behind, values, place, size, blocks, out):
     """out [size] += sum of the values of `blocks` blocks from a place on, by their weights.
 
     `whole`: address of the first place's weight as a whole number; with VNNI the upper half, and
@@ -221,8 +221,8 @@ def _gather(kind, weights, whole, behind, values, place, size, blocks, out):
                 _SHORT_SUMS_1(weights, at + 2 * LANES * v, step, places, out + 4 * LANES * v)
     else:
         at, step, each = values + place * size, _TOGETHER * size, 1 if _VNNI else 2
-        for begin in range(0, places, MOST_PLACES):
-            some = min(MOST_PLACES, places - begin) // _TOGETHER
+        for begin in range(0, places, MAX_POSITIONS):
+            some = min(MAX_POSITIONS, places - begin) // _TOGETHER
             at_weight, at_value = whole + each * begin, at + begin * size
             if size % (4 * LANES) == 0:
                 for v in range(0, size // LANES, 4):
@@ -239,7 +239,7 @@ def _gather(kind, weights, whole, behind, values, place, size, blocks, out):
 
 
 @compiled
-def _soften(address, count, scale):
+def softmax_(address, count, scale):
     """scores = e to the (scale * (scores - their largest)); returns their sum."""
     scores, most = floats_at(address), _NEVER
     for t in range(count):
@@ -260,7 +260,7 @@ def _scaled(weights, scales, count):
 
 
 @compiled
-def _forget(scores, first, last):
+def mask_range(scores, first, last):
     for t in range(first, last):
         scores[t] = _NEVER
 
@@ -270,7 +270,8 @@ def _attend(
     query, keys, key_scales, values, value_scales, kind, base, ring, begin, count, size, room, out
 ):
     """Attention of a query [size] to `count` places of its sequence and head from place `begin` on,
-    into out [size]. `base`: where the ring of `ring` places begins; `room`: as `room_of` says."""
+    into out [size]. `base`: where the ring of `ring` places begins; `room`: as `scratch_size`
+    says."""
     full = _filled(size)
     asked, found = floats_at(room), floats_at(room + 4 * full)
     for i in range(full):
@@ -290,14 +291,14 @@ def _attend(
         # The sums of the halves lie where scores will.
         step, sums = _quantize_query(room, full, whole, scores), ints_at(scores)
         starts = -128 * np.int64(sums[0]), -128 * np.int64(sums[1])
-    _weigh(kind, room, whole, starts, keys, key_scales, place, full, blocks, scores)
+    qk_scores(kind, room, whole, starts, keys, key_scales, place, full, blocks, scores)
     later = scores + 4 * behind
-    _weigh(kind, room, whole, starts, keys, key_scales, base, full, more, later)
+    qk_scores(kind, room, whole, starts, keys, key_scales, base, full, more, later)
     weights = floats_at(scores)
-    _forget(weights, 0, lane)
-    _forget(weights, lane + ahead, behind)
-    _forget(weights, behind + count - ahead, places)
-    worth = np.float32(1.0) / _soften(scores, places, step / np.float32(math.sqrt(size)))
+    mask_range(weights, 0, lane)
+    mask_range(weights, lane + ahead, behind)
+    mask_range(weights, behind + count - ahead, places)
+    worth = np.float32(1.0) / softmax_(scores, places, step / np.float32(math.sqrt(size)))
     if kind == _AS_BYTES:
         most = max(
             _scaled(weights, floats_at(value_scales + 4 * place), behind),
@@ -306,22 +307,22 @@ def _attend(
         _TO_WEIGHTS(scores, _WEIGHTS / most, places, whole)
         worth *= most / _WEIGHTS
     to = room + 4 * full
-    _gather(kind, scores, whole, places, values, place, full, blocks, to)
+    weighted_values(kind, scores, whole, places, values, place, full, blocks, to)
     turned = whole + (behind if _VNNI else 2 * behind)
-    _gather(kind, later, turned, places, values, base, full, more, to)
+    weighted_values(kind, later, turned, places, values, base, full, more, to)
     for i in range(size):
         out[i] = found[i] * worth
 
 
 @compiled
-def attend_past(
+def attend_cache(
     joined, width, heads, keys, key_scales, values, value_scales, kind, ring, window, slots,
     positions, room, room_width, out, first, last, thread,
 ):  # fmt: skip
     """Attention of every row to its past: at most `window` places up to its own. Pieces: heads of
     all rows.
 
-    `room`: float32 [thread, room_width], see `room_of`.
+    `room`: float32 [thread, room_width], see `scratch_size`.
     """
     size = width // heads
     for one in range(first, last):

@@ -12,7 +12,7 @@ come in blocks of as many as a vector has lanes.
 Bytes meet the query, and the weights of the places, as whole numbers of 16 bits. With VNNI these
 come in two halves, four bytes lie together, and keys are stored with 128 added. Without, two bytes
 lie together and are extended to 16 bits on the way, and a product of two such pairs has 32: so
-sums over places are cut before they could overflow (`MOST_PLACES`), with VNNI too: every
+sums over places are cut before they could overflow (`MAX_POSITIONS`), with VNNI too: every
 instruction set sums alike.
 """
 
@@ -45,7 +45,7 @@ KINDS = ("float32", "bfloat16", "int8")
 """How a past may be kept; compiled code knows them by their numbers."""
 BLOCK = 16
 """Places that are filled up to and attended to together, in every instruction set."""
-MOST_PLACES = 512
+MAX_POSITIONS = 512
 """Places whose weighted values are summed as integers: 32,767 * 127 * 512 < 2**31, and each half of
 such a sum is a whole number that float32 holds exactly."""
 MOST_NUMBERS = 512
@@ -55,7 +55,7 @@ _BYTES_EACH = {"float32": 4, "bfloat16": 2}
 
 
 @dataclass(frozen=True, kw_only=True)
-class PastLayout:
+class KVLayout:
     """How bytes lie together."""
 
     together: int
@@ -64,11 +64,11 @@ class PastLayout:
     """What is added to keys, so that they have no sign."""
 
 
-def past_layout(isa: InstructionSet) -> PastLayout:
+def kv_layout(isa: InstructionSet) -> KVLayout:
     """The layout of a past of bytes."""
     if isa.vnni:
-        return PastLayout(together=4, key_zero=128)
-    return PastLayout(together=2, key_zero=0)
+        return KVLayout(together=4, key_zero=128)
+    return KVLayout(together=2, key_zero=0)
 
 
 def filled(count: int) -> int:
@@ -151,7 +151,7 @@ def key_products_of_bytes(isa: InstructionSet) -> Any:
 
     def generate(k: KernelBuilder, args: dict[str, Any]) -> None:
         b = k.builder
-        together = past_layout(isa).together
+        together = kv_layout(isa).together
         totals = Variables(b, 2, k.ints)
         starts = [k.splat(b.trunc(args[f"{one}_start"], I32)) for one in ("high", "low")]
         halves = (args["query"], b.add(args["query"], args["size"]))
@@ -224,7 +224,7 @@ def value_sums_of_bytes(isa: InstructionSet, vectors: int) -> Any:
     """numba function (weights, behind, values, stride, steps, out): the same for a past of bytes,
     whose places come some at a time, `stride` bytes apart. `weights`: 16 bits a place, from 0 to
     32,767; with VNNI the upper halves, uint8 [place], and the lower ones `behind` bytes on. At most
-    `MOST_PLACES`."""
+    `MAX_POSITIONS`."""
 
     def generate(k: KernelBuilder, args: dict[str, Any]) -> None:
         b = k.builder

@@ -57,7 +57,7 @@ class Packed:
         return self.weights.nbytes + sum(one.nbytes for one in scales if one is not None)
 
 
-class Shelf:
+class ArenaAllocator:
     """Memory for the arrays of a model, one after the other, in large pages where the system has
     them (Linux).
 
@@ -106,7 +106,7 @@ def aligned(array: np.ndarray) -> np.ndarray:
     return copy
 
 
-def empty(shape: tuple[int, ...], kind: type) -> np.ndarray:
+def aligned_zeros(shape: tuple[int, ...], kind: type) -> np.ndarray:
     """Zeros that begin at a line of the cache."""
     return aligned(np.zeros(shape, kind))
 
@@ -143,7 +143,7 @@ def pack(
     precision: str,
     *,
     isa: InstructionSet | None = None,
-    shelf: Shelf | None = None,
+    shelf: ArenaAllocator | None = None,
 ) -> Packed:
     """Packs float32 [output, input].
 

@@ -22,9 +22,9 @@ from typing import Any
 import numpy as np
 
 from melisma.engine.native import attention, matmul, operations, sampler
-from melisma.engine.native.attention import room_of
+from melisma.engine.native.attention import scratch_size
 from melisma.engine.native.matmul import BFLOAT16, FLOAT32, INT4, INT8, TILE
-from melisma.engine.native.packing import Packed, byte_layout, empty
+from melisma.engine.native.packing import Packed, aligned_zeros, byte_layout
 from melisma.simd.dispatch import compiled
 from melisma.simd.selection import selected
 from melisma.simd.threads import in_parallel
@@ -60,7 +60,7 @@ _PATIENCE = 2_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Kept:
+class LayerCache:
     """Keys and values of one layer."""
 
     keys: np.ndarray
@@ -83,7 +83,7 @@ class Kept:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Norm:
+class NormWeights:
     """A norm of rows: RMS, or `centred` with a bias (LayerNorm); then scaled and shifted."""
 
     weight: np.ndarray
@@ -109,22 +109,22 @@ class Program:
     def __init__(self, most_rows: int, threads: int, *, distinct: bool = False) -> None:
         """`distinct`: no two rows of a step are of one sequence, so none needs another's key."""
         self.most_rows, self.threads, self.distinct = most_rows, threads, distinct
-        self._control = empty((_WORDS + _APART * threads,), np.int64)
-        self.slots = empty((most_rows,), np.int64)
+        self._control = aligned_zeros((_WORDS + _APART * threads,), np.int64)
+        self.slots = aligned_zeros((most_rows,), np.int64)
         """Whose past each row belongs to."""
-        self.positions = empty((most_rows,), np.int64)
+        self.positions = aligned_zeros((most_rows,), np.int64)
         """The place of each row in its sequence, from 0."""
-        self.angle_index = empty((most_rows,), np.int64)
+        self.angle_index = aligned_zeros((most_rows,), np.int64)
         """Which angles turn each row."""
-        self._spare = self.room((threads, 4, TILE))
+        self._spare = self.scratch((threads, 4, TILE))
         self._kept: list[Any] = []
         self._shared: dict[tuple[tuple[int, ...], type], np.ndarray] = {}
         self._operations: list[list[int]] = []
         self._table: np.ndarray | None = None
 
-    def room(self, shape: tuple[int, ...], kind: type = np.float32) -> np.ndarray:
+    def scratch(self, shape: tuple[int, ...], kind: type = np.float32) -> np.ndarray:
         """An array to work in."""
-        return empty(shape, kind)
+        return aligned_zeros(shape, kind)
 
     def _add(self, operation: int, *arguments: Any, pieces: int = 1, by_row: bool = False) -> None:
         """`pieces`: that can be done side by side, in all or, `by_row`, of every row."""
@@ -157,14 +157,14 @@ class Program:
         """An array that every operation may use while it lasts."""
         key = shape, kind
         if key not in self._shared:
-            self._shared[key] = empty(shape, kind)
+            self._shared[key] = aligned_zeros(shape, kind)
         return self._shared[key]
 
-    def normalise(self, norm: Norm, x: np.ndarray, out: np.ndarray) -> None:
+    def normalise(self, norm: NormWeights, x: np.ndarray, out: np.ndarray) -> None:
         """A norm of every row, see `kernels.normalise_rows`."""
         self._add(_NORM, self._norm_facts(norm), x, x.shape[1], out, by_row=True)
 
-    def _norm_facts(self, norm: Norm) -> np.ndarray:
+    def _norm_facts(self, norm: NormWeights) -> np.ndarray:
         """What `_normalise` reads."""
         bits = np.array([norm.epsilon], np.float32).view(np.int32)[0]
         given = [norm.weight, norm.bias, bits, norm.centred, norm.told, norm.told_first]
@@ -178,7 +178,7 @@ class Program:
         out: np.ndarray,
         *,
         add: bool,
-        norm: Norm | None = None,
+        norm: NormWeights | None = None,
     ) -> None:
         """out (+)= x times the matrix, after a norm of x; all float32 [row, width].
 
@@ -212,7 +212,7 @@ class Program:
     def attend(
         self,
         joined: np.ndarray,
-        past: Kept,
+        past: LayerCache,
         window: int,
         angles: np.ndarray | None,
         out: np.ndarray,
@@ -223,7 +223,7 @@ class Program:
         window = min(window, ring)  # no more is kept
         width = out.shape[1]
         kept = (past.keys, past.key_scales, past.values, past.value_scales, past.kind, ring)
-        room = self.room((self.threads, room_of(window, size)))
+        room = self.scratch((self.threads, scratch_size(window, size)))
         facts = (joined, width, heads, *kept, window, room, room.shape[1], out, angles)
         for operation in (_ATTEND,) if self.distinct else (_REMEMBER, _PAST):
             self._add(operation, *facts, pieces=heads, by_row=True)
@@ -231,23 +231,23 @@ class Program:
     def attend_text(
         self,
         query: np.ndarray,
-        told: Kept,
+        told: LayerCache,
         lengths: np.ndarray,
         out: np.ndarray,
     ) -> None:
         """Every row attends to the text of its slot."""
         _, heads, longest, size = told.keys.shape
-        room = self.room((self.threads, room_of(longest, size)))
+        room = self.scratch((self.threads, scratch_size(longest, size)))
         self._add(
             _TEXT, query, query.shape[1], heads, told.keys, told.values, told.kind, longest,
             lengths, room, room.shape[1], out, pieces=heads, by_row=True,
         )  # fmt: skip
 
-    def draw(self, drawing: sampler.Desk) -> None:
+    def begin_step(self, drawing: sampler.BatchState) -> None:
         """The rows of a step begin from the tokens drawn before (call first)."""
         self._add(_BEGIN, drawing.table)
 
-    def choose(self, drawing: sampler.Desk) -> None:
+    def sample(self, drawing: sampler.BatchState) -> None:
         """The next tokens are drawn from the logits (call last)."""
         self._add(_CHOOSE, drawing.table)
 
@@ -275,7 +275,7 @@ _ONE_AT_A_TIME = threading.Lock()
 def _pieces(operation, rows):
     """Pieces of an operation."""
     if operation[0] == _CHOOSE:
-        return sampler.choices(operation[3])
+        return sampler.sampled_levels(operation[3])
     return operation[_PIECES] * (rows if operation[_BY_ROW] else 1)
 
 
@@ -376,12 +376,12 @@ def _do(a, rows, slots, positions, angle_index, first, last, thread, fresh):
         operations.activate_rows(a[3], a[4], a[5], a[6], first, last)
     elif operation in (_REMEMBER, _PAST, _ATTEND):
         if operation != _PAST:
-            attention.remember_rows(
+            attention.append_kv(
                 a[3], a[4], a[5], a[16], angle_index, a[6], a[7], a[8], a[9], a[10], a[11], slots,
                 positions, first, last,
             )  # fmt: skip
         if operation != _REMEMBER:
-            attention.attend_past(
+            attention.attend_cache(
                 a[3], a[4], a[5], a[6], a[7], a[8], a[9], a[10], a[11], a[12], slots, positions,
                 a[13], a[14], a[15], first, last, thread,
             )  # fmt: skip
@@ -395,4 +395,4 @@ def _do(a, rows, slots, positions, angle_index, first, last, thread, fresh):
     elif operation == _BEGIN:
         sampler.begin_step(a[3], slots, positions, angle_index)
     else:
-        sampler.choose_tokens(a[3], first, last)
+        sampler.sample_tokens(a[3], first, last)

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from melisma.engine.native.packing import empty
+from melisma.engine.native.packing import aligned_zeros
 from melisma.simd.activation import exponential
 from melisma.simd.dispatch import compiled, compiled_exactly
 from melisma.simd.vectors import bits_of_float, floats_at, longs_at, sum_floats
@@ -26,7 +26,7 @@ from melisma.simd.vectors import bits_of_float, floats_at, longs_at, sum_floats
 ) = range(24)  # fmt: skip
 
 
-class Desk:
+class BatchState:
     """Everything that is known about the requests that are drawn side by side.
 
     Arrays that the caller fills: `grid` int64 [request, level, step] with the tokens that are given
@@ -54,25 +54,25 @@ class Desk:
         """`placed`: the second extra table of the embedding is by place."""
         levels, rows = len(offsets), requests * branches
         self.requests, self.branches, self.levels = requests, branches, levels
-        self.active = empty((requests,), np.int64)
+        self.active = aligned_zeros((requests,), np.int64)
         self.active[:] = np.arange(requests)
-        self.offsets = empty((levels,), np.int64)
+        self.offsets = aligned_zeros((levels,), np.int64)
         self.offsets[:] = offsets
-        self.logits = empty((rows, levels * vocabulary), np.float32)
-        self.grid = empty((requests, levels, steps), np.int64)
+        self.logits = aligned_zeros((rows, levels * vocabulary), np.float32)
+        self.grid = aligned_zeros((requests, levels, steps), np.int64)
         self.grid[:] = vocabulary
         self.step, self.frames, self.known, self.before, self.top_k = (
-            empty((requests,), np.int64) for _ in range(5)
+            aligned_zeros((requests,), np.int64) for _ in range(5)
         )
         self.temperature, self.top_p, self.guidance = (
-            empty((requests,), np.float32) for _ in range(3)
+            aligned_zeros((requests,), np.float32) for _ in range(3)
         )
-        self.tokens = empty((rows, levels), np.int64)
+        self.tokens = aligned_zeros((rows, levels), np.int64)
         self.frame_index, self.frame_base, self.place_index = (
-            empty((rows,), np.int64) for _ in range(3)
+            aligned_zeros((rows,), np.int64) for _ in range(3)
         )
-        self.noise = empty((requests, noise_steps, levels, vocabulary), np.float32)
-        self.table = empty((24,), np.int64)
+        self.noise = aligned_zeros((requests, noise_steps, levels, vocabulary), np.float32)
+        self.table = aligned_zeros((24,), np.int64)
         fields: dict[int, np.ndarray | int] = {
             _ACTIVE: self.active, _BRANCHES: branches, _LEVELS: levels, _VOCABULARY: vocabulary,
             _OFFSETS: self.offsets, _STRIDE: stride, _LOGITS: self.logits, _GRID: self.grid,
@@ -128,14 +128,14 @@ def begin_step(table, slots, positions, angle_index):
 
 
 @compiled_exactly
-def choices(table):
-    """Pieces of `choose_tokens`."""
+def sampled_levels(table):
+    """Pieces of `sample_tokens`."""
     fields = longs_at(table)
     return fields[_ACTIVE_COUNT] * fields[_LEVELS]
 
 
 @compiled_exactly
-def choose_tokens(table, first, last):
+def sample_tokens(table, first, last):
     """Draws what this step draws. Pieces: levels of all requests."""
     fields = longs_at(table)
     levels, vocabulary = fields[_LEVELS], fields[_VOCABULARY]
@@ -157,7 +157,7 @@ def choose_tokens(table, first, last):
         noise = fields[_NOISE] + 4 * vocabulary * (
             (request * noise_steps + step % noise_steps) * levels + level
         )
-        token = _choose(
+        token = sample_next_token(
             told,
             told + 4 * width * (branches - 1),
             noise,
@@ -171,7 +171,7 @@ def choose_tokens(table, first, last):
 
 
 @compiled
-def _choose(told, untold, noise, vocabulary, temperature, top_k, top_p, guidance):
+def sample_next_token(told, untold, noise, vocabulary, temperature, top_k, top_p, guidance):
     """One token, as `melisma.engine.generate.choose` draws it."""
     a, b, chance = floats_at(told), floats_at(untold), floats_at(noise)
     logits, shares = np.empty(vocabulary, np.float32), np.empty(vocabulary, np.float32)

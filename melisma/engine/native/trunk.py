@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from melisma.engine.native.kv_cache import MOST_NUMBERS, arranged, filled
-from melisma.engine.native.packing import Packed, Shelf, aligned, pack, to_bfloat16
-from melisma.engine.native.program import Kept, Norm, Program
+from melisma.engine.native.packing import ArenaAllocator, Packed, aligned, pack, to_bfloat16
+from melisma.engine.native.program import LayerCache, NormWeights, Program
 from melisma.engine.native.quantization import LEAST
 from melisma.nn.transformer import NORM_EPSILON, TrunkShape
 
@@ -23,9 +23,9 @@ Tensors = Callable[[str], Tensor]
 """A tensor by its name in the trunk's state."""
 
 
-def _norm(tensors: Tensors, name: str, shape: TrunkShape) -> Norm:
+def _norm(tensors: Tensors, name: str, shape: TrunkShape) -> NormWeights:
     centred = shape.norm == "layer"
-    return Norm(
+    return NormWeights(
         weight=numbers(tensors(f"{name}.weight")),
         bias=numbers(tensors(f"{name}.bias")) if centred else None,
         epsilon=NORM_EPSILON,
@@ -37,16 +37,16 @@ def _norm(tensors: Tensors, name: str, shape: TrunkShape) -> Norm:
 class _Layer:
     """One block, ready to be multiplied with."""
 
-    attention_norm: Norm
-    enter: Packed
-    leave: Packed
-    text_norm: Norm | None
-    text_ask: Packed | None
-    text_tell: Packed | None
-    text_leave: Packed | None
-    mix_norm: Norm
-    mix_in: Packed
-    mix_out: Packed
+    attention_norm: NormWeights
+    qkv_proj: Packed
+    out_proj: Packed
+    cross_norm: NormWeights | None
+    cross_q_proj: Packed | None
+    cross_kv_proj: Packed | None
+    cross_out_proj: Packed | None
+    feed_forward_norm: NormWeights
+    up_proj: Packed
+    down_proj: Packed
 
 
 def numbers(tensor: Tensor) -> np.ndarray:
@@ -54,7 +54,7 @@ def numbers(tensor: Tensor) -> np.ndarray:
     return aligned(tensor.detach().to("cpu", torch.float32).numpy())
 
 
-def packed(tensor: Tensor, precision: str, shelf: Shelf | None = None) -> Packed:
+def packed(tensor: Tensor, precision: str, shelf: ArenaAllocator | None = None) -> Packed:
     """A matrix [output, input], packed."""
     matrix = tensor.detach().to("cpu", torch.float32).numpy()
     return pack(matrix, precision, shelf=shelf)
@@ -67,12 +67,12 @@ class PackedTrunk:
     shape: TrunkShape
     precision: str
     layers: tuple[_Layer, ...]
-    norm: Norm
+    norm: NormWeights
 
     @classmethod
     def of(cls, shape: TrunkShape, tensors: Tensors, precision: str) -> PackedTrunk:
         """Packs layer by layer, so that a large model is never twice in memory."""
-        layers, shelf = [], Shelf()
+        layers, shelf = [], ArenaAllocator()
         for number in range(shape.layers):
             at = f"layers.{number}."
 
@@ -83,15 +83,15 @@ class PackedTrunk:
             layers.append(
                 _Layer(
                     attention_norm=_norm(tensors, at + "attention_norm", shape),
-                    enter=matrix("attention.enter"),
-                    leave=matrix("attention.leave"),
-                    text_norm=_norm(tensors, at + "text_norm", shape) if text else None,
-                    text_ask=matrix("text_attention.ask") if text else None,
-                    text_tell=matrix("text_attention.tell") if text else None,
-                    text_leave=matrix("text_attention.leave") if text else None,
-                    mix_norm=_norm(tensors, at + "mix_norm", shape),
-                    mix_in=matrix("mix_in"),
-                    mix_out=matrix("mix_out"),
+                    qkv_proj=matrix("attention.qkv_proj"),
+                    out_proj=matrix("attention.out_proj"),
+                    cross_norm=_norm(tensors, at + "cross_attention_norm", shape) if text else None,
+                    cross_q_proj=matrix("cross_attention.q_proj") if text else None,
+                    cross_kv_proj=matrix("cross_attention.kv_proj") if text else None,
+                    cross_out_proj=matrix("cross_attention.out_proj") if text else None,
+                    feed_forward_norm=_norm(tensors, at + "feed_forward_norm", shape),
+                    up_proj=matrix("up_proj"),
+                    down_proj=matrix("down_proj"),
                 )
             )
         return cls(
@@ -104,32 +104,32 @@ class PackedTrunk:
     @property
     def bytes_a_step(self) -> int:
         """Bytes of weights that a step reads, whatever the batch."""
-        names = ("enter", "leave", "text_ask", "text_leave", "mix_in", "mix_out")
+        names = ("qkv_proj", "out_proj", "cross_q_proj", "cross_out_proj", "up_proj", "down_proj")
         found = (getattr(layer, name) for layer in self.layers for name in names)
         return sum(one.bytes for one in found if one is not None)
 
     @property
-    def past_kind(self) -> type:
+    def cache_dtype(self) -> type:
         """What keys and values are kept as: as exactly as weights, but never in less than 8 bits;
         uint16 for bfloat16."""
         return {"float32": np.float32, "bfloat16": np.uint16}.get(self.precision, np.int8)
 
 
-class Past:
+class KVCache:
     """Keys and values of a batch of sequences, every layer's, with the texts they attend to."""
 
     def __init__(self, trunk: PackedTrunk, slots: int, ring: int, longest_text: int = 0) -> None:
         """`slots` sequences of at most `ring` places (a longer one writes over its beginning)."""
-        shape, kind = trunk.shape, trunk.past_kind
-        size, shelf = filled(shape.width // shape.heads), Shelf()
+        shape, kind = trunk.shape, trunk.cache_dtype
+        size, shelf = filled(shape.width // shape.heads), ArenaAllocator()
 
-        def kept(places: int, kind: type) -> Kept:
+        def kept(places: int, kind: type) -> LayerCache:
             dims = (slots, shape.heads, filled(places))
             keys, values = (shelf.zeros((*dims, size), kind) for _ in range(2))
             if kind != np.int8:
-                return Kept(keys=keys, values=values)
+                return LayerCache(keys=keys, values=values)
             scales, others = (shelf.zeros(dims, np.float32) for _ in range(2))
-            return Kept(keys=keys, values=values, key_scales=scales, value_scales=others)
+            return LayerCache(keys=keys, values=values, key_scales=scales, value_scales=others)
 
         self.slots, self.ring = slots, ring
         whole = shape.width // shape.heads % LEAST == 0
@@ -143,8 +143,8 @@ class Past:
         self.text_lengths = np.zeros(slots, np.int64)
 
 
-def tell_texts(
-    trunk: PackedTrunk, past: Past, texts: Tensor, lengths: Tensor, threads: int
+def cache_text_kv(
+    trunk: PackedTrunk, past: KVCache, texts: Tensor, lengths: Tensor, threads: int
 ) -> None:
     """Keys and values of texts float32 [slot, token, width] for all steps that follow."""
     slots, longest, width = texts.shape
@@ -154,10 +154,10 @@ def tell_texts(
     heads = trunk.shape.heads
     x = numbers(texts.reshape(slots * longest, width))
     for layer, text in zip(trunk.layers, past.texts, strict=True):
-        assert layer.text_tell is not None
+        assert layer.cross_kv_proj is not None
         program = Program(len(x), threads)
-        out = program.room((len(x), 2 * width))
-        program.multiply(layer.text_tell, x, out, add=False)
+        out = program.scratch((len(x), 2 * width))
+        program.multiply(layer.cross_kv_proj, x, out, add=False)
         program.run(len(x))
         both = torch.from_numpy(out).view(slots, longest, 2, heads, -1).permute(2, 0, 3, 1, 4)
         for place, told in zip((text.keys, text.values), both, strict=True):
@@ -168,7 +168,7 @@ def tell_texts(
 def add_trunk(
     program: Program,
     trunk: PackedTrunk,
-    past: Past,
+    past: KVCache,
     hidden: np.ndarray,
     *,
     window: int,
@@ -183,24 +183,24 @@ def add_trunk(
     shape = trunk.shape
     rows, width = hidden.shape
     gated = shape.feed_forward == "swiglu"
-    normed, mixed = program.room((rows, width)), program.room((rows, width))
-    joined = program.room((rows, 3 * width))
-    wide = program.room((rows, shape.hidden_width * (2 if gated else 1)))
-    acted = program.room((rows, shape.hidden_width))
+    normed, mixed = program.scratch((rows, width)), program.scratch((rows, width))
+    joined = program.scratch((rows, 3 * width))
+    wide = program.scratch((rows, shape.hidden_width * (2 if gated else 1)))
+    acted = program.scratch((rows, shape.hidden_width))
 
     for number, layer in enumerate(trunk.layers):
         told = None if modulations is None else modulations[number]
         norm = replace(layer.attention_norm, told=told)
-        program.multiply(layer.enter, hidden, joined, add=False, norm=norm)
+        program.multiply(layer.qkv_proj, hidden, joined, add=False, norm=norm)
         program.attend(joined, past.layers[number], window, angles, mixed)
-        program.multiply(layer.leave, mixed, hidden, add=True)
-        if past.texts and layer.text_norm and layer.text_ask and layer.text_leave:
-            program.multiply(layer.text_ask, hidden, mixed, add=False, norm=layer.text_norm)
+        program.multiply(layer.out_proj, mixed, hidden, add=True)
+        if past.texts and layer.cross_norm and layer.cross_q_proj and layer.cross_out_proj:
+            program.multiply(layer.cross_q_proj, hidden, mixed, add=False, norm=layer.cross_norm)
             program.attend_text(mixed, past.texts[number], past.text_lengths, normed)
-            program.multiply(layer.text_leave, normed, hidden, add=True)
-        norm = replace(layer.mix_norm, told=told, told_first=2)
-        program.multiply(layer.mix_in, hidden, wide, add=False, norm=norm)
+            program.multiply(layer.cross_out_proj, normed, hidden, add=True)
+        norm = replace(layer.feed_forward_norm, told=told, told_first=2)
+        program.multiply(layer.up_proj, hidden, wide, add=False, norm=norm)
         program.activate(wide, acted, gated=gated)
-        program.multiply(layer.mix_out, acted, hidden, add=True)
+        program.multiply(layer.down_proj, acted, hidden, add=True)
     program.normalise(trunk.norm, hidden, normed)
     return normed

@@ -2,9 +2,9 @@
 
 Enters: sizes of its token models (`StageShape`, from settings alone), what is asked for (`Asked`)
 and how fast the machine is (`Rates`, measured by `micro_benchmark.py`). Leaves: `Need`,
-`seconds_of`, and `expect_room`, which says in one sentence that something will not fit. A matrix is
-counted as `melisma.engine.native.packing` lays it out, keys and values as `stack.Past` keeps them;
-the tests compare both with what the engine really takes. Nothing here loads torch.
+`seconds_of`, and `expect_memory`, which says in one sentence that something will not fit. A matrix
+is counted as `melisma.engine.native.packing` lays it out, keys and values as `stack.Past` keeps
+them; the tests compare both with what the engine really takes. Nothing here loads torch.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _CHROMA_CLASSES = 12
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class Workload:
     """What is to be made at once."""
 
     seconds: float
@@ -58,7 +58,7 @@ class Asked:
         return 2 if self.guidance else 1
 
     @property
-    def slots(self) -> int:
+    def rows(self) -> int:
         """Rows of a step."""
         return self.pieces * self.branches
 
@@ -73,7 +73,7 @@ class StageShape:
     hidden_width: int
     """Width inside the feed-forward parts."""
     levels: int
-    drawn: int
+    sampled_levels: int
     """Levels that are drawn."""
     vocabulary: int
     frame_rate_hz: float
@@ -103,16 +103,16 @@ class StageShape:
         as there. `ValueError` where they are of no token model."""
         try:
             width, levels = int(settings["width"]), int(settings["levels"])
-            told: Mapping[str, Any] = settings.get("conditions", {})
+            conditions: Mapping[str, Any] = settings.get("conditions", {})
             offsets, stride = _pattern(str(settings.get("pattern", "delayed")), levels)
-            before = bool(told.get("text_before", False))
+            before = bool(conditions.get("text_before", False))
             return cls(
                 width=width,
                 layers=int(settings["layers"]),
                 heads=int(settings["heads"]),
                 hidden_width=round(width * float(settings.get("expansion", 8 / 3)) / 32) * 32,
                 levels=levels,
-                drawn=levels - int(settings.get("drawn_from", 0)),
+                sampled_levels=levels - int(settings.get("first_sampled_level", 0)),
                 vocabulary=int(settings.get("vocabulary", 1024)),
                 frame_rate_hz=frame_rate_hz,
                 window_frames=int(settings.get("window_frames", 500)),
@@ -121,8 +121,8 @@ class StageShape:
                 causal=bool(settings.get("causal", True)),
                 gated=settings.get("feed_forward", "swiglu") == "swiglu",
                 centred=settings.get("norm", "rms") == "layer",
-                text=bool(told.get("text_width", 0)) and not before,
-                before=int(told.get("chroma_frames", 0)),
+                text=bool(conditions.get("text_width", 0)) and not before,
+                before=int(conditions.get("chroma_frames", 0)),
                 text_before=before,
             )
         except (KeyError, TypeError, AttributeError) as error:
@@ -133,30 +133,30 @@ class StageShape:
         """(outputs, inputs) of a layer's matrices, as `stack` names them."""
         width, wide = self.width, self.hidden_width
         found = {
-            "enter": (3 * width, width),
-            "leave": (width, width),
-            "mix_in": (wide * (2 if self.gated else 1), width),
-            "mix_out": (width, wide),
+            "qkv_proj": (3 * width, width),
+            "out_proj": (width, width),
+            "up_proj": (wide * (2 if self.gated else 1), width),
+            "down_proj": (width, wide),
         }
         if self.text:
-            told = {"text_ask": width, "text_tell": 2 * width, "text_leave": width}
-            found |= {name: (outputs, width) for name, outputs in told.items()}
+            cross = {"cross_q_proj": width, "cross_kv_proj": 2 * width, "cross_out_proj": width}
+            found |= {name: (outputs, width) for name, outputs in cross.items()}
         return found
 
     def layer_bytes(self, precision: str) -> int:
         """Matrices of one layer that every step reads; keys and values of a text are read in once
         and their matrix is not read again."""
-        read = {name: size for name, size in self.matrices.items() if name != "text_tell"}
+        read = {name: size for name, size in self.matrices.items() if name != "cross_kv_proj"}
         return sum(matrix_bytes(*size, precision) for size in read.values())
 
     def bytes_a_step(self, precision: str) -> int:
         """Bytes of weights that every step reads: `NativeEngine.bytes_a_step`."""
-        heads = matrix_bytes(self.drawn * self.vocabulary, self.width, precision)
+        heads = matrix_bytes(self.sampled_levels * self.vocabulary, self.width, precision)
         return self.layers * self.layer_bytes(precision) + heads
 
     def weight_bytes(self, precision: str) -> int:
         """Everything that the engine keeps: packed matrices, norms and tables of tokens."""
-        tell = matrix_bytes(*self.matrices["text_tell"], precision) if self.text else 0
+        tell = matrix_bytes(*self.matrices["cross_kv_proj"], precision) if self.text else 0
         biased = 2 if self.centred else 1
         norms = ((3 if self.text else 2) * self.layers + 1) * self.width * biased
         tables = self.levels * (self.vocabulary + 1) * self.width
@@ -179,41 +179,41 @@ class StageShape:
         ends = windows * self.offsets[-1]
         return self.steps(seconds) + (self.frames(more) * self.stride + ends if more else 0)
 
-    def told(self, asked: Asked) -> int:
+    def prefix_positions(self, asked: Workload) -> int:
         """Places that stand before the piece."""
         return self.before + (asked.words if self.text_before else 0)
 
-    def window(self, asked: Asked) -> int:
+    def window(self, asked: Workload) -> int:
         """Places that attention looks back over at the most."""
-        told = self.told(asked)
+        told = self.prefix_positions(asked)
         window = self.window_frames * self.stride + told
         return min(window, told + self.steps(asked.seconds))
 
-    def ring(self, asked: Asked) -> int:
+    def cache_positions(self, asked: Workload) -> int:
         """Places whose keys and values are kept."""
-        places = self.told(asked) + self.steps(asked.seconds)
+        places = self.prefix_positions(asked) + self.steps(asked.seconds)
         return min(self.window(asked) + _READ_ROWS, places)
 
-    def middle(self, asked: Asked) -> int:
+    def middle(self, asked: Workload) -> int:
         """The place of the step in the middle of a piece."""
-        return self.told(asked) + self.steps(asked.seconds) // 2
+        return self.prefix_positions(asked) + self.steps(asked.seconds) // 2
 
-    def past_bytes(self, precision: str, asked: Asked, places: int | None = None) -> int:
+    def cache_bytes(self, precision: str, asked: Workload, places: int | None = None) -> int:
         """Keys and values of so many places, of all that are kept by default; with those of the
         text: as exactly as the weights, but never in less than 8 bits, the text in 16."""
-        kept = filled(self.ring(asked)) if places is None else places
+        kept = filled(self.cache_positions(asked)) if places is None else places
         size = {"float32": 4, "bfloat16": 2}.get(precision, 1)
         width = self.heads * filled(self.width // self.heads)
         # Eight bits have a scale for each head.
         place = width * size + (4 * self.heads if size == 1 else 0)
         text = filled(asked.words) * width * max(size, 2) if self.text else 0
-        return 2 * self.layers * asked.slots * (kept * place + text)
+        return 2 * self.layers * asked.rows * (kept * place + text)
 
-    def draw_bytes(self, asked: Asked) -> int:
+    def sampling_bytes(self, asked: Workload) -> int:
         """Logits, noise (as it is drawn and as it is used) and tables of places."""
-        noise = 2 * asked.pieces * _NOISE_STEPS * self.drawn * self.vocabulary
-        logits = asked.slots * self.drawn * self.vocabulary
-        places = (self.told(asked) + self.steps(asked.seconds)) * self.width
+        noise = 2 * asked.pieces * _NOISE_STEPS * self.sampled_levels * self.vocabulary
+        logits = asked.rows * self.sampled_levels * self.vocabulary
+        places = (self.prefix_positions(asked) + self.steps(asked.seconds)) * self.width
         return 4 * (noise + logits + places)
 
     @property
@@ -278,7 +278,7 @@ class ModelSizes:
     channels: int = 1
 
 
-def need_of(sizes: ModelSizes, precision: str, asked: Asked) -> Need:
+def need_of(sizes: ModelSizes, precision: str, asked: Workload) -> Need:
     """Memory of a model in one of `PRECISIONS`. What is not drawn step by step is float32 (or
     `ModelSizes.halved`: all of the text encoder, half of the codec); of stages that follow one
     another, the largest keys and values count, because those of the one before are given back."""
@@ -286,7 +286,7 @@ def need_of(sizes: ModelSizes, precision: str, asked: Asked) -> Need:
         raise ValueError(f'no precision "{precision}": known are {", ".join(PRECISIONS)}')
     halved = sizes.halved and precision != "float32"
     drawn = [stage for stage in sizes.stages if stage.causal]
-    past = [stage.past_bytes(precision, asked) + stage.draw_bytes(asked) for stage in drawn]
+    past = [stage.cache_bytes(precision, asked) + stage.sampling_bytes(asked) for stage in drawn]
     sound = int(asked.seconds * sizes.rate_hz) * sizes.channels * asked.pieces * 4
     parts = {
         "token models": sum(stage.weight_bytes(precision) for stage in drawn),
@@ -313,16 +313,16 @@ class Rates:
     """What every operation costs besides."""
 
 
-def step_seconds(stage: StageShape, precision: str, asked: Asked, rates: Rates) -> float:
+def step_seconds(stage: StageShape, precision: str, asked: Workload, rates: Rates) -> float:
     """Seconds of one step at the middle of a piece: weights by the rate of their products, keys
     and values by that of floats, and the waiting after every operation."""
     looked_at = min(stage.middle(asked), stage.window(asked))
-    past = stage.past_bytes(precision, asked, looked_at) / rates.products["float32"]
+    past = stage.cache_bytes(precision, asked, looked_at) / rates.products["float32"]
     weights = stage.bytes_a_step(precision) / rates.products[precision]
     return weights + past + stage.operations * rates.operation_seconds
 
 
-def drawing_seconds(sizes: ModelSizes, precision: str, asked: Asked, rates: Rates) -> float:
+def sampling_seconds(sizes: ModelSizes, precision: str, asked: Workload, rates: Rates) -> float:
     """Seconds in which all stages draw what is asked for; the codec's come besides."""
     return sum(
         stage.all_steps(asked.seconds) * step_seconds(stage, precision, asked, rates)
@@ -350,7 +350,7 @@ def fits(needed_bytes: int, available_bytes: int | None) -> bool:
     return available_bytes is None or needed_bytes <= RESERVE * available_bytes
 
 
-def expect_room(needed_bytes: int, available_bytes: int | None, what: str = "this model") -> None:
+def expect_memory(needed_bytes: int, available_bytes: int | None, what: str = "this model") -> None:
     """`ValueError` with one sentence where it will not fit; nothing where the system does not tell
     how much there is. Call before loading: `need_of(...).bytes`, `machine.memory()`."""
     if fits(needed_bytes, available_bytes):

@@ -17,16 +17,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from melisma.engine.native.matmul import TILE
-from melisma.engine.native.packing import PRECISIONS, Packed, aligned, empty, pack
+from melisma.engine.native.packing import PRECISIONS, Packed, aligned, aligned_zeros, pack
 from melisma.engine.native.program import Program
-from melisma.engine.native.sampler import Desk
+from melisma.engine.native.sampler import BatchState
 from melisma.engine.resources.hardware import beyond_cache_bytes, read_bandwidth
-from melisma.engine.resources.memory import Asked, Rates, StageShape
+from melisma.engine.resources.memory import Rates, StageShape, Workload
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from melisma.engine.native.trunk import PackedTrunk, Past
+    from melisma.engine.native.trunk import KVCache, PackedTrunk
 
 _TRIAL_SECONDS = 0.25
 """Length of one trial: long enough for a hundred steps, short enough for five trials (chosen)."""
@@ -110,10 +110,10 @@ def measure_rates(threads: int) -> Rates:
 def _chain(matrices: list[Packed], threads: int) -> Program:
     """A program of one product after another."""
     program = Program(_ROWS, threads)
-    x = program.room((_ROWS, matrices[0].inputs))
+    x = program.scratch((_ROWS, matrices[0].inputs))
     x[:] = 1.0
     for matrix in matrices:
-        program.multiply(matrix, x, program.room((_ROWS, matrix.outputs)), add=False)
+        program.multiply(matrix, x, program.scratch((_ROWS, matrix.outputs)), add=False)
     return program
 
 
@@ -134,7 +134,7 @@ def _operation_seconds(threads: int) -> float:
     return _fastest(lambda: program.run(_ROWS)) / count
 
 
-def time_step(shape: StageShape, precision: str, asked: Asked, threads: int) -> float:
+def time_step(shape: StageShape, precision: str, asked: Workload, threads: int) -> float:
     """Seconds of one step of a causal stage at the middle of its pieces.
 
     Tried on some layers of the true sizes, all of them in a small model; the rest are counted as
@@ -157,7 +157,7 @@ def _some_layers(shape: StageShape, precision: str) -> PackedTrunk:
     from melisma.engine.native.trunk import PackedTrunk
     from melisma.nn.transformer import TrunkShape
 
-    inputs = {"mix_out": shape.hidden_width}
+    inputs = {"down_proj": shape.hidden_width}
 
     def tensor(name: str) -> Tensor:
         part = name.split(".")[-2]
@@ -200,46 +200,46 @@ def tried_layers(shape: StageShape, precision: str) -> int:
 
 
 def _step_program(
-    shape: StageShape, trunk: PackedTrunk, asked: Asked, threads: int, *, ends: bool
+    shape: StageShape, trunk: PackedTrunk, asked: Workload, threads: int, *, ends: bool
 ) -> Callable[[int], None]:
     """A step to run, with `ends` from tokens to tokens; otherwise of the layers alone."""
     from melisma.engine.native.trunk import add_trunk
 
-    rows = asked.slots
+    rows = asked.rows
     program = Program(rows, threads, distinct=True)
-    hidden = program.room((rows, shape.width))
+    hidden = program.scratch((rows, shape.width))
     middle, window = shape.middle(asked), shape.window(asked)
     past = _filled_past(shape, trunk, asked)
     program.slots[:], program.positions[:] = np.arange(rows), middle
     desk = _desk(shape, asked)
     if ends:
-        program.draw(desk)
+        program.begin_step(desk)
         tables = [np.ones((shape.vocabulary + 1, shape.width), np.float32)] * shape.levels
-        nothing = empty((1, shape.width), np.float32)
+        nothing = aligned_zeros((1, shape.width), np.float32)
         program.embed(
             tables, desk.tokens, (nothing, nothing), (desk.frame_index, desk.place_index), hidden
         )
     out = add_trunk(program, trunk, past, hidden, window=window, angles=None)
     if ends:
-        heads = random_matrix(shape.drawn * shape.vocabulary, shape.width, trunk.precision)
+        heads = random_matrix(shape.sampled_levels * shape.vocabulary, shape.width, trunk.precision)
         program.multiply(heads, out, desk.logits, add=False)
-        program.choose(desk)
+        program.sample(desk)
 
     def run(steps: int) -> None:
-        desk.step[:] = middle - shape.told(asked)
+        desk.step[:] = middle - shape.prefix_positions(asked)
         program.run(rows, steps)
 
     return run
 
 
-def _desk(shape: StageShape, asked: Asked) -> Desk:
+def _desk(shape: StageShape, asked: Workload) -> BatchState:
     """Requests half drawn."""
     steps = shape.steps(asked.seconds)
-    desk = Desk(
+    desk = BatchState(
         asked.pieces, asked.branches, shape.offsets, shape.stride, shape.vocabulary, steps, 1,
         placed=False,
     )  # fmt: skip
-    desk.frames[:], desk.before[:] = shape.frames(asked.seconds), shape.told(asked)
+    desk.frames[:], desk.before[:] = shape.frames(asked.seconds), shape.prefix_positions(asked)
     desk.frame_base[:] = -1
     desk.grid[:] = 0
     desk.temperature[:], desk.guidance[:], desk.top_k[:], desk.top_p[:] = 1.0, 3.0, 250, 1.0
@@ -247,11 +247,13 @@ def _desk(shape: StageShape, asked: Asked) -> Desk:
     return desk
 
 
-def _filled_past(shape: StageShape, trunk: PackedTrunk, asked: Asked) -> Past:
+def _filled_past(shape: StageShape, trunk: PackedTrunk, asked: Workload) -> KVCache:
     """Keys and values written to: memory that was never written is not read from memory."""
-    from melisma.engine.native.trunk import Past
+    from melisma.engine.native.trunk import KVCache
 
-    past = Past(trunk, asked.slots, shape.ring(asked), asked.words if shape.text else 0)
+    past = KVCache(
+        trunk, asked.rows, shape.cache_positions(asked), asked.words if shape.text else 0
+    )
     for kept in (*past.layers, *past.texts):
         for array in kept.arrays():
             # About .008 as bfloat16.

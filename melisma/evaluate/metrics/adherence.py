@@ -1,7 +1,7 @@
 """Whether pieces do what the words say: lead family, tempo, tonality, similarity, faults.
 
-Enters: pieces with what was asked of each (`Wish`), and a `Judge`. Leaves: one `Hearsay` per piece,
-and the rows of the table. The ceiling comes from the same functions on true renders.
+Enters: pieces with what was asked of each (`Wish`), and a `Judge`. Leaves: one `MeasuredAttributes`
+per piece, and the rows of the table. The ceiling comes from the same functions on true renders.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ ACCOMPANYING = ("drums", "bass")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wish:
+class RequestedAttributes:
     """What is asked of one piece; None where it is left open."""
 
     words: str
@@ -44,7 +44,7 @@ class Wish:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Hearsay:
+class MeasuredAttributes:
     """What judges and detectors heard in one piece."""
 
     lead: str
@@ -60,13 +60,13 @@ class Hearsay:
     embedding: np.ndarray
 
 
-def read_wishes(path: Path) -> list[Wish]:
+def read_requests(path: Path) -> list[RequestedAttributes]:
     """Reads a list of stated prompts, one JSON object a line."""
-    wishes: list[Wish] = []
+    wishes: list[RequestedAttributes] = []
     for line in path.read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
         wishes.append(
-            Wish(
+            RequestedAttributes(
                 words=row["prompt"],
                 lead=row["lead"],
                 tempo_bpm=row["tempo_bpm"] if row["tempo_stated"] else None,
@@ -76,12 +76,14 @@ def read_wishes(path: Path) -> list[Wish]:
     return wishes
 
 
-def wish_of(facts: Facts, words: str) -> Wish:
+def requested_of(facts: Facts, words: str) -> RequestedAttributes:
     """A true render's facts as if someone had asked for them."""
-    return Wish(words=words, lead=facts.lead, tempo_bpm=facts.tempo_bpm, tonality=facts.tonality)
+    return RequestedAttributes(
+        words=words, lead=facts.lead, tempo_bpm=facts.tempo_bpm, tonality=facts.tonality
+    )
 
 
-def stated_wish(words: str, facts: Facts | None = None) -> Wish:
+def stated_attributes(words: str, facts: Facts | None = None) -> RequestedAttributes:
     """What words state outright, nothing guessed; with the `facts` of a true piece its own numbers
     in the place of rounded ones.
 
@@ -94,7 +96,7 @@ def stated_wish(words: str, facts: Facts | None = None) -> Wish:
         tempo_bpm = tempo_bpm and facts.tempo_bpm
         tonality = tonality and facts.tonality
     lead = tunes[0] if len(tunes) == 1 else None
-    return Wish(
+    return RequestedAttributes(
         words=words,
         lead=lead if facts is None or lead == facts.lead else None,
         tempo_bpm=tempo_bpm,
@@ -103,10 +105,10 @@ def stated_wish(words: str, facts: Facts | None = None) -> Wish:
     )
 
 
-def hear_piece(waveform: Waveform, judge: Judge) -> Hearsay:
+def measure_attributes(waveform: Waveform, judge: Judge) -> MeasuredAttributes:
     """Everything the judges say of one piece."""
-    verdict = judge.listen([waveform])[0]
-    return Hearsay(
+    verdict = judge.judge_all([waveform])[0]
+    return MeasuredAttributes(
         lead=verdict.lead,
         tempo_bpm=verdict.tempo_bpm,
         tonality=verdict.tonality,
@@ -144,7 +146,9 @@ class Adherence:
     clean: np.ndarray
 
 
-def compare(wishes: Sequence[Wish], heard: Sequence[Hearsay], judge: Judge) -> Adherence:
+def compare(
+    wishes: Sequence[RequestedAttributes], heard: Sequence[MeasuredAttributes], judge: Judge
+) -> Adherence:
     """What was heard against what was asked, piece by piece."""
     pairs = list(zip(wishes, heard, strict=True))
     led = [(w, h) for w, h in pairs if w.lead is not None]
@@ -163,7 +167,7 @@ def compare(wishes: Sequence[Wish], heard: Sequence[Hearsay], judge: Judge) -> A
     )
 
 
-def tempo_chance(wishes: Sequence[Wish]) -> float:
+def tempo_chance(wishes: Sequence[RequestedAttributes]) -> float:
     """How often the best constant answer meets the stated tempi."""
     stated = [w.tempo_bpm for w in wishes if w.tempo_bpm is not None]
     shares = [np.mean([meets_tempo(guess, bpm) for bpm in stated]) for guess in stated]
@@ -184,7 +188,11 @@ def _ratio_interval(outputs: np.ndarray, truth: np.ndarray) -> Interval:
 
 
 def adherence_figures(
-    asked: Sequence[Wish], outputs: Adherence, truth: Adherence, command: str, label: str
+    asked: Sequence[RequestedAttributes],
+    outputs: Adherence,
+    truth: Adherence,
+    command: str,
+    label: str,
 ) -> list[Figure]:
     """Rows of the table: outputs with the ceiling of true renders.
 

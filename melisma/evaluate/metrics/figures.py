@@ -73,7 +73,7 @@ HEADER = (
 )
 
 
-def told_number(value: float | None, unit: str = "") -> str:
+def format_number(value: float | None, unit: str = "") -> str:
     """A number with as many digits as it deserves, and its unit; empty for None."""
     if value is None:
         return ""
@@ -84,17 +84,17 @@ def told_number(value: float | None, unit: str = "") -> str:
 def markdown_row(figure: Figure) -> str:
     """One line of the table under `HEADER`."""
     interval = (
-        f"{told_number(figure.low)} to {told_number(figure.high)}"
+        f"{format_number(figure.low)} to {format_number(figure.high)}"
         if figure.low is not None and figure.high is not None
         else ""
     )
     cells = [
         figure.what,
-        told_number(figure.value, figure.unit),
+        format_number(figure.value, figure.unit),
         interval,
-        told_number(figure.chance),
-        told_number(figure.ceiling),
-        told_number(figure.share_of_ceiling),
+        format_number(figure.chance),
+        format_number(figure.ceiling),
+        format_number(figure.share_of_ceiling),
         str(figure.count) if figure.count else "",
     ]
     return "| " + " | ".join(cells) + " |"

@@ -6,8 +6,9 @@ file, which were put there because they were asked for. The maker is recognised 
 `evaluate/models/tradition_classifier.py`, copies by `analysis/similarity/melody_index.py`. The same
 functions on held-out real pieces with their own facts give the ceilings.
 
-Enters: `ScoreWish`s and `Score`s. Leaves: one `ScoreHearsay` per piece, and rows of the table.
-The tolerances of this card stand here; a receipt is stricter with the tempo (5 %).
+Enters: `RequestedScoreAttributes`s and `Score`s. Leaves: one `MeasuredScoreAttributes` per piece,
+and rows of the table. The tolerances of this card stand here; a receipt is stricter with the tempo
+(5 %).
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from melisma.evaluate.metrics.statistics import (
     mean_interval,
     median_interval,
 )
-from melisma.evaluate.models.tradition_classifier import MAKERS, MakerJudge
+from melisma.evaluate.models.tradition_classifier import TRADITION_CLASSES, TraditionClassifier
 from melisma.joint.settings_words import read_settings
 from melisma.values import Score, Waveform
 from melisma.values.attributes import FAMILIES, METRE_KINDS
@@ -51,14 +52,14 @@ TEMPO_WORD_BPM: dict[str, tuple[float, float]] = {
 """A tempo stated as a word is met within these limits, both included; they overlap, because people
 do not agree where slow ends (compare `data.captions.vocabulary.TEMPO_WORDS`, which speaks of strict
 ranges)."""
-TOP_MAKERS = 3
+TOP_TRADITIONS = 3
 """The maker that was asked for is also counted among the likeliest three."""
 USUAL_SHARE = 0.95
 """Share of the real pieces whose longest shared run is taken for usual."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScoreWish:
+class RequestedScoreAttributes:
     """What is asked of one piece; None or empty where the words leave it open."""
 
     words: str
@@ -77,12 +78,12 @@ class ScoreWish:
     meant."""
     complete: bool = True
     """Whether all instruments are named; else others may join in, and only recall counts."""
-    maker: str | None = None
+    tradition: str | None = None
     """One of `makers.MAKERS`."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScoreHearsay:
+class MeasuredScoreAttributes:
     """What was found in one piece."""
 
     tempo_bpm: float | None
@@ -94,7 +95,7 @@ class ScoreHearsay:
     """Of the metre that was asked for; None where none was."""
     families: tuple[str, ...]
     programs: tuple[int, ...]
-    makers: np.ndarray | None
+    traditions: np.ndarray | None
     """Probability of each of `MAKERS`, float64; zeros where too few notes say nothing, None where
     there was no judge."""
     structure: ScoreStructure
@@ -102,10 +103,10 @@ class ScoreHearsay:
     """None where there was no index of training pieces."""
 
 
-def stated_score_wish(words: str) -> ScoreWish:
+def stated_score_attributes(words: str) -> RequestedScoreAttributes:
     """What words state outright: tempo, tonality, metre, families of instruments."""
     stated = read_settings(words)
-    return ScoreWish(
+    return RequestedScoreAttributes(
         words=words,
         tempo_bpm=stated.tempo_bpm,
         tonality=stated.tonality,
@@ -122,12 +123,12 @@ def score_prompts_file() -> Path:
     return Path(__file__).with_name("score_prompts.jsonl")
 
 
-def read_score_wishes(path: Path) -> list[ScoreWish]:
+def read_score_requests(path: Path) -> list[RequestedScoreAttributes]:
     """Reads a list of prompts, one JSON object a line; `ValueError` where a fact is unknown."""
-    prompts: list[ScoreWish] = []
+    prompts: list[RequestedScoreAttributes] = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines()):
         row = json.loads(line)
-        prompt = ScoreWish(
+        prompt = RequestedScoreAttributes(
             words=row["prompt"],
             wording=row["wording"],
             tempo_bpm=row["tempo_bpm"],
@@ -138,12 +139,12 @@ def read_score_wishes(path: Path) -> list[ScoreWish]:
             families=tuple(row["families"]),
             programs=tuple(row["programs"]),
             complete=row["complete"],
-            maker=row["maker"],
+            tradition=row["maker"],
         )
         known = (
             prompt.tempo_word in (None, *TEMPO_WORD_BPM)
             and prompt.metre in (None, *BAR_BEATS)
-            and prompt.maker in (None, *MAKERS)
+            and prompt.tradition in (None, *TRADITION_CLASSES)
         )
         if not known:
             raise ValueError(f"{path} states an unknown fact in line {number + 1}: {line}")
@@ -151,13 +152,13 @@ def read_score_wishes(path: Path) -> list[ScoreWish]:
     return prompts
 
 
-def hear_score(
+def measure_score(
     score: Score,
-    prompt: ScoreWish,
-    judge: MakerJudge | None,
+    prompt: RequestedScoreAttributes,
+    judge: TraditionClassifier | None,
     nearest: Callable[[Score], SharedRun] | None,
     sound: Waveform | None = None,
-) -> ScoreHearsay:
+) -> MeasuredScoreAttributes:
     """Everything that is measured of one piece; its bars are those of the metre asked for.
 
     `nearest` finds what a score shares with training pieces.
@@ -166,15 +167,15 @@ def hear_score(
     makers = None
     if judge is not None:
         answer = judge.judge(score)
-        makers = np.zeros(len(MAKERS)) if answer is None else answer
-    return ScoreHearsay(
+        makers = np.zeros(len(TRADITION_CLASSES)) if answer is None else answer
+    return MeasuredScoreAttributes(
         tempo_bpm=measure_score_tempo(score).bpm,
         sound_tempo_bpm=None if sound is None else measure_tempo(sound).bpm,
         tonality=measure_score_tonality(score).tonality,
         metre=None if prompt.metre is None else measure_score_metre(score, prompt.metre),
         families=playing_families(score, bar_beats),
         programs=playing_programs(score, bar_beats),
-        makers=makers,
+        traditions=makers,
         structure=measure_score_structure(score, bar_beats),
         shared=None if nearest is None else nearest(score),
     )
@@ -189,7 +190,9 @@ def meets_tempo_word(heard_bpm: float | None, word: str, octave: bool = False) -
     return any(low <= heard_bpm * factor <= high for factor in factors)
 
 
-def instrument_marks(heard: ScoreHearsay, prompt: ScoreWish) -> tuple[float, float | None]:
+def instrument_marks(
+    heard: MeasuredScoreAttributes, prompt: RequestedScoreAttributes
+) -> tuple[float, float | None]:
     """F1 of the families and of the programs (None where none is named), recall where the prompt
     leaves room for more."""
     families = match_instruments(prompt.families, heard.families)
@@ -200,19 +203,19 @@ def instrument_marks(heard: ScoreHearsay, prompt: ScoreWish) -> tuple[float, flo
     return mark, programs.f1 if prompt.complete else programs.recall
 
 
-def maker_rank(heard: ScoreHearsay, maker: str) -> int:
+def tradition_rank(heard: MeasuredScoreAttributes, maker: str) -> int:
     """How many makers are likelier than the one asked for; their number where nothing was heard."""
-    if heard.makers is None or not heard.makers.any():
-        return len(MAKERS)
-    return int((heard.makers > heard.makers[MAKERS.index(maker)]).sum())
+    if heard.traditions is None or not heard.traditions.any():
+        return len(TRADITION_CLASSES)
+    return int((heard.traditions > heard.traditions[TRADITION_CLASSES.index(maker)]).sum())
 
 
-Pair = tuple[ScoreWish, ScoreHearsay]
-Mark = Callable[[ScoreWish, ScoreHearsay], float | None]
+Pair = tuple[RequestedScoreAttributes, MeasuredScoreAttributes]
+Mark = Callable[[RequestedScoreAttributes, MeasuredScoreAttributes], float | None]
 
 
 def _number_mark(octave: bool, sound: bool) -> Mark:
-    def mark(prompt: ScoreWish, heard: ScoreHearsay) -> float | None:
+    def mark(prompt: RequestedScoreAttributes, heard: MeasuredScoreAttributes) -> float | None:
         if prompt.tempo_bpm is None or (sound and heard.sound_tempo_bpm is None):
             return None
         bpm = heard.sound_tempo_bpm if sound else heard.tempo_bpm
@@ -222,7 +225,7 @@ def _number_mark(octave: bool, sound: bool) -> Mark:
 
 
 def _word_mark(octave: bool) -> Mark:
-    def mark(prompt: ScoreWish, heard: ScoreHearsay) -> float | None:
+    def mark(prompt: RequestedScoreAttributes, heard: MeasuredScoreAttributes) -> float | None:
         if prompt.tempo_word is None:
             return None
         return float(meets_tempo_word(heard.tempo_bpm, prompt.tempo_word, octave))
@@ -230,43 +233,45 @@ def _word_mark(octave: bool) -> Mark:
     return mark
 
 
-def _tonality_mark(prompt: ScoreWish, heard: ScoreHearsay) -> float | None:
+def _tonality_mark(
+    prompt: RequestedScoreAttributes, heard: MeasuredScoreAttributes
+) -> float | None:
     return None if prompt.tonality is None else float(heard.tonality == prompt.tonality)
 
 
-def _mode_mark(prompt: ScoreWish, heard: ScoreHearsay) -> float | None:
+def _mode_mark(prompt: RequestedScoreAttributes, heard: MeasuredScoreAttributes) -> float | None:
     if prompt.mode is None:
         return None
     return float(heard.tonality is not None and heard.tonality.endswith(prompt.mode))
 
 
-def _kind_mark(prompt: ScoreWish, heard: ScoreHearsay) -> float | None:
+def _kind_mark(prompt: RequestedScoreAttributes, heard: MeasuredScoreAttributes) -> float | None:
     if prompt.metre is None or heard.metre is None:
         return None
     return float(heard.metre.kind == METRE_KINDS[prompt.metre])
 
 
-def _metre_mark(prompt: ScoreWish, heard: ScoreHearsay) -> float | None:
+def _metre_mark(prompt: RequestedScoreAttributes, heard: MeasuredScoreAttributes) -> float | None:
     return None if prompt.metre is None or heard.metre is None else float(heard.metre.agrees)
 
 
-def _full_mark(prompt: ScoreWish, heard: ScoreHearsay) -> float | None:
+def _full_mark(prompt: RequestedScoreAttributes, heard: MeasuredScoreAttributes) -> float | None:
     return None if prompt.metre is None or heard.metre is None else heard.metre.full_share
 
 
-def _family_mark(prompt: ScoreWish, heard: ScoreHearsay) -> float | None:
+def _family_mark(prompt: RequestedScoreAttributes, heard: MeasuredScoreAttributes) -> float | None:
     return instrument_marks(heard, prompt)[0] if prompt.families else None
 
 
-def _program_mark(prompt: ScoreWish, heard: ScoreHearsay) -> float | None:
+def _program_mark(prompt: RequestedScoreAttributes, heard: MeasuredScoreAttributes) -> float | None:
     return instrument_marks(heard, prompt)[1] if prompt.families else None
 
 
 def _maker_mark(within: int) -> Mark:
-    def mark(prompt: ScoreWish, heard: ScoreHearsay) -> float | None:
-        if prompt.maker is None or heard.makers is None:
+    def mark(prompt: RequestedScoreAttributes, heard: MeasuredScoreAttributes) -> float | None:
+        if prompt.tradition is None or heard.traditions is None:
             return None
-        return float(maker_rank(heard, prompt.maker) < within)
+        return float(tradition_rank(heard, prompt.tradition) < within)
 
     return mark
 
@@ -292,15 +297,15 @@ MARKS: Mapping[str, tuple[str, Mark]] = {
     "families": ("instrument families, F1", _family_mark),
     "programs": ("instruments by program, F1", _program_mark),
     "maker": ("maker recognised", _maker_mark(1)),
-    "maker_near": (f"maker among the likeliest {TOP_MAKERS}", _maker_mark(TOP_MAKERS)),
+    "maker_near": (f"maker among the likeliest {TOP_TRADITIONS}", _maker_mark(TOP_TRADITIONS)),
 }
 """Key -> name of the row, and mark of one piece (None where it was not asked for)."""
-_ANSWERS: Mapping[str, Callable[[ScoreWish], str | None]] = {
+_ANSWERS: Mapping[str, Callable[[RequestedScoreAttributes], str | None]] = {
     "tonality": lambda wish: wish.tonality,
     "mode": lambda wish: wish.mode,
     "metre_kind": lambda wish: METRE_KINDS.get(wish.metre or ""),
-    "maker": lambda wish: wish.maker,
-    "maker_near": lambda wish: wish.maker,
+    "maker": lambda wish: wish.tradition,
+    "maker_near": lambda wish: wish.tradition,
 }
 """What is asked, where the best constant answer is the commonest."""
 _OF_WORDINGS = (
@@ -321,14 +326,14 @@ def marks(pairs: Sequence[Pair], mark: Mark) -> np.ndarray:
     return np.array([value for value in found if value is not None], dtype=np.float64)
 
 
-def wishes_met(pair: Pair) -> float | None:
+def adherence_mark(pair: Pair) -> float | None:
     """Mean mark of one piece over what its prompt states; None where it states nothing."""
     found = [MARKS[key][1](*pair) for key in _OF_WORDINGS]
     told = [value for value in found if value is not None]
     return float(np.mean(told)) if told else None
 
 
-def _constant_tempo_chance(prompts: Sequence[ScoreWish]) -> float | None:
+def _constant_tempo_chance(prompts: Sequence[RequestedScoreAttributes]) -> float | None:
     """How often the best constant answer meets the stated numbers."""
     stated = [prompt.tempo_bpm for prompt in prompts if prompt.tempo_bpm is not None]
     if not stated:
@@ -339,7 +344,7 @@ def _constant_tempo_chance(prompts: Sequence[ScoreWish]) -> float | None:
     )
 
 
-def _constant_family_chance(prompts: Sequence[ScoreWish]) -> float | None:
+def _constant_family_chance(prompts: Sequence[RequestedScoreAttributes]) -> float | None:
     """The mean F1 of the best generator that only ever plays one family."""
     wanted = [prompt.families for prompt in prompts if prompt.families]
     if not wanted:
@@ -350,7 +355,7 @@ def _constant_family_chance(prompts: Sequence[ScoreWish]) -> float | None:
     )
 
 
-def mark_chance(key: str, prompts: Sequence[ScoreWish]) -> float | None:
+def mark_chance(key: str, prompts: Sequence[RequestedScoreAttributes]) -> float | None:
     """What guessing gives for a key of `MARKS`: the best constant answer. None: unknown."""
     if key in ("tempo", "tempo_octave", "tempo_sound", "tempo_sound_octave"):
         return _constant_tempo_chance(prompts)
@@ -359,7 +364,7 @@ def mark_chance(key: str, prompts: Sequence[ScoreWish]) -> float | None:
     if key not in _ANSWERS:
         return None
     answers = [answer for wish in prompts if (answer := _ANSWERS[key](wish)) is not None]
-    return constant_chance(answers, TOP_MAKERS if key == "maker_near" else 1)
+    return constant_chance(answers, TOP_TRADITIONS if key == "maker_near" else 1)
 
 
 def score_figures(
@@ -384,7 +389,7 @@ def score_figures(
             )
         )
     for wording in dict.fromkeys(prompt.wording for prompt, _ in outputs):
-        met = [wishes_met(pair) for pair in outputs if pair[0].wording == wording]
+        met = [adherence_mark(pair) for pair in outputs if pair[0].wording == wording]
         told = np.array([value for value in met if value is not None])
         if len(told):
             name = f"share of wishes met, {wording} wording ({label})"

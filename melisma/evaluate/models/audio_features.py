@@ -29,7 +29,7 @@ TEMPOGRAM_WIDTH = 32
 
 
 @dataclass(frozen=True, kw_only=True)
-class Hearing:
+class AudioFeatures:
     """Features of one piece."""
 
     mel: np.ndarray
@@ -40,7 +40,7 @@ class Hearing:
     """float32 [4, 12]; see `summarise_chroma`."""
 
 
-def hear(waveform: Waveform) -> Hearing:
+def extract_features(waveform: Waveform) -> AudioFeatures:
     """Features of a piece of one second or more; the level is made even first."""
     samples = mono_samples(waveform, RATE_HZ)
     level = float(np.sqrt(np.mean(np.square(samples)))) if len(samples) else 0.0
@@ -49,14 +49,14 @@ def hear(waveform: Waveform) -> Hearing:
     bands = magnitudes @ mel_filters(RATE_HZ, WINDOW_SAMPLES, BANDS, 40.0, 11_000.0)
     mel = np.log10(np.maximum(bands, FLOOR) / FLOOR)
     tempogram = measure_tempogram(waveform)
-    return Hearing(
+    return AudioFeatures(
         mel=mel.astype(np.float16),
         tempogram=tempogram.reshape(TEMPOGRAM_WIDTH, -1),
         chroma=summarise_chroma(waveform),
     )
 
 
-def stack_mels(hearings: Sequence[Hearing]) -> np.ndarray:
+def stack_mels(hearings: Sequence[AudioFeatures]) -> np.ndarray:
     """Mel pictures of one length as float32 [piece, frame, band]; shorter ones end in silence."""
     frames = max(len(hearing.mel) for hearing in hearings)
     stacked = np.zeros((len(hearings), frames, BANDS), dtype=np.float32)

@@ -1,9 +1,9 @@
 """Embeddings of sound for Fréchet distances: windows of a piece -> vectors.
 
-Four kinds: `MusicTower`, the joint embedding of a Melisma model (the generator is conditioned by
-it, so it knows the material and may flatter); `JudgeTower`, the independent judge's;
-`SignalStatistics`, trained on nothing; and `hub_embedding.HubEmbedding`, a public encoder. Figures
-of different embeddings, or fingerprints, cannot be compared.
+Four kinds: `MusicTowerEmbedding`, the joint embedding of a Melisma model (the generator is
+conditioned by it, so it knows the material and may flatter); `JudgeEmbedding`, the independent
+judge's; `SignalStatistics`, trained on nothing; and `hub_embedding.HubEmbedding`, a public encoder.
+Figures of different embeddings, or fingerprints, cannot be compared.
 
 Enters: a `Waveform` of any rate, one or two channels, any length above 0. It is mixed to mono (mean
 of the channels), resampled (soxr, high quality) and brought to `LEVEL_LUFS` as a whole; silence
@@ -25,13 +25,13 @@ import soxr
 import torch
 
 from melisma.evaluate.models import signal_features
-from melisma.evaluate.models.audio_features import hear, stack_mels
+from melisma.evaluate.models.audio_features import extract_features, stack_mels
 from melisma.evaluate.models.judge import EMBEDDING_WIDTH, Judge
 from melisma.generation.loading import model_folder
 from melisma.joint import Joint, summarise
 from melisma.semantic import SemanticTokenizer
 from melisma.sound.loudness import integrated_lufs
-from melisma.tokenizers import EarPaths, read_towers, trunk_states
+from melisma.tokenizers import TokenizerPaths, read_towers, trunk_states
 from melisma.values import Waveform
 from melisma.values.tokens import SAMPLE_RATE_HZ
 
@@ -49,6 +49,8 @@ and the mean over all moves by a sixth and a third of what halves of the clips d
 class Embedding(ABC):
     """A frozen ear. `embed` is what callers use; the others say what it is."""
 
+    kind: str
+    """What its fingerprint calls it."""
     name: str
     """Short and steady: "music", "judge", "signal" or "hub:..."."""
     rate_hz: int
@@ -71,7 +73,7 @@ class Embedding(ABC):
     def fingerprint(self) -> str:
         """Twelve hexadecimal digits that change with anything that decides the vectors."""
         what = [
-            type(self).__name__, self.rate_hz, self.window_seconds, self.hop_seconds, self.width,
+            self.kind, self.rate_hz, self.window_seconds, self.hop_seconds, self.width,
             LEVEL_LUFS, self.decided_by,
         ]  # fmt: skip
         return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:12]
@@ -100,8 +102,10 @@ class Embedding(ABC):
 
 
 @final
-class MusicTower(Embedding):
+class MusicTowerEmbedding(Embedding):
     """The joint embedding of a Melisma model: unit vectors, `melisma.joint`."""
+
+    kind = "MusicTower"
 
     def __init__(self, semantic: SemanticTokenizer, joint: Joint) -> None:
         self.semantic, self.joint = semantic, joint
@@ -110,9 +114,9 @@ class MusicTower(Embedding):
         self.width = joint.music.settings.joint_width
 
     @classmethod
-    def read(cls, model: str = "default") -> MusicTower:
+    def read(cls, model: str = "default") -> MusicTowerEmbedding:
         """Of a shipped model by name, or of a folder; `ValueError` says what there is."""
-        return cls(*read_towers(EarPaths.of(model_folder(model))))
+        return cls(*read_towers(TokenizerPaths.of(model_folder(model))))
 
     @property
     def decided_by(self) -> str:
@@ -120,15 +124,17 @@ class MusicTower(Embedding):
 
     def embed_windows(self, windows: np.ndarray) -> np.ndarray:
         sound = torch.from_numpy(windows)
-        heard = self.semantic.hear(sound)
+        heard = self.semantic.encode_states(sound)
         trunk = trunk_states(heard, 0, heard.middle.shape[1])
         return self.joint.embed_music(summarise(sound).numpy(), trunk)
 
 
 @final
-class JudgeTower(Embedding):
+class JudgeEmbedding(Embedding):
     """The independent judge's embedding of sound: unit vectors. It has other pieces, soundfonts,
     features and another objective than the generator."""
+
+    kind = "JudgeTower"
 
     def __init__(self, judge: Judge) -> None:
         self.judge = judge
@@ -142,7 +148,9 @@ class JudgeTower(Embedding):
 
     @torch.no_grad()
     def embed_windows(self, windows: np.ndarray) -> np.ndarray:
-        heard = [hear(Waveform(samples=one[None], rate_hz=self.rate_hz)) for one in windows]
+        heard = [
+            extract_features(Waveform(samples=one[None], rate_hz=self.rate_hz)) for one in windows
+        ]
         reading = self.judge.network(
             torch.from_numpy(stack_mels(heard)),
             torch.from_numpy(np.stack([one.tempogram for one in heard])),
@@ -154,6 +162,8 @@ class JudgeTower(Embedding):
 @final
 class SignalStatistics(Embedding):
     """Figures of signal processing, trained on nothing; `signal_features.py` says which."""
+
+    kind = "SignalStatistics"
 
     def __init__(self) -> None:
         self.name, self.rate_hz = "signal", signal_features.RATE_HZ
@@ -182,7 +192,7 @@ def named_embedding(
     `ValueError` for other names and for what is missing.
     """
     if spec == "music":
-        return MusicTower.read(model)
+        return MusicTowerEmbedding.read(model)
     if spec == "signal":
         return SignalStatistics()
     if spec == "judge":
@@ -190,7 +200,7 @@ def named_embedding(
             raise ValueError(
                 'the embedding "judge" needs the folder of a judge: `melisma train judge` makes one'
             )
-        return JudgeTower(Judge.read(judge) if isinstance(judge, Path) else judge)
+        return JudgeEmbedding(Judge.read(judge) if isinstance(judge, Path) else judge)
     if spec.startswith("hub:"):
         # Late, because it builds on this file.
         from melisma.evaluate.models.hub_embedding import read_hub_embedding

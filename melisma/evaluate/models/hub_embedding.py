@@ -41,6 +41,8 @@ FETCHED = ["*.safetensors", "*.safetensors.index.json", "config.json", "preproce
 class HubEmbedding(Embedding):
     """An encoder of transformers with its feature extractor, frozen."""
 
+    kind = "HubEmbedding"
+
     def __init__(self, place: str, model: torch.nn.Module, extractor: Any) -> None:
         """`extractor`: called with windows it returns the encoder's inputs. The width is found by
         hearing one window; `ValueError` where the encoder does not take sound alone."""

@@ -26,7 +26,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from melisma.analysis.audio.tempo import refine_tempo, tempo_candidates
-from melisma.evaluate.models.audio_features import BANDS, TEMPOGRAM_WIDTH, Hearing, hear, stack_mels
+from melisma.evaluate.models.audio_features import (
+    BANDS,
+    TEMPOGRAM_WIDTH,
+    AudioFeatures,
+    extract_features,
+    stack_mels,
+)
 from melisma.evaluate.models.text_features import TABLE_ROWS, hash_words
 from melisma.files.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from melisma.values import Waveform
@@ -260,12 +266,12 @@ class Judge:
         write_checkpoint(folder / CHECKPOINT_NAME, checkpoint)
 
     @torch.no_grad()
-    def listen(self, waveforms: Sequence[Waveform]) -> list[Verdict]:
+    def judge_all(self, waveforms: Sequence[Waveform]) -> list[Verdict]:
         """A verdict on each piece, heard one after the other."""
-        return [self.judge(hear(waveform), waveform) for waveform in waveforms]
+        return [self.judge(extract_features(waveform), waveform) for waveform in waveforms]
 
     @torch.no_grad()
-    def judge(self, hearing: Hearing, waveform: Waveform | None = None) -> Verdict:
+    def judge(self, hearing: AudioFeatures, waveform: Waveform | None = None) -> Verdict:
         """A verdict from features; with the sound the tempo is refined to a fraction of 1 %."""
         reading = self.network(
             torch.from_numpy(stack_mels([hearing])),

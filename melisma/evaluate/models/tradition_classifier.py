@@ -5,7 +5,8 @@ several of them trained from different beginnings and averaged. It is trained on
 class weighing as much as any other, and tells for a generated piece whether the style that was
 asked for is recognised; its ceiling is the share right on real pieces that it has not seen.
 
-Enters: figures with their makers. Leaves: a `MakerJudge`, written and read as a checkpoint.
+Enters: figures with their makers. Leaves: a `TraditionClassifier`, written and read as a
+    checkpoint.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from melisma.data.sources.repertoire import source_composer, source_style
-from melisma.evaluate.models.tradition_features import WIDTH, maker_features, maker_windows
+from melisma.evaluate.models.tradition_features import WIDTH, score_windows, window_features
 from melisma.files.checkpoint import Checkpoint, expect_fit, read_checkpoint, write_checkpoint
 from melisma.values import Score
 
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 CHECKPOINT_NAME = "makers.safetensors"
 CHECKPOINT_KIND = "makers"
-MAKERS: tuple[str, ...] = (
+TRADITION_CLASSES: tuple[str, ...] = (
     "baroque",
     "Viennese classics",
     "German romantics",
@@ -73,12 +74,12 @@ _BETWEEN = ("Zieleński",)
 """Of no maker here: his church music is Polish, and two centuries older than the rest."""
 
 
-def maker_of_composer(name: str | None) -> str | None:
+def class_of_composer(name: str | None) -> str | None:
     """The maker, one of `MAKERS`, that a composer's family name belongs to."""
     return next((maker for maker, names in _COMPOSERS.items() if name in names), None)
 
 
-def maker_of(source: Source) -> str | None:
+def class_of_source(source: Source) -> str | None:
     """The maker of a piece, one of `MAKERS`; None for music of other kinds."""
     text = f"{source.title or ''} {source.style or ''}"
     if re.search(r"\brags?\b|ragtime", text, re.IGNORECASE):
@@ -86,7 +87,7 @@ def maker_of(source: Source) -> str | None:
     composer = source_composer(source)
     if source.corpus in ("groove", "drum_patterns") or composer in _BETWEEN:
         return None
-    named = maker_of_composer(composer)
+    named = class_of_composer(composer)
     if named is not None:
         return named
     style = source_style(source, None)
@@ -100,7 +101,7 @@ def maker_of(source: Source) -> str | None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MakerSettings:
+class TraditionSettings:
     """How the judge is built and trained."""
 
     hidden: int = 96
@@ -119,30 +120,30 @@ class MakerSettings:
     """Label smoothing."""
 
 
-class MakerNetwork(nn.Module):
+class TraditionNetwork(nn.Module):
     """Standardised figures [batch, `WIDTH`] -> logits [batch, maker]."""
 
-    def __init__(self, settings: MakerSettings) -> None:
+    def __init__(self, settings: TraditionSettings) -> None:
         super().__init__()
         self.layers = nn.Sequential(
             nn.Dropout(settings.dropout / 2),
             nn.Linear(WIDTH, settings.hidden),
             nn.GELU(),
             nn.Dropout(settings.dropout),
-            nn.Linear(settings.hidden, len(MAKERS)),
+            nn.Linear(settings.hidden, len(TRADITION_CLASSES)),
         )
 
     def forward(self, figures: Tensor) -> Tensor:
         return self.layers(figures)
 
 
-class MakerJudge:
+class TraditionClassifier:
     """Several networks with the mean and the spread of the figures they were trained on."""
 
     def __init__(
         self,
-        settings: MakerSettings,
-        networks: Sequence[MakerNetwork],
+        settings: TraditionSettings,
+        networks: Sequence[TraditionNetwork],
         mean: np.ndarray,
         spread: np.ndarray,
     ) -> None:
@@ -175,21 +176,21 @@ class MakerJudge:
         }
         tensors["mean"] = torch.from_numpy(self._mean)
         tensors["spread"] = torch.from_numpy(self._spread)
-        settings = dataclasses.asdict(self.settings) | {"makers": list(MAKERS)}
+        settings = dataclasses.asdict(self.settings) | {"makers": list(TRADITION_CLASSES)}
         write_checkpoint(path, Checkpoint(kind=CHECKPOINT_KIND, settings=settings, tensors=tensors))
 
     @classmethod
-    def read(cls, path: Path) -> MakerJudge:
+    def read(cls, path: Path) -> TraditionClassifier:
         """Reads what `write` wrote; `ValueError` with one sentence where it is something else."""
         checkpoint = read_checkpoint(path, kind=CHECKPOINT_KIND)
         with expect_fit(CHECKPOINT_KIND):
             settings = dict(checkpoint.settings)
-            if tuple(settings.pop("makers")) != MAKERS:
+            if tuple(settings.pop("makers")) != TRADITION_CLASSES:
                 raise KeyError("other makers")
-            built = MakerSettings(**settings)
+            built = TraditionSettings(**settings)
             networks = []
             for index in range(built.members):
-                network = MakerNetwork(built)
+                network = TraditionNetwork(built)
                 network.load_state_dict(
                     {name: checkpoint.tensors[f"{index}.{name}"] for name in network.state_dict()}
                 )
@@ -204,22 +205,22 @@ def _standard(figures: np.ndarray, mean: np.ndarray, spread: np.ndarray) -> np.n
 
 def piece_figures(score: Score, most: int | None = None) -> np.ndarray:
     """Figures of the windows of a piece, float32 [window, `WIDTH`]; of `most`, spread over it."""
-    windows = maker_windows(score)
+    windows = score_windows(score)
     if most is not None and len(windows) > most:
         chosen = np.linspace(0, len(windows) - 1, most).round().astype(int)
         windows = [windows[index] for index in chosen]
-    figures = [maker_features(window) for window in windows]
+    figures = [window_features(window) for window in windows]
     rows = [row for row in figures if row is not None]
     return np.stack(rows) if rows else np.zeros((0, WIDTH), dtype=np.float32)
 
 
-def train_makers(
+def train_classifier(
     figures: np.ndarray,
     makers: np.ndarray,
     pieces: np.ndarray,
     seed: int,
-    settings: MakerSettings | None = None,
-) -> MakerJudge:
+    settings: TraditionSettings | None = None,
+) -> TraditionClassifier:
     """A judge from figures [window, `WIDTH`], indices into `MAKERS` and of pieces [window] each.
 
     Makers are drawn equally often; a piece of n windows counts as the root of n. Raises
@@ -227,7 +228,7 @@ def train_makers(
     """
     if not len(figures):
         raise ValueError("there is no window to learn makers from: give pieces with notes in them")
-    settings = settings or MakerSettings()
+    settings = settings or TraditionSettings()
     mean = figures.mean(axis=0)
     # A figure that hardly ever differs from 0 must not become loud by being scaled.
     spread = np.maximum(figures.std(axis=0), 0.02).astype(np.float32)
@@ -239,21 +240,21 @@ def train_makers(
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed + member)
             networks.append(_train_one(settings, scaled, truth, weights))
-    return MakerJudge(settings, networks, mean, spread)
+    return TraditionClassifier(settings, networks, mean, spread)
 
 
 def _balance(makers: np.ndarray, pieces: np.ndarray) -> np.ndarray:
     """Weight of each window in drawing, float64 [window]; each maker's sum to 1."""
     _, piece = np.unique(pieces, return_inverse=True)
     weight = 1.0 / np.bincount(piece)[piece] ** 0.5
-    total = np.bincount(makers, weights=weight, minlength=len(MAKERS))
+    total = np.bincount(makers, weights=weight, minlength=len(TRADITION_CLASSES))
     return weight / total[makers]
 
 
 def _train_one(
-    settings: MakerSettings, figures: Tensor, truth: Tensor, weights: Tensor
-) -> MakerNetwork:
-    network = MakerNetwork(settings)
+    settings: TraditionSettings, figures: Tensor, truth: Tensor, weights: Tensor
+) -> TraditionNetwork:
+    network = TraditionNetwork(settings)
     optimizer = torch.optim.AdamW(
         network.parameters(), lr=settings.rate, weight_decay=settings.decay
     )

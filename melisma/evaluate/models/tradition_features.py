@@ -36,7 +36,7 @@ _MOST_TOGETHER = 7
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Window:
+class _OnsetWindow:
     """A window as onsets; pitches are relative to the tonic in what is counted by class."""
 
     tick: np.ndarray
@@ -55,7 +55,7 @@ class _Window:
     minor: bool
 
 
-def maker_windows(score: Score, window_beats: float = WINDOW_BEATS) -> list[Score]:
+def score_windows(score: Score, window_beats: float = WINDOW_BEATS) -> list[Score]:
     """Pitched notes of a score in consecutive windows that hold enough notes, in one track each.
 
     A score shorter than a window and a half is one window.
@@ -91,7 +91,7 @@ def _cut(
     return Score(tracks=(Track(notes=notes, program=0, is_drum=False),), tempo=tempo)
 
 
-def _window(score: Score) -> _Window | None:
+def _window(score: Score) -> _OnsetWindow | None:
     start, _, pitch = pitched_notes(score)
     tick = np.round(start * TICKS_A_BEAT).astype(np.int64)
     both = np.unique(tick * 128 + pitch)  # doublings in unison are one note
@@ -103,7 +103,7 @@ def _window(score: Score) -> _Window | None:
     first = np.append(True, np.diff(group) > 0)
     last = np.append(first[1:], True)
     index = TONALITIES.index(tonality)
-    return _Window(
+    return _OnsetWindow(
         tick=tick,
         pitch=pitch,
         moments=moments,
@@ -147,7 +147,7 @@ def _melody(line: np.ndarray, wait: np.ndarray, tonic: int) -> list[np.ndarray]:
     ]
 
 
-def _line(window: _Window, pitch: np.ndarray) -> list[np.ndarray]:
+def _line(window: _OnsetWindow, pitch: np.ndarray) -> list[np.ndarray]:
     """Figures of the top or the low line: its onsets on its own side of the middle pitch."""
     middle = float(np.median(window.pitch))
     own = pitch >= middle if pitch is window.top else pitch <= middle
@@ -155,7 +155,7 @@ def _line(window: _Window, pitch: np.ndarray) -> list[np.ndarray]:
     return _melody(line, np.diff(moments), window.tonic)
 
 
-def _chords(window: _Window) -> list[np.ndarray]:
+def _chords(window: _OnsetWindow) -> list[np.ndarray]:
     """What is struck together: intervals above the lowest note, sizes, degrees of bass and all."""
     above = window.pitch - window.low[window.group]
     together = np.bincount(window.group)
@@ -178,7 +178,7 @@ def _chords(window: _Window) -> list[np.ndarray]:
     ]
 
 
-def _places(window: _Window) -> list[np.ndarray]:
+def _places(window: _OnsetWindow) -> list[np.ndarray]:
     """Where in the beat and how soon again something begins."""
     waits = np.argmin(np.abs(np.diff(window.moments)[:, None] - WAITS), axis=1)
     busy = np.bincount(window.moments // TICKS_A_BEAT - window.moments[0] // TICKS_A_BEAT)
@@ -197,7 +197,7 @@ def _places(window: _Window) -> list[np.ndarray]:
     ]
 
 
-def _texture(window: _Window) -> list[np.ndarray]:
+def _texture(window: _OnsetWindow) -> list[np.ndarray]:
     """Register, span, contrary motion, repetition: plain numbers, and registers as shares."""
     top, low = window.top.astype(np.float64), window.low.astype(np.float64)
     up, down = np.sign(np.diff(top)), np.sign(np.diff(low))
@@ -223,7 +223,7 @@ def _texture(window: _Window) -> list[np.ndarray]:
     ]
 
 
-def maker_features(window: Score) -> np.ndarray | None:
+def window_features(window: Score) -> np.ndarray | None:
     """Figures of one window, float32 [`WIDTH`]; None where it holds too little."""
     seen = _window(window)
     if seen is None:

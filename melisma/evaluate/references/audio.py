@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 from melisma.evaluate.measured import Measured, measure_piece
-from melisma.evaluate.metrics.adherence import Wish, stated_wish
+from melisma.evaluate.metrics.adherence import RequestedAttributes, stated_attributes
 from melisma.evaluate.models.embeddings import Embedding
 from melisma.evaluate.models.judge import Judge
 from melisma.files.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
@@ -66,10 +66,11 @@ class Reference:
         """Its pieces as outputs are: through the codec where those were `decoded` by it."""
         return self.coded if decoded else self.raw
 
-    def wishes(self) -> list[Wish]:
+    def requested(self) -> list[RequestedAttributes]:
         """What the words of every piece state of it."""
         return [
-            stated_wish(words, facts) for facts, words in zip(self.facts, self.prompts, strict=True)
+            stated_attributes(words, facts)
+            for facts, words in zip(self.facts, self.prompts, strict=True)
         ]
 
     def fit(self, judge: str, embeddings: Mapping[str, str]) -> tuple[Reference | None, list[str]]:

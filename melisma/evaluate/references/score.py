@@ -22,7 +22,11 @@ import torch
 from melisma.analysis.score.metre import MetreEvidence
 from melisma.analysis.score.structure import ScoreStructure
 from melisma.analysis.similarity.melody_index import SharedRun
-from melisma.evaluate.metrics.score_adherence import Pair, ScoreHearsay, ScoreWish
+from melisma.evaluate.metrics.score_adherence import (
+    MeasuredScoreAttributes,
+    Pair,
+    RequestedScoreAttributes,
+)
 from melisma.files.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 
 KIND = "score reference"
@@ -46,11 +50,14 @@ class ScoreReference:
 
 
 def _rows(pairs: Sequence[Pair]) -> list[dict[str, Any]]:
-    """JSON values; the judge of makers, which is not shipped, is left out."""
+    """JSON values under the names of the file's layout, of which the digest is; what the tradition
+    classifier found, which is not shipped, is left out."""
     rows = []
-    for wish, heard in pairs:
-        found = dataclasses.asdict(dataclasses.replace(heard, makers=None))
-        rows.append({"wish": dataclasses.asdict(wish), "heard": found})
+    for requested, measured in pairs:
+        asked = dataclasses.asdict(requested)
+        found = dataclasses.asdict(dataclasses.replace(measured, traditions=None))
+        asked["maker"], found["makers"] = asked.pop("tradition"), found.pop("traditions")
+        rows.append({"wish": asked, "heard": found})
     return json.loads(json.dumps(rows))
 
 
@@ -78,16 +85,18 @@ def _tuples(row: dict[str, Any]) -> dict[str, Any]:
     return {name: tuple(value) if isinstance(value, list) else value for name, value in row.items()}
 
 
-def _wish(row: dict[str, Any]) -> ScoreWish:
-    return ScoreWish(**_tuples(row))
+def _wish(row: dict[str, Any]) -> RequestedScoreAttributes:
+    fields = {name: value for name, value in row.items() if name != "maker"}
+    return RequestedScoreAttributes(**_tuples(fields), tradition=row["maker"])
 
 
-def _heard(row: dict[str, Any]) -> ScoreHearsay:
+def _heard(row: dict[str, Any]) -> MeasuredScoreAttributes:
     metre, shared = row["metre"], row["shared"]
-    return ScoreHearsay(
+    return MeasuredScoreAttributes(
         **_tuples(
-            row
+            {name: value for name, value in row.items() if name != "makers"}
             | {
+                "traditions": row["makers"],
                 "metre": None if metre is None else MetreEvidence(**metre),
                 "shared": None if shared is None else SharedRun(**shared),
                 "structure": ScoreStructure(**row["structure"]),

@@ -1,9 +1,9 @@
 """Real pieces as if someone had asked for them: openings with their own facts, for ceilings.
 
-Enters: held-out sources. Leaves: pairs of `ScoreWish` and `Score`. A fact is stated only where
-the corpus can be trusted with it: tempi of OpenScore, piano-midi.de and Freedoom where they are
-steady; tonalities of Mutopia's key signatures (which name the mode) and of titles; metres that a
-piece keeps from the first bar on. The instruments stated are all that have a part.
+Enters: held-out sources. Leaves: pairs of `RequestedScoreAttributes` and `Score`. A fact is stated
+only where the corpus can be trusted with it: tempi of OpenScore, piano-midi.de and Freedoom where
+they are steady; tonalities of Mutopia's key signatures (which name the mode) and of titles; metres
+that a piece keeps from the first bar on. The instruments stated are all that have a part.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from melisma.analysis.score.metre import BAR_BEATS
 from melisma.data.arrange.songbook import Songbook
 from melisma.data.sources.excerpts import cut_score, settle_downbeat
 from melisma.data.sources.pieces import Source, read_score
-from melisma.evaluate.metrics.score_adherence import ScoreWish
-from melisma.evaluate.models.tradition_classifier import maker_of
+from melisma.evaluate.metrics.score_adherence import RequestedScoreAttributes
+from melisma.evaluate.models.tradition_classifier import class_of_source
 from melisma.symbolic.beats import beat_grid
 from melisma.values import Score
 from melisma.values.attributes import PITCH_NAMES, program_family
@@ -107,7 +107,7 @@ def _parts(score: Score) -> tuple[str, ...]:
     return tuple(dict.fromkeys(program_family(t.program, t.is_drum) for t in score.tracks))
 
 
-def opening(score: Score) -> Score | None:
+def opening_excerpt(score: Score) -> Score | None:
     """The first 45 seconds of a score from its first bar line on; None where little is played."""
     score = settle_downbeat(score)
     bars = beat_grid(score).bars
@@ -118,22 +118,22 @@ def opening(score: Score) -> Score | None:
     return cut if sum(len(track.notes) for track in cut.tracks) >= FEWEST_NOTES else None
 
 
-def real_openings(
+def real_excerpts(
     sources: Sequence[Source], rng: np.random.Generator, count: int
-) -> list[tuple[ScoreWish, Score]]:
+) -> list[tuple[RequestedScoreAttributes, Score]]:
     """Openings of at most `count` pieces, drawn, with what is known of them."""
-    pieces: list[tuple[ScoreWish, Score]] = []
+    pieces: list[tuple[RequestedScoreAttributes, Score]] = []
     suited = [s for s in sources if s.corpus not in ("groove", "drum_patterns")]
     for index in rng.permutation(len(suited)):
         source = suited[int(index)]
-        score = opening(read_score(source))
+        score = opening_excerpt(read_score(source))
         if score is None:
             continue
         tonality = title_tonality(source.title) or signed_tonality(source)
         bpm = _tempo(source, score)
         pieces.append(
             (
-                ScoreWish(
+                RequestedScoreAttributes(
                     words=source.identity,
                     wording="real",
                     tempo_bpm=bpm,
@@ -142,7 +142,7 @@ def real_openings(
                     mode=tonality.split()[1] if tonality else None,
                     metre=_metre(score),
                     families=_parts(score),
-                    maker=maker_of(source),
+                    tradition=class_of_source(source),
                 ),
                 score,
             )
@@ -154,17 +154,17 @@ def real_openings(
 
 def arranged_songs(
     sources: Sequence[Source], rng: np.random.Generator, count: int
-) -> list[tuple[ScoreWish, Score]]:
+) -> list[tuple[RequestedScoreAttributes, Score]]:
     """Openings of arrangements, whose tempo and metre are exact."""
     book = Songbook(sources)
-    pieces: list[tuple[ScoreWish, Score]] = []
+    pieces: list[tuple[RequestedScoreAttributes, Score]] = []
     while len(pieces) < count and len(book):
         arranged = book.draw(rng)
-        score = None if arranged is None else opening(arranged.score)
+        score = None if arranged is None else opening_excerpt(arranged.score)
         if arranged is None or score is None:
             continue
         bpm = _felt(score)
-        prompt = ScoreWish(
+        prompt = RequestedScoreAttributes(
             words=f"{arranged.style}: {arranged.source.identity}",
             wording="arranged",
             tempo_bpm=bpm,

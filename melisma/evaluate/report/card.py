@@ -95,7 +95,7 @@ class Protocol:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class CardRow:
     """One figure of a card."""
 
     key: str
@@ -141,7 +141,7 @@ class Card:
     judged: Mapping[str, str]
     """Model, fingerprint, settings of drawing, folder, licence: whatever names the outputs."""
     protocol: Protocol
-    rows: tuple[Row, ...]
+    rows: tuple[CardRow, ...]
     pieces: tuple[PieceRow, ...]
     plots: Mapping[str, Any] = field(default_factory=dict)
     """Data of plots by name, JSON values; see `html.py`."""
@@ -152,11 +152,11 @@ class Card:
     embeddings: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
     """Name of an embedding -> float32 [piece, window, width], in the order of `pieces`."""
 
-    def row(self, key: str) -> Row | None:
+    def row(self, key: str) -> CardRow | None:
         """A figure by its key."""
         return next((row for row in self.rows if row.key == key), None)
 
-    def section(self, name: str) -> tuple[Row, ...]:
+    def section(self, name: str) -> tuple[CardRow, ...]:
         """The figures of one section."""
         return tuple(row for row in self.rows if row.section == name)
 
@@ -227,10 +227,10 @@ def read_card(path: Path) -> Card:
         raise ValueError(f"{path} is no whole card: evaluate again") from error
 
 
-def _read_row(row: dict[str, Any]) -> Row:
+def _read_row(row: dict[str, Any]) -> CardRow:
     figure = dict(row["figure"])
     value = figure.pop("value")
-    return Row(
+    return CardRow(
         **{**row, "figure": Figure(value=float("nan") if value is None else value, **figure)}
     )
 

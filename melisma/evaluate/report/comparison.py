@@ -18,7 +18,7 @@ import numpy as np
 from melisma.evaluate.metrics.frechet import Pieces, frechet_distance, paired_frechet_difference
 from melisma.evaluate.metrics.statistics import Interval, bootstrap
 from melisma.evaluate.references.audio import Reference, split_windows
-from melisma.evaluate.report.card import Card, Row
+from melisma.evaluate.report.card import Card, CardRow
 
 FEWEST_PAIRS = 6
 """With fewer no sign test can reach .05, and a bootstrap finds sure differences in noise."""
@@ -115,7 +115,7 @@ def _missing(name: str, first: Card, second: Card, reference: Reference | None) 
 
 
 def _frechet(
-    row: Row,
+    row: CardRow,
     name: str,
     first: Card,
     second: Card,
@@ -141,7 +141,7 @@ def _frechet(
 
 
 def _difference(
-    row: Row, first: Card, second: Card, pairs: list[tuple[int, int]], seed: int
+    row: CardRow, first: Card, second: Card, pairs: list[tuple[int, int]], seed: int
 ) -> Difference | None:
     """The means (or medians) of one figure over pairs; None where too few pairs have it."""
     before = np.array([first.pieces[i].values.get(row.key, math.nan) for i, _ in pairs])

@@ -34,7 +34,7 @@ from melisma.evaluate.report.page import (
     table_heads,
     table_row,
 )
-from melisma.evaluate.report.plots import draw_plot, interval_bar, number, short_number
+from melisma.evaluate.report.plots import interval_bar, number, render_plot, short_number
 from melisma.evaluate.report.verdict import GoalLine, verdict_of
 from melisma.files.atomic import write_bytes
 
@@ -143,7 +143,7 @@ def _figures(card: Card, name: str, title: str) -> str:
 
 
 def _plot(data: Mapping[str, Any]) -> str:
-    drawing = draw_plot(data)
+    drawing = render_plot(data)
     title = str(data.get("title", ""))
     if not drawing:
         return f"<figure><h3>{escape(title)}</h3>{paragraph('This plot cannot be drawn.')}</figure>"

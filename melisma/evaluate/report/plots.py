@@ -294,7 +294,7 @@ def histogram(
     return _svg("plot", WIDTH, PLOT_HEIGHT, f"{title}: {len(counts)} classes", parts)
 
 
-def draw_plot(data: Mapping[str, Any]) -> str:
+def render_plot(data: Mapping[str, Any]) -> str:
     """The drawing of a card's plot by its kind; empty where the kind is unknown, or the data are
     not whole (cards are files, and files are edited)."""
     title = str(data.get("title", ""))

@@ -14,14 +14,14 @@ import numpy as np
 
 from melisma.evaluate.metrics.figures import figure_of
 from melisma.evaluate.metrics.statistics import mean_interval
-from melisma.evaluate.report.card import PieceRow, Row
+from melisma.evaluate.report.card import CardRow, PieceRow
 
 
 @dataclass(kw_only=True)
 class Results:
     """What the sections have found so far."""
 
-    rows: list[Row] = field(default_factory=list)
+    rows: list[CardRow] = field(default_factory=list)
     values: list[dict[str, float]] = field(default_factory=list)
     """Per piece: key of a row -> its number."""
     told: list[dict[str, str]] = field(default_factory=list)
@@ -61,4 +61,4 @@ class Results:
             figure = figure_of(
                 what, mean_interval(known), chance=chance, ceiling=ceiling, unit=unit
             )
-            self.rows.append(Row(key=key, section=section, figure=figure, better=better))
+            self.rows.append(CardRow(key=key, section=section, figure=figure, better=better))

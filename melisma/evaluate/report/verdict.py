@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from melisma.evaluate.report.card import Card, Row
+from melisma.evaluate.report.card import Card, CardRow
 from melisma.evaluate.report.plots import number, percent
 
 MOST_NAMED = 3
@@ -68,7 +68,7 @@ def _headline(card: Card, goals: tuple[GoalLine, ...]) -> str:
     return f"{met} of {len(goals)} goals {'is' if met == 1 else 'are'} reached, over {pieces}."
 
 
-def goal_lines(row: Row) -> list[GoalLine]:
+def goal_lines(row: CardRow) -> list[GoalLine]:
     """A line for each goal of a figure; none where the figure has no value or no direction."""
     figure = row.figure
     if not math.isfinite(figure.value):
@@ -88,7 +88,7 @@ def goal_lines(row: Row) -> list[GoalLine]:
     return lines
 
 
-def _tells_bias(row: Row) -> bool:
+def _tells_bias(row: CardRow) -> bool:
     """Whether a row is about a habit that is surely there."""
     details = row.figure.details
     named = bool(details.get("too often") or details.get("too seldom"))

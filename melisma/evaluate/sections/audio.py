@@ -17,7 +17,7 @@ from melisma.analysis.audio.tempo import meets_tempo
 from melisma.analysis.receipt import HEARD_PROBABILITY
 from melisma.analysis.similarity.clip_index import Resemblance
 from melisma.evaluate.measured import Measured
-from melisma.evaluate.metrics.adherence import Wish, contrast, tempo_chance
+from melisma.evaluate.metrics.adherence import RequestedAttributes, contrast, tempo_chance
 from melisma.evaluate.metrics.divergence import chance_divergence, class_divergence
 from melisma.evaluate.metrics.figures import Figure, figure_of
 from melisma.evaluate.metrics.frechet import (
@@ -32,7 +32,7 @@ from melisma.evaluate.metrics.statistics import Interval, constant_chance, mean_
 from melisma.evaluate.metrics.win_rates import compare_systems, comparison_figure
 from melisma.evaluate.models.judge import Judge
 from melisma.evaluate.references.audio import Reference
-from melisma.evaluate.report.card import Row
+from melisma.evaluate.report.card import CardRow
 from melisma.evaluate.report.results import Results
 from melisma.evaluate.sections.bias import bias_plots, bias_rows, measure_bias, traits_of
 from melisma.values import Waveform
@@ -65,13 +65,13 @@ DEPTH_OF_GOALS = (5.0, 2.0)
 
 
 @dataclass(frozen=True, kw_only=True)
-class SoundPiece:
+class JudgedSound:
     """One piece that is judged."""
 
     name: str
     prompt: str
     """Empty where it is not known."""
-    wish: Wish | None
+    wish: RequestedAttributes | None
     """What the prompt asks for; None where nothing is known of it."""
     twin: int | None
     """The piece of the reference set that has this prompt; None where there is none."""
@@ -80,7 +80,7 @@ class SoundPiece:
 
 def add_quality(
     found: Results,
-    pieces: Sequence[SoundPiece],
+    pieces: Sequence[JudgedSound],
     reference: Reference | None,
     seed: int,
     *,
@@ -131,7 +131,9 @@ def add_quality(
             details=details,
         )
         found.rows.append(
-            Row(key=f"fad_{name}", section="quality", figure=figure, better="lower", goals=goals)
+            CardRow(
+                key=f"fad_{name}", section="quality", figure=figure, better="lower", goals=goals
+            )
         )
         _add_infinity(found, name, outputs, raw, coded if decoded else raw, seed)
 
@@ -151,7 +153,7 @@ def _add_infinity(
         details={"F": floor.value, "r2": line.r2},
     )
     found.rows.append(
-        Row(key=f"fad_infinity_{name}", section="quality", figure=figure, better="lower")
+        CardRow(key=f"fad_infinity_{name}", section="quality", figure=figure, better="lower")
     )
     found.plots[f"fad_infinity_{name}"] = {
         "kind": "frechet",
@@ -168,7 +170,7 @@ def _add_infinity(
         found.told[place][f"outlier, {name}"] = f"{each.values[place]:.3g}"
 
 
-def marks(wish: Wish, heard: Measured) -> dict[str, float]:
+def marks(wish: RequestedAttributes, heard: Measured) -> dict[str, float]:
     """Whether a piece does what was asked, 1 or 0 by key; only what was asked for."""
     out: dict[str, float] = {}
     if wish.lead is not None:
@@ -199,7 +201,7 @@ MARKS: Mapping[str, str] = {
 
 def add_adherence(
     found: Results,
-    pieces: Sequence[SoundPiece],
+    pieces: Sequence[JudgedSound],
     reference: Reference | None,
     true: Sequence[Measured],
 ) -> None:
@@ -220,7 +222,7 @@ def add_adherence(
         "tonality_judge": tonality,
         "tonality_signal": tonality,
     }
-    told = [] if reference is None else reference.wishes()
+    told = [] if reference is None else reference.requested()
     truth = [marks(wish, one) for wish, one in zip(told, true, strict=True)]
     ours = [{} if one.wish is None else marks(one.wish, one.measured) for one in pieces]
     for key, what in MARKS.items():
@@ -232,7 +234,7 @@ def add_adherence(
         )
 
 
-def _families_chance(pieces: Sequence[SoundPiece]) -> float:
+def _families_chance(pieces: Sequence[JudgedSound]) -> float:
     """Share of named families that are heard in pieces for other words, on average."""
     wishes = [one.wish.families for one in pieces if one.wish is not None and one.wish.families]
     if not wishes:
@@ -243,7 +245,7 @@ def _families_chance(pieces: Sequence[SoundPiece]) -> float:
 
 def add_similarity(
     found: Results,
-    pieces: Sequence[SoundPiece],
+    pieces: Sequence[JudgedSound],
     reference: Reference | None,
     true: Sequence[Measured],
     judge: Judge,
@@ -282,7 +284,7 @@ def add_similarity(
 
 def add_divergence(
     found: Results,
-    pieces: Sequence[SoundPiece],
+    pieces: Sequence[JudgedSound],
     reference: Reference | None,
     true: Sequence[Measured],
 ) -> None:
@@ -310,7 +312,7 @@ def add_divergence(
     )
 
 
-def add_faults(found: Results, pieces: Sequence[SoundPiece], true: Sequence[Measured]) -> None:
+def add_faults(found: Results, pieces: Sequence[JudgedSound], true: Sequence[Measured]) -> None:
     """Artefacts, beside those of the `true` pieces."""
     for key, (what, unit) in FAULT_NAMES.items():
         numbers = np.array([one.measured.values[key] for one in pieces])
@@ -354,7 +356,7 @@ def _fault_histogram(
 
 def add_wins(
     found: Results,
-    pieces: Sequence[SoundPiece],
+    pieces: Sequence[JudgedSound],
     reference: Reference | None,
     judge: Judge,
     label: str,
@@ -383,11 +385,11 @@ def add_wins(
         figure = figure_of(f"wins of {name}, of {total.count} comparisons", total)
         better = "higher" if name == label else ""
         found.rows.append(
-            Row(key=f"wins_of_{roles[name]}", section="wins", figure=figure, better=better)
+            CardRow(key=f"wins_of_{roles[name]}", section="wins", figure=figure, better=better)
         )
     for pair in tournament.comparisons:
         found.rows.append(
-            Row(
+            CardRow(
                 key=f"wins_{roles[pair.first]}_{roles[pair.second]}",
                 section="wins",
                 figure=comparison_figure(pair, "the judge"),
@@ -411,7 +413,7 @@ def add_originality(
     shared = [math.nan if one is None else one.run_seconds for one in near]
     agreement = [math.nan if one is None else one.equal_share for one in near]
     cosine = [math.nan if one is None else one.similarity for one in near]
-    flagged = [math.nan if one is None else float(one.too_near) for one in near]
+    flagged = [math.nan if one is None else float(one.too_similar) for one in near]
     rows = {
         "shared_seconds": ("longest run of tokens shared with a training clip", shared, "s"),
         "shared_frames": ("share of 5 s that is as in a training clip", agreement, ""),
@@ -447,7 +449,7 @@ def add_codec(found: Results, reference: Reference | None) -> None:
             figure = figure_of(
                 f"{what}, {reference.levels} levels", mean_interval(known), unit=unit
             )
-            found.rows.append(Row(key=key, section="codec", figure=figure, better=better))
+            found.rows.append(CardRow(key=key, section="codec", figure=figure, better=better))
 
 
 def add_bias(

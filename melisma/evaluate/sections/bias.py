@@ -28,7 +28,7 @@ from scipy.stats import norm
 from melisma.analysis.receipt import HEARD_PROBABILITY
 from melisma.evaluate.metrics.figures import figure_of
 from melisma.evaluate.metrics.statistics import REPEATS, Interval, recentred, wilson
-from melisma.evaluate.report.card import Row
+from melisma.evaluate.report.card import CardRow
 from melisma.evaluate.report.plots import percent
 from melisma.values.attributes import FAMILIES
 
@@ -326,10 +326,10 @@ def _difference_intervals(mine: np.ndarray, real: np.ndarray) -> tuple[np.ndarra
     return low, p - q + np.hypot(p_high - p, q - q_low)
 
 
-def bias_rows(biases: Sequence[AttributeBias], command: str = "") -> list[Row]:
+def bias_rows(biases: Sequence[AttributeBias], command: str = "") -> list[CardRow]:
     """A row of a card for each attribute; the ceiling is the floor: what real music gets."""
     return [
-        Row(
+        CardRow(
             key=f"bias_{one.attribute}",
             section="bias",
             figure=figure_of(

@@ -17,32 +17,32 @@ from melisma.analysis.score.structure import ScoreStructure
 from melisma.evaluate.metrics.figures import figure_of
 from melisma.evaluate.metrics.score_adherence import (
     MARKS,
-    ScoreHearsay,
-    ScoreWish,
+    MeasuredScoreAttributes,
+    RequestedScoreAttributes,
     mark_chance,
     marks,
 )
 from melisma.evaluate.metrics.statistics import median_interval
 from melisma.evaluate.references.score import ScoreReference
-from melisma.evaluate.report.card import Row
+from melisma.evaluate.report.card import CardRow
 from melisma.evaluate.report.results import Results
 from melisma.generation.score.adherence import REAL_FORM, form_agreement
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScorePiece:
+class JudgedScore:
     """One score that is judged."""
 
     name: str
     prompt: str
     """Empty where it is not known."""
-    wish: ScoreWish
+    wish: RequestedScoreAttributes
     """What is asked for; a wish without wishes where nothing is known."""
-    heard: ScoreHearsay
+    heard: MeasuredScoreAttributes
 
 
 def add_score_adherence(
-    found: Results, pieces: Sequence[ScorePiece], reference: ScoreReference | None
+    found: Results, pieces: Sequence[JudgedScore], reference: ScoreReference | None
 ) -> None:
     """Whether the notes do what the words say, beside real pieces and their own facts."""
     pairs = [(one.wish, one.heard) for one in pieces]
@@ -65,7 +65,7 @@ def add_score_adherence(
 
 
 def add_form(
-    found: Results, pieces: Sequence[ScorePiece], reference: ScoreReference | None
+    found: Results, pieces: Sequence[JudgedScore], reference: ScoreReference | None
 ) -> None:
     """How pieces are built, beside real ones."""
     agreement = np.array([form_agreement(one.heard.structure) for one in pieces])
@@ -92,7 +92,7 @@ def add_form(
 
 
 def add_score_originality(
-    found: Results, pieces: Sequence[ScorePiece], reference: ScoreReference | None
+    found: Results, pieces: Sequence[JudgedScore], reference: ScoreReference | None
 ) -> None:
     """The longest run of notes shared with a training piece, whatever its transposition."""
     runs = [one.heard.shared for one in pieces]
@@ -116,7 +116,7 @@ def add_score_originality(
         ceiling=control,
     )
     found.rows.append(
-        Row(
+        CardRow(
             key="shared_notes",
             section="originality",
             figure=figure,

@@ -13,8 +13,8 @@ import soxr
 import torch
 from torch import Tensor
 
-from melisma.melody import chroma_of, hear_tune, melody_frames
-from melisma.tokenizers import FrozenEars
+from melisma.melody import chroma_of, extract_tune, melody_frames
+from melisma.tokenizers import AudioTokenizers
 from melisma.values.tokens import FRAME_RATE_HZ, SAMPLE_RATE_HZ, SAMPLES_PER_FRAME
 from melisma.values.waveform import Waveform
 
@@ -23,7 +23,7 @@ SHORTEST_BEGINNING_SECONDS = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
-class Given:
+class AudioConditions:
     """Sound that is given beside the words."""
 
     melody: Waveform | None = None
@@ -47,7 +47,7 @@ def last_seconds(waveform: Waveform, seconds: float) -> Waveform:
     return replace(waveform, samples=waveform.samples[:, -count:])
 
 
-def tune_classes(ears: FrozenEars, waveform: Waveform, frames: int) -> Tensor:
+def tune_classes(ears: AudioTokenizers, waveform: Waveform, frames: int) -> Tensor:
     """The tune as the condition slot of our stages, int64 [frame]; frames beyond it have no note.
 
     A voice or an instrument alone is tracked. In a mix the semantic encoder hears the lead better
@@ -56,9 +56,9 @@ def tune_classes(ears: FrozenEars, waveform: Waveform, frames: int) -> Tensor:
     """
     seconds = frames / FRAME_RATE_HZ
     try:
-        return torch.from_numpy(melody_frames(hear_tune(waveform, seconds=seconds), frames))
+        return torch.from_numpy(melody_frames(extract_tune(waveform, seconds=seconds), frames))
     except ValueError:
-        hear_tune(waveform, seconds=seconds, accompanied=True)
+        extract_tune(waveform, seconds=seconds, accompanied=True)
     sound = at_rate(waveform, SAMPLE_RATE_HZ, 1).samples[:, : frames * SAMPLES_PER_FRAME]
     sound = np.pad(sound, ((0, 0), (0, -sound.shape[1] % SAMPLES_PER_FRAME)))
     heard = torch.from_numpy(ears.lead_of(torch.from_numpy(sound))[0]).long()
@@ -69,9 +69,9 @@ def tune_chroma(waveform: Waveform, seconds: float) -> Tensor:
     """The tune as MusicGen's melody models are told it, float32 [1, chroma frame, 12]: of a voice
     alone the notes that were tracked, of a mix the spectrum's strongest classes."""
     try:
-        hear_tune(waveform, seconds=seconds)
+        extract_tune(waveform, seconds=seconds)
     except ValueError:
-        hear_tune(waveform, seconds=seconds, accompanied=True)
+        extract_tune(waveform, seconds=seconds, accompanied=True)
         return torch.from_numpy(chroma_of(waveform, seconds=seconds))[None]
     return torch.from_numpy(chroma_of(waveform, voice=True, seconds=seconds))[None]
 

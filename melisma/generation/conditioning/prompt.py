@@ -12,7 +12,7 @@ from torch import Tensor
 
 from melisma.joint import Joint
 from melisma.joint.attributes import ATTRIBUTES, BLOCKS, AttributeReading
-from melisma.lm.conditioning import MELODY_SIZE, Conditions
+from melisma.lm.conditioning import MELODY_SIZE, Conditioning
 from melisma.tokenizers import CONDITION_ATTRIBUTES
 from melisma.values import Facts
 from melisma.values.attributes import FAMILIES
@@ -30,7 +30,7 @@ FELT_BEATS = {"2/4": 2, "3/4": 3, "4/4": 4, "6/8": 2}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class PromptConditioning:
     """What one prompt asks of the model."""
 
     words: str
@@ -58,7 +58,9 @@ class Asked:
         return shown
 
 
-def ask(joint: Joint, prompt: Prompt, generator: torch.Generator) -> Asked:
+def condition_on_prompt(
+    joint: Joint, prompt: Prompt, generator: torch.Generator
+) -> PromptConditioning:
     """Reads a prompt. A tempo that the words leave open is drawn from what they suggest."""
     exact = Facts(tempo_bpm=prompt.tempo_bpm, tonality=prompt.tonality, metre=prompt.metre)
     reading = joint.read_prompt(prompt.words)
@@ -67,7 +69,7 @@ def ask(joint: Joint, prompt: Prompt, generator: torch.Generator) -> Asked:
         **{name: value for name, value in vars(exact).items() if value not in (None, ())},
     )
     reading = reading.overridden(stated)
-    tempo_bpm = stated.tempo_bpm or drawn_tempo_bpm(reading, generator)
+    tempo_bpm = stated.tempo_bpm or sampled_tempo_bpm(reading, generator)
     metre, sure = reading.best("metre")
     metre = metre if sure >= READ else "4/4"
     attributes = {}
@@ -82,7 +84,7 @@ def ask(joint: Joint, prompt: Prompt, generator: torch.Generator) -> Asked:
     attributes["metre"] = ATTRIBUTES[2].classes.index(metre)
     vector = joint.embed_text([prompt.words])
     style = joint.vectors_of(joint.quantise(joint.imagine_music(vector))[:, :STYLE_LEVELS])
-    return Asked(
+    return PromptConditioning(
         words=prompt.words,
         vector=vector[0],
         style=style[0],
@@ -94,7 +96,7 @@ def ask(joint: Joint, prompt: Prompt, generator: torch.Generator) -> Asked:
     )
 
 
-def drawn_tempo_bpm(reading: AttributeReading, generator: torch.Generator) -> float:
+def sampled_tempo_bpm(reading: AttributeReading, generator: torch.Generator) -> float:
     """A tempo near the likeliest bin of what the words suggest."""
     block = torch.from_numpy(reading.row[BLOCKS["tempo"]].astype(np.float64)) ** 2
     pick = int(torch.multinomial(block / block.sum(), 1, generator=generator))
@@ -108,9 +110,9 @@ def rhythm_of(tempo_bpm: float, metre: str, frames: int) -> Tensor:
     return torch.stack([beats % 1.0, (beats / FELT_BEATS[metre]) % 1.0], dim=-1).float()
 
 
-def conditions_of(asked: list[Asked], frames: int) -> Conditions:
+def conditions_of(asked: list[PromptConditioning], frames: int) -> Conditioning:
     """Conditions of a batch of pieces of one length."""
-    conditions = Conditions.absent(len(asked), frames)
+    conditions = Conditioning.absent(len(asked), frames)
     attributes = conditions.attributes.clone()
     families = conditions.families.clone()
     for i, one in enumerate(asked):

@@ -14,7 +14,7 @@ from melisma.analysis.score.key import measure_score_tonality
 from melisma.analysis.score.metre import measure_score_metre
 from melisma.analysis.score.structure import ScoreStructure, measure_score_structure
 from melisma.analysis.score.tempo import measure_score_tempo, tempo_probability
-from melisma.generation.score.prompt_conditioning import AskedScore
+from melisma.generation.score.prompt_conditioning import ScoreConditioning
 from melisma.symbolic.events import program_of
 from melisma.values import Score
 from melisma.values.attributes import METRES
@@ -44,7 +44,7 @@ STUCK_REPETITION = 0.95
 
 
 @dataclass(frozen=True, kw_only=True)
-class Kept:
+class AdherenceScore:
     """What was measured of one score."""
 
     tempo_bpm: float | None
@@ -73,10 +73,10 @@ class Kept:
         }
 
 
-def kept_to(score: Score, asked: AskedScore) -> Kept:
+def score_adherence(score: Score, asked: ScoreConditioning) -> AdherenceScore:
     """Measures a score against what was asked; a score without notes keeps to nothing."""
     if not any(len(track.notes) for track in score.tracks):
-        return Kept(
+        return AdherenceScore(
             tempo_bpm=None,
             tempo_agreement=0.0,
             tonality=None,
@@ -106,7 +106,7 @@ def kept_to(score: Score, asked: AskedScore) -> Kept:
     parts = [tempo_agreement, *(one for one in (tonality, metre, players) if one is not None)]
     form = form_agreement(structure)
     stuck = structure.repetition > STUCK_REPETITION
-    return Kept(
+    return AdherenceScore(
         tempo_bpm=tempo.bpm,
         tempo_agreement=tempo_agreement,
         tonality=estimate.tonality,

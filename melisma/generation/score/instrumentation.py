@@ -128,11 +128,11 @@ def program_of_name(name: str) -> int | None:
     return None
 
 
-def players_in(words: str) -> tuple[tuple[int, ...], tuple[Choice, ...]]:
+def instruments_in(words: str) -> tuple[tuple[int, ...], tuple[Choice, ...]]:
     """Who plays by the words -> (settled parts, parts to be chosen); both empty where they name
     nobody.
 
-    >>> players_in("a string quartet in D minor")[0]
+    >>> instruments_in("a string quartet in D minor")[0]
     (40, 40, 41, 42)
     """
     settled: list[int] = []
@@ -179,7 +179,7 @@ def _choice(program: int, count: int) -> Choice:
     return Choice(programs=frozenset((program,)), least=count, most=most)
 
 
-def players_of(names: str) -> tuple[int, ...]:
+def programs_of(names: str) -> tuple[int, ...]:
     """Programs of a list of instruments, e.g. "flute, piano"; each ensemble brings its players.
 
     `ValueError` names what is not known.

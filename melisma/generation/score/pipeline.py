@@ -13,11 +13,15 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from melisma.engine.sampling import Drawing
+from melisma.engine.sampling import SamplingParams
 from melisma.engine.score_cpu import ScoreEngine
-from melisma.engine.score_generate import draw_scores
-from melisma.generation.score.adherence import Kept, kept_to
-from melisma.generation.score.prompt_conditioning import AskedScore, ask_score, told_of
+from melisma.engine.score_generate import sample_scores
+from melisma.generation.score.adherence import AdherenceScore, score_adherence
+from melisma.generation.score.prompt_conditioning import (
+    ScoreConditioning,
+    condition_on_score_prompt,
+    conditioning_of,
+)
 from melisma.generation.score.tasks import (
     ScoreTask,
     accompanied,
@@ -34,7 +38,7 @@ from melisma.values.score_prompt import ScorePrompt
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScoreDrawing:
+class ScoreSampling:
     """How events are drawn."""
 
     temperature: float = 1.0
@@ -46,9 +50,9 @@ class ScoreDrawing:
     guidance: float = 3.0
     """Classifier-free guidance; 1 is none."""
 
-    def drawing(self) -> Drawing:
+    def drawing(self) -> SamplingParams:
         """The same for the language model."""
-        return Drawing(
+        return SamplingParams(
             temperature=self.temperature,
             top_k=self.top_k,
             top_p=self.top_p,
@@ -63,7 +67,7 @@ class ScorePiece:
     score: Score
     prompt: ScorePrompt
     seed: int
-    kept: Kept
+    kept: AdherenceScore
     """How it keeps to what was asked, as measured from its notes."""
     candidates: list[float]
     """What every candidate scored; the highest was kept."""
@@ -88,7 +92,7 @@ class ScoreTerms:
         if self.infill_bars is not None and self.continue_from is None:
             raise ValueError("bars are filled into a piece: give it, too")
 
-    def task(self, asked: AskedScore) -> ScoreTask:
+    def task(self, asked: ScoreConditioning) -> ScoreTask:
         """What is to be drawn."""
         if self.melody is not None:
             return accompanied(asked, self.melody)
@@ -135,7 +139,7 @@ class ScoreComposer:
         *,
         terms: ScoreTerms | None = None,
         seed: int = 0,
-        settings: ScoreDrawing | None = None,
+        settings: ScoreSampling | None = None,
         best_of: int = 8,
         progress: Callable[[float], None] | None = None,
     ) -> list[ScorePiece]:
@@ -152,23 +156,25 @@ class ScoreComposer:
             raise ValueError("there is no prompt: give one or more")
         if best_of < 1:
             raise ValueError(f"best-of is at least 1, not {best_of}")
-        terms, settings = terms or ScoreTerms(), settings or ScoreDrawing()
+        terms, settings = terms or ScoreTerms(), settings or ScoreSampling()
         tasks: list[ScoreTask] = []
         generators: list[torch.Generator] = []
         for number, prompt in enumerate(prompts):
-            asked = ask_score(self.joint, prompt, _generator(seed + number, 0, "asking"))
+            asked = condition_on_score_prompt(
+                self.joint, prompt, _generator(seed + number, 0, "asking")
+            )
             tasks += [terms.task(asked)] * best_of
             generators += [_generator(seed + number, c, "drawing") for c in range(best_of)]
-        events = draw_scores(
+        events = sample_scores(
             self._engine,
-            told_of([task.asked for task in tasks]),
+            conditioning_of([task.asked for task in tasks]),
             [task.plan for task in tasks],
             settings.drawing(),
             generators,
             progress,
         )
         scores = [task.finish(rows) for task, rows in zip(tasks, events, strict=True)]
-        measured = [kept_to(s, task.asked) for s, task in zip(scores, tasks, strict=True)]
+        measured = [score_adherence(s, task.asked) for s, task in zip(scores, tasks, strict=True)]
         pieces = []
         for number, prompt in enumerate(prompts):
             mine = range(number * best_of, (number + 1) * best_of)

@@ -1,7 +1,7 @@
 """From a prompt to what the score model is told, and to what of the score is settled.
 
-Enters: a `ScorePrompt`. Leaves: `AskedScore`. The text tower of the joint embedding reads the
-words; what they state exactly, and the exact settings, override it. Tempo and metre are settled
+Enters: a `ScorePrompt`. Leaves: `ScoreConditioning`. The text tower of the joint embedding reads
+the words; what they state exactly, and the exact settings, override it. Tempo and metre are settled
 before anything is drawn, so the file has exactly those; that the *notes* move at that tempo and in
 that metre is the model's work.
 """
@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from melisma.generation.conditioning.prompt import READ, drawn_tempo_bpm
-from melisma.generation.score.instrumentation import alone, family_choices, players_in
+from melisma.generation.conditioning.prompt import READ, sampled_tempo_bpm
+from melisma.generation.score.instrumentation import alone, family_choices, instruments_in
 from melisma.joint import Joint
 from melisma.joint.attributes import ATTRIBUTES, BLOCKS, AttributeReading
 from melisma.joint.settings_words import read_bar_metre
@@ -49,7 +49,7 @@ _TONIC_WEIGHTS = (9, 1, 7, 4, 4, 7, 1, 9, 3, 6, 5, 2)
 
 
 @dataclass(frozen=True, kw_only=True)
-class AskedScore:
+class ScoreConditioning:
     """What one prompt asks of a score."""
 
     prompt: ScorePrompt
@@ -121,7 +121,9 @@ class AskedScore:
         return shown
 
 
-def ask_score(joint: Joint, prompt: ScorePrompt, generator: torch.Generator) -> AskedScore:
+def condition_on_score_prompt(
+    joint: Joint, prompt: ScorePrompt, generator: torch.Generator
+) -> ScoreConditioning:
     """Reads a prompt. What the words leave open (a tempo, a tonic) is drawn where it must be."""
     words = prompt.words.strip()
     reading = joint.read_prompt(words) if words else _nothing_read()
@@ -132,7 +134,7 @@ def ask_score(joint: Joint, prompt: ScorePrompt, generator: torch.Generator) -> 
         metre=f"{metre[0]}/{metre[1]}" if f"{metre[0]}/{metre[1]}" in METRES else None,
     )
     tonality, mode = _tonality(stated.tonality, reading, generator, bool(words))
-    tempo_bpm = stated.tempo_bpm or drawn_tempo_bpm(reading, generator)
+    tempo_bpm = stated.tempo_bpm or sampled_tempo_bpm(reading, generator)
     attributes = _attributes(prompt, reading, words)
     if tonality is not None:
         attributes["tonality"] = tonality
@@ -144,7 +146,7 @@ def ask_score(joint: Joint, prompt: ScorePrompt, generator: torch.Generator) -> 
     )
     if attributes.get("lead") not in (*families, None):
         del attributes["lead"]
-    return AskedScore(
+    return ScoreConditioning(
         prompt=prompt,
         words=joint.embed_text([words])[0] if words else np.zeros(128, np.float32),
         tempo_bpm=float(tempo_bpm),
@@ -192,7 +194,7 @@ def _metre(prompt: ScorePrompt, reading: AttributeReading, words: str) -> tuple[
         )
     if prompt.metre is not None or said is not None:
         return prompt.metre or said or (4, 4)
-    for name in (prompt.manner, named_tradition(words)):
+    for name in (prompt.style, named_tradition(words)):
         if name in _USUAL_METRES:
             return _USUAL_METRES[name]
     best, sure = reading.best("metre")
@@ -240,21 +242,21 @@ def _attributes(prompt: ScorePrompt, reading: AttributeReading, words: str) -> d
             if sure >= (READ if name in ("lead", "style") else CLEARLY_READ):
                 found[name] = best
     composer, tradition = named_composer(words), named_tradition(words)
-    if prompt.manner in COMPOSERS:
-        composer = prompt.manner
-    elif prompt.manner in STYLES:
-        found["style"] = prompt.manner
-    elif prompt.manner in TRADITIONS:
-        tradition = prompt.manner
+    if prompt.style in COMPOSERS:
+        composer = prompt.style
+    elif prompt.style in STYLES:
+        found["style"] = prompt.style
+    elif prompt.style in TRADITIONS:
+        tradition = prompt.style
     when = named_period(words)
     if composer is not None:
         found["composer"] = composer
         when = period(composer)
-    if when is not None and prompt.manner not in STYLES:
+    if when is not None and prompt.style not in STYLES:
         found["style"] = when
     if tradition is not None:
         found["tradition"] = tradition
-        known = when is not None or prompt.manner in STYLES
+        known = when is not None or prompt.style in STYLES
         if not known and found.get("style", "") not in words:
             found.pop("style", None)  # a guess at a polka's style knows less than the word does
     return found
@@ -268,7 +270,7 @@ def _players(
         return *alone(prompt.programs[0]), prompt.programs
     if prompt.programs:
         return prompt.programs, (), tuple(dict.fromkeys(prompt.programs))
-    settled, choices = players_in(words)
+    settled, choices = instruments_in(words)
     if settled or choices:
         named = [*settled, *(p for choice in choices for p in choice.programs)]
         return settled, choices, tuple(dict.fromkeys(named))
@@ -281,7 +283,7 @@ def _family(program: int) -> str:
     return program_family(0 if drum else program, drum)
 
 
-def told_of(asked: list[AskedScore]) -> ScoreConditions:
+def conditioning_of(asked: list[ScoreConditioning]) -> ScoreConditions:
     """Conditions of a batch of pieces."""
     told = ScoreConditions.absent(len(asked))
     attributes, families, moods = told.attributes.clone(), told.families.clone(), told.moods.clone()

@@ -18,7 +18,7 @@ import numpy as np
 from melisma.analysis.labels.chords import chord_marks
 from melisma.analysis.labels.facts import score_facts
 from melisma.analysis.score.key import measure_score_tonality
-from melisma.generation.score.prompt_conditioning import AskedScore
+from melisma.generation.score.prompt_conditioning import ScoreConditioning
 from melisma.lm.score.plan import Choice, ScorePlan
 from melisma.lm.score.rows import is_note, transposed
 from melisma.symbolic.events import bars_of, decode_score, encode_score, join_parts, program_of
@@ -33,7 +33,7 @@ from melisma.values.events import (
     LENGTH,
     METRE_TICKS,
     PART,
-    PLACE,
+    POSITION,
     TICKS_PER_BEAT,
     tempo_class,
 )
@@ -65,14 +65,14 @@ _MELODY_NAME = re.compile(r"melod|voice|vocal|lead|sopran|tune|solo|canto|cantus
 class ScoreTask:
     """One piece to draw."""
 
-    asked: AskedScore
+    asked: ScoreConditioning
     """What the model is told, after the given music had its say."""
     plan: ScorePlan
     finish: Callable[[np.ndarray], Score]
     """From the events that were drawn to the whole score."""
 
 
-def new_piece(asked: AskedScore) -> ScoreTask:
+def new_piece(asked: ScoreConditioning) -> ScoreTask:
     """A piece from nothing but the prompt."""
     shift = asked.home_shift
     plan = ScorePlan(
@@ -93,7 +93,7 @@ def new_piece(asked: AskedScore) -> ScoreTask:
     return ScoreTask(asked=asked, plan=plan, finish=finish)
 
 
-def continued(asked: AskedScore, given: Score) -> ScoreTask:
+def continued(asked: ScoreConditioning, given: Score) -> ScoreTask:
     """More of a piece, from the bar after its last."""
     whole = _Whole(given)
     heard = _told_by(asked, whole, max(whole.bars - 16, 0), whole.bars, _key_of(given))
@@ -118,7 +118,7 @@ def continued(asked: AskedScore, given: Score) -> ScoreTask:
     return ScoreTask(asked=heard, plan=plan, finish=finish)
 
 
-def infilled(asked: AskedScore, given: Score, first_bar: int, last_bar: int) -> ScoreTask:
+def infilled(asked: ScoreConditioning, given: Score, first_bar: int, last_bar: int) -> ScoreTask:
     """The bars `first_bar` to `last_bar` (counted from 1) of a piece anew.
 
     `ValueError` where the piece has no such bars.
@@ -151,7 +151,7 @@ def infilled(asked: AskedScore, given: Score, first_bar: int, last_bar: int) -> 
     return ScoreTask(asked=heard, plan=plan, finish=finish)
 
 
-def accompanied(asked: AskedScore, given: Score) -> ScoreTask:
+def accompanied(asked: ScoreConditioning, given: Score) -> ScoreTask:
     """Other parts for a tune: the leading part of the given score, its highest notes."""
     tune = tune_of(given)
     whole = _Whole(tune)
@@ -230,11 +230,11 @@ class _Whole:
             raise ValueError("the score holds no note: give one with notes in it")
         self.score = replace(self.score, chords=chord_marks(self.score))
         rows = encode_score(self.score, ended=False).astype(np.int64)
-        self._body = rows[rows[:, PLACE] != PART]
+        self._body = rows[rows[:, POSITION] != PART]
         starts, self.metres = bars_of(self.score)
         self.starts = np.append(starts, starts[-1] + METRE_TICKS[self.metres[-1]])
         """First tick of every bar, and the tick after the last."""
-        self._edges = np.append(np.flatnonzero(self._body[:, PLACE] == BAR), len(self._body))
+        self._edges = np.append(np.flatnonzero(self._body[:, POSITION] == BAR), len(self._body))
         lines = self._body[self._edges[:-1]]
         self.tempi = [int(tempo) - FIRST_TEMPO for tempo in lines[:, LENGTH]]
 
@@ -280,14 +280,14 @@ def _key_of(score: Score) -> str | None:
 
 
 def _told_by(
-    asked: AskedScore,
+    asked: ScoreConditioning,
     whole: _Whole,
     first: int,
     stop: int,
     key: str | None,
     *,
     keep_players: bool = False,
-) -> AskedScore:
+) -> ScoreConditioning:
     """What was asked, completed by what the given music itself tells; `key` is that of all that was
     given, for stretches that leave theirs open."""
     facts = whole.facts(first, stop)
@@ -321,13 +321,13 @@ def _told_by(
 
 def _drawn_score(events: np.ndarray, plan: ScorePlan) -> Score:
     """The bars that were drawn, from beat 0 on; every part there, also where it is silent."""
-    body = events[events[:, PLACE] != PART]
-    bars = np.flatnonzero(body[:, PLACE] == BAR)
-    skipped = int((plan.before[:, PLACE] == BAR).sum()) if len(plan.before) else 0
+    body = events[events[:, POSITION] != PART]
+    bars = np.flatnonzero(body[:, POSITION] == BAR)
+    skipped = int((plan.before[:, POSITION] == BAR).sum()) if len(plan.before) else 0
     stop = skipped + plan.bars
     first = bars[skipped] if skipped < len(bars) else len(body)
     last = bars[stop] if stop < len(bars) else len(body)
-    head = events[events[:, PLACE] == PART]
+    head = events[events[:, POSITION] == PART]
     return decode_score(np.concatenate([head, body[first:last]]))
 
 

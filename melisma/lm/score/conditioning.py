@@ -127,7 +127,7 @@ class ScoreDrops:
     people word things otherwise than our captions."""
 
 
-def drop_told(
+def drop_conditioning(
     conditions: ScoreConditions, settings: ScoreDrops, generator: torch.Generator
 ) -> ScoreConditions:
     """Drops slots at random, for each piece of the batch by itself."""

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from melisma.lm.score.conditioning import ScoreConditioner, ScoreConditions
-from melisma.nn.transformer import Norm, Trunk, two_clock_angles, window_mask
+from melisma.nn.transformer import RMSNorm, Trunk, two_clock_angles, window_mask
 from melisma.values.events import (
     DRUM_PROGRAM,
     FIELD_SIZES,
@@ -88,9 +88,11 @@ class ScoreModel(nn.Module):
             width=width, layers=settings.layers, heads=settings.heads, condition_width=width
         )
         # What is drawn already of the event under way, as the heads are told it.
-        self.drawn = nn.ModuleList(nn.Embedding(size + 1, width) for size in FIELD_SIZES[:-1])
-        self.drawn_program = nn.Embedding(NO_PROGRAM + 1, width)
-        self.mixers = nn.ModuleList(Mixer(width) for _ in range(FIELDS - 1))
+        self.sampled_fields = nn.ModuleList(
+            nn.Embedding(size + 1, width) for size in FIELD_SIZES[:-1]
+        )
+        self.sampled_program = nn.Embedding(NO_PROGRAM + 1, width)
+        self.mixers = nn.ModuleList(FieldMixer(width) for _ in range(FIELDS - 1))
         self.heads = nn.ModuleList(nn.Linear(width, size) for size in FIELD_SIZES)
         for module in self.modules():
             if isinstance(module, nn.Embedding):
@@ -138,9 +140,9 @@ class ScoreModel(nn.Module):
             return self.heads[0](hidden)
         known = hidden
         for before in range(field):
-            known = known + self.drawn[before](row[..., before])
+            known = known + self.sampled_fields[before](row[..., before])
         if field > PART_FIELD:
-            known = known + self.drawn_program(program)
+            known = known + self.sampled_program(program)
         return self.heads[field](self.mixers[field - 1](known))
 
     def losses(self, hidden: Tensor, rows: Tensor, programs: Tensor) -> Tensor:
@@ -161,16 +163,16 @@ class ScoreModel(nn.Module):
         return torch.stack(parts, dim=1)
 
 
-class Mixer(nn.Module):
+class FieldMixer(nn.Module):
     """A residual layer between what is known of an event and the head of its next field."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.norm = Norm(width, eps=1e-5)
-        self.enter = nn.Linear(width, width)
-        self.leave = nn.Linear(width, width)
+        self.norm = RMSNorm(width, eps=1e-5)
+        self.up_proj = nn.Linear(width, width)
+        self.down_proj = nn.Linear(width, width)
 
     def forward(self, known: Tensor) -> Tensor:
         """[..., width] -> [..., width]."""
         normed = self.norm(known)
-        return normed + self.leave(F.silu(self.enter(normed)))
+        return normed + self.down_proj(F.silu(self.up_proj(normed)))

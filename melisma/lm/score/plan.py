@@ -35,7 +35,7 @@ from melisma.values.events import (
     PART,
     PART_FIELD,
     PITCH,
-    PLACE,
+    POSITION,
     VELOCITY,
     row_ticks,
 )
@@ -110,7 +110,7 @@ class ScorePlan:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Told:
+class EventInput:
     """An event as the model is told it."""
 
     row: np.ndarray
@@ -135,19 +135,19 @@ class ScoreInProgress:
         before_ticks, before_bars = row_ticks(plan.before) if len(plan.before) else (None, None)
         self._first_bar = 0 if before_bars is None else int(before_bars[-1]) + 1
         self._bar_start, self._bar_length = 0, 0
-        self._history: list[Told] = []
+        self._history: list[EventInput] = []
         if before_ticks is not None and before_bars is not None:
             self._history = [
-                Told(row=row, tick=int(tick), bar=int(bar), fresh=False)
+                EventInput(row=row, tick=int(tick), bar=int(bar), fresh=False)
                 for row, tick, bar in zip(plan.before, before_ticks, before_bars, strict=True)
             ]
-            bars = plan.before[plan.before[:, PLACE] == BAR]
+            bars = plan.before[plan.before[:, POSITION] == BAR]
             lengths = METRE_TICKS[bars[:, PITCH] - FIRST_METRE]
             self._bar_start = int(lengths.sum() - lengths[-1])
             self._bar_length = int(lengths[-1])
         self._starts = self._settled_starts()
         self._later = self._later_events()
-        self._pending: deque[Told] = deque()
+        self._pending: deque[EventInput] = deque()
         self._last = _ABSENT
         self._in_bar = 0
         self._bar_notes, self._silent_bars = 0, 0
@@ -161,13 +161,13 @@ class ScoreInProgress:
         lengths = [int(METRE_TICKS[self.plan.metre(bar)]) for bar in range(self.plan.bars)]
         return self._bar_start + self._bar_length + np.concatenate([[0], np.cumsum(lengths)])
 
-    def _later_events(self) -> list[Told]:
+    def _later_events(self) -> list[EventInput]:
         if not len(self.plan.later):
             return []
         ticks, bars = row_ticks(self.plan.later, int(self._starts[-1]))
         first = self._first_bar + self.plan.bars
         return [
-            Told(row=row, role=LATER, tick=int(tick), bar=int(bar) + first, fresh=False)
+            EventInput(row=row, role=LATER, tick=int(tick), bar=int(bar) + first, fresh=False)
             for row, tick, bar in zip(self.plan.later, ticks, bars, strict=True)
         ]
 
@@ -177,7 +177,7 @@ class ScoreInProgress:
         """Begins anew with the parts, what comes later and the last bars of what there is, about
         `room` events; then what was pending."""
         head = [
-            Told(row=_row(PART, part=number, pitch=FIRST_PROGRAM + program), fresh=False)
+            EventInput(row=_row(PART, part=number, pitch=FIRST_PROGRAM + program), fresh=False)
             for number, program in enumerate(self.programs)
         ]
         recent = self._recent(max(room - len(head) - len(self._later), 16))
@@ -187,11 +187,11 @@ class ScoreInProgress:
         self._pending = deque([*head, *self._later, *recent, *pending])
         self._told, self._fresh = 0, False
 
-    def _recent(self, room: int) -> list[Told]:
+    def _recent(self, room: int) -> list[EventInput]:
         """The last whole bars, at most `room` events, or the last one."""
         events = self._history
         if len(events) > room:
-            bars = [i for i, told in enumerate(events) if told.row[PLACE] == BAR]
+            bars = [i for i, one in enumerate(events) if one.row[POSITION] == BAR]
             first = next((i for i in bars if len(events) - i <= room), bars[-1])
             while first > 0 and events[first - 1].role == GIVEN:
                 first -= 1  # notes given ahead of that bar line belong with it
@@ -199,7 +199,7 @@ class ScoreInProgress:
         return [replace(told, fresh=False) for told in events]
 
     @property
-    def told(self) -> int:
+    def events_in_window(self) -> int:
         """Events told in this window; 0 until one of them is new."""
         return self._told if self._fresh else 0
 
@@ -211,7 +211,7 @@ class ScoreInProgress:
     def at_bar_line(self, row: np.ndarray) -> bool:
         """Whether a drawn event would begin another bar: here a window may end."""
         inside = not self._pending and not self.done and self.begun < self.plan.bars
-        return inside and row[PLACE] == BAR
+        return inside and row[POSITION] == BAR
 
     # --- one event
 
@@ -231,34 +231,34 @@ class ScoreInProgress:
         """The program of a part, `NO_PROGRAM` for chords and where there is none."""
         return self.programs[part] if part < len(self.programs) else NO_PROGRAM
 
-    def take(self, row: np.ndarray) -> Told:
+    def take(self, row: np.ndarray) -> EventInput:
         """Takes the drawn event -> what the model is told now (something settled may come first).
 
         `row` [5]: the settled fields as they are, the others as drawn.
         """
         if self.done:
-            return Told(row=_row(END), bar=self._first_bar + self.plan.bars - 1)
+            return EventInput(row=_row(END), bar=self._first_bar + self.plan.bars - 1)
         if self._pending:
             told = replace(self._pending.popleft(), row=row)
-        elif row[PLACE] == PART:
+        elif row[POSITION] == PART:
             self.programs.append(int(row[PITCH]) - FIRST_PROGRAM)
-            told = Told(row=row, fresh=False)
-        elif row[PLACE] in (BAR, END):
+            told = EventInput(row=row, fresh=False)
+        elif row[POSITION] in (BAR, END):
             told = self._next_bar(row)
         else:
-            told = Told(
+            told = EventInput(
                 row=row,
-                tick=self._bar_start + int(row[PLACE]),
+                tick=self._bar_start + int(row[POSITION]),
                 bar=self._first_bar + self.begun - 1,
             )
         self._keep(told)
         return told
 
-    def _next_bar(self, row: np.ndarray) -> Told:
+    def _next_bar(self, row: np.ndarray) -> EventInput:
         self._choosing = False
         if self.begun == self.plan.bars:
             self.done = True
-            return Told(row=_row(END), bar=self._first_bar + self.plan.bars - 1)
+            return EventInput(row=_row(END), bar=self._first_bar + self.plan.bars - 1)
         ahead = self._bar_with_given()
         if len(ahead) == 1:
             fixed = ahead[0].row
@@ -266,16 +266,16 @@ class ScoreInProgress:
         self._pending.extend(ahead[1:])
         return ahead[0]
 
-    def _bar_with_given(self) -> list[Told]:
+    def _bar_with_given(self) -> list[EventInput]:
         """The next bar line, after the notes that are given ahead of it."""
-        notes: list[Told] = []
+        notes: list[EventInput] = []
         for bar in (0, 1) if self.begun == 0 else (self.begun + 1,):
             if bar < min(len(self.plan.given), self.plan.bars):
                 notes += [
-                    Told(
+                    EventInput(
                         row=note,
                         role=GIVEN,
-                        tick=int(self._starts[bar]) + int(note[PLACE]),
+                        tick=int(self._starts[bar]) + int(note[POSITION]),
                         bar=self._first_bar + bar,
                     )
                     for note in self.plan.given[bar]
@@ -287,17 +287,17 @@ class ScoreInProgress:
             tempi = self.plan.tempi
             row[LENGTH] = FIRST_TEMPO + tempi[min(self.begun, len(tempi) - 1)]
         start = self._bar_start + self._bar_length
-        return [*notes, Told(row=row, tick=start, bar=self._first_bar + self.begun)]
+        return [*notes, EventInput(row=row, tick=start, bar=self._first_bar + self.begun)]
 
-    def _keep(self, told: Told) -> None:
+    def _keep(self, told: EventInput) -> None:
         self._told += 1
-        if not told.fresh or told.row[PLACE] == END:
+        if not told.fresh or told.row[POSITION] == END:
             return
         self._fresh = True
         self._history.append(told)
         if told.role == GIVEN:
             return
-        if told.row[PLACE] == BAR:
+        if told.row[POSITION] == BAR:
             self.begun += 1
             self._bar_start = told.tick
             self._bar_length = int(METRE_TICKS[told.row[PITCH] - FIRST_METRE])
@@ -314,14 +314,14 @@ class ScoreInProgress:
 
     def _places(self, row: np.ndarray) -> np.ndarray:
         del row
-        mask = np.zeros(FIELD_SIZES[PLACE], bool)
+        mask = np.zeros(FIELD_SIZES[POSITION], bool)
         if self._choosing:
             mask[PART] = len(self.programs) < MOST_PARTS and bool(self._eligible())
             mask[BAR] = bool(self.programs) and not self._missing()
             return mask
         mask[END if self.begun == self.plan.bars else BAR] = not self._must_sound()
         if self.begun and self._in_bar < MOST_BAR_EVENTS:
-            first = self._last[PLACE] if self._last[PLACE] < LONGEST_BAR_TICKS else 0
+            first = self._last[POSITION] if self._last[POSITION] < LONGEST_BAR_TICKS else 0
             mask[first : self._bar_length] = True
             if first > 0 or self._in_bar:
                 mask[first] = bool(self._parts(self._last).any())
@@ -335,12 +335,12 @@ class ScoreInProgress:
 
     def _parts(self, row: np.ndarray) -> np.ndarray:
         mask = np.zeros(FIELD_SIZES[PART_FIELD], bool)
-        if row[PLACE] == PART:
+        if row[POSITION] == PART:
             mask[len(self.programs)] = True
             return mask
         mask[: len(self.programs)] = True
         mask[list(self.plan.resting)] = False
-        if row[PLACE] != self._last[PLACE]:
+        if row[POSITION] != self._last[POSITION]:
             mask[CHORD] = any(program != DRUM_PROGRAM for program in self.programs)
         elif self._last[PART_FIELD] < CHORD:
             last = int(self._last[PART_FIELD])
@@ -351,9 +351,9 @@ class ScoreInProgress:
 
     def _pitches(self, row: np.ndarray) -> np.ndarray:
         mask = np.zeros(FIELD_SIZES[PITCH], bool)
-        if row[PLACE] == BAR:
+        if row[POSITION] == BAR:
             mask[FIRST_METRE:FIRST_PROGRAM] = True
-        elif row[PLACE] == PART:
+        elif row[POSITION] == PART:
             mask[FIRST_PROGRAM + np.array(self._eligible())] = True
         elif row[PART_FIELD] == CHORD:
             mask[FIRST_CHORD : FIRST_CHORD + len(CHORD_NAMES)] = True
@@ -389,7 +389,7 @@ class ScoreInProgress:
 
     def _lengths(self, row: np.ndarray) -> np.ndarray:
         mask = np.zeros(FIELD_SIZES[LENGTH], bool)
-        if row[PLACE] == BAR:
+        if row[POSITION] == BAR:
             mask[FIRST_TEMPO:] = True
         else:
             mask[:FIRST_TEMPO] = True
@@ -415,8 +415,8 @@ class ScoreInProgress:
         ticks = np.array([one.tick for one in told], np.int64)
         bars = np.array([one.bar for one in told], np.int64)
         part = np.where(rows[:, PART_FIELD] == CHORD, -1, rows[:, PART_FIELD])
-        first = np.where(rows[:, PLACE] == BAR, -1, ticks)
-        ended = rows[:, PLACE] == END
+        first = np.where(rows[:, POSITION] == BAR, -1, ticks)
+        ended = rows[:, POSITION] == END
         order = np.lexsort((rows[:, PITCH], part, first, bars, ended))
         return np.concatenate([head, rows[order]])
 
@@ -432,8 +432,8 @@ _ALLOWED: tuple[Callable[[ScoreInProgress, np.ndarray], np.ndarray], ...] = (
 
 def uses(row: np.ndarray, number: int) -> bool:
     """Whether an event has the field `number`, given the fields before it."""
-    place = row[PLACE]
-    if number == PLACE:
+    place = row[POSITION]
+    if number == POSITION:
         return True
     if place == END:
         return False
@@ -448,7 +448,7 @@ def _row(
     place: int, part: int | None = None, pitch: int | None = None, length: int | None = None
 ) -> np.ndarray:
     row = _ABSENT.copy()
-    row[PLACE] = place
+    row[POSITION] = place
     for number, value in ((PART_FIELD, part), (PITCH, pitch), (LENGTH, length)):
         if value is not None:
             row[number] = value

@@ -28,7 +28,7 @@ from melisma.values.events import (
     PART,
     PART_FIELD,
     PITCH,
-    PLACE,
+    POSITION,
     row_ticks,
 )
 
@@ -38,7 +38,7 @@ START = np.array([END, *FIELD_SIZES[1:]])
 
 
 @dataclass(frozen=True, kw_only=True)
-class Line:
+class EventSequence:
     """Events in the order in which they are told; all arrays int64 [event, ...]."""
 
     rows: np.ndarray
@@ -52,23 +52,23 @@ class Line:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def take(self, chosen: np.ndarray) -> Line:
+    def take(self, chosen: np.ndarray) -> EventSequence:
         """Some of the events, in the order of `chosen`."""
-        return Line(**{one.name: getattr(self, one.name)[chosen] for one in fields(self)})
+        return EventSequence(**{one.name: getattr(self, one.name)[chosen] for one in fields(self)})
 
-    def joined(self, *others: Line) -> Line:
+    def joined(self, *others: EventSequence) -> EventSequence:
         """This line and others after it."""
         lines = (self, *others)
-        return Line(
+        return EventSequence(
             **{
                 one.name: np.concatenate([getattr(line, one.name) for line in lines])
                 for one in fields(self)
             }
         )
 
-    def told_as(self, role: int) -> Line:
+    def with_role(self, role: int) -> EventSequence:
         """The same events in another role."""
-        return Line(
+        return EventSequence(
             rows=self.rows,
             roles=np.full(len(self), role),
             programs=self.programs,
@@ -79,7 +79,7 @@ class Line:
 
 def is_note(rows: np.ndarray) -> np.ndarray:
     """Which events are notes, bool [event]."""
-    return (rows[:, PLACE] < LONGEST_BAR_TICKS) & (rows[:, PART_FIELD] < CHORD)
+    return (rows[:, POSITION] < LONGEST_BAR_TICKS) & (rows[:, PART_FIELD] < CHORD)
 
 
 def home_shift(tonality: int) -> int:
@@ -110,16 +110,16 @@ def transposed(rows: np.ndarray, shift: int) -> np.ndarray:
 def part_programs(rows: np.ndarray) -> np.ndarray:
     """The program of each part number, `NO_PROGRAM` where none is declared, int64 [part]."""
     programs = np.full(CHORD + 2, NO_PROGRAM)
-    head = rows[rows[:, PLACE] == PART]
+    head = rows[rows[:, POSITION] == PART]
     programs[head[:, PART_FIELD]] = head[:, PITCH] - FIRST_PROGRAM
     return programs
 
 
-def plain_line(rows: np.ndarray) -> Line:
+def plain_line(rows: np.ndarray) -> EventSequence:
     """The events as they are."""
     rows = rows.astype(np.int64)
     ticks, bars = row_ticks(rows)
-    return Line(
+    return EventSequence(
         rows=rows,
         roles=np.full(len(rows), PLAYED),
         programs=part_programs(rows)[np.minimum(rows[:, PART_FIELD], CHORD + 1)],
@@ -128,16 +128,16 @@ def plain_line(rows: np.ndarray) -> Line:
     )
 
 
-def melody_line(line: Line, given: np.ndarray) -> Line:
+def melody_line(line: EventSequence, given: np.ndarray) -> EventSequence:
     """A plain line with those of its notes that `given` marks (bool [event]) told ahead."""
     count = np.arange(len(line))
     # Told before the bar line of the bar before their own; those of the first two at the beginning.
     bar = np.where(given, np.maximum(line.bars - 1, 0), line.bars)
-    head = line.rows[:, PLACE] == PART
+    head = line.rows[:, POSITION] == PART
     first = np.where(head, -1, np.where(given, 0, 1))
     order = np.lexsort((count, first, np.where(head, -1, bar)))
     told = line.take(order)
-    return Line(
+    return EventSequence(
         rows=told.rows,
         roles=np.where(given[order], GIVEN, told.roles),
         programs=told.programs,
@@ -146,28 +146,28 @@ def melody_line(line: Line, given: np.ndarray) -> Line:
     )
 
 
-def infill_line(line: Line, first_bar: int, stop_bar: int) -> Line:
+def infill_line(line: EventSequence, first_bar: int, stop_bar: int) -> EventSequence:
     """A plain line with the bars [first, stop) last, and an end after them.
 
     Bars from `stop` on are told first, as later ones.
     """
-    head = line.rows[:, PLACE] == PART
+    head = line.rows[:, POSITION] == PART
     before = ~head & (line.bars < first_bar)
     gap = ~head & (line.bars >= first_bar) & (line.bars < stop_bar)
     after = ~head & (line.bars >= stop_bar)
-    gap &= line.rows[:, PLACE] != END
+    gap &= line.rows[:, POSITION] != END
     end = end_line(line.take(np.flatnonzero(gap)), line)
     count = np.arange(len(line))
     parts = [line.take(count[chosen]) for chosen in (head, after, before, gap)]
-    return parts[0].joined(parts[1].told_as(LATER), parts[2], parts[3], end)
+    return parts[0].joined(parts[1].with_role(LATER), parts[2], parts[3], end)
 
 
-def end_line(gap: Line, line: Line) -> Line:
+def end_line(gap: EventSequence, line: EventSequence) -> EventSequence:
     """The end after a gap."""
     rows = np.array(FIELD_SIZES)[None].copy()
-    rows[0, PLACE] = END
+    rows[0, POSITION] = END
     last = gap if len(gap) else line
-    return Line(
+    return EventSequence(
         rows=rows,
         roles=np.array([PLAYED]),
         programs=np.array([NO_PROGRAM]),
@@ -176,7 +176,9 @@ def end_line(gap: Line, line: Line) -> Line:
     )
 
 
-def batch_of(lines: list[Line], bars_left: list[int | None], bars_done: list[int]) -> EventBatch:
+def batch_of(
+    lines: list[EventSequence], bars_left: list[int | None], bars_done: list[int]
+) -> EventBatch:
     """Lines side by side, each after a `START`, padded at the end by absent-tokens.
 
     `bars_left`: bars from each line's beginning to its end, None where that is not told;

@@ -19,7 +19,7 @@ from scipy.signal import butter, oaconvolve, sosfilt
 from melisma.sound.loudness import integrated_lufs, oversampled_peaks
 from melisma.sound.mastering import CEILING_DB, TARGET_LUFS
 from melisma.sound.reverberation import ROOMS, room_response
-from melisma.symbolic.playback import Line, Player, Preset
+from melisma.symbolic.playback import PlayedPart, Preset, Synthesizer
 from melisma.values import Waveform
 
 _ROOM_SEED = 4_001
@@ -43,7 +43,7 @@ Progress = Callable[[float], None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class DeskSettings:
+class MixerSettings:
     """How the desk is set."""
 
     rate_hz: int = 44_100
@@ -68,10 +68,10 @@ class DeskSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
+class MixerPart:
     """A part ready to be played."""
 
-    line: Line
+    line: PlayedPart
     preset: Preset | None
     """None where the soundfont has nothing for it: it is silent."""
     gains: tuple[float, float]
@@ -88,22 +88,22 @@ class _Finish:
     gain: float
 
 
-class Desk:
+class Mixer:
     """`mix` first, then `stems`, one after another, for scores whose stems do not fit into memory
     at once."""
 
     def __init__(
         self,
         *,
-        player: Player,
-        parts: tuple[Part, ...],
+        synthesizer: Synthesizer,
+        parts: tuple[MixerPart, ...],
         end_seconds: float,
-        settings: DeskSettings,
+        settings: MixerSettings,
         soundfont: Path,
         remarks: tuple[str, ...],
     ) -> None:
         """`end_seconds`: when the last note ends. `soundfont` and `remarks` are told on."""
-        self.player = player
+        self.player = synthesizer
         self.soundfont = soundfont
         self.remarks = remarks
         self.settings = settings

@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from melisma.symbolic.soundfont.presets import Bank, read_bank
+from melisma.symbolic.soundfont.presets import SoundFont, read_soundfont
 
 VARIABLE = "MELISMA_SOUNDFONT"
 """Environment variable that names a soundfont."""
@@ -33,7 +33,7 @@ PREFERRED = (
 """Beginnings of the names of full General MIDI banks, the best first (chosen by ear)."""
 
 
-def find_soundfont(given: Path | None = None) -> Bank:
+def find_soundfont(given: Path | None = None) -> SoundFont:
     """The soundfont to play with, open.
 
     One that is given, here or in the environment, must be one: `FileNotFoundError`,
@@ -41,17 +41,17 @@ def find_soundfont(given: Path | None = None) -> Bank:
     lack instruments are passed over; `FileNotFoundError` where none is left.
     """
     if given is not None:
-        return read_bank(given)
+        return read_soundfont(given)
     named = os.environ.get(VARIABLE)
     if named:
-        return read_bank(Path(named).expanduser())
+        return read_soundfont(Path(named).expanduser())
     for path in system_soundfonts(SYSTEM_FOLDERS):
         bank = _full_bank(path)
         if bank is not None:
             return bank
     brought = packaged_soundfont()
     if brought is not None:
-        return read_bank(brought)
+        return read_soundfont(brought)
     raise FileNotFoundError(
         "no soundfont was found on this system: install one (Debian: fluid-soundfont-gm), name a "
         f".sf2 or .sf3 file with --soundfont, or set {VARIABLE}"
@@ -94,9 +94,9 @@ def _rank(name: str) -> int:
     return next(ranks, len(PREFERRED))
 
 
-def _full_bank(path: Path) -> Bank | None:
+def _full_bank(path: Path) -> SoundFont | None:
     try:
-        bank = read_bank(path)
+        bank = read_soundfont(path)
     except (OSError, ValueError):
         return None
     return bank if bank.is_full else None

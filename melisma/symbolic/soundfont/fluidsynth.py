@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from melisma.symbolic.playback import Line, Player, Preset
+from melisma.symbolic.playback import PlayedPart, Preset, Synthesizer
 
 BLOCK_SAMPLES = 64
 """FluidSynth's own block."""
@@ -179,7 +179,7 @@ def _blocks(seconds: np.ndarray, rate_hz: int) -> np.ndarray:
     )
 
 
-class FluidPlayer(Player):
+class FluidSynthesizer(Synthesizer):
     """FluidSynth with one soundfont, of which it loads only what is played."""
 
     name = "FluidSynth"
@@ -195,7 +195,7 @@ class FluidPlayer(Player):
             self.close()
             raise ValueError(f"FluidSynth cannot read the soundfont {soundfont}: try another")
 
-    def play(self, line: Line, preset: Preset, samples: int) -> np.ndarray:
+    def play(self, line: PlayedPart, preset: Preset, samples: int) -> np.ndarray:
         """See `Player`. Time is rounded to blocks of 64 samples (1.5 ms at 44.1 kHz)."""
         self._synth.system_reset()
         self._synth.program_select(0, self._font, *preset)

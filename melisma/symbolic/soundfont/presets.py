@@ -92,8 +92,8 @@ class Region:
         )
 
 
-class Bank:
-    """An open soundfont. `read_bank` makes it."""
+class SoundFont:
+    """An open soundfont. `read_soundfont` makes it."""
 
     def __init__(self, path: Path, tables: dict[bytes, np.ndarray], samples: np.ndarray) -> None:
         """`samples`: the chunk of recordings as bytes, mapped from the file."""
@@ -222,7 +222,7 @@ def _meet(one: int, other: int) -> tuple[int, int]:
     return low, min((one >> 8) & 0xFF, (other >> 8) & 0xFF)
 
 
-def read_bank(path: Path) -> Bank:
+def read_soundfont(path: Path) -> SoundFont:
     """Open a soundfont.
 
     Raises `FileNotFoundError`, `IsADirectoryError`, or `ValueError` where the file is no soundfont,
@@ -247,7 +247,7 @@ def read_bank(path: Path) -> Bank:
         raise ValueError(f"the soundfont {path} is damaged ({error}): get it again") from error
 
 
-def _open(path: Path, data: np.ndarray) -> Bank:
+def _open(path: Path, data: np.ndarray) -> SoundFont:
     chunks: dict[bytes, tuple[int, int]] = {}
     for kind, start, stop in _chunks(data, 12, len(data)):
         if kind == b"LIST" and stop - start >= 4:
@@ -272,7 +272,7 @@ def _open(path: Path, data: np.ndarray) -> Bank:
         if (np.diff(places) < 0).any() or places[-1] >= len(tables[owned]) + (owner != b"phdr"):
             raise ValueError(f"its part {owner.decode()} points behind the end")
     start, stop = chunks[b"smpl"]
-    return Bank(path, tables, data[start:stop])
+    return SoundFont(path, tables, data[start:stop])
 
 
 def _chunks(data: np.ndarray, at: int, stop: int) -> list[tuple[bytes, int, int]]:

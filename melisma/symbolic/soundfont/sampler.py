@@ -18,14 +18,14 @@ from functools import lru_cache
 import numpy as np
 from scipy.signal import lfilter
 
-from melisma.symbolic.playback import Line, Player, Preset
+from melisma.symbolic.playback import PlayedPart, Preset, Synthesizer
 from melisma.symbolic.soundfont.presets import (
     EXCLUSIVE,
     FIXED_KEY,
     ROOT_KEY,
     SAMPLE_MODES,
-    Bank,
     Region,
+    SoundFont,
 )
 
 GAIN = 0.212
@@ -59,16 +59,16 @@ class _Tone:
     """Left and right, at full velocity."""
 
 
-class SamplePlayer(Player):
+class NumpySynthesizer(Synthesizer):
     """Plays a `Bank` with numpy alone."""
 
     name = "Melisma's own player"
 
-    def __init__(self, bank: Bank, rate_hz: int) -> None:
+    def __init__(self, bank: SoundFont, rate_hz: int) -> None:
         self._bank = bank
         self._rate_hz = rate_hz
 
-    def play(self, line: Line, preset: Preset, samples: int) -> np.ndarray:
+    def play(self, line: PlayedPart, preset: Preset, samples: int) -> np.ndarray:
         """See `Player`. Time is rounded to samples."""
         out = np.zeros((2, samples), dtype=np.float32)
         regions = self._bank.regions(preset)
@@ -143,7 +143,7 @@ def _add(
 
 
 def _chokes(
-    line: Line, on: np.ndarray, regions: tuple[Region, ...], region: Region
+    line: PlayedPart, on: np.ndarray, regions: tuple[Region, ...], region: Region
 ) -> np.ndarray | None:
     """When notes of the region's exclusive class begin, int64 [note], None where it has none."""
     group = region.value(EXCLUSIVE)

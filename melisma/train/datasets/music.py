@@ -1,7 +1,7 @@
 """What the music tower needs of a corpus, heard once: summaries, semantic states, facts.
 
 Enters: a corpus of the ears and, if there is one, the frozen semantic encoder as a function from
-sound to hidden states. Leaves: `HeardClips`, kept as one `.npz` file beside nothing else.
+sound to hidden states. Leaves: `MusicFeatures`, kept as one `.npz` file beside nothing else.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from melisma.data.audio_shards import Ears
+from melisma.data.audio_shards import AudioShards
 from melisma.joint.attributes import target_row
 from melisma.joint.summary import summarise
 from melisma.values import Facts
@@ -26,7 +26,7 @@ BATCH = 16
 
 
 @dataclass(frozen=True, kw_only=True)
-class HeardClips:
+class MusicFeatures:
     """Clips as the music tower hears them, with their truth."""
 
     summary: np.ndarray
@@ -43,9 +43,9 @@ class HeardClips:
         rows = [target_row(one) for one in self.facts]
         return np.stack([r[0] for r in rows]), np.stack([r[1] for r in rows]).astype(np.float32)
 
-    def part(self, picks: np.ndarray) -> HeardClips:
+    def part(self, picks: np.ndarray) -> MusicFeatures:
         """The clips numbered `picks`."""
-        return HeardClips(
+        return MusicFeatures(
             summary=self.summary[picks],
             trunk=None if self.trunk is None else self.trunk[picks],
             facts=tuple(self.facts[int(i)] for i in picks),
@@ -53,7 +53,9 @@ class HeardClips:
 
 
 @torch.no_grad()
-def hear(ears: Ears, states_of: StatesOf | None, path: Path | None = None) -> HeardClips:
+def encode_music(
+    ears: AudioShards, states_of: StatesOf | None, path: Path | None = None
+) -> MusicFeatures:
     """Hears every clip; `path` keeps the result (and gives it back where it is already there)."""
     facts = tuple(ears.facts(i) for i in range(len(ears)))
     if path is not None and path.exists():
@@ -65,7 +67,7 @@ def hear(ears: Ears, states_of: StatesOf | None, path: Path | None = None) -> He
                 f"{path} holds {len(summary)} clips, the corpus {len(facts)}: remove the file to "
                 "hear the corpus again"
             )
-        return HeardClips(summary=summary, trunk=trunk, facts=facts)
+        return MusicFeatures(summary=summary, trunk=trunk, facts=facts)
     summaries, trunks = [], []
     for shard in ears.sound:
         for start in range(0, len(shard), BATCH):
@@ -78,7 +80,7 @@ def hear(ears: Ears, states_of: StatesOf | None, path: Path | None = None) -> He
     trunk = np.concatenate(trunks) if trunks else None
     if path is not None:
         _keep(path, summary, trunk)
-    return HeardClips(summary=summary, trunk=trunk, facts=facts)
+    return MusicFeatures(summary=summary, trunk=trunk, facts=facts)
 
 
 def _keep(path: Path, summary: np.ndarray, trunk: np.ndarray | None) -> None:
@@ -90,8 +92,8 @@ def _keep(path: Path, summary: np.ndarray, trunk: np.ndarray | None) -> None:
 
 
 def split_by_group(
-    ears: Ears, heard: HeardClips, held_share: float, seed: int
-) -> tuple[HeardClips, HeardClips]:
+    ears: AudioShards, heard: MusicFeatures, held_share: float, seed: int
+) -> tuple[MusicFeatures, MusicFeatures]:
     """Learned and held-out clips; no group (a piece and its kin) stands on both sides, and each
     side has one at least. `ValueError` where there is only one."""
     groups = [str(row["group"]) for row in ears.rows]

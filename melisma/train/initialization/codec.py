@@ -25,12 +25,12 @@ def start_linear(codec: Codec, sound: Tensor, generator: torch.Generator) -> Non
     encoder = codec.encoder
     past = encoder.initial_state(len(sound))[0]
     spectra = encoder.spectra(torch.cat([past, sound], dim=1)).double()
-    fast = _project(encoder.enter, spectra)
+    fast = _project(encoder.in_proj, spectra)
     slow = _project(encoder.join, slower(fast, 2))
-    latent = _project(encoder.leave, slow)
+    latent = _project(encoder.out_proj, slow)
     spread = latent.flatten(0, 1).std(dim=0).square().mean().sqrt()
-    encoder.leave.weight.div_(spread)
-    encoder.leave.bias.div_(spread)
+    encoder.out_proj.weight.div_(spread)
+    encoder.out_proj.bias.div_(spread)
     latent = latent / spread
 
     targets = (log_magnitudes(sound).double() - LOG_CENTRE) / LOG_SPREAD
@@ -76,24 +76,24 @@ def _factorise(codec: Codec, solution: Tensor, bias: Tensor) -> None:
     """Splits latent -> magnitudes of a frame, [4 * line, width], over the decoder's matrices."""
     decoder = codec.decoder
     width = solution.shape[1]
-    enter = torch.zeros(decoder.enter.out_features, width, dtype=torch.float64)
+    enter = torch.zeros(decoder.in_proj.out_features, width, dtype=torch.float64)
     enter[:width] = torch.eye(width, dtype=torch.float64)
-    decoder.enter.weight.copy_(enter)
-    decoder.enter.bias.zero_()
+    decoder.in_proj.weight.copy_(enter)
+    decoder.in_proj.bias.zero_()
     parts = solution.reshape(MAGNITUDES_PER_FRAME, -1, width)
     offsets = bias.reshape(MAGNITUDES_PER_FRAME, -1)
     centre = offsets.mean(dim=0)
     stacked = torch.cat([*parts, (offsets - centre).T], dim=1)
     basis, _, _ = torch.linalg.svd(stacked, full_matrices=False)
-    count = min(decoder.leave.in_features, basis.shape[1])
-    leave = torch.zeros(basis.shape[0], decoder.leave.in_features, dtype=torch.float64)
+    count = min(decoder.out_proj.in_features, basis.shape[1])
+    leave = torch.zeros(basis.shape[0], decoder.out_proj.in_features, dtype=torch.float64)
     leave[:, :count] = basis[:, :count]
-    decoder.leave.weight.copy_(leave)
-    decoder.leave.bias.copy_(centre)
+    decoder.out_proj.weight.copy_(leave)
+    decoder.out_proj.bias.copy_(centre)
     split = torch.zeros(
-        MAGNITUDES_PER_FRAME, decoder.leave.in_features, enter.shape[0], dtype=torch.float64
+        MAGNITUDES_PER_FRAME, decoder.out_proj.in_features, enter.shape[0], dtype=torch.float64
     )
-    shift = torch.zeros(MAGNITUDES_PER_FRAME, decoder.leave.in_features, dtype=torch.float64)
+    shift = torch.zeros(MAGNITUDES_PER_FRAME, decoder.out_proj.in_features, dtype=torch.float64)
     for i in range(MAGNITUDES_PER_FRAME):
         split[i, :count, :width] = basis[:, :count].T @ parts[i]
         shift[i, :count] = basis[:, :count].T @ (offsets[i] - centre)

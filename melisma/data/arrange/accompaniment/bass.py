@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from melisma.data.arrange.plan import Bar, Line, Plan, Span, hits
+from melisma.data.arrange.plan import Bar, PartWriter, Plan, Span, hits
 from melisma.data.arrange.sheet import QUALITIES
 
 
@@ -30,13 +30,13 @@ def _level(bar: Bar, loudness: float) -> float:
 
 def patterned(
     plan: Plan,
-    line: Line,
+    line: PartWriter,
     patterns: dict[str, str] | str,
     loudness: float,
     low: int = 28,
     high: int = 47,
     length: float = 0.95,
-) -> Line:
+) -> PartWriter:
     """A rhythm per bar for the root, and optionally one each for the fifth and the octave.
 
     `patterns` maps "root", "fifth", "octave" to pattern strings; a string alone is the root's. At
@@ -70,7 +70,7 @@ def patterned(
     return _ground(plan, line, loudness, low)
 
 
-def _ground(plan: Plan, line: Line, loudness: float, low: int) -> Line:
+def _ground(plan: Plan, line: PartWriter, loudness: float, low: int) -> PartWriter:
     """Adds the root where a chord that lasts a beat or more begins without a bass note."""
     starts = np.array([row[0] for row in line.rows])
     for span in plan.spans:
@@ -93,8 +93,13 @@ def _ground(plan: Plan, line: Line, loudness: float, low: int) -> Line:
 
 
 def held(
-    plan: Plan, line: Line, loudness: float, low: int = 28, high: int = 45, inversions: bool = False
-) -> Line:
+    plan: Plan,
+    line: PartWriter,
+    loudness: float,
+    low: int = 28,
+    high: int = 45,
+    inversions: bool = False,
+) -> PartWriter:
     """One long note per chord, with the source's own bass where `inversions`."""
     before = (low + high) // 2
     for span in plan.spans:
@@ -111,8 +116,13 @@ def held(
 
 
 def alternating(
-    plan: Plan, line: Line, beats: tuple[float, ...], loudness: float, low: int = 29, high: int = 48
-) -> Line:
+    plan: Plan,
+    line: PartWriter,
+    beats: tuple[float, ...],
+    loudness: float,
+    low: int = 29,
+    high: int = 48,
+) -> PartWriter:
     """Oom: root and fifth by turns on the given beats of each bar (waltz: (0,); march: (0, 2)).
 
     The fifth lies below the root where the range allows it, as tubas and double basses play.
@@ -141,8 +151,13 @@ def alternating(
 
 
 def walking(
-    plan: Plan, line: Line, rng: np.random.Generator, loudness: float, low: int = 28, high: int = 52
-) -> Line:
+    plan: Plan,
+    line: PartWriter,
+    rng: np.random.Generator,
+    loudness: float,
+    low: int = 28,
+    high: int = 52,
+) -> PartWriter:
     """Four quarters to the bar (swing)."""
     before = 40
     for span in plan.spans:

@@ -12,7 +12,7 @@ from itertools import combinations
 
 import numpy as np
 
-from melisma.data.arrange.plan import Bar, Line, Plan, Span, hits
+from melisma.data.arrange.plan import Bar, PartWriter, Plan, Span, hits
 from melisma.data.arrange.sheet import QUALITIES
 
 Voicing = tuple[int, ...]
@@ -125,13 +125,13 @@ def _best_voicing(
 
 def comp(
     plan: Plan,
-    line: Line,
+    line: PartWriter,
     chosen: list[Voicing],
     pattern: Callable[[Bar], str],
     loudness: float,
     anticipate: bool = False,
     part: slice = slice(None),
-) -> Line:
+) -> PartWriter:
     """Plays the voicings in the rhythm of `pattern(bar)`.
 
     Args:
@@ -156,7 +156,7 @@ def comp(
 
 
 def _strike(
-    plan: Plan, line: Line, beat: float, length: float, voicing: Voicing, loudness: float
+    plan: Plan, line: PartWriter, beat: float, length: float, voicing: Voicing, loudness: float
 ) -> None:
     intensity = plan.bar_at(beat).intensity
     top = len(voicing) - 1
@@ -165,7 +165,9 @@ def _strike(
         line.add(beat, length * 0.96, pitch, loudness * weight * (0.55 + 0.45 * intensity))
 
 
-def pad(plan: Plan, line: Line, chosen: list[Voicing], loudness: float, from_section: int) -> Line:
+def pad(
+    plan: Plan, line: PartWriter, chosen: list[Voicing], loudness: float, from_section: int
+) -> PartWriter:
     """Holds each voicing for its chord; common tones are tied over."""
     ringing: dict[int, tuple[float, float]] = {}
     for span, voicing in zip(plan.spans, chosen, strict=True):
@@ -190,13 +192,13 @@ def pad(plan: Plan, line: Line, chosen: list[Voicing], loudness: float, from_sec
 
 def broken(
     plan: Plan,
-    line: Line,
+    line: PartWriter,
     chosen: list[Voicing],
     order: Callable[[Bar], Sequence[int]],
     step_beats: float,
     loudness: float,
     ring: bool = True,
-) -> Line:
+) -> PartWriter:
     """Arpeggios: one voice after the other in the given order, which starts again at each bar."""
     for bar in plan.bars:
         places = order(bar)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from melisma.data.arrange.plan import Bar, Line, Plan, hits
+from melisma.data.arrange.plan import Bar, PartWriter, Plan, hits
 from melisma.values import Notes
 
 KIT: dict[str, int] = {
@@ -61,7 +61,7 @@ class Groove:
     """Velocity of an accent at full intensity."""
 
 
-def play(plan: Plan, line: Line, groove: Groove, rng: np.random.Generator) -> Line:
+def play(plan: Plan, line: PartWriter, groove: Groove, rng: np.random.Generator) -> PartWriter:
     """Drums for the whole plan."""
     fill = groove.fills[int(rng.integers(len(groove.fills)))]
     quiet_below, full_above = 0.62, 0.82
@@ -94,7 +94,7 @@ def play(plan: Plan, line: Line, groove: Groove, rng: np.random.Generator) -> Li
     return line
 
 
-def _play_fill(plan: Plan, line: Line, bar: Bar, fill: DrumBar, level: float) -> float:
+def _play_fill(plan: Plan, line: PartWriter, bar: Bar, fill: DrumBar, level: float) -> float:
     """Plays a fill that grows towards the barline; returns where in the bar it begins."""
     first = plan.bar_beats
     for piece, cells in fill.items():
@@ -107,14 +107,14 @@ def _play_fill(plan: Plan, line: Line, bar: Bar, fill: DrumBar, level: float) ->
     return first
 
 
-def _final_hit(line: Line, bar: Bar, groove: Groove) -> None:
+def _final_hit(line: PartWriter, bar: Bar, groove: Groove) -> None:
     level = groove.loudness * (0.6 + 0.4 * bar.intensity)
     if "kick" in groove.normal:
         line.add(bar.start_beat, 0.5, KIT["kick"], level)
     line.add(bar.start_beat, 2.0, KIT[groove.crash], level * 0.9)
 
 
-def lay(plan: Plan, line: Line, groove: Notes) -> Line:
+def lay(plan: Plan, line: PartWriter, groove: Notes) -> PartWriter:
     """Lays a recorded groove (beats from its first downbeat) under the plan, over and over."""
     bars = max(int(np.ceil(float(groove.start_beats.max() + 0.01) / plan.bar_beats)), 1)
     for bar in plan.bars:

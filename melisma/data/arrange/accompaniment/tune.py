@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from melisma.data.arrange.instruments import INSTRUMENTS, fit_octave
-from melisma.data.arrange.plan import Line, Plan
+from melisma.data.arrange.plan import PartWriter, Plan
 from melisma.values import Notes
 
 
@@ -43,7 +43,7 @@ def in_register(melody: Notes, program: int, shift: int) -> Notes:
     return replace(melody, pitch=np.array(pitches) + fit_octave(pitches, INSTRUMENTS[program]))
 
 
-def lead(plan: Plan, line: Line, manner: Manner, rng: np.random.Generator) -> Line:
+def lead(plan: Plan, line: PartWriter, manner: Manner, rng: np.random.Generator) -> PartWriter:
     """The melody as the lead plays it."""
     instrument = INSTRUMENTS[line.program]
     starts = _anticipated(plan, manner, rng)
@@ -92,7 +92,7 @@ def _velocity(plan: Plan, beat: float, pitch: int, middle: float) -> float:
     return float((0.66 + 0.34 * bar.intensity) * arch * accent * height)
 
 
-def _grace(plan: Plan, line: Line, start: float, pitch: int, velocity: float) -> None:
+def _grace(plan: Plan, line: PartWriter, start: float, pitch: int, velocity: float) -> None:
     lower = pitch - 1 if (pitch - 1) % 12 in plan.scale else pitch - 2
     if start >= 0.09 and lower >= INSTRUMENTS[line.program].low:
         line.add(start - 0.08, 0.09, lower, velocity * 0.7)
@@ -136,7 +136,7 @@ _MOTIFS: tuple[tuple[tuple[float, float, int], ...], ...] = (
 figures of accompanists; the first and last tones are moved to the nearest chord tone)."""
 
 
-def answer(plan: Plan, line: Line, rng: np.random.Generator, loudness: float) -> Line:
+def answer(plan: Plan, line: PartWriter, rng: np.random.Generator, loudness: float) -> PartWriter:
     """Short answers in the breaths of the tune: one of a few motifs, two of them in a song."""
     instrument = INSTRUMENTS[line.program]
     favourites = rng.permutation(len(_MOTIFS))[:2]
@@ -163,7 +163,7 @@ def answer(plan: Plan, line: Line, rng: np.random.Generator, loudness: float) ->
     return line
 
 
-def counter_line(plan: Plan, line: Line, loudness: float, from_section: int) -> Line:
+def counter_line(plan: Plan, line: PartWriter, loudness: float, from_section: int) -> PartWriter:
     """A second voice in long notes: guide tones (third, seventh) that move by step."""
     instrument = INSTRUMENTS[line.program]
     middle = int(np.median(plan.melody.pitch))

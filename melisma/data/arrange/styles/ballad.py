@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from melisma.data.arrange.accompaniment import bass, comping, drums, tune
-from melisma.data.arrange.plan import Bar, Line, Plan
+from melisma.data.arrange.plan import Bar, PartWriter, Plan
 from melisma.data.arrange.style import Style, choose, weighted
 
 _SOFT = drums.Groove(
@@ -34,10 +34,10 @@ _ORDERS: tuple[tuple[int, ...], ...] = (
 )
 
 
-def _band(plan: Plan, lead: int, rng: np.random.Generator) -> list[Line]:
+def _band(plan: Plan, lead: int, rng: np.random.Generator) -> list[PartWriter]:
     manner = tune.Manner(loudness=92, legato=0.98)
-    first = tune.lead(plan, Line(program=lead, name="lead", delay_seconds=0.01), manner, rng)
-    keys = Line(program=choose(rng, (0, 0, 4, 24, 25, 46), lead), name="chords")
+    first = tune.lead(plan, PartWriter(program=lead, name="lead", delay_seconds=0.01), manner, rng)
+    keys = PartWriter(program=choose(rng, (0, 0, 4, 24, 25, 46), lead), name="chords")
     solo = rng.random() < 0.2
     chords = comping.voicings(plan, 50, 71, 4, richness=int(rng.random() < 0.5))
     inversions = bool(rng.random() < 0.5)
@@ -46,7 +46,7 @@ def _band(plan: Plan, lead: int, rng: np.random.Generator) -> list[Line]:
     else:
         keys = comping.comp(plan, keys, chords, _block(rng), 66)
     low_program = keys.program if solo and keys.program in (0, 4, 24) else choose(rng, (33, 32, 35))
-    low = Line(program=low_program, name="bass")
+    low = PartWriter(program=low_program, name="bass")
     if rng.random() < 0.5 or solo:
         low = bass.held(plan, low, 80, 29, 46, inversions)
     else:
@@ -56,14 +56,14 @@ def _band(plan: Plan, lead: int, rng: np.random.Generator) -> list[Line]:
     lines = [first, keys, low]
     if solo:
         return lines
-    strings = Line(program=choose(rng, (48, 49, 89, 52, 50), lead), name="pad")
+    strings = PartWriter(program=choose(rng, (48, 49, 89, 52, 50), lead), name="pad")
     pads = comping.voicings(plan, 55, 72, 3)
     lines.append(comping.pad(plan, strings, pads, 58, int(rng.integers(0, 2))))
     if rng.random() < 0.5:
-        second = Line(program=choose(rng, (42, 60, 73, 71, 40), lead), name="counter-melody")
+        second = PartWriter(program=choose(rng, (42, 60, 73, 71, 40), lead), name="counter-melody")
         lines.append(tune.counter_line(plan, second, 60, 1))
     if rng.random() < 0.65:
-        kit = Line(program=int(rng.choice([0, 40, 8])), name="drums", is_drum=True)
+        kit = PartWriter(program=int(rng.choice([0, 40, 8])), name="drums", is_drum=True)
         lines.append(drums.play(plan, kit, _SOFT, rng))
     return lines
 

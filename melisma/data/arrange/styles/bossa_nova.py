@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from melisma.data.arrange.accompaniment import bass, comping, drums, tune
-from melisma.data.arrange.plan import Bar, Line, Plan
+from melisma.data.arrange.plan import Bar, PartWriter, Plan
 from melisma.data.arrange.style import Style, choose, weighted
 
 _FILLS = (
@@ -36,7 +36,7 @@ _GUITAR = (
 )
 
 
-def _clave(plan: Plan, line: Line) -> Line:
+def _clave(plan: Plan, line: PartWriter) -> PartWriter:
     """The rim's clave alternates by bar: every second bar takes the two-stroke side."""
     rim = drums.KIT["rim"]
     kept = []
@@ -56,17 +56,17 @@ def _clave(plan: Plan, line: Line) -> Line:
     return line
 
 
-def _band(plan: Plan, lead: int, rng: np.random.Generator) -> list[Line]:
+def _band(plan: Plan, lead: int, rng: np.random.Generator) -> list[PartWriter]:
     manner = tune.Manner(loudness=90, legato=0.94, anticipation=0.35)
-    first = tune.lead(plan, Line(program=lead, name="lead", delay_seconds=0.012), manner, rng)
+    first = tune.lead(plan, PartWriter(program=lead, name="lead", delay_seconds=0.012), manner, rng)
     figures = _GUITAR[int(rng.integers(len(_GUITAR)))]
 
     def pattern(bar: Bar) -> str:
         return "x---------------" if bar.kind == "ending" else figures[bar.index % 2]
 
-    guitar = Line(program=24 if lead != 24 else choose(rng, (24, 0, 4)), name="chords")
+    guitar = PartWriter(program=24 if lead != 24 else choose(rng, (24, 0, 4)), name="chords")
     chords = comping.voicings(plan, 50, 69, 4, richness=2, rootless=True)
-    low = Line(program=choose(rng, (32, 32, 33, 35)), name="bass")
+    low = PartWriter(program=choose(rng, (32, 32, 33, 35)), name="bass")
     figure = {"root": "x----.......x-..", "fifth": "......o-x---..o-"}
     lines = [
         first,
@@ -76,14 +76,14 @@ def _band(plan: Plan, lead: int, rng: np.random.Generator) -> list[Line]:
     ]  # fmt: skip
     colour = rng.random()
     if colour < 0.4:
-        pad = Line(program=choose(rng, (49, 48, 53, 89), lead), name="pad")
+        pad = PartWriter(program=choose(rng, (49, 48, 53, 89), lead), name="pad")
         pads = comping.voicings(plan, 57, 74, 3, richness=1)
         lines.append(comping.pad(plan, pad, pads, 48, 1))
     elif colour < 0.7:
-        keys = Line(program=choose(rng, (0, 4, 11), lead), name="answer")
+        keys = PartWriter(program=choose(rng, (0, 4, 11), lead), name="answer")
         lines.append(tune.answer(plan, keys, rng, 70))
     if rng.random() < 0.9:
-        kit = Line(program=int(rng.choice([0, 32, 40])), name="drums", is_drum=True)
+        kit = PartWriter(program=int(rng.choice([0, 32, 40])), name="drums", is_drum=True)
         lines.append(_clave(plan, drums.play(plan, kit, _KIT, rng)))
     return lines
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from melisma.data.arrange.accompaniment import bass, comping, drums, tune
-from melisma.data.arrange.plan import Bar, Line, Plan
+from melisma.data.arrange.plan import Bar, PartWriter, Plan
 from melisma.data.arrange.style import Style, choose, weighted
 
 _FILLS = (
@@ -39,7 +39,7 @@ _STABS = ("x..x..x...x..x..", "..x...x...x...x.", "X-..x-..x-x-..x-", "x--x--x--
 _ORDERS = ((0, 1, 2, 3), (0, 2, 1, 3), (0, 1, 2, 3, 4, 3, 2, 1), (0, 3, 1, 2))
 
 
-def _band(plan: Plan, lead: int, rng: np.random.Generator) -> list[Line]:
+def _band(plan: Plan, lead: int, rng: np.random.Generator) -> list[PartWriter]:
     manner = tune.Manner(
         loudness=102,
         legato=0.88,
@@ -48,7 +48,7 @@ def _band(plan: Plan, lead: int, rng: np.random.Generator) -> list[Line]:
         else "none",
         anticipation=0.15,
     )
-    first = tune.lead(plan, Line(program=lead, name="lead"), manner, rng)
+    first = tune.lead(plan, PartWriter(program=lead, name="lead"), manner, rng)
     kind = str(rng.choice(["house", "trance", "disco"]))
     lines = [first, _bass_line(plan, kind, rng)]
     stab = _STABS[int(rng.integers(len(_STABS)))]
@@ -57,26 +57,28 @@ def _band(plan: Plan, lead: int, rng: np.random.Generator) -> list[Line]:
         return "X---------------" if bar.kind == "ending" else stab
 
     options = {"house": (0, 1, 16, 81), "trance": (81, 90, 62), "disco": (27, 4, 7, 0)}[kind]
-    keys = Line(program=choose(rng, options, lead), name="chords")
+    keys = PartWriter(program=choose(rng, options, lead), name="chords")
     chords = comping.voicings(plan, 53, 73, 4, richness=int(kind != "trance"))
     lines.append(comping.comp(plan, keys, chords, pattern, 68))
     if kind == "trance" or rng.random() < 0.3:
         order = _ORDERS[int(rng.integers(len(_ORDERS)))]
-        arpeggio = Line(program=choose(rng, (81, 80, 87, 88, 12), None), name="arpeggio")
+        arpeggio = PartWriter(program=choose(rng, (81, 80, 87, 88, 12), None), name="arpeggio")
         voices = comping.voicings(plan, 60, 79, 4)
         lines.append(_from_section(plan, comping.broken(
             plan, arpeggio, voices, lambda bar: order if bar.kind != "ending" else (0, -1, -1, -1),
             0.25, 52, ring=False), 1))  # fmt: skip
-    pad = Line(program=choose(rng, (48, 50, 89, 90, 51), lead), name="pad")
+    pad = PartWriter(program=choose(rng, (48, 50, 89, 90, 51), lead), name="pad")
     lines.append(_pumped(plan, comping.pad(plan, pad, comping.voicings(plan, 55, 74, 3), 50, 1)))
-    kit = Line(program=int(rng.choice([24, 25, 0, 8])), name="drums", is_drum=True)
+    kit = PartWriter(program=int(rng.choice([24, 25, 0, 8])), name="drums", is_drum=True)
     groove = _DISCO if kind == "disco" else _HOUSE
     lines.append(drums.play(plan, kit, groove, rng))
     return lines
 
 
-def _bass_line(plan: Plan, kind: str, rng: np.random.Generator) -> Line:
-    line = Line(program=choose(rng, (38, 39, 38) if kind != "disco" else (33, 36, 34)), name="bass")
+def _bass_line(plan: Plan, kind: str, rng: np.random.Generator) -> PartWriter:
+    line = PartWriter(
+        program=choose(rng, (38, 39, 38) if kind != "disco" else (33, 36, 34)), name="bass"
+    )
     off_beat = {"root": "..X-..X-..X-..X-"}
     octaves = {"root": "X...X...X...X...", "octave": "..x...x...x...x."}
     rolling = {"root": ".xXx.xXx.xXx.xXx"}
@@ -88,12 +90,12 @@ def _bass_line(plan: Plan, kind: str, rng: np.random.Generator) -> Line:
     return bass.patterned(plan, line, figure, 102, 28, 45, length=0.8)
 
 
-def _from_section(plan: Plan, line: Line, section: int) -> Line:
+def _from_section(plan: Plan, line: PartWriter, section: int) -> PartWriter:
     line.rows = [row for row in line.rows if plan.bar_at(row[0]).section >= section]
     return line
 
 
-def _pumped(plan: Plan, line: Line) -> Line:
+def _pumped(plan: Plan, line: PartWriter) -> PartWriter:
     """Pads struck again after each kick: the sound of a compressor that ducks under the drum."""
     rows = []
     for start, duration, pitch, velocity in line.rows:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from melisma.data.arrange.accompaniment import bass, comping, drums, tune
-from melisma.data.arrange.plan import Bar, Line, Plan
+from melisma.data.arrange.plan import Bar, PartWriter, Plan
 from melisma.data.arrange.style import Style, choose, weighted
 
 _FILLS = (
@@ -54,34 +54,36 @@ _CHORDS = (
 )
 
 
-def _band(plan: Plan, lead: int, rng: np.random.Generator) -> list[Line]:
+def _band(plan: Plan, lead: int, rng: np.random.Generator) -> list[PartWriter]:
     manner = tune.Manner(loudness=84, legato=0.95, anticipation=0.15)
     late = float(rng.uniform(0.012, 0.03))
-    first = tune.lead(plan, Line(program=lead, name="lead", delay_seconds=late), manner, rng)
+    first = tune.lead(plan, PartWriter(program=lead, name="lead", delay_seconds=late), manner, rng)
     figures = _CHORDS[int(rng.integers(len(_CHORDS)))]
 
     def pattern(bar: Bar) -> str:
         return "x---------------" if bar.kind == "ending" else figures[bar.index % 2]
 
-    keys = Line(program=choose(rng, (4, 4, 5, 0, 26), lead), name="chords", delay_seconds=0.012)
+    keys = PartWriter(
+        program=choose(rng, (4, 4, 5, 0, 26), lead), name="chords", delay_seconds=0.012
+    )
     chords = comping.voicings(plan, 50, 69, 4, richness=2, rootless=bool(rng.random() < 0.6))
     lines = [first, comping.comp(plan, keys, chords, pattern, 66)]
     figure = ("x-----..x-o-....", "x----...........", "x------x--o-....")[int(rng.integers(3))]
-    low = Line(program=choose(rng, (33, 35, 39, 32, 38)), name="bass", delay_seconds=0.006)
+    low = PartWriter(program=choose(rng, (33, 35, 39, 32, 38)), name="bass", delay_seconds=0.006)
     lines.append(bass.patterned(plan, low, figure, 86, 28, 45))
     if rng.random() < 0.5:
-        pad = Line(program=choose(rng, (89, 49, 91, 88), lead), name="pad")
+        pad = PartWriter(program=choose(rng, (89, 49, 91, 88), lead), name="pad")
         lines.append(comping.pad(plan, pad, comping.voicings(plan, 55, 72, 3, richness=1), 44, 1))
     if rng.random() < 0.4:
-        bells = Line(program=choose(rng, (11, 10, 8, 46, 24), lead), name="answer")
+        bells = PartWriter(program=choose(rng, (11, 10, 8, 46, 24), lead), name="answer")
         lines.append(tune.answer(plan, bells, rng, 62))
     groove = _GROOVES[int(rng.integers(len(_GROOVES)))]
-    kit = Line(program=int(rng.choice([0, 8, 25, 24, 40])), name="drums", is_drum=True)
+    kit = PartWriter(program=int(rng.choice([0, 8, 25, 24, 40])), name="drums", is_drum=True)
     lines.append(_late_snare(plan, drums.play(plan, kit, groove, rng)))
     return lines
 
 
-def _late_snare(plan: Plan, line: Line) -> Line:
+def _late_snare(plan: Plan, line: PartWriter) -> PartWriter:
     """Backbeats fall about 18 ms behind, as a drummer drags or a sampler pads are played."""
     late = 0.018 * plan.tempo_bpm / 60.0
     backbeats = {drums.KIT["snare"], drums.KIT["rim"]}

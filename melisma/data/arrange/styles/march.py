@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from melisma.data.arrange.accompaniment import bass, comping, drums, tune
-from melisma.data.arrange.plan import Bar, Line, Plan
+from melisma.data.arrange.plan import Bar, PartWriter, Plan
 from melisma.data.arrange.style import Style, choose, weighted
 
 _FILLS = (
@@ -37,7 +37,7 @@ _QUICK = drums.Groove(
 _AFTER_BEATS = ("....x-......x-..", "..x...x...x...x.", "....x...o...x...")
 
 
-def _band(plan: Plan, lead: int, rng: np.random.Generator) -> list[Line]:
+def _band(plan: Plan, lead: int, rng: np.random.Generator) -> list[PartWriter]:
     manner = tune.Manner(
         loudness=102,
         legato=0.84,
@@ -45,9 +45,11 @@ def _band(plan: Plan, lead: int, rng: np.random.Generator) -> list[Line]:
         "octave" if lead in (0, 48, 71) and rng.random() < 0.4 else "none",
         graces=0.06 if lead in (72, 73, 75, 71) else 0.0,
     )  # fmt: skip
-    first = tune.lead(plan, Line(program=lead, name="lead"), manner, rng)
+    first = tune.lead(plan, PartWriter(program=lead, name="lead"), manner, rng)
     toy = lead in (8, 9, 10, 13) or (lead in (6, 12, 46) and rng.random() < 0.5)
-    low = Line(program=choose(rng, (70, 32, 45)) if toy else choose(rng, (58, 58, 32)), name="bass")
+    low = PartWriter(
+        program=choose(rng, (70, 32, 45)) if toy else choose(rng, (58, 58, 32)), name="bass"
+    )
     lines = [first, bass.alternating(plan, low, (0.0, 2.0), 96 if not toy else 80)]
     figure = _AFTER_BEATS[int(rng.integers(len(_AFTER_BEATS)))]
 
@@ -55,16 +57,16 @@ def _band(plan: Plan, lead: int, rng: np.random.Generator) -> list[Line]:
         return "X---------------" if bar.kind == "ending" else figure
 
     options = (45, 12, 24) if toy else (60, 60, 61, 21, 0, 19)
-    horns = Line(program=choose(rng, options, lead), name="chords")
+    horns = PartWriter(program=choose(rng, options, lead), name="chords")
     lines.append(comping.comp(plan, horns, comping.voicings(plan, 52, 70, 3), pattern, 78))
-    tenor = Line(program=choose(rng, (57, 57, 42, 70), lead), name="counter-melody")
+    tenor = PartWriter(program=choose(rng, (57, 57, 42, 70), lead), name="counter-melody")
     if not toy:
         lines.append(tune.counter_line(plan, tenor, 80, 1))
     if rng.random() < 0.5:
-        answering = Line(program=choose(rng, (72, 71, 56, 9), lead), name="answer")
+        answering = PartWriter(program=choose(rng, (72, 71, 56, 9), lead), name="answer")
         lines.append(tune.answer(plan, answering, rng, 80))
     groove = _FIELD if rng.random() < 0.55 else _QUICK
-    kit = Line(program=int(rng.choice([48, 0])), name="drums", is_drum=True)
+    kit = PartWriter(program=int(rng.choice([48, 0])), name="drums", is_drum=True)
     lines.append(drums.play(plan, kit, groove, rng))
     return lines
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from melisma.data.arrange.accompaniment import bass, comping, drums, tune
-from melisma.data.arrange.plan import Bar, Line, Plan
+from melisma.data.arrange.plan import Bar, PartWriter, Plan
 from melisma.data.arrange.style import Style, choose, weighted
 
 _FILLS = (
@@ -61,29 +61,29 @@ def _power(plan: Plan) -> list[comping.Voicing]:
     return result
 
 
-def _band(plan: Plan, lead: int, rng: np.random.Generator) -> list[Line]:
+def _band(plan: Plan, lead: int, rng: np.random.Generator) -> list[PartWriter]:
     manner = tune.Manner(
         loudness=104,
         doubling="octave" if lead in (0, 1, 2) else "none",
         anticipation=0.12,
     )
-    first = tune.lead(plan, Line(program=lead, name="lead"), manner, rng)
-    low = Line(program=choose(rng, (33, 34, 34)), name="bass")
+    first = tune.lead(plan, PartWriter(program=lead, name="lead"), manner, rng)
+    low = PartWriter(program=choose(rng, (33, 34, 34)), name="bass")
     figure = _BASS[int(rng.integers(len(_BASS)))]
     lines = [first, bass.patterned(plan, low, figure, 100, 28, 47)]
     soft = rng.random() < (0.75 if lead in (22, 24, 25, 53, 68, 73, 10, 11, 46) else 0.25)
     lines += _soft_rhythm(plan, rng) if soft else _hard_rhythm(plan, rng)
-    keys = Line(program=choose(rng, (18, 16, 0, 48, 50), lead), name="pad")
+    keys = PartWriter(program=choose(rng, (18, 16, 0, 48, 50), lead), name="pad")
     lines.append(comping.pad(plan, keys, comping.voicings(plan, 55, 74, 3), 54, 1))
     soloist = choose(rng, (27, 29, 18, 0), lead)
-    lines.append(tune.answer(plan, Line(program=soloist, name="answer"), rng, 82))
+    lines.append(tune.answer(plan, PartWriter(program=soloist, name="answer"), rng, 82))
     groove = _GROOVES[int(rng.integers(len(_GROOVES)))]
-    kit = Line(program=int(rng.choice([0, 8, 16])), name="drums", is_drum=True)
+    kit = PartWriter(program=int(rng.choice([0, 8, 16])), name="drums", is_drum=True)
     lines.append(drums.play(plan, kit, groove, rng))
     return lines
 
 
-def _hard_rhythm(plan: Plan, rng: np.random.Generator) -> list[Line]:
+def _hard_rhythm(plan: Plan, rng: np.random.Generator) -> list[PartWriter]:
     """Distorted guitars: muted eighths in quiet sections, open chords in full ones."""
     chug = _CHUGS[int(rng.integers(len(_CHUGS)))]
 
@@ -96,21 +96,21 @@ def _hard_rhythm(plan: Plan, rng: np.random.Generator) -> list[Line]:
         return "X-----X-X-----x-" if bar.intensity > 0.82 else "................"
 
     chords = _power(plan)
-    palm = Line(program=choose(rng, (28, 29, 30)), name="rhythm guitar")
-    wide = Line(program=choose(rng, (29, 30)), name="power chords")
+    palm = PartWriter(program=choose(rng, (28, 29, 30)), name="rhythm guitar")
+    wide = PartWriter(program=choose(rng, (29, 30)), name="power chords")
     return [
         comping.comp(plan, palm, chords, muted, 76),
         comping.comp(plan, wide, chords, ringing, 74),
     ]
 
 
-def _soft_rhythm(plan: Plan, rng: np.random.Generator) -> list[Line]:
+def _soft_rhythm(plan: Plan, rng: np.random.Generator) -> list[PartWriter]:
     strum = _STRUM[int(rng.integers(len(_STRUM)))]
 
     def pattern(bar: Bar) -> str:
         return "X---------------" if bar.kind == "ending" else strum
 
-    guitar = Line(program=choose(rng, (25, 27, 25), None), name="chords")
+    guitar = PartWriter(program=choose(rng, (25, 27, 25), None), name="chords")
     return [comping.comp(plan, guitar, comping.voicings(plan, 45, 67, 5), pattern, 78)]
 
 

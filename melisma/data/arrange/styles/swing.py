@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from melisma.data.arrange.accompaniment import bass, comping, drums, tune
-from melisma.data.arrange.plan import Bar, Line, Plan
+from melisma.data.arrange.plan import Bar, PartWriter, Plan
 from melisma.data.arrange.style import Style, choose, jazz_swing, weighted
 
 _COMBO = drums.Groove(
@@ -61,25 +61,25 @@ _COMPING = (
 _RIFFS = ("......X.........", "X.....X.........", "..............X-", "....x...x.X-....")
 
 
-def _band(plan: Plan, lead: int, rng: np.random.Generator) -> list[Line]:
+def _band(plan: Plan, lead: int, rng: np.random.Generator) -> list[PartWriter]:
     manner = tune.Manner(
         legato=0.9, graces=0.1, anticipation=0.3, loudness=98,
         doubling="octave" if lead in (0, 26) and rng.random() < 0.4 else "none",
     )  # fmt: skip
-    first = tune.lead(plan, Line(program=lead, name="lead", delay_seconds=0.014), manner, rng)
-    lines = [first, bass.walking(plan, Line(program=32, name="bass"), rng, 92)]
+    first = tune.lead(plan, PartWriter(program=lead, name="lead", delay_seconds=0.014), manner, rng)
+    lines = [first, bass.walking(plan, PartWriter(program=32, name="bass"), rng, 92)]
     line_up = str(rng.choice(["combo", "gypsy", "big band"], p=[0.5, 0.2, 0.3]))
     if lead in (24, 25, 40, 21) and rng.random() < 0.6:
         line_up = "gypsy"
     if line_up == "gypsy":
-        guitar = Line(program=choose(rng, (24, 25, 26), None), name="chords")
+        guitar = PartWriter(program=choose(rng, (24, 25, 26), None), name="chords")
         chords = comping.voicings(plan, 48, 67, 4, richness=1)
         lines.append(comping.comp(plan, guitar, chords, _four_to_the_bar, 78))
         soloist = choose(rng, (40, 71, 24), lead)
-        lines.append(tune.answer(plan, Line(program=soloist, name="answer"), rng, 80))
+        lines.append(tune.answer(plan, PartWriter(program=soloist, name="answer"), rng, 80))
         groove = _BRUSHES
     else:
-        keys = Line(program=choose(rng, (0, 0, 26, 4, 16), lead), name="chords")
+        keys = PartWriter(program=choose(rng, (0, 0, 26, 4, 16), lead), name="chords")
         chords = comping.voicings(plan, 50, 70, 4, richness=2, rootless=True)
         order = rng.permutation(len(_COMPING))
 
@@ -94,8 +94,8 @@ def _band(plan: Plan, lead: int, rng: np.random.Generator) -> list[Line]:
         lines += _horns(plan, lead, rng)
     elif line_up == "combo":
         soloist = choose(rng, (65, 66, 56, 11, 71, 59), lead)
-        lines.append(tune.answer(plan, Line(program=soloist, name="answer"), rng, 78))
-    kit = Line(program=40 if groove is _BRUSHES else 32, name="drums", is_drum=True)
+        lines.append(tune.answer(plan, PartWriter(program=soloist, name="answer"), rng, 78))
+    kit = PartWriter(program=40 if groove is _BRUSHES else 32, name="drums", is_drum=True)
     lines.append(drums.play(plan, kit, groove, rng))
     return lines
 
@@ -106,11 +106,11 @@ def _four_to_the_bar(bar: Bar) -> str:
     return "o-..X...o-..X..." if bar.intensity < 0.8 else "x-..X...x-..X..g"
 
 
-def _horns(plan: Plan, lead: int, rng: np.random.Generator) -> list[Line]:
+def _horns(plan: Plan, lead: int, rng: np.random.Generator) -> list[PartWriter]:
     """Sax section on soft held chords, brass stabs where sections are full."""
     section = comping.voicings(plan, 53, 72, 4, richness=1, rootless=True)
     saxes = comping.pad(
-        plan, Line(program=choose(rng, (65, 66, 48), lead), name="pad"), section, 54, 1
+        plan, PartWriter(program=choose(rng, (65, 66, 48), lead), name="pad"), section, 54, 1
     )
     riff = _RIFFS[int(rng.integers(len(_RIFFS)))]
 
@@ -119,7 +119,7 @@ def _horns(plan: Plan, lead: int, rng: np.random.Generator) -> list[Line]:
             return "X---------------"
         return riff if bar.intensity > 0.72 and bar.place % 2 == 1 else "................"
 
-    brass = Line(program=choose(rng, (61, 56, 59), None), name="brass")
+    brass = PartWriter(program=choose(rng, (61, 56, 59), None), name="brass")
     high = comping.voicings(plan, 58, 76, 4, richness=1)
     return [saxes, comping.comp(plan, brass, high, stabs, 88, anticipate=True)]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from melisma.data.arrange.accompaniment import bass, comping, drums, tune
-from melisma.data.arrange.plan import Bar, Line, Plan
+from melisma.data.arrange.plan import Bar, PartWriter, Plan
 from melisma.data.arrange.style import Style, choose, weighted
 
 _ORCHESTRA = drums.Groove(
@@ -50,20 +50,20 @@ def _figure(rng: np.random.Generator) -> str:
 
 def _oom_pah(
     plan: Plan, rng: np.random.Generator, low: int, chord: int, loudness: float
-) -> list[Line]:
+) -> list[PartWriter]:
     """Bass on one, chords on two and three."""
-    bottom = bass.alternating(plan, Line(program=low, name="bass"), (0.0,), loudness + 8)
+    bottom = bass.alternating(plan, PartWriter(program=low, name="bass"), (0.0,), loudness + 8)
     figure = _figure(rng)
     chords = comping.voicings(plan, 52, 71, 3)
 
     def pattern(bar: Bar) -> str:
         return "x-----------" if bar.kind == "ending" else figure
 
-    upper = comping.comp(plan, Line(program=chord, name="chords"), chords, pattern, loudness)
+    upper = comping.comp(plan, PartWriter(program=chord, name="chords"), chords, pattern, loudness)
     return [bottom, upper]
 
 
-def _jazz_waltz(plan: Plan, lead: int, rng: np.random.Generator) -> list[Line]:
+def _jazz_waltz(plan: Plan, lead: int, rng: np.random.Generator) -> list[PartWriter]:
     chords = comping.voicings(plan, 52, 72, 4, richness=2, rootless=True)
     figures = ("x-----..o...", "....x-....x-", "x-....x-----", "..x---......")
     order = rng.permutation(len(figures))
@@ -71,14 +71,14 @@ def _jazz_waltz(plan: Plan, lead: int, rng: np.random.Generator) -> list[Line]:
     def pattern(bar: Bar) -> str:
         return "x-----------" if bar.kind == "ending" else figures[order[bar.place % 4]]
 
-    keys = Line(program=choose(rng, (0, 4, 26, 11), lead), name="chords")
+    keys = PartWriter(program=choose(rng, (0, 4, 26, 11), lead), name="chords")
     low = bass.patterned(
         plan,
-        Line(program=32, name="bass"),
+        PartWriter(program=32, name="bass"),
         {"root": "x-----......", "fifth": "......o---o-"},
         84,
     )
-    kit = Line(program=32, name="drums", is_drum=True)
+    kit = PartWriter(program=32, name="drums", is_drum=True)
     return [
         comping.comp(plan, keys, chords, pattern, 70),
         low,
@@ -86,26 +86,26 @@ def _jazz_waltz(plan: Plan, lead: int, rng: np.random.Generator) -> list[Line]:
     ]
 
 
-def _music_box(plan: Plan, lead: int, rng: np.random.Generator) -> list[Line]:
+def _music_box(plan: Plan, lead: int, rng: np.random.Generator) -> list[PartWriter]:
     chords = comping.voicings(plan, 52, 74, 4)
-    harp = Line(program=choose(rng, (46, 46, 24, 0), lead), name="arpeggio")
+    harp = PartWriter(program=choose(rng, (46, 46, 24, 0), lead), name="arpeggio")
     orders = ((0, 1, 2, 3, 2, 1), (0, 2, 1, 3, 2, 1))
     order = orders[int(rng.integers(2))]
-    strings = Line(program=choose(rng, (48, 49, 52), lead), name="pad")
+    strings = PartWriter(program=choose(rng, (48, 49, 52), lead), name="pad")
     return [
         comping.broken(plan, harp, chords, lambda _: order, 0.5, 74),
-        bass.held(plan, Line(program=choose(rng, (46, 42, 32)), name="bass"), 70, 36, 50),
+        bass.held(plan, PartWriter(program=choose(rng, (46, 42, 32)), name="bass"), 70, 36, 50),
         comping.pad(plan, strings, comping.voicings(plan, 55, 72, 3), 52, 1),
     ]
 
 
-def _band(plan: Plan, lead: int, rng: np.random.Generator) -> list[Line]:
+def _band(plan: Plan, lead: int, rng: np.random.Generator) -> list[PartWriter]:
     manner = tune.Manner(
         doubling="thirds" if lead in (21, 23, 48, 56) and rng.random() < 0.5 else "none",
         graces=0.08 if lead in (21, 22, 40, 71, 73) else 0.0,
         legato=0.92,
     )
-    first = tune.lead(plan, Line(program=lead, name="lead"), manner, rng)
+    first = tune.lead(plan, PartWriter(program=lead, name="lead"), manner, rng)
     if lead in (4, 5, 11, 26, 27, 65, 66) or (lead in (0, 64, 73) and rng.random() < 0.25):
         return [first, *_jazz_waltz(plan, lead, rng)]
     if lead in (8, 9, 10, 14, 46, 52, 53):
@@ -116,7 +116,7 @@ def _band(plan: Plan, lead: int, rng: np.random.Generator) -> list[Line]:
     if lead in (21, 22, 23, 24, 25, 71) and rng.random() < 0.8:
         parts = _oom_pah(plan, rng, 32, choose(rng, (24, 25, 26, 0), lead), 74)
         answer = tune.answer(
-            plan, Line(program=choose(rng, (71, 40, 21), lead), name="answer"), rng, 74
+            plan, PartWriter(program=choose(rng, (71, 40, 21), lead), name="answer"), rng, 74
         )
         return [first, *parts, answer, drums.play(plan, _kit(40), _BRUSHES, rng)]
     if lead in (0, 6, 7, 40, 73) and rng.random() < 0.5:
@@ -124,15 +124,15 @@ def _band(plan: Plan, lead: int, rng: np.random.Generator) -> list[Line]:
         parts = _oom_pah(plan, rng, program, program, 68)
         return [first, *parts]
     parts = _oom_pah(plan, rng, choose(rng, (43, 32, 58)), choose(rng, (45, 48, 60, 46), lead), 70)
-    voice = Line(program=choose(rng, (42, 60, 70, 71), lead), name="counter-melody")
+    voice = PartWriter(program=choose(rng, (42, 60, 70, 71), lead), name="counter-melody")
     lines = [first, *parts, tune.counter_line(plan, voice, 66, 1)]
     if rng.random() < 0.7:
         lines.append(drums.play(plan, _kit(48), _ORCHESTRA, rng))
     return lines
 
 
-def _kit(program: int) -> Line:
-    return Line(program=program, name="drums", is_drum=True)
+def _kit(program: int) -> PartWriter:
+    return PartWriter(program=program, name="drums", is_drum=True)
 
 
 STYLE = Style(
