@@ -1,10 +1,10 @@
-"""Does generated music do what the words say? Lead family, tempo, tonality, similarity, faults.
+"""Does generated music do what the words say? Lead family, tempo, key, similarity, faults.
 
 Run: `python benchmarks/adherence.py --held CLIPS [--judges FOLDER] [--best-of 4 1] [--count 240]
 [--drawing guidance_semantic=2]`.
 Prompts: `benchmarks/prompts/stated_prompts.jsonl`. The judge is the shipped one by default. The
-ceiling is the judges' result on held-out clips (balanced over the same lead families) after the
-codec's round trip at the generator's levels; clips without a clear tempo or tonality do not count.
+ceiling is the judge's result on held-out clips (balanced over the same lead families) after the
+codec's round trip at the generator's levels; clips without a clear tempo or key do not count.
 `--engine score` composes scores and judges their rendered sound, at the same rate and in mono.
 """
 
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,10 +21,10 @@ from held_clips import (
     balanced_clips,
     command_line,
     parser_of,
-    tell,
+    report,
 )
 
-from melisma.cli.commands.evaluate import read_drawing
+from melisma.cli.commands.evaluate import read_sampling
 from melisma.data.audio_shards import AudioShards, read_audio_shards
 from melisma.evaluate.metrics.adherence import (
     MeasuredAttributes,
@@ -39,40 +38,42 @@ from melisma.evaluate.metrics.adherence import (
 from melisma.evaluate.metrics.figures import Figure
 from melisma.evaluate.models.judge import Judge
 from melisma.files import write_audio
-from melisma.generation import ScoreComposer, SoundComposer, load, load_codec, load_scores
-from melisma.generation.loading import model_folder
-from melisma.generation.musiclm import MusicLMSampling
+from melisma.generation.loading import load, load_codec, load_scores
+from melisma.generation.pipeline import AudioPipeline
 from melisma.generation.ranking import RANKS
+from melisma.generation.resolve import model_folder
+from melisma.generation.score.pipeline import ScorePipeline
 from melisma.sound.mastering import master
 from melisma.symbolic.render import render_score
 from melisma.train.judge import clip_waveform
 from melisma.values import Prompt, Waveform
+from melisma.values.sampling import SamplingParams
 from melisma.values.score_prompt import ScorePrompt
 from melisma.values.tokens import SAMPLE_RATE_HZ
 
-Maker = Callable[[list[RequestedAttributes], int], list[tuple[Waveform, Waveform]]]
-"""From wishes and the seed of the first to pieces: what the judge hears, and what is kept."""
+Generate = Callable[[list[RequestedAttributes], int], list[tuple[Waveform, Waveform]]]
+"""Requests and the seed of the first -> pieces: the sound to judge, and the sound to write."""
 
 
-def drawn(composer: SoundComposer, best_of: int, settings: MusicLMSampling, rank: str) -> Maker:
-    """Sound that the model draws."""
+def sampled(composer: AudioPipeline, best_of: int, sampling: SamplingParams, rank: str) -> Generate:
+    """Sound that the model generates."""
 
-    def make(wishes: list[RequestedAttributes], seed: int) -> list[tuple[Waveform, Waveform]]:
-        prompts = [Prompt(words=wish.words) for wish in wishes]
+    def make(requests: list[RequestedAttributes], seed: int) -> list[tuple[Waveform, Waveform]]:
+        prompts = [Prompt(words=request.words) for request in requests]
         pieces = composer.generate_pieces(
-            prompts, seed=seed, best_of=best_of, settings=settings, rank=rank
+            prompts, seed=seed, best_of=best_of, sampling=sampling, rank=rank
         )
         return [(sound, sound) for sound in (master(piece.waveform) for piece in pieces)]
 
     return make
 
 
-def composed(composer: ScoreComposer, best_of: int) -> Maker:
-    """Scores, of whose rendered sound the first 10 s are heard, in mono at the judge's rate."""
+def composed(composer: ScorePipeline, best_of: int) -> Generate:
+    """Scores, whose rendered sound is judged over the first 10 s, in mono at the judge's rate."""
 
-    def make(wishes: list[RequestedAttributes], seed: int) -> list[tuple[Waveform, Waveform]]:
-        prompts = [ScorePrompt(words=wish.words, duration_seconds=12.0) for wish in wishes]
-        pieces = composer.compose(prompts, seed=seed, best_of=best_of)
+    def make(requests: list[RequestedAttributes], seed: int) -> list[tuple[Waveform, Waveform]]:
+        prompts = [ScorePrompt(words=request.words, duration_seconds=12.0) for request in requests]
+        pieces = composer.generate_pieces(prompts, seed=seed, best_of=best_of)
         mixes = [render_score(piece.score).mix for piece in pieces]
         return [(_for_judge(mix), mix) for mix in mixes]
 
@@ -85,48 +86,51 @@ def _for_judge(mix: Waveform) -> Waveform:
     return Waveform(samples=np.ascontiguousarray(samples), rate_hz=SAMPLE_RATE_HZ)
 
 
-def heard_in(
-    make: Maker,
-    wishes: list[RequestedAttributes],
+def measure_outputs(
+    make: Generate,
+    requests: list[RequestedAttributes],
     judge: Judge,
     *,
     seed: int,
     batch: int,
     keep: Path | None,
 ) -> list[MeasuredAttributes]:
-    """What is heard in one piece for every wish; `keep` is a folder for the sound."""
-    heard: list[MeasuredAttributes] = []
+    """Attributes measured in one piece for every request; `keep` is a folder for the sound."""
+    measured: list[MeasuredAttributes] = []
     began = time.monotonic()
-    for first in range(0, len(wishes), batch):
-        for sound, kept in make(wishes[first : first + batch], seed + first):
-            heard.append(measure_attributes(sound, judge))
+    for first in range(0, len(requests), batch):
+        for sound, kept in make(requests[first : first + batch], seed + first):
+            measured.append(measure_attributes(sound, judge))
             if keep is not None:
                 keep.mkdir(parents=True, exist_ok=True)
-                write_audio(keep / f"{len(heard) - 1:03d}.flac", kept, None)
-        print(f"{len(heard)} of {len(wishes)} pieces, {time.monotonic() - began:.0f} s", flush=True)
-    return heard
+                write_audio(keep / f"{len(measured) - 1:03d}.flac", kept, None)
+        print(
+            f"{len(measured)} of {len(requests)} pieces, {time.monotonic() - began:.0f} s",
+            flush=True,
+        )
+    return measured
 
 
-def true_renders(
-    ears: AudioShards, clips: list[int], judge: Judge, model: str | None, levels: int | None
+def measure_real(
+    shards: AudioShards, clips: list[int], judge: Judge, model: str | None, levels: int | None
 ) -> tuple[list[RequestedAttributes], list[MeasuredAttributes]]:
-    """Facts of held-out clips as wishes, and what is heard in them after the codec, if any."""
+    """Facts of held-out clips as requests, and attributes measured after the codec, if any."""
     codec = load_codec(model) if model is not None else None
-    wishes: list[RequestedAttributes] = []
-    heard: list[MeasuredAttributes] = []
+    requests: list[RequestedAttributes] = []
+    measured: list[MeasuredAttributes] = []
     for clip in clips:
-        sound = clip_waveform(ears, clip)
+        sound = clip_waveform(shards, clip)
         if codec is not None:
             sound = codec.decode(codec.encode(sound, levels))
-        captions = ears.rows[clip]["captions"]
+        captions = shards.rows[clip]["captions"]
         assert isinstance(captions, list)
-        wishes.append(requested_of(ears.facts(clip), str(captions[0])))
-        heard.append(measure_attributes(sound, judge))
-    return wishes, heard
+        requests.append(requested_of(shards.facts(clip), str(captions[0])))
+        measured.append(measure_attributes(sound, judge))
+    return requests, measured
 
 
 def main() -> None:
-    """Generate, judge, tell."""
+    """Generates, judges and reports."""
     parser = parser_of(__doc__, held=True)
     parser.add_argument("--judges", type=Path, help="folder of a judge; the shipped one if missing")
     parser.add_argument("--best-of", type=int, nargs="+", default=[4, 1])
@@ -140,37 +144,41 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--keep", type=Path, help="folder for the generated sound")
-    parser.add_argument("--rank", choices=RANKS, default="words", help="what ranks drawn sound")
     parser.add_argument(
-        "--drawing", action="append", default=[], help="how sound is drawn, as `melisma evaluate`"
+        "--rank", choices=RANKS, default="words", help="what candidates are ranked by"
+    )
+    parser.add_argument(
+        "--drawing", action="append", default=[], help="sampling, as `melisma evaluate` takes it"
     )
     given = parser.parse_args()
-    settings = replace(MusicLMSampling(), **read_drawing(given.drawing, "sound"))
+    sampling = SamplingParams.of(read_sampling(given.drawing, "sound"))
     judge = Judge.read(given.judges or model_folder("default"))
-    wishes = read_requests(PROMPTS / "stated_prompts.jsonl")[: given.count]
-    families = sorted({wish.lead for wish in wishes if wish.lead is not None})
-    ears = read_audio_shards(given.held)
-    clips = balanced_clips(ears, families, given.truths)
+    requests = read_requests(PROMPTS / "stated_prompts.jsonl")[: given.count]
+    families = sorted({request.lead for request in requests if request.lead is not None})
+    shards = read_audio_shards(given.held)
+    clips = balanced_clips(shards, families, given.truths)
     model = None if given.raw else given.model
-    asked, heard = true_renders(ears, clips, judge, model, given.levels)
-    truth = compare(asked, heard, judge)
+    facts, measured = measure_real(shards, clips, judge, model, given.levels)
+    truth = compare(facts, measured, judge)
     figures: list[Figure] = adherence_figures(
-        asked, truth, truth, command_line(), "true held-out renders"
+        facts, truth, truth, command_line(), "true held-out renders"
     )
     if not given.ceiling_only:
         for best_of in given.best_of:
             make = (
                 composed(load_scores(given.model, given.threads), best_of)
                 if given.engine == "score"
-                else drawn(load(given.model, given.threads), best_of, settings, given.rank)
+                else sampled(load(given.model, given.threads), best_of, sampling, given.rank)
             )
             keep = None if given.keep is None else given.keep / f"best-of-{best_of}"
-            outputs = heard_in(make, wishes, judge, seed=given.seed, batch=given.batch, keep=keep)
-            compared = compare(wishes, outputs, judge)
+            outputs = measure_outputs(
+                make, requests, judge, seed=given.seed, batch=given.batch, keep=keep
+            )
+            compared = compare(requests, outputs, judge)
             label = f"best of {best_of}" + (", scores" if given.engine == "score" else "")
-            figures += adherence_figures(wishes, compared, truth, command_line(), label)
+            figures += adherence_figures(requests, compared, truth, command_line(), label)
     name = "adherence.json" if given.engine == "sound" else "adherence_score.json"
-    tell(figures, given.results / name)
+    report(figures, given.results / name)
 
 
 if __name__ == "__main__":

@@ -5,8 +5,9 @@ number of levels and for `opusenc --hard-cbr --bitrate 12` with its real bitrate
 mode at 48 kHz (`pip install visqol-python`; `--no-visqol` leaves it out), the distance of log-mel
 bands, SI-SDR, and note-onset F1 in the reconstruction over that in the original, both against the
 notes' true onsets. For each level: the share of its codebook that is used and the entropy of its
-tokens; for all levels together the bitrate that an entropy coder would need. SI-SDR counts phases,
-which this codec makes up: it is there to be complete and says little of how it sounds.
+tokens; for all levels together the bitrate that an entropy coder would need. SI-SDR depends on
+phase, which this codec does not preserve: it is included for completeness and says little about
+quality.
 
 With `--embedding music signal ...`: the Fréchet distance of round trips from held-out clips (C),
 beside that of the clips themselves (F), both between halves of the clips that share no work, at
@@ -19,7 +20,7 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from held_clips import command_line, one_clip_per_piece, parser_of, tell
+from held_clips import command_line, one_clip_per_piece, parser_of, report
 
 from melisma.data.audio_shards import AudioShards, read_audio_shards
 from melisma.evaluate.metrics.fidelity import (
@@ -38,8 +39,7 @@ from melisma.evaluate.metrics.figures import Figure, figure_of
 from melisma.evaluate.metrics.frechet import Pieces, half_floor, matched_distance
 from melisma.evaluate.metrics.statistics import Interval, mean_interval, median_interval
 from melisma.evaluate.models.embeddings import Embedding, named_embedding
-from melisma.generation import load_codec
-from melisma.generation.loading import AnyRateCodec
+from melisma.generation.loading import AnyRateCodec, load_codec
 from melisma.train.judge import clip_waveform
 from melisma.values import TokenGrid, Waveform
 from melisma.values.tokens import FRAME_RATE_HZ
@@ -126,16 +126,16 @@ def code_figures(grids: list[TokenGrid]) -> list[Figure]:
 
 
 def distance_figures(
-    ears: AudioShards,
+    shards: AudioShards,
     codec: AnyRateCodec,
     levels: list[int],
     embedding: Embedding,
     clips: int | None,
 ) -> list[Figure]:
     """F and C: the distance of clips, and of round trips, from clips of other works."""
-    count = len(ears) if clips is None else min(clips, len(ears))
-    groups = [str(row["group"]) for row in ears.rows[:count]]
-    sounds = [clip_waveform(ears, clip) for clip in range(count)]
+    count = len(shards) if clips is None else min(clips, len(shards))
+    groups = [str(row["group"]) for row in shards.rows[:count]]
+    sounds = [clip_waveform(shards, clip) for clip in range(count)]
     real = Pieces.of([embedding.embed(sound) for sound in sounds], groups)
     floor = half_floor(real)
     name = f"Fréchet distance, {embedding.name}"
@@ -154,7 +154,7 @@ def distance_figures(
 
 
 def arguments() -> argparse.Namespace:
-    """What the command line says."""
+    """The parsed command line."""
     parser = parser_of(__doc__, held=True)
     parser.add_argument("--levels", type=int, nargs="+", help="numbers of levels; 1, 2, 4 ... all")
     parser.add_argument("--count", type=int, default=24, help="clips, one per work")
@@ -170,12 +170,12 @@ def arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Code, compare, tell."""
+    """Codes, compares and reports."""
     given = arguments()
-    ears = read_audio_shards(given.held)
-    clips = one_clip_per_piece(ears, given.count)
-    originals = [clip_waveform(ears, clip) for clip in clips]
-    onsets = [ears.onsets_seconds(clip) for clip in clips]
+    shards = read_audio_shards(given.held)
+    clips = one_clip_per_piece(shards, given.count)
+    originals = [clip_waveform(shards, clip) for clip in clips]
+    onsets = [shards.onsets_seconds(clip) for clip in clips]
     codec = load_codec(given.model)
     most = len(codec.encode(originals[0], None).tokens)
     levels = given.levels or sorted({1, 2, 4, most, *range(2, most + 1, 2)} & {*range(1, most + 1)})
@@ -205,8 +205,8 @@ def main() -> None:
         rows("Opus hard-cbr 12", [sound for sound, _ in opus], float(np.mean([k for _, k in opus])))
     figures.extend(code_figures([codec.encode(sound, most) for sound in originals]))
     for embedding in embeddings:
-        figures.extend(distance_figures(ears, codec, levels, embedding, given.clips))
-    tell(figures, given.results / "codec.json")
+        figures.extend(distance_figures(shards, codec, levels, embedding, given.clips))
+    report(figures, given.results / "codec.json")
 
 
 if __name__ == "__main__":

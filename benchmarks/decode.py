@@ -1,18 +1,18 @@
-"""transformers and Melisma side by side: how fast MusicGen draws on this processor.
+"""Speed of MusicGen on this processor: transformers and Melisma side by side.
 
 Run: `python benchmarks/decode.py [--size small] [--seconds 10 30] [--threads 2]
-[--instruction-set avx2]`. A checkpoint of
-random weights with the shapes of the published one (T5-base, decoder, EnCodec 32 kHz) is written to
-a temporary folder and read by both, one prompt with guidance 3, top-k 250, temperature 1. Every row
-is one way of drawing; the rounds go through all of them in turn, so that a machine that slows down
-slows all. Figures are medians over the rounds.
+[--instruction-set avx2]`. A checkpoint of random weights with the shapes of the published one
+(T5-base, decoder, EnCodec 32 kHz) is written to a temporary folder and read by both, one prompt
+with guidance 3, top-k 250, temperature 1. Every row is one implementation and precision; the rounds
+go through all of them in turn, so that a machine that slows down slows all. Figures are medians
+over the rounds.
 
 *steps/s*: sequential steps of the language model. *real time*: seconds of sound over the seconds
 from prompt to sound. *first sound*: seconds to the first block of a stream. *limit*: what the same
-steps would take if memory were read without a pause: bytes a step (weights, and keys and values at
-the middle of the piece) over the bandwidth, which is measured anew after every 32 steps, because on
-a shared machine it doubles and halves within seconds. *memory*: what the process takes beyond files
-that are only mapped, at its highest, over what it took before the model was loaded.
+steps would take if memory were read without a pause: bytes per step (weights, and the KV cache at
+the middle of the piece) over the bandwidth, which is measured again after every 32 steps, because
+on a shared machine it doubles and halves within seconds. *memory*: peak of the process without
+mapped files, less what it took before the model was loaded.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from melisma.engine.cpu import NativeEngine
 from melisma.engine.native.packing import PRECISIONS
 from melisma.engine.resources.hardware import read_bandwidth
-from melisma.generation.loading import load_published
+from melisma.generation.loading import load
 from melisma.generation.musicgen import MusicGen
 from melisma.values import Prompt
 
@@ -56,7 +56,7 @@ FRAMES_A_SECOND = 50
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One way of drawing, once."""
+    """One run of one implementation and precision."""
 
     way: str
     seconds: float
@@ -98,7 +98,7 @@ def write_random(folder: Path, size: str) -> None:
 
 
 def private_bytes() -> int | None:
-    """Memory of this process that is no mapped file; None where the system does not tell."""
+    """Memory of this process without mapped files; None where the system does not report it."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
     except OSError:
@@ -108,7 +108,7 @@ def private_bytes() -> int | None:
 
 
 def give_back() -> None:
-    """What is free goes back to the system, so that the next model does not hide in it."""
+    """Returns free memory to the system, so that the next model is not measured too low."""
     gc.collect()
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
@@ -116,7 +116,7 @@ def give_back() -> None:
 
 @contextmanager
 def peak_memory() -> Iterator[list[int]]:
-    """The highest `private_bytes` above those at the beginning, once the context is left."""
+    """Peak of `private_bytes` above that at the beginning, once the context is left."""
     give_back()
     before, found, over = private_bytes(), [0], threading.Event()
 
@@ -134,14 +134,14 @@ def peak_memory() -> Iterator[list[int]]:
 
 
 def theirs(folder: Path, kind: torch.dtype, seconds: float) -> Run:
-    """transformers, as its documentation has it."""
+    """Runs transformers, as in its documentation."""
     import transformers as t
 
     frames = round(seconds * FRAMES_A_SECOND)
     with peak_memory() as memory:
         model = t.MusicgenForConditionalGeneration.from_pretrained(folder, dtype=kind).eval()
         ids = torch.tensor([[2] * 20 + [1]])
-        asked: dict[str, Any] = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+        inputs: dict[str, Any] = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
         marks: list[float] = []
 
         class Clock(t.LogitsProcessor):
@@ -149,17 +149,17 @@ def theirs(folder: Path, kind: torch.dtype, seconds: float) -> Run:
                 marks.append(time.perf_counter())
                 return scores
 
-        def draw(count: int) -> None:
+        def generate(count: int) -> None:
             with torch.inference_mode():
                 model.generate(
-                    **asked, do_sample=True, guidance_scale=3.0, top_k=250, max_new_tokens=count,
+                    **inputs, do_sample=True, guidance_scale=3.0, top_k=250, max_new_tokens=count,
                     logits_processor=t.LogitsProcessorList([Clock()]),
                 )  # fmt: skip
 
-        draw(8)
+        generate(8)
         marks.clear()
         began = time.perf_counter()
-        draw(frames + 3)
+        generate(frames + 3)
         taken = time.perf_counter() - began
     name = "transformers " + str(kind).removeprefix("torch.")
     return Run(
@@ -175,9 +175,10 @@ def theirs(folder: Path, kind: torch.dtype, seconds: float) -> Run:
 
 
 def ours(folder: Path, precision: str, seconds: float, threads: int) -> Run:
-    """Melisma."""
+    """Runs Melisma."""
     with peak_memory() as memory:
-        composer = load_published(folder, "random", precision, "cpu")
+        composer = load(folder, precision=precision, device="cpu")
+        assert isinstance(composer, MusicGen)
         list(composer.stream(Prompt(words=WORDS, duration_seconds=1.0)))
         began = time.perf_counter()
         first = None
@@ -199,22 +200,24 @@ def ours(folder: Path, precision: str, seconds: float, threads: int) -> Run:
 
 
 def steps_a_second(composer: MusicGen, seconds: float, threads: int) -> tuple[float, float]:
-    """Steps of the language model alone, and bytes a second that memory could be read meanwhile."""
+    """Steps per second of the language model alone, and the bandwidth of memory meanwhile, in bytes
+    per second."""
     from melisma.engine.generate import sample_stream
-    from melisma.generation.musicgen import MusicGenSampling
+    from melisma.generation.musicgen import MUSICGEN_SAMPLING
+    from melisma.generation.pipeline import stage_sampling
     from melisma.lm.conditioning import Conditioning
 
     states = composer.words.encode([WORDS])
-    asked = Conditioning.absent(1, 1)
-    asked = Conditioning(
-        **{**vars(asked), "text": states.states.float(), "text_lengths": states.lengths}
+    conditioning = Conditioning.absent(1, 1)
+    conditioning = Conditioning(
+        **{**vars(conditioning), "text": states.states.float(), "text_lengths": states.lengths}
     )
     frames = round(seconds * FRAMES_A_SECOND)
     blocks = sample_stream(
         composer.engine,
-        asked,
+        conditioning,
         frames,
-        MusicGenSampling().drawing(),
+        stage_sampling(MUSICGEN_SAMPLING),
         [torch.Generator().manual_seed(0)],
     )
     probes, done, taken, least = [read_bandwidth(threads)], 0, 0.0, 0.0
@@ -231,12 +234,12 @@ def steps_a_second(composer: MusicGen, seconds: float, threads: int) -> tuple[fl
 
 
 def bytes_a_step(engine: NativeEngine, seconds: float) -> float:
-    """Weights, and keys and values of both branches at the middle of the piece."""
+    """Weights, and the KV cache of both branches at the middle of the piece."""
     shape = engine.trunk.shape
     each = np.dtype(engine.trunk.cache_dtype).itemsize
-    place = shape.width * each + (4 * shape.heads if each == 1 else 0)
-    past = 2 * 2 * shape.layers * place * seconds * FRAMES_A_SECOND / 2
-    return engine.bytes_a_step + past
+    position = shape.width * each + (4 * shape.heads if each == 1 else 0)
+    cache = 2 * 2 * shape.layers * position * seconds * FRAMES_A_SECOND / 2
+    return engine.bytes_a_step + cache
 
 
 def table(runs: list[Run]) -> str:
@@ -301,9 +304,9 @@ def main() -> None:
     print(table(runs))
     given.results.mkdir(parents=True, exist_ok=True)
     lengths = "_".join(f"{seconds:g}" for seconds in given.seconds)
-    place = given.results / f"decode_{given.size}_{lengths}_{found.label}.json"
+    path = given.results / f"decode_{given.size}_{lengths}_{found.label}.json"
     document = {"machine": found.facts(), "runs": [asdict(run) for run in runs]}
-    place.write_text(json.dumps(document, indent=2) + "\n")
+    path.write_text(json.dumps(document, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
-"""How often the detectors of receipts are right, and what their confidence is worth.
+"""Accuracy and calibration of the detectors of receipts.
 
 Run: `python benchmarks/detectors.py [--unseen CLIPS] [--recordings FOLDER] [--music CORPORA]
 [--calibration CLIPS]`. What is not given is left out. `CLIPS` of a soundfont on which no constant
-was fitted are heard as they are and through the codec, one of each work; `FOLDER` (searched with
+was fitted are measured as they are and through the codec, one of each work; `FOLDER` (searched with
 its subfolders) holds the recordings of `benchmarks/prompts/recordings.csv`, whose truth is known
-from titles, from works, and from the length of loops; `CORPORA` give openings of held-out pieces
-for the detectors of notes. `--calibration` takes clips of the split "judge" and tells the tables of
-`melisma/analysis/calibration.py`: share of right answers by raw confidence, isotonic, five knots.
+from titles, from works, and from the length of loops; `CORPORA` give excerpts of held-out pieces
+for the detectors of notes. `--calibration` takes clips of the split "judge" and prints the tables
+of `melisma/analysis/calibration.py`: share of right answers by raw confidence, isotonic, five
+knots.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from held_clips import PROMPTS, command_line, one_clip_per_piece, parser_of, tell
+from held_clips import PROMPTS, command_line, one_clip_per_piece, parser_of, report
 from scipy.optimize import isotonic_regression
 
 from melisma.analysis.audio.key import measure_tonality
@@ -39,7 +40,7 @@ from melisma.evaluate.metrics.score_adherence import RequestedScoreAttributes
 from melisma.evaluate.metrics.statistics import mean_interval
 from melisma.evaluate.references.score_requests import arranged_songs, real_excerpts
 from melisma.files import read_audio
-from melisma.generation import load_codec
+from melisma.generation.loading import load_codec
 from melisma.train.judge import clip_waveform
 from melisma.values import Facts, Score, Waveform
 from melisma.values.attributes import DENSITIES
@@ -47,11 +48,11 @@ from melisma.values.attributes import DENSITIES
 KNOTS = 5
 """Points of a table of confidences (chosen: few enough to be steady)."""
 WINDOW_SECONDS = 10.0
-"""Length of clips: loops are repeated until they last so long, long recordings are cut."""
+"""Length of clips: loops are repeated up to this length, long recordings are cut."""
 MOST_WINDOWS = 12
-"""Windows of a long recording in which its metre is heard, from the beginning on."""
+"""Windows of a long recording in which its metre is measured, from the beginning on."""
 OPENING_SECONDS = 30.0
-"""The opening of a long recording in which its tonality is heard: later it may move on."""
+"""The beginning of a long recording in which its key is measured: later it may modulate."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,28 +76,28 @@ def tempo_marks(estimate: TempoEstimate, truth_bpm: float, name: str, open_: boo
     if not open_:
         right = float(meets_tempo(bpm, truth_bpm))
         marks[name] = Mark(raw=estimate.confidence, right=right)
-        for factor, told in ((0.5, "half"), (2.0, "double")):
+        for factor, tempo in ((0.5, "half"), (2.0, "double")):
             right = float(meets_tempo(bpm, truth_bpm * factor))
-            marks[f"{name} heard at {told}"] = Mark(raw=np.nan, right=right)
+            marks[f"{name} measured at {tempo}"] = Mark(raw=np.nan, right=right)
     return marks
 
 
-def metre_marks(waveform: Waveform, bpm: float | None, truth: str, told: str = "") -> Marks:
-    """The metre and its kind; `told` is added to the names."""
+def metre_marks(waveform: Waveform, bpm: float | None, truth: str, suffix: str = "") -> Marks:
+    """The metre and its kind; `suffix` is added to the names."""
     found = measure_metre(waveform, bpm)
     best = found.metre
     if best is None:
         miss = Mark(raw=0.0, right=0.0)
-        return {f"metre{told}": miss, f"kind of metre{told}": miss}
+        return {f"metre{suffix}": miss, f"kind of metre{suffix}": miss}
     same = [
         p for metre, p in found.probabilities.items() if METRE_KINDS[metre] == METRE_KINDS[best]
     ]
     return {
-        f"metre{told}": Mark(raw=found.probabilities[best], right=float(best == truth)),
-        f"kind of metre{told}": Mark(
+        f"metre{suffix}": Mark(raw=found.probabilities[best], right=float(best == truth)),
+        f"kind of metre{suffix}": Mark(
             raw=sum(same), right=float(METRE_KINDS[best] == METRE_KINDS[truth])
         ),
-        f"kind of metre of what is in {METRE_KINDS[truth]}{told}": Mark(
+        f"kind of metre of what is in {METRE_KINDS[truth]}{suffix}": Mark(
             raw=np.nan, right=float(METRE_KINDS[best] == METRE_KINDS[truth])
         ),
     }
@@ -115,12 +116,12 @@ def clip_marks(waveform: Waveform, facts: Facts) -> Marks:
     if facts.metre is not None:
         marks |= metre_marks(waveform, tempo.bpm, facts.metre)
         if facts.tempo_bpm is not None:
-            marks |= metre_marks(waveform, facts.tempo_bpm, facts.metre, ", tempo told")
+            marks |= metre_marks(waveform, facts.tempo_bpm, facts.metre, ", tempo given")
     if facts.density is not None:
         rate_hz = len(find_onsets(waveform)) / waveform.seconds
         margin = np.abs(np.log2(max(rate_hz, 0.1) / np.array(SOUND_DENSITY_ONSETS))).min()
-        heard = DENSITIES[int(np.digitize(rate_hz, SOUND_DENSITY_ONSETS))]
-        right = float(heard == facts.density)
+        density = DENSITIES[int(np.digitize(rate_hz, SOUND_DENSITY_ONSETS))]
+        right = float(density == facts.density)
         marks["onset density"] = Mark(raw=float(margin), right=right)
     return marks
 
@@ -179,15 +180,15 @@ def score_marks(score: Score, truth: RequestedScoreAttributes) -> Marks:
 def confidence_knots(raw: np.ndarray, right: np.ndarray) -> tuple[list[float], list[float]]:
     """Raw confidences and shares right, at most five: means of equal parts, made monotone."""
     borders = np.unique(np.quantile(raw, np.arange(1, KNOTS) / KNOTS))
-    places = np.digitize(raw, borders)
-    parts = [np.flatnonzero(places == place) for place in np.unique(places)]
+    bins = np.digitize(raw, borders)
+    parts = [np.flatnonzero(bins == number) for number in np.unique(bins)]
     raws = np.array([raw[part].mean() for part in parts])
     shares = np.array([right[part].mean() for part in parts])
     counts = np.array([len(part) for part in parts], dtype=np.float64)
     return raws.tolist(), isotonic_regression(shares, weights=counts).x.tolist()
 
 
-def gathered(pieces: Iterable[Marks]) -> dict[str, list[Mark]]:
+def by_detector(pieces: Iterable[Marks]) -> dict[str, list[Mark]]:
     """All marks of each detector."""
     rows: dict[str, list[Mark]] = defaultdict(list)
     for marks in pieces:
@@ -197,9 +198,9 @@ def gathered(pieces: Iterable[Marks]) -> dict[str, list[Mark]]:
 
 
 def figures_of(pieces: Sequence[Marks], material: str) -> list[Figure]:
-    """Share right of each detector, and how far its confidence lies from it."""
+    """Accuracy of each detector, and the calibration error of its confidence."""
     figures: list[Figure] = []
-    for name, marks in sorted(gathered(pieces).items()):
+    for name, marks in sorted(by_detector(pieces).items()):
         right = np.array([mark.right for mark in marks])
         interval = mean_interval(right)
         details: dict[str, float | str] = {}
@@ -220,9 +221,9 @@ def calibration_error(sure: np.ndarray, right: np.ndarray) -> float:
     return float(sum(gaps) / len(sure))
 
 
-def tell_knots(pieces: Sequence[Marks]) -> None:
-    """Prints the tables of `ceilings.py`."""
-    for name, marks in sorted(gathered(pieces).items()):
+def print_knots(pieces: Sequence[Marks]) -> None:
+    """Prints the tables of `melisma/analysis/calibration.py`."""
+    for name, marks in sorted(by_detector(pieces).items()):
         raw = np.array([mark.raw for mark in marks])
         if not np.isfinite(raw).all():
             continue
@@ -231,20 +232,20 @@ def tell_knots(pieces: Sequence[Marks]) -> None:
         print(f'"{name}": ({knots}),  # {len(marks)}', flush=True)
 
 
-def heard_clips(ears: AudioShards, clips: Sequence[int], model: str | None) -> list[Marks]:
+def measure_clips(shards: AudioShards, clips: Sequence[int], model: str | None) -> list[Marks]:
     """Marks of clips, through the codec of a model where one is named."""
     codec = None if model is None else load_codec(model)
     found: list[Marks] = []
     for clip in clips:
-        sound = clip_waveform(ears, clip)
+        sound = clip_waveform(shards, clip)
         if codec is not None:
             sound = codec.decode(codec.encode(sound, None))
-        found.append(clip_marks(sound, ears.facts(clip)))
+        found.append(clip_marks(sound, shards.facts(clip)))
     return found
 
 
-def heard_recordings(folder: Path) -> list[Marks]:
-    """Marks of the recordings whose truth is known; those that are missing are told."""
+def measure_recordings(folder: Path) -> list[Marks]:
+    """Marks of the recordings whose truth is known; missing files are reported."""
     paths = {path.name: path for path in folder.rglob("*") if path.is_file()}
     with (PROMPTS / "recordings.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -255,20 +256,20 @@ def heard_recordings(folder: Path) -> list[Marks]:
     for row in rows:
         if row["file"] in paths:
             found.append(recording_marks(read_audio(paths[row["file"]]), row))
-            told = {name: round(mark.right, 2) for name, mark in found[-1].items()}
-            print(row["file"], told, flush=True)
+            marks = {name: round(mark.right, 2) for name, mark in found[-1].items()}
+            print(row["file"], marks, flush=True)
     return found
 
 
-def heard_scores(sources: Sequence[Source], seed: int, count: int, arranged: int) -> list[Marks]:
-    """Marks of openings of pieces and of arrangements."""
+def measure_scores(sources: Sequence[Source], seed: int, count: int, arranged: int) -> list[Marks]:
+    """Marks of excerpts of pieces and of arrangements."""
     rng = np.random.default_rng(seed)
     pieces = real_excerpts(sources, rng, count) + arranged_songs(sources, rng, arranged)
     return [score_marks(score, truth) for truth, score in pieces]
 
 
 def main() -> None:
-    """Hear, compare, tell."""
+    """Measures, compares and reports."""
     parser = parser_of(__doc__)
     parser.add_argument("--unseen", type=Path, help="clips of a soundfont nothing was fitted on")
     parser.add_argument("--recordings", type=Path, help="folder of recordings")
@@ -283,26 +284,26 @@ def main() -> None:
     sources = [] if given.music is None else read_sources(given.music)
     splits = assign_splits(sources, given.splits) if sources else {}
     if given.calibration is not None:
-        ears = read_audio_shards(given.calibration)
-        clips = list(range(0, len(ears), max(len(ears) // (3 * given.count), 1)))
-        tell_knots(heard_clips(ears, clips, None))
+        shards = read_audio_shards(given.calibration)
+        clips = list(range(0, len(shards), max(len(shards) // (3 * given.count), 1)))
+        print_knots(measure_clips(shards, clips, None))
         fitted = [source for source in sources if splits[source.identity] == "judge"]
         if fitted:
-            tell_knots(heard_scores(fitted, given.seed, given.count, given.arranged))
+            print_knots(measure_scores(fitted, given.seed, given.count, given.arranged))
     if given.unseen is not None:
-        ears = read_audio_shards(given.unseen)
-        clips = one_clip_per_piece(ears, given.count)
-        figures += figures_of(heard_clips(ears, clips, None), "unseen soundfont")
-        figures += figures_of(heard_clips(ears, clips, given.model), "unseen soundfont, coded")
+        shards = read_audio_shards(given.unseen)
+        clips = one_clip_per_piece(shards, given.count)
+        figures += figures_of(measure_clips(shards, clips, None), "unseen soundfont")
+        figures += figures_of(measure_clips(shards, clips, given.model), "unseen soundfont, coded")
     if given.recordings is not None:
-        figures += figures_of(heard_recordings(given.recordings), "real recordings")
+        figures += figures_of(measure_recordings(given.recordings), "real recordings")
     if sources:
         held = [source for source in sources if splits[source.identity] == "held"]
-        pieces = heard_scores(held, given.seed, given.count, given.arranged)
+        pieces = measure_scores(held, given.seed, given.count, given.arranged)
         figures += figures_of(pieces, "held-out pieces")
     if not figures:
-        raise SystemExit("there is nothing to hear: give --unseen, --recordings or --music")
-    tell(figures, given.results / "detectors.json")
+        raise SystemExit("there is nothing to measure: give --unseen, --recordings or --music")
+    report(figures, given.results / "detectors.json")
 
 
 if __name__ == "__main__":

@@ -16,11 +16,11 @@ def train_for(
     minutes: float,
     shared: Callable[[float], None] | None = None,
 ) -> tuple[int, float]:
-    """Updates for so much processor time of this process (one thread, so that neighbours on the
-    machine count little), the rate falling with the share of it that is used.
+    """Trains for a processor time of this process (one thread, so that other programs on the
+    machine matter little), the learning rate decaying with the share of it that is used.
 
-    The task's model ends with the averaged weights. Before every update `shared` hears the share of
-    the time that is used. Returns the updates and the seconds.
+    The task's model ends with the averaged weights. Before every update `shared` is called with the
+    share of the time that is used. Returns the number of updates and the seconds.
     """
     run = Run(task, loop, Path("unused"))
     started, used = time.process_time(), 0.0

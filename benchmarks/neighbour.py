@@ -19,7 +19,7 @@ import numpy as np
 from held_clips import parser_of
 from processor import start
 
-from melisma.generation import load, load_codec, load_scores
+from melisma.generation.loading import load, load_codec, load_scores
 from melisma.nn.precision import autocast
 from melisma.values.score_prompt import ScorePrompt
 from melisma.values.tokens import SAMPLE_RATE_HZ
@@ -30,7 +30,7 @@ _BUSY = "while True: pass"
 
 
 def jobs(model: str, threads: int) -> dict[str, Callable[[], object]]:
-    """What people do: sound, a score, the codec, an update of a training."""
+    """Typical jobs: sound, a score, the codec, updates of a training."""
     import torch
 
     composer, scores = load(model, threads), load_scores(model, threads)
@@ -57,7 +57,7 @@ def jobs(model: str, threads: int) -> dict[str, Callable[[], object]]:
 
     return {
         "10 s of music, best of 4": lambda: composer.generate(WORDS, seed=1, best_of=4),
-        "a score of 8 bars, best of 8": lambda: scores.compose(
+        "a score of 8 bars, best of 8": lambda: scores.generate_pieces(
             ScorePrompt(words=WORDS, bars=8), best_of=8, seed=3
         ),
         "20 s through the codec": lambda: codec.decode(codec.encode(sound)),
@@ -81,14 +81,14 @@ def seconds(job: Callable[[], object]) -> float:
     job()
     taken: list[float] = []
     for _ in range(5):
-        begun = time.perf_counter()
+        started = time.perf_counter()
         job()
-        taken.append(time.perf_counter() - begun)
+        taken.append(time.perf_counter() - started)
     return float(np.median(taken))
 
 
 def main() -> None:
-    """Measures and tells."""
+    """Measures and reports."""
     given, found = start(parser_of(__doc__))
     rows = []
     for name, job in jobs(given.model, given.threads).items():
@@ -99,8 +99,8 @@ def main() -> None:
         print(f"{name}: {alone:.2f} s alone, {beside:.2f} s beside, {beside / alone:.1f} times")
     document = {"machine": found.facts(), "rows": rows}
     given.results.mkdir(parents=True, exist_ok=True)
-    place = given.results / f"neighbour_{found.label}.json"
-    place.write_text(json.dumps(document, indent=2) + "\n")
+    path = given.results / f"neighbour_{found.label}.json"
+    path.write_text(json.dumps(document, indent=2) + "\n")
 
 
 if __name__ == "__main__":

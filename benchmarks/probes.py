@@ -1,4 +1,4 @@
-"""Do semantic tokens know what is played better than the first acoustic level does?
+"""Do semantic tokens encode what is played better than the first acoustic level does?
 
 Run: `python benchmarks/probes.py --clips TRAIN_CLIPS --held CLIPS [--count 300]`. Ridge regression
 on one-hot tokens of three neighbouring frames; pitch classes and chords per frame, families per
@@ -11,14 +11,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from held_clips import command_line, parser_of, tell
+from held_clips import command_line, parser_of, report
 from studies.probes import ProbeClip, ProbeScores, probe
 
 from melisma.codec import AcousticCodec
 from melisma.data.audio_shards import AudioShards, read_audio_shards
 from melisma.evaluate.metrics.figures import Figure, figure_of
 from melisma.evaluate.metrics.statistics import bootstrap, mean_interval
-from melisma.generation.loading import model_folder
+from melisma.generation.resolve import model_folder
 from melisma.semantic import SemanticTokenizer
 from melisma.tokenizers import TokenizerPaths
 from melisma.train.judge import clip_waveform
@@ -26,16 +26,16 @@ from melisma.values import TokenGrid, Waveform
 
 
 def probe_clips(
-    ears: AudioShards, count: int, encode: Callable[[Waveform], TokenGrid]
+    shards: AudioShards, count: int, encode: Callable[[Waveform], TokenGrid]
 ) -> list[ProbeClip]:
     """Tokens and labels of the first clips, evenly spread."""
-    chosen = np.unique(np.linspace(0, len(ears) - 1, min(count, len(ears))).astype(int))
+    chosen = np.unique(np.linspace(0, len(shards) - 1, min(count, len(shards))).astype(int))
     clips: list[ProbeClip] = []
     for clip in chosen.tolist():
-        grid = encode(clip_waveform(ears, clip))
-        shard, place = ears.locate(clip)
+        grid = encode(clip_waveform(shards, clip))
+        shard, row = shards.locate(clip)
         frames = grid.tokens.shape[1]
-        labels = {name: array[place][:frames] for name, array in ears.labels[shard].items()}
+        labels = {name: array[row][:frames] for name, array in shards.labels[shard].items()}
         clips.append(
             ProbeClip(
                 grid=grid,
@@ -60,7 +60,7 @@ def figures_of(name: str, scores: ProbeScores, command: str) -> list[Figure]:
 
 
 def main() -> None:
-    """Encode, probe, tell."""
+    """Encodes, probes and reports."""
     parser = parser_of(__doc__, held=True)
     parser.add_argument("--clips", type=Path, required=True, help="clips to fit the probes on")
     parser.add_argument("--count", type=int, default=300, help="clips for fitting")
@@ -93,7 +93,7 @@ def main() -> None:
             probe_clips(train, given.count, encode), probe_clips(held, given.held_count, encode)
         )
         figures += figures_of(name, scores, command_line())
-    tell(figures, given.results / "probes.json")
+    report(figures, given.results / "probes.json")
 
 
 if __name__ == "__main__":

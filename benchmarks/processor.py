@@ -85,8 +85,8 @@ class Machine:
 
 
 def start(parser: argparse.ArgumentParser) -> tuple[argparse.Namespace, Machine]:
-    """What a benchmark of speed was asked for, and the machine that it runs on: with options for
-    threads and instruction set, in a process that keeps to them."""
+    """The parsed options of a benchmark of speed, and the machine it runs on: with options for
+    threads and instruction set, in a process that is restricted to them."""
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--instruction-set", choices=NAMES, help="use no newer instructions")
     given = parser.parse_args()
@@ -112,11 +112,11 @@ def _machine(threads: int) -> Machine:
     found = processor()
     one = torch.ones(_SIZE, _SIZE)
     torch.mm(one, one)
-    begun, count = time.perf_counter(), 0
-    while time.perf_counter() < begun + _SECONDS:
+    started, count = time.perf_counter(), 0
+    while time.perf_counter() < started + _SECONDS:
         torch.mm(one, one)
         count += 1
-    flops = 2 * _SIZE**3 * count / (time.perf_counter() - begun)
+    flops = 2 * _SIZE**3 * count / (time.perf_counter() - started)
     return Machine(
         processor=found.name,
         instructions=list(found.instructions),

@@ -1,10 +1,10 @@
-"""How well free prompts are understood: our text tower against its teacher's nearest attribute.
+"""Attributes read from free prompts: our text tower against its teacher's nearest attribute.
 
 Run: `python benchmarks/read_free_prompts.py JOINT_CHECKPOINT [--text]` (`--text` for a text tower
-of stage one). For each prompt of `prompts/free_prompts.jsonl` and each attribute that it should
-bring, a reader names one class; it is right where the class is among the expected ones. The
-teacher's answer is the class whose description is nearest to the prompt (best of a few wordings).
-Chance is the share of classes that would be right. Intervals: 95 %, bootstrap over prompts.
+of stage one). For each prompt of `prompts/free_prompts.jsonl` and each attribute that it implies, a
+reader names one class; it is right where the class is among the expected ones. The teacher's answer
+is the class whose description is nearest to the prompt (best of a few wordings). Chance is the
+share of classes that would be right. Intervals: 95 %, bootstrap over prompts.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from melisma.joint import AttributeReading, Joint
+from melisma.joint import AttributePrediction, JointEmbedding
 from melisma.joint.attributes import probabilities
 from melisma.joint.tokenizer import encode_words, pad_tokens
 from melisma.train.datasets.sentence_encoder import SentenceTeacher
@@ -59,7 +59,7 @@ WORDINGS: dict[str, tuple[str, ...]] = {
 }
 
 
-def read_classes(reading: AttributeReading) -> dict[str, str]:
+def read_classes(reading: AttributePrediction) -> dict[str, str]:
     """The class of each attribute that the tower finds likeliest."""
     tempo = np.array(list(reading.probabilities("tempo").values()))
     tempi = np.array([bin_tempo_bpm(i) for i in range(TEMPO_BINS)])
@@ -94,19 +94,19 @@ def interval(hits: list[list[float]], seed: int = 0) -> tuple[float, float, floa
     """Mean over all answers, and its 95 % bootstrap interval over prompts."""
     rng = np.random.default_rng(seed)
     sums = np.array([[sum(h), len(h)] for h in hits if h])
-    draws = sums[rng.integers(len(sums), size=(2_000, len(sums)))].sum(axis=1)
-    ratios = np.sort(draws[:, 0] / draws[:, 1])
+    resampled = sums[rng.integers(len(sums), size=(2_000, len(sums)))].sum(axis=1)
+    ratios = np.sort(resampled[:, 0] / resampled[:, 1])
     return float(sums[:, 0].sum() / sums[:, 1].sum()), float(ratios[50]), float(ratios[1949])
 
 
-def readings(path: Path, text_only: bool, prompts: list[str]) -> list[AttributeReading]:
+def readings(path: Path, text_only: bool, prompts: list[str]) -> list[AttributePrediction]:
     """What the tower in the checkpoint reads in the prompts."""
     if not text_only:
-        return Joint.read(path).read_attributes(prompts)
+        return JointEmbedding.read(path).read_attributes(prompts)
     tower, tokenizer = read_text(path)
     with torch.no_grad():
         logits = tower(*pad_tokens(encode_words(tokenizer, prompts))).logits
-    return [AttributeReading(row=row) for row in probabilities(logits).numpy()]
+    return [AttributePrediction(row=row) for row in probabilities(logits).numpy()]
 
 
 def main() -> None:
@@ -115,10 +115,10 @@ def main() -> None:
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--text", action="store_true", help="a text tower of stage one")
     parser.add_argument("--list", action="store_true", help="print every answer")
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     lines = [json.loads(line) for line in PROMPTS.read_text(encoding="utf-8").splitlines()]
     prompts = [line["prompt"] for line in lines]
-    ours = [read_classes(r) for r in readings(asked.checkpoint, asked.text, prompts)]
+    ours = [read_classes(r) for r in readings(arguments.checkpoint, arguments.text, prompts)]
     theirs = nearest_classes(prompts)
     names = [n for n in CLASSES if any(n in line["expect"] for line in lines)]
     print(f"{'attribute':10} {'n':>4} {'chance':>7} {'teacher':>22} {'ours':>22}")
@@ -132,7 +132,7 @@ def main() -> None:
             found["teacher"].append([float(their[k] in v) for k, v in wanted.items()])
         cells = ["{:.2f} [{:.2f}, {:.2f}]".format(*interval(found[w])) for w in found]
         print(f"{name:10} {len(chance):4} {np.mean(chance):7.2f} {cells[0]:>22} {cells[1]:>22}")
-    if asked.list:
+    if arguments.list:
         for line, our in zip(lines, ours, strict=True):
             print(line["prompt"], {k: (our[k], our[k] in v) for k, v in line["expect"].items()})
 

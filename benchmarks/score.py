@@ -1,16 +1,16 @@
-"""Do generated scores do what the words say, and are they built like music and no copies?
+"""Adherence, form and originality of generated scores.
 
 Run: `python benchmarks/score.py --real CORPORA --makers FILE [--made FOLDER] [--label NAME]`.
 Prompts: `melisma/evaluate/score_prompts.jsonl`; `FOLDER` holds 000.mid, 001.mid ... in their
-order (what is missing is left out and told), and beside them perhaps 000.wav (or .flac, .ogg,
-.mp3), from which the tempo is heard as well. `--made` without `--real` gives no ceilings and no
+order (missing files are left out and reported), and beside them optionally 000.wav (or .flac, .ogg,
+.mp3), from which the tempo is measured as well. `--made` without `--real` gives no ceilings and no
 copies.
 
-`--real` reads corpora as `melisma prepare` does: openings of held-out pieces with their own written
-tempo, tonality, metre and maker, and arrangements of held-out songs, give the ceilings; training
-pieces are what copies are looked for in. The judge of makers is trained on the training and judge
-pieces where FILE does not exist yet, and written there. `--form --seed 5` gives the figures of
-training pieces that candidates are ranked by.
+`--real` reads corpora as `melisma prepare` does: excerpts of held-out pieces with their own written
+tempo, key, metre and tradition, and arrangements of held-out songs, give the ceilings; copies are
+looked for in training pieces. The classifier of traditions is trained on the training and judge
+pieces where FILE does not exist yet, and written there. `--form --seed 5` prints the statistics of
+training pieces by which candidates are ranked.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from held_clips import command_line, parser_of, tell
+from held_clips import command_line, parser_of, report
 
 from melisma.analysis.score.structure import measure_score_structure
 from melisma.analysis.similarity.melody_index import MelodyIndex, SharedRun
@@ -39,7 +39,7 @@ from melisma.evaluate.models.tradition_classifier import (
     TRADITION_CLASSES,
     TraditionClassifier,
     class_of_source,
-    piece_figures,
+    piece_features,
     train_classifier,
 )
 from melisma.evaluate.references.score_requests import arranged_songs, real_excerpts
@@ -49,7 +49,7 @@ from melisma.symbolic import read_midi
 from melisma.values import Score, Waveform
 
 WINDOWS_A_PIECE = 6
-"""Windows of a piece that the judge of makers learns from at most."""
+"""Largest number of windows of a piece that the classifier is trained on."""
 SOUND_ENDINGS = (".wav", ".flac", ".ogg", ".mp3")
 
 
@@ -62,29 +62,31 @@ def scores_of(sources: Sequence[Source]) -> Iterator[tuple[str, Score]]:
             continue
 
 
-def makers_judge(path: Path | None, sources: Sequence[Source], seed: int) -> TraditionClassifier:
-    """The judge at `path`, or one trained on the sources and written there."""
+def tradition_classifier(
+    path: Path | None, sources: Sequence[Source], seed: int
+) -> TraditionClassifier:
+    """The classifier at `path`, or one trained on the sources and written there."""
     if path is not None and path.is_file():
         return TraditionClassifier.read(path)
-    makers = {source.identity: class_of_source(source) for source in sources}
-    known = [source for source in sources if makers[source.identity] is not None]
-    figures: list[np.ndarray] = []
+    traditions = {source.identity: class_of_source(source) for source in sources}
+    known = [source for source in sources if traditions[source.identity] is not None]
+    features: list[np.ndarray] = []
     truth: list[int] = []
     pieces: list[int] = []
     for number, (identity, score) in enumerate(scores_of(known)):
-        rows = piece_figures(score, WINDOWS_A_PIECE)
-        figures.append(rows)
-        truth += [TRADITION_CLASSES.index(makers[identity] or "")] * len(rows)
+        rows = piece_features(score, WINDOWS_A_PIECE)
+        features.append(rows)
+        truth += [TRADITION_CLASSES.index(traditions[identity] or "")] * len(rows)
         pieces += [number] * len(rows)
-    judge = train_classifier(np.concatenate(figures), np.array(truth), np.array(pieces), seed)
+    judge = train_classifier(np.concatenate(features), np.array(truth), np.array(pieces), seed)
     if path is not None:
         judge.write(path)
     return judge
 
 
-def tell_form(sources: Sequence[Source], seed: int) -> None:
-    """Prints what `generation.score.adherence.REAL_FORM` holds: mean and spread over openings of
-    pieces."""
+def print_form(sources: Sequence[Source], seed: int) -> None:
+    """Prints the values of `generation.score.adherence.REAL_FORM`: mean and standard deviation over
+    excerpts of pieces."""
     openings = [score for _, score in real_excerpts(sources, np.random.default_rng(seed), 500)]
     built = [measure_score_structure(score, score.metres[0].bar_beats) for score in openings]
     for name in REAL_FORM:
@@ -105,7 +107,7 @@ def made_pairs(
     judge: TraditionClassifier | None,
     nearest: Callable[[Score], SharedRun] | None,
 ) -> list[Pair]:
-    """What is found in the files of a folder that are named by the number of their prompt."""
+    """Measurements of the files of a folder that are named by the number of their prompt."""
     pairs: list[Pair] = []
     missing: list[str] = []
     for number, prompt in enumerate(prompts):
@@ -123,18 +125,18 @@ def made_pairs(
 
 
 def main() -> None:
-    """Measure, compare, tell."""
+    """Measures, compares and reports."""
     parser = parser_of(__doc__)
     parser.add_argument("--real", type=Path, help="folder of corpora, for ceilings and copies")
     parser.add_argument("--made", type=Path, help="folder of generated MIDI files")
     parser.add_argument("--prompts", type=Path, default=score_prompts_file())
-    parser.add_argument("--makers", type=Path, help="file of the judge of makers")
+    parser.add_argument("--makers", type=Path, help="file of the classifier of traditions")
     parser.add_argument("--splits", type=Path, help="file that remembers which works are held out")
     parser.add_argument("--count", type=int, default=400, help="held-out pieces, at most")
     parser.add_argument("--arranged", type=int, default=100, help="arrangements of held-out songs")
-    parser.add_argument("--label", default="generated", help="what the made files are called")
+    parser.add_argument("--label", default="generated", help="name of the outputs in the rows")
     parser.add_argument(
-        "--form", action="store_true", help="only tell how training pieces are built"
+        "--form", action="store_true", help="only print the form of training pieces"
     )
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
@@ -148,13 +150,13 @@ def main() -> None:
         sources = read_sources(given.real)
         splits = assign_splits(sources, given.splits)
         if given.form:
-            tell_form([s for s in sources if splits[s.identity] == "train"], given.seed)
+            print_form([s for s in sources if splits[s.identity] == "train"], given.seed)
             return
         held = [source for source in sources if splits[source.identity] == "held"]
         others = [source for source in sources if splits[source.identity] != "held"]
         index = MelodyIndex(scores_of([s for s in others if splits[s.identity] == "train"]))
         nearest = index.longest_run
-        judge = makers_judge(given.makers, others, given.seed)
+        judge = tradition_classifier(given.makers, others, given.seed)
         rng = np.random.default_rng(given.seed)
         pieces = real_excerpts(held, rng, given.count) + arranged_songs(held, rng, given.arranged)
         truth = [(prompt, measure_score(score, prompt, judge, nearest)) for prompt, score in pieces]
@@ -165,7 +167,7 @@ def main() -> None:
     if given.made is not None:
         pairs = made_pairs(given.made, read_score_requests(given.prompts), judge, nearest)
         figures += score_figures(pairs, truth, command_line(), given.label)
-    tell(figures, given.results / "score.json")
+    report(figures, given.results / "score.json")
 
 
 if __name__ == "__main__":

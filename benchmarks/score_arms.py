@@ -1,18 +1,19 @@
-"""Which way of telling a score is learnt best: tokenisation, positions and trunk at equal compute.
+"""Representations of scores at equal compute: tokenisation, positions and trunk.
 
-One arm is trained for a stated processor time (one thread, process time, so that neighbours on the
-machine count little) and judged by nats a note on the same held-out windows, whatever its tokens:
+One arm is trained for a stated processor time (one thread, process time, so that other programs on
+the machine matter little) and judged by the loss per note (nats) on the same held-out windows,
+whatever its tokens:
 
     python benchmarks/score_arms.py --arm events --seed 1 --minutes 20 \
         --scores FOLDER --results benchmarks/results
 
 `FOLDER/train` and `FOLDER/held` are what `melisma train score` writes under its own folder in the
-run's. Every arm meets the music in all tonalities, but for `home`. Arms: `events` (one step an
-event, rotary positions on two clocks), `index` (rotary on the place alone), `relative` (learned
-bias by distance, Raffel et al., 1910.10683, section 2.1), `no-chords` (chord events left out),
-`home` (every window moved to C), `remi` (one step a token: MidiTok's REMI with programs, Huang and
-Yang, 2002.00212; von Rütte et al., 2201.10936), `lstm` (the events, an LSTM in the trunk's place),
-and `markov` (interpolated counts of the fields, given the event before; no training).
+run's. Every arm is trained in all keys, but for `home`. Arms: `events` (one step per event, rotary
+positions on two clocks), `index` (rotary on the position only), `relative` (learned bias by
+distance, Raffel et al., 1910.10683, section 2.1), `no-chords` (without chord events), `home` (every
+window transposed to C), `remi` (one step per token: MidiTok's REMI with programs, Huang and Yang,
+2002.00212; von Rütte et al., 2201.10936), `lstm` (the events, an LSTM in place of the trunk), and
+`markov` (interpolated counts of the fields, given the previous event; no training).
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ from equal_compute import train_for
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from melisma.generation.loading import model_folder
-from melisma.joint import Joint
+from melisma.generation.resolve import model_folder
+from melisma.joint import JointEmbedding
 from melisma.lm.score.conditioning import ScoreConditioner, ScoreConditions, drop_conditioning
 from melisma.lm.score.model import EventBatch, ScoreModel, ScoreModelSettings
 from melisma.nn.transformer import Trunk
@@ -46,14 +47,14 @@ from melisma.values.events import CHORD, FIELD_SIZES, FIRST_TEMPO, LENGTH, PART_
 HELD_WINDOWS = 192
 """Held-out windows that every arm is judged on."""
 BUCKETS, FARTHEST = 32, 512
-"""Distances that the relative bias tells apart."""
+"""Number of buckets of the relative bias, and its largest distance."""
 
 
 class IndexModel(ScoreModel):
-    """Both clocks show the place in the sequence."""
+    """Both clocks are the position in the sequence."""
 
     def angles(self, index: Tensor, ticks: Tensor) -> tuple[Tensor, Tensor]:
-        """The ticks are not looked at."""
+        """Ignores the ticks."""
         return super().angles(index, index.expand_as(ticks) * 6)
 
 
@@ -68,7 +69,7 @@ class RelativeModel(ScoreModel):
     def forward(
         self, batch: EventBatch, conditions: ScoreConditions, dropout: float = 0.0
     ) -> Tensor:
-        """As in the model, but for positions."""
+        """As in the model, apart from positions."""
         hidden = self.embed(batch)
         count = torch.arange(hidden.shape[1])
         back = count[:, None] - count[None]
@@ -79,12 +80,12 @@ class RelativeModel(ScoreModel):
         mask = bias.masked_fill((back < 0)[None, None], -torch.inf).to(torch.bfloat16)
         zero = torch.zeros(1, hidden.shape[1])
         still = (torch.ones_like(zero)[..., None], zero[..., None])
-        told = self.conditioner(conditions)
-        return self.trunk(hidden, told, mask=mask, dropout=dropout, angles=still)[0]
+        conditioning = self.conditioner(conditions)
+        return self.trunk(hidden, conditioning, mask=mask, dropout=dropout, angles=still)[0]
 
 
 class LstmModel(ScoreModel):
-    """Two layers of LSTM in the trunk's place, as wide as makes the models equal in size."""
+    """Two layers of LSTM in place of the trunk, of a width that makes the models equal in size."""
 
     def __init__(self, settings: ScoreModelSettings, width: int) -> None:
         super().__init__(settings)
@@ -95,7 +96,7 @@ class LstmModel(ScoreModel):
     def forward(
         self, batch: EventBatch, conditions: ScoreConditions, dropout: float = 0.0
     ) -> Tensor:
-        """What is told is added to every event."""
+        """The conditions are added to every event."""
         hidden = self.embed(batch) + self.conditioner(conditions)
         return self.leave(F.dropout(self.lstm(hidden)[0], dropout, self.training))
 
@@ -130,7 +131,7 @@ def without_chords(corpus: ScoreCorpus) -> ScoreCorpus:
 
 
 def held_windows(corpus: ScoreCorpus) -> np.ndarray:
-    """The windows that every arm is judged on."""
+    """The held-out windows of all arms."""
     rng = np.random.default_rng(7)
     return rng.choice(len(corpus), HELD_WINDOWS, replace=False, p=corpus.weight)
 
@@ -201,8 +202,8 @@ class RemiModel(nn.Module):
 
     def forward(self, tokens: Tensor, conditions: ScoreConditions, dropout: float) -> Tensor:
         """Hidden state of every token, [batch, token, width]."""
-        told = self.conditioner(conditions)
-        return self.trunk(self.table(tokens), told, dropout=dropout)[0]
+        conditioning = self.conditioner(conditions)
+        return self.trunk(self.table(tokens), conditioning, dropout=dropout)[0]
 
 
 class RemiTask(Task):
@@ -248,12 +249,16 @@ class RemiTask(Task):
         windows = np.array([w for w, _ in chosen])
         plain = dataclasses.replace(s, melody=0.0, infill=0.0, tempo_moves=0.0)
         examples = [example_of(self.train, int(w), rng, plain) for w in windows]
-        told = drop_conditioning(conditions_of(self.train, windows, examples), s.drop, generator)
-        nats, count = self.nats([self._moved(t, rng) for _, t in chosen], told, s.dropout)
-        return {"remi": nats / count}, {"nats": float(nats.detach()) / count}
+        conditions = drop_conditioning(
+            conditions_of(self.train, windows, examples), s.drop, generator
+        )
+        loss, count = self.negative_log_likelihood(
+            [self._moved(t, rng) for _, t in chosen], conditions, s.dropout
+        )
+        return {"remi": loss / count}, {"nats": float(loss.detach()) / count}
 
     def _moved(self, tokens: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Transposed tokens; told tonality is left as it was, a small disadvantage of this arm."""
+        """Transposed tokens; the conditioned key is unchanged, a small disadvantage of this arm."""
         if not hasattr(self, "_pitches"):
             names = self.tokenizer.vocab
             self._pitches = np.full(len(names), -1)
@@ -270,8 +275,8 @@ class RemiTask(Task):
             moved[mine] = self._ids[pitch[mine] + shift]
         return moved
 
-    def nats(
-        self, tokens: list[np.ndarray], told: ScoreConditions, dropout: float
+    def negative_log_likelihood(
+        self, tokens: list[np.ndarray], conditions: ScoreConditions, dropout: float
     ) -> tuple[Tensor, int]:
         """(sum of nats, tokens)."""
         longest = max(len(t) for t in tokens)
@@ -281,7 +286,7 @@ class RemiTask(Task):
         rows = torch.from_numpy(table).long()
         counted = rows[:, 1:] < self.vocabulary
         with torch.autocast("cpu", torch.bfloat16):
-            hidden = self.model(rows, told, dropout)
+            hidden = self.model(rows, conditions, dropout)
             logits = self.model.head(hidden[:, :-1][counted]).float()
         targets = rows[:, 1:][counted]
         return F.cross_entropy(logits, targets, reduction="sum"), int(counted.sum())
@@ -290,9 +295,9 @@ class RemiTask(Task):
 # --- Markov --------------------------------------------------------------------------------------
 
 
-def markov_nats(train: ScoreCorpus, held: ScoreCorpus, windows: np.ndarray, learnt: int) -> float:
-    """Nats a note of interpolated counts: each field given the fields before it and up to one
-    event back, shorter contexts filling in for unseen ones (Witten and Bell, 1991)."""
+def markov_loss(train: ScoreCorpus, held: ScoreCorpus, windows: np.ndarray, learnt: int) -> float:
+    """Loss per note of interpolated counts, in nats: each field given the fields before it and up
+    to one event back, with back-off to shorter contexts (Witten and Bell, 1991)."""
     tables: list[list[dict[Any, Counter[int]]]] = [
         [defaultdict(Counter) for _ in range(4)] for _ in FIELD_SIZES
     ]
@@ -330,8 +335,8 @@ def markov_nats(train: ScoreCorpus, held: ScoreCorpus, windows: np.ndarray, lear
 
 
 @torch.no_grad()
-def event_nats(task: ArmTask, corpus: ScoreCorpus, windows: np.ndarray) -> float:
-    """Nats a note of an arm of events; chords and parts cost what they cost."""
+def event_loss(task: ArmTask, corpus: ScoreCorpus, windows: np.ndarray) -> float:
+    """Loss per note of an arm of events, in nats; the loss of chords and parts is included."""
     plain = dataclasses.replace(
         task.settings, melody=0.0, infill=0.0, tempo_moves=0.0, silent_bars=0.0, longest=4_096
     )
@@ -339,20 +344,26 @@ def event_nats(task: ArmTask, corpus: ScoreCorpus, windows: np.ndarray) -> float
     for start in range(0, len(windows), 8):
         chosen = windows[start : start + 8]
         examples = [example_of(corpus, int(w), rng, plain) for w in chosen]
-        total += float(task.nats(examples, conditions_of(corpus, chosen, examples), 0.0)[0].sum())
+        total += float(
+            task.negative_log_likelihood(examples, conditions_of(corpus, chosen, examples), 0.0)[
+                0
+            ].sum()
+        )
     return total / notes_in(corpus, windows)
 
 
 @torch.no_grad()
-def remi_nats(task: RemiTask, corpus: ScoreCorpus, windows: np.ndarray) -> float:
-    """Nats a note of the token arm on the same windows."""
+def remi_loss(task: RemiTask, corpus: ScoreCorpus, windows: np.ndarray) -> float:
+    """Loss per note of the token arm on the same windows, in nats."""
     plain = dataclasses.replace(task.settings, melody=0.0, infill=0.0, tempo_moves=0.0)
     total, rng = 0.0, np.random.default_rng(3)
     for start in range(0, len(windows), 4):
         chosen = windows[start : start + 4]
         examples = [example_of(corpus, int(w), rng, plain) for w in chosen]
         tokens = [remi_tokens(task.tokenizer, corpus, int(w)) for w in chosen]
-        total += float(task.nats(tokens, conditions_of(corpus, chosen, examples), 0.0)[0])
+        total += float(
+            task.negative_log_likelihood(tokens, conditions_of(corpus, chosen, examples), 0.0)[0]
+        )
     return total / notes_in(corpus, windows)
 
 
@@ -366,55 +377,61 @@ def main() -> None:
     parser.add_argument("--scores", type=Path, required=True)
     parser.add_argument("--results", type=Path, default=Path("benchmarks/results"))
     parser.add_argument("--weights", type=Path, help="where the arm's weights are kept")
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     torch.set_num_threads(1)
-    joint = Joint.read(model_folder("default") / "joint.safetensors")
-    train = read_score_corpus(asked.scores / "train", joint)
-    held = read_score_corpus(asked.scores / "held", joint)
+    joint = JointEmbedding.read(model_folder("default") / "joint.safetensors")
+    train = read_score_corpus(arguments.scores / "train", joint)
+    held = read_score_corpus(arguments.scores / "held", joint)
     windows = held_windows(held)
-    if asked.arm == "no-chords":
+    if arguments.arm == "no-chords":
         train, held = without_chords(train), without_chords(held)
     loop = LoopSettings(
-        updates=1_000, learning_rate=2e-3, warmup_updates=50, average_decay=0.99, seed=asked.seed
+        updates=1_000,
+        learning_rate=2e-3,
+        warmup_updates=50,
+        average_decay=0.99,
+        seed=arguments.seed,
     )
     shape = ScoreModelSettings(width=160, layers=6, heads=5, window_events=4_096)
     settings = ScoreTraining(
-        model=shape, loop=loop, home=asked.arm == "home", piece_starts=0.0, tempo_moves=0.85
+        model=shape, loop=loop, home=arguments.arm == "home", piece_starts=0.0, tempo_moves=0.85
     )
     count, updates, used = 0, 0, 0.0
-    if asked.arm == "markov":
-        nats = markov_nats(train, held, windows, 20_000)
-    elif asked.arm == "remi":
+    if arguments.arm == "markov":
+        loss = markov_loss(train, held, windows, 20_000)
+    elif arguments.arm == "remi":
         task = RemiTask(settings, train, held, 24_000)
         count = sum(p.numel() for p in task.model.parameters())
-        updates, used = train_for(task, loop, asked.minutes)
-        nats = remi_nats(task, held, windows)
+        updates, used = train_for(task, loop, arguments.minutes)
+        loss = remi_loss(task, held, windows)
         kept: nn.Module = task.model
     else:
-        model = event_model(asked.arm, shape, asked.seed)
+        model = event_model(arguments.arm, shape, arguments.seed)
         arm = ArmTask(settings, train, held, model)
         count = sum(p.numel() for p in model.parameters())
-        updates, used = train_for(arm, loop, asked.minutes)
-        nats = event_nats(arm, held, windows)
+        updates, used = train_for(arm, loop, arguments.minutes)
+        loss = event_loss(arm, held, windows)
         kept = model
-    if asked.weights is not None and asked.arm != "markov":
+    if arguments.weights is not None and arguments.arm != "markov":
         from safetensors.torch import save_file
 
-        asked.weights.mkdir(parents=True, exist_ok=True)
-        save_file(kept.state_dict(), asked.weights / f"{asked.arm}-{asked.seed}.safetensors")
+        arguments.weights.mkdir(parents=True, exist_ok=True)
+        save_file(
+            kept.state_dict(), arguments.weights / f"{arguments.arm}-{arguments.seed}.safetensors"
+        )
     row = {
-        "arm": asked.arm,
-        "seed": asked.seed,
+        "arm": arguments.arm,
+        "seed": arguments.seed,
         "parameters": count,
         "processor_minutes": round(used / 60, 1),
         "updates": updates,
-        "nats_a_note": round(nats, 4),
+        "nats_a_note": round(loss, 4),
         "held_windows": len(windows),
         "held_notes": notes_in(held, windows),
     }
     print(json.dumps(row))
-    asked.results.mkdir(parents=True, exist_ok=True)
-    path = asked.results / "score_arms.jsonl"
+    arguments.results.mkdir(parents=True, exist_ok=True)
+    path = arguments.results / "score_arms.jsonl"
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(row) + "\n")
 

@@ -1,4 +1,4 @@
-"""Which way of drawing sound is best at equal compute: stages, codebook patterns, attributes.
+"""Ways of generating sound at equal compute: stages, codebook patterns, attributes.
 
 One arm is a model of about 3 million parameters that is trained for a stated processor time (one
 thread) and written as a folder that `melisma generate --model` and `melisma evaluate --model` read:
@@ -8,11 +8,12 @@ thread) and written as a folder that `melisma generate --model` and `melisma eva
 
 Arms: `delayed`, `parallel` and `flattened` (the pattern of the coarse stage, MusicGen, 2306.05284,
 section 2.2; they share one semantic stage of the same seed, and so its time), `no-semantic` (the
-coarse stage alone, from the words, as large as the two together; MusicLM, 2301.11325, section 5.4)
-and `style-only` (attributes, families and rhythm are never told: MusicLM's own conditioning).
-`exact`, `assigned` and `shuffled` are MusicGen's single stage: one model, told captions and in half
-of the clips the tune, and nothing else (`melisma/train/datasets/captions.py` says which captions).
-Then `melisma evaluate --model runs/arms/delayed-1/model ...` for each, and `--compare`.
+coarse stage alone, from the text, as large as the two together; MusicLM, 2301.11325, section 5.4)
+and `style-only` (attributes, families and rhythm are never given: MusicLM's own conditioning).
+`exact`, `assigned` and `shuffled` are MusicGen's single stage: one model, conditioned on captions
+and in half of the clips on the tune, and nothing else (`melisma/train/datasets/captions.py` says
+which captions). Then `melisma evaluate --model runs/arms/delayed-1/model ...` for each, and
+`--compare`.
 """
 
 from __future__ import annotations
@@ -28,20 +29,21 @@ import torch
 from equal_compute import train_for
 
 from melisma.files.checkpoint import Checkpoint, write_checkpoint
-from melisma.generation.loading import STAGE_FILES, model_folder
+from melisma.generation.loading import STAGE_FILES
+from melisma.generation.resolve import model_folder
 from melisma.lm import ConditioningSettings
 from melisma.lm.conditioning import DropSettings
 from melisma.lm.embedding_init import start_from_codes
 from melisma.lm.model import TokenModelSettings
 from melisma.tokenizers import AudioTokenizers, TokenizerPaths
-from melisma.train.datasets.captions import CAPTION_DROPS, KINDS, with_captions, words_of
+from melisma.train.datasets.captions import CAPTION_DROPS, KINDS, caption_encoder, with_captions
 from melisma.train.lm import StageTask, StageTraining, TokenCorpus, read_corpus
 from melisma.train.loop import LoopSettings, generator_of
 
 SEMANTIC_SHARE = 0.4
 """Share of the time that the semantic stage gets."""
-OPENING_FROM = 0.6
-"""Share of a stage's time after which short crops are learned (see `StageTraining`)."""
+SHORT_CROPS_FROM = 0.6
+"""Share of a stage's time after which it is trained on short crops (see `StageTraining`)."""
 ARMS = ("delayed", "parallel", "flattened", "no-semantic", "style-only", *KINDS)
 ALONE = ("no-semantic", *KINDS)
 """Arms of one stage."""
@@ -50,8 +52,8 @@ ALONE_WIDTH, ALONE_LAYERS, ALONE_HEADS = 128, 6, 4
 """Shape of the coarse stage alone: as many parameters as both stages have otherwise."""
 
 
-def untold(drops: DropSettings) -> DropSettings:
-    """Drops that leave the style alone."""
+def style_only_drops(drops: DropSettings) -> DropSettings:
+    """Condition dropout that always drops everything but the style."""
     return dataclasses.replace(drops, attribute=1.0, families=1.0, rhythm=1.0)
 
 
@@ -79,13 +81,13 @@ def train_arm_stage(
     seed: int,
     minutes: float,
     corpora: tuple[TokenCorpus, TokenCorpus],
-    ears: AudioTokenizers,
+    tokenizers: AudioTokenizers,
 ) -> tuple[Checkpoint, dict[str, float]]:
-    """One stage: its weights, and what its training came to."""
+    """Trains one stage: its weights, and its figures."""
     loop = LoopSettings(
         updates=1_000, learning_rate=2e-3, warmup_updates=50, average_decay=0.99, seed=seed
     )
-    model = shape_of(stage, arm, ears.joint.text.settings.width)
+    model = shape_of(stage, arm, tokenizers.joint.text.settings.width)
     settings = StageTraining(
         stage=stage,
         model=model,
@@ -96,20 +98,26 @@ def train_arm_stage(
     )
     if arm == "style-only":
         settings = dataclasses.replace(
-            settings, drop=untold(settings.drop), short_crop_drop=untold(settings.short_crop_drop)
+            settings,
+            drop=style_only_drops(settings.drop),
+            short_crop_drop=style_only_drops(settings.short_crop_drop),
         )
     if arm in KINDS:
         settings = dataclasses.replace(settings, drop=CAPTION_DROPS, short_crop_drop=CAPTION_DROPS)
         # All are judged by the captions of the held-out clips themselves.
-        corpora = with_captions(corpora[0], arm, ears.joint, seed), corpora[1]
-    words = words_of(ears.joint, arm) if arm in KINDS else None
+        corpora = with_captions(corpora[0], arm, tokenizers.joint, seed), corpora[1]
+    words = caption_encoder(tokenizers.joint, arm) if arm in KINDS else None
     task = StageTask(settings, *corpora, words)
-    codes = ears.semantic.centroids if stage == "semantic" else ears.codec.codec.quantizer.codes
+    codes = (
+        tokenizers.semantic.centroids
+        if stage == "semantic"
+        else tokenizers.codec.codec.quantizer.codes
+    )
     generator = generator_of(seed, 0, "codes")
-    start_from_codes(task.model, codes, ears.semantic.centroids, generator)
+    start_from_codes(task.model, codes, tokenizers.semantic.centroids, generator)
 
     def shared(share: float) -> None:
-        if share >= OPENING_FROM and task.settings.short_crop_from > 1:
+        if share >= SHORT_CROPS_FROM and task.settings.short_crop_from > 1:
             task.settings = dataclasses.replace(settings, short_crop_from=0.0)
 
     updates, used = train_for(task, loop, minutes, shared)
@@ -123,8 +131,8 @@ def train_arm_stage(
         notes={"arm": arm, "seed": seed, "updates": updates},
     )
     size = sum(parameter.numel() for parameter in task.model.parameters())
-    told = {"parameters": size, "updates": updates, "processor_minutes": used / 60}
-    return checkpoint, told | {f"held_{name}": value for name, value in held.items()}
+    figures = {"parameters": size, "updates": updates, "processor_minutes": used / 60}
+    return checkpoint, figures | {f"held_{name}": value for name, value in held.items()}
 
 
 def main() -> None:
@@ -136,14 +144,16 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--minutes", type=float, default=20.0, help="processor time of the arm")
     parser.add_argument("--tokens", type=Path, required=True, help="token shards to learn from")
-    parser.add_argument("--ears", default="default", help="name or folder of the tokens' ears")
+    parser.add_argument(
+        "--tokenizers", default="default", help="name or folder of the tokens' tokenizers"
+    )
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--results", type=Path, default=Path("benchmarks/results"))
     given = parser.parse_args()
     torch.set_num_threads(1)
-    paths = TokenizerPaths.of(model_folder(given.ears))
-    ears = AudioTokenizers.read(paths)
-    corpus = read_corpus(given.tokens, ears.joint.quantiser.codes, ears.fingerprints)
+    paths = TokenizerPaths.of(model_folder(given.tokenizers))
+    tokenizers = AudioTokenizers.read(paths)
+    corpus = read_corpus(given.tokens, tokenizers.joint.quantiser.codes, tokenizers.fingerprints)
     rows = torch.from_numpy(np.random.default_rng(0).permutation(len(corpus)))
     apart = max(1, round(len(corpus) * 0.03))
     corpora = corpus.part(rows[apart:]), corpus.part(rows[:apart])
@@ -152,7 +162,7 @@ def main() -> None:
     for path in vars(paths).values():
         shutil.copyfile(path, folder / path.name)
     semantic, coarse = (f"{name}.safetensors" for name in STAGE_FILES[:2])
-    told: dict[str, dict[str, float]] = {}
+    figures: dict[str, dict[str, float]] = {}
     minutes = {"semantic": given.minutes * SEMANTIC_SHARE}
     shared = given.output / f"delayed-{given.seed}" / "model" / semantic
     if given.arm in ALONE:
@@ -162,11 +172,11 @@ def main() -> None:
         minutes = {}
     left = given.minutes if given.arm in ALONE else given.minutes * (1 - SEMANTIC_SHARE)
     for stage, share in {**minutes, "coarse": left}.items():
-        checkpoint, told[stage] = train_arm_stage(
-            stage, given.arm, given.seed, share, corpora, ears
+        checkpoint, figures[stage] = train_arm_stage(
+            stage, given.arm, given.seed, share, corpora, tokenizers
         )
         write_checkpoint(folder / (semantic if stage == "semantic" else coarse), checkpoint)
-    row = {"arm": given.arm, "seed": given.seed, "stages": told}
+    row = {"arm": given.arm, "seed": given.seed, "stages": figures}
     print(json.dumps(row))
     given.results.mkdir(parents=True, exist_ok=True)
     with (given.results / "sound_arms.jsonl").open("a", encoding="utf-8") as file:

@@ -17,13 +17,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from held_clips import command_line, parser_of, tell
+from held_clips import command_line, parser_of, report
 from processor import start
 
 from melisma.evaluate.metrics.figures import Figure, figure_of
 from melisma.evaluate.metrics.statistics import median_interval
 from melisma.files import write_audio, write_bytes
-from melisma.generation import load, load_codec, load_scores
+from melisma.generation.loading import load, load_codec, load_scores
 from melisma.symbolic import write_midi
 from melisma.symbolic.render import render_score
 from melisma.values import Waveform
@@ -56,12 +56,12 @@ def piece_seconds(model: str, threads: int, best_of: int) -> list[float]:
 def score_seconds(model: str, threads: int, best_of: int) -> list[float]:
     """Seconds from prompt to score and sound, 30 s of each of `WORDS`, after one that warms up."""
     composer = load_scores(model, threads)
-    render_score(composer.compose(ScorePrompt(words=WORDS[0], bars=2), best_of=1)[0].score)
+    render_score(composer.generate_pieces(ScorePrompt(words=WORDS[0], bars=2), best_of=1)[0].score)
     taken: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
         for seed, words in enumerate(WORDS):
             began = time.perf_counter()
-            (piece,) = composer.compose(words, seed=seed, best_of=best_of)
+            (piece,) = composer.generate_pieces(words, seed=seed, best_of=best_of)
             write_bytes(Path(folder) / f"{seed}.mid", write_midi(piece.score))
             write_audio(Path(folder) / f"{seed}.wav", render_score(piece.score).mix, None)
             taken.append(time.perf_counter() - began)
@@ -101,7 +101,7 @@ def codec_rates(model: str) -> list[float]:
 
 
 def main() -> None:
-    """Time and tell."""
+    """Measures times and reports."""
     parser = parser_of(__doc__)
     parser.add_argument("--best-of", type=int, nargs="+", default=[4, 1])
     parser.add_argument("--score-best-of", type=int, nargs="+", default=[8, 1])
@@ -128,7 +128,7 @@ def main() -> None:
         figure_of("codec encode plus decode, times real time", coded, command=command_line())
     )
     figures = [replace(figure, details=found.facts()) for figure in figures]
-    tell(figures, given.results / f"speed_{found.label}.json")
+    report(figures, given.results / f"speed_{found.label}.json")
 
 
 if __name__ == "__main__":

@@ -17,12 +17,12 @@ from collections.abc import Callable
 import processor
 from held_clips import parser_of
 
-from melisma.generation import load, load_scores
+from melisma.generation.loading import load, load_scores
 from melisma.symbolic.render import render_score
 
 WORDS = "a gentle waltz for piano and warm strings, 90 bpm"
 SOUND = {
-    "tokens are sampled": ("song.py", "_draw"),
+    "tokens are sampled": ("musiclm.py", "_sample"),
     "codec decodes": ("acoustic.py", "decode_tokens"),
     "candidates are ranked": ("ranking.py", "rank_candidates"),
     "mastering": ("mastering.py", "master"),
@@ -32,21 +32,21 @@ SCORE = {
     "candidates are ranked": ("adherence.py", "score_adherence"),
     "played, mixed and levelled": ("render.py", "render_score"),
 }
-"""Stages by the file and the function that does them."""
+"""Stages by the file and the function that performs them."""
 START = """
 import time
-begun = time.perf_counter()
+started = time.perf_counter()
 def say(name):
-    global begun
-    print(f"{name}\\t{time.perf_counter() - begun:.3f}")
-    begun = time.perf_counter()
+    global started
+    print(f"{name}\\t{time.perf_counter() - started:.3f}")
+    started = time.perf_counter()
 import melisma.cli
 say("command line")
 import melisma.generation
 melisma.generation.Piece
 import torch
 say("PyTorch and what pieces need")
-from melisma.generation import load
+from melisma.generation.loading import load
 say("all models")
 composer = load("default", %d)
 say("weights")
@@ -63,9 +63,9 @@ def stages(job: Callable[[], object], named: dict[str, tuple[str, str]]) -> dict
     best: dict[str, float] = {"all": float("inf")}
     for _ in range(3):
         profile = cProfile.Profile()
-        begun = time.perf_counter()
+        started = time.perf_counter()
         profile.runcall(job)
-        found = {"all": time.perf_counter() - begun}
+        found = {"all": time.perf_counter() - started}
         rows = getattr(pstats.Stats(profile), "stats")  # noqa: B009 - no stub has it
         for stage, (file, function) in named.items():
             found[stage] = sum(
@@ -88,12 +88,12 @@ def start(threads: int) -> dict[str, float]:
 
 
 def main() -> None:
-    """Measures and tells."""
+    """Measures and reports."""
     given, found = processor.start(parser_of(__doc__))
     composer, scores = load(given.model, given.threads), load_scores(given.model, given.threads)
 
     def score() -> None:
-        render_score(scores.compose(WORDS, seed=1, best_of=8)[0].score)
+        render_score(scores.generate_pieces(WORDS, seed=1, best_of=8)[0].score)
 
     tables = {
         "10 s of music, best of 4": stages(
@@ -107,8 +107,8 @@ def main() -> None:
         for stage, seconds in table.items():
             print(f"  {seconds:6.3f} s  {stage}")
     given.results.mkdir(parents=True, exist_ok=True)
-    place = given.results / f"stages_{found.label}.json"
-    place.write_text(json.dumps({"machine": found.facts(), **tables}, indent=2) + "\n")
+    path = given.results / f"stages_{found.label}.json"
+    path.write_text(json.dumps({"machine": found.facts(), **tables}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

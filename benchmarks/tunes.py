@@ -1,4 +1,4 @@
-"""How well tunes are heard in hums, whistles and instruments, and in how many noises and drums.
+"""Tune extraction from hums, whistles and instruments, and false alarms on noises and drums.
 
 Run: `python benchmarks/tunes.py [--count COUNT] [--seed SEED]`. Needs mir_eval (extra `test`) and a
 soundfont. Pitch classes are compared at 25 frames a second, for hums up to a transposition by two
@@ -14,13 +14,13 @@ from pathlib import Path
 
 import mir_eval.melody
 import numpy as np
-from held_clips import RESULTS, command_line, tell
+from held_clips import RESULTS, command_line, report
 from hums import (
     FORMANTS,
     RATE_HZ,
     TRUTH_RATE_HZ,
     Hum,
-    Manner,
+    VoiceSettings,
     breath,
     coloured_noise,
     drum_score,
@@ -46,7 +46,7 @@ MEASURES = (
 Rows = dict[str, list[float]]
 
 
-def heard(waveform: Waveform) -> Tune | None:
+def extracted(waveform: Waveform) -> Tune | None:
     """The tune, or None where it is refused."""
     try:
         return extract_tune(waveform)
@@ -55,7 +55,7 @@ def heard(waveform: Waveform) -> Tune | None:
 
 
 def right_classes(tune: Tune, written: np.ndarray, most_shift: int) -> float:
-    """Share of sounding frames with the pitch class that was meant, transposed at will."""
+    """Share of sounding frames with the intended pitch class, under the best transposition."""
     hop = TRUTH_RATE_HZ // FRAME_RATE_HZ
     truth = written[: len(written) // hop * hop].reshape(-1, hop)[:, hop // 2]
     found = melody_frames(tune, len(truth))
@@ -65,9 +65,9 @@ def right_classes(tune: Tune, written: np.ndarray, most_shift: int) -> float:
     return max(float(((got > 0) & ((got - 1 + s - meant) % 12 == 0)).mean()) for s in shifts)
 
 
-def score_hum(one: Hum, rows: Rows, told: str) -> None:
+def score_hum(one: Hum, rows: Rows, label: str) -> None:
     """Adds the measures of one hum."""
-    tune = heard(one.waveform)
+    tune = extracted(one.waveform)
     rows["hums refused"].append(float(tune is None))
     if tune is None:
         return
@@ -78,17 +78,17 @@ def score_hum(one: Hum, rows: Rows, told: str) -> None:
     times = np.arange(len(one.pitches)) / TRUTH_RATE_HZ
     scores = mir_eval.melody.evaluate(times, as_hz(one.pitches), tune.times, as_hz(tune.pitches))
     for name in MEASURES:
-        rows[f"{name.lower()}, {told}"].append(float(scores[name]))
-    rows[f"pitch class of frames, {told}"].append(right_classes(tune, one.written, 2))
+        rows[f"{name.lower()}, {label}"].append(float(scores[name]))
+    rows[f"pitch class of frames, {label}"].append(right_classes(tune, one.written, 2))
 
 
-def hear_hums(rng: np.random.Generator, rows: Rows, count: int) -> None:
+def score_hums(rng: np.random.Generator, rows: Rows, count: int) -> None:
     """Voices and whistles, in quiet and in breath."""
     started, seconds = time.perf_counter(), 0.0
     kinds = [(vowel, register) for vowel in FORMANTS for register in ("low", "high")]
     for index in range(count):
         vowel, register = [*kinds, ("whistle", "whistle")][index % (len(kinds) + 1)]
-        manner = Manner(
+        voice = VoiceSettings(
             vowel=vowel,
             register=register,
             vibrato_cents=float(rng.choice([0.0, 60.0])),
@@ -97,30 +97,30 @@ def hear_hums(rng: np.random.Generator, rows: Rows, count: int) -> None:
             drift_cents=float(rng.uniform(-60, 60)),
             noise_db=[None, 20.0, 10.0][int(rng.integers(3))],
         )
-        noise = "quiet" if manner.noise_db is None else f"breath at {manner.noise_db:g} dB"
+        noise = "quiet" if voice.noise_db is None else f"breath at {voice.noise_db:g} dB"
         kind = "whistles" if vowel == "whistle" else "voices"
-        score_hum(hum(rng, manner, SECONDS), rows, f"{kind}, {noise}")
+        score_hum(hum(rng, voice, SECONDS), rows, f"{kind}, {noise}")
         seconds += SECONDS
     elapsed = time.perf_counter() - started
     print(f"{seconds / elapsed:.0f} times real time, making and comparing included")
 
 
-def hear_instruments(rng: np.random.Generator, rows: Rows, count: int) -> None:
+def score_instruments(rng: np.random.Generator, rows: Rows, count: int) -> None:
     """Rendered tunes and drum loops."""
     for index in range(count):
         notes = random_tune(rng, 57, 79, SECONDS)
-        tune = heard(rendered(tune_score(notes, PROGRAMS[index % len(PROGRAMS)])))
+        tune = extracted(rendered(tune_score(notes, PROGRAMS[index % len(PROGRAMS)])))
         rows["instruments refused"].append(float(tune is None))
         if tune is not None:
             written = np.full(int(SECONDS * TRUTH_RATE_HZ), np.nan)
             for start, end, pitch in notes:
                 written[int(start * TRUTH_RATE_HZ) : int(end * TRUTH_RATE_HZ)] = pitch
             rows["pitch class of frames, instruments"].append(right_classes(tune, written, 0))
-        drums = heard(rendered(drum_score(rng, SECONDS)))
+        drums = extracted(rendered(drum_score(rng, SECONDS)))
         rows["drum loops accepted"].append(float(drums is not None))
 
 
-def hear_noise(rng: np.random.Generator, rows: Rows, count: int) -> None:
+def score_noise(rng: np.random.Generator, rows: Rows, count: int) -> None:
     """Noise of all colours and whispered vowels."""
     samples = int(SECONDS * RATE_HZ)
     for index in range(count):
@@ -128,9 +128,9 @@ def hear_noise(rng: np.random.Generator, rows: Rows, count: int) -> None:
         sound = coloured_noise(rng, samples, float(rng.uniform(0, 1.5)))
         if index % 2:
             one = np.ones(samples)
-            sound = breath(rng, one, one > 0, Manner(vowel=vowel, noise_db=0.0))
+            sound = breath(rng, one, one > 0, VoiceSettings(vowel=vowel, noise_db=0.0))
         waveform = Waveform(samples=0.1 * sound[None].astype(np.float32), rate_hz=RATE_HZ)
-        rows["noises accepted"].append(float(heard(waveform) is not None))
+        rows["noises accepted"].append(float(extracted(waveform) is not None))
 
 
 def rendered(score: Score) -> Waveform:
@@ -139,7 +139,7 @@ def rendered(score: Score) -> Waveform:
 
 
 def main() -> None:
-    """Hum, hear, tell."""
+    """Makes sounds, extracts tunes and reports."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -149,14 +149,14 @@ def main() -> None:
     given = parser.parse_args()
     rng = np.random.default_rng(given.seed)
     rows: Rows = defaultdict(list)
-    hear_hums(rng, rows, given.count)
-    hear_instruments(rng, rows, given.count)
-    hear_noise(rng, rows, given.count)
+    score_hums(rng, rows, given.count)
+    score_instruments(rng, rows, given.count)
+    score_noise(rng, rows, given.count)
     figures: list[Figure] = [
         figure_of(name, mean_interval(np.array(values)), command=command_line())
         for name, values in rows.items()
     ]
-    tell(figures, given.results / "tunes.json")
+    report(figures, given.results / "tunes.json")
 
 
 if __name__ == "__main__":

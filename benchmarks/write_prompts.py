@@ -4,9 +4,9 @@ Run: `python benchmarks/write_prompts.py [--seed 2]`. The same seed writes the s
 
 240 prompts: 12 lead families times 20; all 24 tonalities 10 times, stated by name in every prompt;
 tempi log-uniform between 60 and 180 bpm, stated as a number in two of three prompts. Half of the
-wordings come from the grammar of `melisma.data.captions.writer`, which the text tower learns from,
-half from the hand-made templates below, which it has never seen. The two halves are drawn alike in
-all else, so that the difference between them is the price of strange wording.
+wordings come from the grammar of `melisma.data.captions.writer`, which the text tower is trained
+on, half from the hand-made templates below, which it has never seen. The two halves are sampled
+alike otherwise, so that the difference between them is the effect of unfamiliar wording.
 
 Each line: prompt, wording ("grammar" or "template"), lead and families (of FAMILIES), instrument,
 tempo_bpm, tempo_stated (whether the number stands in the prompt), tonality, metre and style (null

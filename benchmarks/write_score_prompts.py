@@ -4,14 +4,15 @@ Run: `python benchmarks/write_score_prompts.py [--seed 7]`. The same seed writes
 prompts of the wording "own", written by hand, stay as they are.
 
 60 prompts from the grammar of `melisma.data.captions.writer`: ensembles in turn, a tempo in each of
-60 equal slices of log tempo between 50 and 180 bpm, tonalities drawn without repeats. A fact stands
-in the row only where the prompt says it: numbers, tonalities, metres and instruments are read back
-by `read_settings`, words of tempo and mode by the grammar's own lists.
+60 equal slices of log tempo between 50 and 180 bpm, keys without repeats. A fact is in the row only
+where the prompt states it: numbers, keys, metres and instruments are read back by `read_settings`,
+words of tempo and mode by the grammar's own lists.
 
 Each line: prompt, wording, tempo_bpm (a number that the prompt states) or tempo_word (of
 `evaluate.metrics.score_adherence.TEMPO_WORD_BPM`), tonality, mode, metre, instruments, families,
-programs (General MIDI, 128 for drums; empty where only families are meant), complete (whether no
-other instrument is wanted), maker (of `evaluate.models.tradition_classifier.MAKERS`).
+programs (General MIDI, 128 for drums; empty where only families are named), complete (whether all
+instruments are named), and the tradition (of
+`evaluate.models.tradition_classifier.TRADITION_CLASSES`) under the key `TRADITION_KEY`.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import numpy as np
 
 from melisma.data.captions.vocabulary import ITALIAN_TEMPI, TEMPO_NOUNS, TEMPO_WORDS
 from melisma.data.captions.writer import write_captions
+from melisma.evaluate.legacy_keys import TRADITION_KEY
 from melisma.evaluate.metrics.score_adherence import score_prompts_file
 from melisma.evaluate.models.tradition_classifier import class_of_composer
 from melisma.joint.settings_words import read_settings
@@ -37,12 +39,12 @@ COUNT = 60
 SLOWEST_BPM, FASTEST_BPM = 50.0, 180.0
 DRUMS = 128
 FEWEST_FACTS = 3
-"""A prompt that states fewer of tempo, mode, metre, instruments and maker is written anew."""
+"""A prompt that states fewer of tempo, mode, metre, instruments and tradition is written again."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ensemble:
-    """Who plays, in which style, after whom."""
+    """Instruments, style, and composer or tradition."""
 
     programs: tuple[int, ...]
     """General MIDI, `DRUMS` for a kit; the first leads."""
@@ -74,7 +76,7 @@ ENSEMBLES: tuple[Ensemble, ...] = (
     Ensemble(programs=(0,), style="classical", composer="Mozart"),
     Ensemble(programs=(46, 73), style="impressionist"),
 )
-_MAKER_OF_TRADITION = {
+_CLASS_OF_TRADITION = {
     "church hymn": "hymns", "Polish church music": "Polish church music",
     "video game music": "game music", "folk music": "folk tunes",
 }  # fmt: skip
@@ -83,8 +85,8 @@ _STYLE_PATTERNS = {
     "impressionist": r"impressionis", "game": r"\bgame|\bvgm", "folk": r"\bfolk|traditional",
     "church": r"\bhymn",
 }  # fmt: skip
-"""For some styles, how a prompt says them."""
-_STYLE_MAKERS = {
+"""For some styles, a pattern of their wordings."""
+_STYLE_CLASSES = {
     "renaissance": "Renaissance", "baroque": "baroque", "impressionist": "impressionists",
     "game": "game music", "folk": "folk tunes", "church": "hymns",
 }  # fmt: skip
@@ -126,7 +128,7 @@ def _facts(ensemble: Ensemble, tempo_bpm: float, tonality: str, metre: str) -> F
 
 
 def _row(caption: str, facts: Facts, ensemble: Ensemble) -> dict[str, object]:
-    """What a caption says of its facts."""
+    """The facts that a caption states."""
     read = read_settings(caption)
     word = None if read.tempo_bpm is not None else said_tempo_word(caption)
     mode = re.search(r"\b(major|minor)\b", caption, re.IGNORECASE)
@@ -134,14 +136,14 @@ def _row(caption: str, facts: Facts, ensemble: Ensemble) -> dict[str, object]:
     truth = facts.tonality.split()[1]
     families = [family for family in facts.families if family in read.families]
     whole = len(families) == len(facts.families)
-    after = facts.composer is not None and facts.composer.lower() in caption.lower()
-    told = facts.tradition is not None and facts.tradition.lower() in caption.lower()
-    maker = class_of_composer(facts.composer) if after else None
+    names_composer = facts.composer is not None and facts.composer.lower() in caption.lower()
+    names_tradition = facts.tradition is not None and facts.tradition.lower() in caption.lower()
+    tradition = class_of_composer(facts.composer) if names_composer else None
     pattern = _STYLE_PATTERNS.get(facts.style or "")
-    if maker is None and pattern and re.search(pattern, caption, re.IGNORECASE):
-        maker = _STYLE_MAKERS[facts.style or ""]
-    if told and facts.tradition is not None:
-        maker = _MAKER_OF_TRADITION[facts.tradition]
+    if tradition is None and pattern and re.search(pattern, caption, re.IGNORECASE):
+        tradition = _STYLE_CLASSES[facts.style or ""]
+    if names_tradition and facts.tradition is not None:
+        tradition = _CLASS_OF_TRADITION[facts.tradition]
     return {
         "prompt": caption,
         "wording": "grammar",
@@ -154,7 +156,7 @@ def _row(caption: str, facts: Facts, ensemble: Ensemble) -> dict[str, object]:
         "families": families,
         "programs": sorted(ensemble.programs) if whole and len(ensemble.programs) == 1 else [],
         "complete": whole,
-        "maker": maker,
+        TRADITION_KEY: tradition,
     }
 
 
@@ -174,7 +176,7 @@ def rows(seed: int, count: int = COUNT) -> list[dict[str, object]]:
             (caption,) = write_captions(facts, rng, 1)
             row = _row(caption, facts, ensemble)
             said = [row["tempo_bpm"] or row["tempo_word"], row["mode"], row["metre"]]
-            if sum(map(bool, [*said, row["families"], row["maker"]])) >= FEWEST_FACTS:
+            if sum(map(bool, [*said, row["families"], row[TRADITION_KEY]])) >= FEWEST_FACTS:
                 break
         found.append(row)
     return found

@@ -1,9 +1,9 @@
-"""The frozen ears together: everything that the tongue's corpus and a finished piece are heard
-with.
+"""The frozen audio tokenizers together: codec, semantic tokenizer and joint embedding.
 
-Enters: sound at 24 kHz. Leaves: its tokens and conditions, or its place in the joint space.
-Style and attributes are what the *music* tower hears in windows of 10 s, not what captions say
-(MusicLM, 2301.11325, section 3.3): at inference the text tower speaks in their place.
+Input: audio at 24 kHz. Output: its tokens and conditioning for the language models' corpus, or its
+embeddings in the joint space. Style and attributes are predictions of the *music* tower in windows
+of 10 s, not taken from captions (MusicLM, 2301.11325, section 3.3): at inference the text tower
+replaces it.
 """
 
 from __future__ import annotations
@@ -18,36 +18,46 @@ from torch import Tensor
 
 from melisma.codec import AcousticCodec
 from melisma.files.checkpoint import expect_fingerprints
-from melisma.joint import Joint, summarise
+from melisma.files.legacy_names import TOKENIZERS_KEY
+from melisma.joint import JointEmbedding, summarise
 from melisma.joint.attributes import BLOCKS
 from melisma.nn.precision import AUTO
 from melisma.semantic import SemanticTokenizer
 from melisma.semantic.model import LOWEST_TOP_PITCH
 from melisma.semantic.tokenizer import EncoderStates
+from melisma.values.errors import MelismaError
 from melisma.values.tokens import FRAME_RATE_HZ, SAMPLE_RATE_HZ
 
 WINDOW_SECONDS = 10
 WINDOW_HOP_SECONDS = 5
-"""The joint embedding hears windows of 10 s; they overlap by half."""
+"""Window length and hop of the joint embedding."""
 TRUNK_POOL_FRAMES = 10
-"""Frames of hidden state that are averaged into one step for the music tower."""
+"""Frames of hidden states that are averaged into one step for the music tower."""
 CONDITION_ATTRIBUTES = (
     "tempo", "tonality", "metre", "lead", "style", "density", "dynamics", "register",
 )  # fmt: skip
-"""Attributes that condition the language model, in the order of its tables."""
-SURE = 0.35
-"""An attribute heard with less probability is left absent (chosen; chance is .02 to .33)."""
+"""Attributes that condition the language model, in the order of its embedding tables."""
+MIN_PROBABILITY = 0.35
+"""An attribute predicted with a lower probability counts as absent (chosen; chance: .02 to .33)."""
 
 
-def expect_tokenizers(
+def check_tokenizer_fingerprints(
     folder: Path, facts: Mapping[str, object], fingerprints: Mapping[str, str]
 ) -> None:
-    """`ValueError` where a row of a folder, of these facts, has tokens of other ears than are
-    present; rows of before 0.5 do not say whose they are."""
-    made = facts.get("ears")
-    for name, fingerprint in made.items() if isinstance(made, dict) else ():
+    """Checks that token shards were encoded with the present tokenizers.
+
+    Args:
+        folder: Folder of the shards, for the message.
+        facts: Facts of one row; rows written before 0.5 do not record their tokenizers and pass.
+        fingerprints: Fingerprint of each present tokenizer, by name.
+
+    Raises:
+        ValueError: The row was encoded with another tokenizer.
+    """
+    recorded = facts.get(TOKENIZERS_KEY)
+    for name, fingerprint in recorded.items() if isinstance(recorded, dict) else ():
         if fingerprints.get(name, fingerprint) != fingerprint:
-            raise ValueError(
+            raise MelismaError(
                 f"{folder} holds tokens of the {name} {fingerprint}, but the {name} here is "
                 f"{fingerprints[name]}: make them again with `melisma prepare --tokens`"
             )
@@ -55,7 +65,7 @@ def expect_tokenizers(
 
 @dataclass(frozen=True, kw_only=True)
 class TokenizerPaths:
-    """Where the frozen ears lie."""
+    """Paths of the checkpoints of the frozen tokenizers."""
 
     codec: Path
     semantic: Path
@@ -63,7 +73,7 @@ class TokenizerPaths:
 
     @classmethod
     def of(cls, folder: Path) -> TokenizerPaths:
-        """Where they lie in a model's folder."""
+        """The default paths in a model's folder."""
         return cls(
             codec=folder / "codec.safetensors",
             semantic=folder / "semantic.safetensors",
@@ -73,11 +83,19 @@ class TokenizerPaths:
 
 def read_towers(
     paths: TokenizerPaths, device: str = "cpu", *, precision: str = AUTO
-) -> tuple[SemanticTokenizer, Joint]:
-    """What hears meaning, without the codec; `ValueError` where the joint embedding learned from
-    another encoder."""
+) -> tuple[SemanticTokenizer, JointEmbedding]:
+    """Loads the semantic tokenizer and the joint embedding, without the codec.
+
+    Args:
+        paths: Paths of the checkpoints.
+        device: Device of the semantic encoder.
+        precision: One of `COMPUTE_PRECISIONS`.
+
+    Raises:
+        ValueError: The joint embedding was trained on the states of another semantic encoder.
+    """
     semantic = SemanticTokenizer.read(paths.semantic, device, precision=precision)
-    joint = Joint.read(paths.joint)
+    joint = JointEmbedding.read(paths.joint)
     if joint.semantic_fingerprint:
         expect_fingerprints(
             paths.joint,
@@ -88,23 +106,33 @@ def read_towers(
 
 
 class AudioTokenizers:
-    """Codec, semantic tokenizer and joint embedding together: everything that hears."""
+    """The frozen audio tokenizers: codec, semantic tokenizer and joint embedding."""
 
-    def __init__(self, codec: AcousticCodec, semantic: SemanticTokenizer, joint: Joint) -> None:
+    def __init__(
+        self, codec: AcousticCodec, semantic: SemanticTokenizer, joint: JointEmbedding
+    ) -> None:
         self.codec, self.semantic, self.joint = codec, semantic, joint
 
     @classmethod
     def read(
         cls, paths: TokenizerPaths, device: str = "cpu", *, precision: str = AUTO
     ) -> AudioTokenizers:
-        """Loads all three, to compute in a `precision` of `COMPUTE_PRECISIONS`; `ValueError` where
-        the joint embedding learned from another encoder."""
+        """Loads all three tokenizers.
+
+        Args:
+            paths: Paths of the checkpoints.
+            device: Device of the codec and the semantic encoder.
+            precision: One of `COMPUTE_PRECISIONS`.
+
+        Raises:
+            ValueError: The joint embedding was trained on the states of another semantic encoder.
+        """
         codec = AcousticCodec.read(paths.codec, device, precision=precision)
         return cls(codec, *read_towers(paths, device, precision=precision))
 
     @property
     def fingerprints(self) -> dict[str, str]:
-        """What the tokens of a corpus depend on."""
+        """Fingerprint of each tokenizer, by name; the tokens of a corpus depend on all of them."""
         return {
             "codec": self.codec.fingerprint,
             "semantic": self.semantic.fingerprint,
@@ -113,12 +141,21 @@ class AudioTokenizers:
 
     @torch.no_grad()
     def encode(self, sound: Tensor) -> list[dict[str, np.ndarray]]:
-        """Equally long sounds float32 [batch, sample] -> arrays of each, without `rhythm`."""
+        """Tokens and conditioning of a batch, as the rows of token shards hold them.
+
+        Args:
+            sound: Mono audio at 24 kHz, float32 [batch, sample]; at most 20 s, of whole frames.
+
+        Returns:
+            For each item the arrays "acoustic" uint16 [level, frame], "semantic" uint16
+            [level, frame], "melody" uint8 [frame], "style" uint8 [window, level], "attributes"
+            uint8 [window, attribute] and "families" uint8 [window, family]; no "rhythm".
+        """
         acoustic = self.codec.encode_sound(sound).cpu().numpy().astype(np.uint16)
-        heard = self.semantic.encode_states(sound)
-        semantic = heard.tokens.cpu().numpy().astype(np.uint16)
-        melody = _lead(heard)
-        vectors, logits = self.windows(sound, heard)
+        states = self.semantic.encode_states(sound)
+        semantic = states.tokens.cpu().numpy().astype(np.uint16)
+        melody = _lead(states)
+        vectors, logits = self.embed_encoded(sound, states)
         rows = []
         for i in range(len(sound)):
             rows.append(
@@ -134,18 +171,30 @@ class AudioTokenizers:
         return rows
 
     @torch.no_grad()
-    def lead_of(self, sound: Tensor) -> np.ndarray:
-        """The leading line of sounds float32 [batch, sample] of whole frames, uint8 [batch, frame]:
-        0 no note, pitch class + 1."""
+    def encode_melody(self, sound: Tensor) -> np.ndarray:
+        """The melody conditioning of audio of any length.
+
+        Args:
+            sound: Mono audio at 24 kHz, float32 [batch, sample], of whole frames.
+
+        Returns:
+            uint8 [batch, frame]: 0 for no note, otherwise the pitch class + 1.
+        """
         parts = sound.split(20 * SAMPLE_RATE_HZ, dim=1)
         return np.concatenate([_lead(self.semantic.encode_states(part)) for part in parts], axis=1)
 
-    def windows_of(self, sound: Tensor) -> tuple[np.ndarray, np.ndarray]:
-        """Sound float32 [batch, sample] of any length -> (joint vectors [batch, window, 128],
-        attribute rows [batch, window, 150])."""
+    def embed_windows(self, sound: Tensor) -> tuple[np.ndarray, np.ndarray]:
+        """Joint embeddings and attributes of the windows of audio of any length.
+
+        Args:
+            sound: Mono audio at 24 kHz, float32 [batch, sample].
+
+        Returns:
+            (joint vectors [batch, window, 128], attribute probabilities [batch, window, 150]).
+        """
         longest = 20 * SAMPLE_RATE_HZ
         parts = [
-            self.windows(part, self.semantic.encode_states(part))
+            self.embed_encoded(part, self.semantic.encode_states(part))
             for part in sound.split(longest, dim=1)
             if part.shape[1] >= WINDOW_SECONDS * SAMPLE_RATE_HZ or part.shape[1] == sound.shape[1]
         ]
@@ -154,29 +203,38 @@ class AudioTokenizers:
             np.concatenate([rows for _, rows in parts], axis=1),
         )
 
-    def windows(self, sound: Tensor, heard: EncoderStates) -> tuple[np.ndarray, np.ndarray]:
-        """(joint vectors [batch, window, 128], attribute rows [batch, window, 150])."""
+    def embed_encoded(self, sound: Tensor, states: EncoderStates) -> tuple[np.ndarray, np.ndarray]:
+        """As `embed_windows`, for audio whose semantic states are computed already."""
         starts = window_starts(sound.shape[1])
         vectors, rows = [], []
         for start in starts:
             stop = start + WINDOW_SECONDS * SAMPLE_RATE_HZ
             summary = summarise(sound[:, start:stop]).numpy()
-            first, last = (place * FRAME_RATE_HZ // SAMPLE_RATE_HZ for place in (start, stop))
-            trunk = trunk_states(heard, first, last)
+            first, last = (edge * FRAME_RATE_HZ // SAMPLE_RATE_HZ for edge in (start, stop))
+            trunk = pool_trunk_states(states, first, last)
             vectors.append(self.joint.embed_music(summary, trunk))
             rows.append([r.row for r in self.joint.predict_attributes(summary, trunk)])
         return np.stack(vectors, axis=1), np.stack(rows, axis=1)
 
 
 def window_starts(samples: int) -> list[int]:
-    """First samples of the 10 s windows that fit; one at 0 where the sound is no longer."""
+    """First sample of every 10 s window that fits; a single window at 0 for shorter audio."""
     hop, length = WINDOW_HOP_SECONDS * SAMPLE_RATE_HZ, WINDOW_SECONDS * SAMPLE_RATE_HZ
     return list(range(0, max(samples - length, 0) + 1, hop))
 
 
-def trunk_states(heard: EncoderStates, first: int, last: int) -> np.ndarray:
-    """States of frames [first, last), averaged over ten: float32 [batch, step, 2 * width]."""
-    both = torch.cat([heard.middle[:, first:last], heard.last[:, first:last]], dim=-1)
+def pool_trunk_states(states: EncoderStates, first: int, last: int) -> np.ndarray:
+    """Middle and last hidden states, averaged over ten frames: the music tower's trunk input.
+
+    Args:
+        states: States of the semantic encoder.
+        first: First frame.
+        last: The frame after the last.
+
+    Returns:
+        float32 [batch, step, 2 * width].
+    """
+    both = torch.cat([states.middle[:, first:last], states.last[:, first:last]], dim=-1)
     batch, frames, width = both.shape
     steps = both[:, : frames - frames % TRUNK_POOL_FRAMES]
     pooled = steps.reshape(batch, -1, TRUNK_POOL_FRAMES, width).mean(dim=2)
@@ -184,17 +242,25 @@ def trunk_states(heard: EncoderStates, first: int, last: int) -> np.ndarray:
 
 
 def predicted_attributes(row: np.ndarray) -> np.ndarray:
-    """A row of probabilities -> uint8 [attribute]: the class heard, a table's size where unsure."""
+    """Class indices of `CONDITION_ATTRIBUTES` from attribute probabilities.
+
+    Args:
+        row: Probabilities [150], see `joint.attributes.BLOCKS`.
+
+    Returns:
+        uint8 [attribute]: the likeliest class, or the number of classes (absent) where its
+        probability is below `MIN_PROBABILITY`; of the tempo, neighbouring bins count too.
+    """
     out = []
     for name in CONDITION_ATTRIBUTES:
         block = row[BLOCKS[name]]
         peak = int(block.argmax())
         near = block[max(peak - 1, 0) : peak + 2].sum() if name == "tempo" else block[peak]
-        out.append(peak if near >= SURE else len(block))
+        out.append(peak if near >= MIN_PROBABILITY else len(block))
     return np.array(out, dtype=np.uint8)
 
 
-def _lead(heard: EncoderStates) -> np.ndarray:
-    """Pitch classes of the top line, uint8 [batch, frame]: 0 no note, pitch class + 1."""
-    top = heard.heads["top"].argmax(-1).cpu().numpy()
+def _lead(states: EncoderStates) -> np.ndarray:
+    """Pitch classes of the leading line, uint8 [batch, frame]: 0 no note, pitch class + 1."""
+    top = states.heads["top"].argmax(-1).cpu().numpy()
     return np.where(top > 0, (top - 1 + LOWEST_TOP_PITCH) % 12 + 1, 0).astype(np.uint8)

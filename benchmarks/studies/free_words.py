@@ -1,6 +1,6 @@
-"""Free prompts: do words that no caption used bring the attributes that people mean by them?
+"""Free prompts: do wordings outside of the captions yield the attributes that people mean by them?
 
-Enters: readings of prompts, a probability for every class of six questions. Leaves: the share of
+Input: readings of prompts, a probability for every class of six questions. Output: the share of
 expected attributes whose likeliest class is an expected one, averaged per prompt. Our text tower
 and a sentence encoder's nearest attribute answer the same questions.
 """
@@ -14,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
-from melisma.joint.attributes import AttributeReading
+from melisma.joint.attributes import AttributePrediction
 from melisma.values.attributes import FAMILIES, MOODS, STYLES
 
 TEMPO_EDGES_BPM = (80.0, 112.0)
-"""Slow lies below, fast from the second on: the edges of the captions' words."""
+"""Slow lies below the first, fast from the second on: the limits of the captions' words."""
 
 QUESTIONS: dict[str, tuple[str, ...]] = {
     "tempo": ("slow", "moderate", "fast"),
@@ -28,7 +28,7 @@ QUESTIONS: dict[str, tuple[str, ...]] = {
     "families": FAMILIES,
     "mode": ("major", "minor"),
 }
-"""What is asked of every prompt, and the possible answers."""
+"""Questions about every prompt, and the possible answers."""
 
 Answers = Mapping[str, np.ndarray]
 """Question -> a number for each of its answers, larger is likelier."""
@@ -58,7 +58,7 @@ def read_free_prompts(path: Path) -> list[FreePrompt]:
     return prompts
 
 
-def answers_of_reading(reading: AttributeReading) -> dict[str, np.ndarray]:
+def answers_of_reading(reading: AttributePrediction) -> dict[str, np.ndarray]:
     """The text tower's reading as answers."""
     tempo = reading.probabilities("tempo")
     low, high = TEMPO_EDGES_BPM
@@ -137,7 +137,7 @@ def question_scores(prompts: Sequence[FreePrompt], answers: Sequence[Answers]) -
 
 
 def guessing_score(prompts: Sequence[FreePrompt]) -> float:
-    """What uniform guessing gives."""
+    """Expected score of uniform guessing."""
     shares = [
         np.mean([len(accepted) / len(QUESTIONS[q]) for q, accepted in p.expected.items()])
         for p in prompts

@@ -1,9 +1,9 @@
-"""Linear probes: how much of what is played stands in a row of tokens.
+"""Linear probes: what a sequence of tokens encodes of the music.
 
-Enters: token grids and frame labels of the same clips. Leaves: how well pitch classes, chords and
-instrument families of a frame are read from the tokens around it by ridge regression on one-hot
-tokens. The same probe reads semantic tokens and the first acoustic level, so only the tokens differ
-(the comparison of AudioLM, 2209.03143, section 4.2, with labels that are exact).
+Input: token grids and frame labels of the same clips. Output: how well pitch classes, chords and
+instrument families of a frame are predicted from the tokens around it by ridge regression on
+one-hot tokens. The same probe is used for semantic tokens and the first acoustic level, so only the
+tokens differ (the comparison of AudioLM, 2209.03143, section 4.2, with exact labels).
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from melisma.values.attributes import FAMILIES
 CHORDS = 25
 """None, 12 major, 12 minor."""
 CONTEXT = (-1, 0, 1)
-"""Frames whose tokens are read for one frame's label."""
+"""Frames whose tokens predict one frame's label."""
 
 
 RIDGE = 10.0
-"""Penalty on the squared weights, in frames (chosen; 1 to 100 read alike)."""
+"""Penalty on the squared weights, in frames (chosen; 1 to 100 give equal results)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProbeScores:
-    """What a probe reads, per held-out clip."""
+    """Accuracy of a probe, per held-out clip."""
 
     pitch_class_f1: np.ndarray
     """F1 over frames and pitch classes, float64 [clip]; nan where nothing is pitched."""
@@ -43,7 +43,7 @@ class ProbeScores:
     """Whether it sounds in a tenth of the frames or more, bool [clip, 17]."""
 
     def family_auc(self, index: np.ndarray | None = None) -> float:
-        """Mean area under the curve over the families heard in some clips but not in all."""
+        """Mean area under the curve over the families present in some clips but not in all."""
         chosen = np.arange(len(self.family_truth)) if index is None else index
         scores, truth = self.family_scores[chosen], self.family_truth[chosen]
         areas = [area_under_curve(scores[:, f], truth[:, f]) for f in range(truth.shape[1])]
@@ -70,9 +70,9 @@ def one_hot_rows(grid: TokenGrid) -> csr_matrix:
     columns = [np.zeros(frames, dtype=np.int64)]
     offset = 1
     for shift in CONTEXT:
-        place = np.clip(np.arange(frames) + shift, 0, frames - 1)
+        index = np.clip(np.arange(frames) + shift, 0, frames - 1)
         for level in range(levels):
-            columns.append(offset + grid.tokens[level, place])
+            columns.append(offset + grid.tokens[level, index])
             offset += grid.vocabulary
     column = np.stack(columns, axis=1)
     rows = np.repeat(np.arange(frames), column.shape[1])
@@ -112,13 +112,14 @@ def _best_threshold(scores: np.ndarray, truth: np.ndarray) -> float:
 def probe(
     train: Sequence[ProbeClip], held: Sequence[ProbeClip], ridge: float = RIDGE
 ) -> ProbeScores:
-    """Fits on some clips and reads others; `ValueError` where their tokens differ in kind."""
+    """Fits on `train` and predicts `held`; `ValueError` for too few clips, or tokens of different
+    tokenizers."""
     if len(train) < 2 or not held:
         raise ValueError(
             f"a probe needs two clips to learn from and one to read, not {len(train)}, {len(held)}"
         )
-    makers = {(c.grid.fingerprint, c.grid.tokens.shape[0]) for c in [*train, *held]}
-    if len(makers) != 1:
+    tokenizers = {(c.grid.fingerprint, c.grid.tokens.shape[0]) for c in [*train, *held]}
+    if len(tokenizers) != 1:
         raise ValueError("the clips' tokens come from different tokenizers: probe one at a time")
     weights = _fit(train, ridge)
     # The threshold comes from clips of the training side, at most fifty: they are cheap to reread.

@@ -1,6 +1,6 @@
-"""Text against music: does a sentence find its clip, does a named instrument find its clips?
+"""Retrieval between text and music: does a sentence find its clip, an instrument's name its clips?
 
-Enters: unit vectors of sentences and of clips in one space. Leaves: rows of the table.
+Input: unit vectors of sentences and of clips in one space. Output: rows of the table.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from melisma.evaluate.metrics.statistics import (
 )
 
 WITHIN = 10
-"""A sentence finds its clip when that is among so many best."""
+"""A sentence finds its clip where it is among so many best."""
 
 
 def recall_figure(words: np.ndarray, music: np.ndarray, command: str) -> Figure:
@@ -30,28 +30,28 @@ def recall_figure(words: np.ndarray, music: np.ndarray, command: str) -> Figure:
 
 
 def instrument_areas(
-    questions: np.ndarray, names: Sequence[str], music: np.ndarray, heard: Sequence[Sequence[str]]
+    questions: np.ndarray, names: Sequence[str], music: np.ndarray, played: Sequence[Sequence[str]]
 ) -> dict[str, float]:
-    """Area under the curve of each name: does its question [name, width] rank clips [n, width]
-    in which it is heard above the others? Names heard in fewer than three clips are left out."""
+    """Area under the curve of each name: does its question [name, width] rank clips [n, width] in
+    which it plays above the others? Names that play in fewer than three clips are left out."""
     similarity = questions @ music.T
     areas: dict[str, float] = {}
     for row, name in zip(similarity, names, strict=True):
-        truth = np.array([name in instruments for instruments in heard])
+        truth = np.array([name in instruments for instruments in played])
         if 3 <= truth.sum() <= len(truth) - 3:
             areas[name] = area_under_curve(row, truth)
     return areas
 
 
 def instrument_interval(
-    questions: np.ndarray, names: Sequence[str], music: np.ndarray, heard: Sequence[Sequence[str]]
+    questions: np.ndarray, names: Sequence[str], music: np.ndarray, played: Sequence[Sequence[str]]
 ) -> Interval:
-    """Mean area over the names, clips drawn anew."""
+    """Mean area over the names, over resampled clips."""
     similarity = questions @ music.T
-    truth = np.array([[name in instruments for instruments in heard] for name in names])
+    truth = np.array([[name in instruments for instruments in played] for name in names])
     enough = (truth.sum(axis=1) >= 3) & (truth.sum(axis=1) <= len(music) - 3)
     if not enough.any():
-        raise ValueError("no instrument is heard in three clips or more: take more clips")
+        raise ValueError("no instrument plays in three clips or more: take more clips")
 
     def statistic(index: np.ndarray) -> float:
         areas = [

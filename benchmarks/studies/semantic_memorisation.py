@@ -1,15 +1,15 @@
-"""Whether the semantic stage says training clips by heart: MusicLM's study of memorising.
+"""Memorisation in the semantic stage: MusicLM's study of exact and approximate copies.
 
 Follows 2301.11325, section 4.3. A clip's conditions and its first T seconds of semantic tokens are
-given, the most likely tokens of the next five seconds are drawn and laid beside the clip's own.
-*Exact*: all frames are equal (here of the first level alone, and of both). *Approximate*: turning
-the histogram of first-level tokens into the clip's costs less than a threshold that hardly any pair
-of different pieces reaches (see `sinkhorn.py`). Beyond the paper: the same is asked of held-out
-clips, which cannot be known by heart, and the figure is what training clips have *more*; and the
-share of frames that are equal, which moves long before whole stretches are copied.
+given, the most likely tokens of the next five seconds are generated and compared with the clip's
+own. *Exact*: all frames are equal (here of the first level alone, and of both). *Approximate*: the
+cost of transport from the histogram of first-level tokens to the clip's is below a threshold that
+hardly any pair of different pieces reaches (see `sinkhorn.py`). Beyond the paper: the same is
+measured for held-out clips, which cannot be memorised, and the figure is the *excess* of training
+clips; and the share of frames that are equal, which rises long before whole excerpts are copied.
 
-Enters: token shards, the joint embedding, a semantic stage. Leaves: drawn tokens and arrays of one
-value a clip.
+Input: token shards, the joint embedding, a semantic stage. Output: continuations and arrays of one
+value per clip.
 """
 
 from __future__ import annotations
@@ -26,43 +26,43 @@ from studies.sinkhorn import token_counts, transport_costs
 from melisma.data.sources.splits import spread_over_works
 from melisma.engine.cpu import NativeEngine
 from melisma.engine.generate import sample
-from melisma.engine.sampling import SamplingParams
+from melisma.engine.sampling import StageSampling
 from melisma.evaluate.metrics.statistics import REPEATS, Interval
 from melisma.files.shards import ShardReader
-from melisma.joint import Joint
+from melisma.joint import JointEmbedding
 from melisma.lm import Conditioning, TokenModel
 from melisma.lm.conditioning import ATTRIBUTE_SIZES, MELODY_SIZE
 
 PROMPT_SECONDS = (0.0, 2.5, 5.0, 10.0)
-"""Lengths of the given beginnings (the paper goes from 0 to 10 s)."""
-DRAWN_FRAMES = 125
-"""Frames that are drawn: 5 s (the paper)."""
+"""Lengths of the prompts (0 to 10 s in the paper)."""
+CONTINUED_FRAMES = 125
+"""Frames that are generated: 5 s (the paper)."""
 FALSE_SHARE = 1e-4
 """Share of pairs of different pieces that may lie below the threshold (the paper: < .01 %)."""
 BATCH = 64
-"""Clips drawn side by side (measured: more are no faster a clip on one core)."""
+"""Clips of a batch (measured: more are no faster per clip on one core)."""
 
 
-LIKELIEST = SamplingParams(temperature=0.0)
+LIKELIEST = StageSampling(temperature=0.0)
 """Always the likeliest token, as in the study."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TokenClips:
-    """Clips as tokens, and what the stage is told of each."""
+    """Clips as tokens, with the conditions of the stage."""
 
     semantic: np.ndarray
     """int64 [clip, level, frame]."""
     style: np.ndarray
     """Joint vector of the first window, rebuilt from all its style tokens, float32 [clip, 128]."""
     attributes: np.ndarray
-    """Heard in the first window, int64 [clip, attribute]."""
+    """Predicted from the first window, int64 [clip, attribute]."""
     families: np.ndarray
-    """Heard in the first window, float32 [clip, family]."""
+    """Predicted from the first window, float32 [clip, family]."""
     rhythm: np.ndarray
-    """Place in the beat and in the bar, float32 [clip, frame, 2]; nan where unknown."""
+    """Phase in the beat and in the bar, float32 [clip, frame, 2]; nan where unknown."""
     groups: np.ndarray
-    """The work that each clip comes from, str [clip]."""
+    """The work of each clip, str [clip]."""
 
     def __len__(self) -> int:
         return len(self.semantic)
@@ -74,12 +74,9 @@ class TokenClips:
         )
 
 
-def read_token_clips(folder: Path, joint: Joint, count: int, seed: int = 0) -> TokenClips:
-    """Up to `count` clips of a folder of token shards, at random, of as many works as there are:
-    no work has a second clip before every other has its first.
-
-    `ValueError` where there is none.
-    """
+def read_token_clips(folder: Path, joint: JointEmbedding, count: int, seed: int = 0) -> TokenClips:
+    """Up to `count` random clips of a folder of token shards, spread over works: no work has a
+    second clip before every other has its first. `ValueError` for an empty folder."""
     reader = ShardReader(folder)
     if not len(reader):
         raise ValueError(f"{folder} holds no tokens: write them with `melisma prepare --tokens`")
@@ -92,7 +89,7 @@ def read_token_clips(folder: Path, joint: Joint, count: int, seed: int = 0) -> T
     attributes = np.stack([row["attributes"][0] for row in arrays]).astype(np.int64)
     return TokenClips(
         semantic=np.stack([row["semantic"] for row in arrays]).astype(np.int64),
-        style=joint.vectors_of(style),
+        style=joint.dequantise(style),
         attributes=np.minimum(attributes, sizes),
         families=np.stack([row["families"][0] for row in arrays]).astype(np.float32),
         # As in training: both phases are known or neither is.
@@ -102,7 +99,7 @@ def read_token_clips(folder: Path, joint: Joint, count: int, seed: int = 0) -> T
 
 
 def prompt_conditions(clips: TokenClips, frames: int) -> Conditioning:
-    """What the stage is told of clips: everything but the melody, as it is when words are given."""
+    """Conditions of clips: everything but the melody, as with a text prompt."""
     return Conditioning(
         style=torch.from_numpy(clips.style),
         attributes=torch.from_numpy(clips.attributes),
@@ -117,16 +114,27 @@ def continue_clips(
     clips: TokenClips,
     prompt_frames: int,
     *,
-    frames: int = DRAWN_FRAMES,
-    drawing: SamplingParams = LIKELIEST,
+    frames: int = CONTINUED_FRAMES,
+    sampling: StageSampling = LIKELIEST,
     batch: int = BATCH,
     progress: Callable[[int], None] | None = None,
 ) -> np.ndarray:
-    """What the stage draws after the first `prompt_frames` of each clip, int64 [clip, level,
-    frame]: the likeliest tokens without guidance, as in the study, or by another `drawing`.
+    """Continues the first `prompt_frames` of each clip with the stage.
 
-    Clip i of the set is drawn with the seed i. `progress` hears the number of clips that are done.
-    `ValueError` where clips are too short.
+    Args:
+        model: The semantic stage.
+        clips: Clips with their conditions.
+        prompt_frames: Length of the prompt.
+        frames: Length of the continuation.
+        sampling: By default the likeliest tokens without guidance, as in the study.
+        batch: Clips of a batch; clip i of the set always has the seed i.
+        progress: Called with the number of clips that are done.
+
+    Returns:
+        Tokens, int64 [clip, level, frame].
+
+    Raises:
+        ValueError: If the clips are too short.
     """
     total = prompt_frames + frames
     if clips.semantic.shape[2] < total:
@@ -134,7 +142,7 @@ def continue_clips(
             f"clips of {clips.semantic.shape[2]} frames cannot be compared with {frames} frames "
             f"after {prompt_frames}: give longer clips or a shorter prompt"
         )
-    drawn = []
+    parts = []
     engine = NativeEngine(model)
     for start in range(0, len(clips), batch):
         part = clips.part(slice(start, start + batch))
@@ -143,18 +151,18 @@ def continue_clips(
             engine,
             prompt_conditions(part, total),
             total,
-            drawing,
+            sampling,
             [torch.Generator().manual_seed(start + clip) for clip in range(len(part))],
             prefix=given,
         )
-        drawn.append(grid[:, :, prompt_frames:].numpy())
+        parts.append(grid[:, :, prompt_frames:].numpy())
         if progress is not None:
             progress(start + len(part))
-    return np.concatenate(drawn)
+    return np.concatenate(parts)
 
 
 def negative_costs(
-    drawn: np.ndarray,
+    continued: np.ndarray,
     target: np.ndarray,
     groups: np.ndarray,
     distances: np.ndarray,
@@ -164,8 +172,8 @@ def negative_costs(
 ) -> np.ndarray:
     """Transport costs of random pairs of different works, float64 [pair].
 
-    `drawn` and `target` are first-level tokens [clip, frame]; a drawn stretch is laid beside the
-    stretch of another work. `ValueError` where all are of one work.
+    `continued` and `target` are first-level tokens [clip, frame]; a continuation is compared with
+    the target of another work. `ValueError` where all are of one work.
     """
     if len(np.unique(groups)) < 2:
         raise ValueError("pairs of different works need two works or more")
@@ -175,19 +183,17 @@ def negative_costs(
         some = rng.integers(0, len(groups), size=(2, 2 * pairs))
         found = np.concatenate([found, some[:, groups[some[0]] != groups[some[1]]]], axis=1)
     one, other = found[:, :pairs]
-    mine = token_counts(drawn, len(distances))
+    mine = token_counts(continued, len(distances))
     theirs = token_counts(target, len(distances))
     return transport_costs(mine[one], theirs[other], distances)
 
 
 def threshold_of(negatives: np.ndarray, false_share: float = FALSE_SHARE) -> float:
-    """The highest cost below which less than `false_share` of the negatives lie.
-
-    `ValueError` where there are too few of them to tell.
-    """
+    """The highest cost below which less than `false_share` of the negatives lie; `ValueError` for
+    too few negatives."""
     if len(negatives) * false_share < 1:
         raise ValueError(
-            f"{len(negatives)} pairs cannot tell a share of {false_share}: give "
+            f"{len(negatives)} pairs are too few for a share of {false_share}: give "
             f"{int(np.ceil(1 / false_share))} or more"
         )
     allowed = int(np.ceil(round(len(negatives) * false_share, 6))) - 1
@@ -196,7 +202,7 @@ def threshold_of(negatives: np.ndarray, false_share: float = FALSE_SHARE) -> flo
 
 @dataclass(frozen=True, kw_only=True)
 class Likeness:
-    """How like the clips' own the drawn stretches are; every array is [clip]."""
+    """Similarity of continuations to the clips' own tokens; every array is [clip]."""
 
     exact_first: np.ndarray
     """All frames of the first level are equal."""
@@ -207,17 +213,17 @@ class Likeness:
     cost: np.ndarray
     """Cost of transport between the first levels' histograms."""
     entropy_bits: np.ndarray
-    """Entropy of the drawn tokens of the first level."""
+    """Entropy of the continuation's tokens of the first level."""
     target_entropy_bits: np.ndarray
-    """The same of the clip's own."""
+    """The same of the clip's own tokens."""
 
 
-def likeness_of(drawn: np.ndarray, target: np.ndarray, distances: np.ndarray) -> Likeness:
-    """Lays drawn stretches beside the true ones, both [clip, level, frame]."""
-    if drawn.shape != target.shape:
-        raise ValueError(f"stretches of {drawn.shape} and {target.shape} cannot be compared")
-    equal = drawn == target
-    mine, theirs = (token_counts(tokens[:, 0], len(distances)) for tokens in (drawn, target))
+def likeness_of(continued: np.ndarray, target: np.ndarray, distances: np.ndarray) -> Likeness:
+    """Compares continuations with the true tokens, both [clip, level, frame]."""
+    if continued.shape != target.shape:
+        raise ValueError(f"stretches of {continued.shape} and {target.shape} cannot be compared")
+    equal = continued == target
+    mine, theirs = (token_counts(tokens[:, 0], len(distances)) for tokens in (continued, target))
     return Likeness(
         exact_first=equal[:, 0].all(axis=1),
         exact_both=equal.all(axis=(1, 2)),
@@ -244,18 +250,18 @@ def excess(
 ) -> Interval:
     """Mean of the training clips minus that of the held-out ones, with its 95 % interval.
 
-    Works are drawn again, not clips (Efron and Tibshirani, 1993, chapter 8): clips of one work are
+    Works are resampled, not clips (Efron and Tibshirani, 1993, chapter 8): clips of one work are
     not independent.
     """
     rng = np.random.default_rng(seed)
-    drawn = _resampled(train, train_groups, rng) - _resampled(held, held_groups, rng)
-    low, high = np.percentile(drawn, [2.5, 97.5])
+    resampled = _resampled(train, train_groups, rng) - _resampled(held, held_groups, rng)
+    low, high = np.percentile(resampled, [2.5, 97.5])
     value = float(np.mean(train)) - float(np.mean(held))
     return Interval(value=value, low=float(low), high=float(high), count=len(train))
 
 
 def _resampled(values: np.ndarray, groups: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Means of values [clip] over works drawn again, float64 [repeat]."""
+    """Means of values [clip] over resampled works, float64 [repeat]."""
     _, membership = np.unique(groups, return_inverse=True)
     total = np.bincount(membership, weights=np.asarray(values, dtype=np.float64))
     size = np.bincount(membership)

@@ -1,17 +1,17 @@
-"""What it costs to turn one histogram of tokens into another: optimal transport by Sinkhorn.
+"""Cost of turning one histogram of tokens into another: optimal transport by Sinkhorn's algorithm.
 
-Sinkhorn's iterations (Cuturi, "Sinkhorn distances", 1306.0895) on the tokens that two histograms
-have, as in MusicLM's memorisation study (2301.11325, section 4.3): what is moved is mass, what it
-costs is the distance between the tokens' centroids. Three things make it exact enough and fast:
+Sinkhorn's iterations (Cuturi, "Sinkhorn distances", 1306.0895) on the tokens of two histograms, as
+in MusicLM's memorisation study (2301.11325, section 4.3): the cost of moving mass is the distance
+between the tokens' centroids. Three things make it accurate and fast:
 
-- What both histograms have stays where it is. Distances obey the triangle inequality, so some best
-  plan leaves it; equal histograms cost exactly nothing.
-- The softness is a hundredth of the largest distance, so no weight lies below exp(-100) and no
-  scaling above exp(100): float64 holds both, so that nothing need be done in logarithms.
-- What the last iteration left over is moved at once (Altschuler et al., 1705.09634, algorithm 2),
-  so that the plan is a true one and its cost never lies below the best.
+- Mass that both histograms share is not moved. Distances obey the triangle inequality, so some
+  optimal plan does not move it; equal histograms cost exactly nothing.
+- The regularisation is a hundredth of the largest distance, so no weight is below exp(-100) and no
+  scaling above exp(100): float64 holds both, and no logarithms are needed.
+- The residual of the last iteration is moved at once (Altschuler et al., 1705.09634, algorithm 2),
+  so that the plan is feasible and its cost never below the optimum.
 
-Enters: counts [pair, token] and distances [token, token]. Leaves: costs [pair] in the unit of the
+Input: counts [pair, token] and distances [token, token]. Output: costs [pair] in the unit of the
 distances.
 """
 
@@ -41,8 +41,8 @@ def centroid_distances(centroids: np.ndarray) -> np.ndarray:
 def token_counts(tokens: np.ndarray, vocabulary: int) -> np.ndarray:
     """How often each token stands in tokens [clip, frame]: int64 [clip, token]."""
     clips = len(tokens)
-    places = np.arange(clips)[:, None] * vocabulary + tokens.astype(np.int64)
-    counts = np.bincount(places.reshape(-1), minlength=clips * vocabulary)
+    cells = np.arange(clips)[:, None] * vocabulary + tokens.astype(np.int64)
+    counts = np.bincount(cells.reshape(-1), minlength=clips * vocabulary)
     return counts.reshape(clips, vocabulary)
 
 

@@ -1,13 +1,13 @@
-"""The receipt of one piece: what is measured of it against what was asked, and how sure that is.
+"""Receipt of a piece: its measured attributes compared with the requested ones, with confidence.
 
-Every `Finding` carries the confidence of its detector (the share of known pieces with such evidence
-that it names rightly) and the detector's ceiling (its share right over all of them, from
-`calibration.py`), so that a verdict is never worth more than the ear that gave it. What no detector
-here can hear (style, mood, dynamics, register, articulation) is not on the receipt; instruments in
-sound are there only where the caller, who has a trained ear, hands in what it heard.
+Every `Finding` carries the calibrated confidence of its detector (its accuracy on known pieces with
+similar evidence) and the detector's ceiling (its overall accuracy, from `calibration.py`), so that
+a verdict is never presented as more reliable than its detector. Attributes without a detector here
+(style, mood, dynamics, register, articulation) are not on the receipt; instruments of audio are
+included only if the caller, who has a trained model, passes its predictions.
 
-Enters: a `Waveform` or a `Score`, and the `Facts` that were asked. Leaves: a `Receipt`, as text for
-a person and as JSON.
+Inputs: a `Waveform` or a `Score`, and the requested `Facts`. Output: a `Receipt`, as text and as
+JSON.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -39,6 +40,7 @@ from melisma.values.attributes import (
     TONALITIES,
     program_family,
 )
+from melisma.values.errors import MelismaError
 
 RELATED_TEMPI: dict[float, str] = {
     0.5: "half of what was asked",
@@ -46,38 +48,42 @@ RELATED_TEMPI: dict[float, str] = {
     1 / 3: "a third of what was asked",
     3.0: "three times what was asked",
 }
-"""Tempi at which the same beat may be counted; they do not agree, but are told as such."""
+"""Tempi at which the same beat may be counted; they do not agree, but are reported as such."""
 SOUND_DENSITY_ONSETS = (2.1, 4.0)
-"""Onsets a second heard: sparse below the first, busy from the second on. Measured where the facts
-of rendered clips, which count notes, are met best: masked onsets are not heard."""
-HEARD_PROBABILITY = 0.5
-"""A family heard with this probability or more plays."""
-OTHERS = "other instruments"
+"""Detected onsets per second: sparse below the first, busy from the second upwards. Tuned to agree
+best with the facts of rendered clips, which count notes: masked onsets are not detected."""
+PRESENT_PROBABILITY = 0.5
+"""A family predicted with at least this probability counts as playing."""
+OTHER_INSTRUMENTS = "other instruments"
+_DISPLAY_NAMES = {"tonality": "key"}
+"""Names of findings in text, where they differ from those in JSON."""
+_JSON_KEYS = {"requested": "asked"}
+"""Keys of `Finding` fields in JSON, where they differ from the field names."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One thing that was measured."""
+    """One measured attribute."""
 
     name: str
-    """What, e.g. "tempo"; findings of the same name (one for each instrument) count as one."""
+    """The attribute, e.g. "tempo"; findings of one name (one for each instrument) count as one."""
     requested: str | None
-    """In words; None where nothing was asked."""
+    """Requested value as text; None if nothing was requested."""
     measured: str | None
-    """In words; None where the detector finds nothing."""
+    """Measured value as text; None if the detector finds nothing."""
     value: float | None
-    """The measured number, in the unit that `measured` names; None where there is none."""
+    """Measured number in the unit that `measured` states; None without a number."""
     confidence: float
-    """0-1: how often known pieces with such evidence are named rightly, but of instruments in sound
-    what the ear itself says; 0 where nothing was found, 1 where it is read off."""
+    """0 to 1: calibrated accuracy, but for instruments of audio the probability of the caller's
+    model; 0 if nothing was detected, 1 if the value is read off exactly."""
     agrees: bool | None
-    """Whether what was measured is what was asked; None where nothing was asked."""
+    """Whether the measured value matches the requested one; None if nothing was requested."""
     ceiling: float | None
-    """The detector's share right on held-out truth; None where it was not measured."""
+    """Accuracy of the detector on held-out data; None where it was not measured."""
 
     def line(self) -> str:
-        """The finding as a person would tell it."""
-        text = f"{self.name}: {self.measured or 'none'}"
+        """The finding as one line of text."""
+        text = f"{_DISPLAY_NAMES.get(self.name, self.name)}: {self.measured or 'none'}"
         if self.requested is not None:
             text += f", asked {self.requested}: {'agrees' if self.agrees else 'does not agree'}"
         ceiling = "" if self.ceiling is None else f"; right on {self.ceiling:.0%} of known pieces"
@@ -92,16 +98,16 @@ class Receipt:
 
     @property
     def agreement(self) -> float:
-        """Share of what was asked that is met, weighted by confidence, 0 to 1.
+        """Share of the requested attributes that agree, weighted by confidence, 0 to 1.
 
-        Findings of one name share one weight. Where a detector finds nothing at all, what was
-        asked is surely missing: that counts in full, so that silence never ranks above a piece. 0
-        where nothing was asked.
+        Findings of one name share one weight. If a detector finds nothing at all, the requested
+        attribute is certainly missing: it counts in full, so that silence never ranks above a
+        piece. 0 if nothing was requested.
         """
-        asked = [finding for finding in self.findings if finding.agrees is not None]
+        requested = [finding for finding in self.findings if finding.agrees is not None]
         met = total = 0.0
-        for name in dict.fromkeys(finding.name for finding in asked):
-            group = [finding for finding in asked if finding.name == name]
+        for name in dict.fromkeys(finding.name for finding in requested):
+            group = [finding for finding in requested if finding.name == name]
             for one in group:
                 weight = 1.0 if one.measured is None else one.confidence
                 met += weight * float(bool(one.agrees)) / len(group)
@@ -109,123 +115,142 @@ class Receipt:
         return met / total if total > 0.0 else 0.0
 
     def lines(self) -> list[str]:
-        """Plain text, one line a finding."""
+        """Plain text, one line per finding."""
         return [finding.line() for finding in self.findings]
 
     def as_json(self) -> dict[str, object]:
-        """Numbers, words and lists only."""
-        return {
-            "agreement": self.agreement,
-            "findings": [dataclasses.asdict(finding) for finding in self.findings],
-        }
+        """The receipt as JSON values; the inverse is `of_json`."""
+        rows = [
+            {_JSON_KEYS.get(name, name): value for name, value in dataclasses.asdict(one).items()}
+            for one in self.findings
+        ]
+        return {"agreement": self.agreement, "findings": rows}
 
     @classmethod
     def of_json(cls, row: Mapping[str, object]) -> Receipt:
-        """The receipt that `as_json` wrote; `ValueError` where it is something else."""
+        """Reads the result of `as_json`; the names of fields are accepted as keys, too.
+
+        Raises:
+            MelismaError: if `row` is not a receipt.
+        """
         rows = row.get("findings")
+        field_of = {key: name for name, key in _JSON_KEYS.items()}
         names = {field.name for field in dataclasses.fields(Finding)}
-        if not isinstance(rows, list) or any(set(one) != names for one in rows):
-            raise ValueError("this holds no receipt: it was not written by this program")
-        return cls(findings=tuple(Finding(**one) for one in rows))
+        findings: list[Finding] = []
+        for one in rows if isinstance(rows, list) else [None]:
+            fields: dict[str, Any] = {}
+            if isinstance(one, Mapping):
+                fields = {field_of.get(str(key), str(key)): value for key, value in one.items()}
+            if set(fields) != names:
+                raise MelismaError("this holds no receipt: it was not written by this program")
+            findings.append(Finding(**fields))
+        return cls(findings=tuple(findings))
 
 
-def _check(asked: Facts) -> None:
-    """Refuses words that no detector knows."""
+def _check_vocabulary(requested: Facts) -> None:
+    """Raises `MelismaError` for words outside the closed vocabularies."""
     for name, known in (("tonality", TONALITIES), ("metre", METRES), ("density", DENSITIES)):
-        word = getattr(asked, name)
+        word = getattr(requested, name)
         if word is not None and word not in known:
-            raise ValueError(f"the {name} asked for is one of {', '.join(known)}, not {word}")
-    unknown = set(asked.families) - set(FAMILIES)
+            name = _DISPLAY_NAMES.get(name, name)
+            raise MelismaError(f"the requested {name} is one of {', '.join(known)}, not {word}")
+    unknown = set(requested.families) - set(FAMILIES)
     if unknown:
-        raise ValueError(f"families are of {', '.join(FAMILIES)}, not {', '.join(sorted(unknown))}")
-    if asked.tempo_bpm is not None and not asked.tempo_bpm > 0:
-        raise ValueError(f"a tempo is a positive number of bpm, not {asked.tempo_bpm}")
+        raise MelismaError(
+            f"families are of {', '.join(FAMILIES)}, not {', '.join(sorted(unknown))}"
+        )
+    if requested.tempo_bpm is not None and not requested.tempo_bpm > 0:
+        raise MelismaError(f"a tempo is a positive number of bpm, not {requested.tempo_bpm}")
 
 
-def tempo_relation(measured_bpm: float, asked_bpm: float) -> str | None:
-    """How else the beat asked for may have been counted, one of `RELATED_TEMPI`; None if not."""
+def tempo_relation(measured_bpm: float, requested_bpm: float) -> str | None:
+    """How a measured tempo relates to the requested one, one of `RELATED_TEMPI`; None if not."""
     for factor, words in RELATED_TEMPI.items():
-        if meets_tempo(measured_bpm, asked_bpm * factor):
+        if meets_tempo(measured_bpm, requested_bpm * factor):
             return words
     return None
 
 
-def _tempo_finding(estimate: TempoEstimate, asked_bpm: float | None, detector: str) -> Finding:
+def _tempo_finding(estimate: TempoEstimate, requested_bpm: float | None, detector: str) -> Finding:
     bpm = estimate.bpm
     measured = None if bpm is None else f"{bpm:.1f} bpm"
-    if bpm is not None and asked_bpm is not None and (told := tempo_relation(bpm, asked_bpm)):
-        measured = f"{measured} ({told})"
+    if (
+        bpm is not None
+        and requested_bpm is not None
+        and (relation := tempo_relation(bpm, requested_bpm))
+    ):
+        measured = f"{measured} ({relation})"
     return Finding(
         name="tempo",
-        requested=None if asked_bpm is None else f"{asked_bpm:g} bpm",
+        requested=None if requested_bpm is None else f"{requested_bpm:g} bpm",
         measured=measured,
         value=bpm,
         confidence=0.0 if bpm is None else calibrated(detector, estimate.confidence),
-        agrees=None if asked_bpm is None else meets_tempo(bpm, asked_bpm),
+        agrees=None if requested_bpm is None else meets_tempo(bpm, requested_bpm),
         ceiling=CEILINGS[detector],
     )
 
 
-def _tonality_finding(estimate: KeyEstimate, asked: str | None, detector: str) -> Finding:
+def _tonality_finding(estimate: KeyEstimate, requested: str | None, detector: str) -> Finding:
     found = estimate.tonality
     return Finding(
         name="tonality",
-        requested=asked,
+        requested=requested,
         measured=found,
         value=None,
         confidence=0.0 if found is None else calibrated(detector, estimate.confidence),
-        agrees=None if asked is None else found == asked,
+        agrees=None if requested is None else found == requested,
         ceiling=CEILINGS[detector],
     )
 
 
-def _beat_bpm(estimate: TempoEstimate, asked_bpm: float | None) -> float | None:
-    """The beat by which the metre is counted: the one asked for where it may be the measured."""
-    if estimate.bpm is None or asked_bpm is None:
+def _beat_bpm(estimate: TempoEstimate, requested_bpm: float | None) -> float | None:
+    """Beat for the metre: the requested tempo if it agrees with or relates to the measured one."""
+    if estimate.bpm is None or requested_bpm is None:
         return estimate.bpm
-    near = meets_tempo(estimate.bpm, asked_bpm)
-    return asked_bpm if near or tempo_relation(estimate.bpm, asked_bpm) else estimate.bpm
+    near = meets_tempo(estimate.bpm, requested_bpm)
+    return requested_bpm if near or tempo_relation(estimate.bpm, requested_bpm) else estimate.bpm
 
 
-def _metre_finding(estimate: MetreEstimate, asked: str | None, *, tempo_told: bool) -> Finding:
-    """By kind where one was asked: 2/4 and 4/4 agree."""
+def _metre_finding(estimate: MetreEstimate, requested: str | None, *, tempo_known: bool) -> Finding:
+    """Compared by kind if a metre is requested: 2/4 and 4/4 agree."""
     found = estimate.metre
-    by_kind = asked is not None
+    by_kind = requested is not None
     confidence = estimate.kind_confidence if by_kind else estimate.confidence
     detector = "kind of metre" if by_kind else "metre"
-    if by_kind and tempo_told:
-        detector += ", tempo told"
+    if by_kind and tempo_known:
+        detector += ", tempo given"
     return Finding(
         name="metre",
-        requested=asked,
+        requested=requested,
         measured=found,
         value=None,
         confidence=confidence,
         agrees=None
-        if asked is None
-        else found is not None and METRE_KINDS[found] == METRE_KINDS[asked],
+        if requested is None
+        else found is not None and METRE_KINDS[found] == METRE_KINDS[requested],
         ceiling=CEILINGS[detector],
     )
 
 
 def _density_finding(
-    rate_hz: float | None, limits: tuple[float, float], asked: str | None, detector: str | None
+    rate_hz: float | None, limits: tuple[float, float], requested: str | None, detector: str | None
 ) -> Finding:
-    """Onsets a second, `rate_hz` None for silence; `detector` None where they are read off."""
+    """Density of `rate_hz` onsets per second (None: silence); `detector` None for exact counts."""
     if rate_hz is None:
-        measured, place, confidence = None, None, 0.0
+        measured, level, confidence = None, None, 0.0
     else:
-        place = int(np.digitize(rate_hz, limits))
-        measured = f"{rate_hz:.1f} onsets a second ({DENSITIES[place]})"
+        level = int(np.digitize(rate_hz, limits))
+        measured = f"{rate_hz:.1f} onsets a second ({DENSITIES[level]})"
         margin = float(np.abs(np.log2(max(rate_hz, 0.1) / np.array(limits))).min())
         confidence = 1.0 if detector is None else calibrated(detector, margin)
     return Finding(
         name="density",
-        requested=asked,
+        requested=requested,
         measured=measured,
         value=rate_hz,
         confidence=confidence,
-        agrees=None if asked is None else place is not None and DENSITIES[place] == asked,
+        agrees=None if requested is None else level is not None and DENSITIES[level] == requested,
         ceiling=None if detector is None else CEILINGS[detector],
     )
 
@@ -255,28 +280,30 @@ def _loudness_finding(waveform: Waveform) -> Finding:
     )
 
 
-def _asked_families(asked: Facts) -> tuple[str, ...]:
-    """Families that must play: those named, that of the lead, those of the instruments."""
-    programs = [INSTRUMENTS.index(name) for name in asked.instruments if name in INSTRUMENTS]
+def _requested_families(requested: Facts) -> tuple[str, ...]:
+    """Requested families: that of the lead, those named, and those of the instruments."""
+    programs = [INSTRUMENTS.index(name) for name in requested.instruments if name in INSTRUMENTS]
     named = [program_family(program, is_drum=False) for program in programs]
-    drums = ["drums"] if "drums" in asked.instruments else []
-    lead = [asked.lead] if asked.lead is not None else []
-    return tuple(dict.fromkeys([*lead, *asked.families, *named, *drums]))
+    drums = ["drums"] if "drums" in requested.instruments else []
+    lead = [requested.lead] if requested.lead is not None else []
+    return tuple(dict.fromkeys([*lead, *requested.families, *named, *drums]))
 
 
-def _heard_families(heard: Mapping[str, float], asked: Facts, silent: bool) -> list[Finding]:
-    """One finding for each family asked for, and one for all others that are heard."""
-    wrong = [name for name, p in heard.items() if name not in FAMILIES or not 0.0 <= p <= 1.0]
+def _family_findings(
+    predicted: Mapping[str, float], requested: Facts, silent: bool
+) -> list[Finding]:
+    """One finding for each requested family, and one for all others that are predicted."""
+    wrong = [name for name, p in predicted.items() if name not in FAMILIES or not 0.0 <= p <= 1.0]
     if wrong:
-        raise ValueError(
-            f"instruments heard are families ({', '.join(FAMILIES)}) with a probability from 0 "
-            f"to 1, not {wrong[0]}: {heard[wrong[0]]}"
+        raise MelismaError(
+            f"instruments are families ({', '.join(FAMILIES)}) with a probability from 0 to 1, "
+            f"not {wrong[0]}: {predicted[wrong[0]]}"
         )
-    wanted = _asked_families(asked)
+    expected = _requested_families(requested)
     findings = []
-    for family in wanted:
-        probability = float(heard.get(family, 0.0))
-        plays = probability >= HEARD_PROBABILITY and not silent
+    for family in expected:
+        probability = float(predicted.get(family, 0.0))
+        plays = probability >= PRESENT_PROBABILITY and not silent
         findings.append(
             Finding(
                 name="instruments",
@@ -288,19 +315,19 @@ def _heard_families(heard: Mapping[str, float], asked: Facts, silent: bool) -> l
                 ceiling=None,
             )
         )
-    others = {n: p for n, p in heard.items() if n not in wanted and p >= HEARD_PROBABILITY}
+    others = {n: p for n, p in predicted.items() if n not in expected and p >= PRESENT_PROBABILITY}
     if others and not silent:
         ranked = sorted(others, key=lambda name: -others[name])
-        told = ", ".join(f"{name} {others[name]:.2f}" for name in ranked)
-        findings.append(_others_finding(told, min(others.values())))
+        text = ", ".join(f"{name} {others[name]:.2f}" for name in ranked)
+        findings.append(_other_instruments_finding(text, min(others.values())))
     return findings
 
 
-def _others_finding(told: str, confidence: float) -> Finding:
+def _other_instruments_finding(measured: str, confidence: float) -> Finding:
     return Finding(
-        name=OTHERS,
+        name=OTHER_INSTRUMENTS,
         requested=None,
-        measured=told,
+        measured=measured,
         value=None,
         confidence=confidence,
         agrees=None,
@@ -309,56 +336,63 @@ def _others_finding(told: str, confidence: float) -> Finding:
 
 
 def receipt_of_sound(
-    waveform: Waveform, asked: Facts, instruments: Mapping[str, float] | None = None
+    waveform: Waveform, requested: Facts, instruments: Mapping[str, float] | None = None
 ) -> Receipt:
-    """Measures sound against what was asked.
+    """Measures audio and compares it with the requested attributes.
 
-    `instruments` has the probability of families as a trained ear heard them (0 for those left
-    out); without it nothing is said of instruments. Raises `ValueError` where a word that was asked
-    or heard is not of the closed vocabularies, or a probability is none.
+    Args:
+        waveform: audio of any sample rate.
+        requested: requested attributes; those that are None are measured without a verdict.
+        instruments: probability of each instrument family, predicted by a trained model (0 for
+            those left out); None omits instruments from the receipt.
+
+    Raises:
+        MelismaError: for a word outside the closed vocabularies, or an invalid probability.
     """
-    _check(asked)
+    _check_vocabulary(requested)
     loudness = _loudness_finding(waveform)
     silent = loudness.value is None
     tempo = measure_tempo(waveform)
     onsets = find_onsets(waveform)
     rate_hz = None if silent or not waveform.seconds else len(onsets) / waveform.seconds
-    beat_bpm = _beat_bpm(tempo, asked.tempo_bpm)
-    tempo_told = beat_bpm is not None and beat_bpm == asked.tempo_bpm
+    beat_bpm = _beat_bpm(tempo, requested.tempo_bpm)
+    tempo_known = beat_bpm is not None and beat_bpm == requested.tempo_bpm
     findings = [
-        _tempo_finding(tempo, asked.tempo_bpm, "tempo"),
-        _tonality_finding(measure_tonality(waveform), asked.tonality, "tonality"),
-        _metre_finding(measure_metre(waveform, beat_bpm), asked.metre, tempo_told=tempo_told),
-        _density_finding(rate_hz, SOUND_DENSITY_ONSETS, asked.density, "onset density"),
+        _tempo_finding(tempo, requested.tempo_bpm, "tempo"),
+        _tonality_finding(measure_tonality(waveform), requested.tonality, "tonality"),
+        _metre_finding(measure_metre(waveform, beat_bpm), requested.metre, tempo_known=tempo_known),
+        _density_finding(rate_hz, SOUND_DENSITY_ONSETS, requested.density, "onset density"),
     ]
     if instruments is not None:
-        findings += _heard_families(instruments, asked, silent)
+        findings += _family_findings(instruments, requested, silent)
     return Receipt(findings=(*findings, loudness, _length_finding(waveform.seconds)))
 
 
-def _score_metre_finding(score: Score, asked: str | None) -> Finding:
-    """By kind, as notes tell it."""
+def _score_metre_finding(score: Score, requested: str | None) -> Finding:
+    """Metre of a score, compared by kind."""
     kind, probability = likeliest_kind(score)
     names = [metre for metre in METRES if METRE_KINDS[metre] == kind]
     return Finding(
         name="metre",
-        requested=asked,
+        requested=requested,
         measured=" or ".join(names) or None,
         value=None,
         confidence=0.0 if kind is None else calibrated("score metre", probability),
-        agrees=None if asked is None else kind == METRE_KINDS[asked],
+        agrees=None if requested is None else kind == METRE_KINDS[requested],
         ceiling=CEILINGS["score metre"],
     )
 
 
-def _playing(score: Score, asked: Facts) -> list[Finding]:
-    """Instruments by name where they were named, else families; read off the tracks."""
+def _playing_findings(score: Score, requested: Facts) -> list[Finding]:
+    """Instruments by name if names are requested, otherwise families; read off the tracks."""
     bar_beats = score.metres[0].bar_beats if score.metres else 4.0
     families = set(playing_families(score, bar_beats))
     programs = playing_programs(score, bar_beats)
     names = {instrument_name(p % DRUMS, is_drum=p == DRUMS) for p in programs}
-    wanted, playing = (
-        (asked.instruments, names) if asked.instruments else (_asked_families(asked), families)
+    expected, playing = (
+        (requested.instruments, names)
+        if requested.instruments
+        else (_requested_families(requested), families)
     )
     findings = [
         Finding(
@@ -370,30 +404,36 @@ def _playing(score: Score, asked: Facts) -> list[Finding]:
             agrees=name in playing,
             ceiling=CEILINGS["score instruments"],
         )
-        for name in wanted
+        for name in expected
     ]
-    others = sorted(playing - set(wanted))
+    others = sorted(playing - set(expected))
     if others:
-        findings.append(_others_finding(", ".join(others), 1.0))
+        findings.append(_other_instruments_finding(", ".join(others), 1.0))
     return findings
 
 
-def receipt_of_score(score: Score, asked: Facts) -> Receipt:
-    """Measures a score against what was asked, from its notes alone.
+def receipt_of_score(score: Score, requested: Facts) -> Receipt:
+    """Measures a score from its notes alone and compares it with the requested attributes.
 
-    Tempo, tonality and metre events of the file are never read. Raises `ValueError` where a word
-    that was asked is not of the closed vocabularies.
+    Tempo, key and metre events of the file are never used.
+
+    Args:
+        score: the score.
+        requested: requested attributes; those that are None are measured without a verdict.
+
+    Raises:
+        MelismaError: for a word outside the closed vocabularies.
     """
-    _check(asked)
+    _check_vocabulary(requested)
     onsets = notated_onsets(score)
     rate_hz = None if onsets is None else len(onsets.seconds) / max(score.seconds, 1e-6)
     return Receipt(
         findings=(
-            _tempo_finding(measure_score_tempo(score), asked.tempo_bpm, "score tempo"),
-            _tonality_finding(measure_score_tonality(score), asked.tonality, "score tonality"),
-            _score_metre_finding(score, asked.metre),
-            _density_finding(rate_hz, DENSITY_ONSETS, asked.density, None),
-            *_playing(score, asked),
+            _tempo_finding(measure_score_tempo(score), requested.tempo_bpm, "score tempo"),
+            _tonality_finding(measure_score_tonality(score), requested.tonality, "score tonality"),
+            _score_metre_finding(score, requested.metre),
+            _density_finding(rate_hz, DENSITY_ONSETS, requested.density, None),
+            *_playing_findings(score, requested),
             _length_finding(score.seconds),
         )
     )

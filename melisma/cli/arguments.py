@@ -1,4 +1,4 @@
-"""From the words of the command line to checked values, without loading anything heavy."""
+"""Arguments of the command line as checked values; nothing heavy is loaded."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from pathlib import Path
 
 from melisma.values import Prompt
 from melisma.values.attributes import PITCH_NAMES
+from melisma.values.errors import MelismaError
+from melisma.values.model_ref import ModelRef
 
 MOST_PIECES = 1_000
 """Pieces of one call (chosen: a night's work)."""
@@ -17,8 +19,6 @@ PRECISIONS = ("float32", "bfloat16", "int8", "int4")
 """Those of `melisma.engine.native.packing`, which loads numba."""
 LARGEST_SEED = 2**32 - 1
 
-HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*(@[\w./-]+)?")
-"""A name of a repository on the hub, with a revision or none."""
 _OTHER_SPELLINGS = {
     "Cb": "B", "B#": "C", "Db": "C#", "D#": "Eb", "Fb": "E", "E#": "F", "Gb": "F#",
     "G#": "Ab", "A#": "Bb",
@@ -30,7 +30,7 @@ def read_tonality(words: str) -> str:
     """One of `values.attributes.TONALITIES` from "Bb major", "c# minor", "Am" or "G"."""
     match = _TONALITY.fullmatch(words.strip()) or _TONALITY.fullmatch(words.strip().lower())
     if match is None:
-        raise ValueError(f'no key "{words}": give one like "C major", "F# minor" or "Bb minor"')
+        raise MelismaError(f'no key "{words}": give one like "C major", "F# minor" or "Bb minor"')
     sign = {"♯": "#", "♭": "b"}.get(match[2] or "", match[2] or "")
     sign = "#" if "sharp" in sign else "b" if "flat" in sign else sign
     name = match[1].upper() + sign
@@ -44,14 +44,14 @@ def gather_words(prompts: Sequence[str], file: Path | None) -> list[str]:
     words = list(prompts)
     if file is not None:
         if not file.exists():
-            raise FileNotFoundError(f"there is no file {file}: check the name")
+            raise MelismaError(f"there is no file {file}: check the name")
         lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines()]
         found = [line for line in lines if line and not line.startswith("#")]
         if not found:
-            raise ValueError(f"{file} holds no prompt: write one on each line")
+            raise MelismaError(f"{file} holds no prompt: write one on each line")
         words += found
     if not words:
-        raise ValueError(
+        raise MelismaError(
             'no prompt was given: say what to play, e.g. melisma generate "a slow piano waltz"'
         )
     return words
@@ -66,11 +66,11 @@ def make_prompts(
     key: str | None,
     metre: str | None,
 ) -> list[Prompt]:
-    """`count` prompts in a row for each of the words; `ValueError` says what is allowed."""
+    """`count` prompts in a row for each of the words; `MelismaError` says what is allowed."""
     whole("--count", count, 1, MOST_PIECES)
     if len(words) * count > MOST_PIECES:
-        raise ValueError(
-            f"{len(words) * count} pieces were asked for, at most {MOST_PIECES} come from one call"
+        raise MelismaError(
+            f"{len(words) * count} pieces were requested, at most {MOST_PIECES} come from one call"
         )
     tonality = read_tonality(key) if key is not None else None
     return [
@@ -87,35 +87,29 @@ def make_prompts(
 
 
 def whole(option: str, number: int | None, low: int, high: int) -> None:
-    """Raise `ValueError` unless the number is missing or lies between the limits."""
+    """Raise `MelismaError` unless the number is missing or lies between the limits."""
     if number is not None and not low <= number <= high:
-        raise ValueError(f"{option} takes a whole number from {low} to {high}, not {number}")
+        raise MelismaError(f"{option} takes a whole number from {low} to {high}, not {number}")
 
 
 def real(option: str, number: float | None, low: float, high: float) -> None:
-    """Raise `ValueError` unless the number is missing or finite and between the limits."""
+    """Raise `MelismaError` unless the number is missing or finite and between the limits."""
     if number is not None and not (math.isfinite(number) and low <= number <= high):
-        raise ValueError(f"{option} takes a number from {low:g} to {high:g}, not {number}")
+        raise MelismaError(f"{option} takes a number from {low:g} to {high:g}, not {number}")
 
 
 def check_precision(precision: str | None) -> None:
     """Raise unless weights can be kept so."""
     if precision is not None and precision not in PRECISIONS:
-        raise ValueError(f'no precision "{precision}": known are {", ".join(PRECISIONS)}')
+        raise MelismaError(f'no precision "{precision}": known are {", ".join(PRECISIONS)}')
 
 
-def check_model(model: str) -> None:
-    """Raise unless the model is the shipped one, a name among the shipped, a path, or of the form
-    of a name on the hub."""
-    import melisma
+def named_model(model: str) -> ModelRef:
+    """The model of `--model`, resolved.
 
-    if model == "default" or (model and Path(model).exists()) or HUB_NAME.fullmatch(model):
-        return
-    folder = Path(melisma.__file__).parent / "weights"
-    shipped = sorted(place.name for place in folder.glob("*") if place.is_dir())
-    if model not in shipped:
-        known = ", ".join(sorted({"default", *shipped}))
-        raise ValueError(
-            f'no model "{model}": known are {known}, or give the path of a folder of weights, '
-            "or a name on the hub like facebook/musicgen-small"
-        )
+    Raises:
+        MelismaError: There is no such model.
+    """
+    from melisma.generation.resolve import resolve_model
+
+    return resolve_model(model)

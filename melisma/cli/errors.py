@@ -1,8 +1,8 @@
 """The one place where exceptions become a sentence on stderr and an exit code.
 
-0 all is well, 2 the caller's mistake or the system's refusal, 130 Ctrl-C. With the environment
-variable MELISMA_TRACEBACK=1 the traceback comes too. Anything else is our own fault and keeps its
-traceback.
+0: all is well; 2: a request that is refused (`MelismaError`) or the system's refusal; 130: Ctrl-C.
+With the environment variable MELISMA_TRACEBACK=1 the traceback comes too. Anything else, a
+`ValueError` of a library too, is a fault of the program and keeps its traceback.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from collections.abc import Sequence
 
 import typer
 import typer.main
+
+from melisma.values.errors import MelismaError
 
 USER_ERROR = 2
 INTERRUPTED = 130
@@ -53,7 +55,7 @@ def spoken(error: Exception) -> str | None:
         return _one_line(message)
     if isinstance(error, UnicodeDecodeError):
         return "the file is not text in UTF-8: save it so"
-    if isinstance(error, ValueError):
+    if isinstance(error, MelismaError):
         return _one_line(str(error))
     if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("melisma"):
         return (

@@ -1,26 +1,21 @@
-"""Where the pieces go: file names from `--output`, `--format` and the number of pieces."""
+"""Output paths: file names from `--output`, `--format` and the number of pieces."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
-_LONGEST_NAME = 60
+from melisma.files.names import slug
+from melisma.values.errors import MelismaError
+
 PIPE = Path("-")
-"""Standard output, for sound that is listened to while it is drawn."""
+"""Standard output, for sound that is played while it is sampled."""
 
 
-def slug(words: str) -> str:
-    """A file name from the words of a prompt, e.g. "a-gentle-waltz"."""
-    plain = re.sub(r"[^\w]+", "-", words.lower()).strip("-_")
-    return plain[:_LONGEST_NAME].rstrip("-") or "piece"
-
-
-def audio_places(
+def audio_paths(
     output: str | None, ending: str | None, prompts: Sequence[str], seed: int
 ) -> list[Path]:
-    """A path for each prompt; `ValueError` or an `OSError` when nothing can be written there.
+    """A path for each prompt; `MelismaError` or an `OSError` when nothing can be written there.
 
     `output` is a file (numbered when there are several pieces), an existing folder, or None for
     names from the prompts in the current folder. `ending` (e.g. "wav") serves where `output` has
@@ -30,81 +25,81 @@ def audio_places(
 
     allowed = [known.removeprefix(".") for known in AUDIO_ENDINGS]
     if ending is not None and ending.lower().removeprefix(".") not in allowed:
-        raise ValueError(f'no format "{ending}": known are {", ".join(allowed)}')
+        raise MelismaError(f'no format "{ending}": known are {", ".join(allowed)}')
     suffix = "." + (ending or "wav").lower().removeprefix(".")
     if output is None:
         names = [f"{slug(words)}-{seed + i}{suffix}" for i, words in enumerate(prompts)]
-        places = [Path(name) for name in names]
+        paths = [Path(name) for name in names]
     elif Path(output).is_dir() or output.endswith("/"):
         digits = len(str(len(prompts)))
         names = [f"{i:0{digits}}-{slug(words)}{suffix}" for i, words in enumerate(prompts, start=1)]
-        places = [Path(output) / name for name in names]
+        paths = [Path(output) / name for name in names]
     else:
         path = Path(output)
         if not path.suffix and ending is None:
-            raise ValueError(
+            raise MelismaError(
                 f"{output} is neither a folder that exists nor a file with an ending: "
                 f"create the folder, or end the name in one of {', '.join(AUDIO_ENDINGS)}"
             )
         if not path.suffix:
             path = path.with_name(path.name + suffix)
         if ending is not None and path.suffix.lower() != suffix:
-            raise ValueError(
+            raise MelismaError(
                 f'the output {path.name} and the format "{ending}" disagree: give only one of them'
             )
-        places = numbered(path, len(prompts))
-    for place in places:
-        check_audio_path(place)
-    return places
+        paths = numbered(path, len(prompts))
+    for one in paths:
+        check_audio_path(one)
+    return paths
 
 
-def midi_places(output: str | None, prompts: Sequence[str], seed: int) -> list[Path]:
-    """A path for the score of each prompt, as `audio_places` for sound; they end in `.mid`."""
+def midi_paths(output: str | None, prompts: Sequence[str], seed: int) -> list[Path]:
+    """A path for the score of each prompt, as `audio_paths` for sound; they end in `.mid`."""
     from melisma.files.atomic import check_writable
 
     if output is None:
-        places = [Path(f"{slug(words)}-{seed + i}.mid") for i, words in enumerate(prompts)]
+        paths = [Path(f"{slug(words)}-{seed + i}.mid") for i, words in enumerate(prompts)]
     elif Path(output).is_dir() or output.endswith("/"):
         digits = len(str(len(prompts)))
         names = [f"{i:0{digits}}-{slug(words)}.mid" for i, words in enumerate(prompts, start=1)]
-        places = [Path(output) / name for name in names]
+        paths = [Path(output) / name for name in names]
     else:
         path = Path(output)
         if path.suffix.lower() not in (".mid", ".midi"):
-            raise ValueError(
+            raise MelismaError(
                 f"a score is written as MIDI: end {path.name} in .mid, or name a folder "
                 "that exists; --audio takes the name of a sound file"
             )
-        places = numbered(path, len(prompts))
-    for place in places:
-        check_writable(place)
-    return places
+        paths = numbered(path, len(prompts))
+    for one in paths:
+        check_writable(one)
+    return paths
 
 
-def stem_places(stems: Path | None, places: Sequence[Path]) -> list[Path | None]:
+def stem_paths(stems: Path | None, paths: Sequence[Path]) -> list[Path | None]:
     """A folder for the stems of each piece: the one that is named, or one inside it for each of
     several pieces."""
     from melisma.files.atomic import check_writable
 
     if stems is None:
-        return [None] * len(places)
+        return [None] * len(paths)
     if stems.exists() and not stems.is_dir():
-        raise NotADirectoryError(f"{stems} is a file: give the name of a folder for the stems")
+        raise MelismaError(f"{stems} is a file: give the name of a folder for the stems")
     check_writable(stems / "stem.wav" if stems.exists() else stems)
-    if len(places) == 1:
+    if len(paths) == 1:
         return [stems]
-    return [stems / place.stem for place in places]
+    return [stems / one.stem for one in paths]
 
 
-def picture_places(plot: str | None, count: int) -> list[Path | None]:
-    """A path for the picture of each piece; `ValueError` unless it ends in `.png`."""
+def plot_paths(plot: str | None, count: int) -> list[Path | None]:
+    """A path for the picture of each piece; `MelismaError` unless it ends in `.png`."""
     from melisma.files.atomic import check_writable
 
     if plot is None:
         return [None] * count
     path = Path(plot)
     if path.suffix.lower() != ".png":
-        raise ValueError(f"a picture is written as PNG: end {path.name} in .png")
+        raise MelismaError(f"a picture is written as PNG: end {path.name} in .png")
     check_writable(path)
     return list(numbered(path, count))
 

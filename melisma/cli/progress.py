@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 Progress = Callable[[float], None]
-"""Told the finished part of the work, from 0 to 1."""
+"""Called with the finished share of the work, from 0 to 1."""
 
 
 @contextmanager
@@ -33,7 +33,7 @@ def progress_bar(label: str, *, quiet: bool) -> Iterator[Progress]:
     with display:
         task = display.add_task(label, total=None)
 
-        def tell(part: float) -> None:
+        def report(part: float) -> None:
             display.update(task, completed=min(max(part, 0.0), 1.0), total=1.0)
 
-        yield tell
+        yield report

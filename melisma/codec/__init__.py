@@ -1,9 +1,9 @@
-"""Waveform to acoustic tokens and back, whole or block by block. Floor 2: may import
-`sound nn files values`.
+"""Neural audio codecs: waveform to acoustic tokens and back, whole or streaming. Floor 2: may
+import `sound nn files values`.
 
-SoundStream's idea: one residual-quantised autoencoder whose first levels alone already sound. Read
-`model.py` first, then `acoustic.py`, the codec as the other floors use it; `codec/encodec/model.py`
-and `codec/encodec/codec.py` are EnCodec with the weights that others published.
+After SoundStream: one residual-quantized autoencoder of which every prefix of levels is decodable.
+Read `model.py` first, then `acoustic.py`, the codec as other folders use it;
+`codec/encodec/model.py` and `codec/encodec/codec.py` are EnCodec with published weights.
 """
 
 from melisma.codec.acoustic import AcousticCodec

@@ -1,4 +1,4 @@
-"""The codec as the other floors use it: waveforms in, token grids out, whole or block by block."""
+"""The audio codec's interface: waveforms <-> token grids, whole or streaming."""
 
 from __future__ import annotations
 
@@ -21,44 +21,52 @@ from melisma.sound.phase_retrieval import (
     initial_state,
     step,
 )
+from melisma.values.errors import MelismaError
 from melisma.values.tokens import FRAME_RATE_HZ, SAMPLE_RATE_HZ, SAMPLES_PER_FRAME, TokenGrid
 from melisma.values.waveform import Waveform
 
-BLOCK_FRAMES, LEAST_BLOCK_FRAMES = 250, 100
-"""Frames of all pieces together that are encoded or decoded at once (10 s), and the fewest of each:
-bounds the memory however long the piece (measured: more do not stay in the caches, four pieces take
-13 % longer; fewer spend themselves on calls)."""
+BLOCK_FRAMES, MIN_BLOCK_FRAMES = 250, 100
+"""Frames per block, of the whole batch together (10 s), and the minimum per item: bounds the memory
+for any duration (measured: larger blocks exceed the CPU caches, a batch of four takes 13 % longer;
+smaller ones are dominated by call overhead)."""
 
 
 def block_frames(batch: int) -> int:
-    """Frames of each of some pieces that are encoded or decoded at once."""
-    return max(BLOCK_FRAMES // batch, LEAST_BLOCK_FRAMES)
+    """Frames of each item of a batch that are encoded or decoded at once."""
+    return max(BLOCK_FRAMES // batch, MIN_BLOCK_FRAMES)
 
 
-def audible(logs: Tensor) -> Tensor:
-    """Log magnitudes as the decoder says them -> magnitudes; what lies at the floor is silent."""
+def linear_magnitudes(logs: Tensor) -> Tensor:
+    """Log magnitudes of the decoder -> linear magnitudes, where `LOG_FLOOR` becomes 0."""
     return (torch.exp(logs) - math.exp(LOG_FLOOR)).clamp(min=0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class DecoderState:
-    """Where a decoding stream stands."""
+    """State of a decoding stream."""
 
     network: tuple[tuple[Tensor, ...], tuple[Tensor, ...]]
-    """State of the network's decoder."""
+    """State of the decoder network."""
     phases: PhaseState
-    """State of the synthesis."""
-    unsaid_samples: int
-    """Samples still to be dropped before the first that counts."""
+    """State of the phase retrieval."""
+    skip_samples: int
+    """Output samples still to be dropped to compensate the delay."""
 
 
 class AcousticCodec:
-    """Encodes and decodes; knows its fingerprint."""
+    """The codec with its fingerprint: encodes waveforms and decodes token grids."""
 
     def __init__(
         self, codec: Codec, fingerprint: str, device: str = "cpu", *, precision: str = AUTO
     ) -> None:
-        """`precision`: what it computes in, one of `COMPUTE_PRECISIONS`."""
+        """Wraps a network.
+
+        Args:
+            codec: The network.
+            fingerprint: Fingerprint of what determines its tokens.
+            device: Device to run on.
+            precision: Compute precision, one of `COMPUTE_PRECISIONS`.
+        """
         self.codec = codec.eval().to(device)
         self.fingerprint = fingerprint
         self.device, self.precision = device, precision
@@ -70,12 +78,20 @@ class AcousticCodec:
 
     @property
     def bits_per_second(self) -> float:
-        """Rate of all levels together."""
+        """Bit rate of all levels together."""
         return self.settings.levels * FRAME_RATE_HZ * float(np.log2(self.settings.vocabulary))
 
     @torch.no_grad()
     def encode_sound(self, sound: Tensor, levels: int | None = None) -> Tensor:
-        """Sound float32 [batch, sample] at 24 kHz, a multiple of 960 -> [batch, level, frame]."""
+        """Encodes a batch of mono audio.
+
+        Args:
+            sound: float32 [batch, sample] at 24 kHz, a multiple of 960 samples.
+            levels: Number of residual levels, all by default.
+
+        Returns:
+            Tokens int64 [batch, level, frame].
+        """
         encoder = self.codec.encoder
         state = encoder.initial_state(len(sound))
         pieces = []
@@ -89,20 +105,25 @@ class AcousticCodec:
         return torch.cat(pieces, dim=-1)
 
     def encode(self, waveform: Waveform, levels: int | None = None) -> TokenGrid:
-        """Tokens of a mono 24 kHz waveform; its last frame is filled up with silence.
+        """Encodes a 24 kHz waveform, mixed down to mono; its last frame is padded with silence.
 
-        `levels`: how many levels to keep, all by default. `ValueError` says what is allowed.
+        Args:
+            waveform: The audio.
+            levels: Number of residual levels, all by default.
+
+        Raises:
+            ValueError: Another number of levels or sample rate, or no samples.
         """
         count = self.settings.levels if levels is None else levels
         if not 1 <= count <= self.settings.levels:
-            raise ValueError(f"this codec has 1 to {self.settings.levels} levels, not {count}")
+            raise MelismaError(f"this codec has 1 to {self.settings.levels} levels, not {count}")
         if waveform.rate_hz != SAMPLE_RATE_HZ:
-            raise ValueError(f"the codec hears {SAMPLE_RATE_HZ} Hz, not {waveform.rate_hz}")
+            raise MelismaError(f"the codec encodes {SAMPLE_RATE_HZ} Hz, not {waveform.rate_hz}")
         sound = torch.from_numpy(np.ascontiguousarray(waveform.mono))[None]
         missing = -sound.shape[1] % SAMPLES_PER_FRAME
         sound = torch.nn.functional.pad(sound, (0, missing))
         if sound.shape[1] == 0:
-            raise ValueError("there is no sound to encode")
+            raise MelismaError("there is no sound to encode")
         return TokenGrid(
             tokens=self.encode_sound(sound, count)[0].cpu().numpy(),
             vocabulary=self.settings.vocabulary,
@@ -111,48 +132,62 @@ class AcousticCodec:
         )
 
     def initial_state(self, batch: int = 1) -> DecoderState:
-        """A decoding stream before its first block."""
+        """State of a decoding stream before its first block."""
         return DecoderState(
             network=self.codec.decoder.initial_state(batch),
             phases=initial_state(batch, self.device),
-            unsaid_samples=LOOKAHEAD_FRAMES * SAMPLES_PER_FRAME + DELAY_SAMPLES,
+            skip_samples=LOOKAHEAD_FRAMES * SAMPLES_PER_FRAME + DELAY_SAMPLES,
         )
 
     @torch.no_grad()
     def step(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
-        """Tokens [batch, level, frame] -> sound [batch, sample], 78 ms late in all.
+        """Decodes the next block of a stream.
 
-        The first blocks give so much less than went in; `finish` says the rest.
+        The output is delayed by 78 ms: the first blocks return that much less audio than their
+        tokens cover, `finish` returns the rest.
+
+        Args:
+            tokens: [batch, level, frame].
+            state: State after the previous block.
+
+        Returns:
+            (audio float32 [batch, sample], new state).
         """
         latent = self.codec.quantizer.decode(tokens.to(self.device))
         with autocast(self.device, self.precision):
             logs, network = self.codec.decoder.step(latent, state.network)
-        return self._say(audible(logs), network, state)
+        return self._synthesize(linear_magnitudes(logs), network, state)
 
-    def _say(
+    def _synthesize(
         self,
         block: Tensor,
         network: tuple[tuple[Tensor, ...], tuple[Tensor, ...]],
         state: DecoderState,
     ) -> tuple[Tensor, DecoderState]:
         sound, phases = step(block, state.phases)
-        drop = min(state.unsaid_samples, sound.shape[1])
-        left = state.unsaid_samples - drop
-        return sound[:, drop:], DecoderState(network=network, phases=phases, unsaid_samples=left)
+        drop = min(state.skip_samples, sound.shape[1])
+        remaining = state.skip_samples - drop
+        new_state = DecoderState(network=network, phases=phases, skip_samples=remaining)
+        return sound[:, drop:], new_state
 
     @torch.no_grad()
     def finish(self, last: Tensor, state: DecoderState) -> Tensor:
-        """The rest of a stream: `last` [batch, level, 1] is the last frame, heard once more."""
+        """Returns the rest of a stream, [batch, sample].
+
+        Args:
+            last: Tokens of the last frame [batch, level, 1], repeated as the decoder's lookahead.
+            state: State after the last block.
+        """
         sound, state = self.step(last.expand(-1, -1, LOOKAHEAD_FRAMES), state)
         silence = torch.zeros(
             len(last), -(-DELAY_SAMPLES // HOP_SAMPLES), LINES, device=sound.device
         )
-        rest, _ = self._say(silence, state.network, state)
+        rest, _ = self._synthesize(silence, state.network, state)
         return torch.cat([sound, rest[:, :DELAY_SAMPLES]], dim=1)
 
     @torch.no_grad()
     def decode_tokens(self, tokens: Tensor) -> Tensor:
-        """Tokens [batch, level, frame] -> sound float32 [batch, 960 * frame]."""
+        """Decodes tokens [batch, level, frame] to audio float32 [batch, 960 * frame]."""
         state = self.initial_state(len(tokens))
         pieces = []
         for block in tokens.split(block_frames(len(tokens)), dim=-1):
@@ -162,14 +197,18 @@ class AcousticCodec:
         return torch.cat(pieces, dim=1)
 
     def decode(self, grid: TokenGrid) -> Waveform:
-        """Sound of a token grid of this codec. `ValueError` where another codec made it."""
+        """Decodes a token grid.
+
+        Raises:
+            ValueError: Another codec encoded the grid, or its shape does not fit.
+        """
         if grid.fingerprint != self.fingerprint:
-            raise ValueError(
+            raise MelismaError(
                 f"these tokens were made by the codec {grid.fingerprint}, this is "
                 f"{self.fingerprint}: decode them with the codec that made them"
             )
         if not 1 <= grid.tokens.shape[0] <= self.settings.levels or grid.tokens.shape[1] == 0:
-            raise ValueError(
+            raise MelismaError(
                 f"the codec decodes 1 to {self.settings.levels} levels of one frame or more, "
                 f"not {list(grid.tokens.shape)}"
             )
@@ -178,14 +217,15 @@ class AcousticCodec:
 
     @classmethod
     def read(cls, path: Path, device: str = "cpu", *, precision: str = AUTO) -> AcousticCodec:
-        """Loads from a checkpoint of kind "codec"."""
+        """Loads a checkpoint of kind "codec"; `ValueError` where it does not fit."""
         return cls.from_checkpoint(read_checkpoint(path, kind="codec"), device, precision=precision)
 
     @classmethod
     def from_checkpoint(
         cls, checkpoint: Checkpoint, device: str = "cpu", *, precision: str = AUTO
     ) -> AcousticCodec:
-        """Builds from a checkpoint; the decoder's weights do not enter the fingerprint."""
+        """Builds a codec from a checkpoint. Its fingerprint excludes the decoder, which does not
+        affect the tokens."""
         with expect_fit("codec"):
             codec = Codec(CodecSettings(**checkpoint.settings))
             codec.load_state_dict(checkpoint.tensors)

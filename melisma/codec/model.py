@@ -1,16 +1,16 @@
-"""The codec's network: spectral frames in, a residual-quantised latent, spectral frames out.
+"""Network of the codec: a spectral autoencoder with a residual-quantized latent.
 
 Encoder: log-mel spectra at 50 Hz -> causal ConvNeXt -> 25 Hz latent -> residual quantizer. Decoder:
-latent -> ConvNeXt at 25 Hz -> ConvNeXt at 100 Hz -> log magnitudes of two bands; their phases
-follow from the magnitudes (`sound/phase_retrieval.py`). SoundStream (2107.03312) for the whole,
-with a decoder that speaks in spectra as Vocos (2306.00814): nearly all arithmetic is matrix
-products at low rates, which is what a processor without a GPU does well. A decoder that had to find
-phases too learned loudness but no pitch in its first 2,000 updates.
+latent -> ConvNeXt at 25 Hz -> ConvNeXt at 100 Hz -> log magnitudes of two bands, whose phases are
+retrieved from the magnitudes (`sound/phase_retrieval.py`). The architecture is SoundStream's
+(2107.03312) with a spectral decoder as in Vocos (2306.00814): nearly all arithmetic is matrix
+products at low frame rates, which suits CPUs. A decoder that predicted phases too learned loudness
+but no pitch in its first 2,000 updates.
 
-Everything is causal. The magnitudes that leave are one frame (40 ms) later than the latent that
-enters: the decoder hears one frame ahead, so that a frame's windows are known whole.
+Everything is causal. The output magnitudes are delayed by one frame (40 ms) relative to the input
+latent: the decoder looks one frame ahead, so that the windows of a frame are complete.
 
-Sound is [batch, sample] at 24 kHz, latents [batch, frame, width] at 25 Hz, tokens
+Audio is [batch, sample] at 24 kHz, latents [batch, frame, width] at 25 Hz, tokens
 [batch, level, frame].
 """
 
@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from melisma.nn.convolution import ConvNeXtStack, faster, slower
+from melisma.nn.convolution import ConvNeXtStack, merge_frames, split_frames
 from melisma.nn.linear import Linear
 from melisma.nn.quantizer import Quantized, ResidualQuantizer
 from melisma.sound.phase_retrieval import HOP_SAMPLES, LINES, magnitudes
@@ -30,12 +30,12 @@ from melisma.sound.spectra import mel_filters
 from melisma.values.tokens import SAMPLE_RATE_HZ, SAMPLES_PER_FRAME
 
 LOOKAHEAD_FRAMES = 1
-"""Frames that the decoder hears ahead of what it says."""
+"""Lookahead of the decoder in frames."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CodecSettings:
-    """Sizes of the codec. What decides tokens: all but the `decoder_*` fields."""
+    """Sizes of the codec. All but the `decoder_*` fields affect the tokens."""
 
     encoder_width: int = 256
     """Width at 50 Hz."""
@@ -48,9 +48,9 @@ class CodecSettings:
     levels: int = 8
     """Levels of the residual quantizer."""
     vocabulary: int = 1024
-    """Codes of each level."""
+    """Codebook size of each level."""
     code_width: int = 64
-    """Width of the codes, and so of what the quantizer sees."""
+    """Width of the codes, and so of the quantizer's input."""
     decoder_slow_width: int = 512
     """Width of the decoder at 25 Hz."""
     decoder_slow_blocks: int = 2
@@ -69,24 +69,25 @@ LONG_BINS = 200
 SHORT_SAMPLES = 360
 SHORT_HOP_SAMPLES = 120
 SHORT_BINS = 32
-"""Windows and mel bins of the encoder's input: 80 ms once, 15 ms four times a 20 ms hop."""
+"""Windows and mel bins of the encoder's input: per 20 ms hop one window of 80 ms and four of
+15 ms."""
 MAGNITUDES_PER_FRAME = SAMPLES_PER_FRAME // HOP_SAMPLES
-"""Frames of magnitudes in one frame of tokens."""
+"""Frames of magnitudes per frame of tokens."""
 LOG_FLOOR, LOG_CEILING = -10.0, 2.0
 """Range of the log magnitudes: -87 dB below a full-scale sine, and a little above it."""
 LOG_CENTRE, LOG_SPREAD = -7.0, 2.0
-"""About mean and standard deviation of log magnitudes of music: the network starts there."""
+"""Approximate mean and standard deviation of log magnitudes of music, for initialization."""
 
 
 def _log_mel(windowed: Tensor, filters: Tensor) -> Tensor:
-    """[..., sample] -> log-mel [..., bin], about zero mean and unit variance on music."""
+    """[..., sample] -> log-mel [..., bin], with about zero mean and unit variance on music."""
     lines = torch.fft.rfft(windowed)
     magnitude = (lines.real.square() + lines.imag.square() + 1e-9).sqrt()
     return (torch.log(magnitude @ filters + 1e-3) + 2.5) / 2.5
 
 
 class Encoder(nn.Module):
-    """Sound -> latent. State: (past samples, states of both stacks)."""
+    """Audio -> latent. State: (previous samples, states of both stacks)."""
 
     def __init__(self, settings: CodecSettings) -> None:
         super().__init__()
@@ -103,16 +104,17 @@ class Encoder(nn.Module):
         self.register_buffer("short_filters", short.T.contiguous(), persistent=False)
 
     def initial_state(self, batch: int) -> tuple[Tensor, tuple[Tensor, ...], tuple[Tensor, ...]]:
-        """Silence before the beginning."""
-        past = self.in_proj.weight.new_zeros(batch, ENCODER_WINDOW_SAMPLES - ENCODER_HOP_SAMPLES)
-        return past, self.fast.initial_state(batch), self.slow.initial_state(batch)
+        """State before the first block: silence."""
+        samples = ENCODER_WINDOW_SAMPLES - ENCODER_HOP_SAMPLES
+        history = self.in_proj.weight.new_zeros(batch, samples)
+        return history, self.fast.initial_state(batch), self.slow.initial_state(batch)
 
     def spectra(self, sound: Tensor) -> Tensor:
-        """[batch, sample] incl. the past -> features [batch, frame at 50 Hz, bin].
+        """Input features: [batch, sample] with the previous samples -> [batch, 50 Hz frame, bin].
 
         Log-mel spectra of one long window (pitch) and of the last four short ones (attacks). The
-        phase is left out: at 2 kbps it cannot be kept, and with it as an input learning took twice
-        as long.
+        phase is omitted: at 2 kbit/s it cannot be preserved, and with it as an input training took
+        twice as long.
         """
         assert isinstance(self.window, Tensor)
         assert isinstance(self.short_window, Tensor)
@@ -129,16 +131,24 @@ class Encoder(nn.Module):
     def step(
         self, block: Tensor, state: tuple[Tensor, tuple[Tensor, ...], tuple[Tensor, ...]]
     ) -> tuple[Tensor, tuple[Tensor, tuple[Tensor, ...], tuple[Tensor, ...]]]:
-        """[batch, sample], a multiple of 960 samples -> latent [batch, frame, width]."""
-        past, fast, slow = state
-        joined = torch.cat([past, block], dim=1)
+        """Encodes the next block of a stream.
+
+        Args:
+            block: Audio [batch, sample], a multiple of 960 samples.
+            state: State after the previous block.
+
+        Returns:
+            (latent [batch, frame, width], new state).
+        """
+        history, fast, slow = state
+        joined = torch.cat([history, block], dim=1)
         hidden, fast = self.fast.step(self.in_proj(self.spectra(joined)), fast)
-        hidden, slow = self.slow.step(self.join(slower(hidden, 2)), slow)
-        return self.out_proj(hidden), (joined[:, -past.shape[1] :], fast, slow)
+        hidden, slow = self.slow.step(self.join(merge_frames(hidden, 2)), slow)
+        return self.out_proj(hidden), (joined[:, -history.shape[1] :], fast, slow)
 
 
 class Decoder(nn.Module):
-    """Latent -> magnitudes at 100 Hz, one frame late. State: states of both stacks."""
+    """Latent -> log magnitudes at 100 Hz, one frame delayed. State: states of both stacks."""
 
     def __init__(self, settings: CodecSettings) -> None:
         super().__init__()
@@ -157,22 +167,30 @@ class Decoder(nn.Module):
         self.out_proj = Linear(settings.decoder_width, LINES)
 
     def initial_state(self, batch: int) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        """Silence before the beginning."""
+        """State before the first block: silence."""
         return self.slow.initial_state(batch), self.fast.initial_state(batch)
 
     def step(
         self, block: Tensor, state: tuple[tuple[Tensor, ...], tuple[Tensor, ...]]
     ) -> tuple[Tensor, tuple[tuple[Tensor, ...], tuple[Tensor, ...]]]:
-        """Latent [batch, frame, width] -> log magnitudes [batch, 4 * frame, line], a frame late."""
+        """Decodes the next block of a stream.
+
+        Args:
+            block: Latent [batch, frame, width].
+            state: State after the previous block.
+
+        Returns:
+            (log magnitudes float32 [batch, 4 * frame, line], one frame delayed; new state).
+        """
         slow, fast = state
         hidden, slow = self.slow.step(self.in_proj(block), slow)
-        hidden, fast = self.fast.step(faster(self.split(hidden), MAGNITUDES_PER_FRAME), fast)
+        hidden, fast = self.fast.step(split_frames(self.split(hidden), MAGNITUDES_PER_FRAME), fast)
         logs = self.out_proj(hidden).float() * LOG_SPREAD + LOG_CENTRE
         return logs.clamp(LOG_FLOOR, LOG_CEILING), (slow, fast)
 
 
 def log_magnitudes(sound: Tensor) -> Tensor:
-    """What the decoder learns to say: sound [batch, sample] -> [batch, sample // 240, line]."""
+    """Training target of the decoder: audio [batch, sample] -> [batch, sample // 240, line]."""
     return torch.log(magnitudes(sound) + math.exp(LOG_FLOOR))
 
 
@@ -197,11 +215,16 @@ class Codec(nn.Module):
         *,
         generator: torch.Generator | None = None,
     ) -> tuple[Tensor, Quantized]:
-        """sound [batch, sample], levels to use [batch] -> (log magnitudes, quantized).
+        """Reconstructs audio through the quantizer, for training.
 
-        The magnitudes [batch, frame at 100 Hz, line] start with those of the input's first frame;
-        the last `LOOKAHEAD_FRAMES` frames of the input cannot be heard whole yet and have none.
-        With a `generator` the codebooks follow the data (see `ResidualQuantizer`).
+        Args:
+            sound: Audio [batch, sample], a multiple of 960 samples.
+            depth: Number of levels to use, int [batch].
+            generator: With one, the codebooks are updated (see `ResidualQuantizer`).
+
+        Returns:
+            (log magnitudes [batch, 100 Hz frame, line], quantizer's output). The magnitudes start
+            with the input's first frame and lack its last `LOOKAHEAD_FRAMES` frames.
         """
         latent, _ = self.encoder.step(sound, self.encoder.initial_state(len(sound)))
         quantized = self.quantizer(latent, depth, generator=generator)

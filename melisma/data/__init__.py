@@ -1,5 +1,5 @@
-"""From folders of scores to batches: scan, arrange, perform, render, label, caption, shard.
+"""Training data: read scores, arrange, perform, render, label, caption and write shards.
 
-Floor 3: may import the ears (`codec`, `joint`, `semantic`, `melody`, `notes`), `sound`, `nn`,
-`files` and `values`. Read `clips.py` first: it is the page from which everything here is called.
+Layer 3: may import the tokenizers and detectors (`codec`, `joint`, `semantic`, `melody`, `notes`),
+`sound`, `nn`, `files` and `values`. Read `clips.py` first: it calls everything else.
 """

@@ -1,11 +1,11 @@
-"""The corpus of the ears on disk: clips of sound with labels, facts and words.
+"""Audio shards on disk: clips with labels, facts and captions, for training the tokenizers.
 
-Enters: a `ClipRenderer`. Leaves: a folder of shards, each
+Input: a `ClipRenderer`. Output: a folder of shards, each consisting of
 `sound-00000.npy` int16 [clip, sample] (memory-mapped when read),
 `labels-00000.npz` one array per field of `FrameLabels`, [clip, frame, ...], and
-`rows-00000.jsonl` one line a clip: provenance, facts, captions.
-A shard is written beside its place and moved there whole, so that an interrupted run is taken up
-again where it stopped; the same seed writes the same shards with any number of workers.
+`rows-00000.jsonl` one line per clip: provenance, facts, captions.
+A shard is written to temporary files that are then renamed, so that an interrupted run resumes
+after the last complete shard. The same seed writes the same shards with any number of workers.
 """
 
 from __future__ import annotations
@@ -24,18 +24,19 @@ from rich.progress import Progress, TextColumn, TimeElapsedColumn, TimeRemaining
 from melisma.analysis.labels.frame_labels import stack_labels
 from melisma.data.clips import Clip, ClipRenderer
 from melisma.values import Facts
+from melisma.values.errors import MelismaError
 from melisma.values.tokens import FRAME_RATE_HZ
 
 CLIPS_PER_SHARD = 360
-"""An hour of clips of 10 s."""
+"""One hour of clips of 10 s."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AudioShards:
-    """A corpus read back; clip i is the same in all three."""
+    """A corpus of clips, read from disk; clip i has the same position in all three fields."""
 
     sound: tuple[np.ndarray, ...]
-    """One memory-mapped int16 [clip, sample] per shard."""
+    """One memory-mapped array per shard, int16 [clip, sample], 24 kHz."""
     labels: tuple[dict[str, np.ndarray], ...]
     """One dict of arrays [clip, frame, ...] per shard."""
     rows: tuple[dict[str, object], ...]
@@ -45,7 +46,17 @@ class AudioShards:
         return len(self.rows)
 
     def locate(self, clip: int) -> tuple[int, int]:
-        """The shard of a clip and its place there."""
+        """Find a clip.
+
+        Args:
+            clip: Index of the clip in the whole corpus.
+
+        Returns:
+            Index of its shard, and its row in the arrays of the shard.
+
+        Raises:
+            IndexError: If the corpus has no such clip.
+        """
         for shard, sound in enumerate(self.sound):
             if clip < len(sound):
                 return shard, clip
@@ -53,45 +64,59 @@ class AudioShards:
         raise IndexError("no such clip")
 
     def facts(self, clip: int) -> Facts:
-        """The facts of a clip."""
+        """The facts about a clip."""
         return facts_from_row(self.rows[clip])
 
     def onsets_seconds(self, clip: int) -> np.ndarray:
-        """True onsets of a clip's notes and drums, by its labels, float64 [onset]."""
-        shard, place = self.locate(clip)
+        """Onset times of a clip's notes and drums from its labels, float64 [onset]."""
+        shard, row = self.locate(clip)
         labels = self.labels[shard]
-        struck = labels["onset"][place].any(axis=1) | labels["drum"][place].any(axis=1)
-        return (np.flatnonzero(struck) + 0.5) / FRAME_RATE_HZ
+        has_onset = labels["onset"][row].any(axis=1) | labels["drum"][row].any(axis=1)
+        return (np.flatnonzero(has_onset) + 0.5) / FRAME_RATE_HZ
 
 
 def facts_from_row(row: dict[str, object]) -> Facts:
-    """The facts that a row holds; lists become tuples again."""
+    """Parse the facts of a row of `rows-*.jsonl`; lists become tuples.
+
+    Raises:
+        MelismaError: If the row has no facts.
+    """
     stored = row["facts"]
     if not isinstance(stored, dict):
-        raise ValueError("the row holds no facts: it was not written by this program")
+        raise MelismaError("the row has no facts: it was not written by this program")
     columns = {str(k): tuple(v) if isinstance(v, list) else v for k, v in stored.items()}
     return dataclasses.replace(Facts(), **columns)
 
 
 def write_audio_shards(
     folder: Path,
-    maker: ClipRenderer,
+    renderer: ClipRenderer,
     hours: float,
     workers: int = 1,
     clips_per_shard: int = CLIPS_PER_SHARD,
 ) -> None:
-    """Renders about `hours` of clips in whole shards; finished shards are kept.
+    """Render clips and write them as shards; shards that exist already are not written again.
 
-    Clip i of shard s is `maker.clip(s * clips_per_shard + i)`. Each worker loads the soundfonts
-    once and writes whole shards.
+    Clip i of shard s is `renderer.clip(s * clips_per_shard + i)`. Each worker loads the soundfonts
+    once and writes complete shards.
+
+    Args:
+        folder: Folder of the shards; created if missing.
+        renderer: Renders the clips.
+        hours: Total length of the clips in hours, rounded to whole clips.
+        workers: Number of processes.
+        clips_per_shard: Clips in each shard; the last may have fewer.
+
+    Raises:
+        MelismaError: If a number is not positive.
     """
     if hours <= 0 or workers < 1 or clips_per_shard < 1:
-        raise ValueError(
+        raise MelismaError(
             f"hours ({hours}), workers ({workers}) and clips a shard ({clips_per_shard}) "
             "must be positive"
         )
     folder.mkdir(parents=True, exist_ok=True)
-    clips = max(round(hours * 3600 / maker.settings.seconds), 1)
+    clips = max(round(hours * 3600 / renderer.settings.seconds), 1)
     shards = -(-clips // clips_per_shard)
     missing = [s for s in range(shards) if not (folder / f"rows-{s:05d}.jsonl").exists()]
     jobs = [
@@ -108,12 +133,12 @@ def write_audio_shards(
         task = progress.add_task("clips", total=sum(len(job[2]) for job in jobs))
         if workers == 1 or len(jobs) <= 1:
             for job in jobs:
-                for done in _write_shard(maker, *job):
-                    progress.advance(task, done)
+                for count in _write_shard(renderer, *job):
+                    progress.advance(task, count)
             return
         context = multiprocessing.get_context("fork")
         counter = context.Value("q", 0)
-        with context.Pool(min(workers, len(jobs)), _enter, (maker, counter)) as pool:
+        with context.Pool(min(workers, len(jobs)), _start_worker, (renderer, counter)) as pool:
             result = pool.map_async(_work, jobs, chunksize=1)
             while not result.ready():
                 result.wait(2.0)
@@ -124,39 +149,39 @@ def write_audio_shards(
 _worker: dict[str, object] = {}
 
 
-def _enter(maker: ClipRenderer, counter: object) -> None:
-    """Runs once in each worker: what it needs came over with the fork."""
-    _worker["maker"], _worker["counter"] = maker, counter
+def _start_worker(renderer: ClipRenderer, counter: object) -> None:
+    """Initialise a worker process; its arguments are inherited by the fork."""
+    _worker["renderer"], _worker["counter"] = renderer, counter
 
 
 def _work(job: tuple[Path, int, range]) -> None:
-    maker, counter = _worker["maker"], _worker["counter"]
-    assert isinstance(maker, ClipRenderer)
-    for done in _write_shard(maker, *job):
+    renderer, counter = _worker["renderer"], _worker["counter"]
+    assert isinstance(renderer, ClipRenderer)
+    for count in _write_shard(renderer, *job):
         with counter.get_lock():  # type: ignore[attr-defined] # a Synchronized has no public type
-            counter.value += done  # type: ignore[attr-defined]
+            counter.value += count  # type: ignore[attr-defined]
 
 
-def _write_shard(maker: ClipRenderer, folder: Path, shard: int, indices: range) -> Iterator[int]:
-    """Renders and writes one shard; yields 1 for every clip made."""
-    samples = round(maker.settings.seconds * 24_000)
+def _write_shard(renderer: ClipRenderer, folder: Path, shard: int, indices: range) -> Iterator[int]:
+    """Render and write one shard; yields 1 after every clip."""
+    samples = round(renderer.settings.seconds * 24_000)
     sound = np.zeros((len(indices), samples), dtype=np.int16)
     clips: list[Clip] = []
-    for place, index in enumerate(indices):
-        clip = maker.clip(index)
-        sound[place] = clip.sound
+    for row, index in enumerate(indices):
+        clip = renderer.clip(index)
+        sound[row] = clip.sound
         clips.append(clip)
         yield 1
     rows = "".join(json.dumps(_row(clip), ensure_ascii=False) + "\n" for clip in clips)
     labels = stack_labels([clip.labels for clip in clips])
-    mark = f".{os.getpid()}.part"
-    with (folder / f"sound-{shard:05d}.npy{mark}").open("wb") as file:
+    suffix = f".{os.getpid()}.part"
+    with (folder / f"sound-{shard:05d}.npy{suffix}").open("wb") as file:
         np.save(file, sound)
-    with (folder / f"labels-{shard:05d}.npz{mark}").open("wb") as file:
+    with (folder / f"labels-{shard:05d}.npz{suffix}").open("wb") as file:
         np.savez_compressed(file, **labels)  # type: ignore[arg-type]
-    (folder / f"rows-{shard:05d}.jsonl{mark}").write_text(rows, encoding="utf-8")
+    (folder / f"rows-{shard:05d}.jsonl{suffix}").write_text(rows, encoding="utf-8")
     for name in (f"sound-{shard:05d}.npy", f"labels-{shard:05d}.npz", f"rows-{shard:05d}.jsonl"):
-        os.replace(folder / (name + mark), folder / name)  # the rows come last: they mark the end
+        os.replace(folder / (name + suffix), folder / name)  # rows last: shard complete
 
 
 def _row(clip: Clip) -> dict[str, object]:
@@ -168,10 +193,14 @@ def _row(clip: Clip) -> dict[str, object]:
 
 
 def read_audio_shards(folder: Path) -> AudioShards:
-    """The finished shards of a folder; `ValueError` where there is none."""
+    """Read the complete shards of a folder.
+
+    Raises:
+        MelismaError: If the folder has no complete shard.
+    """
     paths = sorted(folder.glob("rows-*.jsonl"))
     if not paths:
-        raise ValueError(f"{folder} holds no finished shard: render a corpus into it first")
+        raise MelismaError(f"{folder} holds no finished shard: render a corpus into it first")
     sound, labels, rows = [], [], []
     for path in paths:
         number = path.stem.removeprefix("rows-")

@@ -1,7 +1,8 @@
-"""One page from which the corpus is called: from sources to clips of sound with all that is true.
+"""Clip renderer: audio clips with labels, facts and captions from scores and soundfonts.
 
-Enters: sources and soundfonts. Leaves: `Clip`s, each a function of (seed, index) alone. A clip is
-drawn (kind, corpus, piece, stretch), performed, rendered, labelled and put into words.
+Inputs: sources and soundfonts. Outputs: `Clip`s, each a function of (seed, index) alone. For each
+clip a kind, a corpus, a piece and an excerpt are sampled; the excerpt is performed, rendered,
+labelled and described by captions.
 """
 
 from __future__ import annotations
@@ -18,14 +19,16 @@ from melisma.analysis.labels.frame_labels import FrameLabels, frame_labels
 from melisma.data.arrange.songbook import Songbook
 from melisma.data.captions.writer import write_captions
 from melisma.data.facts import clip_facts
-from melisma.data.render.expressive_performance import Playing, perform
-from melisma.data.render.orchestration import Casting, core_program
+from melisma.data.render.acoustics import WIDE
+from melisma.data.render.expressive_performance import PerformanceSettings, perform
+from melisma.data.render.orchestration import OrchestrationSettings, core_program
 from melisma.data.render.synthesis import Renderer, RenderVariety
-from melisma.data.sources.excerpts import choose_window, settle_downbeat
+from melisma.data.sources.excerpts import choose_window, correct_downbeats
 from melisma.data.sources.pieces import Source, read_score
 from melisma.data.sources.splits import assign_splits
 from melisma.symbolic.performance import Performance
 from melisma.values import Facts, Score
+from melisma.values.errors import MelismaError
 from melisma.values.tokens import FRAME_RATE_HZ
 
 CORPUS_WEIGHTS: dict[str, float] = {
@@ -38,14 +41,16 @@ CORPUS_WEIGHTS: dict[str, float] = {
     "piano_midi_de": 0.06,
     "blasphemer": 0.04,
 }
-"""Share of each corpus among real pieces (chosen: no single colour rules); others get 0.05."""
+"""Share of each corpus among real pieces (chosen: no corpus dominates); others get 0.05."""
 GROOVE_WEIGHTS: dict[str, float] = {"groove": 0.8, "drum_patterns": 0.2}
-ARRANGED_PLAYING = Playing(casting=None, lead_track=0, transpose=False, rubato=False)
-"""Arrangements bring their own instruments, tonality and tempo."""
+ARRANGED_PERFORMANCE = PerformanceSettings(
+    orchestration=None, lead_track=0, transpose=False, rubato=False
+)
+"""Arrangements have their own instruments, key and tempo already."""
 ATTEMPTS = 12
-"""Pieces tried for one clip before we own up to a corpus without music."""
+"""Pieces tried for one clip before an error is raised."""
 SILENCE_RMS = 0.004
-"""A quieter clip is drawn again."""
+"""A clip with a lower RMS level is replaced by another attempt."""
 
 _KEYBOARD_ALONE = re.compile(
     r"^[\W\d]*(piano|pianoforte|fortepian|harpsichord|organ|organo|klavier|clavier|guitar|"
@@ -56,28 +61,28 @@ _KEYBOARD_ALONE = re.compile(
 
 @dataclass(frozen=True, kw_only=True)
 class ClipSettings:
-    """What clips are made."""
+    """Which clips are rendered."""
 
     seed: int = 0
     seconds: float = 10.0
     split: str = "train"
     """ "train", "held" or "judge" (pieces that only judges are trained on)."""
-    variety: str = "ears"
-    """See `Sounding`."""
+    variety: str = WIDE
+    """See `RenderVariety`."""
     kinds: Mapping[str, float] = field(
         default_factory=lambda: {"real": 0.52, "groove": 0.1, "arranged": 0.38}
     )
     """Shares of "real", "groove" and "arranged"."""
     captions: int = 4
-    """Wordings of each clip."""
-    casting: Casting = field(default_factory=Casting)
+    """Number of captions of each clip."""
+    orchestration: OrchestrationSettings = field(default_factory=OrchestrationSettings)
     core_programs: bool = False
-    """Whether 27 programs stand for all 128 (`core_program`): a smaller world is learnt sooner."""
+    """Whether all 128 programs are mapped to 27 (`core_program`), which are learnt sooner."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Clip:
-    """A stretch of sound and everything true of it."""
+    """Audio with everything that is known about it."""
 
     sound: np.ndarray
     """int16 [sample], 24 kHz mono."""
@@ -85,26 +90,26 @@ class Clip:
     facts: Facts
     captions: tuple[str, ...]
     row: dict[str, object]
-    """Provenance: identity, group, source, licence, attribution, soundfont, start_seconds, split,
-    kind; and, where a played groove drums along, drums_identity, drums_licence and
-    drums_attribution. Plain values, fit for JSON."""
+    """Provenance: identity, group, source, licence, attribution, soundfont, first_beat,
+    start_seconds, split, kind; with a recorded drum groove also drums_identity, drums_licence and
+    drums_attribution. JSON values."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Stretch:
-    """A performed stretch of a piece."""
+class _PerformedExcerpt:
+    """A performed excerpt of a piece."""
 
     performance: Performance
     start_seconds: float
-    """Where the clip begins in the performance."""
+    """Start of the clip in the performance."""
     first_beat: float
     """Beat of the piece at which the performance begins."""
 
 
 class ClipRenderer:
-    """Makes clip number `index`, always the same one (its sound to one unit of 16 bits).
+    """Renders clips by number; the same number gives the same clip (samples within 1 of int16).
 
-    Soundfonts are loaded at the first clip.
+    Soundfonts are loaded for the first clip.
     """
 
     def __init__(
@@ -114,70 +119,91 @@ class ClipRenderer:
         settings: ClipSettings | None = None,
         splits: Mapping[str, str] | None = None,
     ) -> None:
-        """`splits` (identity -> split) saves finding twins again; see `assign_splits`."""
+        """Select the sources of a split.
+
+        Args:
+            sources: All pieces.
+            soundfonts: Paths of .sf2 or .sf3 files.
+            settings: Which clips to render; None: the defaults.
+            splits: Identity -> split; None: computed by `assign_splits`, which searches for
+                near-duplicates.
+
+        Raises:
+            MelismaError: If `settings.kinds` names an unknown kind.
+        """
         self.settings = settings or ClipSettings()
         splits = assign_splits(sources) if splits is None else splits
-        mine = [source for source in sources if splits[source.identity] == self.settings.split]
+        selected = [source for source in sources if splits[source.identity] == self.settings.split]
         unknown = set(self.settings.kinds) - {"real", "groove", "arranged"}
         if unknown:
-            raise ValueError(f"no kind of clip {sorted(unknown)}: known are real, groove, arranged")
-        self._pools = {kind: _Pool(mine, groove=kind == "groove") for kind in ("real", "groove")}
-        self._songbook = Songbook(mine)
+            raise MelismaError(
+                f"no kind of clip {sorted(unknown)}: known are real, groove, arranged"
+            )
+        self._samplers = {
+            kind: _SourceSampler(selected, groove=kind == "groove") for kind in ("real", "groove")
+        }
+        self._songbook = Songbook(selected)
         self._soundfonts = tuple(soundfonts)
         self._renderer: Renderer | None = None
 
     def clip(self, index: int) -> Clip:
-        """Clip number `index`; `ValueError` where no source yields music."""
+        """Render clip number `index`.
+
+        Raises:
+            MelismaError: If the split has no source, or none of `ATTEMPTS` pieces gave a clip.
+        """
         for attempt in range(ATTEMPTS):
             rng = np.random.default_rng((self.settings.seed, index, attempt))
             clip = self._attempt(rng)
             if clip is not None:
                 return clip
-        raise ValueError(
+        raise MelismaError(
             f"none of {ATTEMPTS} pieces gave a clip of {self.settings.seconds:g} seconds with "
             "music in it: the sources are too short or silent"
         )
 
     def _attempt(self, rng: np.random.Generator) -> Clip | None:
-        sizes = {kind: len(pool) for kind, pool in self._pools.items()}
+        sizes = {kind: len(sampler) for kind, sampler in self._samplers.items()}
         sizes["arranged"] = len(self._songbook)
         kinds = [kind for kind, share in self.settings.kinds.items() if share > 0 and sizes[kind]]
         if not kinds:
-            raise ValueError(f'no source belongs to the split "{self.settings.split}"')
+            raise MelismaError(f'no source belongs to the split "{self.settings.split}"')
         shares = np.array([self.settings.kinds[kind] for kind in kinds])
         kind = str(rng.choice(kinds, p=shares / shares.sum()))
         if kind == "arranged":
-            arranged = self._songbook.draw(rng)
+            arranged = self._songbook.sample(rng)
             if arranged is None:
                 return None
-            stretch = self._perform(arranged.score, ARRANGED_PLAYING, (1.0, 1.0), rng)
-            clip = self._finish(arranged.source, kind, arranged.style, stretch, rng)
+            excerpt = self._perform(arranged.score, ARRANGED_PERFORMANCE, (1.0, 1.0), rng)
+            clip = self._render_clip(arranged.source, kind, arranged.style, excerpt, rng)
             if clip is not None and arranged.groove is not None:
                 clip.row["drums_identity"] = arranged.groove.identity
                 clip.row["drums_licence"] = arranged.groove.licence
                 clip.row["drums_attribution"] = arranged.groove.attribution
             return clip
-        source = self._pools[kind].draw(rng)
+        source = self._samplers[kind].sample(rng)
         score = read_score(source)
         if kind == "real":
-            score = settle_downbeat(score)
+            score = correct_downbeats(score)
         limits = (0.75, 1.35) if kind == "groove" else tempo_limits(source, score)
-        played = source.corpus in ("groove", "piano_midi_de")
-        playing = Playing(
-            casting=self.settings.casting, human=not played, rubato=not played and kind == "real"
+        is_recording = source.corpus in ("groove", "piano_midi_de")
+        performance_settings = PerformanceSettings(
+            orchestration=self.settings.orchestration,
+            humanize=not is_recording,
+            rubato=not is_recording and kind == "real",
         )
-        stretch = self._perform(score, playing, limits, rng)
-        return self._finish(source, kind, None, stretch, rng)
+        excerpt = self._perform(score, performance_settings, limits, rng)
+        return self._render_clip(source, kind, None, excerpt, rng)
 
     def _perform(
         self,
         score: Score,
-        playing: Playing,
+        performance_settings: PerformanceSettings,
         limits: tuple[float, float],
         rng: np.random.Generator,
-    ) -> _Stretch:
+    ) -> _PerformedExcerpt:
         window = choose_window(score, self.settings.seconds, rng, *limits)
-        performance = perform(window.score, rng, playing, window.speed)
+        performance = perform(window.score, rng, performance_settings, window.speed)
         if self.settings.core_programs:
             parts = tuple(
                 part if part.is_drum else replace(part, program=core_program(part.program))
@@ -185,31 +211,33 @@ class ClipRenderer:
             )
             performance = replace(performance, parts=parts)
         start = window.score.tempo.seconds(np.array(window.clip_beat)) / window.speed
-        return _Stretch(
+        return _PerformedExcerpt(
             performance=performance, start_seconds=float(start), first_beat=window.first_beat
         )
 
-    def _finish(
+    def _render_clip(
         self,
         source: Source,
         kind: str,
         style: str | None,
-        stretch: _Stretch,
+        excerpt: _PerformedExcerpt,
         rng: np.random.Generator,
     ) -> Clip | None:
         settings = self.settings
-        performance, start_seconds = stretch.performance, stretch.start_seconds
+        performance, start_seconds = excerpt.performance, excerpt.start_seconds
         if self._renderer is None:
             self._renderer = Renderer(self._soundfonts, RenderVariety(variety=settings.variety))
-        font = self._renderer.draw_font(rng)
-        sound = self._renderer.render(performance, start_seconds, settings.seconds, rng, font)
+        soundfont = self._renderer.sample_soundfont(rng)
+        sound = self._renderer.render(performance, start_seconds, settings.seconds, rng, soundfont)
         if float(np.sqrt(np.mean(sound**2))) < SILENCE_RMS:
             return None
         frames = round(settings.seconds * FRAME_RATE_HZ)
         labels = frame_labels(performance, start_seconds, frames)
-        # Nobody would call a swing version of a song by Brahms the work of Brahms.
-        work = None if kind == "arranged" else source
-        facts = clip_facts(performance, start_seconds, settings.seconds, labels, work, style)
+        # Style and composer of the source do not apply to an arrangement.
+        facts_source = None if kind == "arranged" else source
+        facts = clip_facts(
+            performance, start_seconds, settings.seconds, labels, facts_source, style
+        )
         return Clip(
             sound=np.round(sound * 32767).astype(np.int16),
             labels=labels,
@@ -221,8 +249,8 @@ class ClipRenderer:
                 "source": source.source_repo,
                 "licence": source.licence,
                 "attribution": source.attribution,
-                "soundfont": font,
-                "first_beat": round(stretch.first_beat, 3),
+                "soundfont": soundfont,
+                "first_beat": round(excerpt.first_beat, 3),
                 "start_seconds": round(start_seconds, 3),
                 "split": settings.split,
                 "kind": kind,
@@ -231,11 +259,19 @@ class ClipRenderer:
 
 
 def tempo_limits(source: Source, score: Score) -> tuple[float, float]:
-    """How far the tempo may be moved: far where the notation names none."""
+    """Range of tempo augmentation: wide if the notation does not state the tempo.
+
+    Args:
+        source: The piece.
+        score: Its notation.
+
+    Returns:
+        Lowest and highest factor on the tempo.
+    """
     if source.corpus == "piano_midi_de":
         return 0.8, 1.25
     if source.corpus == "mutopia" and len(score.tempo.bpm) == 1:
-        # LilyPond writes 60 where the source is silent, and most such music is faster.
+        # LilyPond writes 60 if no tempo is given, and most such music is faster.
         return (0.8, 2.2) if round(score.tempo.bpm[0]) == 60 else (0.6, 1.6)
     if source.corpus == "drum_patterns" or (
         source.corpus == "polish_scores" and source.tempo == "100.0"
@@ -244,8 +280,8 @@ def tempo_limits(source: Source, score: Score) -> tuple[float, float]:
     return 0.7, 1.45
 
 
-class _Pool:
-    """Sources of one kind with their weights."""
+class _SourceSampler:
+    """Samples sources of one kind, weighted by corpus, length and kind."""
 
     def __init__(self, sources: Sequence[Source], groove: bool) -> None:
         shortest = 4.0 if groove else 9.0
@@ -254,23 +290,25 @@ class _Pool:
             for source in sources
             if (source.corpus in GROOVE_WEIGHTS) == groove and source.seconds >= shortest
         ]
-        weights = GROOVE_WEIGHTS if groove else CORPUS_WEIGHTS
-        raw = np.array([_weight(source) for source in self._sources])
+        corpus_weights = GROOVE_WEIGHTS if groove else CORPUS_WEIGHTS
+        weights = np.array([_weight(source) for source in self._sources])
         corpora = np.array([source.corpus for source in self._sources])
         for corpus in np.unique(corpora):
-            inside = corpora == corpus
-            raw[inside] *= weights.get(cast(str, str(corpus)), 0.05) / raw[inside].sum()
-        self._weights = raw / raw.sum() if len(raw) else raw
+            in_corpus = corpora == corpus
+            weights[in_corpus] *= (
+                corpus_weights.get(cast(str, str(corpus)), 0.05) / weights[in_corpus].sum()
+            )
+        self._weights = weights / weights.sum() if len(weights) else weights
 
     def __len__(self) -> int:
         return len(self._sources)
 
-    def draw(self, rng: np.random.Generator) -> Source:
+    def sample(self, rng: np.random.Generator) -> Source:
         return self._sources[int(rng.choice(len(self._sources), p=self._weights))]
 
 
 def _weight(source: Source) -> float:
-    """Longer pieces more often; keyboard pieces and drum fills less often."""
+    """Relative weight within a corpus: long pieces more, keyboard pieces and drum fills less."""
     weight = float(np.sqrt(min(source.seconds, 600.0)))
     if source.instruments is not None and _KEYBOARD_ALONE.match(source.instruments):
         weight *= 0.5

@@ -1,4 +1,4 @@
-"""The facts of a clip: what its notes say, and what its source says about style and composer.
+"""Facts about a clip: attributes of its notes, and style and composer from its source.
 
 Captions are written from them.
 """
@@ -26,15 +26,19 @@ def clip_facts(
     source: Source | None,
     style: str | None,
 ) -> Facts:
-    """What is true of `seconds` seconds of a performance from `start_seconds` on.
+    """Collect the facts about an excerpt of a performance.
 
     Args:
-        performance: What is played.
-        start_seconds: Where the stretch begins.
-        seconds: How long it is.
-        labels: Those of the same stretch.
-        source: Where the notes come from.
-        style: One of `STYLES` for arranged music; otherwise it follows from the source.
+        performance: The performed notes.
+        start_seconds: Start of the excerpt.
+        seconds: Length of the excerpt.
+        labels: Frame labels of the same excerpt.
+        source: Piece that the notes come from; None if style and composer must not be taken
+            from it.
+        style: One of `STYLES` for arranged music; None: derived from the source.
+
+    Returns:
+        The facts; what is unknown is None or empty.
     """
     facts = performance_facts(performance, start_seconds, seconds, labels)
     if source is None:

@@ -1,13 +1,13 @@
-"""The corpus of the score model: notation as event rows, in windows of whole bars.
+"""Score shards: notation as event rows in windows of whole bars, for training the score model.
 
-Enters: sources. Leaves: token shards, a row for each way in which a piece was told: as written,
-with its instruments drawn anew, or arranged for a band. A row has the arrays `events` int16
-[event, 5] (`values/events.py`) and `windows` int32 [window, 4]: first event, end, bars of the piece
-before the window and bars from its beginning to the piece's end. Every window brings the parts that
-play in it, the facts about its notes, and captions.
+Input: sources. Output: shards with one row for each version of a piece: as written, with randomly
+chosen instruments, or arranged for a band. A row has the arrays `events` int16 [event, 5]
+(`values/events.py`) and `windows` int32 [window, 4]: first event, end, bars of the piece before the
+window, and bars from its first bar to the end of the piece. Every window starts with the parts that
+play in it and has facts about its notes and captions.
 
-Flat files get dynamics here, as they do before they are rendered: a model of notes should know that
-a downbeat is heavier.
+Files without dynamics get them here, as before rendering, so that the score model learns metrical
+accents.
 """
 
 from __future__ import annotations
@@ -26,71 +26,81 @@ from melisma.data.captions.writer import write_captions
 from melisma.data.clips import GROOVE_WEIGHTS, tempo_limits
 from melisma.data.facts import clip_facts
 from melisma.data.render.expressive_performance import (
-    Playing,
-    draw_speed,
+    PerformanceSettings,
     perform,
+    sample_speed,
     shape_flat_tracks,
 )
-from melisma.data.render.orchestration import Casting, orchestrate
-from melisma.data.sources.excerpts import settle_downbeat
+from melisma.data.render.orchestration import OrchestrationSettings, orchestrate
+from melisma.data.sources.excerpts import correct_downbeats
 from melisma.data.sources.pieces import Source, read_score
 from melisma.files.shards import Row, ShardWriter
 from melisma.symbolic.events import encode_score, join_parts
 from melisma.symbolic.performance import Performance
 from melisma.values import Facts, Score
+from melisma.values.errors import MelismaError
 from melisma.values.events import (
     BAR,
     CHORD,
-    LONGEST_BAR_TICKS,
+    MAX_BAR_TICKS,
     PART,
     PART_FIELD,
     POSITION,
     TICKS_PER_BEAT,
-    row_ticks,
+    event_ticks,
 )
 from melisma.values.tokens import FRAME_RATE_HZ
 
-AS_WRITTEN = Playing(casting=None, transpose=False, human=False, rubato=False)
-"""Nothing is added to the notation."""
-FEWEST_NOTES = 8
-"""A window with fewer notes is no music."""
-LONGEST_WINDOW_SECONDS = 120.0
-"""A window ends before it lasts longer."""
+AS_WRITTEN = PerformanceSettings(orchestration=None, transpose=False, humanize=False, rubato=False)
+"""Performs the notation without any variation."""
+MIN_NOTES = 8
+"""Windows with fewer notes are dropped."""
+MAX_WINDOW_SECONDS = 120.0
+"""Longest window, unless a single bar is longer."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreSettings:
-    """What is told of every piece."""
+    """Which score rows are written."""
 
     seed: int = 0
     split: str = "train"
     """ "train", "held" or "judge"."""
     window_events: int = 448
-    """Most events of a window beside its parts (a bar that has more stands alone)."""
+    """Largest number of events of a window without its parts (a longer bar is its own window)."""
     most_windows: int = 12
-    """Windows of one piece, spread over it: long pieces must not outweigh all others."""
+    """Largest number of windows of a piece, chosen at random, so that long ones do not dominate."""
     recast_share: float = 0.7
-    """Share of the pieces that are told a second time, with other instruments."""
+    """Share of the pieces that get a second row with other instruments."""
     arranged: int = 4_000
-    """Arrangements for bands, in the eight arranged styles."""
+    """Number of band arrangements, in the eight arranged styles."""
     captions: int = 2
-    """Wordings of a window."""
+    """Number of captions of each window."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Told:
-    """One way of telling a piece."""
+class _Version:
+    """One version of a piece: as written, recast or arranged."""
 
     score: Score
     source: Source
     kind: str
     style: str | None
     lead: int | None
-    """Number of the leading track, where it is known."""
+    """Index of the lead track; None if unknown."""
 
 
 class ScoreRows:
-    """Row number `index`, always the same one."""
+    """Builds score rows by number; the same number gives the same row.
+
+    Args:
+        sources: All pieces.
+        splits: Identity -> split.
+        settings: Which rows to build.
+
+    Raises:
+        MelismaError: If no source belongs to the split.
+    """
 
     def __init__(
         self, sources: Sequence[Source], splits: Mapping[str, str], settings: ScoreSettings
@@ -98,7 +108,7 @@ class ScoreRows:
         self.settings = settings
         self._sources = [s for s in sources if splits[s.identity] == settings.split]
         if not self._sources:
-            raise ValueError(f'no source belongs to the split "{settings.split}"')
+            raise MelismaError(f'no source belongs to the split "{settings.split}"')
         self._songbook = Songbook(self._sources)
         self._arranged = settings.arranged if len(self._songbook) else 0
 
@@ -106,25 +116,25 @@ class ScoreRows:
         return 2 * len(self._sources) + self._arranged
 
     def row(self, index: int) -> Row | None:
-        """Row number `index`; None where there is no music in it."""
+        """Build row number `index`; None if it has no window with enough notes."""
         rng = np.random.default_rng((self.settings.seed, index))
-        told = self._tell(index, rng)
-        if told is None:
+        version = self._sample_version(index, rng)
+        if version is None:
             return None
         spans: list[tuple[int, int, int, int]] = []
         events: list[np.ndarray] = []
-        words: list[dict[str, object]] = []
-        at = 0
-        for window in windows_of(told.score, told.lead, self.settings, rng):
-            facts = window.facts(told)
+        window_facts: list[dict[str, object]] = []
+        offset = 0
+        for window in score_windows(version.score, version.lead, self.settings, rng):
+            facts = window.facts(version)
             captions = write_captions(facts, rng, self.settings.captions)
             events.append(window.events)
-            spans.append((at, at + len(window.events), window.bars_done, window.bars_left))
-            at += len(window.events)
-            words.append({"facts": _plain(facts), "captions": list(captions)})
+            spans.append((offset, offset + len(window.events), window.bars_done, window.bars_left))
+            offset += len(window.events)
+            window_facts.append({"facts": _known_facts(facts), "captions": list(captions)})
         if not events:
             return None
-        source = told.source
+        source = version.source
         return Row(
             key=f"{self.settings.split}-{self.settings.seed}-{index:07d}",
             arrays={
@@ -138,18 +148,18 @@ class ScoreRows:
                 "licence": source.licence,
                 "attribution": source.attribution,
                 "split": self.settings.split,
-                "kind": told.kind,
-                "windows": words,
+                "kind": version.kind,
+                "windows": window_facts,
             },
         )
 
-    def _tell(self, index: int, rng: np.random.Generator) -> _Told | None:
+    def _sample_version(self, index: int, rng: np.random.Generator) -> _Version | None:
         pieces = len(self._sources)
         if index >= 2 * pieces:
-            arranged = self._songbook.draw(rng)
+            arranged = self._songbook.sample(rng)
             if arranged is None:
                 return None
-            return _Told(
+            return _Version(
                 score=arranged.score,
                 source=arranged.source,
                 kind="arranged",
@@ -158,24 +168,24 @@ class ScoreRows:
             )
         source = self._sources[index % pieces]
         groove = source.corpus in GROOVE_WEIGHTS
-        again = index >= pieces
-        if again and (groove or rng.random() >= self.settings.recast_share):
+        recast = index >= pieces
+        if recast and (groove or rng.random() >= self.settings.recast_share):
             return None
         try:
-            score = settle_downbeat(read_score(source))
+            score = correct_downbeats(read_score(source))
         except ValueError:
             return None
         lead = None
-        if again:
-            score, lead = orchestrate(score, rng, Casting(keep_solo=0.1))
-        score = _at_speed(score, draw_speed(score, rng, *tempo_limits(source, score)))
-        joined = join_parts(shape_flat_tracks(score, rng))
-        return _Told(
-            score=joined,
+        if recast:
+            score, lead = orchestrate(score, rng, OrchestrationSettings(keep_solo=0.1))
+        score = _at_speed(score, sample_speed(score, rng, *tempo_limits(source, score)))
+        merged = join_parts(shape_flat_tracks(score, rng))
+        return _Version(
+            score=merged,
             source=source,
-            kind="recast" if again else "real",
+            kind="recast" if recast else "real",
             style=None,
-            lead=lead if len(joined.tracks) == len(score.tracks) else None,
+            lead=lead if len(merged.tracks) == len(score.tracks) else None,
         )
 
 
@@ -183,13 +193,13 @@ def _at_speed(score: Score, speed: float) -> Score:
     return replace(score, tempo=replace(score.tempo, bpm=score.tempo.bpm * speed))
 
 
-def _plain(facts: Facts) -> dict[str, object]:
+def _known_facts(facts: Facts) -> dict[str, object]:
     return {name: value for name, value in vars(facts).items() if value not in (None, ())}
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Window:
-    """A stretch of whole bars as events, with the parts that play in it."""
+    """Consecutive whole bars as events, with the parts that play in them."""
 
     events: np.ndarray
     performance: Performance
@@ -198,29 +208,29 @@ class _Window:
     bars_done: int
     bars_left: int
 
-    def facts(self, told: _Told) -> Facts:
-        """What is true of its notes."""
+    def facts(self, version: _Version) -> Facts:
+        """Facts about the notes of the window."""
         frames = max(round(self.seconds * FRAME_RATE_HZ), 1)
         labels = frame_labels(self.performance, self.start_seconds, frames)
-        work = None if told.kind == "arranged" else told.source
+        source = None if version.kind == "arranged" else version.source
         return clip_facts(
-            self.performance, self.start_seconds, self.seconds, labels, work, told.style
+            self.performance, self.start_seconds, self.seconds, labels, source, version.style
         )
 
 
-def windows_of(
+def score_windows(
     score: Score, lead: int | None, settings: ScoreSettings, rng: np.random.Generator
 ) -> Iterator[_Window]:
-    """Windows of a score, at most `most_windows`, with chords told."""
+    """Yield up to `most_windows` random windows of a score in order, with chord events."""
     score = replace(score, chords=chord_marks(score))
     events = encode_score(score)
     performance = perform(score, rng, replace(AS_WRITTEN, lead_track=lead))
-    head = events[events[:, POSITION] == PART]
-    body = events[len(head) :]
-    ticks, _ = row_ticks(body)
-    firsts = np.flatnonzero(body[:, POSITION] == BAR)
+    part_events = events[events[:, POSITION] == PART]
+    bar_events = events[len(part_events) :]
+    ticks, _ = event_ticks(bar_events)
+    firsts = np.flatnonzero(bar_events[:, POSITION] == BAR)
     total = len(firsts)
-    edges = np.append(firsts, len(body))
+    edges = np.append(firsts, len(bar_events))
     starts = np.append(ticks[firsts], ticks[-1])
     seconds = score.tempo.seconds(starts / TICKS_PER_BEAT)
     spans = list(_spans(edges, seconds, settings.window_events))
@@ -228,12 +238,12 @@ def windows_of(
         chosen = rng.choice(len(spans), settings.most_windows, replace=False)
         spans = [spans[int(i)] for i in sorted(chosen)]
     for first, last in spans:
-        part = body[edges[first] : edges[last]]
-        notes = (part[:, POSITION] < LONGEST_BAR_TICKS) & (part[:, PART_FIELD] != CHORD)
-        if notes.sum() < FEWEST_NOTES:
+        part = bar_events[edges[first] : edges[last]]
+        notes = (part[:, POSITION] < MAX_BAR_TICKS) & (part[:, PART_FIELD] != CHORD)
+        if notes.sum() < MIN_NOTES:
             continue
         yield _Window(
-            events=only_playing(head, part),
+            events=select_playing_parts(part_events, part),
             performance=performance,
             start_seconds=float(seconds[first]),
             seconds=float(max(seconds[last] - seconds[first], 0.5)),
@@ -242,47 +252,69 @@ def windows_of(
         )
 
 
-def _spans(edges: np.ndarray, seconds: np.ndarray, most: int) -> Iterator[tuple[int, int]]:
-    """(first bar, bar after the last) of windows that tile a piece."""
+def _spans(edges: np.ndarray, seconds: np.ndarray, max_events: int) -> Iterator[tuple[int, int]]:
+    """Yield (first bar, bar after the last) of consecutive windows that cover a piece."""
     bars, first = len(edges) - 1, 0
     while first < bars:
         last = first + 1
         while (
             last < bars
-            and edges[last + 1] - edges[first] <= most
-            and seconds[last + 1] - seconds[first] <= LONGEST_WINDOW_SECONDS
+            and edges[last + 1] - edges[first] <= max_events
+            and seconds[last + 1] - seconds[first] <= MAX_WINDOW_SECONDS
         ):
             last += 1
         yield first, last
         first = last
 
 
-def only_playing(head: np.ndarray, body: np.ndarray) -> np.ndarray:
-    """The parts that play in the body, numbered anew, and the body after them."""
-    notes = (body[:, POSITION] < LONGEST_BAR_TICKS) & (body[:, PART_FIELD] != CHORD)
-    playing = np.unique(body[notes, PART_FIELD])
-    number = np.full(CHORD + 2, -1)
-    number[playing] = np.arange(len(playing))
-    number[CHORD], number[CHORD + 1] = CHORD, CHORD + 1
-    head, body = head[np.isin(head[:, PART_FIELD], playing)].copy(), body.copy()
-    head[:, PART_FIELD] = number[head[:, PART_FIELD]]
-    body[:, PART_FIELD] = number[body[:, PART_FIELD]]
-    return np.concatenate([head, body])
+def select_playing_parts(part_events: np.ndarray, bar_events: np.ndarray) -> np.ndarray:
+    """Drop the parts without notes in a window and renumber the others.
+
+    Args:
+        part_events: Part events of the score, int [part, 5].
+        bar_events: Events of the window, int [event, 5].
+
+    Returns:
+        Remaining part events and then the events of the window, int [event, 5].
+    """
+    notes = (bar_events[:, POSITION] < MAX_BAR_TICKS) & (bar_events[:, PART_FIELD] != CHORD)
+    playing = np.unique(bar_events[notes, PART_FIELD])
+    new_index = np.full(CHORD + 2, -1)
+    new_index[playing] = np.arange(len(playing))
+    new_index[CHORD], new_index[CHORD + 1] = CHORD, CHORD + 1
+    part_events, bar_events = (
+        part_events[np.isin(part_events[:, PART_FIELD], playing)].copy(),
+        bar_events.copy(),
+    )
+    part_events[:, PART_FIELD] = new_index[part_events[:, PART_FIELD]]
+    bar_events[:, PART_FIELD] = new_index[bar_events[:, PART_FIELD]]
+    return np.concatenate([part_events, bar_events])
 
 
-def write_scores(
+def write_score_shards(
     folder: Path,
-    maker: ScoreRows,
+    score_rows: ScoreRows,
     workers: int = 1,
-    tell: Callable[[int, int], None] | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Writes all rows as shards; rows already in whole shards are kept. `tell` hears (rows done,
-    rows in all). The rows are the same for any number of workers."""
+    """Write all rows as shards; rows in complete shards are not written again.
+
+    The rows are the same for any number of workers.
+
+    Args:
+        folder: Folder of the shards; created if missing.
+        score_rows: Builds the rows.
+        workers: Number of processes.
+        on_progress: Called about once a second with (rows done, rows in total).
+
+    Raises:
+        RuntimeError: If a worker process failed.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     context = multiprocessing.get_context("fork")
     counter = context.Value("q", 0)
     jobs = [
-        context.Process(target=_work, args=(folder, maker, w, workers, counter))
+        context.Process(target=_work, args=(folder, score_rows, w, workers, counter))
         for w in range(workers)
     ]
     for job in jobs:
@@ -290,19 +322,19 @@ def write_scores(
     for job in jobs:
         while job.is_alive():
             job.join(1.0)
-            if tell is not None:
-                tell(int(counter.value), len(maker))
+            if on_progress is not None:
+                on_progress(int(counter.value), len(score_rows))
     if any(job.exitcode for job in jobs):
         raise RuntimeError("a worker ended early; its message is above: run the command again")
 
 
-def _work(folder: Path, maker: ScoreRows, worker: int, workers: int, counter: object) -> None:
+def _work(folder: Path, score_rows: ScoreRows, worker: int, workers: int, counter: object) -> None:
     with ShardWriter(folder, rows_per_shard=512, prefix=f"scores-{worker}") as writer:
-        # In a shuffled order, so that the shards there are make a fair corpus at any time.
-        order = np.random.default_rng(maker.settings.seed).permutation(len(maker))
+        # In random order, so that the shards written so far are a representative sample.
+        order = np.random.default_rng(score_rows.settings.seed).permutation(len(score_rows))
         for index in order[worker::workers].tolist():
-            key = f"{maker.settings.split}-{maker.settings.seed}-{index:07d}"
-            row = None if key in writer.finished else maker.row(index)
+            key = f"{score_rows.settings.split}-{score_rows.settings.seed}-{index:07d}"
+            row = None if key in writer.finished else score_rows.row(index)
             if row is not None:
                 writer.write(row)
             with counter.get_lock():  # type: ignore[attr-defined] # a Synchronized has no public type

@@ -1,17 +1,18 @@
-"""The corpus of the tongue: clips as tokens alone, with the conditions of the language model.
+"""Token shards: encoded clips and their conditioning, for training the token language models.
 
-Enters: sound, and the frozen ears (codec, semantic, joint). Leaves: token shards; the sound is
-thrown away. Style is what the *music* tower hears in windows of 10 s, never the captions (MusicLM,
-2301.11325, section 3.3): at inference the text tower speaks in its place. Attributes are kept
-twice: as heard, and as known from the score where the clip was rendered from one. So is the rhythm,
-the place in the beat and in the bar.
+Inputs: audio and the frozen tokenizers (codec, semantic, joint). Output: token shards without the
+audio. Style tokens come from the *music* tower in windows of 10 s, never from the captions
+(MusicLM, 2301.11325, section 3.3); at inference the text tower replaces it. Attributes are stored
+twice: as predicted by the music tower and, for a clip rendered from a score, as known from it. The
+rhythm, i.e. the phase in the beat and in the bar, is known from the score.
 
 A row has the arrays
 `acoustic` uint16 [level, frame], `semantic` uint16 [level, frame],
-`style` uint8 [window, level], `attributes` uint8 [window, attribute] (a table's size where unsure),
+`style` uint8 [window, level], `attributes` uint8 [window, attribute] (number of values: unknown),
 `families` uint8 [window, family], `rhythm` float16 [frame, 2], `melody` uint8 [frame],
-and of a rendered clip `known_attributes` uint8 [attribute], `known_families` uint8 [family]. Its
-facts say by the fingerprints of which `ears` it was heard (`hearing.expect_tokenizers`).
+and, for a rendered clip, `known_attributes` uint8 [attribute], `known_families` uint8 [family]. Its
+facts record the fingerprints of the tokenizers under `TOKENIZERS_KEY`, which
+`tokenizers.check_tokenizer_fingerprints` checks.
 """
 
 from __future__ import annotations
@@ -26,17 +27,26 @@ from rich.progress import Progress, TextColumn, TimeElapsedColumn, TimeRemaining
 
 from melisma.data.audio_shards import AudioShards
 from melisma.data.clips import Clip, ClipRenderer
+from melisma.files.legacy_names import TOKENIZERS_KEY
 from melisma.files.shards import Row, ShardWriter
 from melisma.joint.attributes import BLOCKS, NAMES, target_row
 from melisma.tokenizers import CONDITION_ATTRIBUTES, AudioTokenizers, TokenizerPaths
 from melisma.values import Facts
 
-BATCH = 4
-"""Clips heard side by side."""
+BATCH_CLIPS = 4
+"""Clips encoded together."""
 
 
 def known_conditions(facts: Facts) -> dict[str, np.ndarray]:
-    """What is true of a rendered clip, as arrays of a row."""
+    """Known attributes of a rendered clip as arrays of a row.
+
+    Args:
+        facts: What is known about the clip.
+
+    Returns:
+        `known_attributes` uint8 [attribute], the number of values where unknown, and
+        `known_families` uint8 [family], 1 for each family that plays.
+    """
     row, known = target_row(facts)
     attributes = []
     for name in CONDITION_ATTRIBUTES:
@@ -51,8 +61,17 @@ def known_conditions(facts: Facts) -> dict[str, np.ndarray]:
 def clip_row(
     clip: Clip, arrays: dict[str, np.ndarray], key: str, fingerprints: Mapping[str, str]
 ) -> Row:
-    """The row of a clip: what was heard, and by which ears, the rhythm of its score, its truth and
-    provenance."""
+    """Build the row of a rendered clip.
+
+    Args:
+        clip: The clip.
+        arrays: Its tokens and predicted conditioning.
+        key: Key of the row.
+        fingerprints: Fingerprint of each tokenizer that encoded it.
+
+    Returns:
+        The row: tokens, rhythm of the score, known attributes, facts and provenance.
+    """
     rhythm = np.stack([clip.labels.beat_phase, clip.labels.bar_phase], axis=1)
     facts = {name: value for name, value in vars(clip.facts).items() if value not in (None, ())}
     return Row(
@@ -62,47 +81,63 @@ def clip_row(
             **clip.row,
             "facts": facts,
             "captions": list(clip.captions),
-            "ears": dict(fingerprints),
+            TOKENIZERS_KEY: dict(fingerprints),
         },
     )
 
 
-def encode_clips(folder: Path, corpus: AudioShards, ears: AudioTokenizers) -> None:
-    """The clips of a corpus of the ears as token rows; rows already in whole shards are kept."""
+def encode_clips(folder: Path, corpus: AudioShards, tokenizers: AudioTokenizers) -> None:
+    """Encode audio shards as token shards; rows in complete shards are not encoded again.
+
+    Args:
+        folder: Folder of the token shards.
+        corpus: Audio shards.
+        tokenizers: Frozen tokenizers.
+    """
     with ShardWriter(folder, rows_per_shard=256) as writer:
-        for start in range(0, len(corpus), BATCH):
-            numbers = range(start, min(start + BATCH, len(corpus)))
-            keys = [f"ears-{number:07d}" for number in numbers]
+        for start in range(0, len(corpus), BATCH_CLIPS):
+            numbers = range(start, min(start + BATCH_CLIPS, len(corpus)))
+            keys = [f"{TOKENIZERS_KEY}-{number:07d}" for number in numbers]
             if all(key in writer.finished for key in keys):
                 continue
-            places = [corpus.locate(number) for number in numbers]
-            stretch = np.stack([corpus.sound[shard][place] for shard, place in places])
-            sound = torch.from_numpy(stretch.astype(np.float32) / 32768)
-            for number, key, arrays in zip(numbers, keys, ears.encode(sound), strict=True):
-                shard, place = corpus.locate(number)
-                phases = [corpus.labels[shard][name][place] for name in ("beat_phase", "bar_phase")]
+            locations = [corpus.locate(number) for number in numbers]
+            batch_sound = np.stack([corpus.sound[shard][row] for shard, row in locations])
+            sound = torch.from_numpy(batch_sound.astype(np.float32) / 32768)
+            for number, key, arrays in zip(numbers, keys, tokenizers.encode(sound), strict=True):
+                shard, row = corpus.locate(number)
+                phases = [corpus.labels[shard][name][row] for name in ("beat_phase", "bar_phase")]
                 arrays["rhythm"] = np.stack(phases, axis=1).astype(np.float16)
                 arrays |= known_conditions(corpus.facts(number))
                 if key not in writer.finished:
-                    facts = {**corpus.rows[number], "ears": ears.fingerprints}
+                    facts = {**corpus.rows[number], TOKENIZERS_KEY: tokenizers.fingerprints}
                     writer.write(Row(key=key, arrays=arrays, facts=facts))
 
 
 def write_token_shards(
-    folder: Path, maker: ClipRenderer, paths: TokenizerPaths, hours: float, workers: int = 1
+    folder: Path, renderer: ClipRenderer, paths: TokenizerPaths, hours: float, workers: int = 1
 ) -> None:
-    """Renders, hears and writes about `hours` of clips; rows already in whole shards are kept.
+    """Render and encode clips, and write them; rows in complete shards are not written again.
 
-    Worker w makes the clips w, w + workers, ...: the rows are the same for any number of workers,
+    Worker w renders the clips w, w + workers, ...: the rows are the same for any number of workers;
     only their order in the shards differs.
+
+    Args:
+        folder: Folder of the token shards; created if missing.
+        renderer: Renders the clips.
+        paths: Checkpoints of the tokenizers.
+        hours: Total length of the clips in hours, rounded to whole clips.
+        workers: Number of processes.
+
+    Raises:
+        RuntimeError: If a worker process failed.
     """
-    clips = max(round(hours * 3600 / maker.settings.seconds), 1)
+    clips = max(round(hours * 3600 / renderer.settings.seconds), 1)
     folder.mkdir(parents=True, exist_ok=True)
     context = multiprocessing.get_context("fork")
     counter = context.Value("q", 0)
     jobs = [
         context.Process(
-            target=_work, args=(folder, maker, paths, range(w, clips, workers), w, counter)
+            target=_work, args=(folder, renderer, paths, range(w, clips, workers), w, counter)
         )
         for w in range(workers)
     ]
@@ -127,25 +162,25 @@ def write_token_shards(
 
 def _work(
     folder: Path,
-    maker: ClipRenderer,
+    renderer: ClipRenderer,
     paths: TokenizerPaths,
     indices: Sequence[int],
     worker: int,
     counter: object,
 ) -> None:
-    """Runs in a process of its own: loads the ears there, so that no thread is forked."""
+    """Worker process. Loads the tokenizers itself, so that no running thread is forked."""
     torch.set_num_threads(1)
-    ears = AudioTokenizers.read(paths)
+    tokenizers = AudioTokenizers.read(paths)
     with ShardWriter(folder, rows_per_shard=256, prefix=f"tokens-{worker}") as writer:
-        keys = {i: f"{maker.settings.seed}-{i:07d}" for i in indices}
-        waiting = [i for i in indices if keys[i] not in writer.finished]
+        keys = {i: f"{renderer.settings.seed}-{i:07d}" for i in indices}
+        pending = [i for i in indices if keys[i] not in writer.finished]
         with counter.get_lock():  # type: ignore[attr-defined] # a Synchronized has no public type
-            counter.value += len(indices) - len(waiting)  # type: ignore[attr-defined]
-        for start in range(0, len(waiting), BATCH):
-            batch = waiting[start : start + BATCH]
-            clips = [maker.clip(i) for i in batch]
+            counter.value += len(indices) - len(pending)  # type: ignore[attr-defined]
+        for start in range(0, len(pending), BATCH_CLIPS):
+            batch = pending[start : start + BATCH_CLIPS]
+            clips = [renderer.clip(i) for i in batch]
             sound = torch.from_numpy(np.stack([c.sound for c in clips]).astype(np.float32) / 32768)
-            for i, clip, arrays in zip(batch, clips, ears.encode(sound), strict=True):
-                writer.write(clip_row(clip, arrays, keys[i], ears.fingerprints))
+            for i, clip, arrays in zip(batch, clips, tokenizers.encode(sound), strict=True):
+                writer.write(clip_row(clip, arrays, keys[i], tokenizers.fingerprints))
             with counter.get_lock():  # type: ignore[attr-defined]
                 counter.value += len(batch)  # type: ignore[attr-defined]

@@ -1,9 +1,10 @@
-"""The engine: a causal stage made ready, from which tokens are drawn without Python between them.
+"""CPU engine: a causal stage from which tokens are sampled in native code, without Python between
+them.
 
-Enters: a `TokenModel` and a precision. An `Engine` holds the weights as they are multiplied; `open`
-begins a `Session` for some requests, and `Session.advance` draws as many steps as are wanted. On a
-processor a session is native code (`melisma.engine.native`), on a GPU a recorded graph
-(`cuda_graph.py`). `generate.py` is how the rest of the program draws.
+An `Engine` holds the packed weights of a `TokenModel`; `open` starts the `Decoding` of some
+requests, and `Decoding.advance` samples as many steps as are wanted. On a processor decoding is
+native code (`melisma.engine.native`), on a GPU a CUDA graph (`cuda_graph.py`). The rest of the
+program samples by `generate.py`.
 """
 
 from __future__ import annotations
@@ -25,42 +26,48 @@ from melisma.engine.native.trunk import (
     Tensors,
     add_trunk,
     cache_text_kv,
-    numbers,
-    packed,
+    pack_tensor,
+    to_float32,
 )
-from melisma.engine.sampling import NOISE_STEPS, SamplingParams
+from melisma.engine.sampling import NOISE_STEPS, StageSampling
 from melisma.lm.conditioning import Conditioning, TrunkInputs
 from melisma.lm.model import TokenModel
-from melisma.nn.transformer import Text, rotary_angles, sinusoids
+from melisma.nn.transformer import Text, rotary_angles, sinusoidal_embedding
+from melisma.values.errors import MelismaError
 
 READ_ROWS = 64
-"""Places of a given beginning that are read in side by side."""
+"""Positions of a prefix that are read in side by side (prefill)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Requests:
-    """What is to be drawn side by side. `ValueError` where lengths do not go together."""
+    """A batch of requests that are sampled side by side.
+
+    Raises:
+        ValueError: A piece is shorter than its prefix.
+    """
 
     inputs: TrunkInputs
-    """Of every slot: request after request, with guidance what is told and then nothing."""
+    """Of every sequence: request after request, with guidance the conditional branch and then the
+    unconditional one."""
     before_lengths: Sequence[int]
-    """Places that stand before each request's piece."""
+    """Positions that stand before each request's piece."""
     branches: int
     """2 with guidance, else 1."""
     frames: Sequence[int]
     """Frames of each request."""
     prefix: Tensor | None
     """Tokens int64 [request, level, frame] that every piece begins with."""
-    drawing: SamplingParams
+    sampling: StageSampling
 
     @property
     def known(self) -> int:
-        """Frames that are given."""
+        """Frames of the prefix."""
         return 0 if self.prefix is None else self.prefix.shape[2]
 
     def __post_init__(self) -> None:
         if min(self.frames) < max(self.known, 1):
-            raise ValueError(
+            raise MelismaError(
                 f"a piece of {min(self.frames)} frames cannot begin with {self.known} frames"
             )
 
@@ -69,84 +76,91 @@ def requests_of(
     engine: Engine,
     conditions: Conditioning,
     frames: Sequence[int],
-    drawing: SamplingParams,
+    sampling: StageSampling,
     prefix: Tensor | None,
 ) -> Requests:
-    """Conditions of a batch, read where the engine is, with those of nothing told beside them where
-    they are needed."""
+    """The requests of a batch.
+
+    Args:
+        engine: Where they will be sampled.
+        conditions: Of every piece; with guidance the unconditional branch is added beside each.
+        frames: Of every piece.
+        sampling: How tokens are sampled.
+        prefix: Tokens int64 [batch, level, frame] that every piece begins with.
+    """
     model = engine.model
     conditions = conditions.to(engine.device)
     batch = len(conditions)
-    branches = 1 if drawing.guidance == 1.0 else 2
-    asked = conditions if branches == 1 else conditions.joined(conditions.unconditional())
+    branches = 1 if sampling.guidance == 1.0 else 2
+    both = conditions if branches == 1 else conditions.joined(conditions.unconditional())
     order = torch.arange(batch * branches).view(branches, batch).T.flatten()
-    told = _ordered(model.conditioner(asked), order)
+    inputs = _ordered(model.conditioner(both), order)
     lengths = [0] * batch
-    if told.before is not None:
-        lengths = [told.before.shape[1]] * batch
+    if inputs.before is not None:
+        lengths = [inputs.before.shape[1]] * batch
         if model.settings.conditions.text_before:
             longest = 1 if conditions.text is None else conditions.text.shape[1]
             own = conditions.text_lengths
             texts = [0] * batch if own is None else own.tolist()
-            # Nothing told has zeros in as many places as the text has.
-            lengths = [told.before.shape[1] - longest + text for text in texts]
+            # The unconditional branch has zeros at as many positions as the text has.
+            lengths = [inputs.before.shape[1] - longest + text for text in texts]
     return Requests(
-        inputs=told,
+        inputs=inputs,
         before_lengths=lengths,
         branches=branches,
         frames=frames,
         prefix=prefix,
-        drawing=drawing,
+        sampling=sampling,
     )
 
 
-def _ordered(told: TrunkInputs, order: Tensor) -> TrunkInputs:
-    def turned(values: Tensor | None) -> Tensor | None:
+def _ordered(inputs: TrunkInputs, order: Tensor) -> TrunkInputs:
+    def picked(values: Tensor | None) -> Tensor | None:
         return None if values is None else values[order.to(values.device)]
 
-    text = told.text
+    text = inputs.text
     if text is not None:
         index = order.to(text.states.device)
         text = Text(states=text.states[index], lengths=text.lengths[index])
     return replace(
-        told,
-        whole=turned(told.whole),
-        frames=turned(told.frames),
+        inputs,
+        whole=picked(inputs.whole),
+        frames=picked(inputs.frames),
         text=text,
-        before=turned(told.before),
+        before=picked(inputs.before),
     )
 
 
 class Decoding(Protocol):
-    """Requests under way."""
+    """A batch of requests that is being decoded."""
 
     def set_noise(self, noise: Tensor) -> None:
         """Noise float32 [request, NOISE_STEPS, level, vocabulary] of the steps that follow."""
         ...
 
     def keep(self, requests: Sequence[int]) -> None:
-        """Only these requests go on."""
+        """Continues with these requests alone."""
         ...
 
     def advance(self, steps: int) -> None:
-        """Draws so many steps of the requests that go on."""
+        """Samples this many steps of the requests that continue."""
         ...
 
     def grid(self) -> Tensor:
-        """int64 [request, level, step] as drawn so far, on the processor; the vocabulary's size
-        where nothing is."""
+        """int64 [request, level, step] as sampled so far, on the processor; the vocabulary's size
+        where there is no token yet."""
         ...
 
 
 class Engine(Protocol):
-    """A stage ready to draw."""
+    """A stage that is ready to be sampled."""
 
     model: TokenModel
     device: str
-    """Where it draws, as torch names it."""
+    """Where it runs, as torch names it."""
 
     def open(self, requests: Requests) -> Decoding:
-        """Begins a session; what is given beforehand is read in at once."""
+        """Starts decoding; prefixes are read in at once (prefill)."""
         ...
 
 
@@ -163,101 +177,112 @@ class NativeEngine:
         threads: int | None = None,
         tensors: Tensors | None = None,
     ) -> None:
-        """`precision`: one of `packing.PRECISIONS`. `threads`: torch's number by default.
-        `tensors`: the model's state by name, where the model itself holds no weights (only its
-        conditioner need have them). `ValueError` for another precision, or a stage that is not
-        causal."""
+        """
+        Args:
+            model: The stage.
+            precision: Of its weights, one of `packing.PRECISIONS`.
+            threads: Processor threads; torch's number by default.
+            tensors: The model's state by name, where the model itself holds no weights (only its
+                conditioner need have them).
+
+        Raises:
+            ValueError: Another precision, or a stage that is not causal.
+        """
         if precision not in PRECISIONS:
-            raise ValueError(f'no precision "{precision}": known are {", ".join(PRECISIONS)}')
+            raise MelismaError(f'no precision "{precision}": known are {", ".join(PRECISIONS)}')
         if not model.settings.causal:
-            raise ValueError("a stage that looks both ways is not drawn step by step")
+            raise MelismaError("a stage that is not causal cannot be sampled step by step")
         self.model, self.precision = model, precision
         self.threads = threads or torch.get_num_threads()
         get: Callable[[str], Tensor] = tensors or model.state_dict().__getitem__
         settings = model.settings
         self.trunk = PackedTrunk.of(model.trunk.shape, lambda name: get(f"trunk.{name}"), precision)
-        self.tables = [numbers(get(f"tables.{level}.weight")) for level in range(settings.levels)]
-        drawn = range(settings.levels - settings.first_sampled_level)
-        heads = torch.cat([get(f"heads.{level}.weight") for level in drawn])
-        self.heads = packed(heads, precision)
+        self.tables = [
+            to_float32(get(f"tables.{level}.weight")) for level in range(settings.levels)
+        ]
+        sampled = range(settings.levels - settings.first_sampled_level)
+        heads = torch.cat([get(f"heads.{level}.weight") for level in sampled])
+        self.heads = pack_tensor(heads, precision)
 
     @property
     def bytes_a_step(self) -> int:
         """Bytes of weights that every step reads."""
-        return self.trunk.bytes_a_step + self.heads.bytes
+        return self.trunk.bytes_per_step + self.heads.bytes
 
     def open(self, requests: Requests) -> NativeDecoding:
-        """Begins a session."""
+        """Starts decoding."""
         return NativeDecoding(self, requests)
 
 
 class NativeDecoding:
-    """Requests under way on the processor."""
+    """A batch of requests that is being decoded on the processor."""
 
     def __init__(self, engine: NativeEngine, requests: Requests) -> None:
-        model, told = engine.model, requests.inputs
+        model, inputs = engine.model, requests.inputs
         pattern = model.pattern
         self._engine, self._requests = engine, requests
         count = len(requests.frames)
-        slots = count * requests.branches
+        sequences = count * requests.branches
         steps = pattern.steps(max(requests.frames))
         before = max(requests.before_lengths)
-        places = before + steps
-        window = min(model.window_steps + before, places)
-        longest = 0 if told.text is None else told.text.states.shape[1]
-        self._past = KVCache(engine.trunk, slots, min(window + READ_ROWS, places), longest)
-        if told.text is not None:
+        positions = before + steps
+        window = min(model.window_steps + before, positions)
+        longest = 0 if inputs.text is None else inputs.text.states.shape[1]
+        self._cache = KVCache(engine.trunk, sequences, min(window + READ_ROWS, positions), longest)
+        if inputs.text is not None:
             cache_text_kv(
-                engine.trunk, self._past, told.text.states, told.text.lengths, engine.threads
+                engine.trunk, self._cache, inputs.text.states, inputs.text.lengths, engine.threads
             )
         self._window = window
         shape = engine.trunk.shape
         if shape.positions == "rotary":
-            turns = rotary_angles(torch.arange(places), shape.width // shape.heads)
-            self._angles, self._places = numbers(torch.cat(turns, dim=-1)), None
+            angles = rotary_angles(torch.arange(positions), shape.width // shape.heads)
+            self._angles, self._position_table = to_float32(torch.cat(angles, dim=-1)), None
         else:
             self._angles = None
-            self._places = numbers(sinusoids(torch.arange(places), shape.width))
+            self._position_table = to_float32(
+                sinusoidal_embedding(torch.arange(positions), shape.width)
+            )
         self._modulations = None
-        if told.whole is not None:
-            parts = model.trunk.modulations(told.whole)
+        if inputs.whole is not None:
+            parts = model.trunk.modulations(inputs.whole)
             self._modulations = [
-                numbers(torch.cat(part, dim=-1)[:, 0]) for part in parts if part is not None
+                to_float32(torch.cat(part, dim=-1)[:, 0]) for part in parts if part is not None
             ]
-        self._frames = None if told.frames is None else numbers(told.frames)
-        self._desk = self._set_desk(steps)
-        self._rows = slots
+        self._frames = None if inputs.frames is None else to_float32(inputs.frames)
+        self._state = self._initial_state(steps)
+        self._rows = sequences
         self._read_in()
         self._program = self._steps_program()
 
-    def _set_desk(self, steps: int) -> BatchState:
+    def _initial_state(self, steps: int) -> BatchState:
         model, requests = self._engine.model, self._requests
-        pattern, drawing = model.pattern, requests.drawing
-        desk = BatchState(
+        pattern, sampling = model.pattern, requests.sampling
+        state = BatchState(
             len(requests.frames),
             requests.branches,
             pattern.offsets,
             pattern.stride,
             model.settings.vocabulary,
             steps,
-            1 if drawing.temperature == 0 else NOISE_STEPS,
-            placed=self._places is not None,
+            1 if sampling.temperature == 0 else NOISE_STEPS,
+            absolute_positions=self._position_table is not None,
         )
-        desk.frames[:] = requests.frames
-        desk.known[:], desk.step[:] = requests.known, requests.known * pattern.stride
-        desk.before[:] = requests.before_lengths
-        desk.temperature[:], desk.guidance[:] = drawing.temperature, drawing.guidance
-        desk.top_k[:], desk.top_p[:] = drawing.top_k or 0, drawing.top_p or 1.0
-        desk.frame_base[:] = -1
+        state.frames[:] = requests.frames
+        state.known[:], state.step[:] = requests.known, requests.known * pattern.stride
+        state.prefix_lengths[:] = requests.before_lengths
+        state.temperature[:], state.guidance[:] = sampling.temperature, sampling.guidance
+        state.top_k[:], state.top_p[:] = sampling.top_k or 0, sampling.top_p or 1.0
+        state.frame_base[:] = -1
         if self._frames is not None:
-            desk.frame_base[:] = np.arange(len(desk.frame_base)) * self._frames.shape[1]
+            state.frame_base[:] = np.arange(len(state.frame_base)) * self._frames.shape[1]
         if requests.prefix is not None:
-            spread = pattern.apply(requests.prefix.cpu(), model.blank)
-            desk.grid[:, :, : spread.shape[2]] = spread.numpy()
-        return desk
+            steps_of_prefix = pattern.apply(requests.prefix.cpu(), model.blank)
+            state.grid[:, :, : steps_of_prefix.shape[2]] = steps_of_prefix.numpy()
+        return state
 
     def _extra(self, table: np.ndarray | None) -> np.ndarray:
-        """Rows of an extra table of the embedding; an unused one needs a place, too."""
+        """Rows of an extra table of the embedding; an unused one needs memory, too."""
         if table is None:
             return aligned_zeros((1, self._engine.trunk.shape.width), np.float32)
         return table.reshape(-1, table.shape[-1])
@@ -266,7 +291,7 @@ class NativeDecoding:
         return add_trunk(
             program,
             self._engine.trunk,
-            self._past,
+            self._cache,
             hidden,
             window=self._window,
             angles=self._angles,
@@ -275,86 +300,87 @@ class NativeDecoding:
 
     def _steps_program(self) -> Program:
         """Tokens in, tokens out."""
-        engine, desk = self._engine, self._desk
+        engine, state = self._engine, self._state
         program = Program(self._rows, engine.threads, distinct=True)
         hidden = program.scratch((self._rows, engine.trunk.shape.width))
-        program.begin_step(desk)
+        program.begin_step(state)
         program.embed(
             engine.tables,
-            desk.tokens,
-            (self._extra(self._frames), self._extra(self._places)),
-            (desk.frame_index, desk.place_index),
+            state.tokens,
+            (self._extra(self._frames), self._extra(self._position_table)),
+            (state.frame_index, state.position_index),
             hidden,
         )
         out = self._add_layers(program, hidden)
-        program.multiply(engine.heads, out, desk.logits, add=False)
-        program.sample(desk)
+        program.multiply(engine.heads, out, state.logits, add=False)
+        program.sample(state)
         return program
 
     def _read_in(self) -> None:
-        """What stands before the pieces, and the tokens that are given, many places at a time."""
-        requests, desk, model = self._requests, self._desk, self._engine.model
+        """Prefill: what stands before the pieces, and the tokens of the prefix, many positions at a
+        time."""
+        requests, state, model = self._requests, self._state, self._engine.model
         branches, rows = requests.branches, []
         for request, first in enumerate(requests.before_lengths):
             given = requests.known * model.pattern.stride
-            for slot in range(request * branches, (request + 1) * branches):
-                rows += [(place, slot, -1) for place in range(first)]
-                rows += [(first + step, slot, step) for step in range(given)]
+            for sequence in range(request * branches, (request + 1) * branches):
+                rows += [(position, sequence, -1) for position in range(first)]
+                rows += [(first + step, sequence, step) for step in range(given)]
         if not rows:
             return
         rows.sort()
         program = Program(READ_ROWS, self._engine.threads)
         width, levels = self._engine.trunk.shape.width, model.settings.levels
         tokens = aligned_zeros((READ_ROWS, levels), np.int64)
-        extra, place_index = (aligned_zeros((READ_ROWS,), np.int64) for _ in range(2))
+        extra, position_index = (aligned_zeros((READ_ROWS,), np.int64) for _ in range(2))
         before = requests.inputs.before
         tables = [self._extra(self._frames)]
         if before is not None:
-            tables.append(numbers(before).reshape(-1, width))
+            tables.append(to_float32(before).reshape(-1, width))
         joined = np.ascontiguousarray(np.concatenate(tables))
         hidden = program.scratch((READ_ROWS, width))
         program.embed(
             self._engine.tables,
             tokens,
-            (joined, self._extra(self._places)),
-            (extra, place_index),
+            (joined, self._extra(self._position_table)),
+            (extra, position_index),
             hidden,
         )
         self._add_layers(program, hidden)
         for start in range(0, len(rows), READ_ROWS):
             part = rows[start : start + READ_ROWS]
-            for number, (place, slot, step) in enumerate(part):
-                program.slots[number], program.positions[number] = slot, place
-                program.angle_index[number] = place
-                place_index[number] = place if self._places is not None else -1
+            for number, (position, sequence, step) in enumerate(part):
+                program.sequence_index[number], program.positions[number] = sequence, position
+                program.angle_index[number] = position
+                position_index[number] = position if self._position_table is not None else -1
                 if step < 0:
                     assert before is not None
                     tokens[number] = -1
-                    extra[number] = len(tables[0]) + slot * before.shape[1] + place
+                    extra[number] = len(tables[0]) + sequence * before.shape[1] + position
                     continue
-                request = slot // branches
-                tokens[number] = desk.grid[request, :, step - 1] if step else model.blank
-                base, frame = desk.frame_base[slot], model.pattern.newest_frame(step)
+                request = sequence // branches
+                tokens[number] = state.grid[request, :, step - 1] if step else model.blank
+                base, frame = state.frame_base[sequence], model.pattern.newest_frame(step)
                 last = requests.frames[request] - 1
                 extra[number] = -1 if base < 0 else base + min(frame, last)
             program.run(len(part))
 
     def set_noise(self, noise: Tensor) -> None:
         """Noise of the steps that follow."""
-        self._desk.noise[...] = noise.numpy()
+        self._state.noise[...] = noise.numpy()
 
     def keep(self, requests: Sequence[int]) -> None:
-        """Only these requests go on."""
-        self._rows = self._desk.keep(np.array(requests, np.int64))
+        """Continues with these requests alone."""
+        self._rows = self._state.keep(np.array(requests, np.int64))
 
     def advance(self, steps: int) -> None:
-        """Draws so many steps."""
+        """Samples this many steps."""
         self._program.run(self._rows, steps)
 
     def logits(self) -> Tensor:
         """Those of the last step, float32 [row, level * vocabulary]; shares memory likewise."""
-        return torch.from_numpy(self._desk.logits)
+        return torch.from_numpy(self._state.logits)
 
     def grid(self) -> Tensor:
-        """What is drawn so far; shares the session's memory."""
-        return torch.from_numpy(self._desk.grid)
+        """What is sampled so far; shares memory with the decoding."""
+        return torch.from_numpy(self._state.grid)

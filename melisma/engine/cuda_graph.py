@@ -1,10 +1,10 @@
-"""The engine on a GPU: a step of fixed shapes on fixed memory, recorded once and played again.
+"""GPU engine: a step of fixed shapes on fixed memory, captured once as a CUDA graph and replayed.
 
 A step launches a few hundred small kernels, and launching them costs more than running them. A CUDA
-graph launches all at once (MusicGen, transformers and vLLM lose most of their time there). So that
-it can be recorded, a step reads its place from memory, writes every token by index, and attends to
-the whole ring of the past under a mask. On a processor the same step runs unrecorded, which is how
-it is tested where there is no GPU.
+graph launches all at once (MusicGen, transformers and vLLM lose most of their time there). To be
+captured, a step reads its position from memory, writes every token by index, and attends to the
+whole ring buffer of the KV cache under a mask. On a processor the same step runs without a graph,
+which is how it is tested where there is no GPU.
 """
 
 from __future__ import annotations
@@ -19,20 +19,34 @@ from melisma.engine.cpu import Requests
 from melisma.engine.sampling import NOISE_STEPS, sample_next_token
 from melisma.lm.model import TokenModel
 from melisma.nn.precision import compute_dtype
-from melisma.nn.transformer import Block, modulated, rotary_angles, rotate, sinusoids
+from melisma.nn.transformer import (
+    Block,
+    apply_rotary,
+    modulate,
+    rotary_angles,
+    sinusoidal_embedding,
+)
+from melisma.values.errors import MelismaError
 
 WARM_STEPS = 3
-"""Steps that run before one is recorded (PyTorch's rule for capture)."""
+"""Steps that run before one is captured (PyTorch's rule for capture)."""
 
 
 class CUDAGraphEngine:
     """A stage on any device of torch."""
 
     def __init__(self, model: TokenModel, *, device: str = "cuda", half: bool = True) -> None:
-        """`half`: weights and past in bfloat16, where the device has that. `ValueError` for a stage
-        that is not causal."""
+        """
+        Args:
+            model: The stage.
+            device: As torch names it.
+            half: Weights and KV cache in bfloat16, where the device has that.
+
+        Raises:
+            ValueError: The stage is not causal.
+        """
         if not model.settings.causal:
-            raise ValueError("a stage that looks both ways is not drawn step by step")
+            raise MelismaError("a stage that is not causal cannot be sampled step by step")
         self.device = device
         self.kind = compute_dtype(device).dtype if half else torch.float32
         self.model = model.eval().to(device)
@@ -41,15 +55,15 @@ class CUDAGraphEngine:
         self.heads = torch.cat([head.weight for head in model.heads]).to(self.kind)  # type: ignore[arg-type]
 
     def open(self, requests: Requests) -> GraphDecoding:
-        """Begins a session; what is given beforehand is read in step by step."""
+        """Starts decoding; prefixes are read in step by step (prefill)."""
         return GraphDecoding(self, requests)
 
 
 class GraphDecoding:
-    """Requests under way: every tensor has its place for good."""
+    """A batch of requests that is being decoded: every tensor keeps its address."""
 
     def __init__(self, engine: CUDAGraphEngine, requests: Requests) -> None:
-        model, told, device = engine.model, requests.inputs, engine.device
+        model, inputs, device = engine.model, requests.inputs, engine.device
         self._engine, self._requests = engine, requests
         count, branches = len(requests.frames), requests.branches
         self._rows, self._levels = count * branches, model.settings.levels
@@ -58,18 +72,20 @@ class GraphDecoding:
         self._first = max(requests.before_lengths)
         self._window = min(model.window_steps + self._first, self._first + steps)
         if len(set(requests.before_lengths)) > 1:
-            raise ValueError("texts before pieces have one length on this engine: draw one by one")
-        past = (shape.layers, self._rows, shape.heads, self._window, shape.width // shape.heads)
-        self._keys = torch.zeros(past, dtype=engine.kind, device=device)
+            raise MelismaError(
+                "texts before pieces have one length on this engine: generate one by one"
+            )
+        cache = (shape.layers, self._rows, shape.heads, self._window, shape.width // shape.heads)
+        self._keys = torch.zeros(cache, dtype=engine.kind, device=device)
         self._values = torch.zeros_like(self._keys)
-        places = torch.arange(self._first + steps, device=device)
-        self._angles = rotary_angles(places, past[-1])
-        self._sinusoids = sinusoids(places, shape.width).to(engine.kind)
+        positions = torch.arange(self._first + steps, device=device)
+        self._angles = rotary_angles(positions, cache[-1])
+        self._sinusoids = sinusoidal_embedding(positions, shape.width).to(engine.kind)
         self._modulations = model.trunk.modulations(
-            None if told.whole is None else told.whole.to(engine.kind)
+            None if inputs.whole is None else inputs.whole.to(engine.kind)
         )
-        self._texts = self._told_texts()
-        self._place = torch.zeros((), dtype=torch.long, device=device)
+        self._texts = self._text_kv()
+        self._position = torch.zeros((), dtype=torch.long, device=device)
         self._grid = torch.full(
             (count, self._levels, steps), model.blank, dtype=torch.long, device=device
         )
@@ -79,64 +95,64 @@ class GraphDecoding:
         self._offsets = torch.tensor(pattern.offsets, device=device)
         self._frames = torch.tensor(list(requests.frames), device=device)
         if requests.prefix is not None:
-            spread = pattern.apply(requests.prefix.to(device), model.blank)
-            self._grid[:, :, : spread.shape[2]] = spread
+            steps_of_prefix = pattern.apply(requests.prefix.to(device), model.blank)
+            self._grid[:, :, : steps_of_prefix.shape[2]] = steps_of_prefix
         self._graph: torch.cuda.CUDAGraph | None = None
         self._read_in()
 
-    def _told_texts(self) -> list[tuple[Tensor, Tensor]] | None:
-        """Keys and values of the texts, a layer each."""
+    def _text_kv(self) -> list[tuple[Tensor, Tensor]] | None:
+        """Keys and values of the texts, for each layer."""
         text = self._requests.inputs.text
         if text is None:
             return None
         states = text.states.to(self._engine.kind)
         heads, found = self._engine.model.trunk.shape.heads, []
         for block in self._engine.model.trunk.blocks:
-            told = block.cross_attention.kv_proj(states).unflatten(-1, (2, heads, -1))
-            key, value = told.permute(2, 0, 3, 1, 4)
+            projected = block.cross_attention.kv_proj(states).unflatten(-1, (2, heads, -1))
+            key, value = projected.permute(2, 0, 3, 1, 4)
             found.append((key.contiguous(), value.contiguous()))
         return found
 
     def _read_in(self) -> None:
         before = self._requests.inputs.before
-        for place in range(self._first):
+        for position in range(self._first):
             assert before is not None
-            self._layers(before[:, place : place + 1].to(self._engine.kind))
-            self._place += 1
+            self._layers(before[:, position : position + 1].to(self._engine.kind))
+            self._position += 1
         for _ in range(self._requests.known * self._engine.model.pattern.stride):
             self._layers(self._embedded())
-            self._place += 1
+            self._position += 1
 
     def _embedded(self) -> Tensor:
-        """What enters this step, [row, 1, width]."""
-        model, told = self._engine.model, self._requests.inputs
-        step = self._place - self._first
+        """Input of this step, [row, 1, width]."""
+        model, inputs = self._engine.model, self._requests.inputs
+        step = self._position - self._first
         before = self._grid.index_select(2, (step - 1).clamp(min=0)[None])[..., 0]
         before = torch.where(step > 0, before, model.blank)
         before = before.repeat_interleave(self._requests.branches, dim=0)
         level = torch.arange(self._levels, device=before.device)
         hidden = self._engine.tables[level, before].sum(dim=1, keepdim=True)
-        if told.frames is not None:
-            frame = (step // model.pattern.stride).clamp(max=told.frames.shape[1] - 1)
+        if inputs.frames is not None:
+            frame = (step // model.pattern.stride).clamp(max=inputs.frames.shape[1] - 1)
             last = self._frames.repeat_interleave(self._requests.branches) - 1
             index = torch.minimum(frame, last)
             rows = torch.arange(self._rows, device=before.device)
-            hidden = hidden + told.frames[rows, index][:, None].to(hidden.dtype)
+            hidden = hidden + inputs.frames[rows, index][:, None].to(hidden.dtype)
         return hidden
 
     def _layers(self, hidden: Tensor) -> Tensor:
-        """All layers at the present place: [row, 1, width] -> the same."""
+        """All layers at the present position: [row, 1, width] -> the same."""
         shape = self._engine.model.trunk.shape
-        place = self._place[None]
+        position = self._position[None]
         angles = None
         if shape.positions == "sinusoidal":
-            hidden = hidden + self._sinusoids.index_select(0, place)
+            hidden = hidden + self._sinusoids.index_select(0, position)
         else:
             cosine, sine = self._angles
-            angles = cosine.index_select(0, place), sine.index_select(0, place)
-        # A slot counts when it is no older than the window: all, once the ring is full.
-        ring = torch.arange(self._window, device=hidden.device)
-        seen = (self._place - ring) % self._window <= self._place
+            angles = cosine.index_select(0, position), sine.index_select(0, position)
+        # A position counts if it lies within the window: all, once the ring buffer is full.
+        indices = torch.arange(self._window, device=hidden.device)
+        seen = (self._position - indices) % self._window <= self._position
         for number, block in enumerate(self._engine.model.trunk.blocks):
             hidden = self._block(number, block, hidden, angles, seen)
         return self._engine.model.trunk.norm(hidden)
@@ -150,14 +166,14 @@ class GraphDecoding:
         seen: Tensor,
     ) -> Tensor:
         modulation = self._modulations[number]
-        normed = modulated(block.attention_norm(hidden), modulation, 0)
+        normed = modulate(block.attention_norm(hidden), modulation, 0)
         parts = block.attention.qkv_proj(normed).unflatten(-1, (3, block.attention.heads, -1))
         query, key, value = parts.permute(2, 0, 3, 1, 4)
         if angles is not None:
-            query, key = rotate(query, *angles), rotate(key, *angles)
-        slot = (self._place % self._window)[None]
-        self._keys[number].index_copy_(2, slot, key)
-        self._values[number].index_copy_(2, slot, value)
+            query, key = apply_rotary(query, *angles), apply_rotary(key, *angles)
+        cache_index = (self._position % self._window)[None]
+        self._keys[number].index_copy_(2, cache_index, key)
+        self._values[number].index_copy_(2, cache_index, value)
         mixed = F.scaled_dot_product_attention(
             query, self._keys[number], self._values[number], attn_mask=seen[None, None, None]
         )
@@ -173,62 +189,60 @@ class GraphDecoding:
             )
             mixed = mixed.transpose(1, 2).flatten(2) * some
             hidden = hidden + block.cross_attention.out_proj(mixed)
-        return hidden + block.feed_forward(
-            modulated(block.feed_forward_norm(hidden), modulation, 2)
-        )
+        return hidden + block.feed_forward(modulate(block.feed_forward_norm(hidden), modulation, 2))
 
     def _step(self) -> None:
-        """One step, from the grid into the grid; no number leaves the device."""
+        """One step, from the grid into the grid; nothing is copied from the device."""
         model, requests = self._engine.model, self._requests
-        drawing, step = requests.drawing, self._place - self._first
+        sampling, step = requests.sampling, self._position - self._first
         hidden = self._layers(self._embedded())
         logits = (hidden[:, 0] @ self._engine.heads.T).float()
         logits = logits.unflatten(0, (-1, requests.branches))
-        told = logits[:, 0]
+        guided = logits[:, 0]
         if requests.branches == 2:
-            told = logits[:, 1] + drawing.guidance * (logits[:, 0] - logits[:, 1])
-        told = told.unflatten(-1, (self._levels, -1))
+            guided = logits[:, 1] + sampling.guidance * (logits[:, 0] - logits[:, 1])
+        guided = guided.unflatten(-1, (self._levels, -1))
         noise = self._noise.index_select(1, (step % NOISE_STEPS)[None])[:, 0]
-        drawn = sample_next_token(told, noise, drawing)
+        sampled = sample_next_token(guided, noise, sampling)
         distance = step - self._offsets
         frame = torch.div(distance, model.pattern.stride, rounding_mode="floor")
         wanted = (distance >= 0) & (distance % model.pattern.stride == 0)
         wanted = wanted & (frame >= requests.known) & (frame < self._frames[:, None])
         old = self._grid.index_select(2, step[None])[..., 0]
-        self._grid.index_copy_(2, step[None], torch.where(wanted, drawn, old)[..., None])
-        self._place += 1
+        self._grid.index_copy_(2, step[None], torch.where(wanted, sampled, old)[..., None])
+        self._position += 1
 
     def set_noise(self, noise: Tensor) -> None:
         """Noise of the steps that follow."""
         self._noise.copy_(noise)
 
     def keep(self, requests: Sequence[int]) -> None:
-        """All go on to the end of the longest: what is drawn beyond a piece's end is left out."""
+        """All continue to the end of the longest: what is sampled beyond a piece's end is ignored."""
 
     @torch.inference_mode()
     def advance(self, steps: int) -> None:
-        """Draws so many steps; after the first few they are played from the recording."""
+        """Samples this many steps; after the first few the captured graph is replayed."""
         if not self._engine.device.startswith("cuda"):
             for _ in range(steps):
                 self._step()
             return
         while steps and self._graph is None:
-            if int(self._place) - self._first < self._requests.known + WARM_STEPS:
+            if int(self._position) - self._first < self._requests.known + WARM_STEPS:
                 self._step()
                 steps -= 1
             else:
-                self._record()
+                self._capture()
         for _ in range(steps):
             assert self._graph is not None
             self._graph.replay()
 
-    def _record(self) -> None:
-        """Records a step; recording runs nothing, so the place stays where it was."""
+    def _capture(self) -> None:
+        """Captures a step; capturing runs nothing, so the position stays where it was."""
         torch.cuda.synchronize()
         self._graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self._graph):
             self._step()
 
     def grid(self) -> Tensor:
-        """What is drawn so far."""
+        """What is sampled so far."""
         return self._grid.cpu()

@@ -1,7 +1,7 @@
-"""Drawing tokens: step after step by an engine, or level after level in one pass each.
+"""Sampling of token grids: step after step by an engine, or level after level in one pass each.
 
-Each piece of a batch has a generator of its own, so a piece comes out the same whatever its
-neighbours are asked for, and however many there are.
+Each piece of a batch has its own random generator, so it comes out the same whatever else is in the
+batch.
 """
 
 from __future__ import annotations
@@ -13,14 +13,15 @@ import torch
 from torch import Tensor
 
 from melisma.engine.cpu import Decoding, Engine, requests_of
-from melisma.engine.sampling import NOISE_STEPS, Noise, SamplingParams, sample_next_token
+from melisma.engine.sampling import NOISE_STEPS, Noise, StageSampling, sample_next_token
 from melisma.lm.conditioning import Conditioning
 from melisma.lm.model import TokenModel
 from melisma.lm.patterns import Pattern
+from melisma.values.errors import MelismaError
 
 BLOCK_STEPS = 32
-"""Steps that are drawn before anybody hears of them or may stop them (chosen: under half a second
-with a model that keeps up with the music)."""
+"""Steps that are sampled before progress is reported or sampling can be stopped (chosen: under half
+a second with a model that keeps up with the music)."""
 
 
 @torch.inference_mode()
@@ -28,52 +29,63 @@ def sample_stream(
     engine: Engine,
     conditions: Conditioning,
     frames: int | Sequence[int],
-    drawing: SamplingParams,
+    sampling: StageSampling,
     generators: Sequence[torch.Generator],
     *,
     prefix: Tensor | None = None,
     first_steps: int = BLOCK_STEPS,
     block_steps: int = BLOCK_STEPS,
 ) -> Iterator[Grid]:
-    """Draws grids of a causal stage, and shows after every block of steps how far they are.
+    """Samples the grids of a causal stage, and yields after every block of steps.
 
-    `frames`: of all pieces, or of each by itself: a piece that is done leaves the batch. `prefix`:
-    tokens [batch, level, frame] that every piece begins with (a continuation); they are kept as
-    they are. The likeliest tokens (temperature 0) need no noise, and no generator is used.
-    Attention looks back over the model's window, so any length goes in one pass. `first_steps`:
-    steps of the first block, `block_steps` those of the others. Whoever stops listening stops the
-    drawing. `ValueError` where lengths do not go together.
+    Attention looks back over the model's window, so any length goes in one pass.
+
+    Args:
+        engine: The stage.
+        conditions: Of every piece.
+        frames: Of all pieces, or of each: a piece that is done leaves the batch.
+        sampling: How tokens are sampled.
+        generators: One for each piece; unused at temperature 0.
+        prefix: Tokens int64 [batch, level, frame] that every piece begins with (a continuation).
+        first_steps: Steps of the first block.
+        block_steps: Steps of every other block.
+
+    Yields:
+        The grid so far. When the caller stops iterating, sampling stops.
+
+    Raises:
+        ValueError: A piece is shorter than its prefix.
     """
     model, pattern, batch = engine.model, engine.model.pattern, len(conditions)
     lengths = [frames] * batch if isinstance(frames, int) else list(frames)
-    requests = requests_of(engine, conditions, lengths, drawing, prefix)
-    session = engine.open(requests)
+    requests = requests_of(engine, conditions, lengths, sampling, prefix)
+    decoding = engine.open(requests)
     ends = [pattern.steps(length) for length in lengths]
     noise = None
-    if drawing.temperature > 0:
+    if sampling.temperature > 0:
         noise = Noise(generators, pattern.levels, model.settings.vocabulary)
     step, size = requests.known * pattern.stride, first_steps
     fresh = -1
     while step < max(ends):
         going = [request for request, end in enumerate(ends) if end > step]
-        session.keep(going)
+        decoding.keep(going)
         chunk = step // NOISE_STEPS
         if noise is not None and chunk > fresh:
-            # Noise goes on through steps that are given, so that a seed means the same after any.
-            session.set_noise(noise.chunk(chunk))
+            # Noise advances through the prefix, too, so that a seed means the same after any prefix.
+            decoding.set_noise(noise.chunk(chunk))
             fresh = chunk
         stop = min(step + size, (chunk + 1) * NOISE_STEPS, *(ends[request] for request in going))
-        session.advance(stop - step)
+        decoding.advance(stop - step)
         step, size = stop, block_steps
         done = max(0, (step - 1 - pattern.offsets[-1]) // pattern.stride + 1)
-        yield Grid(session, pattern, lengths, step=step, steps=max(ends), done=done)
+        yield Grid(decoding, pattern, lengths, step=step, steps=max(ends), done=done)
 
 
 @dataclass(frozen=True)
 class Grid:
-    """How far a drawing is."""
+    """A token grid that is being sampled."""
 
-    _session: Decoding
+    _decoding: Decoding
     _pattern: Pattern
     _lengths: Sequence[int]
     _: KW_ONLY
@@ -82,17 +94,17 @@ class Grid:
     steps: int
     """Steps in all."""
     done: int
-    """Frames from the beginning on whose levels are all drawn (in pieces that are so long)."""
+    """Frames from the beginning on whose levels are all sampled (in pieces that are this long)."""
 
     def tokens(self, first: int = 0) -> Tensor:
         """Frames that are done from `first` on, int64 [batch, level, frame]; a piece that ended
         before repeats its last frame."""
         frames = max(min(self.done, max(self._lengths)), 1)
-        grid = self._session.grid()
+        grid = self._decoding.grid()
         whole = self._pattern.undo(grid[:, :, : self._pattern.steps(frames)], frames)
-        places = torch.arange(first, frames, device=grid.device)
+        frame_numbers = torch.arange(first, frames, device=grid.device)
         ends = torch.tensor(self._lengths, device=grid.device)[:, None] - 1
-        index = torch.minimum(places, ends)[:, None].expand(-1, whole.shape[1], -1)
+        index = torch.minimum(frame_numbers, ends)[:, None].expand(-1, whole.shape[1], -1)
         return whole.gather(2, index)
 
 
@@ -100,19 +112,28 @@ def sample(
     engine: Engine,
     conditions: Conditioning,
     frames: int | Sequence[int],
-    drawing: SamplingParams,
+    sampling: StageSampling,
     generators: Sequence[torch.Generator],
     *,
     prefix: Tensor | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Tensor:
-    """Draws grids int64 [batch, level, frame] of a causal stage to their end, as `stream` does.
+    """Samples the grids of a causal stage to their end.
 
-    Pieces of different lengths are filled up with their last frames. `progress` hears the number of
-    steps done.
+    Args:
+        engine: As for `sample_stream`, like the arguments that follow.
+        conditions: As for `sample_stream`.
+        frames: As for `sample_stream`.
+        sampling: As for `sample_stream`.
+        generators: As for `sample_stream`.
+        prefix: As for `sample_stream`.
+        progress: Called with the number of steps done.
+
+    Returns:
+        int64 [batch, level, frame]; shorter pieces are filled up with their last frames.
     """
     grid = None
-    for grid in sample_stream(engine, conditions, frames, drawing, generators, prefix=prefix):
+    for grid in sample_stream(engine, conditions, frames, sampling, generators, prefix=prefix):
         if progress is not None:
             progress(grid.step)
     if grid is None:  # everything was given
@@ -126,20 +147,33 @@ def sample_parallel(
     model: TokenModel,
     grid: Tensor,
     conditions: Conditioning,
-    drawing: SamplingParams,
+    sampling: StageSampling,
     generators: Sequence[torch.Generator],
     *,
     overlap_frames: int = 25,
 ) -> Tensor:
-    """Fills the levels that a non-causal stage draws: [batch, given levels, frame] -> all levels.
+    """Samples the levels of a non-causal stage, one pass for each.
 
-    One pass a level, in windows of the model's length that overlap, so that every frame is drawn
-    with context on both sides.
+    Windows of the model's length overlap, so that every frame has context on both sides.
+
+    Args:
+        model: The stage.
+        grid: int64 [batch, given level, frame].
+        conditions: Of every piece.
+        sampling: How tokens are sampled.
+        generators: One for each piece.
+        overlap_frames: By how much windows overlap on each side.
+
+    Returns:
+        int64 [batch, level, frame], all levels.
+
+    Raises:
+        ValueError: Another number of levels is given than the stage reads.
     """
     settings = model.settings
     batch, given, frames = grid.shape
     if given != settings.first_sampled_level:
-        raise ValueError(f"this stage is given {settings.first_sampled_level} levels, not {given}")
+        raise MelismaError(f"this stage is given {settings.first_sampled_level} levels, not {given}")
     full = torch.zeros(batch, settings.levels, frames, dtype=torch.long, device=grid.device)
     full[:, :given] = grid
     window = settings.window_frames
@@ -155,7 +189,7 @@ def sample_parallel(
                 [torch.empty(logits.shape[1:]).exponential_(generator=g) for g in generators]
             )
             first = 0 if start == 0 else overlap_frames
-            full[:, level, start + first : stop] = sample_next_token(logits, noise, drawing)[
+            full[:, level, start + first : stop] = sample_next_token(logits, noise, sampling)[
                 :, first:
             ]
             if stop == frames:

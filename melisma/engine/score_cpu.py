@@ -1,7 +1,8 @@
-"""The score model's trunk made ready to draw: native code, with the batch that any step has.
+"""CPU engine of the score model: native decoding steps with a KV cache, for varying batches.
 
-Enters: a `ScoreModel`. `ScoreEngine` holds the weights as they are multiplied, `ScoreDecoding` the
-past of some pieces; pieces leave the batch without a copy, because a row says whose past it has.
+`ScoreEngine` holds the packed weights of a `ScoreModel`, `ScoreDecoding` the KV cache of a batch of
+pieces. Finished pieces leave the batch without copying the cache, because every row of a step names
+the cached sequence that it continues.
 """
 
 from __future__ import annotations
@@ -15,15 +16,18 @@ from torch import Tensor
 
 from melisma.engine.native.packing import aligned_zeros
 from melisma.engine.native.program import Program
-from melisma.engine.native.trunk import KVCache, PackedTrunk, add_trunk, numbers
+from melisma.engine.native.trunk import KVCache, PackedTrunk, add_trunk, to_float32
 from melisma.lm.score.conditioning import ScoreConditions
 from melisma.lm.score.model import EventBatch, ScoreModel
 
 
 @contextmanager
 def small_operations() -> Iterator[None]:
-    """Torch works on one thread within: between small operations its others wait in busy loops and
-    keep the cores from native code (drawing was 1.8 times as slow on two cores)."""
+    """Context in which torch uses one thread.
+
+    Between small operations torch's other threads wait in busy loops and take the cores from native
+    code (generation was 1.8 times as slow on two cores).
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -33,12 +37,17 @@ def small_operations() -> Iterator[None]:
 
 
 class ScoreEngine:
-    """A score model on the processor."""
+    """A score model prepared for decoding on the CPU."""
 
     def __init__(
         self, model: ScoreModel, *, precision: str = "float32", threads: int | None = None
     ) -> None:
-        """`precision`: one of `packing.PRECISIONS`; `threads`: torch's number by default."""
+        """
+        Args:
+            model: the model; its embeddings and heads are used as they are.
+            precision: of the trunk's matrices, one of `packing.PRECISIONS`.
+            threads: number of threads, by default torch's.
+        """
         self.model = model
         self.threads = threads or torch.get_num_threads()
         self.trunk = PackedTrunk.of(
@@ -46,43 +55,53 @@ class ScoreEngine:
         )
 
     def open(self, conditions: ScoreConditions) -> ScoreDecoding:
-        """Begins a session with a past for each row of the conditions."""
+        """Starts decoding, with an empty KV cache for each row of the conditions."""
         return ScoreDecoding(self, conditions)
 
 
 class ScoreDecoding:
-    """The past of a batch of pieces."""
+    """KV cache and buffers of a batch of pieces under decoding."""
 
     def __init__(self, engine: ScoreEngine, conditions: ScoreConditions) -> None:
-        model, slots = engine.model, len(conditions)
+        model, sequences = engine.model, len(conditions)
         window = model.settings.window_events
         parts = model.trunk.modulations(model.conditioner(conditions))
-        told = [numbers(torch.cat(part, dim=-1)[:, 0]) for part in parts if part is not None]
+        modulations = [
+            to_float32(torch.cat(part, dim=-1)[:, 0]) for part in parts if part is not None
+        ]
         shape = engine.trunk.shape
         self._model = model
-        self._program = Program(slots, engine.threads, distinct=True)
-        self._hidden = self._program.scratch((slots, shape.width))
-        self._angles = aligned_zeros((slots, 2 * shape.width // shape.heads), np.float32)
-        self._program.angle_index[:] = np.arange(slots)
+        self._program = Program(sequences, engine.threads, distinct=True)
+        self._hidden = self._program.scratch((sequences, shape.width))
+        self._angles = aligned_zeros((sequences, 2 * shape.width // shape.heads), np.float32)
+        self._program.angle_index[:] = np.arange(sequences)
         self._out = add_trunk(
             self._program,
             engine.trunk,
-            KVCache(engine.trunk, slots, window),
+            KVCache(engine.trunk, sequences, window),
             self._hidden,
             window=window,
             angles=self._angles,
-            modulations=told,
+            modulations=modulations,
         )
 
-    def step(self, batch: EventBatch, slots: Sequence[int], position: int) -> Tensor:
-        """One event of some pieces, [row, 1, ...], each of its own slot, at a place of the window
-        -> hidden states [row, width] for the heads."""
-        rows = len(slots)
-        self._program.slots[:rows] = slots
+    def step(self, batch: EventBatch, sequences: Sequence[int], position: int) -> Tensor:
+        """Appends one event to some of the cached sequences.
+
+        Args:
+            batch: the events, [row, 1, ...].
+            sequences: for each row, the index of its sequence (a row of the conditions); distinct.
+            position: position of the events in the window, the same for all rows.
+
+        Returns:
+            Hidden states for the heads, float32 [row, width].
+        """
+        rows = len(sequences)
+        self._program.sequence_index[:rows] = sequences
         self._program.positions[:rows] = position
         self._hidden[:rows] = self._model.embed(batch)[:, 0].numpy()
         index = torch.full((rows, 1), position)
-        turns = self._model.angles(index, batch.ticks)
-        self._angles[:rows] = torch.cat(turns, dim=-1)[:, 0, 0].numpy()
+        angles = self._model.angles(index, batch.ticks)
+        self._angles[:rows] = torch.cat(angles, dim=-1)[:, 0, 0].numpy()
         self._program.run(rows)
         return torch.from_numpy(self._out[:rows].copy())

@@ -1,9 +1,9 @@
-"""Drawing scores, event after event, for several pieces side by side.
+"""Generation of scores: a batch of pieces sampled event by event.
 
-Enters: what is told of each piece, and a `ScorePlan` of what is settled already. Leaves: the events
-of each. What is settled is told to the model like everything else and never drawn; what no score
-may hold is never drawn either (`lm/score/plan.py`). A piece longer than the model's window is drawn
-in windows: each begins with the parts and the last bars of what there is.
+Input: the conditioning and a `ScorePlan` for each piece. Output: the events of each piece. What a
+plan gives is read by the model but never sampled (`lm/score/prefix.py`), and only events that the
+grammar allows are sampled (`lm/score/grammar.py`). A piece longer than the model's context is
+sampled in windows, each of which starts with the parts and the most recent bars.
 """
 
 from __future__ import annotations
@@ -14,18 +14,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from melisma.engine.sampling import Noise, SamplingParams, sample_next_token
+from melisma.engine.sampling import Noise, StageSampling, sample_next_token
 from melisma.engine.score_cpu import ScoreDecoding, ScoreEngine, small_operations
 from melisma.lm.score.conditioning import ScoreConditions
+from melisma.lm.score.grammar import allowed_values, uses_field
 from melisma.lm.score.model import (
-    MOST_BARS_DONE,
-    MOST_BARS_LEFT,
+    MAX_BARS_DONE,
+    MAX_BARS_LEFT,
     NO_PROGRAM,
     EventBatch,
     ScoreModel,
 )
-from melisma.lm.score.plan import FREE, EventInput, ScoreInProgress, ScorePlan, uses
-from melisma.lm.score.rows import LATER, START
+from melisma.lm.score.plan import ScorePlan
+from melisma.lm.score.rows import FREE, LATER, START, EventInput
+from melisma.lm.score.state import ScoreState
 from melisma.values.events import (
     BAR,
     END,
@@ -39,9 +41,9 @@ from melisma.values.events import (
 )
 
 FULL_SHARE = 0.75
-"""A window is full when so much of the model's window is told: it learned from such windows."""
+"""A window is full after this share of the model's context: it was trained on such windows."""
 KEPT_SHARE = 0.35
-"""Share of the model's window that the last bars of the window before may fill."""
+"""Share of the model's context that the most recent bars may fill at the start of a window."""
 
 
 @torch.inference_mode()
@@ -49,93 +51,103 @@ def sample_scores(
     engine: ScoreEngine,
     conditions: ScoreConditions,
     plans: Sequence[ScorePlan],
-    drawing: SamplingParams,
+    sampling: StageSampling,
     generators: Sequence[torch.Generator],
     progress: Callable[[float], None] | None = None,
 ) -> list[np.ndarray]:
-    """Events int64 [event, 5] of every piece: parts first, then bar by bar.
+    """Samples a batch of pieces.
 
-    One plan, one row of `conditions` and one generator a piece: a piece comes out the same whatever
-    its neighbours are asked for. `progress` hears the share of the bars that are begun.
+    A piece depends only on its own plan, conditions and generator, not on the rest of the batch.
+
+    Args:
+        engine: the model.
+        conditions: one row for each piece.
+        plans: one for each piece.
+        sampling: temperature, top-k, top-p and guidance scale.
+        generators: one for each piece.
+        progress: called with the share of the bars that are started, after each window.
+
+    Returns:
+        Events of each piece, int64 [event, 5]: parts first, then bar by bar.
     """
-    pieces = [ScoreInProgress(plan) for plan in plans]
-    guided = drawing.guidance != 1.0
+    pieces = [ScoreState(plan) for plan in plans]
+    guided = sampling.guidance != 1.0
     if guided:
         conditions = conditions.joined(ScoreConditions.absent(len(pieces)))
-    session = engine.open(conditions)
+    decoding = engine.open(conditions)
     noise = Noise(generators, FIELDS, max(FIELD_SIZES))
     total = sum(plan.bars for plan in plans)
     while not all(piece.done for piece in pieces):
         with small_operations():
-            _draw_window(engine.model, session, pieces, drawing, noise)
+            _sample_window(engine.model, decoding, pieces, sampling, noise)
         if progress is not None:
-            progress(sum(piece.begun for piece in pieces) / total)
+            progress(sum(piece.bars_started for piece in pieces) / total)
     return [piece.events() for piece in pieces]
 
 
-def _draw_window(
+def _sample_window(
     model: ScoreModel,
-    session: ScoreDecoding,
-    pieces: Sequence[ScoreInProgress],
-    drawing: SamplingParams,
+    decoding: ScoreDecoding,
+    pieces: Sequence[ScoreState],
+    sampling: StageSampling,
     noise: Noise,
 ) -> None:
-    """Draws until every piece is done, or at a bar line with a full window."""
-    guided = drawing.guidance != 1.0
+    """Samples until every piece is done, or at a bar line with a full window."""
+    guided = sampling.guidance != 1.0
     window = model.settings.window_events
     for piece in pieces:
-        piece.open_window(round(window * KEPT_SHARE))
-    mine = [number for number, piece in enumerate(pieces) if not piece.done]
-    events = [EventInput(row=START)] * len(mine)
-    resting: set[int] = set()
+        piece.start_window(round(window * KEPT_SHARE))
+    active = [number for number, piece in enumerate(pieces) if not piece.done]
+    events = [EventInput(row=START)] * len(active)
+    stopped: set[int] = set()
     position = 0
-    while mine:
-        drawn = [pieces[number] for number in mine]
-        batch = _event_batch(drawn, events, twice=guided)
-        # With guidance every piece stands there twice: as told, and with nothing told.
-        slots = mine + [number + len(pieces) for number in mine] if guided else mine
-        hidden = session.step(batch, slots, position)
-        rows = _next_rows(model, drawn, hidden, drawing, noise.next()[mine])
-        for place, (piece, row) in enumerate(zip(drawn, rows, strict=True)):
+    while active:
+        states = [pieces[number] for number in active]
+        batch = _event_batch(states, events, twice=guided)
+        # With guidance every piece has two sequences: conditional and unconditional.
+        sequences = active + [number + len(pieces) for number in active] if guided else active
+        hidden = decoding.step(batch, sequences, position)
+        rows = _next_rows(model, states, hidden, sampling, noise.next()[active])
+        for index, (piece, row) in enumerate(zip(states, rows, strict=True)):
             if piece.events_in_window >= window * FULL_SHARE and piece.at_bar_line(row):
-                resting.add(mine[place])
+                stopped.add(active[index])
                 continue
-            events[place] = piece.take(row)
+            events[index] = piece.accept(row)
             if piece.done:
-                resting.add(mine[place])
-        left = [place for place, number in enumerate(mine) if number not in resting]
-        mine, events = [mine[place] for place in left], [events[place] for place in left]
+                stopped.add(active[index])
+        left = [index for index, number in enumerate(active) if number not in stopped]
+        active, events = [active[index] for index in left], [events[index] for index in left]
         position += 1
 
 
 def _event_batch(
-    pieces: Sequence[ScoreInProgress], events: Sequence[EventInput], *, twice: bool
+    pieces: Sequence[ScoreState], events: Sequence[EventInput], *, twice: bool
 ) -> EventBatch:
-    """One event of each piece, [batch, 1, ...]; twice over for guidance."""
+    """One event of each piece, [batch, 1, ...]; the batch twice over for guidance."""
     repeats = 2 if twice else 1
-    rows = torch.from_numpy(np.stack([told.row for told in events]))
+    rows = torch.from_numpy(np.stack([event.row for event in events]))
     programs, left, done = [], [], []
-    for piece, told in zip(pieces, events, strict=True):
-        programs.append(_program(piece, told.row))
-        bars = piece.bars_in_all - told.bar
-        silent = told.role == LATER or not piece.plan.ends
-        left.append(0 if silent else min(max(bars, 1), MOST_BARS_LEFT))
-        done.append(min(told.bar + piece.plan.bars_done, MOST_BARS_DONE))
+    for piece, event in zip(pieces, events, strict=True):
+        programs.append(_program(piece, event.row))
+        bars = piece.total_bars - event.bar
+        unknown = event.role == LATER or not piece.plan.ends
+        left.append(0 if unknown else min(max(bars, 1), MAX_BARS_LEFT))
+        done.append(min(event.bar + piece.plan.bars_done, MAX_BARS_DONE))
 
     def column(values: list[int]) -> Tensor:
         return torch.tensor(values)[:, None].repeat(repeats, 1)
 
     return EventBatch(
         rows=rows[:, None].repeat(repeats, 1, 1),
-        roles=column([told.role for told in events]),
+        roles=column([event.role for event in events]),
         programs=column(programs),
-        ticks=column([told.tick for told in events]),
+        ticks=column([event.tick for event in events]),
         bars_left=column(left),
         bars_done=column(done),
     )
 
 
-def _program(piece: ScoreInProgress, row: np.ndarray) -> int:
+def _program(piece: ScoreState, row: np.ndarray) -> int:
     if row[POSITION] == PART:
         return int(row[PITCH]) - FIRST_PROGRAM
     if row[POSITION] in (BAR, END):
@@ -145,38 +157,38 @@ def _program(piece: ScoreInProgress, row: np.ndarray) -> int:
 
 def _next_rows(
     model: ScoreModel,
-    pieces: Sequence[ScoreInProgress],
+    pieces: Sequence[ScoreState],
     hidden: Tensor,
-    drawing: SamplingParams,
+    sampling: StageSampling,
     noise: Tensor,
 ) -> np.ndarray:
-    """The next event of every piece, field after field, int64 [piece, 5]."""
-    rows = np.stack([piece.settled() for piece in pieces])
-    guided = drawing.guidance != 1.0
+    """The next event of every piece, sampled field by field, int64 [piece, 5]."""
+    rows = np.stack([piece.fixed_fields() for piece in pieces])
+    guided = sampling.guidance != 1.0
     programs = np.full(len(pieces), NO_PROGRAM)
-    for number, size in enumerate(FIELD_SIZES):
-        open_fields = rows[:, number] == FREE
-        used = [bool(o) and uses(row, number) for o, row in zip(open_fields, rows, strict=True)]
-        rows[open_fields, number] = size
+    for field, size in enumerate(FIELD_SIZES):
+        free = rows[:, field] == FREE
+        used = [bool(f) and uses_field(row, field) for f, row in zip(free, rows, strict=True)]
+        rows[free, field] = size
         if any(used):
             known = torch.from_numpy(np.maximum(rows, 0))
-            told = torch.from_numpy(programs)
+            program = torch.from_numpy(programs)
             if guided:
-                known, told = known.repeat(2, 1), told.repeat(2)
-            logits = model.field_logits(hidden, known, told, number)
+                known, program = known.repeat(2, 1), program.repeat(2)
+            logits = model.field_logits(hidden, known, program, field)
             if guided:
-                with_words, without = logits.chunk(2)
-                logits = without + drawing.guidance * (with_words - without)
+                conditional, unconditional = logits.chunk(2)
+                logits = unconditional + sampling.guidance * (conditional - unconditional)
             masks = np.stack(
                 [
-                    piece.allowed(number, row) if use else np.ones(size, bool)
+                    allowed_values(piece, field, row) if use else np.ones(size, bool)
                     for piece, row, use in zip(pieces, rows, used, strict=True)
                 ]
             )
             logits = logits.masked_fill(~torch.from_numpy(masks), -torch.inf)
-            drawn = sample_next_token(logits, noise[:, number, :size], drawing).numpy()
-            rows[used, number] = drawn[used]
-        if number == PART_FIELD:
+            sampled = sample_next_token(logits, noise[:, field, :size], sampling).numpy()
+            rows[used, field] = sampled[used]
+        if field == PART_FIELD:
             programs = np.array(
                 [
                     piece.program_of(int(row[PART_FIELD])) if row[POSITION] < BAR else NO_PROGRAM

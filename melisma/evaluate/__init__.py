@@ -1,22 +1,20 @@
-"""Metrics over sets of pieces: judges, statistics of their figures, cards and pages.
+"""Evaluation of generated music: models that judge, metrics with intervals, cards and reports.
 
-Floor 5: may import floors 0 to 4. Read `assess.py` first: every section of a card is called from
-there. `measured.py` is what is measured of one piece, by `evaluate/models/judge.py` (with
-`evaluate/models/audio_features.py` and `evaluate/models/text_features.py`, its ears and its
-reading), `evaluate/models/embeddings.py` and floor 3; `evaluate/references/audio.py` and
-`evaluate/references/score.py` are the real music beside it. `evaluate/sections/audio.py` and
-`evaluate/sections/score.py` make rows of it with `evaluate/metrics/frechet.py`,
-`evaluate/metrics/divergence.py`, `evaluate/metrics/adherence.py`,
-`evaluate/metrics/score_adherence.py`, `evaluate/metrics/win_rates.py` and
-`evaluate/sections/bias.py`. `evaluate/report/card.py` keeps them, `evaluate/report/comparison.py`
-sets two side by side, `evaluate/report/html.py` (with `evaluate/report/page.py`,
-`evaluate/report/plots.py`, `evaluate/report/verdict.py`) draws them. `prompts.py` and `outputs.py`
-are what is judged.
+Floor 5: may import floors 0 to 4. Read `assess.py` first: it calls every section of a card.
+`measured.py` measures one piece, with `models/judge.py` (whose features are in
+`models/audio_features.py` and `models/text_features.py`), `models/embedding.py`,
+`models/embeddings.py` and floor 3; `references/audio.py` and `references/score.py` hold the same
+measurements of real music. `sections/audio.py`, `sections/score.py` and `sections/bias.py` turn
+them into rows, with `metrics/frechet.py`, `metrics/divergence.py`, `metrics/adherence.py`,
+`metrics/score_adherence.py` and `metrics/win_rates.py`. `report/card.py` stores the rows,
+`report/comparison.py` compares two cards, `report/html.py` (with `report/page.py`,
+`report/plots.py` and `report/verdict.py`) renders them. `prompts.py` and `outputs.py` supply the
+prompts and the outputs that are judged; `legacy_keys.py` names the keys of older files.
 
-The ears themselves are measured by `evaluate/metrics/fidelity.py`, `studies/retrieval.py`,
-`studies/probes.py` and `studies/free_words.py`, makers by
-`evaluate/models/tradition_classifier.py`, what the semantic stage knows by heart by
-`studies/semantic_memorisation.py`; their commands are in `benchmarks/`.
+The codec is measured by `metrics/fidelity.py`, the tokenizers by `benchmarks/studies/retrieval.py`,
+`benchmarks/studies/probes.py` and `benchmarks/studies/free_words.py`, traditions are recognised by
+`models/tradition_classifier.py`, and what the semantic stage has memorised is measured by
+`benchmarks/studies/semantic_memorisation.py`; their commands are in `benchmarks/`.
 """
 
 from melisma.evaluate.metrics.figures import Figure

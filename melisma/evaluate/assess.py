@@ -1,11 +1,11 @@
-"""From pieces to a card: the page from which every section is called.
+"""Assessment of a set of pieces: measures every piece once and calls every section of the card.
 
-Sound and scores take the same way: every piece is read and measured once; what cannot be read or
-is silent is told and left out; then the sections speak. Scores are heard as rendered sound, too.
+Sound and scores take the same route: every piece is read and measured once; pieces that cannot be
+read or are silent are reported and left out; then the sections add their rows. Scores are also
+measured as rendered sound.
 
-Enters: `SoundToJudge`s or `ScoreToJudge`s, which read themselves when their turn comes, and
-`Judges`. Leaves: a `Card`, and in its `problems` sentences for what was asked for and could not be
-done.
+Input: `SoundToJudge`s or `ScoreToJudge`s, which are read only when they are measured, and `Judges`.
+Output: a `Card`, and a list of problems: sentences about what was requested and could not be done.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from melisma.evaluate.measured import Measured, judged_part, measure_piece
 from melisma.evaluate.metrics.adherence import RequestedAttributes
 from melisma.evaluate.metrics.score_adherence import RequestedScoreAttributes, measure_score
 from melisma.evaluate.metrics.statistics import REPEATS
-from melisma.evaluate.models.embeddings import Embedding
+from melisma.evaluate.models.embedding import Embedding
 from melisma.evaluate.models.judge import Judge
 from melisma.evaluate.references.audio import Reference, stack_windows
 from melisma.evaluate.references.score import ScoreReference
@@ -54,17 +54,20 @@ from melisma.evaluate.sections.score import (
     add_score_originality,
 )
 from melisma.values import Score, Waveform
+from melisma.values.errors import MelismaError
 
 Progress = Callable[[float], None]
 LEVEL = "as it is for detectors; made even by the judge and by each embedding"
+"""How levels are normalised, for the protocol: cards with different texts cannot be compared."""
 JUDGED_SECONDS = 10.0
-"""So much of the beginning of a piece is judged, as in MusicCaps (chosen: our models' default)."""
+"""Length of the excerpt at the beginning of a piece that is judged, as in MusicCaps (chosen: the
+default length of our models)."""
 JUDGED_RATE_HZ = 24_000
-"""Rate of the detectors and of our own embeddings."""
+"""Sampling rate of the detectors and of our own embeddings."""
 UNEVEN_SECONDS = 0.5
-"""Pieces whose length differs by more than this are not compared without a note."""
+"""A difference in length from the reference set above which a note is added."""
 _Given = TypeVar("_Given", "SoundToJudge", "ScoreToJudge")
-_Found = TypeVar("_Found")
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,10 +76,11 @@ class SoundToJudge:
 
     name: str
     prompt: str
-    wish: RequestedAttributes | None
-    twin: int | None
+    requested: RequestedAttributes | None
+    reference_index: int | None
     """As in `JudgedSound`."""
     read: Callable[[], Waveform]
+    """Reads the sound; called once, and may raise `ValueError` or `OSError`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,149 +89,184 @@ class ScoreToJudge:
 
     name: str
     prompt: str
-    wish: RequestedScoreAttributes
+    requested: RequestedScoreAttributes
     read: Callable[[], Score]
+    """Reads the score; called once, and may raise `ValueError` or `OSError`."""
     render: Callable[[Score], Waveform]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Judges:
-    """Everything that judges."""
+    """Models, reference sets and indexes that pieces are measured with."""
 
     judge: Judge
     embeddings: tuple[Embedding, ...]
     reference: Reference | None
     scores: ScoreReference | None
     nearest_clip: Callable[[Waveform], Resemblance] | None
-    """What training clips a sound is near to; None where there is no index."""
+    """Finds the training clips that a sound resembles; None without an index."""
     nearest_tune: Callable[[Score], SharedRun] | None
-    """The same for notes."""
+    """Finds the longest run of notes shared with a training piece; None without an index."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunInfo:
-    """What is being judged, and how it is called in the card."""
+    """One evaluation: what is judged, under which names and settings."""
 
     title: str
+    """Title of the card."""
     label: str
-    """Short name of the outputs, in wins."""
+    """Short name of the outputs, in the win rates."""
     judged: Mapping[str, str]
+    """Model, fingerprint, settings: what identifies the outputs."""
     prompts: str
     """Name of the list of prompts."""
     command: str
+    """The command line, for the card."""
     decoded: bool = False
-    """Whether all outputs were decoded by our codec: then real music is heard through it, too."""
+    """Whether our codec decoded all outputs; the real music is then passed through it as well."""
     seed: int = 0
     seconds: float = JUDGED_SECONDS
+    """Length of the excerpt that is judged."""
     problems: tuple[str, ...] = ()
-    """Sentences from before the measuring: files without prompts, embeddings that are missing."""
+    """Sentences from before the measurement: files without prompts, missing embeddings."""
 
 
 def assess_sound(
     given: Sequence[SoundToJudge],
     opened: Sequence[SoundToJudge],
     judges: Judges,
-    occasion: RunInfo,
+    run: RunInfo,
     progress: Progress | None = None,
 ) -> tuple[Card, list[str]]:
-    """Judges sounds. `opened` are outputs to open prompts, for the section on bias; may be empty.
+    """Measures sounds and makes their card.
 
-    Returns the card and the problems. `ValueError` where no piece at all can be judged.
+    Args:
+        given: The sounds to judge.
+        opened: Outputs to open prompts, for the section on bias; may be empty.
+        judges: Models, reference sets and indexes.
+        run: Names and settings of this evaluation.
+        progress: Called with the share of pieces measured, 0 to 1.
+
+    Returns:
+        The card, and a sentence for every piece that was left out.
+
+    Raises:
+        ValueError: If no piece can be judged.
     """
-    asked = {one.name for one in given}
-    near: dict[str, Resemblance] = {}
+    with_prompts = {one.name for one in given}
+    nearest: dict[str, Resemblance] = {}
     rates: set[int] = set()
 
     def measure(one: SoundToJudge) -> Measured:
         whole = one.read()
         rates.add(whole.rate_hz)
-        part = judged_part(whole, occasion.seconds)
-        if judges.nearest_clip is not None and one.name in asked:
-            near[one.name] = judges.nearest_clip(part)
+        part = judged_part(whole, run.seconds)
+        if judges.nearest_clip is not None and one.name in with_prompts:
+            nearest[one.name] = judges.nearest_clip(part)
         return measure_piece(part, judges.judge, judges.embeddings)
 
-    found, problems = _each([*given, *opened], measure, progress)
+    found, problems = _measure_all([*given, *opened], measure, progress)
     pieces = [_sound_piece(one, found[one.name]) for one in given if one.name in found]
     if not pieces:
-        raise ValueError("there is nothing to judge: " + "; ".join(problems))
+        raise MelismaError("there is nothing to judge: " + "; ".join(problems))
     results = Results.of(len(pieces))
-    _tell_sound(results, pieces)
+    _describe_pieces(results, pieces)
     if len(rates) > 1:
-        told = ", ".join(f"{rate} Hz" for rate in sorted(rates))
-        results.notes.append(f"The files have several sampling rates ({told}).")
-    reference, judge, seed = judges.reference, judges.judge, occasion.seed
-    true = _true(results, reference, occasion)
-    heard = [found[one.name] for one in opened if one.name in found]
-    nearest = [near.get(one.name) for one in pieces]
-    _speak(
+        listed = ", ".join(f"{rate} Hz" for rate in sorted(rates))
+        results.notes.append(f"The files have several sampling rates ({listed}).")
+    reference, judge, seed = judges.reference, judges.judge, run.seed
+    real = _real_pieces(results, reference, run)
+    open_pieces = [found[one.name] for one in opened if one.name in found]
+    resemblances = [nearest.get(one.name) for one in pieces]
+    _add_sections(
         results,
-        lambda: add_quality(results, pieces, reference, seed, decoded=occasion.decoded),
-        lambda: add_adherence(results, pieces, reference, true),
-        lambda: add_similarity(results, pieces, reference, true, judge),
-        lambda: add_divergence(results, pieces, reference, true),
-        lambda: add_faults(results, pieces, true),
-        lambda: add_wins(results, pieces, reference, judge, occasion.label, seed),
-        lambda: add_originality(results, nearest, judges.nearest_clip),
-        lambda: add_bias(results, heard, true, seed),
+        lambda: add_quality(results, pieces, reference, seed, decoded=run.decoded),
+        lambda: add_adherence(results, pieces, reference, real),
+        lambda: add_similarity(results, pieces, reference, real, judge),
+        lambda: add_divergence(results, pieces, reference, real),
+        lambda: add_faults(results, pieces, real),
+        lambda: add_wins(results, pieces, reference, judge, run.label, seed),
+        lambda: add_originality(results, resemblances, judges.nearest_clip),
+        lambda: add_bias(results, open_pieces, real, seed),
         lambda: add_codec(results, reference),
     )
-    card = _card("sound", occasion, judges, results, pieces, problems)
+    card = _card("sound", run, judges, results, pieces, problems)
     return card, problems
 
 
 def assess_scores(
     given: Sequence[ScoreToJudge],
     judges: Judges,
-    occasion: RunInfo,
+    run: RunInfo,
     progress: Progress | None = None,
 ) -> tuple[Card, list[str]]:
-    """Judges scores by their notes, and by their sound as it is rendered: no codec is in between,
-    whatever `occasion.decoded` says."""
+    """Measures scores by their notes and by their rendered sound, and makes their card.
+
+    Args:
+        given: The scores to judge.
+        judges: Models, reference sets and indexes.
+        run: Names and settings of this evaluation; `decoded` is taken as false, because rendered
+            sound does not pass the codec.
+        progress: Called with the share of pieces measured, 0 to 1.
+
+    Returns:
+        The card, and a sentence for every piece that was left out.
+
+    Raises:
+        ValueError: If no piece can be judged.
+    """
     sounds: dict[str, Measured] = {}
 
     def measure(one: ScoreToJudge) -> JudgedScore:
         score = one.read()
         sound = one.render(score)
-        part = judged_part(sound, occasion.seconds)
+        part = judged_part(sound, run.seconds)
         sounds[one.name] = measure_piece(part, judges.judge, judges.embeddings)
-        heard = measure_score(score, one.wish, None, judges.nearest_tune, sound)
-        return JudgedScore(name=one.name, prompt=one.prompt, wish=one.wish, heard=heard)
+        measured = measure_score(score, one.requested, None, judges.nearest_tune, sound)
+        return JudgedScore(
+            name=one.name, prompt=one.prompt, requested=one.requested, measured=measured
+        )
 
-    found, problems = _each(given, measure, progress)
+    found, problems = _measure_all(given, measure, progress)
     pieces = [found[one.name] for one in given if one.name in found]
     if not pieces:
-        raise ValueError("there is nothing to judge: " + "; ".join(problems))
+        raise MelismaError("there is nothing to judge: " + "; ".join(problems))
     results = Results.of(len(pieces))
-    heard = [
+    rendered = [
         JudgedSound(
-            name=one.name, prompt=one.prompt, wish=None, twin=None, measured=sounds[one.name]
+            name=one.name,
+            prompt=one.prompt,
+            requested=None,
+            reference_index=None,
+            measured=sounds[one.name],
         )
         for one in pieces
     ]
-    _tell_sound(results, heard)
+    _describe_pieces(results, rendered)
     reference, scores = judges.reference, judges.scores
-    occasion = dataclasses.replace(occasion, decoded=False)
-    true = _true(results, reference, occasion)
-    _speak(
+    run = dataclasses.replace(run, decoded=False)
+    real = _real_pieces(results, reference, run)
+    _add_sections(
         results,
         lambda: add_score_adherence(results, pieces, scores),
         lambda: add_form(results, pieces, scores),
         lambda: add_score_originality(results, pieces, scores),
-        lambda: add_quality(results, heard, reference, occasion.seed, decoded=False),
-        lambda: add_similarity(results, heard, reference, true, judges.judge),
-        lambda: add_faults(results, heard, true),
+        lambda: add_quality(results, rendered, reference, run.seed, decoded=False),
+        lambda: add_similarity(results, rendered, reference, real, judges.judge),
+        lambda: add_faults(results, rendered, real),
     )
-    card = _card("score", occasion, judges, results, heard, problems)
+    card = _card("score", run, judges, results, rendered, problems)
     return card, problems
 
 
-def _each(
+def _measure_all(
     given: Sequence[_Given],
-    measure: Callable[[_Given], _Found],
+    measure: Callable[[_Given], _Result],
     progress: Progress | None,
-) -> tuple[dict[str, _Found], list[str]]:
-    """Name -> what was measured, and a sentence for every piece that cannot be judged."""
-    found: dict[str, _Found] = {}
+) -> tuple[dict[str, _Result], list[str]]:
+    """Measurements by name of the piece, and a sentence for every piece that cannot be judged."""
+    found: dict[str, _Result] = {}
     problems: list[str] = []
     for number, one in enumerate(given):
         try:
@@ -239,20 +278,22 @@ def _each(
     return found, problems
 
 
-def _true(results: Results, reference: Reference | None, occasion: RunInfo) -> tuple[Measured, ...]:
-    """The real music that outputs are held against; empty without a reference set."""
+def _real_pieces(
+    results: Results, reference: Reference | None, run: RunInfo
+) -> tuple[Measured, ...]:
+    """The real music that outputs are compared with; empty without a reference set."""
     if reference is None:
         return ()
-    if abs(reference.seconds - occasion.seconds) > UNEVEN_SECONDS:
+    if abs(reference.seconds - run.seconds) > UNEVEN_SECONDS:
         results.notes.append(
-            f"Outputs were judged over {occasion.seconds:g} s, the reference set over "
+            f"Outputs were judged over {run.seconds:g} s, the reference set over "
             f"{reference.seconds:g} s: what depends on length is not comparable."
         )
-    return reference.true(decoded=occasion.decoded)
+    return reference.real_pieces(decoded=run.decoded)
 
 
-def _speak(results: Results, *sections: Callable[[], None]) -> None:
-    """Every section in turn; one that cannot speak leaves a note, and the rest goes on."""
+def _add_sections(results: Results, *sections: Callable[[], None]) -> None:
+    """Calls every section in turn; one that raises `ValueError` becomes a note."""
     for section in sections:
         try:
             section()
@@ -262,22 +303,26 @@ def _speak(results: Results, *sections: Callable[[], None]) -> None:
 
 def _sound_piece(one: SoundToJudge, measured: Measured) -> JudgedSound:
     return JudgedSound(
-        name=one.name, prompt=one.prompt, wish=one.wish, twin=one.twin, measured=measured
+        name=one.name,
+        prompt=one.prompt,
+        requested=one.requested,
+        reference_index=one.reference_index,
+        measured=measured,
     )
 
 
-def _tell_sound(results: Results, pieces: Sequence[JudgedSound]) -> None:
-    """What was heard, in words, for the table of pieces."""
-    for told, one in zip(results.told, pieces, strict=True):
+def _describe_pieces(results: Results, pieces: Sequence[JudgedSound]) -> None:
+    """Adds the findings in words to the table of pieces."""
+    for texts, one in zip(results.texts, pieces, strict=True):
         tempo = one.measured.values["tempo_signal"]
         if np.isfinite(tempo):
-            told["tempo"] = f"{tempo:.0f} bpm"
-        told |= {name: words for name, words in one.measured.told.items() if words}
+            texts["tempo"] = f"{tempo:.0f} bpm"
+        texts |= {name: words for name, words in one.measured.texts.items() if words}
 
 
 def _card(
     subject: str,
-    occasion: RunInfo,
+    run: RunInfo,
     judges: Judges,
     results: Results,
     pieces: Sequence[JudgedSound],
@@ -295,34 +340,34 @@ def _card(
         name: stack_windows([one.windows[name] for one in sounds]) for name in sounds[0].windows
     }
     return Card(
-        title=occasion.title,
-        judged=occasion.judged,
+        title=run.title,
+        judged=run.judged,
         protocol=Protocol(
             subject=subject,
             reference="; ".join(names),
             reference_hash=" ".join(digests),
-            prompts=occasion.prompts,
+            prompts=run.prompts,
             prompts_hash=hashlib.sha256(listed.encode()).hexdigest()[:16],
             embeddings={one.name: one.fingerprint for one in judges.embeddings},
             judge=judges.judge.fingerprint,
             rate_hz=JUDGED_RATE_HZ,
             level=LEVEL,
-            seconds=occasion.seconds,
+            seconds=run.seconds,
             count=len(pieces),
-            seed=occasion.seed,
+            seed=run.seed,
             repeats=REPEATS,
         ),
         rows=tuple(results.rows),
         pieces=results.piece_rows([(one.name, one.prompt) for one in pieces]),
         plots=results.plots,
-        notes=(*occasion.problems, *problems, *results.notes),
-        made_by=_made_by(occasion.command),
+        notes=(*run.problems, *problems, *results.notes),
+        made_by=_made_by(run.command),
         embeddings=windows,
     )
 
 
 def _made_by(command: str) -> dict[str, str]:
-    """Who measured, when, with what."""
+    """Command, date and versions, for the card."""
     return {
         "command": command,
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),

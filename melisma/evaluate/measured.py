@@ -1,8 +1,8 @@
-"""Everything that is measured of one piece of sound, once: what all sections of a card draw on.
+"""Measurement of one piece of sound: everything that the sections of a card need, measured once.
 
-Enters: a `Waveform`, the judge, the embeddings. Leaves: a `Measured`: numbers by name, words by
-name, the judge's probabilities and vector, and the windows of every embedding. Detectors hear the
-sound as it is; judge and embeddings make its level even themselves.
+Input: a `Waveform`, the judge and the embeddings. Output: a `Measured`: numbers by name, texts by
+name, the judge's probabilities and embedding, and the windows of every embedding. Detectors get the
+sound at its own level; the judge and the embeddings normalise the level themselves.
 """
 
 from __future__ import annotations
@@ -18,24 +18,25 @@ from melisma.analysis.audio.levels import measure_levels
 from melisma.analysis.audio.metre import measure_metre
 from melisma.analysis.audio.onsets import find_onsets
 from melisma.analysis.audio.tempo import measure_tempo
-from melisma.evaluate.models.embeddings import Embedding
+from melisma.evaluate.models.embedding import Embedding
 from melisma.evaluate.models.judge import Judge
 from melisma.sound.loudness import integrated_lufs
 from melisma.values import Waveform
+from melisma.values.errors import MelismaError
 
 SHORTEST_SECONDS = 1.0
-"""Shorter sound has no tempo, tonality or timbre to judge (chosen)."""
+"""Shorter sound has no tempo, key or timbre to judge (chosen)."""
 NAN = float("nan")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """What is found in one piece."""
+    """Measurements of one piece of sound."""
 
     values: Mapping[str, float]
     """Numbers by name; nan where there is none (a piece without a beat has no tempo)."""
-    told: Mapping[str, str]
-    """Words by name: lead, tonality, metre; empty where there is none."""
+    texts: Mapping[str, str]
+    """Findings in words by name: lead, key, metre, faults; empty where there is none."""
     tags: np.ndarray
     """The judge's probability of each of `FAMILIES`, float32 [17]."""
     vector: np.ndarray
@@ -45,18 +46,32 @@ class Measured:
 
 
 def judged_part(waveform: Waveform, seconds: float) -> Waveform:
-    """The beginning that is judged; `ValueError` where there is too little, or only silence."""
+    """The excerpt at the beginning of a piece that is judged.
+
+    Args:
+        waveform: The whole piece.
+        seconds: Length of the excerpt; a shorter piece is taken whole.
+
+    Raises:
+        ValueError: If it is shorter than `SHORTEST_SECONDS`, or silent.
+    """
     samples = waveform.samples[:, : round(seconds * waveform.rate_hz)]
     part = Waveform(samples=samples, rate_hz=waveform.rate_hz)
     if part.seconds < SHORTEST_SECONDS:
-        raise ValueError(f"it lasts {part.seconds:.2f} s: judged are pieces of 1 s or more")
+        raise MelismaError(f"it lasts {part.seconds:.2f} s: judged are pieces of 1 s or more")
     if float(np.abs(samples).max(initial=0.0)) < 1e-4:
-        raise ValueError("it is silent: there is nothing to judge")
+        raise MelismaError("it is silent: there is nothing to judge")
     return part
 
 
 def measure_piece(waveform: Waveform, judge: Judge, embeddings: Sequence[Embedding]) -> Measured:
-    """Everything about a piece; see `judged_part` for what cannot be judged."""
+    """Measures a piece with detectors, the judge and every embedding.
+
+    Args:
+        waveform: One second or more, not silent (see `judged_part`).
+        judge: The independent evaluation model.
+        embeddings: Those whose windows are stored, by name.
+    """
     verdict = judge.judge_all([waveform])[0]
     tempo, tonality = measure_tempo(waveform), measure_tonality(waveform)
     metre = measure_metre(waveform, tempo.bpm)
@@ -72,7 +87,7 @@ def measure_piece(waveform: Waveform, judge: Judge, embeddings: Sequence[Embeddi
         **faults.numbers(),
         "faults": float(len(faults.found())),
     }
-    told = {
+    texts = {
         "lead": verdict.lead,
         "tonality_judge": verdict.tonality,
         "tonality_signal": tonality.tonality or "",
@@ -81,7 +96,7 @@ def measure_piece(waveform: Waveform, judge: Judge, embeddings: Sequence[Embeddi
     }
     return Measured(
         values={name: NAN if value is None else float(value) for name, value in values.items()},
-        told=told,
+        texts=texts,
         tags=verdict.family_probabilities,
         vector=verdict.embedding,
         windows={one.name: one.embed(waveform) for one in embeddings},

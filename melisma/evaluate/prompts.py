@@ -1,13 +1,13 @@
-"""Lists of prompts, and which file of a folder answers which prompt.
+"""Lists of prompts, and pairing of the files of a folder with prompts.
 
-Lists are text (a prompt a line, "#" starts a comment), CSV with a column `prompt` or `caption`, or
-JSON lines with `prompt`; what else stands in a row are its facts. MusicCaps is read as published
-(Agostinelli et al., 2301.11325, section 4.2: captions of ten-second clips; the listening test used
-its genre-balanced subset). Files are matched by their names where the list says them, else by the
-numbers that `melisma generate` puts before the names, else by order; without a list by the prompt
-in the file's own tags.
+Lists are text (a prompt per line, "#" starts a comment), CSV with a column `prompt` or `caption`,
+or JSON lines with `prompt`; the other columns of a row are its facts. MusicCaps is read as
+published (Agostinelli et al., 2301.11325, section 4.2: captions of ten-second clips; the listening
+test used its genre-balanced subset). Files are matched by name where the list names them, else by
+the numbers that `melisma generate` puts before the names, else by order; without a list by the
+prompt in the file's own tags.
 
-Enters: paths. Leaves: `PromptRow`s and `PairedPiece`s, and sentences about what did not match.
+Input: paths. Output: `PromptRow`s and `PairedPiece`s, and sentences about what did not match.
 """
 
 from __future__ import annotations
@@ -26,21 +26,22 @@ from melisma.files import AUDIO_ENDINGS, read_provenance
 from melisma.files.provenance import provenance_from_fields
 from melisma.symbolic.midi import midi_bytes
 from melisma.symbolic.tags import read_midi_tags
+from melisma.values.errors import MelismaError
 
 SOUND_ENDINGS: tuple[str, ...] = AUDIO_ENDINGS
 MIDI_ENDINGS: tuple[str, ...] = (".mid", ".midi")
 LIST_NAMES: tuple[str, ...] = ("prompts.csv", "prompts.jsonl", "prompts.txt")
-"""Lists that are looked for in the folder itself, the first that is there is taken."""
+"""Lists that are looked up in the folder itself; the first that exists is taken."""
 MUSICCAPS_SUBSETS: Mapping[str, str | None] = {
     "balanced": "is_balanced_subset",
     "eval": "is_audioset_eval",
     "all": None,
 }
-"""Name of a subset -> the column that says whether a row belongs to it."""
+"""Name of a subset -> the column that marks its rows."""
 _WORDS_COLUMNS = ("prompt", "caption")
 _FILE_COLUMNS = ("file", "ytid")
 _MOST_NAMED = 5
-"""So many names stand in a sentence; the others are counted."""
+"""Largest number of names in a sentence; the others are counted."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,28 +50,33 @@ class PromptRow:
 
     words: str
     file: str | None = None
-    """Name of the file that answers it, or its stem; None where the list does not say."""
+    """Name or stem of the file that belongs to it; None where the list does not name one."""
     facts: Mapping[str, Any] = field(default_factory=dict)
-    """What else the row says, e.g. {"tempo_bpm": 90.0}; text only where the list is CSV."""
+    """The other columns, e.g. {"tempo_bpm": 90.0}; only text where the list is CSV."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PairedPiece:
-    """A file with the words that asked for it."""
+    """A file with its prompt."""
 
     path: Path
     name: str
-    """Path below the folder, with "/": what pieces of two folders are paired by."""
+    """Path below the folder, with "/"; pieces of two folders are matched by it."""
     words: str | None
-    """None where no prompt is known."""
+    """The prompt; None where it is not known."""
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 def read_prompts(path: Path, subset: str = "balanced") -> list[PromptRow]:
-    """Reads a list of prompts by its ending: .csv, .jsonl, else a prompt a line.
+    """Reads a list of prompts.
 
-    MusicCaps is known by its columns, and the `subset` of it is read (`read_musiccaps`). Raises
-    `FileNotFoundError`, or `ValueError` where the list is malformed or empty.
+    Args:
+        path: A file; the ending decides the format: .csv, .jsonl, else a prompt per line.
+        subset: Where the file is MusicCaps, by its columns: which subset (`read_musiccaps`).
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the list is malformed or empty.
     """
     text = _read_text(path)
     ending = path.suffix.lower()
@@ -87,24 +93,33 @@ def read_prompts(path: Path, subset: str = "balanced") -> list[PromptRow]:
         rows = [PromptRow(words=line) for line in lines if line and not line.startswith("#")]
     rows = [row for row in rows if row.words]
     if not rows:
-        raise ValueError(f"{path} holds no prompt: write one on each line")
+        raise MelismaError(f"{path} holds no prompt: write one on each line")
     return rows
 
 
 def read_musiccaps(path: Path, subset: str = "balanced") -> list[PromptRow]:
-    """The captions of MusicCaps, of one of `MUSICCAPS_SUBSETS`.
+    """Reads the captions of a subset of MusicCaps.
 
-    `file` is the clip's identifier, `facts` hold `aspects` and `start_seconds`. Raises
-    `FileNotFoundError`, or `ValueError` for another subset or a file that is no MusicCaps.
+    Args:
+        path: The published CSV file.
+        subset: One of `MUSICCAPS_SUBSETS`.
+
+    Returns:
+        Rows whose `file` is the clip's identifier and whose `facts` are `aspects` and
+        `start_seconds`.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: For another subset, or a file that is not MusicCaps.
     """
     if subset not in MUSICCAPS_SUBSETS:
         known = ", ".join(MUSICCAPS_SUBSETS)
-        raise ValueError(f'MusicCaps has no subset "{subset}": give one of {known}')
+        raise MelismaError(f'MusicCaps has no subset "{subset}": give one of {known}')
     flag = MUSICCAPS_SUBSETS[subset]
     found = _read_csv(path, _read_text(path))
     needed = {"ytid", "start_s", "caption", "aspect_list", *([flag] if flag else [])}
     if missing := sorted(needed - set(found[0] if found else ())):
-        raise ValueError(f"{path} is not MusicCaps: it has no column {', '.join(missing)}")
+        raise MelismaError(f"{path} is not MusicCaps: it has no column {', '.join(missing)}")
     rows = [
         PromptRow(
             words=" ".join(row["caption"].split()),
@@ -115,7 +130,7 @@ def read_musiccaps(path: Path, subset: str = "balanced") -> list[PromptRow]:
         if flag is None or row[flag].strip().lower() == "true"
     ]
     if not rows:
-        raise ValueError(f'{path} has no row of the subset "{subset}"')
+        raise MelismaError(f'{path} has no row of the subset "{subset}"')
     return rows
 
 
@@ -125,22 +140,24 @@ def _read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 text: save it as such") from error
+        raise MelismaError(f"{path} is not UTF-8 text: save it as such") from error
 
 
 def _read_csv(path: Path, text: str) -> list[dict[str, str]]:
-    """Rows of a table; cells that a short row lacks are empty."""
+    """Rows of a table; missing cells of a short row are empty."""
     try:
         table = csv.DictReader(io.StringIO(text, newline=""), restval="")
         return [{str(name).strip(): cell for name, cell in row.items()} for row in table]
     except csv.Error as error:
-        raise ValueError(f"{path} is no CSV table: {error}") from error
+        raise MelismaError(f"{path} is no CSV table: {error}") from error
 
 
 def _csv_row(path: Path, row: Mapping[str, str]) -> PromptRow:
     column = next((name for name in _WORDS_COLUMNS if name in row), None)
     if column is None:
-        raise ValueError(f"{path} has no column named prompt or caption: its first line names them")
+        raise MelismaError(
+            f"{path} has no column named prompt or caption: its first line names them"
+        )
     name = next((row[name].strip() for name in _FILE_COLUMNS if row.get(name, "").strip()), None)
     others = {*_FILE_COLUMNS, column, "None"}
     facts = {key: cell for key, cell in row.items() if key not in others and cell}
@@ -151,17 +168,17 @@ def _json_row(path: Path, number: int, line: str) -> PromptRow:
     try:
         row = json.loads(line)
     except json.JSONDecodeError as error:
-        raise ValueError(f"line {number} of {path} is not JSON: {error}") from error
+        raise MelismaError(f"line {number} of {path} is not JSON: {error}") from error
     column = next((name for name in _WORDS_COLUMNS if isinstance(row, dict) and name in row), None)
     if column is None or not isinstance(row[column], str):
-        raise ValueError(f'line {number} of {path} has no prompt: write {{"prompt": "..."}}')
+        raise MelismaError(f'line {number} of {path} has no prompt: write {{"prompt": "..."}}')
     name = next((row[name] for name in _FILE_COLUMNS if isinstance(row.get(name), str)), None)
     facts = {key: value for key, value in row.items() if key not in (*_FILE_COLUMNS, column)}
     return PromptRow(words=" ".join(row[column].split()), file=name, facts=facts)
 
 
 def _aspects(cell: str) -> tuple[str, ...]:
-    """The aspect list, which the file holds as a Python list; empty where it is malformed."""
+    """The aspect list, stored as a Python list; empty where it is malformed."""
     try:
         value = ast.literal_eval(cell)
     except (SyntaxError, ValueError):
@@ -174,12 +191,22 @@ def pair_prompts(
     prompts_file: Path | None = None,
     endings: Sequence[str] = (*SOUND_ENDINGS, *MIDI_ENDINGS),
 ) -> tuple[list[PairedPiece], list[str]]:
-    """Every piece of a folder with its prompt, and sentences about what did not match.
+    """Pairs every piece of a folder with its prompt.
 
-    `prompts_file` as `read_prompts`; where it is None a list in the folder itself (`LIST_NAMES`)
-    is taken, else the tags of the files. Files without prompt stay, with `words` None: what needs
-    no words can still be measured. Raises `FileNotFoundError`, or `ValueError` where the folder
-    holds no piece with one of `endings`, or none that a given list speaks of.
+    Args:
+        folder: Folder of sound or MIDI files.
+        prompts_file: A list of prompts (`read_prompts`); by default one in the folder itself
+            (`LIST_NAMES`), else the tags of the files.
+        endings: Endings of the files that are pieces.
+
+    Returns:
+        All pieces, those without a prompt with `words` None (metrics that need no prompt still
+        apply), and sentences about what did not match.
+
+    Raises:
+        FileNotFoundError: If there is no such folder.
+        NotADirectoryError: If it is a file.
+        ValueError: If the folder has no piece with one of `endings`, or none of the list.
     """
     if folder.is_file():
         raise NotADirectoryError(f"{folder} is one file: give the folder that holds it")
@@ -187,18 +214,20 @@ def pair_prompts(
         raise FileNotFoundError(f"there is no folder {folder}: check the name")
     files = find_pieces(folder, endings)
     if not files:
-        raise ValueError(f"{folder} holds no piece: files ending in {', '.join(endings)} are read")
+        raise MelismaError(
+            f"{folder} holds no piece: files ending in {', '.join(endings)} are read"
+        )
     lists = [folder / name for name in LIST_NAMES if (folder / name).is_file()]
     chosen = prompts_file or (lists[0] if lists else None)
     if chosen is None:
         return _pair_tags(folder, files)
     rows = read_prompts(chosen)
     if any(row.file for row in rows):
-        answers, told = _by_name(folder, files, rows)
+        answers, problems = _by_name(folder, files, rows)
     else:
-        answers, told = _by_place(files, rows)
+        answers, problems = _by_order(files, rows)
     if not answers:
-        raise ValueError(f"no prompt of {chosen} belongs to a file in {folder}: check the names")
+        raise MelismaError(f"no prompt of {chosen} belongs to a file in {folder}: check the names")
     pieces = [
         PairedPiece(
             path=path,
@@ -209,15 +238,17 @@ def pair_prompts(
         for path in files
     ]
     answered = set(answers.values())
-    silent = [row.words for index, row in enumerate(rows) if index not in answered]
-    if silent:
-        told.append(f"{_counted(silent, 'prompt', 'has', 'have')} no file: {_some(silent)}")
-    return pieces, [*told, *_wordless(pieces)]
+    unanswered = [row.words for index, row in enumerate(rows) if index not in answered]
+    if unanswered:
+        problems.append(
+            f"{_counted(unanswered, 'prompt', 'has', 'have')} no file: {_some(unanswered)}"
+        )
+    return pieces, [*problems, *_without_prompt(pieces)]
 
 
 def find_pieces(folder: Path, endings: Sequence[str]) -> list[Path]:
-    """The files below a folder with these endings, in any case, names in the order of people
-    (2 before 10); hidden ones are left out."""
+    """The files below a folder with these endings (in any case), in natural order (2 before 10);
+    hidden ones are left out."""
     found = [
         path
         for path in folder.rglob("*")
@@ -251,15 +282,15 @@ def _by_name(
             repeated.append(row.file or "")
         elif found:
             answers[found[0]] = index
-    told = []
+    problems = []
     if doubtful:
-        told.append(f"several files could be meant by {_some(doubtful)}: none was taken")
+        problems.append(f"several files could be meant by {_some(doubtful)}: none was taken")
     if repeated:
-        told.append(f"the list names {_some(repeated)} twice: the first prompt was taken")
-    return answers, told
+        problems.append(f"the list names {_some(repeated)} twice: the first prompt was taken")
+    return answers, problems
 
 
-def _by_place(files: list[Path], rows: list[PromptRow]) -> tuple[dict[Path, int], list[str]]:
+def _by_order(files: list[Path], rows: list[PromptRow]) -> tuple[dict[Path, int], list[str]]:
     """File -> row, by the numbers before the names where all have one, else by order."""
     numbers = [re.match(r"[0-9]+", path.name) for path in files]
     found = [int(match[0]) for match in numbers if match]
@@ -270,29 +301,31 @@ def _by_place(files: list[Path], rows: list[PromptRow]) -> tuple[dict[Path, int]
     if len(files) == len(rows):
         return answers, []
     return answers, [
-        f"there are {len(files)} files and {len(rows)} prompts, and no number before every name "
-        "tells them apart: they were paired in order, so check the pairs, or name the files in a "
+        f"there are {len(files)} files and {len(rows)} prompts, and not every name starts with a "
+        "number of its own: they were paired in order, so check the pairs, or name the files in a "
         "column file of the list"
     ]
 
 
 def _pair_tags(folder: Path, files: list[Path]) -> tuple[list[PairedPiece], list[str]]:
-    pieces, told = [], []
+    pieces, problems = [], []
     for path in files:
         words = None
         try:
             words = tagged_prompt(path)
         except (ValueError, OSError) as error:
-            told.append(str(error))
+            problems.append(str(error))
         name = path.relative_to(folder).as_posix()
         pieces.append(PairedPiece(path=path, name=name, words=words))
-    return pieces, [*told, *_wordless(pieces)]
+    return pieces, [*problems, *_without_prompt(pieces)]
 
 
 def tagged_prompt(path: Path) -> str | None:
     """The prompt in the tags of a sound or MIDI file that Melisma wrote; None where it has none.
 
-    Raises `FileNotFoundError`, or `ValueError` for a file that cannot be one.
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is not a sound or MIDI file.
     """
     if path.suffix.lower() in MIDI_ENDINGS:
         tags = read_midi_tags(midi_bytes(path))
@@ -302,12 +335,12 @@ def tagged_prompt(path: Path) -> str | None:
     return None if provenance is None else " ".join(provenance.prompt.split()) or None
 
 
-def _wordless(pieces: list[PairedPiece]) -> list[str]:
+def _without_prompt(pieces: list[PairedPiece]) -> list[str]:
     names = [piece.name for piece in pieces if piece.words is None]
     if not names:
         return []
     return [
-        f"{_counted(names, 'file', 'has', 'have')} no prompt, so only what needs no words can be "
+        f"{_counted(names, 'file', 'has', 'have')} no prompt, so only metrics without text can be "
         f"measured: {_some(names)}"
     ]
 
@@ -317,7 +350,7 @@ def _counted(found: list[str], noun: str, one: str, many: str) -> str:
 
 
 def _some(names: Sequence[str]) -> str:
-    """The first names, and how many more."""
+    """The first names, and the number of the others."""
     more = len(names) - _MOST_NAMED
     shown = ", ".join(f'"{name}"' for name in names[:_MOST_NAMED])
     return f"{shown} and {more} more" if more > 0 else shown

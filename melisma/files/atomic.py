@@ -1,7 +1,7 @@
-"""Writing a file whole or not at all.
+"""Atomic file writing.
 
-A temporary file grows beside the wanted one and takes its name in one step when it is complete,
-so that neither an error, a full disk nor Ctrl-C leaves half a file under the asked name.
+A temporary file is written in the same folder and renamed in one step when it is complete, so that
+neither an error, a full disk nor Ctrl-C leaves a partial file under the requested name.
 """
 
 from __future__ import annotations
@@ -17,15 +17,19 @@ _DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 def check_writable(path: Path) -> None:
-    """Raise the sentence a person needs when no file could be written at `path`.
+    """Checks that a file could be written at `path`; the errors say what to do.
 
-    Raises `FileNotFoundError`, `NotADirectoryError`, `IsADirectoryError` or `PermissionError`.
+    Raises:
+        FileNotFoundError: Its folder does not exist.
+        NotADirectoryError: Its folder is a file.
+        IsADirectoryError: `path` is a folder.
+        PermissionError: Its folder is read-only.
     """
     folder = path.parent
     if not folder.exists():
         raise FileNotFoundError(f"the folder {folder} does not exist: create it, or choose another")
     if not folder.is_dir():
-        raise NotADirectoryError(f"{folder} is a file, not a folder: choose another place")
+        raise NotADirectoryError(f"{folder} is a file, not a folder: choose another path")
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder: give the name of a file inside it")
     if not os.access(folder, os.W_OK | os.X_OK):
@@ -33,11 +37,13 @@ def check_writable(path: Path) -> None:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success it replaces `path`, otherwise it is gone.
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Context manager that yields a temporary path and on success moves that file to `path`.
 
-    The temporary name keeps the ending. Raises what `check_writable` does, and an `OSError` with
-    the code ENOSPC and one clear sentence when the disk is full.
+    The temporary file is in the same folder and has the same suffix; on an error it is deleted.
+
+    Raises:
+        OSError: As `check_writable`; with the code ENOSPC where the disk is full.
     """
     path = Path(path)
     check_writable(path)
@@ -46,7 +52,7 @@ def replacing(path: Path) -> Iterator[Path]:
             prefix=f".{path.stem[:80]}-", suffix=path.suffix, dir=path.parent
         )
     except OSError as error:
-        raise _spoken(error, path) from error
+        raise _explained(error, path) from error
     os.close(handle)
     temporary = Path(name)
     try:
@@ -57,20 +63,20 @@ def replacing(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     except OSError as error:
         _remove(temporary)
-        raise _spoken(error, path) from error
+        raise _explained(error, path) from error
     except BaseException:
         _remove(temporary)
         raise
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write `data` at `path`, whole or not at all; errors as `replacing`."""
-    with replacing(Path(path)) as temporary:
+    """Writes `data` at `path` atomically; errors as `atomic_write`."""
+    with atomic_write(Path(path)) as temporary:
         temporary.write_bytes(data)
 
 
-def _spoken(error: OSError, path: Path) -> OSError:
-    """The same error with a sentence for a person, where we have one."""
+def _explained(error: OSError, path: Path) -> OSError:
+    """The same error with a message for the user, for the known cases."""
     if error.errno in _DISK_FULL:
         return OSError(
             errno.ENOSPC, f"the disk that holds {path.parent} is full: nothing was written"
@@ -86,7 +92,7 @@ def _remove(path: Path) -> None:
 
 
 def _umask() -> int:
-    """The permissions a new file must not have (reading it means setting it for a moment)."""
+    """The process's umask (it can only be read by setting it for a moment)."""
     mask = os.umask(0)
     os.umask(mask)
     return mask

@@ -1,7 +1,7 @@
-"""Sound on disk: WAV, FLAC, MP3 and OGG by the ending, with provenance in the file's own tags.
+"""Audio files: WAV, FLAC, MP3 and OGG by file extension, with provenance in the metadata tags.
 
-Enters and leaves: `Waveform`, float32 [channel, sample]. Coding is libsndfile's (soundfile), tags
-are mutagen's. A file is built in memory and written whole or not at all.
+Audio is a `Waveform`, float32 [channel, sample]. Encoding is libsndfile's (soundfile), tags are
+mutagen's. A file is built in memory and written atomically.
 """
 
 from __future__ import annotations
@@ -14,8 +14,7 @@ import numpy as np
 import soundfile
 from mutagen.flac import FLAC
 
-# Names of ID3v2.4's frames (sections 4.2 and 4.10); the last is that of text with a description of
-# the writer's own.
+# Names of ID3v2.4 frames (sections 4.2 and 4.10); TXXX is user-defined text with a description.
 from mutagen.id3 import COMM, TCON, TIT2, TXXX
 from mutagen.mp3 import MP3
 from mutagen.oggvorbis import OggVorbis
@@ -24,6 +23,7 @@ from mutagen.wave import WAVE
 from melisma.files.atomic import check_writable, write_bytes
 from melisma.files.provenance import Provenance, provenance_from_fields
 from melisma.values import Waveform
+from melisma.values.errors import MelismaError
 
 _CODERS: dict[str, tuple[str, str]] = {
     ".wav": ("WAV", "PCM_16"),
@@ -32,50 +32,66 @@ _CODERS: dict[str, tuple[str, str]] = {
     ".ogg": ("OGG", "VORBIS"),
 }
 AUDIO_ENDINGS: tuple[str, ...] = tuple(_CODERS)
-"""Endings of the audio files that can be written."""
+"""Extensions of the audio files that can be written."""
 
 LOSSY_ENDINGS: tuple[str, ...] = (".mp3", ".ogg")
-"""Those that do not give back the very samples that were written."""
+"""Extensions of lossy formats."""
 
 _COMPRESSION = {".mp3": 0.1, ".ogg": 0.3}
 """libsndfile's compression level, 0 best to 1 smallest (chosen: near transparent at 24 kHz)."""
 
 _BLOCK_SAMPLES = 65_536
-"""Samples handed to the coder at a time; libvorbis overflows its stack on very long ones."""
+"""Samples passed to the encoder at a time; libvorbis overflows its stack on very long blocks."""
 
 
 def check_audio_path(path: Path) -> None:
-    """Raise unless sound could be written at `path`: `ValueError` for a strange ending, and the
-    `OSError`s of `check_writable`."""
+    """Checks that audio could be written at `path`.
+
+    Raises:
+        ValueError: The extension is not one of `AUDIO_ENDINGS`.
+        OSError: As `check_writable`.
+    """
     path = Path(path)
     if path.suffix.lower() not in _CODERS:
         given = f'the ending "{path.suffix}"' if path.suffix else "a name without an ending"
-        raise ValueError(f"{path.name} has {given}: give one of {', '.join(AUDIO_ENDINGS)}")
+        raise MelismaError(f"{path.name} has {given}: give one of {', '.join(AUDIO_ENDINGS)}")
     check_writable(path)
 
 
 def write_audio(path: Path, waveform: Waveform, provenance: Provenance | None = None) -> None:
-    """Write sound (16 bits where the format has bits; amplitudes beyond 1 are clipped).
+    """Writes an audio file (16 bits where the format has a bit depth; amplitudes beyond 1 clip).
 
-    Raises `ValueError` for an unknown ending or rate, `OSError` as `replacing` does.
+    Args:
+        path: File to write; its extension selects the format.
+        waveform: The audio.
+        provenance: Written into the tags; None for no tags.
+
+    Raises:
+        ValueError: Unknown extension, or a sample rate that the format does not support.
+        OSError: As `atomic_write`.
     """
     path = Path(path)
     check_audio_path(path)
-    stream = _coded(waveform, path.suffix.lower())
+    stream = _encoded(waveform, path.suffix.lower())
     if provenance is not None:
         _write_tags(stream, path.suffix.lower(), provenance)
     write_bytes(path, stream.getvalue())
 
 
-def decoded_after_coding(waveform: Waveform, ending: str) -> Waveform:
-    """What a listener to a file with this ending hears; lossy coders raise some peaks."""
-    stream = _coded(waveform, ending.lower())
+def encode_and_decode(waveform: Waveform, ending: str) -> Waveform:
+    """The waveform after encoding and decoding in a format; lossy codecs raise some peaks.
+
+    Args:
+        waveform: The audio.
+        ending: File extension of the format, one of `AUDIO_ENDINGS`.
+    """
+    stream = _encoded(waveform, ending.lower())
     stream.seek(0)
     samples, rate_hz = soundfile.read(stream, dtype="float32", always_2d=True)
     return Waveform(samples=np.ascontiguousarray(samples.T), rate_hz=int(rate_hz))
 
 
-def _coded(waveform: Waveform, ending: str) -> io.BytesIO:
+def _encoded(waveform: Waveform, ending: str) -> io.BytesIO:
     form, subtype = _CODERS[ending]
     stream = io.BytesIO()
     try:
@@ -92,38 +108,46 @@ def _coded(waveform: Waveform, ending: str) -> io.BytesIO:
             for start in range(0, len(frames), _BLOCK_SAMPLES):
                 file.write(frames[start : start + _BLOCK_SAMPLES])
     except soundfile.LibsndfileError as error:
-        raise ValueError(
+        raise MelismaError(
             f"sound at {waveform.rate_hz} Hz cannot be written as {form}: {error.error_string}"
         ) from error
     return stream
 
 
 def read_audio(path: Path) -> Waveform:
-    """Read any sound file that libsndfile knows, at its own rate.
+    """Reads an audio file of any format that libsndfile supports, at its own sample rate.
 
-    Raises `FileNotFoundError`, or `ValueError` for an empty file, one that is not audio, one
-    without a single sample and one with more than two channels.
+    Raises:
+        FileNotFoundError: There is no such file.
+        IsADirectoryError: The path is a folder.
+        ValueError: The file is empty, not audio, has no samples, samples that are not finite, or
+            more than two channels.
     """
     path = _existing(path)
     try:
         samples, rate_hz = soundfile.read(str(path), dtype="float32", always_2d=True)
     except soundfile.LibsndfileError as error:
-        raise ValueError(
+        raise MelismaError(
             f"{path} is not an audio file that can be read: give WAV, FLAC, MP3 or OGG"
         ) from error
     if len(samples) == 0:
-        raise ValueError(f"{path} holds no sound: its length is 0")
+        raise MelismaError(f"{path} holds no sound: its length is 0")
     if samples.shape[1] > 2:
-        raise ValueError(f"{path} has {samples.shape[1]} channels: mix it down to one or two first")
+        raise MelismaError(
+            f"{path} has {samples.shape[1]} channels: mix it down to one or two first"
+        )
     if not np.isfinite(samples).all():
-        raise ValueError(f"{path} holds amplitudes that are not finite numbers")
+        raise MelismaError(f"{path} holds amplitudes that are not finite numbers")
     return Waveform(samples=np.ascontiguousarray(samples.T), rate_hz=int(rate_hz))
 
 
 def read_provenance(path: Path) -> Provenance | None:
-    """The provenance in the tags of an audio file, None where it has none of ours.
+    """The provenance in the tags of an audio file, None where Melisma wrote none.
 
-    Raises `FileNotFoundError`, or `ValueError` for an empty file.
+    Raises:
+        FileNotFoundError: There is no such file.
+        IsADirectoryError: The path is a folder.
+        ValueError: The file is empty.
     """
     path = _existing(path)
     try:
@@ -148,12 +172,12 @@ def _existing(path: Path) -> Path:
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder: give the name of a file inside it")
     if path.stat().st_size == 0:
-        raise ValueError(f"{path} is empty: it has 0 bytes")
+        raise MelismaError(f"{path} is empty: it has 0 bytes")
     return path
 
 
 def _write_tags(stream: io.BytesIO, ending: str, provenance: Provenance) -> None:
-    """Put the provenance into the coded file in memory."""
+    """Writes the provenance into the tags of the encoded file in memory."""
     stream.seek(0)
     if ending in (".wav", ".mp3"):
         file = WAVE(stream) if ending == ".wav" else MP3(stream)

@@ -1,7 +1,7 @@
 """Checkpoints: one safetensors file whose header carries settings and fingerprints as JSON.
 
-Never pickle. Two kinds of use: *training state* (float32, everything needed to go on exactly) and
-*shipped weights* (matrices as int8 rows with float16 scales, the rest as float16).
+Never pickle. Two uses: *training state* (float32, everything needed to resume exactly) and *shipped
+weights* (matrices quantized to int8 with one float16 scale per row, the rest as float16).
 
 Layout of the header's metadata, all strings: `format` "melisma", `version`, `kind` ("codec",
 "semantic", ...), `settings` (JSON), `fingerprints` (JSON: name -> fingerprint of the tokenizers
@@ -24,39 +24,40 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from melisma.files.atomic import replacing
+from melisma.files.atomic import atomic_write
 from melisma.files.legacy_names import (
     first_name,
     first_settings,
     present_name,
     present_settings,
 )
+from melisma.values.errors import MelismaError
 
 VERSION = 1
-"""Version of the layout; another version is an error that says so."""
+"""Version of the file layout; any other version is refused."""
 
 _ROWS, _SCALES = "::rows", "::scales"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """What a checkpoint file holds."""
+    """Contents of a checkpoint file."""
 
     kind: str
     """Which part of the system: "codec", "semantic", "joint", "lm", "training" ..."""
     settings: dict[str, Any]
     """The settings tree that builds the model, as JSON values."""
     tensors: dict[str, Tensor]
-    """Weights by name; int8 rows are already turned back into float32."""
+    """Weights by name; int8 rows are already dequantized to float32."""
     fingerprints: dict[str, str] = field(default_factory=dict)
-    """Fingerprints of the tokenizers whose tokens the weights know."""
+    """Fingerprints of the tokenizers on whose tokens the weights were trained, by name."""
     notes: dict[str, Any] = field(default_factory=dict)
-    """Anything else worth keeping: update number, data, measured figures."""
+    """Other metadata: update number, data, measured figures."""
 
 
 def _int8_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """A matrix [row, column] as int8 with one float16 scale a row (symmetric, round to nearest)."""
-    # The scale is rounded first and the rows with the rounded scale, so no row overflows.
+    """Quantizes a matrix [row, column] to int8, one float16 scale per row (symmetric, nearest)."""
+    # The scale is rounded first and the rows use the rounded scale, so no row overflows.
     scale = (weight.abs().amax(dim=1, keepdim=True) / 127).clamp(min=1e-7).half()
     rows = torch.round(weight / scale.float()).clamp(-127, 127).to(torch.int8)
     return rows, scale
@@ -69,11 +70,21 @@ def write_checkpoint(
     precision: str = "float32",
     exact: tuple[str, ...] = (),
 ) -> None:
-    """Writes whole or not at all. `precision`: "float32", "float16" or "int8" (rows; vectors as
-    float16; and so are tensors whose names begin with one of `exact`). Errors as `replacing`, and
-    `ValueError` for another precision."""
+    """Writes a checkpoint atomically.
+
+    Args:
+        path: File to write.
+        checkpoint: Its contents.
+        precision: "float32", "float16", or "int8" (matrices as int8 rows, other tensors as
+            float16).
+        exact: Prefixes of the names of tensors that "int8" stores as float16.
+
+    Raises:
+        ValueError: Unknown precision.
+        OSError: As `atomic_write`.
+    """
     if precision not in ("float32", "float16", "int8"):
-        raise ValueError(f'the precision is "float32", "float16" or "int8", not "{precision}"')
+        raise MelismaError(f'the precision is "float32", "float16" or "int8", not "{precision}"')
     stored: dict[str, Tensor] = {}
     for name, tensor in checkpoint.tensors.items():
         tensor = tensor.detach().cpu().contiguous()
@@ -96,22 +107,27 @@ def write_checkpoint(
         "fingerprints": json.dumps(checkpoint.fingerprints, sort_keys=True),
         "notes": json.dumps(checkpoint.notes, sort_keys=True),
     }
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         try:
             save_file(stored, temporary, metadata=metadata)
-        except SafetensorError as error:  # what the system said, as words
+        except SafetensorError as error:  # carries the system's error as text only
             full = "No space left" in str(error)
             raise OSError(errno.ENOSPC if full else errno.EIO, str(error), str(path)) from error
 
 
 def read_checkpoint(path: Path, *, kind: str | None = None) -> Checkpoint:
-    """Reads a checkpoint; floats come back as float32.
+    """Reads a checkpoint; floating-point tensors are returned as float32.
 
-    Raises `ValueError` with one sentence where the file is missing, truncated, not ours, of
-    another version or of another kind than asked for.
+    Args:
+        path: File to read.
+        kind: The expected kind, None for any.
+
+    Raises:
+        ValueError: The file is missing, truncated, not a checkpoint of Melisma, of another layout
+            version or of another kind.
     """
     if not path.is_file():
-        raise ValueError(f"there is no checkpoint at {path}")
+        raise MelismaError(f"there is no checkpoint at {path}")
     try:
         with safe_open(path, framework="pt") as opened:
             metadata = opened.metadata() or {}
@@ -123,7 +139,7 @@ def read_checkpoint(path: Path, *, kind: str | None = None) -> Checkpoint:
         )
         found_kind, tensors = metadata["kind"], _as_float32(raw)
     except (SafetensorError, KeyError, json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(
+        raise MelismaError(
             f"{path} is no whole checkpoint (truncated, damaged, or another kind of file): "
             "fetch or train it again"
         ) from error
@@ -138,14 +154,16 @@ def read_checkpoint(path: Path, *, kind: str | None = None) -> Checkpoint:
 
 def _expect_ours(path: Path, metadata: Mapping[str, str], kind: str | None) -> None:
     if metadata.get("format") != "melisma":
-        raise ValueError(f"{path} is a safetensors file, but not a checkpoint of Melisma")
+        raise MelismaError(f"{path} is a safetensors file, but not a checkpoint of Melisma")
     if metadata.get("version") != str(VERSION):
-        raise ValueError(
+        raise MelismaError(
             f"{path} has the checkpoint layout {metadata.get('version')}, this program reads "
             f"layout {VERSION}: use the Melisma version that wrote it, or train it again"
         )
     if kind is not None and metadata.get("kind") != kind:
-        raise ValueError(f'{path} holds a "{metadata.get("kind")}", but a "{kind}" is needed here')
+        raise MelismaError(
+            f'{path} holds a "{metadata.get("kind")}", but a "{kind}" is needed here'
+        )
 
 
 def _as_float32(raw: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -163,32 +181,51 @@ def _as_float32(raw: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 @contextlib.contextmanager
 def expect_fit(kind: str) -> Iterator[None]:
-    """Round the building of a model from a checkpoint: settings that the model does not have and
-    weights that do not fit it become one sentence."""
+    """Context manager around building a model from a checkpoint.
+
+    Unknown settings and weights that do not fit become one `ValueError`.
+
+    Args:
+        kind: Kind of the model, for the message.
+    """
     try:
         yield
     except (KeyError, TypeError, RuntimeError) as error:
-        raise ValueError(
+        raise MelismaError(
             f"these {kind} weights do not fit the {kind} model of this version: "
             "use the Melisma version that wrote them, or train them again"
         ) from error
 
 
 def expect_fingerprints(path: Path, found: Mapping[str, str], present: Mapping[str, str]) -> None:
-    """`ValueError` where weights were trained on tokens of another tokenizer than is present."""
+    """Checks that weights were trained on tokens of the present tokenizers.
+
+    Args:
+        path: File of the weights, for the message.
+        found: Fingerprints that the weights record, by tokenizer.
+        present: Fingerprints of the present tokenizers.
+
+    Raises:
+        ValueError: A tokenizer of both has different fingerprints.
+    """
     for name, fingerprint in found.items():
         if name in present and present[name] != fingerprint:
-            raise ValueError(
+            raise MelismaError(
                 f"{path} was trained on tokens of the {name} {fingerprint}, but the {name} here is "
                 f"{present[name]}: use the {name} it was trained with, or train it again"
             )
 
 
 def fingerprint_of(kind: str, settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
-    """Twelve hexadecimal digits that change with anything that decides tokens.
+    """Hash of everything that determines a model's tokens, twelve hexadecimal digits.
 
-    Weights are rounded to bfloat16 first, so that float32 and shipped copies of the same training
-    differ (they do give other tokens now and then) but a copy of a copy does not.
+    Weights are rounded to bfloat16 first. The float32 and the shipped copy of one training run
+    still differ (they occasionally produce different tokens), but a copy of a copy does not.
+
+    Args:
+        kind: Kind of the model.
+        settings: Its settings; hashed under the names of the first versions.
+        tensors: Its weights by name, hashed likewise.
     """
     digest = hashlib.sha256(kind.encode())
     digest.update(json.dumps(first_settings(settings), sort_keys=True).encode())

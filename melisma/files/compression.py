@@ -1,7 +1,6 @@
-"""Bytes compressed into a tensor and back, with a cap: a file from elsewhere may promise little and
-expand without end.
+"""Compression of bytes into a tensor for a checkpoint, with limits against decompression bombs.
 
-Enters: bytes. Leaves: a tensor uint8 [byte] for a checkpoint, with a checksum inside (XZ).
+Bytes <-> tensor uint8 [byte], in the XZ format with its checksum.
 """
 
 from __future__ import annotations
@@ -11,33 +10,43 @@ import lzma
 import torch
 from torch import Tensor
 
-MOST_BYTES = 2**30
-"""No more is packed, and no more unpacked (chosen: the tokens of 6,000 hours of clips)."""
-MOST_MEMORY_BYTES = 2**26
-"""The unpacker's own memory (chosen: what we pack asks for 9 MiB, a file could ask for 4 GiB)."""
+from melisma.values.errors import MelismaError
+
+MAX_BYTES = 2**30
+"""Maximum uncompressed size, both ways (chosen: the tokens of 6,000 hours of clips)."""
+MAX_MEMORY_BYTES = 2**26
+"""Memory limit of the decompressor (chosen: our files need 9 MiB, a hostile one may ask for
+4 GiB)."""
 
 
-def packed(data: bytes) -> Tensor:
-    """Compressed, uint8 [byte]; `ValueError` for more than `MOST_BYTES`."""
-    if len(data) > MOST_BYTES:
-        raise ValueError(f"{len(data)} bytes are too many for one file: at most {MOST_BYTES}")
+def compress(data: bytes) -> Tensor:
+    """Compresses bytes to a tensor, uint8 [byte]; `ValueError` for more than `MAX_BYTES`."""
+    if len(data) > MAX_BYTES:
+        raise MelismaError(f"{len(data)} bytes are too many for one file: at most {MAX_BYTES}")
     return torch.frombuffer(bytearray(lzma.compress(data)), dtype=torch.uint8)
 
 
-def unpacked(tensor: Tensor, most_bytes: int = MOST_BYTES) -> bytes:
-    """The inverse of `packed`; `ValueError` where the bytes are damaged, or more than `most_bytes`
-    or `MOST_BYTES`, of which no more is unpacked than shows it."""
-    most_bytes = min(most_bytes, MOST_BYTES)
-    if most_bytes < 0:
-        raise ValueError(f"nothing has {most_bytes} bytes")
-    unpacker = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=MOST_MEMORY_BYTES)
+def decompress(tensor: Tensor, max_bytes: int = MAX_BYTES) -> bytes:
+    """Decompresses a tensor; the inverse of `compress`.
+
+    Args:
+        tensor: Compressed bytes, uint8 [byte].
+        max_bytes: Limit of the uncompressed size, at most `MAX_BYTES`.
+
+    Raises:
+        ValueError: The data are damaged, or expand beyond the limit (decompression stops there).
+    """
+    max_bytes = min(max_bytes, MAX_BYTES)
+    if max_bytes < 0:
+        raise MelismaError(f"a size limit is 0 bytes or more, not {max_bytes}")
+    decompressor = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=MAX_MEMORY_BYTES)
     try:
-        # One byte more than is allowed tells a longer text from a whole one.
-        data = unpacker.decompress(tensor.numpy().tobytes(), most_bytes + 1)
+        # One byte more than is allowed distinguishes a longer text from a whole one.
+        data = decompressor.decompress(tensor.numpy().tobytes(), max_bytes + 1)
     except lzma.LZMAError as error:
-        raise ValueError("the packed bytes are damaged") from error
-    if len(data) > most_bytes:
-        raise ValueError(f"the packed bytes expand to more than {most_bytes}")
-    if not unpacker.eof or unpacker.unused_data:
-        raise ValueError("the packed bytes are cut short, or followed by others")
+        raise MelismaError("the packed bytes are damaged") from error
+    if len(data) > max_bytes:
+        raise MelismaError(f"the packed bytes expand to more than {max_bytes}")
+    if not decompressor.eof or decompressor.unused_data:
+        raise MelismaError("the packed bytes are cut short, or followed by others")
     return data

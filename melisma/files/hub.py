@@ -1,12 +1,13 @@
-"""From the name of a published checkpoint to its folder: the cache first, then the hub.
+"""Resolution of a published checkpoint's name to a local folder: the cache first, then the hub.
 
-Enters: a folder, or a name on the Hugging Face hub ("owner/name", with "@revision" where one is
-meant). Leaves: a folder for `transformers_checkpoint.py`, in the cache of the package
-huggingface_hub, which is imported here alone and only when a name is asked for (the extra `hub`).
-Fetched are configuration, tokenizer and safetensors, never pickled weights and never code. What
-lies whole in the cache is taken without asking the hub; with HF_HUB_OFFLINE=1 nothing else is done.
+Input: a folder, or a name on the Hugging Face hub ("owner/name", optionally with "@revision").
+Output: a folder for `transformers_checkpoint.py`, in the cache of the package huggingface_hub,
+which is imported only here and only when a name is resolved (the extra `hub`). Configuration,
+tokenizer and safetensors are downloaded, never pickled weights and never code. A checkpoint that is
+complete in the cache is used without contacting the hub; with HF_HUB_OFFLINE=1 the hub is never
+contacted.
 
-`hub_card` says before anything is fetched under which licence and how large it is.
+`hub_card` gives licence and size before anything is downloaded.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from melisma.files.transformers_checkpoint import (
     conversion_command,
     missing_weights,
 )
+from melisma.values.errors import MelismaError
 
 FETCHED = (
     CONFIG,
@@ -40,26 +42,26 @@ FETCHED = (
     "special_tokens_map.json",
     "spiece.model",
 )
-"""All that is fetched. Not every *.safetensors: beside half precision some repositories hold the
-same weights once more as `model.fp32.safetensors`."""
+"""Patterns of the files that are downloaded. Not every *.safetensors: some repositories hold the
+same weights twice, in half precision and as `model.fp32.safetensors`."""
 _NAME = re.compile(r"(?P<owner>[\w-][\w.-]*)/(?P<name>[\w-][\w.-]*)(?:@(?P<revision>[\w./-]+))?")
 _TRUE = ("1", "ON", "YES", "TRUE")
-"""What huggingface_hub takes for true in an environment variable."""
+"""Values of an environment variable that huggingface_hub reads as true."""
 _TIMEOUT_SECONDS = 10.0
-"""How long the hub may take to tell size and licence (chosen; huggingface_hub's own default)."""
+"""Timeout of the request for size and licence (chosen: huggingface_hub's own default)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class KnownCheckpoint:
-    """What is known of a published checkpoint without asking."""
+    """Built-in metadata of a published checkpoint."""
 
     parameters: int
-    """Numbers in its files: text encoder, token model, codec and its tables."""
+    """Number of values in its files: text encoder, token model, codec and its tables."""
     bytes: int
-    """Its safetensors files, headers (below 0.1 MB) left out."""
+    """Size of its safetensors files, without headers (below 0.1 MB)."""
     licence: str = "CC BY-NC 4.0"
     revision: str | None = None
-    """Where its safetensors lie while its main branch holds pickled weights alone."""
+    """Revision with safetensors files where the main branch has only pickled weights."""
 
 
 def _known(parameters: int, width_bytes: int, revision: str | None = None) -> KnownCheckpoint:
@@ -78,34 +80,41 @@ PUBLISHED = {
     "facebook/musicgen-stereo-melody": _known(1_582_561_862, 4),
     "facebook/musicgen-stereo-melody-large": _known(2_657_856_070, 4),
 }
-"""Every MusicGen that was published for transformers (2306.05284). Licence: their model cards.
-Parameters: counted over the shapes that their configurations give; as float32 or float16 they come
-to the sizes that the hub lists for the files, within its rounding. Revisions: pull requests
-of the hub's own converter to safetensors. Pages of the hub as of 2024 and 2025."""
+"""Every MusicGen published for transformers (2306.05284). Licence: their model cards. Parameters:
+counted over the shapes that their configurations give; as float32 or float16 they match the file
+sizes that the hub lists, within its rounding. Revisions: pull requests of the hub's own converter
+to safetensors. Pages of the hub as of 2024 and 2025."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class HubCard:
-    """What a name is, before anything is fetched; None where neither the hub nor `PUBLISHED`
-    says it."""
+    """Metadata of a checkpoint on the hub; None where neither the hub nor `PUBLISHED` has it."""
 
     licence: str | None
     bytes: int | None
-    """What would be fetched, or is in the cache."""
+    """Size of the download, or of the files in the cache."""
     parameters: int | None
+    """Number of parameters."""
     cached: bool
-    """Whether it lies whole in the cache, so that nothing needs to be fetched."""
+    """Whether the cache holds it completely, so that nothing needs to be downloaded."""
 
 
 def published_folder(name: str, *, offline: bool | None = None) -> Path:
-    """The folder of a checkpoint: one that exists as it is, otherwise that of a name on the hub,
-    from the cache, or fetched.
+    """Local folder of a checkpoint; downloads it where necessary.
 
-    `offline`: never ask the hub; by default what HF_HUB_OFFLINE says. Raises `ValueError` with what
-    to do: no such folder or name, the extra `hub` is not installed, not in the cache, no network,
-    no access, pickled weights alone. A full disk is an `OSError`.
+    Args:
+        name: An existing folder, or a name on the hub, "owner/name" or "owner/name@revision".
+        offline: Never contact the hub; None: as HF_HUB_OFFLINE says.
+
+    Returns:
+        The folder itself, or the snapshot in the hub's cache.
+
+    Raises:
+        ValueError: No such folder or name, the extra `hub` is not installed, not in the cache, no
+            network, no access, or only pickled weights; the message says what to do.
+        OSError: The disk is full.
     """
-    # An empty name would be the folder that one is in.
+    # An empty name would be the working directory.
     if name and Path(name).expanduser().is_dir():
         return Path(name).expanduser()
     repository, revision = _split(name)
@@ -114,7 +123,7 @@ def published_folder(name: str, *, offline: bool | None = None) -> Path:
     if cached is not None:
         return cached
     if _offline(offline):
-        raise ValueError(
+        raise MelismaError(
             f"{name} is no folder and not whole in the cache of the hub, and nothing is fetched "
             f"offline (HF_HUB_OFFLINE): {_download_command(repository, revision)}, or give a folder"
         )
@@ -123,23 +132,30 @@ def published_folder(name: str, *, offline: bool | None = None) -> Path:
             hub.snapshot_download(repository, revision=revision, allow_patterns=list(FETCHED))
         )
     except Exception as error:  # its network library's own errors differ between versions
-        raise _spoken(error, name, errors) from error
+        raise _explained(error, name, errors) from error
     lacking = missing_weights(folder)
     if not (folder / CONFIG).is_file():
-        raise ValueError(f"{name} holds no {CONFIG} on the hub: it is not in transformers' layout")
+        raise MelismaError(
+            f"{name} holds no {CONFIG} on the hub: it is not in transformers' layout"
+        )
     if lacking == (WEIGHTS,):
-        raise ValueError(_without_safetensors(repository))
+        raise MelismaError(_without_safetensors(repository))
     if lacking:
-        raise ValueError(f"{name} lacks {lacking[0]} on the hub, which its {INDEX} names")
+        raise MelismaError(f"{name} lacks {lacking[0]} on the hub, which its {INDEX} names")
     return folder
 
 
 def hub_card(name: str, *, offline: bool | None = None) -> HubCard:
-    """Licence and size of a name on the hub, from the hub where it can be reached, otherwise from
-    `PUBLISHED`; nothing is fetched and no network is an answer too.
+    """Licence and size of a checkpoint, from the hub where it can be reached, otherwise from
+    `PUBLISHED`. Nothing is downloaded, and a missing network is no error.
 
-    Raises `ValueError` where the name is none, or the extra `hub` is not installed and the name
-    not in `PUBLISHED`.
+    Args:
+        name: A name on the hub, "owner/name" or "owner/name@revision".
+        offline: Never contact the hub; None: as HF_HUB_OFFLINE says.
+
+    Raises:
+        ValueError: The name is malformed, or the extra `hub` is not installed and the name is not
+            in `PUBLISHED`.
     """
     repository, revision = _split(name)
     known = PUBLISHED.get(repository)
@@ -153,29 +169,29 @@ def hub_card(name: str, *, offline: bool | None = None) -> HubCard:
     if _offline(offline):
         return _card(known, None, None, cached=cached)
     try:
-        told = hub.HfApi().model_info(
+        info = hub.HfApi().model_info(
             repository, revision=revision, files_metadata=True, timeout=_TIMEOUT_SECONDS
         )
-    except Exception:  # as above; a card is a courtesy, and `published_folder` says what is wrong
+    except Exception:  # as above; the card is optional, and `published_folder` reports the error
         return _card(known, None, None, cached=cached)
-    return _card(known, _licence(told), _fetched_bytes(told), cached=cached)
+    return _card(known, _licence(info), _download_bytes(info), cached=cached)
 
 
 def _card(
-    known: KnownCheckpoint | None, licence: str | None, told_bytes: int | None, *, cached: bool
+    known: KnownCheckpoint | None, licence: str | None, hub_bytes: int | None, *, cached: bool
 ) -> HubCard:
-    """What was told, and for the rest what is known."""
+    """The hub's metadata, completed by the built-in ones."""
     return HubCard(
         licence=licence or (known.licence if known else None),
-        bytes=told_bytes or (known.bytes if known else None),
+        bytes=hub_bytes or (known.bytes if known else None),
         parameters=known.parameters if known else None,
         cached=cached,
     )
 
 
-def _licence(told: Any) -> str | None:
-    """The licence in the hub's tags, "cc-by-nc-4.0" as people write it."""
-    tags = [tag for tag in told.tags or [] if tag.startswith("license:")]
+def _licence(info: Any) -> str | None:
+    """The licence in the hub's tags, in its usual spelling ("CC BY-NC 4.0")."""
+    tags = [tag for tag in info.tags or [] if tag.startswith("license:")]
     if not tags:
         return None
     licence = tags[0].removeprefix("license:")
@@ -183,11 +199,11 @@ def _licence(told: Any) -> str | None:
     return f"CC {found[1].upper()} {found[2]}" if found else licence
 
 
-def _fetched_bytes(told: Any) -> int | None:
-    """Size of the files that would be fetched, None where there are no weights among them."""
+def _download_bytes(info: Any) -> int | None:
+    """Size of the files that would be downloaded, None where none of them holds weights."""
     sizes = {
         file.rfilename: file.size or 0
-        for file in told.siblings or []
+        for file in info.siblings or []
         if any(fnmatch.fnmatchcase(file.rfilename, pattern) for pattern in FETCHED)
     }
     weights = any(file.endswith(".safetensors") for file in sizes)
@@ -197,10 +213,10 @@ def _fetched_bytes(told: Any) -> int | None:
 def _split(name: str) -> tuple[str, str | None]:
     """Repository and revision of a name."""
     if name and Path(name).expanduser().exists():
-        raise ValueError(f"{name} is a file or folder here: a checkpoint is a folder, or a name")
+        raise MelismaError(f"{name} is a file or folder here: a checkpoint is a folder, or a name")
     found = _NAME.fullmatch(name)
     if found is None:
-        raise ValueError(
+        raise MelismaError(
             f"there is no folder {name}, and it is no name on the hub either: those are "
             "owner/name, like facebook/musicgen-small"
         )
@@ -208,43 +224,43 @@ def _split(name: str) -> tuple[str, str | None]:
 
 
 def _packages(name: str) -> tuple[ModuleType, ModuleType]:
-    """huggingface_hub and its errors."""
+    """The modules huggingface_hub and huggingface_hub.errors."""
     try:
         hub = importlib.import_module("huggingface_hub")
         return hub, importlib.import_module("huggingface_hub.errors")
     except ImportError as error:
-        raise ValueError(
+        raise MelismaError(
             f"there is no folder {name}, and to fetch it from the hub the package huggingface_hub "
             "is needed: pip install 'melisma[hub]'; a folder that was downloaded works without it"
         ) from error
 
 
-def _offline(wished: bool | None) -> bool:
-    if wished is not None:
-        return wished
+def _offline(requested: bool | None) -> bool:
+    if requested is not None:
+        return requested
     return os.environ.get("HF_HUB_OFFLINE", "").upper() in _TRUE
 
 
 def _cached(hub: ModuleType, repository: str, revision: str | None) -> Path | None:
-    """The folder in the cache, if configuration, weights and tokenizer are there whole."""
+    """The folder in the cache, if it holds configuration, weights and tokenizer completely."""
     try:
-        # Asked for more than the configuration, the package would refuse a cache that lacks a file
-        # which we can do without.
+        # With more patterns than the configuration, the package would refuse a cache that lacks an
+        # optional file.
         folder = Path(
             hub.snapshot_download(
                 repository, revision=revision, allow_patterns=[CONFIG], local_files_only=True
             )
         )
-        # Another program may have fetched only a part of it, or pickled weights.
+        # Another program may have downloaded only a part of it, or pickled weights.
         whole = (folder / CONFIG).is_file() and not missing_weights(folder)
     except (OSError, ValueError):
         return None
-    words = any((folder / name).is_file() for name in ("tokenizer.json", "spiece.model"))
-    return folder if whole and words else None
+    tokenizer = any((folder / name).is_file() for name in ("tokenizer.json", "spiece.model"))
+    return folder if whole and tokenizer else None
 
 
-def _spoken(error: Exception, name: str, errors: ModuleType) -> Exception:
-    """One sentence about why something could not be fetched."""
+def _explained(error: Exception, name: str, errors: ModuleType) -> Exception:
+    """The error with one sentence about why a download failed."""
     repository, revision = _split(name)
     page = f"https://huggingface.co/{repository}"
     if isinstance(error, errors.GatedRepoError):
@@ -259,7 +275,7 @@ def _spoken(error: Exception, name: str, errors: ModuleType) -> Exception:
         )
     if isinstance(error, errors.HFValidationError):
         return ValueError(f"{name} is no name on the hub: those are owner/name")
-    # In older versions of the package what is absent from the cache is an HTTP error too.
+    # In older versions of the package an absent cache entry is an HTTP error too.
     absent = isinstance(error, errors.LocalEntryNotFoundError)
     if isinstance(error, errors.HfHubHTTPError) and not absent:
         reason = str(error).strip().split("\n")[0]

@@ -40,6 +40,9 @@ slash stands before them."""
 _ALONE: tuple[tuple[str, str], ...] = (("enter", "in_proj"),)
 """The same, where nothing but a slash stands before."""
 
+TOKENIZERS_KEY = "ears"
+"""Key of the tokenizers' fingerprints in the facts of a row of token shards, of all versions."""
+
 _SETTINGS: dict[str, str] = {
     "drawn_from": "first_sampled_level",
     "peak_rate": "learning_rate",

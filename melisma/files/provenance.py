@@ -1,7 +1,7 @@
-"""Where a sound came from, as a value, and its place in the tags of an audio file.
+"""Provenance of generated audio: prompt, seed, model and licence, as tags of an audio file.
 
 The same eight fields are written into WAV and MP3 (ID3v2.4 `TXXX` frames), FLAC and OGG (Vorbis
-comments), beside an ordinary title and comment that any player shows.
+comments), beside an ordinary title and comment that any player displays.
 """
 
 from __future__ import annotations
@@ -10,18 +10,20 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-LONGEST_TITLE = 120
-"""Characters of the prompt that become the title tag (chosen: what players show)."""
+from melisma.values.errors import MelismaError
+
+MAX_TITLE_CHARACTERS = 120
+"""Maximum length of the title tag, made of the prompt (chosen: what players display)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Provenance:
-    """Who and what made a sound."""
+    """Origin of a piece of audio."""
 
     prompt: str
-    """The words that were asked for."""
+    """The text of the request."""
     seed: int
-    """Seed of this piece's own generator."""
+    """Seed of the piece's random generator."""
     model: str
     """Name of the model."""
     fingerprint: str
@@ -30,7 +32,7 @@ class Provenance:
     """Licence of the model's output, as its card states it."""
     ai_generated: bool = True
     settings: str = "{}"
-    """How it was drawn: a JSON object."""
+    """Sampling settings: a JSON object."""
     version: str = ""
     """Version of Melisma that wrote the file."""
 
@@ -38,12 +40,12 @@ class Provenance:
         try:
             settings = json.loads(self.settings)
         except json.JSONDecodeError as error:
-            raise ValueError(f"the settings of a provenance are not JSON: {error}") from error
+            raise MelismaError(f"the settings of a provenance are not JSON: {error}") from error
         if not isinstance(settings, dict):
-            raise ValueError("the settings of a provenance are a JSON object, e.g. {}")
+            raise MelismaError("the settings of a provenance are a JSON object, e.g. {}")
 
     def fields(self) -> dict[str, str]:
-        """The tags as words, by their names in a file."""
+        """The tags as text, by their names in a file."""
         words = {
             "prompt": self.prompt,
             "seed": str(self.seed),
@@ -59,20 +61,27 @@ class Provenance:
 
     @property
     def title(self) -> str:
-        """The prompt on one line, cut to what players show."""
+        """The prompt on one line, truncated to `MAX_TITLE_CHARACTERS`."""
         line = " ".join(self.prompt.replace("\0", " ").split())
-        return line if len(line) <= LONGEST_TITLE else line[: LONGEST_TITLE - 1] + "…"
+        return line if len(line) <= MAX_TITLE_CHARACTERS else line[: MAX_TITLE_CHARACTERS - 1] + "…"
 
     @property
     def comment(self) -> str:
-        """One sentence for players that show the comment."""
-        maker = f"Melisma {self.version}".strip()
+        """One sentence for the comment tag."""
+        program = f"Melisma {self.version}".strip()
         how = "AI-generated" if self.ai_generated else "Made"
-        return f"{how} by {maker} (model {self.model}, seed {self.seed})"
+        return f"{how} by {program} (model {self.model}, seed {self.seed})"
 
 
 def provenance_from_fields(fields: Mapping[str, str]) -> Provenance | None:
-    """The provenance in a file's tags (names in any case), None where the tags are not ours."""
+    """Parses the provenance from a file's tags.
+
+    Args:
+        fields: Tags by name, in any case.
+
+    Returns:
+        The provenance; None where Melisma did not write the tags, or they are damaged.
+    """
     words = {name.lower(): word for name, word in fields.items()}
     if "ai-generated" not in words or "fingerprint" not in words:
         return None
@@ -87,5 +96,5 @@ def provenance_from_fields(fields: Mapping[str, str]) -> Provenance | None:
             settings=words.get("settings", "{}"),
             version=words.get("melisma-version", ""),
         )
-    except ValueError:  # tags that somebody edited: no provenance rather than a wrong one
+    except ValueError:  # edited tags: no provenance rather than a wrong one
         return None

@@ -1,9 +1,9 @@
 """Token shards: plain tar files that WebDataset reads, with an index for random access.
 
 A row has a key, named integer or float arrays, and facts (JSON). It becomes the members
-`KEY.NAME.npy` and `KEY.json` of a shard. `index.jsonl` beside the shards has a line for each row:
-key, shard, the place of every member in bytes, and the facts. A shard is written whole or not at
-all and only then enters the index, so an interrupted run resumes after its last whole shard.
+`KEY.NAME.npy` and `KEY.json` of a shard. `index.jsonl` beside the shards has one line per row: key,
+shard, byte offset and size of every member, and the facts. A shard is written atomically and added
+to the index afterwards, so an interrupted run resumes after its last complete shard.
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ from pathlib import Path
 
 import numpy as np
 
-from melisma.files.atomic import replacing
+from melisma.files.atomic import atomic_write
+from melisma.values.errors import MelismaError
 
 INDEX = "index.jsonl"
 _KEY = re.compile(r"[A-Za-z0-9_-]{1,60}")
 _NAME = re.compile(r"[a-z0-9_]{1,30}")
 
 Facts = Mapping[str, object]
-"""A JSON object: the truth about a row, its source and licence."""
+"""A JSON object: ground truth, source and licence of a row."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,27 +37,30 @@ class Row:
     key: str
     """Unique in the folder: letters, digits, `_` and `-` (WebDataset splits names at dots)."""
     arrays: Mapping[str, np.ndarray]
-    """By name, any shape; numbers only, never objects."""
+    """By name, any shape; numeric dtypes only."""
     facts: Facts = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
 class IndexLine:
-    """Where a row lies."""
+    """Location of a row, and its facts."""
 
     key: str
     shard: str
     """File name of the shard."""
     members: Mapping[str, tuple[int, int]]
-    """First byte and length of each member, by its name after the key, e.g. `tokens.npy`."""
+    """Byte offset and size of each member, by its name after the key, e.g. `tokens.npy`."""
     facts: Facts
 
 
 def read_index(folder: Path) -> list[IndexLine]:
-    """The rows of a folder of shards, in their order of writing.
+    """Reads the index of a folder of shards, in writing order.
 
-    A last line that was cut short is left out, as are rows whose shard is gone. Raises
-    `FileNotFoundError` for a folder without an index, `ValueError` for a damaged one.
+    A truncated last line is skipped, as are rows whose shard is missing.
+
+    Raises:
+        FileNotFoundError: The folder has no index.
+        ValueError: The index is damaged.
     """
     lines = _all_lines(Path(folder))
     present = {shard for shard in {x.shard for x in lines} if (Path(folder) / shard).exists()}
@@ -64,7 +68,7 @@ def read_index(folder: Path) -> list[IndexLine]:
 
 
 def _all_lines(folder: Path) -> list[IndexLine]:
-    """Every whole line of the index, also those of shards that are gone."""
+    """Every complete line of the index, including those of missing shards."""
     path = folder / INDEX
     if not path.exists():
         raise FileNotFoundError(f"there is no {INDEX} in {folder}: write shards there first")
@@ -80,7 +84,9 @@ def _all_lines(folder: Path) -> list[IndexLine]:
                 facts=row["facts"],
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"line {number} of {path} is damaged: delete it or {path}") from error
+            raise MelismaError(
+                f"line {number} of {path} is damaged: delete it or {path}"
+            ) from error
         lines.append(line)
     return lines
 
@@ -88,52 +94,63 @@ def _all_lines(folder: Path) -> list[IndexLine]:
 class ShardWriter:
     """Writes rows into numbered shards; use it in a `with` statement.
 
-    Several writers may fill one folder at once when each has a prefix of its own. Rows that were
-    not yet in a whole shard when an error struck are dropped; `finished` tells which keys are
-    there already, so that a resumed run skips them.
+    Several writers may fill one folder concurrently if each has its own prefix. On an error, rows
+    that are not yet in a complete shard are dropped; `finished` has the keys that are stored
+    already, so that a resumed run skips them.
     """
 
     def __init__(self, folder: Path, *, rows_per_shard: int = 512, prefix: str = "shard") -> None:
+        """Opens a folder for writing and creates it where it is missing.
+
+        Args:
+            folder: Folder of the shards.
+            rows_per_shard: Rows of a full shard.
+            prefix: Prefix of the shards' file names: letters, digits, "_" and "-".
+        """
         if rows_per_shard < 1:
-            raise ValueError(f"a shard holds one row or more, not {rows_per_shard}")
+            raise MelismaError(f"a shard holds one row or more, not {rows_per_shard}")
         if not _KEY.fullmatch(prefix):
-            raise ValueError(f'a prefix has letters, digits, "_" and "-", unlike "{prefix}"')
+            raise MelismaError(f'a prefix has letters, digits, "_" and "-", unlike "{prefix}"')
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.rows_per_shard = rows_per_shard
         self.prefix = prefix
         indexed = (self.folder / INDEX).exists()
         self.finished: set[str] = {x.key for x in read_index(self.folder)} if indexed else set()
-        """Keys of all rows in whole shards."""
+        """Keys of all rows in complete shards."""
         own = re.compile(rf"{re.escape(prefix)}-(\d+)\.tar")
         shards = {line.shard for line in _all_lines(self.folder)} if indexed else set()
         numbers = [int(match[1]) for shard in shards if (match := own.fullmatch(shard))]
         self._number = max(numbers, default=-1) + 1
         self._rows: list[Row] = []
-        self._waiting: set[str] = set()
+        self._pending: set[str] = set()
 
     def write(self, row: Row) -> None:
-        """Add a row; a full shard goes to disk at once."""
+        """Adds a row; a full shard is written at once.
+
+        Raises:
+            ValueError: The key is malformed or taken, or an array's name or dtype is not allowed.
+        """
         if not _KEY.fullmatch(row.key):
-            raise ValueError(f'a key has letters, digits, "_" and "-", unlike "{row.key}"')
-        if row.key in self.finished or row.key in self._waiting:
-            raise ValueError(f'the key "{row.key}" is taken: keys are unique in a folder')
+            raise MelismaError(f'a key has letters, digits, "_" and "-", unlike "{row.key}"')
+        if row.key in self.finished or row.key in self._pending:
+            raise MelismaError(f'the key "{row.key}" is taken: keys are unique in a folder')
         for name, array in row.arrays.items():
             if not _NAME.fullmatch(name):
-                raise ValueError(f'an array has a name like "semantic", not "{name}"')
+                raise MelismaError(f'an array has a name like "semantic", not "{name}"')
             if array.dtype.hasobject:
-                raise ValueError(f'the array "{name}" holds objects: shards hold numbers only')
+                raise MelismaError(f'the array "{name}" holds objects: shards hold numbers only')
         self._rows.append(row)
-        self._waiting.add(row.key)
+        self._pending.add(row.key)
         if len(self._rows) >= self.rows_per_shard:
             self.flush()
 
     def flush(self) -> None:
-        """Write the waiting rows as a shard and enter them into the index."""
+        """Writes the pending rows as a shard and adds them to the index."""
         if not self._rows:
             return
         shard = f"{self.prefix}-{self._number:06d}.tar"
-        with replacing(self.folder / shard) as temporary:
+        with atomic_write(self.folder / shard) as temporary:
             _write_tar(temporary, self._rows)
             members = _members(temporary)
         lines = [
@@ -151,9 +168,9 @@ class ShardWriter:
         ]
         _append(self.folder / INDEX, "".join(lines))
         self._number += 1
-        self.finished |= self._waiting
+        self.finished |= self._pending
         self._rows = []
-        self._waiting = set()
+        self._pending = set()
 
     def __enter__(self) -> ShardWriter:
         return self
@@ -164,7 +181,7 @@ class ShardWriter:
 
 
 class ShardReader:
-    """Rows of a folder of shards by number, read straight from their place in the tar file."""
+    """Random access to the rows of a folder of shards, read at their offsets in the tar files."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)
@@ -174,11 +191,11 @@ class ShardReader:
         return len(self.index)
 
     def facts(self, number: int) -> Facts:
-        """The facts of a row, without opening its shard."""
+        """Facts of a row, without opening its shard."""
         return self.index[number].facts
 
     def row(self, number: int) -> Row:
-        """A whole row; `ValueError` where the shard is damaged."""
+        """A row with its arrays; `ValueError` where the shard is damaged."""
         line = self.index[number]
         arrays = {}
         path = self.folder / line.shard
@@ -190,7 +207,7 @@ class ShardReader:
                 try:
                     array = np.load(io.BytesIO(stream.read(size)), allow_pickle=False)
                 except (ValueError, EOFError, OSError) as error:
-                    raise ValueError(
+                    raise MelismaError(
                         f'the row "{line.key}" of {path} is damaged: write the shard again'
                     ) from error
                 arrays[name.removesuffix(".npy")] = array
@@ -201,7 +218,7 @@ class ShardReader:
 
 
 def _write_tar(path: Path, rows: list[Row]) -> None:
-    """A tar file with the same bytes for the same rows, whoever writes it and when."""
+    """Writes a reproducible tar file: the same rows give the same bytes."""
     with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
         for row in rows:
             for name, array in row.arrays.items():
@@ -218,17 +235,17 @@ def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
 
 
 def _members(path: Path) -> dict[str, dict[str, tuple[int, int]]]:
-    """Places of the members of a shard by key and by the name after it."""
-    places: dict[str, dict[str, tuple[int, int]]] = {}
+    """Byte offset and size of the members of a shard, by key and by the name after it."""
+    spans: dict[str, dict[str, tuple[int, int]]] = {}
     with tarfile.open(path) as tar:
         for member in tar:
             key, _, name = member.name.partition(".")
-            places.setdefault(key, {})[name] = (member.offset_data, member.size)
-    return places
+            spans.setdefault(key, {})[name] = (member.offset_data, member.size)
+    return spans
 
 
 def _append(path: Path, text: str) -> None:
-    """Append in one write, after mending a last line that an interrupted run cut short."""
+    """Appends in one write, after removing a last line that an interrupted run truncated."""
     with path.open("ab+") as stream:
         end = stream.seek(0, os.SEEK_END)
         if end:

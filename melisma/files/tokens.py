@@ -1,9 +1,9 @@
-"""A compact file for a token grid (`.mlt`): ten bits a token for a vocabulary of 1024.
+"""Compact file format of a token grid (`.mlt`): ten bits per token for a vocabulary of 1024.
 
 Layout, little-endian: magic (8 bytes), version u16, levels u16, vocabulary u32, frames u32, frame
 rate f64, length of the fingerprint u16, the fingerprint (UTF-8), the tokens frame by frame with
 all levels of a frame together, each in `ceil(log2 vocabulary)` bits, most significant first,
-padded to a byte; last a CRC-32 (u32) of all before it.
+padded to a byte; last a CRC-32 (u32) of all preceding bytes.
 """
 
 from __future__ import annotations
@@ -17,32 +17,31 @@ import numpy as np
 
 from melisma.files.atomic import check_writable, write_bytes
 from melisma.values import TokenGrid
+from melisma.values.errors import MelismaError
 
 TOKEN_ENDING = ".mlt"
 MAGIC = b"\x89MLT\r\n\x1a\n"
-"""First bytes; like PNG's they reveal a transfer that changed line ends (PNG, section 5.2)."""
+"""First bytes; like PNG's they reveal a transfer that changed line endings (PNG, section 5.2)."""
 VERSION = 1
 _HEADER = struct.Struct("<8sHHIIdH")
 _CRC = struct.Struct("<I")
-LARGEST_VOCABULARY = 1 << 20
-"""Entries a codebook may have in a file (chosen: far above any codebook in the field)."""
+MAX_VOCABULARY = 1 << 20
+"""Maximum vocabulary of a file (chosen: far above any codebook in the literature)."""
 
 
 def token_bits(vocabulary: int) -> int:
-    """Bits that one token of a vocabulary takes."""
+    """Bits per token of a vocabulary."""
     return max(1, (vocabulary - 1).bit_length())
 
 
 def pack_tokens(grid: TokenGrid) -> bytes:
-    """The bytes of a token file."""
+    """Serializes a token grid; `ValueError` where it exceeds the limits of the format."""
     levels, frames = grid.tokens.shape
     name = grid.fingerprint.encode()
-    if not 1 <= grid.vocabulary <= LARGEST_VOCABULARY:
-        raise ValueError(
-            f"a vocabulary has 1 to {LARGEST_VOCABULARY} entries, not {grid.vocabulary}"
-        )
+    if not 1 <= grid.vocabulary <= MAX_VOCABULARY:
+        raise MelismaError(f"a vocabulary has 1 to {MAX_VOCABULARY} entries, not {grid.vocabulary}")
     if levels > 0xFFFF or len(name) > 0xFFFF:
-        raise ValueError("a token file holds at most 65535 levels and as long a fingerprint")
+        raise MelismaError("a token file holds at most 65535 levels and as long a fingerprint")
     bits = token_bits(grid.vocabulary)
     flat = grid.tokens.T.reshape(-1, 1)
     shifts = np.arange(bits - 1, -1, -1, dtype=np.int64)
@@ -55,29 +54,39 @@ def pack_tokens(grid: TokenGrid) -> bytes:
 
 
 def unpack_tokens(data: bytes, name: str = "this") -> TokenGrid:
-    """The grid in the bytes of a token file; `ValueError` says what is wrong with them."""
+    """Parses the bytes of a token file.
+
+    Args:
+        data: Contents of the file.
+        name: Name of the file in messages.
+
+    Raises:
+        ValueError: Not a token file, truncated, damaged, or of another version.
+    """
     if data[: len(MAGIC)] != MAGIC:
-        raise ValueError(f"{name} is not a token file: write one with `melisma encode`")
+        raise MelismaError(f"{name} is not a token file: write one with `melisma encode`")
     if len(data) < _HEADER.size + _CRC.size:
-        raise ValueError(f"{name} is truncated: {len(data)} bytes hold no whole header")
+        raise MelismaError(f"{name} is truncated: {len(data)} bytes hold no whole header")
     _, version, levels, vocabulary, frames, rate, length = _HEADER.unpack_from(data)
     if version != VERSION:
-        raise ValueError(
+        raise MelismaError(
             f"{name} is a token file of version {version}, this program reads version {VERSION}: "
             "encode it again"
         )
-    sound_header = 1 <= vocabulary <= LARGEST_VOCABULARY and math.isfinite(rate) and rate > 0
-    if not sound_header:
-        raise ValueError(f"{name} is damaged: its header makes no sense")
+    valid_header = 1 <= vocabulary <= MAX_VOCABULARY and math.isfinite(rate) and rate > 0
+    if not valid_header:
+        raise MelismaError(f"{name} is damaged: its header makes no sense")
     bits = token_bits(vocabulary)
     start = _HEADER.size + length
     size = start + (levels * frames * bits + 7) // 8 + _CRC.size
     if len(data) != size:
         state = "truncated" if len(data) < size else "damaged"
-        raise ValueError(f"{name} is {state}: it has {len(data)} bytes where {size} are announced")
+        raise MelismaError(
+            f"{name} is {state}: it has {len(data)} bytes where {size} are announced"
+        )
     (crc,) = _CRC.unpack_from(data, size - _CRC.size)
     if zlib.crc32(data[: -_CRC.size]) != crc:
-        raise ValueError(f"{name} is damaged: its checksum is wrong")
+        raise MelismaError(f"{name} is damaged: its checksum is wrong")
     packed = np.frombuffer(data, np.uint8, offset=start, count=size - _CRC.size - start)
     ones = np.unpackbits(packed, count=levels * frames * bits).reshape(-1, bits)
     weights = 1 << np.arange(bits - 1, -1, -1, dtype=np.int64)
@@ -91,26 +100,30 @@ def unpack_tokens(data: bytes, name: str = "this") -> TokenGrid:
             fingerprint=fingerprint,
         )
     except ValueError as error:
-        raise ValueError(f"{name} is damaged: {error}") from error
+        raise MelismaError(f"{name} is damaged: {error}") from error
 
 
 def check_token_path(path: Path) -> None:
-    """Raise unless tokens could be written at `path`: `ValueError` for another ending, and the
-    `OSError`s of `check_writable`."""
+    """Checks that tokens could be written at `path`.
+
+    Raises:
+        ValueError: The extension is not `.mlt`.
+        OSError: As `check_writable`.
+    """
     if path.suffix.lower() != TOKEN_ENDING:
-        raise ValueError(f'{path.name} does not end in {TOKEN_ENDING}: call it "{path.stem}.mlt"')
+        raise MelismaError(f'{path.name} does not end in {TOKEN_ENDING}: call it "{path.stem}.mlt"')
     check_writable(path)
 
 
 def write_tokens(path: Path, grid: TokenGrid) -> None:
-    """Write a token file whole or not at all; `ValueError` unless it ends in `.mlt`."""
+    """Writes a token file atomically; `ValueError` unless its extension is `.mlt`."""
     path = Path(path)
     check_token_path(path)
     write_bytes(path, pack_tokens(grid))
 
 
 def read_tokens(path: Path) -> TokenGrid:
-    """Read a token file; `FileNotFoundError`, or `ValueError` that says what is wrong with it."""
+    """Reads a token file; `FileNotFoundError`, or `ValueError` where it is damaged."""
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"there is no file {path}: check the name")

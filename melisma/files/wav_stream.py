@@ -1,8 +1,8 @@
-"""A WAV file that grows while somebody listens: to a file, or to a pipe that nobody can rewind.
+"""Streaming WAV writer: to a seekable file, or to a pipe.
 
-Enters: blocks of sound. Leaves: 16-bit PCM after a header. In a file the header is put right after
-every block, so that the file is whole at any time; in a pipe the sizes are the largest that there
-are, which players take for "until it ends". A note says that the sound was made by a machine.
+Input: blocks of audio. Output: 16-bit PCM after a header. In a seekable file the header is updated
+after every block, so that the file is valid at any time; in a pipe the sizes are the maximum, which
+players read as "until the end of the stream". A LIST chunk marks the audio as AI-generated.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _UNKNOWN = 0xFFFFFFFF
 
 
 class WavStream:
-    """Sound into an open file of bytes."""
+    """Writes blocks of audio into an open binary file."""
 
     def __init__(
         self,
@@ -30,25 +30,33 @@ class WavStream:
         provenance: Provenance | None = None,
         rewinds: bool,
     ) -> None:
-        """`rewinds`: whether the file can go back to its header. Errors are those of the file,
-        among them `BrokenPipeError` when the listener has gone."""
+        """Writes the header.
+
+        Args:
+            file: Binary file or pipe, open for writing. Its errors are passed on, among them
+                `BrokenPipeError` when the reader has closed the pipe.
+            rate_hz: Sample rate.
+            channels: Number of channels.
+            provenance: Written as a LIST chunk; None for none.
+            rewinds: Whether the file is seekable.
+        """
         self._file, self._channels, self._rewinds = file, channels, rewinds
         self._data_bytes = 0
-        note = b"" if provenance is None else _note(provenance)
+        info = b"" if provenance is None else _info_chunk(provenance)
         frame = 2 * channels
         form = struct.pack("<HHIIHH", 1, channels, rate_hz, rate_hz * frame, frame, 16)
-        self._before = 4 + 8 + len(form) + len(note)
+        self._before = 4 + 8 + len(form) + len(info)
         sizes = _UNKNOWN, _UNKNOWN
         if rewinds:
             sizes = self._before + 8, 0
         self._data_at = 8 + self._before + 4
         file.write(b"RIFF" + struct.pack("<I", sizes[0]) + b"WAVE")
-        file.write(b"fmt " + struct.pack("<I", len(form)) + form + note)
+        file.write(b"fmt " + struct.pack("<I", len(form)) + form + info)
         file.write(b"data" + struct.pack("<I", sizes[1]))
         file.flush()
 
     def write(self, block: Waveform) -> None:
-        """Adds a block, amplitudes beyond 1 clipped, and hands it on at once."""
+        """Appends a block, with amplitudes beyond 1 clipped, and flushes it."""
         assert block.samples.shape[0] == self._channels
         clipped = np.clip(block.samples.T, -1.0, 1.0)
         data = np.round(clipped * 32767.0).astype("<i2").tobytes()
@@ -63,8 +71,8 @@ class WavStream:
         self._file.flush()
 
 
-def _note(provenance: Provenance) -> bytes:
-    """A LIST chunk of INFO: title, comment, software."""
+def _info_chunk(provenance: Provenance) -> bytes:
+    """A LIST INFO chunk with title, comment and software."""
     fields = {b"INAM": provenance.title, b"ICMT": provenance.comment, b"ISFT": "Melisma"}
     body = b"INFO"
     for name, text in fields.items():

@@ -1,9 +1,9 @@
-"""Which models there are, and what each is: read from settings and headers, never from weights.
+"""Catalogue of models: references by name, and what each is, read from headers, never from weights.
 
-Enters: the name of a model as `--model` takes it. Leaves: `ModelFacts`, with the sizes that
-`engine/resources/memory.py` counts with. Models are the shipped ones, folders that `melisma train`
-wrote, and checkpoints of MusicGen (Copet et al., 2306.05284) in a folder, in the hub's cache, or
-only known by name. Nothing is fetched, and nothing here loads torch.
+`ModelFacts` has the sizes that `engine/resources/memory.py` counts with. Models are the shipped
+ones, folders that `melisma train` wrote, and checkpoints of MusicGen (Copet et al., 2306.05284) in
+a folder, in the hub's cache, or only known by name. Nothing is fetched, and
+nothing here loads torch.
 """
 
 from __future__ import annotations
@@ -20,18 +20,15 @@ from safetensors import SafetensorError, safe_open
 from melisma.engine.resources.memory import ModelSizes, StageShape
 from melisma.files.hub import PUBLISHED, hub_card, published_folder
 from melisma.files.legacy_names import present_settings
-from melisma.files.transformers_checkpoint import PublishedTensors, is_published, read_config
+from melisma.files.transformers_checkpoint import PublishedTensors, read_config
+from melisma.generation.resolve import OWN_LICENCE, PUBLISHED_LICENCE, SHIPPED, resolve_model
 from melisma.simd.instruction_set import multiplies_bfloat16
+from melisma.values.errors import MelismaError
+from melisma.values.model_ref import ModelRef
 from melisma.values.tokens import FRAME_RATE_HZ, SAMPLE_RATE_HZ
 
-SHIPPED = Path(__file__).resolve().parent.parent / "weights"
-"""Where the shipped models lie, one folder each."""
-OWN_LICENCE = "CC BY-SA 4.0"
-"""Of the shipped model and what it makes."""
-PUBLISHED_LICENCE = "CC BY-NC 4.0"
-"""Of MusicGen's published weights, whatever their size; what they make bears it, too."""
 WINDOW_SECONDS, STRIDE_SECONDS = 30.0, 18.0
-"""What MusicGen learned at once and is drawn at once, and how far on the next window lies."""
+"""The window that MusicGen learned and is sampled in, and how far the next window lies from it."""
 STAGE_FILES = ("semantic_lm", "coarse_lm", "fine_lm")
 TOKENIZERS = ("codec", "semantic", "joint")
 """Files of our own models that making sound loads."""
@@ -60,11 +57,11 @@ class ModelFacts:
     name: str
     """As `--model` takes it."""
     sound: bool
-    """Whether it draws sound."""
+    """Whether it generates sound."""
     scores: bool
-    """Whether it draws scores."""
+    """Whether it composes scores."""
     melody: bool
-    """Whether drawn sound follows a hummed or recorded tune (MusicGen's melody models)."""
+    """Whether its sound follows a hummed or recorded melody (MusicGen's melody models)."""
     single: bool
     """One stage for all levels (MusicGen), else stages one after another."""
     licence: str
@@ -91,20 +88,22 @@ class ModelFacts:
 
     @property
     def usual_precision(self) -> str:
-        """What it is drawn with where nothing is said."""
+        """Precision of its weights by default."""
         return "int8" if self.single else "float32"
 
     @property
     def usual_candidates(self) -> int:
-        """Candidates drawn for a piece where nothing is said."""
+        """Candidates sampled for a piece by default."""
         return 1 if self.single else 4
 
 
 def known_models(folders: Iterable[str] = ()) -> list[ModelFacts]:
     """Every model that can be named: shipped, in these folders, and MusicGen's published ones.
 
-    `ValueError` for a folder that holds no model, or a damaged one; a damaged checkpoint in the
-    hub's cache counts as not downloaded.
+    A damaged checkpoint in the hub's cache counts as not downloaded.
+
+    Raises:
+        MelismaError: A folder holds no model, or a damaged one.
     """
     names = [path.name for path in sorted(SHIPPED.glob("*")) if path.is_dir()]
     return [facts_of(name) for name in [*names, *folders]] + [
@@ -119,35 +118,31 @@ def published_names() -> list[str]:
     ]
 
 
-def facts_of(name: str) -> ModelFacts:
-    """A model by its name: a shipped one, a folder, or a checkpoint on the hub that is known or
-    lies in the cache. `ValueError` says what there is, or what is wrong with it."""
-    if (SHIPPED / name).is_dir() and name and "/" not in name:
-        return _own(name, SHIPPED / name)
-    folder = Path(name).expanduser()
-    if name and folder.is_dir():
-        return _published(name, folder) if is_published(folder) else _own(name, folder)
-    repository = name.split("@")[0]
-    if repository in PUBLISHED:
-        return _known(name)
-    if name.count("/") == 1 and not folder.exists():
-        return _published(name, published_folder(name, offline=True))
-    names = ", ".join(path.name for path in sorted(SHIPPED.glob("*")))
-    raise ValueError(
-        f'no model "{name}": known are {names or "none"}, the folder of a training, and published '
-        "checkpoints by folder or name (`melisma models` lists them)"
-    )
+def facts_of(model: str | Path | ModelRef) -> ModelFacts:
+    """What is known of a model: a shipped one, a folder, or a checkpoint on the hub that is known
+    or in the cache.
+
+    Raises:
+        MelismaError: There is no such model, or what is wrong with it.
+    """
+    reference = resolve_model(model)
+    if reference.folder is not None:
+        family = {"melisma": _own, "musicgen": _published}[reference.family]
+        return family(reference.name, reference.folder)
+    if reference.repository in PUBLISHED:
+        return _known(reference.name)
+    return _published(reference.name, published_folder(reference.name, offline=True))
 
 
 def _own(name: str, folder: Path) -> ModelFacts:
     """Our own: a file for each part."""
     files = {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
-    sound = "coarse_lm" in files and all(ear in files for ear in TOKENIZERS)
+    sound = "coarse_lm" in files and all(part in files for part in TOKENIZERS)
     if not sound and SCORE_FILE not in files:
         lacking = [
             f"{part}.safetensors" for part in (*TOKENIZERS, "coarse_lm") if part not in files
         ]
-        raise ValueError(
+        raise MelismaError(
             f"{folder} holds no model: it lacks {', '.join(lacking)}; give the folder of a "
             "training, or of a published checkpoint"
         )
@@ -178,7 +173,7 @@ def _settings(path: Path) -> dict[str, Any]:
         with safe_open(path, framework="np") as opened:
             settings = present_settings(json.loads((opened.metadata() or {})["settings"]))
     except (SafetensorError, KeyError, json.JSONDecodeError) as error:
-        raise ValueError(
+        raise MelismaError(
             f"{path} is no checkpoint of Melisma (truncated or damaged?): copy it again"
         ) from error
     return settings
@@ -191,7 +186,7 @@ def _count(path: Path) -> int:
             names = [name for name in opened.keys() if not name.endswith("::scales")]  # noqa: SIM118 - no mapping
             return sum(prod(opened.get_slice(name).get_shape()) for name in names)
     except SafetensorError as error:
-        raise ValueError(f"{path} is truncated or damaged: copy it again") from error
+        raise MelismaError(f"{path} is truncated or damaged: copy it again") from error
 
 
 def _published(name: str, folder: Path) -> ModelFacts:
@@ -201,10 +196,10 @@ def _published(name: str, folder: Path) -> ModelFacts:
     known = PUBLISHED.get(name.split("@")[0]) or PUBLISHED.get(source)
     codec = config.get("audio_encoder")
     if not isinstance(codec, Mapping):
-        raise ValueError(f"{folder}/config.json describes no audio_encoder: it is not whole")
+        raise MelismaError(f"{folder}/config.json describes no audio_encoder: it is not whole")
 
     def count(prefix: str) -> int:
-        # The twin of T5's table is the same tensor twice.
+        # T5's table stands in the file twice.
         names = [n for n in tensors.names(prefix) if not n.endswith("encoder.embed_tokens.weight")]
         return sum(prod(tensors.shape(n)) for n in names if not n.endswith(_CODEC_STATE))
 
@@ -293,7 +288,7 @@ def _musicgen(name: str, config: Mapping[str, Any]) -> ModelFacts:
             stride_seconds=STRIDE_SECONDS,
         )
     except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"the configuration of {name} says nothing of {error}") from error
+        raise MelismaError(f"the configuration of {name} says nothing of {error}") from error
     return ModelFacts(
         name=name,
         sound=True,
@@ -308,7 +303,7 @@ def _musicgen(name: str, config: Mapping[str, Any]) -> ModelFacts:
             stages=(stage,),
             text_parameters=_TEXT_PARAMETERS,
             codec_parameters=_CODEC_PARAMETERS,
-            halved=multiplies_bfloat16(),
+            half_precision=multiplies_bfloat16(),
             rate_hz=rate_hz,
             channels=2 if stereo else 1,
         ),

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 
 from melisma.engine.resources.memory import Workload
 from melisma.engine.resources.micro_benchmark import (
+    benchmarked_layers,
     time_codec,
     time_packing,
     time_step,
-    tried_layers,
 )
 from melisma.generation.catalogue import ModelFacts
+from melisma.values.errors import MelismaError
 
 _FIRST_FRAMES = 12
 """Frames of a stream's first block: `musicgen.FIRST_FRAMES`, which loads torch."""
@@ -49,7 +50,7 @@ def forecast(facts: ModelFacts, precision: str, asked: Workload, threads: int) -
     and draws a few seconds. `ValueError` for a model that makes no sound.
     """
     if not facts.sound:
-        raise ValueError(f"{facts.name} makes scores alone, which take seconds: nothing to tell")
+        raise MelismaError(f"{facts.name} makes scores alone, which take seconds: nothing to tell")
     if facts.single:
         return _single_forecast(facts, precision, asked, threads)
     return _stages_forecast(facts, precision, asked, threads)
@@ -57,7 +58,7 @@ def forecast(facts: ModelFacts, precision: str, asked: Workload, threads: int) -
 
 def _single_forecast(facts: ModelFacts, precision: str, asked: Workload, threads: int) -> Forecast:
     (stage,) = facts.sizes.stages
-    half = "bfloat16" if facts.sizes.halved and precision != "float32" else "float32"
+    half = "bfloat16" if facts.sizes.half_precision and precision != "float32" else "float32"
     step = time_step(stage, precision, asked, threads)
     codec = time_codec(facts.codec, facts.sizes.channels, half, threads) * asked.pieces
     first = (_FIRST_FRAMES + stage.offsets[-1]) * step + codec * _FIRST_FRAMES / stage.frame_rate_hz
@@ -68,8 +69,9 @@ def _single_forecast(facts: ModelFacts, precision: str, asked: Workload, threads
         first_sound_seconds=first,
         whole_seconds=stage.all_steps(asked.seconds) * step + codec * asked.seconds,
         steps_a_second=1 / step,
-        bytes_a_step=stage.bytes_a_step(precision) + stage.cache_bytes(precision, asked, looked_at),
-        tried_layers=tried_layers(stage, precision),
+        bytes_a_step=stage.bytes_per_step(precision)
+        + stage.cache_bytes(precision, asked, looked_at),
+        tried_layers=benchmarked_layers(stage, precision),
     )
 
 

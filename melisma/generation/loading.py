@@ -1,4 +1,4 @@
-"""Models by name or folder: the shipped weights, or what `melisma train` wrote."""
+"""Loading of models: a reference becomes a pipeline."""
 
 from __future__ import annotations
 
@@ -15,75 +15,62 @@ from melisma.codec import AcousticCodec, EncodecCodec
 from melisma.engine.cpu import Engine, NativeEngine
 from melisma.engine.cuda_graph import CUDAGraphEngine
 from melisma.files.checkpoint import expect_fingerprints, expect_fit, read_checkpoint
-from melisma.files.hub import published_folder
 from melisma.files.transformers_checkpoint import (
     PublishedTensors,
     expect_tensors,
-    is_published,
     read_config,
 )
-from melisma.generation.catalogue import (
-    OWN_LICENCE,
-    PUBLISHED_LICENCE,
-    SCORE_FILE,
-    SHIPPED,
-    STAGE_FILES,
-)
-from melisma.generation.musiclm import Composer
-from melisma.generation.pipeline import SoundComposer
-from melisma.joint import Joint
+from melisma.generation.catalogue import SCORE_FILE, STAGE_FILES
+from melisma.generation.musiclm import MusicLM
+from melisma.generation.pipeline import AudioPipeline
+from melisma.generation.resolve import local_model, model_folder, resolve_model
+from melisma.joint import JointEmbedding
 from melisma.lm import ConditioningSettings, TokenModel, TokenModelSettings
 from melisma.lm.musicgen_weights import SPARE, expected_shapes, reader_of, settings_of
 from melisma.lm.score.model import ScoreModel, ScoreModelSettings
-from melisma.lm.text_encoder import read_words
+from melisma.lm.text_encoder import read_text_encoder
 from melisma.nn.precision import AUTO, compute_dtype
 from melisma.tokenizers import AudioTokenizers, TokenizerPaths
+from melisma.values.errors import MelismaError
+from melisma.values.model_ref import ModelRef
 from melisma.values.tokens import SAMPLE_RATE_HZ, TokenGrid
 from melisma.values.waveform import Waveform
 
 if TYPE_CHECKING:
     from melisma.generation.musicgen import MusicGen
-    from melisma.generation.score.pipeline import ScoreComposer
-
-
-def model_folder(model: str) -> Path:
-    """The folder of a model: a shipped one by name, or a path. `ValueError` says what there is."""
-    shipped = SHIPPED / model
-    if shipped.is_dir():
-        return shipped
-    if Path(model).is_dir():
-        return Path(model)
-    names = sorted(p.name for p in SHIPPED.iterdir() if p.is_dir()) if SHIPPED.is_dir() else []
-    raise ValueError(
-        f'no model "{model}": known are {", ".join(names) or "none"}, or the folder of a training'
-    )
+    from melisma.generation.score.pipeline import ScorePipeline
 
 
 def load(
-    model: str = "default",
+    model: str | Path | ModelRef = "default",
     threads: int | None = None,
     *,
     precision: str | None = None,
     device: str = "auto",
-) -> SoundComposer:
-    """The composer of a model: a shipped one by name, the folder of a training or of a published
-    MusicGen checkpoint, or such a checkpoint's name on the hub ("facebook/musicgen-small").
+) -> AudioPipeline:
+    """Loads the audio pipeline of a model.
 
-    `threads`: processor threads to use, torch's choice by default. `precision` of the weights that
-    draw, one of `PRECISIONS`: exact for our own models and int8 for published ones by default; with
-    "float32" codec, tokenizer and text encoder compute in it, too (`nn/precision.py`).
-    `device`: "cpu", "cuda" or "auto", where published ones draw. `ValueError` says what there is.
+    Args:
+        model: A reference, or a name as `resolve_model` takes it; one on the hub is fetched if
+            need be.
+        threads: Processor threads; torch's choice by default.
+        precision: Of the language models' weights, one of `PRECISIONS`: float32 for our own models
+            and int8 for MusicGen by default. With "float32" codec, tokenizers and text encoder
+            compute in it, too (`nn/precision.py`).
+        device: "cpu", "cuda" or "auto", where MusicGen runs.
+
+    Raises:
+        MelismaError: There is no such model, or it is damaged or of another kind.
     """
     if threads is not None:
         torch.set_num_threads(threads)
-    if is_published_name(model):
-        return load_published(published_folder(model), model, precision, device)
-    folder = model_folder(model)
-    if is_published(folder):
-        return load_published(folder, folder.resolve().name, precision, device)
-    ears = AudioTokenizers.read(TokenizerPaths.of(folder), precision=_networks(precision))
+    reference = local_model(model)
+    if reference.family == "musicgen":
+        return load_musicgen(reference, precision, device)
+    folder = reference.files
+    tokenizers = AudioTokenizers.read(TokenizerPaths.of(folder), precision=_networks(precision))
     paths = {name: folder / f"{name}.safetensors" for name in STAGE_FILES}
-    present = ears.fingerprints | {"words": ears.joint.words_fingerprint}
+    present = tokenizers.fingerprints | {"words": tokenizers.joint.text_fingerprint}
     coarse = read_stage(paths["coarse_lm"], present, kind="coarse_lm")
     # A stage may be left out where nothing reads its tokens.
     needed = {"semantic_lm": bool(coarse.settings.conditions.source_levels), "fine_lm": False}
@@ -91,42 +78,40 @@ def load(
         name: read_stage(paths[name], present, kind=name) if need or paths[name].is_file() else None
         for name, need in needed.items()
     }
-    return Composer(
-        ears,
+    return MusicLM(
+        tokenizers,
         others["semantic_lm"],
         coarse,
         others["fine_lm"],
-        name=f"melisma-{folder.name}" if folder.parent == SHIPPED else folder.name,
-        licence=OWN_LICENCE,
+        name=reference.title,
+        licence=reference.licence,
+        folder=folder,
         precision=precision or "float32",
     )
 
 
 def _networks(precision: str | None) -> str:
-    """What codec and towers compute in. Whoever asks for float32 gets it everywhere; smaller
-    weights that draw say nothing of the arithmetic of others."""
+    """What codec and towers compute in: float32 holds everywhere, the precision of the language
+    models' weights says nothing about other arithmetic."""
     return "float32" if precision == "float32" else AUTO
 
 
-def is_published_name(model: str) -> bool:
-    """Whether a model is neither shipped nor a folder here, but may be a name on the hub."""
-    owner, _, name = model.partition("/")
-    return bool(owner and name and "/" not in name and not Path(model).exists()) and owner != "."
-
-
-def is_published_model(model: str) -> bool:
-    """Whether a model is one of MusicGen's published checkpoints, here or on the hub."""
-    return is_published_name(model) or (Path(model).is_dir() and is_published(Path(model)))
-
-
-def load_published(
-    folder: Path, name: str, precision: str | None = None, device: str = "auto"
+def load_musicgen(
+    reference: ModelRef, precision: str | None = None, device: str = "auto"
 ) -> MusicGen:
-    """MusicGen from the folder of a checkpoint in the layout of transformers.
+    """Loads MusicGen from the folder of a checkpoint in the layout of transformers.
 
-    Weights are read from the file one by one, and rounded as they are read. Raises `ValueError`
-    with one sentence for a checkpoint of another family, an incomplete one, one of pickles alone.
+    Weights are read from the file one by one, and rounded as they are read.
+
+    Args:
+        reference: A model of this machine.
+        precision: As `load` takes it.
+        device: As `load` takes it.
+
+    Raises:
+        MelismaError: The checkpoint is of another family, incomplete, or of pickles alone.
     """
+    folder = reference.files
     from melisma.generation.musicgen import MusicGen
 
     networks, precision = _networks(precision), precision or "int8"
@@ -158,18 +143,18 @@ def load_published(
         device=device,
     )
     if (codec.levels, codec.vocabulary) != (settings.levels, settings.vocabulary):
-        raise ValueError(
-            f"the decoder in {folder} draws {settings.levels} codebooks of {settings.vocabulary}, "
+        raise MelismaError(
+            f"the decoder in {folder} has {settings.levels} codebooks of {settings.vocabulary}, "
             f"its codec has {codec.levels} of {codec.vocabulary}: they belong to different models"
         )
     return MusicGen(
-        read_words(folder, tensors, precision=compute_dtype("cpu", networks).name),
+        read_text_encoder(folder, tensors, precision=compute_dtype("cpu", networks).name),
         engine,
         codec,
-        name=name,
-        licence=PUBLISHED_LICENCE,
+        name=reference.name if reference.source == "hub" else folder.resolve().name,
+        licence=reference.licence,
         fingerprint=_published_fingerprint(tensors, precision),
-        ears=lambda: AudioTokenizers.read(
+        tokenizers=lambda: AudioTokenizers.read(
             TokenizerPaths.of(model_folder("default")), precision=networks
         ),
     )
@@ -186,25 +171,39 @@ def _published_fingerprint(tensors: PublishedTensors, precision: str) -> str:
 
 
 def load_scores(
-    model: str = "default", threads: int | None = None, *, precision: str | None = None
-) -> ScoreComposer:
-    """The composer of scores of a model; `ValueError` or `OSError` where it has none. `precision`
-    of its weights as in `load`."""
-    from melisma.generation.score.pipeline import ScoreComposer
+    model: str | Path | ModelRef = "default",
+    threads: int | None = None,
+    *,
+    precision: str | None = None,
+) -> ScorePipeline:
+    """Loads the score pipeline of a model.
+
+    Args:
+        model: A reference, or a name as `resolve_model` takes it.
+        threads: Processor threads; torch's choice by default.
+        precision: Of the score model's weights, as `load` takes it.
+
+    Raises:
+        MelismaError: There is no such model, or it has no score model.
+    """
+    from melisma.generation.score.pipeline import ScorePipeline
 
     if threads is not None:
         torch.set_num_threads(threads)
-    folder = model_folder(model)
+    reference = resolve_model(model)
+    folder = reference.files
     path = folder / f"{SCORE_FILE}.safetensors"
     if not path.is_file():
-        raise FileNotFoundError(
-            f"the model {model} has no {path.name}: it makes sound alone, see `melisma generate`"
+        raise MelismaError(
+            f"the model {reference.name} has no {path.name}: it makes sound alone, see "
+            "`melisma generate`"
         )
-    return ScoreComposer(
-        Joint.read(TokenizerPaths.of(folder).joint),
+    return ScorePipeline(
+        JointEmbedding.read(TokenizerPaths.of(folder).joint),
         read_score_model(path),
-        name=f"melisma-{folder.name}" if folder.parent == SHIPPED else folder.name,
-        licence=OWN_LICENCE,
+        name=reference.title,
+        licence=reference.licence,
+        folder=folder,
         precision=precision or "float32",
     )
 
@@ -223,7 +222,7 @@ def read_stage(path: Path, fingerprints: Mapping[str, str], kind: str | None = N
     the stage asked for (`kind`, one of `STAGE_FILES`; any of them by default)."""
     checkpoint = read_checkpoint(path, kind=kind)
     if checkpoint.kind not in STAGE_FILES:
-        raise ValueError(f'{path} holds a "{checkpoint.kind}", but a token model is needed here')
+        raise MelismaError(f'{path} holds a "{checkpoint.kind}", but a token model is needed here')
     expect_fingerprints(path, checkpoint.fingerprints, fingerprints)
     with expect_fit(checkpoint.kind):
         model = TokenModel(stage_shape(checkpoint.settings))
@@ -256,6 +255,6 @@ class AnyRateCodec:
         return self.codec.decode(grid)
 
 
-def load_codec(model: str = "default") -> AnyRateCodec:
+def load_codec(model: str | Path | ModelRef = "default") -> AnyRateCodec:
     """The codec of a model alone."""
     return AnyRateCodec(AcousticCodec.read(TokenizerPaths.of(model_folder(model)).codec))

@@ -1,19 +1,17 @@
-"""A prompt becomes sound by MusicGen (Copet et al., 2306.05284): one stage, published weights.
+"""MusicGen: prompts become sound in one stage (Copet et al., 2306.05284), published weights.
 
-Words -> T5's states, attended to (or, with a tune's chroma, put before the piece) -> one language
-model draws all codebooks of EnCodec in the delay pattern -> EnCodec decodes, block by block. A
-piece longer than what the model learned goes on in windows of 30 s, each with the last 12 s of the
-one before it (section 4.1 has a stride of 18 s).
+T5 encodes the words; the language model attends to its states (or has them, with the chroma of a
+melody, before the piece) and samples all codebooks of EnCodec in the delay pattern; EnCodec
+decodes, block by block. A piece longer than what the model learned continues in windows of 30 s,
+each with the last 12 s of the one before it (section 4.1 has a stride of 18 s).
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,69 +19,71 @@ from torch import Tensor
 from melisma.codec import EncodecCodec
 from melisma.engine.cpu import Engine
 from melisma.engine.generate import sample_stream
-from melisma.engine.sampling import SamplingParams
 from melisma.generation.catalogue import STRIDE_SECONDS, WINDOW_SECONDS
 from melisma.generation.conditioning.audio import AudioConditions, at_rate, tune_chroma
-from melisma.generation.conditioning.prompt import PromptConditioning, condition_on_prompt
+from melisma.generation.conditioning.prompt import condition_on_prompt
+from melisma.generation.originality import OriginalityIndex
 from melisma.generation.pipeline import (
-    Piece,
-    SoundComposer,
-    changed_settings,
+    AudioPiece,
+    AudioPipeline,
+    Progress,
+    Sampling,
+    best_candidates,
     generator_of,
     prompts_of,
+    stage_sampling,
 )
 from melisma.generation.ranking import check_ranking, detect_families, rank_candidates
 from melisma.lm.conditioning import Conditioning
-from melisma.lm.text_encoder import PublishedWords
+from melisma.lm.text_encoder import T5TextEncoder
 from melisma.tokenizers import AudioTokenizers
+from melisma.values.errors import MelismaError
 from melisma.values.prompt import Prompt
+from melisma.values.sampling import SamplingParams
 from melisma.values.tokens import TokenGrid
 from melisma.values.waveform import Waveform
 
 FIRST_FRAMES = 12
-"""Frames drawn before a stream's first block is decoded (chosen: with the pattern's delay and the
-codec's look-ahead the first sound comes before half a second of tokens is drawn)."""
+"""Frames sampled before a stream's first block is decoded (chosen: with the pattern's delay and the
+codec's look-ahead the first sound comes before half a second of tokens is sampled)."""
 BLOCK_FRAMES = 25
 """Frames of every other block."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class MusicGenSampling:
-    """How the one stage draws: the published settings (section 4.1)."""
-
-    guidance: float = 3.0
-    temperature: float = 1.0
-    top_k: int = 250
-    top_p: float = 1.0
-
-    def drawing(self) -> SamplingParams:
-        """As the engine takes it; a top-k of 0 or a top-p of 1 chooses among all."""
-        return SamplingParams(
-            guidance=self.guidance,
-            temperature=self.temperature,
-            top_k=self.top_k or None,
-            top_p=None if self.top_p == 1 else self.top_p,
-        )
+MUSICGEN_SAMPLING: Sampling = {"guidance": 3.0, "temperature": 1.0, "top_k": 250, "top_p": 1.0}
+"""The published parameters (section 4.1)."""
 
 
-class MusicGen(SoundComposer):
+class MusicGen(AudioPipeline):
     """Text encoder, token model and codec of a published checkpoint."""
+
+    sampling_defaults = MUSICGEN_SAMPLING
 
     def __init__(
         self,
-        words: PublishedWords,
+        words: T5TextEncoder,
         engine: Engine,
         codec: EncodecCodec,
         *,
         name: str,
         licence: str,
         fingerprint: str,
-        ears: Callable[[], AudioTokenizers],
+        tokenizers: Callable[[], AudioTokenizers],
     ) -> None:
-        """`ears`: loads what ranks candidates and hears instruments; called when first needed."""
+        """
+        Args:
+            words: Tokenizer and text encoder.
+            engine: The token model, ready to be sampled.
+            codec: EnCodec.
+            name: What outputs call the model.
+            licence: Of the weights and of what they make.
+            fingerprint: Of the weights.
+            tokenizers: Loads our own tokenizers, which rank candidates and detect instruments;
+                called when they are first needed.
+        """
         super().__init__(name=name, licence=licence, rate_hz=codec.rate_hz, best_of=1)
         self.words, self.engine, self.codec = words, engine, codec
-        self._fingerprint, self._ears = fingerprint, ears
+        self._fingerprint, self._load_tokenizers = fingerprint, tokenizers
 
     @property
     def fingerprint(self) -> str:
@@ -91,58 +91,60 @@ class MusicGen(SoundComposer):
         return self._fingerprint
 
     @cached_property
-    def ears(self) -> AudioTokenizers:
-        """What hears: the shipped joint embedding."""
-        return self._ears()
+    def tokenizers(self) -> AudioTokenizers:
+        """The shipped tokenizers."""
+        return self._load_tokenizers()
 
     @property
     def follows_tunes(self) -> bool:
-        """Whether it learned to be given a tune."""
+        """Whether it learned to follow a melody."""
         return bool(self.engine.model.settings.conditions.chroma_frames)
 
-    def drawing(self, changes: Mapping[str, float | int]) -> MusicGenSampling:
-        """The published settings with some changed. `ValueError` for a name that is none of
-        them."""
-        return changed_settings(MusicGenSampling(), changes)
+    def originality_index(self) -> OriginalityIndex[AudioPiece]:
+        """None exists: what MusicGen was trained on is not public."""
+        raise MelismaError(
+            f"{self.name} has no index of what it was trained on, which is not public: leave "
+            "out --original"
+        )
 
     def generate_pieces(
         self,
         prompts: Sequence[Prompt] | Prompt | str,
         *,
         seed: int = 0,
-        settings: Any = None,
+        sampling: SamplingParams | None = None,
         best_of: int | None = None,
         rank: str = "words",
-        given: AudioConditions | None = None,
-        progress: Callable[[float], None] | None = None,
-    ) -> list[Piece]:
-        """Pieces for prompts, see `SoundComposer`; `settings`: `MusicGenSampling`. With one
-        candidate nothing is ranked."""
+        context: AudioConditions | None = None,
+        progress: Progress | None = None,
+    ) -> list[AudioPiece]:
+        """Generates a piece for each prompt, see `Pipeline`. One candidate alone is not ranked."""
         prompts, best_of = prompts_of(prompts), self.best_of if best_of is None else best_of
         check_ranking(best_of, rank)
-        given = given or AudioConditions()
-        tokens = _Tokens(self, prompts, best_of, seed, settings or MusicGenSampling(), given)
+        resolved, context = self.resolve_sampling(sampling), context or AudioConditions()
+        tokens = _Tokens(self, prompts, best_of, seed, resolved, context)
         for _ in tokens.blocks(first_frames=BLOCK_FRAMES):
             if progress is not None:
                 progress(0.9 * tokens.share)
-        sounds = [self._decoded(grid, given, prompts[i // best_of]) for i, grid in tokens.grids()]
-        asked = self._asked(prompts, seed)
+        sounds = [self._decoded(grid, context, prompts[i // best_of]) for i, grid in tokens.grids()]
+        read = [
+            condition_on_prompt(self.tokenizers.joint, prompt, generator_of(seed + i, 0, "asking"))
+            for i, prompt in enumerate(prompts)
+        ]
         similarities: list[float | None] = [None] * len(sounds)
         scores = [0.0] * len(sounds)
         if best_of > 1:
-            each = [asked[i // best_of] for i in range(len(sounds))]
-            similarities[:], scores = rank_candidates(self.ears, sounds, each, rank)
+            each = [read[i // best_of] for i in range(len(sounds))]
+            similarities[:], scores = rank_candidates(self.tokenizers, sounds, each, rank)
         pieces = []
-        for i, prompt in enumerate(prompts):
-            mine = range(i * best_of, (i + 1) * best_of)
-            best = max(mine, key=lambda c: scores[c])
+        for i, (best, candidates) in enumerate(best_candidates(scores, best_of)):
             pieces.append(
-                Piece(
+                AudioPiece(
                     waveform=sounds[best],
-                    prompt=prompt,
+                    prompt=prompts[i],
                     seed=seed + i,
                     similarity=similarities[best],
-                    candidates=[scores[c] for c in mine] if best_of > 1 else [],
+                    candidates=candidates if best_of > 1 else [],
                     semantic=None,
                     acoustic=TokenGrid(
                         tokens=tokens.grid(best).numpy(),
@@ -151,7 +153,7 @@ class MusicGen(SoundComposer):
                         fingerprint=self.codec.fingerprint,
                     ),
                     conditions=tokens.shown(i * best_of),
-                    stated=asked[i].reading.stated,
+                    stated=read[i].reading.stated,
                 )
             )
         return pieces
@@ -161,43 +163,36 @@ class MusicGen(SoundComposer):
         prompt: Prompt,
         *,
         seed: int = 0,
-        settings: Any = None,
-        given: AudioConditions | None = None,
+        sampling: SamplingParams | None = None,
+        context: AudioConditions | None = None,
     ) -> Iterator[Waveform]:
-        """The sound of one piece as its tokens are drawn, see `SoundComposer`."""
-        given = given or AudioConditions()
-        tokens = _Tokens(self, [prompt], 1, seed, settings or MusicGenSampling(), given)
+        """Yields the sound of one piece as its tokens are sampled, see `AudioPipeline`."""
+        context = context or AudioConditions()
+        tokens = _Tokens(self, [prompt], 1, seed, self.resolve_sampling(sampling), context)
         state = self.codec.initial_state()
-        left = self._samples(given, prompt)
+        left = self._samples(context, prompt)
         for block in tokens.blocks(first_frames=FIRST_FRAMES):
             sound, state = self.codec.step(block, state)
-            yield from self._said(sound, left)
+            yield from self._cut(sound, left)
             left -= min(left, sound.shape[2])
-        yield from self._said(self.codec.finish(state), left)
+        yield from self._cut(self.codec.finish(state), left)
 
-    def _said(self, sound: Tensor, left: int) -> Iterator[Waveform]:
+    def _cut(self, sound: Tensor, left: int) -> Iterator[Waveform]:
         """A block, cut where the piece ends."""
         if (count := min(left, sound.shape[2])) > 0:
             yield Waveform(samples=sound[0, :, :count].cpu().numpy(), rate_hz=self.rate_hz)
 
-    def _decoded(self, grid: Tensor, given: AudioConditions, prompt: Prompt) -> Waveform:
-        sound = self.codec.decode_tokens(grid[None])[0, :, : self._samples(given, prompt)]
+    def _decoded(self, grid: Tensor, context: AudioConditions, prompt: Prompt) -> Waveform:
+        sound = self.codec.decode_tokens(grid[None])[0, :, : self._samples(context, prompt)]
         return Waveform(samples=sound.cpu().numpy(), rate_hz=self.rate_hz)
 
-    def _samples(self, given: AudioConditions, prompt: Prompt) -> int:
-        begun = 0.0 if given.beginning is None else given.beginning.seconds
-        return round((begun + prompt.duration_seconds) * self.rate_hz)
-
-    def _asked(self, prompts: Sequence[Prompt], seed: int) -> list[PromptConditioning]:
-        """What the shipped text tower reads: for ranking, and what the words state outright."""
-        return [
-            condition_on_prompt(self.ears.joint, prompt, generator_of(seed + i, 0, "asking"))
-            for i, prompt in enumerate(prompts)
-        ]
+    def _samples(self, context: AudioConditions, prompt: Prompt) -> int:
+        given = 0.0 if context.beginning is None else context.beginning.seconds
+        return round((given + prompt.duration_seconds) * self.rate_hz)
 
     def detect_families(self, waveform: Waveform) -> dict[str, float]:
-        """Probability of each family of instruments sounding, by the joint embedding's head."""
-        return detect_families(self.ears, waveform)
+        """Probability that each instrument family plays, see `AudioPipeline`."""
+        return detect_families(self.tokenizers, waveform)
 
 
 class _Tokens:
@@ -205,17 +200,18 @@ class _Tokens:
 
     def __init__(
         self,
-        composer: MusicGen,
+        pipeline: MusicGen,
         prompts: Sequence[Prompt],
         best_of: int,
         seed: int,
-        settings: MusicGenSampling,
-        given: AudioConditions,
+        sampling: Sampling,
+        context: AudioConditions,
     ) -> None:
-        self._composer, self._given, self._drawing = composer, given, settings.drawing()
-        rate = composer.codec.frame_rate_hz
+        self._pipeline, self._context = pipeline, context
+        self._sampling = stage_sampling(sampling)
+        rate = pipeline.codec.frame_rate_hz
         self._window, self._stride = round(WINDOW_SECONDS * rate), round(STRIDE_SECONDS * rate)
-        states = composer.words.encode([prompt.words for prompt in prompts])
+        states = pipeline.words.encode([prompt.words for prompt in prompts])
         self.remarks = states.remarks
         each = torch.arange(len(prompts)).repeat_interleave(best_of)
         self._text, self._text_lengths = states.states[each].float(), states.lengths[each]
@@ -224,53 +220,53 @@ class _Tokens:
             for i in range(len(prompts))
             for c in range(best_of)
         ]
-        first = self._begun()
+        first = self._prefix()
         self._lengths = [
             first.shape[2] + math.ceil(prompts[i].duration_seconds * rate) for i in each.tolist()
         ]
         self._parts: list[Tensor] = [first.expand(len(each), -1, -1)]
-        self._begun_frames = first.shape[2]
-        self._chroma = self._tune()
+        self._prefix_frames = first.shape[2]
+        self._chroma = self._melody_chroma()
 
-    def _begun(self) -> Tensor:
+    def _prefix(self) -> Tensor:
         """Tokens of the sound that the pieces begin with, int64 [1, level, frame]."""
-        codec, beginning = self._composer.codec, self._given.beginning
+        codec, beginning = self._pipeline.codec, self._context.beginning
         if beginning is None:
             return torch.zeros(1, codec.levels, 0, dtype=torch.long)
         sound = at_rate(beginning, codec.rate_hz, codec.channels)
         tokens = torch.from_numpy(codec.encode(sound).tokens)[None]
         return tokens[..., : int(beginning.seconds * codec.frame_rate_hz)]
 
-    def _tune(self) -> Tensor | None:
-        """Chroma float32 [1, chroma frame, 12] of the tune for the whole of the new music."""
-        melody = self._given.melody
+    def _melody_chroma(self) -> Tensor | None:
+        """Chroma float32 [1, chroma frame, 12] of the melody over all of the new music."""
+        melody = self._context.melody
         if melody is None:
             return None
-        if not self._composer.follows_tunes:
-            raise ValueError(
-                f"{self._composer.name} never learned to follow a tune: leave out --melody, or use "
+        if not self._pipeline.follows_tunes:
+            raise MelismaError(
+                f"{self._pipeline.name} never learned to follow a tune: leave out --melody, or use "
                 "a melody model such as facebook/musicgen-melody"
             )
-        rate = self._composer.codec.frame_rate_hz
-        return tune_chroma(melody, (max(self._lengths) - self._begun_frames) / rate)
+        rate = self._pipeline.codec.frame_rate_hz
+        return tune_chroma(melody, (max(self._lengths) - self._prefix_frames) / rate)
 
     @property
     def done(self) -> int:
-        """Frames that there are of the longest piece."""
+        """Frames of the longest piece so far."""
         return sum(part.shape[2] for part in self._parts)
 
     @property
     def share(self) -> float:
-        """Share of the new frames that are drawn."""
-        new = max(self._lengths) - self._begun_frames
-        return (self.done - self._begun_frames) / new
+        """Share of the new frames that are sampled."""
+        new = max(self._lengths) - self._prefix_frames
+        return (self.done - self._prefix_frames) / new
 
     def blocks(self, first_frames: int) -> Iterator[Tensor]:
-        """New frames int64 [batch, level, frame] as soon as they are whole, those that were given
-        among them."""
-        if self._begun_frames:
+        """New frames int64 [batch, level, frame] as soon as they are complete, beginning with
+        those of the prefix."""
+        if self._prefix_frames:
             yield self._parts[0]
-        size = first_frames + self._composer.engine.model.pattern.offsets[-1]
+        size = first_frames + self._pipeline.engine.model.pattern.offsets[-1]
         while self.done < max(self._lengths):
             yield from self._window_blocks(size)
             size = BLOCK_FRAMES
@@ -278,25 +274,27 @@ class _Tokens:
     def _window_blocks(self, first_steps: int) -> Iterator[Tensor]:
         """The frames of one more window."""
         start = self.done
-        kept = min(start, self._window - self._stride)
+        overlap = min(start, self._window - self._stride)
         going = [i for i, length in enumerate(self._lengths) if length > start]
-        frames = [min(self._window, kept + self._lengths[i] - start) for i in going]
-        known = torch.cat(self._parts, dim=2)[going, :, start - kept : start] if kept else None
-        told = kept
+        frames = [min(self._window, overlap + self._lengths[i] - start) for i in going]
+        known = (
+            torch.cat(self._parts, dim=2)[going, :, start - overlap : start] if overlap else None
+        )
+        done = overlap
         for grid in sample_stream(
-            self._composer.engine,
-            self._conditions(going, start - kept, max(frames)),
+            self._pipeline.engine,
+            self._conditions(going, start - overlap, max(frames)),
             frames,
-            self._drawing,
+            self._sampling,
             [self._generators[i] for i in going],
             prefix=known,
             first_steps=first_steps,
             block_steps=BLOCK_FRAMES,
         ):
-            if grid.done <= told:
+            if grid.done <= done:
                 continue
-            new = grid.tokens(told)
-            told = grid.done
+            new = grid.tokens(done)
+            done = grid.done
             # Pieces that ended before repeat their last frame: nobody reads it.
             last = self._parts[-1][..., -1:] if self.done else new[:, :, :1]
             block = last.expand(len(self._lengths), -1, new.shape[2]).clone()
@@ -305,7 +303,7 @@ class _Tokens:
             yield block
 
     def _conditions(self, going: list[int], first: int, frames: int) -> Conditioning:
-        """What a window is told that begins at frame `first`."""
+        """The conditioning of a window that begins at frame `first`."""
         conditions = dataclasses.replace(
             Conditioning.absent(len(going), frames),
             text=self._text[going],
@@ -313,8 +311,8 @@ class _Tokens:
         )
         if self._chroma is None:
             return conditions
-        rates = self._composer.engine.model.settings.conditions.chroma_frames / WINDOW_SECONDS
-        start = (first - self._begun_frames) / self._composer.codec.frame_rate_hz
+        rates = self._pipeline.engine.model.settings.conditions.chroma_frames / WINDOW_SECONDS
+        start = (first - self._prefix_frames) / self._pipeline.codec.frame_rate_hz
         tune = self._chroma
         if start > 0:
             tune = tune.roll(-round(start * rates), dims=1)
@@ -333,12 +331,12 @@ class _Tokens:
             yield number, self.grid(number)
 
     def shown(self, number: int) -> dict[str, str]:
-        """What a candidate was told, in words, for receipts."""
+        """What a candidate was conditioned on, in words, for receipts."""
         shown = {"text": f"{int(self._text_lengths[number])} tokens"}
         if self._chroma is not None:
-            heard = int((self._chroma.numpy().max(axis=2) > 0).sum())
-            shown["tune"] = f"{heard} of {self._chroma.shape[1]} chroma frames"
-        if self._begun_frames:
-            seconds = self._begun_frames / self._composer.codec.frame_rate_hz
+            voiced = int((self._chroma.numpy().max(axis=2) > 0).sum())
+            shown["tune"] = f"{voiced} of {self._chroma.shape[1]} chroma frames"
+        if self._prefix_frames:
+            seconds = self._prefix_frames / self._pipeline.codec.frame_rate_hz
             shown["continues"] = f"{seconds:.1f} s"
         return shown | {f"remark {i + 1}": one for i, one in enumerate(self.remarks)}

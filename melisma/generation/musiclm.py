@@ -1,8 +1,8 @@
-"""A prompt becomes sound. Everything that happens on the way is called from this page.
+"""MusicLM: prompts become sound in three stages (Agostinelli et al., 2301.11325).
 
-Words -> the joint embedding speaks style and attributes -> the language model draws SEMANTIC, then
-COARSE, then FINE tokens, each of the whole piece, looking back over a window -> the codec decodes
--> every candidate is heard, and the one that is nearest to the words is kept.
+The joint embedding turns words into style and attributes; the language models sample SEMANTIC, then
+COARSE, then FINE tokens, each of the whole piece, with attention to a sliding window; the codec
+decodes them; every candidate is ranked, and the one nearest to the words is selected.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -20,26 +20,31 @@ from torch import Tensor
 from melisma.codec import AcousticCodec
 from melisma.engine.cpu import NativeEngine
 from melisma.engine.generate import sample, sample_parallel, sample_stream
-from melisma.engine.sampling import SamplingParams
 from melisma.generation.conditioning.audio import AudioConditions, at_rate, tune_classes
 from melisma.generation.conditioning.prompt import (
     PromptConditioning,
     condition_on_prompt,
     conditions_of,
 )
+from melisma.generation.originality import ClipOriginality, without_index
 from melisma.generation.pipeline import (
-    Piece,
-    SoundComposer,
-    changed_settings,
+    AudioPiece,
+    AudioPipeline,
+    Progress,
+    Sampling,
+    best_candidates,
     generator_of,
     prompts_of,
+    stage_sampling,
 )
 from melisma.generation.ranking import check_ranking, detect_families, rank_candidates
 from melisma.lm import TokenModel
 from melisma.lm.conditioning import ATTRIBUTE_SIZES, Conditioning
 from melisma.semantic import SemanticTokenizer
 from melisma.tokenizers import AudioTokenizers
+from melisma.values.errors import MelismaError
 from melisma.values.prompt import Prompt
+from melisma.values.sampling import SamplingParams
 from melisma.values.tokens import FRAME_RATE_HZ, SAMPLE_RATE_HZ, SAMPLES_PER_FRAME, TokenGrid
 from melisma.values.waveform import Waveform
 
@@ -49,58 +54,58 @@ BLOCK_FRAMES = 25
 """Frames of every other block."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class MusicLMSampling:
-    """How every stage draws; guidance and temperature as the judge chose among eleven settings."""
-
-    guidance_semantic: float = 2.0
-    """Classifier-free guidance of the semantic stage; 1 is none."""
-    temperature_semantic: float = 0.85
-    top_k_semantic: int = 200
-    guidance_coarse: float = 2.5
-    temperature_coarse: float = 0.85
-    top_k_coarse: int = 60
-    temperature_fine: float = 0.4
-
-    def semantic(self) -> SamplingParams:
-        """How the semantic stage draws."""
-        return SamplingParams(
-            temperature=self.temperature_semantic,
-            top_k=self.top_k_semantic,
-            guidance=self.guidance_semantic,
-        )
-
-    def coarse(self) -> SamplingParams:
-        """How the coarse stage draws."""
-        return SamplingParams(
-            temperature=self.temperature_coarse,
-            top_k=self.top_k_coarse,
-            guidance=self.guidance_coarse,
-        )
+MUSICLM_SAMPLING: Sampling = {
+    "guidance_semantic": 2.0,
+    "temperature_semantic": 0.85,
+    "top_k_semantic": 200,
+    "guidance_coarse": 2.5,
+    "temperature_coarse": 0.85,
+    "top_k_coarse": 60,
+    "temperature_fine": 0.4,
+}
+"""How every stage is sampled by default: guidance and temperature as the judge chose among eleven
+settings."""
 
 
-class Composer(SoundComposer):
-    """The frozen ears and the three stages: mono at 24 kHz."""
+class MusicLM(AudioPipeline):
+    """The frozen tokenizers and the three stages: mono at 24 kHz."""
+
+    sampling_defaults = MUSICLM_SAMPLING
 
     def __init__(
         self,
-        ears: AudioTokenizers,
+        tokenizers: AudioTokenizers,
         semantic: TokenModel | None,
         coarse: TokenModel,
         fine: TokenModel | None,
         *,
         name: str,
         licence: str,
+        folder: Path | None = None,
         precision: str = "float32",
         threads: int | None = None,
     ) -> None:
-        """`semantic` None: the coarse stage draws from the words alone (MusicLM's ablation, section
-        5.4). `fine` None: the coarse levels alone are decoded. `precision` and `threads` of the
-        drawing stages, as `NativeEngine` takes them. `ValueError` where the coarse stage reads
-        semantic tokens that no stage draws."""
+        """
+        Args:
+            tokenizers: Codec, semantic tokenizer and joint embedding.
+            semantic: The semantic stage; None: the coarse stage is conditioned on the words alone
+                (MusicLM's ablation, section 5.4).
+            coarse: The coarse acoustic stage.
+            fine: The fine acoustic stage; None: the coarse levels alone are decoded.
+            name: What outputs call the model.
+            licence: Of the weights and of what they make.
+            folder: Where the model's files lie; needed for its originality index.
+            precision: Of the stages' weights, as `NativeEngine` takes it.
+            threads: As `NativeEngine` takes them.
+
+        Raises:
+            MelismaError: The coarse stage reads semantic tokens that no stage samples.
+        """
         if semantic is None and coarse.settings.conditions.source_levels:
-            raise ValueError("the coarse stage reads semantic tokens: a semantic stage is missing")
-        self.ears = ears
+            raise MelismaError(
+                "the coarse stage reads semantic tokens: a semantic stage is missing"
+            )
+        self.tokenizers = tokenizers
         self.semantic = None if semantic is None else semantic.eval()
         self.coarse = coarse.eval()
         self._engines = {
@@ -110,13 +115,14 @@ class Composer(SoundComposer):
         }
         self.fine = None if fine is None else fine.eval()
         super().__init__(name=name, licence=licence, rate_hz=SAMPLE_RATE_HZ, best_of=4)
+        self._folder = folder
         self._fingerprint = ""
 
     @property
     def fingerprint(self) -> str:
         """Twelve digits that change with anything that decides what is drawn."""
         if not self._fingerprint:
-            digest = hashlib.sha256("".join(sorted(self.ears.fingerprints.values())).encode())
+            digest = hashlib.sha256("".join(sorted(self.tokenizers.fingerprints.values())).encode())
             for stage in (self.semantic, self.coarse, self.fine):
                 if stage is not None:
                     for tensor in stage.state_dict().values():
@@ -124,234 +130,245 @@ class Composer(SoundComposer):
             self._fingerprint = digest.hexdigest()[:12]
         return self._fingerprint
 
-    def drawing(self, changes: Mapping[str, float | int]) -> MusicLMSampling:
-        """The usual settings with some changed; "guidance" is that of the semantic stage.
-        `ValueError` for a name that is none of them."""
-        named = {"guidance": "guidance_semantic"}
-        changes = {named.get(name, name): number for name, number in changes.items()}
-        return changed_settings(MusicLMSampling(), changes)
+    def originality_index(self) -> ClipOriginality:
+        """The index of training clips, see `Pipeline`."""
+        found = (
+            None if self._folder is None else ClipOriginality.read(self._folder, self.tokenizers)
+        )
+        if found is None:
+            raise without_index(self.name if self._folder is None else self._folder.name, "index")
+        return found
 
     def generate_pieces(
         self,
         prompts: Sequence[Prompt] | Prompt | str,
         *,
         seed: int = 0,
-        settings: Any = None,
+        sampling: SamplingParams | None = None,
         best_of: int | None = None,
         rank: str = "words",
-        given: AudioConditions | None = None,
-        progress: Callable[[float], None] | None = None,
-    ) -> list[Piece]:
-        """Pieces for prompts, see `SoundComposer`; `settings`: `MusicLMSampling`."""
+        context: AudioConditions | None = None,
+        progress: Progress | None = None,
+    ) -> list[AudioPiece]:
+        """Generates a piece for each prompt, see `Pipeline`."""
         prompts, best_of = prompts_of(prompts), self.best_of if best_of is None else best_of
         check_ranking(best_of, rank)
-        settings, given = settings or MusicLMSampling(), given or AudioConditions()
-        asked, generators, lengths = [], [], []
-        begun = self._begun(given)
+        resolved, context = self.resolve_sampling(sampling), context or AudioConditions()
+        conditionings, generators, lengths = [], [], []
+        prefix = self._prefix(context)
         for i, prompt in enumerate(prompts):
-            one = condition_on_prompt(self.ears.joint, prompt, generator_of(seed + i, 0, "asking"))
-            asked += [one] * best_of
+            conditionings += [self._read(prompt, seed + i)] * best_of
             generators += [generator_of(seed + i, c, "drawing") for c in range(best_of)]
-            lengths += [begun.frames + frames_of(prompt)] * best_of
-        conditions = self._conditions(asked, max(lengths), begun, given)
-        semantic, acoustic = self._draw(
-            conditions, lengths, generators, settings, begun.of(len(asked)), progress
+            lengths += [prefix.frames + frames_of(prompt)] * best_of
+        conditioning = self._conditioning(conditionings, max(lengths), prefix, context)
+        semantic, acoustic = self._sample(
+            conditioning, lengths, generators, resolved, prefix.of(len(lengths)), progress
         )
-        sound = self.ears.codec.decode_tokens(acoustic).numpy()
-        sounds = []
-        for number, one in enumerate(sound):
-            last = round(prompts[number // best_of].duration_seconds * SAMPLE_RATE_HZ)
-            last += begun.frames * SAMPLES_PER_FRAME
-            sounds.append(Waveform(samples=one[None, :last], rate_hz=SAMPLE_RATE_HZ))
-        similarities, scores = rank_candidates(self.ears, sounds, asked, rank)
+        sounds = self._decode(acoustic, prompts, best_of, prefix)
+        similarities, scores = rank_candidates(self.tokenizers, sounds, conditionings, rank)
         pieces = []
-        for i, prompt in enumerate(prompts):
-            mine = range(i * best_of, (i + 1) * best_of)
-            best = max(mine, key=lambda c: scores[c])
+        for i, (best, candidates) in enumerate(best_candidates(scores, best_of)):
             frames = lengths[best]
             pieces.append(
-                Piece(
+                AudioPiece(
                     waveform=sounds[best],
-                    prompt=prompt,
+                    prompt=prompts[i],
                     seed=seed + i,
                     similarity=similarities[best],
-                    candidates=[scores[c] for c in mine],
+                    candidates=candidates,
                     semantic=None
                     if semantic is None
-                    else _grid(semantic[best, :, :frames], self.ears.semantic),
-                    acoustic=_grid(acoustic[best, :, :frames], self.ears.codec),
-                    conditions=_shown(asked[best], given),
-                    stated=asked[best].reading.stated,
+                    else _grid(semantic[best, :, :frames], self.tokenizers.semantic),
+                    acoustic=_grid(acoustic[best, :, :frames], self.tokenizers.codec),
+                    conditions=_shown(conditionings[best], context),
+                    stated=conditionings[best].reading.stated,
                 )
             )
         return pieces
+
+    def _read(self, prompt: Prompt, seed: int) -> PromptConditioning:
+        """What the text tower reads in a prompt."""
+        generator = generator_of(seed, 0, "asking")
+        return condition_on_prompt(self.tokenizers.joint, prompt, generator)
+
+    def _decode(
+        self, acoustic: Tensor, prompts: Sequence[Prompt], best_of: int, prefix: PrefixTokens
+    ) -> list[Waveform]:
+        """The sound of every candidate, cut where its prompt ends."""
+        sounds = []
+        for number, one in enumerate(self.tokenizers.codec.decode_tokens(acoustic).numpy()):
+            last = round(prompts[number // best_of].duration_seconds * SAMPLE_RATE_HZ)
+            last += prefix.frames * SAMPLES_PER_FRAME
+            sounds.append(Waveform(samples=one[None, :last], rate_hz=SAMPLE_RATE_HZ))
+        return sounds
 
     def stream(
         self,
         prompt: Prompt,
         *,
         seed: int = 0,
-        settings: Any = None,
-        given: AudioConditions | None = None,
+        sampling: SamplingParams | None = None,
+        context: AudioConditions | None = None,
     ) -> Iterator[Waveform]:
-        """The sound of one piece as its tokens are drawn, see `SoundComposer`.
+        """Yields the sound of one piece as its tokens are sampled, see `AudioPipeline`.
 
-        The semantic tokens of the whole piece are drawn before the first block. A model with a fine
-        stage decodes its coarse levels alone.
+        The semantic tokens of the whole piece are sampled before the first block. Of a model with a
+        fine stage the coarse levels alone are decoded.
         """
-        settings, given = settings or MusicLMSampling(), given or AudioConditions()
-        begun = self._begun(given)
-        asked = [condition_on_prompt(self.ears.joint, prompt, generator_of(seed, 0, "asking"))]
+        resolved, context = self.resolve_sampling(sampling), context or AudioConditions()
+        prefix = self._prefix(context)
         generators = [generator_of(seed, 0, "drawing")]
-        frames = begun.frames + frames_of(prompt)
-        conditions = self._conditions(asked, frames, begun, given)
-        conditions = self._with_semantic(conditions, [frames], generators, settings, begun, None)[0]
-        state, told, last = self.ears.codec.initial_state(), 0, None
-        offset = self.coarse.pattern.offsets[-1]
+        frames = prefix.frames + frames_of(prompt)
+        plain = self._conditioning([self._read(prompt, seed)], frames, prefix, context)
+        conditioning, _ = self._with_semantic(plain, [frames], generators, resolved, prefix, None)
+        codec = self.tokenizers.codec
+        state, done, last = codec.initial_state(), 0, None
         for grid in sample_stream(
             self._engines["coarse"],
-            conditions,
+            conditioning,
             frames,
-            settings.coarse(),
+            stage_sampling(resolved, "coarse"),
             generators,
-            prefix=begun.acoustic,
-            first_steps=FIRST_FRAMES + offset,
+            prefix=prefix.acoustic,
+            first_steps=FIRST_FRAMES + self.coarse.pattern.offsets[-1],
             block_steps=BLOCK_FRAMES,
         ):
-            if grid.done <= told:
+            if grid.done <= done:
                 continue
-            tokens, told = grid.tokens(told), grid.done
-            sound, state = self.ears.codec.step(tokens, state)
+            tokens, done = grid.tokens(done), grid.done
+            sound, state = codec.step(tokens, state)
             last = tokens[..., -1:].clone()
             if sound.shape[1]:
                 yield Waveform(samples=sound.numpy(), rate_hz=SAMPLE_RATE_HZ)
         assert last is not None
-        sound = self.ears.codec.finish(last, state)
+        sound = codec.finish(last, state)
         yield Waveform(samples=sound.numpy(), rate_hz=SAMPLE_RATE_HZ)
 
-    def _begun(self, given: AudioConditions) -> PrefixTokens:
-        """What the piece begins with, as tokens of both kinds."""
-        if given.beginning is None:
+    def _prefix(self, context: AudioConditions) -> PrefixTokens:
+        """The tokens of both kinds that the piece begins with."""
+        if context.beginning is None:
             return PrefixTokens(semantic=None, acoustic=None)
-        mono = at_rate(given.beginning, SAMPLE_RATE_HZ, 1)
-        # The last frame is whole: the piece goes on where the beginning ends.
+        mono = at_rate(context.beginning, SAMPLE_RATE_HZ, 1)
+        # The last frame is whole: the piece continues where the beginning ends.
         first = mono.samples.shape[1] % SAMPLES_PER_FRAME
         sound = torch.from_numpy(mono.samples[:, first:])
-        semantic = None if self.semantic is None else self.ears.semantic.encode_states(sound).tokens
-        levels = self.coarse.settings.levels
-        return PrefixTokens(semantic=semantic, acoustic=self.ears.codec.encode_sound(sound, levels))
+        tokenizers, semantic = self.tokenizers, None
+        if self.semantic is not None:
+            semantic = tokenizers.semantic.encode_states(sound).tokens
+        acoustic = tokenizers.codec.encode_sound(sound, self.coarse.settings.levels)
+        return PrefixTokens(semantic=semantic, acoustic=acoustic)
 
-    def _conditions(
+    def _conditioning(
         self,
-        asked: list[PromptConditioning],
+        conditionings: list[PromptConditioning],
         frames: int,
-        begun: PrefixTokens,
-        given: AudioConditions,
+        prefix: PrefixTokens,
+        context: AudioConditions,
     ) -> Conditioning:
-        conditions = conditions_of(asked, frames)
-        if begun.frames or given.melody is not None:
-            # Where the beats of what is given lie is not known, and how fast they follow each other
-            # only where the words say it; the tokens, or the notes of the tune, tell both.
-            rhythm = torch.full_like(conditions.rhythm, math.nan)
-            attributes = conditions.attributes.clone()
-            place = [name for name, _ in ATTRIBUTE_SIZES].index("tempo")
-            for row, one in enumerate(asked):
+        """What all stages are conditioned on."""
+        found = conditions_of(conditionings, frames)
+        if prefix.frames or context.melody is not None:
+            # Where the beats of the context lie is unknown, and its tempo is known only where the
+            # words state it; the tokens, or the notes of the melody, carry both.
+            rhythm = torch.full_like(found.rhythm, math.nan)
+            attributes = found.attributes.clone()
+            tempo = [name for name, _ in ATTRIBUTE_SIZES].index("tempo")
+            for row, one in enumerate(conditionings):
                 if one.reading.stated.tempo_bpm is None:
-                    attributes[row, place] = ATTRIBUTE_SIZES[place][1]
-            conditions = dataclasses.replace(conditions, rhythm=rhythm, attributes=attributes)
-        if given.melody is not None:
-            melody = conditions.melody.clone()
-            melody[:, begun.frames :] = tune_classes(self.ears, given.melody, frames - begun.frames)
-            conditions = dataclasses.replace(conditions, melody=melody)
+                    attributes[row, tempo] = ATTRIBUTE_SIZES[tempo][1]
+            found = dataclasses.replace(found, rhythm=rhythm, attributes=attributes)
+        if context.melody is not None:
+            melody = found.melody.clone()
+            new = frames - prefix.frames
+            melody[:, prefix.frames :] = tune_classes(self.tokenizers, context.melody, new)
+            found = dataclasses.replace(found, melody=melody)
         if self.coarse.settings.conditions.text_width:
-            text, lengths = self.ears.joint.read_words([one.words for one in asked])
-            conditions = dataclasses.replace(conditions, text=text, text_lengths=lengths)
-        return conditions
+            text, lengths = self.tokenizers.joint.text_states([one.words for one in conditionings])
+            found = dataclasses.replace(found, text=text, text_lengths=lengths)
+        return found
 
     def _with_semantic(
         self,
-        conditions: Conditioning,
+        conditioning: Conditioning,
         lengths: list[int],
         generators: list[torch.Generator],
-        settings: MusicLMSampling,
-        begun: PrefixTokens,
+        sampling: Sampling,
+        prefix: PrefixTokens,
         progress: Callable[[int], None] | None,
     ) -> tuple[Conditioning, Tensor | None]:
-        """The conditions of the coarse stage, and the semantic tokens among them."""
+        """The conditioning of the coarse stage, and the semantic tokens in it."""
         if self.semantic is None:
-            return conditions, None
-        plain = dataclasses.replace(conditions, text=None, text_lengths=None)
+            return conditioning, None
         semantic = sample(
             self._engines["semantic"],
-            plain,
+            dataclasses.replace(conditioning, text=None, text_lengths=None),
             lengths,
-            settings.semantic(),
+            stage_sampling(sampling, "semantic"),
             generators,
-            prefix=begun.semantic,
+            prefix=prefix.semantic,
             progress=progress,
         )
-        return dataclasses.replace(conditions, source=semantic), semantic
+        return dataclasses.replace(conditioning, source=semantic), semantic
 
-    def _draw(
+    def _sample(
         self,
-        conditions: Conditioning,
+        conditioning: Conditioning,
         lengths: list[int],
         generators: list[torch.Generator],
-        settings: MusicLMSampling,
-        begun: PrefixTokens,
-        progress: Callable[[float], None] | None,
+        sampling: Sampling,
+        prefix: PrefixTokens,
+        progress: Progress | None,
     ) -> tuple[Tensor | None, Tensor]:
         """All stages: (semantic [batch, level, frame], acoustic [batch, level, frame])."""
-        drawn = [stage for stage in (self.semantic, self.coarse) if stage is not None]
-        steps = [stage.pattern.steps(max(lengths)) for stage in drawn]
+        stages = [stage for stage in (self.semantic, self.coarse) if stage is not None]
+        steps = [stage.pattern.steps(max(lengths)) for stage in stages]
 
-        def tell(before: int) -> Callable[[int], None] | None:
-            if (hears := progress) is None:
+        def report(before: int) -> Callable[[int], None] | None:
+            if (listener := progress) is None:
                 return None
-            return lambda step: hears(0.95 * (before + step) / sum(steps))
+            return lambda step: listener(0.95 * (before + step) / sum(steps))
 
-        told, semantic = self._with_semantic(
-            conditions, lengths, generators, settings, begun, tell(0)
+        coarse, semantic = self._with_semantic(
+            conditioning, lengths, generators, sampling, prefix, report(0)
         )
         acoustic = sample(
             self._engines["coarse"],
-            told,
+            coarse,
             lengths,
-            settings.coarse(),
+            stage_sampling(sampling, "coarse"),
             generators,
-            prefix=begun.acoustic,
-            progress=tell(sum(steps[:-1])),
+            prefix=prefix.acoustic,
+            progress=report(sum(steps[:-1])),
         )
         if self.fine is not None:
-            acoustic = self._filled(self.fine, acoustic, told, lengths, settings, generators)
+            acoustic = self._sample_fine(self.fine, acoustic, coarse, lengths, sampling, generators)
         return semantic, acoustic
 
     @staticmethod
-    def _filled(
+    def _sample_fine(
         fine: TokenModel,
         acoustic: Tensor,
-        told: Conditioning,
+        conditioning: Conditioning,
         lengths: list[int],
-        settings: MusicLMSampling,
+        sampling: Sampling,
         generators: list[torch.Generator],
     ) -> Tensor:
-        """All levels; the fine stage looks ahead, so that pieces of each length go together."""
-        drawing = SamplingParams(temperature=settings.temperature_fine)
+        """All levels; the fine stage looks ahead, so pieces of equal length go together."""
         out = acoustic.new_zeros(len(acoustic), fine.settings.levels, acoustic.shape[2])
         for length in sorted(set(lengths)):
             rows = [row for row, own in enumerate(lengths) if own == length]
             out[rows, :, :length] = sample_parallel(
                 fine,
                 acoustic[rows, :, :length],
-                told.rows(rows).frames(0, length),
-                drawing,
+                conditioning.rows(rows).frames(0, length),
+                stage_sampling(sampling, "fine"),
                 [generators[row] for row in rows],
             )
         return out
 
     def detect_families(self, waveform: Waveform) -> dict[str, float]:
-        """Probability of each family of instruments sounding, by the joint embedding's head."""
-        return detect_families(self.ears, waveform)
+        """Probability that each instrument family plays, see `AudioPipeline`."""
+        return detect_families(self.tokenizers, waveform)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -363,7 +380,7 @@ class PrefixTokens:
 
     @property
     def frames(self) -> int:
-        """Frames that are given."""
+        """How many frames are given."""
         return 0 if self.acoustic is None else self.acoustic.shape[2]
 
     def of(self, batch: int) -> PrefixTokens:
@@ -375,17 +392,17 @@ class PrefixTokens:
         return PrefixTokens(semantic=repeated(self.semantic), acoustic=repeated(self.acoustic))
 
 
-def _shown(asked: PromptConditioning, given: AudioConditions) -> dict[str, str]:
-    """What was told, in words: beside a tune or a beginning only a tempo that was stated."""
-    shown = asked.shown()
-    if given.melody is None and given.beginning is None:
+def _shown(conditioning: PromptConditioning, context: AudioConditions) -> dict[str, str]:
+    """The conditioning in words; with a melody or a beginning only a tempo that was stated."""
+    shown = conditioning.shown()
+    if context.melody is None and context.beginning is None:
         return shown
-    if asked.reading.stated.tempo_bpm is None:
+    if conditioning.reading.stated.tempo_bpm is None:
         del shown["tempo"]
-    if given.melody is not None:
+    if context.melody is not None:
         shown["tune"] = "followed"
-    if given.beginning is not None:
-        shown["continues"] = f"{given.beginning.seconds:.1f} s"
+    if context.beginning is not None:
+        shown["continues"] = f"{context.beginning.seconds:.1f} s"
     return shown
 
 

@@ -1,33 +1,43 @@
-"""What every composer of sound offers, and what comes out: a `Piece`.
+"""The interface of every pipeline, and what comes out: a piece.
 
-Two there are: the three stages of `musiclm.py` with our own weights, and MusicGen's single stage of
-`musicgen.py` with published ones. The program knows them by `SoundComposer` alone.
+Three pipelines implement it: our three stages (`musiclm.py`), MusicGen's single stage
+(`musicgen.py`) and the score model (`score/pipeline.py`). The rest of the program knows them by
+`Pipeline` and `AudioPipeline` alone.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
 import torch
 
+from melisma.engine.sampling import StageSampling
 from melisma.generation.conditioning.audio import AudioConditions
+from melisma.generation.originality import OriginalityIndex
 from melisma.sound.mastering import master
 from melisma.values.attributes import Facts
+from melisma.values.errors import MelismaError
 from melisma.values.prompt import Prompt
+from melisma.values.sampling import STAGES, SamplingParams
 from melisma.values.tokens import TokenGrid
 from melisma.values.waveform import Waveform
 
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
+Progress = Callable[[float], None]
+"""Called with the finished share of the work, 0 to 1."""
+Sampling = Mapping[str, float | int | None]
+"""Sampling parameters with nothing left open, by the names of `SamplingParams.flat`; top-k and
+top-p None: all tokens."""
+
+PromptT = TypeVar("PromptT")
+ContextT = TypeVar("ContextT")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Piece:
+class AudioPiece:
     """One piece of music and how it came about."""
 
     waveform: Waveform
@@ -35,59 +45,121 @@ class Piece:
     prompt: Prompt
     seed: int
     similarity: float | None
-    """Cosine of words and sound in the joint space, of the candidate kept; None where nothing was
-    ranked."""
+    """Cosine similarity of words and sound in the joint space, of the selected candidate; None
+    where nothing was ranked."""
     candidates: list[float]
-    """What every candidate scored; the highest was kept."""
+    """The score of every candidate; the highest was selected."""
     semantic: TokenGrid | None
     """None where the model has no semantic stage."""
     acoustic: TokenGrid
     conditions: dict[str, str]
-    """What was asked of the model, in words."""
+    """What the model was conditioned on, in words."""
     stated: Facts
     """What the words and the exact settings state outright, for the receipt."""
 
 
-class SoundComposer(ABC):
-    """From prompts to sound."""
+PieceT = TypeVar("PieceT")
 
-    def __init__(self, *, name: str, licence: str, rate_hz: int, best_of: int) -> None:
-        """`best_of`: candidates for each piece where nothing else is asked for."""
-        self.name, self.licence = name, licence
-        self.rate_hz, self.best_of = rate_hz, best_of
+
+class Pipeline(ABC, Generic[PromptT, ContextT, PieceT]):
+    """From prompts to pieces."""
+
+    sampling_defaults: ClassVar[Sampling]
+    """The parameters that this model is sampled with, and their defaults."""
+
+    def __init__(self, *, name: str, licence: str, best_of: int) -> None:
+        """
+        Args:
+            name: What outputs call the model.
+            licence: Of the weights and of what they make.
+            best_of: Candidates sampled for each piece by default.
+        """
+        self.name, self.licence, self.best_of = name, licence, best_of
 
     @property
     @abstractmethod
     def fingerprint(self) -> str:
-        """Twelve digits that change with anything that decides what is drawn."""
-
-    @abstractmethod
-    def drawing(self, changes: Mapping[str, float | int]) -> Any:
-        """The usual settings of drawing with some changed, a dataclass of numbers. `ValueError` for
-        a name that is none of them."""
+        """Twelve hexadecimal digits that change with anything that decides what is sampled."""
 
     @abstractmethod
     def generate_pieces(
         self,
-        prompts: Sequence[Prompt] | Prompt | str,
+        prompts: Sequence[PromptT] | PromptT | str,
         *,
         seed: int = 0,
-        settings: Any = None,
+        sampling: SamplingParams | None = None,
         best_of: int | None = None,
         rank: str = "words",
-        given: AudioConditions | None = None,
-        progress: Callable[[float], None] | None = None,
-    ) -> list[Piece]:
-        """Pieces for prompts; piece i has the seed `seed + i`.
+        context: ContextT | None = None,
+        progress: Progress | None = None,
+    ) -> list[PieceT]:
+        """Generates a piece for each prompt; piece i has the seed `seed + i`.
 
-        `settings`: what `drawing` gives. `best_of`: candidates drawn for each, of which one is kept
-        by `rank`: "words", the one whose sound the joint embedding and its heads find nearest to
-        the words; "receipt", the one whose measured tempo, tonality, metre and instruments agree
-        best with what the words state, the embedding deciding among equals. `given`: a tune that
-        all follow, sound that all begin with: it comes before the prompts' durations. `progress`
-        hears the share done, 0 to 1. `ValueError` where there is nothing to do, or no tune is to be
-        heard.
+        Args:
+            prompts: One or more; a string stands for a prompt without exact settings.
+            seed: The same seed gives the same piece, whatever else is in the batch.
+            sampling: Parameters that differ from the model's defaults.
+            best_of: Candidates sampled for each piece, of which the best is selected.
+            rank: How candidates are ranked, one of `ranks`.
+            context: What all pieces are given beside their words.
+            progress: Called with the finished share.
+
+        Raises:
+            MelismaError: There is nothing to do, a parameter is unknown to this model, or the
+                context cannot be used.
         """
+
+    @abstractmethod
+    def originality_index(self) -> OriginalityIndex[PieceT]:
+        """The index of the training music.
+
+        Raises:
+            MelismaError: The model has none.
+        """
+
+    def resolve_sampling(self, sampling: SamplingParams | None) -> Sampling:
+        """All sampling parameters: those given, and the model's defaults.
+
+        Raises:
+            MelismaError: A parameter that this model does not have.
+        """
+        given = {} if sampling is None else sampling.flat()
+        if "guidance" in given and "guidance_semantic" in self.sampling_defaults:
+            given["guidance_semantic"] = given.pop("guidance")
+        if unknown := [name for name in given if name not in self.sampling_defaults]:
+            names = ", ".join("--" + name.replace("_", "-") for name in unknown)
+            raise MelismaError(
+                f"this model is not sampled with {names}: it has "
+                f"{', '.join(self.sampling_defaults)}"
+            )
+        return dict(self.sampling_defaults) | given
+
+
+def stage_sampling(sampling: Sampling, stage: str = "") -> StageSampling:
+    """What the engine needs to sample one stage; "" for a model of one stage."""
+    ending = f"_{stage}" if stage else ""
+    assert not stage or stage in STAGES
+
+    def value(name: str) -> float | int | None:
+        return sampling.get(name + ending)
+
+    temperature, guidance = value("temperature"), value("guidance")
+    top_k, top_p = value("top_k"), value("top_p")
+    return StageSampling(
+        temperature=1.0 if temperature is None else temperature,
+        top_k=int(top_k) if top_k else None,
+        top_p=None if top_p is None or top_p == 1 else top_p,
+        guidance=1.0 if guidance is None else guidance,
+    )
+
+
+class AudioPipeline(Pipeline[Prompt, AudioConditions, AudioPiece]):
+    """From prompts to sound."""
+
+    def __init__(self, *, name: str, licence: str, rate_hz: int, best_of: int) -> None:
+        """As `Pipeline`; `rate_hz`: sample rate of the sound."""
+        super().__init__(name=name, licence=licence, best_of=best_of)
+        self.rate_hz = rate_hz
 
     @abstractmethod
     def stream(
@@ -95,17 +167,20 @@ class SoundComposer(ABC):
         prompt: Prompt,
         *,
         seed: int = 0,
-        settings: Any = None,
-        given: AudioConditions | None = None,
+        sampling: SamplingParams | None = None,
+        context: AudioConditions | None = None,
     ) -> Iterator[Waveform]:
-        """The sound of one piece, block by block, while its tokens are drawn; nothing is ranked.
+        """Yields the sound of one piece block by block while its tokens are sampled.
 
-        Whoever stops listening stops the drawing. Errors as `generate_pieces`.
+        Nothing is ranked. When the caller stops iterating, sampling stops.
+
+        Raises:
+            MelismaError: As `generate_pieces`.
         """
 
     @abstractmethod
     def detect_families(self, waveform: Waveform) -> dict[str, float]:
-        """Probability of each family of instruments sounding, by the joint embedding's head."""
+        """Probability that each instrument family plays, by the joint embedding's head."""
 
     def generate(
         self,
@@ -113,47 +188,67 @@ class SoundComposer(ABC):
         *,
         duration_seconds: float = 10.0,
         seed: int = 0,
-        settings: Any = None,
+        sampling: SamplingParams | None = None,
         best_of: int | None = None,
-        given: AudioConditions | None = None,
+        context: AudioConditions | None = None,
     ) -> Waveform:
-        """One piece, mastered and ready to be written: words in, sound out.
+        """Generates one piece, mastered and ready to be written.
 
-        `duration_seconds` counts where the prompt is a string. What was understood and how near it
-        came is in the `Piece` that `generate_pieces` returns. Raises `ValueError` as `Prompt` does.
+        Args:
+            prompt: A prompt, or its words.
+            duration_seconds: Length, where the prompt is a string.
+            seed: As for `generate_pieces`, like the other arguments.
+            sampling: As for `generate_pieces`.
+            best_of: As for `generate_pieces`.
+            context: As for `generate_pieces`.
+
+        Returns:
+            The sound; the `AudioPiece` of `generate_pieces` says how it came about.
+
+        Raises:
+            MelismaError: As `Prompt` and `generate_pieces`.
         """
         if isinstance(prompt, str):
             prompt = Prompt(words=prompt, duration_seconds=duration_seconds)
         pieces = self.generate_pieces(
-            prompt, seed=seed, settings=settings, best_of=best_of, given=given
+            prompt, seed=seed, sampling=sampling, best_of=best_of, context=context
         )
         return master(pieces[0].waveform)
 
 
-Settings = TypeVar("Settings", bound="DataclassInstance")
+def best_candidates(scores: Sequence[float], best_of: int) -> list[tuple[int, list[float]]]:
+    """The selected candidate of every piece, and the scores of all its candidates.
 
-
-def changed_settings(settings: Settings, changes: Mapping[str, float | int]) -> Settings:
-    """Settings with some fields changed; `ValueError` names those that there are."""
-    known = [one.name for one in dataclasses.fields(settings)]
-    strange = [name for name in changes if name not in known]
-    if strange:
-        names = ", ".join("--" + name.replace("_", "-") for name in strange)
-        raise ValueError(f"this model is not drawn with {names}: it knows {', '.join(known)}")
-    return dataclasses.replace(settings, **changes)
+    Args:
+        scores: [piece * best_of], candidates of a piece side by side.
+        best_of: Candidates of a piece.
+    """
+    groups = [range(first, first + best_of) for first in range(0, len(scores), best_of)]
+    return [(max(group, key=lambda c: scores[c]), [scores[c] for c in group]) for group in groups]
 
 
 def prompts_of(prompts: Sequence[Prompt] | Prompt | str) -> list[Prompt]:
-    """A list of one prompt or more; `ValueError` where there is none."""
+    """A list of one prompt or more.
+
+    Raises:
+        MelismaError: There is none.
+    """
     if isinstance(prompts, str):
         prompts = Prompt(words=prompts)
     prompts = [prompts] if isinstance(prompts, Prompt) else list(prompts)
     if not prompts:
-        raise ValueError("there is no prompt: give one or more")
+        raise MelismaError("there is no prompt: give one or more")
     return prompts
 
 
-def generator_of(seed: int, candidate: int, purpose: str) -> torch.Generator:
-    """The generator of one candidate of one piece."""
-    digest = hashlib.sha256(f"{seed}/{candidate}/{purpose}".encode()).digest()
+def generator_of(seed: int, candidate: int, purpose: str, kind: str = "") -> torch.Generator:
+    """The random generator of one candidate of one piece, for one purpose.
+
+    Args:
+        seed: Of the piece.
+        candidate: Its number.
+        purpose: What is random.
+        kind: "score/" for scores, whose generators differ from those of sound.
+    """
+    digest = hashlib.sha256(f"{kind}{seed}/{candidate}/{purpose}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)

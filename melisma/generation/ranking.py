@@ -16,6 +16,7 @@ from melisma.generation.conditioning.prompt import PromptConditioning
 from melisma.joint.attributes import BLOCKS
 from melisma.tokenizers import AudioTokenizers
 from melisma.values.attributes import FAMILIES
+from melisma.values.errors import MelismaError
 from melisma.values.tokens import SAMPLE_RATE_HZ, SAMPLES_PER_FRAME
 from melisma.values.waveform import Waveform
 
@@ -32,9 +33,9 @@ DETECTED_ATTRIBUTES = ("tempo", "tonality", "lead")
 def check_ranking(best_of: int, rank: str) -> None:
     """`ValueError` says what is allowed."""
     if best_of < 1:
-        raise ValueError(f"best-of is at least 1, not {best_of}")
+        raise MelismaError(f"best-of is at least 1, not {best_of}")
     if rank not in RANKS:
-        raise ValueError(f'no ranking "{rank}": known are {", ".join(RANKS)}')
+        raise MelismaError(f'no ranking "{rank}": known are {", ".join(RANKS)}')
 
 
 def rank_candidates(
@@ -47,7 +48,7 @@ def rank_candidates(
     similarities, scores = [], []
     for sound, one in zip(sounds, asked, strict=True):
         heard = whole_frames(sound)
-        vectors, rows = ears.windows_of(torch.from_numpy(heard.samples))
+        vectors, rows = ears.embed_windows(torch.from_numpy(heard.samples))
         mean = vectors[0].mean(axis=0)
         similarity = float(mean @ one.vector / max(float(np.linalg.norm(mean)), 1e-9))
         row = rows[0].mean(axis=0)
@@ -76,7 +77,7 @@ def whole_frames(sound: Waveform) -> Waveform:
 
 def detect_families(ears: AudioTokenizers, sound: Waveform) -> dict[str, float]:
     """Probability of each family of instruments sounding, by the joint embedding's head."""
-    _, rows = ears.windows_of(torch.from_numpy(whole_frames(sound).samples))
+    _, rows = ears.embed_windows(torch.from_numpy(whole_frames(sound).samples))
     return families_of(rows[0].mean(axis=0))
 
 

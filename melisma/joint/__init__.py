@@ -1,12 +1,12 @@
-"""The joint ear: text and music in one space, the vector, its quantised words, and attributes.
+"""Joint embedding of text and music: vectors, their quantized tokens, and musical attributes.
 
-Floor 2: may import `sound nn files values`. Read `embedding.py` first (what the rest of the program
-uses), then `attributes.py` (what is read from words and sound), `text_tower.py`, `music_tower.py`
-with `summary.py`, `quantizer.py`; `settings_words.py` finds exact settings in words.
+Floor 2: may import `sound nn files values`. Read `embedding.py` first (the interface), then
+`attributes.py` (what is predicted from text and audio), `text_tower.py`, `music_tower.py` with
+`summary.py`, `quantizer.py`; `settings_words.py` parses exact settings from text.
 """
 
-from melisma.joint.attributes import ATTRIBUTES, BLOCKS, AttributeReading, target_row
-from melisma.joint.embedding import Joint
+from melisma.joint.attributes import ATTRIBUTES, BLOCKS, AttributePrediction, target_row
+from melisma.joint.embedding import JointEmbedding
 from melisma.joint.music_tower import MusicTower, MusicTowerSettings
 from melisma.joint.quantizer import VectorQuantizer
 from melisma.joint.summary import summarise
@@ -15,8 +15,8 @@ from melisma.joint.text_tower import TextTower, TextTowerSettings
 __all__ = [
     "ATTRIBUTES",
     "BLOCKS",
-    "AttributeReading",
-    "Joint",
+    "AttributePrediction",
+    "JointEmbedding",
     "MusicTower",
     "MusicTowerSettings",
     "TextTower",

@@ -1,9 +1,9 @@
-"""The attributes that both towers read, laid out in one row of probabilities.
+"""Musical attributes that both towers predict, laid out in one row of probabilities.
 
 A row is float32 [150]: the classes of all attributes, one block after another in the order of
-`ATTRIBUTES`. Beside a row of targets goes a row of masks [11]: which attributes are known.
-Tempo is a distribution over log-spaced bins (targets are smeared over the neighbours, because a
-bin's edge is no musical fact); moods and families may hold several at a time.
+`ATTRIBUTES`. A row of targets comes with a mask [11] of the known attributes. Tempo is a
+distribution over log-spaced bins (targets are smoothed over neighbouring bins, because bin edges
+are arbitrary); moods and families are multi-label.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from melisma.values.attributes import (
 
 @dataclass(frozen=True, kw_only=True)
 class Attribute:
-    """One attribute: its name, its classes in order, and whether several hold at a time."""
+    """One attribute: its name, its classes in order, and whether it is multi-label."""
 
     name: str
     classes: tuple[str, ...]
@@ -56,7 +56,7 @@ ATTRIBUTES: tuple[Attribute, ...] = (
     Attribute(name="register", classes=REGISTERS),
     Attribute(name="articulation", classes=ARTICULATIONS),
 )
-"""The order is an interface: a trained head's rows follow it."""
+"""The order is an interface: the rows of a trained head follow it."""
 
 NAMES: tuple[str, ...] = tuple(a.name for a in ATTRIBUTES)
 ROW_WIDTH = sum(len(a.classes) for a in ATTRIBUTES)
@@ -71,25 +71,37 @@ def _blocks() -> dict[str, slice]:
 
 
 BLOCKS: Mapping[str, slice] = _blocks()
-"""Where each attribute stands in a row."""
+"""Slice of each attribute in a row."""
 
 TEMPO_SMEAR_BINS = 0.6
-"""Standard deviation of a tempo target in bins (chosen: 2 %, a listener's tolerance)."""
+"""Standard deviation of a tempo target in bins (chosen: 2 %, the tolerance of listeners)."""
 
 
 def tempo_distribution(tempo_bpm: float, smear_bins: float = TEMPO_SMEAR_BINS) -> np.ndarray:
-    """A bell over the tempo bins around a tempo, float32 [48], summing to one."""
+    """Gaussian over the tempo bins around a tempo.
+
+    Args:
+        tempo_bpm: Tempo in quarter notes per minute.
+        smear_bins: Standard deviation in bins.
+
+    Returns:
+        float32 [48], summing to one.
+    """
     low, high = TEMPO_RANGE_BPM
-    place = math.log(max(tempo_bpm, 1e-3) / low) / math.log(high / low) * TEMPO_BINS - 0.5
-    place = min(max(place, 0.0), TEMPO_BINS - 1.0)
-    bell = np.exp(-0.5 * ((np.arange(TEMPO_BINS) - place) / smear_bins) ** 2)
+    centre = math.log(max(tempo_bpm, 1e-3) / low) / math.log(high / low) * TEMPO_BINS - 0.5
+    centre = min(max(centre, 0.0), TEMPO_BINS - 1.0)
+    bell = np.exp(-0.5 * ((np.arange(TEMPO_BINS) - centre) / smear_bins) ** 2)
     return (bell / bell.sum()).astype(np.float32)
 
 
 def target_row(facts: Facts) -> tuple[np.ndarray, np.ndarray]:
-    """Facts as a target: (probabilities float32 [150], known bool [11]).
+    """Converts facts to a training target.
 
-    An empty tuple of families or moods means that they are not known.
+    Args:
+        facts: Attributes of a clip; None and empty tuples are unknown.
+
+    Returns:
+        (probabilities float32 [150], known bool [11]).
     """
     row = np.zeros(ROW_WIDTH, dtype=np.float32)
     known = np.zeros(len(ATTRIBUTES), dtype=bool)
@@ -109,16 +121,17 @@ def target_row(facts: Facts) -> tuple[np.ndarray, np.ndarray]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AttributeReading:
-    """What a tower reads in words or sound: a probability for every class of every attribute."""
+class AttributePrediction:
+    """A tower's prediction from text or audio: a probability for every class of every attribute."""
 
     row: np.ndarray
-    """float32 [150], see `BLOCKS`; a block sums to one unless several may hold."""
+    """float32 [150], see `BLOCKS`; a block sums to one unless it is multi-label."""
     stated: Facts = field(default_factory=Facts)
-    """What the words say exactly; it overrides the probabilities (already merged into `row`)."""
+    """Facts stated explicitly by the text; they override the prediction (and are merged into
+    `row`)."""
 
     def probabilities(self, name: str) -> dict[str, float]:
-        """Class -> probability of one attribute of `NAMES`."""
+        """Class -> probability, for one attribute of `NAMES`."""
         attribute = ATTRIBUTES[NAMES.index(name)]
         return dict(zip(attribute.classes, map(float, self.row[BLOCKS[name]]), strict=True))
 
@@ -128,8 +141,8 @@ class AttributeReading:
         index = int(block.argmax())
         return ATTRIBUTES[NAMES.index(name)].classes[index], float(block[index])
 
-    def holding(self, name: str, at_least: float = 0.5) -> tuple[str, ...]:
-        """Classes at least so probable, the most probable first."""
+    def classes_above(self, name: str, at_least: float = 0.5) -> tuple[str, ...]:
+        """Classes with a probability of `at_least` or more, the most probable first."""
         ranked = sorted(self.probabilities(name).items(), key=lambda pair: -pair[1])
         return tuple(one for one, probability in ranked if probability >= at_least)
 
@@ -152,10 +165,17 @@ class AttributeReading:
         peak = int(block.argmax())
         return float(block[max(peak - 1, 0) : peak + 2].sum())
 
-    def overridden(self, stated: Facts, absent: tuple[str, ...] = ()) -> AttributeReading:
-        """The same reading where everything that `stated` knows is certain.
+    def overridden(self, stated: Facts, absent: tuple[str, ...] = ()) -> AttributePrediction:
+        """Overrides the prediction with certain facts.
 
-        `absent`: families ruled out. Where families are stated, the lead is one of them.
+        Where families are stated, the lead is restricted to them.
+
+        Args:
+            stated: Facts that become certain.
+            absent: Families that are excluded.
+
+        Returns:
+            The new prediction.
         """
         target, known = target_row(stated)
         row = self.row.copy()
@@ -172,15 +192,15 @@ class AttributeReading:
             row[BLOCKS["families"].start + FAMILIES.index(family)] = 0.0
         present = np.array([family not in absent for family in FAMILIES], dtype=np.float32)
         row[BLOCKS["lead"]] = _restricted(lead, present)
-        return AttributeReading(row=row, stated=stated)
+        return AttributePrediction(row=row, stated=stated)
 
 
 def _restricted(block: np.ndarray, allowed: np.ndarray) -> np.ndarray:
-    """A distribution over the allowed classes alone; unchanged where none is allowed."""
+    """A distribution renormalized over the allowed classes; unchanged where none is allowed."""
     if not allowed.any():
         return block
-    left = (block + 1e-6) * allowed
-    return left / left.sum()
+    masked = (block + 1e-6) * allowed
+    return masked / masked.sum()
 
 
 class AttributeHeads(nn.Module):
@@ -197,7 +217,7 @@ class AttributeHeads(nn.Module):
 
 
 def probabilities(logits: Tensor) -> Tensor:
-    """Logits [..., 150] -> probabilities: softmax, or sigmoid where several may hold."""
+    """Logits [..., 150] -> probabilities: softmax, or sigmoid for multi-label attributes."""
     parts = []
     for attribute in ATTRIBUTES:
         block = logits[..., BLOCKS[attribute.name]]
@@ -208,19 +228,25 @@ def probabilities(logits: Tensor) -> Tensor:
 def attribute_loss(
     logits: Tensor, targets: Tensor, known: Tensor, weights: Sequence[float] | None = None
 ) -> Tensor:
-    """Cross-entropy of each attribute over the rows where it is known, [11].
+    """Cross-entropy of each attribute over the rows where it is known.
 
-    logits and targets [batch, 150], known [batch, 11] (weights between 0 and 1 are allowed).
-    Attributes that no row knows count 0. `weights` multiplies each attribute's entry.
+    Args:
+        logits: [batch, 150].
+        targets: Target probabilities [batch, 150].
+        known: [batch, 11], bool or weights between 0 and 1.
+        weights: Factor of each attribute's loss.
+
+    Returns:
+        Losses [11]; 0 for attributes that are unknown in all rows.
     """
     losses = []
     for index, attribute in enumerate(ATTRIBUTES):
         block = BLOCKS[attribute.name]
-        said, wanted, counts = logits[:, block], targets[:, block], known[:, index].float()
+        scores, target, counts = logits[:, block], targets[:, block], known[:, index].float()
         if attribute.several:
-            each = F.binary_cross_entropy_with_logits(said, wanted, reduction="none").sum(dim=-1)
+            each = F.binary_cross_entropy_with_logits(scores, target, reduction="none").sum(dim=-1)
         else:
-            each = -(wanted * said.log_softmax(dim=-1)).sum(dim=-1)
+            each = -(target * scores.log_softmax(dim=-1)).sum(dim=-1)
         losses.append((each * counts).sum() / counts.sum().clamp(min=1.0))
     stacked = torch.stack(losses)
     return stacked if weights is None else stacked * stacked.new_tensor(list(weights))

@@ -1,10 +1,10 @@
-"""Readers of tonality and tempo whose form follows the music.
+"""Equivariant heads for musical key and tempo.
 
-To transpose a piece is to rotate its chroma, to change its tempo is to shift its tempogram (lags
-are log-spaced). These readers are convolutions along just those axes, so that what is learned from
-one tonality or tempo is known of all.
+Transposing a piece rotates its chroma, and changing its tempo shifts its tempogram (lags are
+log-spaced). These heads are convolutions along those axes, so that what is learned in one key or
+at one tempo generalizes to all.
 
-Enter: blocks of the summary (`summary.py`). Leave: logits of `TONALITIES` and of the tempo bins.
+Inputs: blocks of the summary (`summary.py`). Outputs: logits of `TONALITIES` and of the tempo bins.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from melisma.values.attributes import TEMPO_BINS
 PITCH_CLASSES = 12
 
 
-class TonalityReader(nn.Module):
+class TonalityHead(nn.Module):
     """Chroma [batch, 36] -> logits [batch, 24]; rotating the input rotates the output."""
 
     def __init__(self, *, width: int = 64) -> None:
@@ -29,7 +29,7 @@ class TonalityReader(nn.Module):
         self.out = nn.Conv1d(width, 2, 1)
 
     def forward(self, chroma: Tensor) -> Tensor:
-        """Registers are rotated together; the first 12 logits are major, the others minor."""
+        """Logits of the keys; the first 12 are major, the others minor."""
         hidden = (chroma.unflatten(1, (-1, PITCH_CLASSES)) * PITCH_CLASSES).clamp(max=6.0)
         hidden = F.gelu(self.first(_around(hidden)))
         hidden = F.dropout(F.gelu(self.second(_around(hidden))), 0.2, self.training)
@@ -41,15 +41,15 @@ def _around(rows: Tensor) -> Tensor:
     return F.pad(rows, (0, PITCH_CLASSES - 1), mode="circular")
 
 
-class TempoReader(nn.Module):
-    """Tempogram [batch, 192] -> logits [batch, 48]; nearly a shift for a shift.
+class TempoHead(nn.Module):
+    """Tempogram [batch, 192] -> logits [batch, 48]; approximately shift-equivariant.
 
-    Only a bias for each bin and the edges tell absolute tempo, which is what decides between a
-    tempo and its double.
+    Only a bias of each bin and the edges depend on absolute tempo, which decides between a tempo
+    and its double.
     """
 
     SPAN = 95
-    """Lags under the kernel: 1.2 octaves to each side, so that double and half are seen."""
+    """Kernel size in lags: 1.2 octaves to each side, so that it covers double and half tempo."""
 
     def __init__(self, *, width: int = 48) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ class TempoReader(nn.Module):
         self.bias = nn.Parameter(torch.zeros(TEMPO_BINS))
 
     def forward(self, tempogram: Tensor) -> Tensor:
-        """A bin of tempo covers two lags."""
+        """Logits of the tempo bins; a bin covers two lags."""
         hidden = F.gelu(self.first(tempogram.unflatten(1, (ONSET_BANDS, -1))) + self.place)
         hidden = F.dropout(F.gelu(self.second(hidden)), 0.2, self.training)
         return self.out(hidden).flatten(1) + self.bias

@@ -1,8 +1,9 @@
-"""Names of instruments in words, and the family each belongs to.
+"""Parser of instrument names in text, and the family of each.
 
-Enters: text. Leaves: the families that the text names, in order, those it wants and those it rules
-out ("no drums"). The families are those of `values.FAMILIES`; what General MIDI groups together
-stays together (a harmonica is with the accordions, plucked lutes of Asia are with the harps).
+Input: text. Output: the families that the text names, in order, those it requests and those it
+excludes ("no drums"). The families are those of `values.attributes.FAMILIES`; instruments that
+General MIDI groups together stay together (a harmonica is with the accordions, plucked lutes of
+Asia are with the harps).
 """
 
 from __future__ import annotations
@@ -110,10 +111,10 @@ _NAMES: dict[str, str] = {
         "synth drum|synth drums|electronic drums|tom drums|taiko drum"
     ),
 }
-"""Names by family, split at bars; a longer name wins over a shorter one inside it."""
+"""Names by family, separated by "|"; a longer name takes precedence over a shorter one in it."""
 
 _BOTH_WINDS = ("woodwind", "woodwinds", "wind instruments", "wind ensemble", "wind quintet")
-"""Words that name two families: reeds and flutes."""
+"""Names of two families: reeds and flutes."""
 
 _NO_INSTRUMENT = (
     "jaw harp", "drum roll please", "string of", "horn of plenty", "voice of", "wind chimes",
@@ -121,7 +122,7 @@ _NO_INSTRUMENT = (
     "whistle stop",
     "drum and bass", "drum n bass", "drum & bass",
 )  # fmt: skip
-"""Longer phrases that hold an instrument's name and mean none."""
+"""Phrases that contain an instrument's name but refer to none."""
 
 _NEGATION = re.compile(
     r"\b(?:no|not|without|minus|never|avoid|excluding|except|lacking|instead of|rather than|"
@@ -132,13 +133,13 @@ _NEGATION = re.compile(
 _JOINS_NEGATION = re.compile(r"^\s*(?:,?\s*(?:or|nor)|and)\s+(?:any\s+|no\s+)?$", re.IGNORECASE)
 _FOLLOWING_NEGATION = re.compile(r"^(?:less\b|-free\b|-less\b)", re.IGNORECASE)
 _COUNTED = re.compile(r"\s*(?:/|(?:per|a|an|to|in|each|every)\b)", re.IGNORECASE)
-"""What follows "beats" that are counted ("90 beats per minute") and played by nobody."""
+"""What follows "beats" as a unit ("90 beats per minute"), which is no instrument."""
 _LOUD_GUITAR = re.compile(r"\b(rock|metal|punk|grunge|shred\w*|distort\w*|riffs?)\b", re.IGNORECASE)
 
 
 @cache
 def instrument_families() -> dict[str, str]:
-    """Every known name, lower case, with its family (the two-family words are not among them)."""
+    """Every known name, lower case, with its family (without the names of two families)."""
     return {name: family for family, names in _NAMES.items() for name in names.split("|")}
 
 
@@ -150,7 +151,7 @@ def _pattern() -> re.Pattern[str]:
 
 
 def name_family(name: str) -> str | None:
-    """The family of one instrument's name, None where the name is not known.
+    """Family of an instrument's name, None where the name is unknown.
 
     >>> name_family("Alto Sax"), name_family("gong orchestra")
     ('reeds', None)
@@ -159,38 +160,39 @@ def name_family(name: str) -> str | None:
 
 
 def named_families(words: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Families that the words ask for, and families that they rule out, each in order of mention.
+    """Families that a text requests, and families that it excludes, in order of mention.
 
-    A family both wanted and ruled out counts as wanted ("no bongos, just a drum kit"). A bare
-    "guitar" is the electric one where the words speak of rock, metal or riffs.
+    A family that is both requested and excluded counts as requested ("no bongos, just a drum
+    kit"). A bare "guitar" is an electric one where the text mentions rock, metal or riffs.
 
     >>> named_families("clarinet and piano, no drums or bass")
     (('reeds', 'piano'), ('drums', 'bass'))
     """
-    wanted: list[str] = []
+    requested: list[str] = []
     absent: list[str] = []
     for named in named_instruments(words):
-        (absent if named.ruled_out else wanted).extend(named.families)
-    unique = tuple(dict.fromkeys(wanted))
+        (absent if named.ruled_out else requested).extend(named.families)
+    unique = tuple(dict.fromkeys(requested))
     return unique, tuple(family for family in dict.fromkeys(absent) if family not in unique)
 
 
 @dataclass(frozen=True, kw_only=True)
 class NamedInstrument:
-    """One mention of an instrument or a group of them."""
+    """One mention of an instrument or a group of instruments."""
 
     name: str
-    """As `instrument_families` has it, lower case."""
+    """Lower case, as in `instrument_families`."""
     families: tuple[str, ...]
     ruled_out: bool
-    """Whether the words say that it must not play."""
+    """Whether the text excludes it."""
     first: int
+    """Index of its first character in the text."""
     stop: int
-    """Where it stands in the words: first character and the one after the last."""
+    """Index after its last character."""
 
 
 def named_instruments(words: str) -> tuple[NamedInstrument, ...]:
-    """Every mention of an instrument, in order."""
+    """All mentions of instruments in a text, in order."""
     found: list[NamedInstrument] = []
     for match in _pattern().finditer(words):
         name = match.group().lower()

@@ -1,11 +1,11 @@
-"""The music tower: a ten-second window of sound -> one vector in the joint space, and attributes.
+"""Music tower: a ten-second window of audio -> one vector in the joint space, and attributes.
 
-It does not hear samples but what others made of them: the `summary` of the sound (`summary.py`) and
-the `trunk`, hidden states of the frozen semantic encoder averaged over 0.4 s. So a whole corpus is
-heard once, and the tower trains on a few thousand numbers a window. MuLan: Huang et al.,
+Its inputs are not samples but precomputed features: the `summary` of the audio (`summary.py`) and
+the `trunk`, hidden states of the frozen semantic encoder averaged over 0.4 s. So a corpus is
+encoded once, and the tower trains on a few thousand numbers per window. MuLan: Huang et al.,
 2208.12415 (there a ResNet over log-mel).
 
-Enters: summary [batch, 420] and trunk [batch, 25, trunk_width]. Leaves: `MusicReading`.
+Inputs: summary [batch, 420] and trunk [batch, 25, trunk_width]. Output: `MusicTowerOutput`.
 """
 
 from __future__ import annotations
@@ -17,46 +17,47 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from melisma.joint.attributes import BLOCKS, AttributeHeads
-from melisma.joint.heads import TempoReader, TonalityReader
+from melisma.joint.heads import TempoHead, TonalityHead
 from melisma.joint.summary import SUMMARY_WIDTH, summary_block
 from melisma.joint.text_tower import JOINT_WIDTH
 from melisma.joint.transformer import AttentionPool, Transformer
 from melisma.values.attributes import TEMPO_BINS, TONALITIES
+from melisma.values.errors import MelismaError
 
 WINDOW_SECONDS = 10.0
 HOP_SECONDS = 5.0
-"""Longer sound is heard in windows, and their vectors are averaged (MusicLM, section 3.2)."""
-_READ = len(TONALITIES) + TEMPO_BINS
+"""Longer audio is embedded in windows, and their vectors are averaged (MusicLM, section 3.2)."""
+_HEAD_LOGITS = len(TONALITIES) + TEMPO_BINS
 TRUNK_STEPS = 25
-"""Steps of the trunk in a window: ten frames of the semantic encoder each."""
+"""Steps of the trunk per window: ten frames of the semantic encoder each."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MusicTowerSettings:
-    """Shape of the music tower."""
+    """Sizes of the music tower."""
 
     trunk_width: int = 512
-    """Width of the semantic hidden states, layers side by side; 0 for a tower without trunk."""
+    """Width of the semantic hidden states, layers concatenated; 0 for a tower without trunk."""
     width: int = 192
     layers: int = 1
     heads: int = 4
     dropout: float = 0.1
-    """Share of activations dropped in training."""
+    """Dropout probability in training."""
     joint_width: int = JOINT_WIDTH
 
 
 @dataclass(frozen=True, kw_only=True)
-class MusicReading:
-    """What the tower makes of a batch of windows."""
+class MusicTowerOutput:
+    """Outputs of the music tower for a batch of windows."""
 
     vector: Tensor
     """Unit vectors in the joint space, [batch, joint_width]."""
     logits: Tensor
-    """Attributes, [batch, 150]; see `attributes.BLOCKS`."""
+    """Attribute logits [batch, 150]; see `attributes.BLOCKS`."""
 
 
 class MusicTower(nn.Module):
-    """Summary and trunk -> `MusicReading`. Inputs are standardised by stored means and spreads."""
+    """Summary and trunk -> `MusicTowerOutput`. Inputs are standardized by stored statistics."""
 
     summary_mean: Tensor
     summary_spread: Tensor
@@ -70,8 +71,8 @@ class MusicTower(nn.Module):
         for name, size in (("summary", SUMMARY_WIDTH), ("trunk", settings.trunk_width)):
             self.register_buffer(f"{name}_mean", torch.zeros(size))
             self.register_buffer(f"{name}_spread", torch.ones(size))
-        self.read_tempo = TempoReader()
-        self.read_tonality = TonalityReader()
+        self.read_tempo = TempoHead()
+        self.read_tonality = TonalityHead()
         self.read_summary = nn.Sequential(
             nn.Dropout(settings.dropout),
             nn.Linear(SUMMARY_WIDTH, 3 * width),
@@ -86,16 +87,24 @@ class MusicTower(nn.Module):
             )
             self.trunk_norm = nn.LayerNorm(width)
             self.pool = AttentionPool(width=width, heads=settings.heads)
-        read = (3 if settings.trunk_width else 2) * width + _READ
+        mixed = (3 if settings.trunk_width else 2) * width + _HEAD_LOGITS
         self.mix = nn.Sequential(
-            nn.LayerNorm(read), nn.Linear(read, 3 * width), nn.GELU(), nn.Dropout(settings.dropout)
+            nn.LayerNorm(mixed),
+            nn.Linear(mixed, 3 * width),
+            nn.GELU(),
+            nn.Dropout(settings.dropout),
         )
         self.to_joint = nn.Linear(3 * width, settings.joint_width)
         self.heads = AttributeHeads(width=3 * width)
 
     @torch.no_grad()
     def standardise(self, summary: Tensor, trunk: Tensor | None) -> None:
-        """Takes means and spreads from a corpus: [clip, 420] and [clip, step, trunk_width]."""
+        """Computes the statistics of the input standardization from a corpus.
+
+        Args:
+            summary: [clip, 420].
+            trunk: [clip, step, trunk_width]; None for a tower without trunk.
+        """
         self.summary_mean.copy_(summary.mean(dim=0))
         self.summary_spread.copy_(summary.std(dim=0).clamp(min=1e-3))
         if trunk is not None and self.settings.trunk_width:
@@ -103,15 +112,25 @@ class MusicTower(nn.Module):
             self.trunk_mean.copy_(flat.mean(dim=0))
             self.trunk_spread.copy_(flat.std(dim=0).clamp(min=1e-3))
 
-    def forward(self, summary: Tensor, trunk: Tensor | None) -> MusicReading:
-        """summary [batch, 420], trunk [batch, step, trunk_width] (None for a tower without)."""
+    def forward(self, summary: Tensor, trunk: Tensor | None) -> MusicTowerOutput:
+        """Embeds a batch of windows.
+
+        Args:
+            summary: [batch, 420].
+            trunk: [batch, step, trunk_width]; None for a tower without trunk.
+
+        Raises:
+            ValueError: The tower needs a trunk, and none was given.
+        """
         tempo = self.read_tempo(summary[:, summary_block("tempogram")]).float()
         tonality = self.read_tonality(summary[:, summary_block("chroma")]).float()
         scaled = ((summary - self.summary_mean) / self.summary_spread).clamp(-6, 6)
         parts = [self.read_summary(scaled), 4 * tempo.softmax(dim=-1), 4 * tonality.softmax(dim=-1)]
         if self.settings.trunk_width:
             if trunk is None:
-                raise ValueError("this music tower hears a trunk of semantic states: pass `trunk`")
+                raise MelismaError(
+                    "this music tower needs a trunk of semantic states: pass `trunk`"
+                )
             steps = ((trunk.float() - self.trunk_mean) / self.trunk_spread).clamp(-6, 6)
             present = torch.ones(steps.shape[:2], dtype=torch.bool, device=steps.device)
             hidden = self.transformer(self.read_trunk(steps), present)
@@ -120,23 +139,37 @@ class MusicTower(nn.Module):
         logits = self.heads(mixed)
         logits[:, BLOCKS["tempo"]] += tempo
         logits[:, BLOCKS["tonality"]] += tonality
-        return MusicReading(vector=F.normalize(self.to_joint(mixed).float(), dim=-1), logits=logits)
+        return MusicTowerOutput(
+            vector=F.normalize(self.to_joint(mixed).float(), dim=-1), logits=logits
+        )
 
 
 def pool_states(*states: Tensor) -> Tensor:
-    """Hidden states of a window [batch, 250 frames, width each] -> trunk [batch, 25, widths].
+    """Pools hidden states to the trunk input of the music tower.
 
-    Each step is the mean of ten frames (0.4 s); the layers stand side by side.
+    Args:
+        *states: Hidden states of a window, [batch, 250 frames, width] each.
+
+    Returns:
+        float32 [batch, 25, sum of widths]: the layers concatenated, each step the mean of ten
+        frames (0.4 s).
     """
     joined = torch.cat([one.float() for one in states], dim=-1)
     return joined.unflatten(1, (TRUNK_STEPS, -1)).mean(dim=2)
 
 
 def cut_windows(sound: Tensor, rate_hz: int) -> Tensor:
-    """Mono sound [sample] -> windows [window, sample] of ten seconds, five seconds apart.
+    """Splits audio into overlapping windows of ten seconds, five seconds apart.
 
-    Sound under ten seconds is one window, padded with silence at the end; so is no tail, but for
-    the last window, which ends with the sound.
+    Audio under ten seconds becomes one window, padded with zeros at the end. Otherwise nothing is
+    padded: the last window is aligned with the end of the audio.
+
+    Args:
+        sound: Mono audio [sample].
+        rate_hz: Sample rate.
+
+    Returns:
+        [window, sample].
     """
     length, hop = int(WINDOW_SECONDS * rate_hz), int(HOP_SECONDS * rate_hz)
     if sound.shape[0] <= length:

@@ -1,11 +1,11 @@
-"""Joint vectors -> a few words: residual k-means on the unit sphere.
+"""Residual vector quantizer of joint vectors, by k-means on the unit sphere.
 
-The language model is conditioned on these words, or on the vector they decode to. Six levels of 256
-entries (12 x 1024, as in MusicLM, section 3.2, would name single clips of a small corpus and invite
-memorising). Levels beyond the first quantise what the levels before left over; what is decoded
-lies on the unit sphere again.
+The language model is conditioned on these tokens, or on the vector to which they decode. Six levels
+of 256 entries (12 x 1024, as in MusicLM, section 3.2, would identify single clips of a small corpus
+and encourage memorization). Each level quantizes the residual of the previous ones; decoded vectors
+are normalized to the unit sphere.
 
-Enters: unit vectors [batch, 128]. Leaves: tokens int64 [batch, level].
+Input: unit vectors [batch, 128]. Output: tokens int64 [batch, level].
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ ENTRIES = 256
 
 
 class VectorQuantizer(nn.Module):
-    """Nearest centroid, level after level."""
+    """Residual quantization by nearest centroid."""
 
     codes: Tensor
 
@@ -29,7 +29,13 @@ class VectorQuantizer(nn.Module):
 
     @torch.no_grad()
     def fit(self, vectors: Tensor, generator: torch.Generator, rounds: int = 20) -> None:
-        """Learns the centroids from unit vectors [vector, width] by k-means, level after level."""
+        """Fits the centroids by k-means, level by level.
+
+        Args:
+            vectors: Unit vectors [vector, width].
+            generator: Random generator of the initial centroids.
+            rounds: Iterations per level.
+        """
         residual = vectors.float()
         for level in range(self.codes.shape[0]):
             centroids = _k_means(residual, self.codes.shape[1], rounds, generator)
@@ -47,9 +53,9 @@ class VectorQuantizer(nn.Module):
         return torch.stack(tokens, dim=1)
 
     def decode(self, tokens: Tensor) -> Tensor:
-        """Tokens [batch, level], any number of levels from the first on -> unit vectors.
+        """Tokens [batch, level], any number of leading levels -> unit vectors [batch, width].
 
-        No level at all decodes to zero, which is "anything" to the language model.
+        Zero levels decode to the zero vector, the language model's unconditional input.
         """
         total = self.codes.new_zeros(tokens.shape[0], self.codes.shape[2])
         for level in range(tokens.shape[1]):
@@ -63,7 +69,7 @@ def _nearest(vectors: Tensor, centroids: Tensor) -> Tensor:
 
 
 def _k_means(vectors: Tensor, entries: int, rounds: int, generator: torch.Generator) -> Tensor:
-    """Lloyd's algorithm from random vectors; empty clusters move onto random vectors."""
+    """Lloyd's algorithm from random vectors; empty clusters are reset to random vectors."""
     picks = torch.randperm(len(vectors), generator=generator)[:entries]
     if len(picks) < entries:
         again = torch.randint(len(vectors), (entries - len(picks),), generator=generator)

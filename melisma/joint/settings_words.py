@@ -1,14 +1,15 @@
-"""Exact settings that stand literally in a prompt: tempo, tonality, metre, instruments.
+"""Parser of exact settings in a prompt: tempo, musical key, metre, instruments.
 
-Enters: a prompt. Leaves: `Settings`, with None for what the words do not state. Nothing is guessed
-from moods or styles; that is the text tower's work. The one exception is a waltz, which is in 3/4.
+Input: the text of a prompt. Output: `StatedSettings`, with None for what the text does not state.
+Nothing is inferred from moods or styles; that is the text tower's task. The one exception is a
+waltz, which is in 3/4.
 
 Decisions where English is ambiguous:
-- "a minor key", "a major hit", "write a minor waltz": an article, no tonality.
-- "A minor waltz", "in a minor", "piano, a minor, slow": A minor, because nothing else can be meant
-  than a waltz in minor, and A is the only tonic the writer can have had in mind.
-- "in the key of G" and "waltz in G" state G major, as musicians use them.
-- The first statement wins where two are made; "80-90 bpm" means the middle.
+- "a minor key", "a major hit", "write a minor waltz": an article, no key.
+- "A minor waltz", "in a minor", "piano, a minor, slow": A minor, because a waltz in minor is the
+  only plausible meaning, and A the only possible tonic.
+- "in the key of G" and "waltz in G" mean G major, as musicians use them.
+- Of two statements the first counts; "80-90 bpm" means the mean.
 """
 
 from __future__ import annotations
@@ -20,39 +21,39 @@ from melisma.joint.instrument_words import named_families
 from melisma.values.attributes import PITCH_NAMES
 
 LOWEST_BPM, HIGHEST_BPM = 30.0, 300.0
-"""Tempi outside are not believed; `values.Prompt` allows the same."""
+"""Tempi outside this range are ignored; `values.Prompt` has the same limits."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
-    """What the words state exactly; None or an empty tuple where they state nothing."""
+class StatedSettings:
+    """Settings that a text states exactly; None or an empty tuple where it states none."""
 
     tempo_bpm: float | None = None
-    """Quarter notes a minute."""
+    """Quarter notes per minute."""
     tonality: str | None = None
     """One of `TONALITIES`."""
     metre: str | None = None
     """One of `METRES`."""
     families: tuple[str, ...] = ()
-    """Of `FAMILIES`, those asked for, in order of mention."""
+    """Requested families of `FAMILIES`, in order of mention."""
     absent_families: tuple[str, ...] = ()
-    """Of `FAMILIES`, those ruled out ("no drums")."""
+    """Excluded families of `FAMILIES` ("no drums")."""
 
 
-def read_settings(words: str) -> Settings:
-    """The exact settings stated in the words.
+def read_settings(words: str) -> StatedSettings:
+    """Parses the exact settings in a text.
 
     >>> read_settings("a waltz in F# minor at 90 bpm for oboe, no drums")
     ... # doctest: +NORMALIZE_WHITESPACE
-    Settings(tempo_bpm=90.0, tonality='F# minor', metre='3/4', families=('reeds',),
-             absent_families=('drums',))
+    StatedSettings(tempo_bpm=90.0, tonality='F# minor', metre='3/4', families=('reeds',),
+                   absent_families=('drums',))
     """
-    wanted, absent = named_families(words)
-    return Settings(
+    requested, absent = named_families(words)
+    return StatedSettings(
         tempo_bpm=read_tempo(words),
         tonality=read_tonality(words),
         metre=read_metre(words),
-        families=wanted,
+        families=requested,
         absent_families=absent,
     )
 
@@ -89,7 +90,7 @@ _NOT = re.compile(r"\b(?:not|no|never|isn't|don't|without|rather than|instead of
 
 
 def read_tempo(words: str) -> float | None:
-    """The stated tempo in quarter notes a minute, None where none is stated or believable."""
+    """Stated tempo in quarter notes per minute, None where none is stated or plausible."""
     found: list[tuple[int, float]] = []
     for match in _AFTER.finditer(words):
         low, high = match.group(1), _number(match.group(2))
@@ -101,16 +102,16 @@ def read_tempo(words: str) -> float | None:
         if high_text and float(high_text) > value:
             value = (value + float(high_text)) / 2
         found.append((match.start(), value))
-    believable = [
+    plausible = [
         (start, value)
         for start, value in found
         if LOWEST_BPM <= value <= HIGHEST_BPM and not _NOT.search(words[:start])
     ]
-    return min(believable)[1] if believable else None
+    return min(plausible)[1] if plausible else None
 
 
 def _number(text: str) -> float | None:
-    """A figure or a spoken number below a thousand; None where it is no number."""
+    """Value of digits or of a number word below a thousand; None where it is no number."""
     if text[0].isdigit():
         return float(text)
     total = 0
@@ -122,7 +123,7 @@ def _number(text: str) -> float | None:
     return float(total) if total else None
 
 
-# --- tonality ------------------------------------------------------------------------------------
+# --- musical key ---------------------------------------------------------------------------------
 
 _SHIFTS = {"": 0, "#": 1, "♯": 1, "sharp": 1, "b": -1, "♭": -1, "flat": -1, "natural": 0}
 _LETTERS = {"c": 0, "d": 2, "e": 4, "f": 5, "g": 7, "a": 9, "b": 11}
@@ -155,7 +156,7 @@ _GOES_ON_OR_ENDS = re.compile(
 
 
 def read_tonality(words: str) -> str | None:
-    """The stated tonality in the spelling of `TONALITIES`, None where none is stated.
+    """Stated musical key in the spelling of `TONALITIES`, None where none is stated.
 
     >>> read_tonality("something in Db major"), read_tonality("in a minor key")
     ('C# major', None)
@@ -175,7 +176,7 @@ def read_tonality(words: str) -> str | None:
 
 
 def _is_article(words: str, match: re.Match[str]) -> bool:
-    """Whether the "a" before "minor" or "major" is an article and no tonic."""
+    """Whether the "a" before "minor" or "major" is an article rather than a tonic."""
     letter, rest = match.group(1), words[match.end() :]
     if letter not in "aA" or "-" in words[match.end(1) : match.start(3)]:
         return False
@@ -210,7 +211,7 @@ _METRE_WORDS: tuple[tuple[str, str], ...] = (
 
 
 def read_bar_metre(words: str) -> tuple[int, int] | None:
-    """The first time signature in figures, e.g. (7, 8), None where the words hold none."""
+    """First time signature in digits, e.g. (7, 8); None where the text has none."""
     for match in _SIGNATURE.finditer(words):
         if match.group(2) in ("2", "4", "8", "16") and not _NOT.search(words[: match.start()]):
             return int(match.group(1)), int(match.group(2))
@@ -218,7 +219,7 @@ def read_bar_metre(words: str) -> tuple[int, int] | None:
 
 
 def read_metre(words: str) -> str | None:
-    """The stated metre, None where none of `METRES` is stated (5/4 and 12/8 count as none)."""
+    """Stated metre, None where none of `METRES` is stated (5/4 and 12/8 count as none)."""
     written = read_bar_metre(words)
     if written is not None:
         name = f"{written[0]}/{written[1]}"

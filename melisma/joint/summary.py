@@ -1,7 +1,7 @@
-"""A fixed-length summary of a window of sound: what timbre, harmony and pulse leave on average.
+"""Fixed-length summary features of a window of audio: statistics of timbre, harmony and rhythm.
 
-Enters: sound [batch, sample] at 24 kHz, any length from one second on (trained at ten).
-Leaves: float32 [batch, 420], in blocks named by `SUMMARY_BLOCKS`:
+Input: audio [batch, sample] at 24 kHz, one second or longer (training uses ten).
+Output: float32 [batch, 420], in blocks named by `SUMMARY_BLOCKS`:
 
 * `level`, `spread`, `rise`: over time, the mean and standard deviation of 64 log-mel bands, and
   the mean rise from frame to frame (attacks; decaying and sustained sounds differ here);
@@ -22,11 +22,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from melisma.sound.spectra import mel_filters, spectrum
+from melisma.values.errors import MelismaError
 from melisma.values.tokens import SAMPLE_RATE_HZ
 
 MELS = 64
 TEMPO_LAGS = 96
-SLOWEST_BPM, FASTEST_BPM = 40.0, 220.0
+MIN_BPM, MAX_BPM = 40.0, 220.0
 ONSET_BANDS = 2
 REGISTERS_HZ: tuple[tuple[float, float], ...] = ((60.0, 250.0), (250.0, 1000.0), (1000.0, 4200.0))
 """Edges of the chroma's registers: bass, middle, treble (chosen)."""
@@ -48,7 +49,7 @@ SUMMARY_WIDTH = sum(width for _, width in SUMMARY_BLOCKS)
 
 
 def summary_block(name: str) -> slice:
-    """Where a block of `SUMMARY_BLOCKS` stands in a summary."""
+    """Slice of a block of `SUMMARY_BLOCKS` in a summary."""
     widths = dict(SUMMARY_BLOCKS)
     names = list(widths)
     start = sum(widths[one] for one in names[: names.index(name)])
@@ -57,10 +58,10 @@ def summary_block(name: str) -> slice:
 
 @functools.lru_cache(maxsize=1)
 def _chroma_filters() -> Tensor:
-    """[register * 12, line]: each spectral line shared by the two nearest pitch classes.
+    """Chroma filter bank [register * 12, line] (A4 = 440 Hz, equal temperament).
 
-    Lines weigh less away from the middle of a register (A4 = 440 Hz, equal temperament), and less
-    where semitones are narrower than lines.
+    Each spectral line of a register contributes to its nearest pitch class, with a weight that
+    falls off (Gaussian) with the distance from the centre of the semitone.
     """
     lines_hz = np.arange(CHROMA_WINDOW // 2 + 1) * SAMPLE_RATE_HZ / CHROMA_WINDOW
     rows = np.zeros((len(REGISTERS_HZ), 12, len(lines_hz)), dtype=np.float32)
@@ -88,13 +89,11 @@ def _chroma(sound: Tensor) -> Tensor:
 
 @functools.lru_cache(maxsize=1)
 def _lags() -> tuple[Tensor, Tensor, int]:
-    """Lower lag in frames and share of the next one, for each tempo; and how many are needed."""
-    tempi_bpm = SLOWEST_BPM * (FASTEST_BPM / SLOWEST_BPM) ** (
-        (torch.arange(TEMPO_LAGS) + 0.5) / TEMPO_LAGS
-    )
-    places = 60.0 * ONSET_RATE_HZ / tempi_bpm
-    lower = places.floor()
-    return lower.long(), places - lower, int(lower.max()) + 2
+    """(lower lag in frames, interpolation weight of the next) of each tempo, and number of lags."""
+    tempi_bpm = MIN_BPM * (MAX_BPM / MIN_BPM) ** ((torch.arange(TEMPO_LAGS) + 0.5) / TEMPO_LAGS)
+    lags = 60.0 * ONSET_RATE_HZ / tempi_bpm
+    lower = lags.floor()
+    return lower.long(), lags - lower, int(lower.max()) + 2
 
 
 def _tempogram(mel: Tensor) -> Tensor:
@@ -118,9 +117,19 @@ def _tempogram(mel: Tensor) -> Tensor:
 
 @torch.no_grad()
 def summarise(sound: Tensor) -> Tensor:
-    """sound [batch, sample] at 24 kHz -> float32 [batch, 420]. `ValueError` under one second."""
+    """Computes summary features.
+
+    Args:
+        sound: Audio [batch, sample] at 24 kHz.
+
+    Returns:
+        float32 [batch, 420], see `SUMMARY_BLOCKS`.
+
+    Raises:
+        ValueError: Another shape, or less than one second.
+    """
     if sound.dim() != 2 or sound.shape[1] < SAMPLE_RATE_HZ:
-        raise ValueError(
+        raise MelismaError(
             f"a summary needs sound of the shape [batch, sample] and at least {SAMPLE_RATE_HZ} "
             f"samples, not {list(sound.shape)}"
         )

@@ -1,10 +1,10 @@
-"""Words -> word pieces: byte-pair encoding of 8,192 entries in which tempi are single tokens.
+"""Text tokenizer: byte-level BPE with 8,192 entries, in which tempi are single tokens.
 
-Sentences are NFKC-normalised and lower-cased. Whole numbers from 40 to 220 are single tokens,
-because a tempo must not be pieced together; other numbers are read digit by digit. Pieces are made
-of bytes, so that nothing is unreadable: another script or an emoji costs more pieces, that is all.
-Byte-pair encoding: Sennrich et al., 1508.07909; on bytes: Radford et al., "Language Models are
-Unsupervised Multitask Learners" (2019), section 2.2.
+Sentences are NFKC-normalized and lower-cased. Integers from 40 to 220 are single tokens, because a
+tempo should not be split; other numbers are split into digits. The byte level leaves nothing
+unknown: other scripts and emoji merely take more tokens. Byte-pair encoding: Sennrich et al.,
+1508.07909; on bytes: Radford et al., "Language Models are Unsupervised Multitask Learners" (2019),
+section 2.2.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 from torch import Tensor
 
 VOCABULARY = 8_192
-LONGEST_TOKENS = 96
-"""Longer prompts are cut (chosen: about 70 words; captions stay under 60)."""
+MAX_TOKENS = 96
+"""Longer prompts are truncated (chosen: about 70 words; captions stay under 60)."""
 PADDING = 0
 NUMBERS = range(40, 221)
-"""Whole numbers with a token of their own: tempi in bpm."""
+"""Integers that are single tokens: tempi in bpm."""
 
 _NUMBER = r"(?<![0-9.,])(?:[4-9][0-9]|1[0-9]{2}|2[01][0-9]|220)(?![0-9]|[.,][0-9])"
 _NUMBER_REPEATS = 300
-"""How often training reads each number, so that its pieces are joined before rare words' are."""
+"""Occurrences of each number in the training text, so that it is merged before rare words."""
 
 
 def train_tokenizer(sentences: Iterable[str], vocabulary: int = VOCABULARY) -> Tokenizer:
-    """Learns the pieces from sentences."""
+    """Trains a tokenizer on sentences."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.Sequence(
         [
@@ -64,13 +64,13 @@ def _with_numbers(sentences: Iterable[str]) -> Iterator[str]:
 
 
 def encode_words(tokenizer: Tokenizer, sentences: Sequence[str]) -> list[list[int]]:
-    """Token ids of each sentence, at most `LONGEST_TOKENS`; never empty."""
+    """Token ids of each sentence, at most `MAX_TOKENS`; never empty."""
     encoded = tokenizer.encode_batch(list(sentences))
-    return [e.ids[:LONGEST_TOKENS] or [PADDING] for e in encoded]
+    return [e.ids[:MAX_TOKENS] or [PADDING] for e in encoded]
 
 
 def pad_tokens(encoded: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-    """Ids of different lengths -> (tokens int64 [batch, token], present bool [batch, token])."""
+    """Pads ids of different lengths: (tokens int64, present bool), both [batch, token]."""
     longest = max(len(ids) for ids in encoded)
     tokens = torch.full((len(encoded), longest), PADDING, dtype=torch.long)
     present = torch.zeros(len(encoded), longest, dtype=torch.bool)

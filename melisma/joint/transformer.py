@@ -1,6 +1,6 @@
-"""A small bidirectional transformer for both towers: pre-norm, rotary positions, GELU.
+"""Small bidirectional transformer of both towers: pre-norm, rotary positions, GELU.
 
-Enters and leaves [batch, token, width]; `present` [batch, token] says which positions exist.
+Hidden states are [batch, token, width]; `present` [batch, token] is the padding mask.
 Attention: Vaswani et al., 1706.03762; rotary positions: Su et al., 2104.09864.
 """
 
@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 
 def _rotations(length: int, head_width: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Cosine and sine [token, head_width / 2] of every position's angles."""
+    """Cosine and sine [token, head_width / 2] of the rotary angles of every position."""
     rates = 10_000.0 ** (-torch.arange(0, head_width, 2, device=device).float() / head_width)
     angles = torch.arange(length, device=device).float()[:, None] * rates
     return angles.cos(), angles.sin()
@@ -25,7 +25,7 @@ def _rotated(heads: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
 
 
 class TransformerLayer(nn.Module):
-    """Attention over all present positions, then a feed-forward part, each with a residual."""
+    """Self-attention over all present positions and a feed-forward block, both residual."""
 
     def __init__(self, *, width: int, heads: int, dropout: float) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ class TransformerLayer(nn.Module):
 
 
 class Transformer(nn.Module):
-    """Layers of one width. What leaves is not normalised: pool it first, then norm."""
+    """Stack of layers. The output is not normalized: pool it first, then apply a norm."""
 
     def __init__(self, *, width: int, layers: int, heads: int, dropout: float = 0.0) -> None:
         super().__init__()
@@ -83,9 +83,9 @@ def mean_over(hidden: Tensor, present: Tensor) -> Tensor:
 
 
 class AttentionPool(nn.Module):
-    """A learned query's weighted mean: [batch, token, width] -> [batch, width].
+    """Attention pooling with a learned query: [batch, token, width] -> [batch, width].
 
-    One weighting for each head (the multi-head attention pooling of Lee et al., Set Transformer,
+    Each head has its own weights (the multi-head attention pooling of Lee et al., Set Transformer,
     1810.00825, section 3.2, without its feed-forward part).
     """
 

@@ -1,10 +1,10 @@
-"""A head start for a stage: tokens whose codes lie near each other begin as near neighbours.
+"""Initialization of token embeddings and output heads from codebook vectors.
 
-A token is the number of a code, and the code is a vector: of the codec's latent, or of the semantic
-bottleneck. Tables and heads that begin as random rows have to find out from examples alone that two
-codes sound almost alike, one pair of a million at a time. Here they begin as the codes themselves,
-turned by a random rotation. After 200 updates of 10 crops of 8 s the coarse stage was at 5.21 nats
-a token in place of 6.11.
+A token is an index into a codebook of vectors: of the codec's latent space, or of the semantic
+bottleneck. With random initialization a model has to learn from examples alone which of a million
+pairs of tokens sound almost alike. Here embeddings and heads start as randomly rotated codebook
+vectors, so that similar tokens start as neighbours. After 200 updates of 10 crops of 8 s the loss
+of the coarse stage was 5.21 nats per token instead of 6.11.
 """
 
 from __future__ import annotations
@@ -13,21 +13,29 @@ import torch
 from torch import Tensor, nn
 
 from melisma.lm.model import TokenModel
+from melisma.values.errors import MelismaError
 
 TABLE_SPREAD = 0.5
-"""Root mean square of a table's entries, as random ones have it."""
+"""Root mean square of an embedding table's entries, as in random initialization."""
 HEAD_SPREAD = 0.02
-"""Root mean square of a head's entries."""
+"""Root mean square of a head's entries, likewise."""
 
 
 @torch.no_grad()
 def start_from_codes(
     model: TokenModel, codes: Tensor, source: Tensor | None, generator: torch.Generator
 ) -> None:
-    """Sets tables and heads from codes [level, vocabulary, code width] of the stage's tokens, and
-    the tables of its source tokens from theirs. More levels than the stage reads are left out.
+    """Sets embeddings and heads of a stage, in place.
 
-    `ValueError` where the codes are of another vocabulary or of too few levels.
+    Args:
+        model: the stage.
+        codes: codebooks of its tokens [level, vocabulary, code width]; more levels than the stage
+            reads are ignored.
+        source: codebooks of its source tokens, or None.
+        generator: of the random rotations.
+
+    Raises:
+        MelismaError: where the codebooks have another vocabulary, or too few levels.
     """
     first = model.settings.first_sampled_level
     _set(model.tables, codes, TABLE_SPREAD, generator)
@@ -38,27 +46,35 @@ def start_from_codes(
 
 def _set(layers: nn.ModuleList, codes: Tensor, spread: float, generator: torch.Generator) -> None:
     if len(layers) > len(codes):
-        raise ValueError(
+        raise MelismaError(
             f"{len(layers)} levels of tokens need as many levels of codes: {len(codes)}"
         )
     for layer, level in zip(layers, codes, strict=False):
         assert isinstance(layer, nn.Embedding | nn.Linear)
         weight = layer.weight
-        # A table has one entry more, for "nothing drawn here yet".
+        # An embedding table has one more entry, for the blank token.
         if len(weight) not in (len(level), len(level) + 1):
-            raise ValueError(f"{len(weight)} entries do not go with {len(level)} codes")
-        weight[: len(level)] = turned(level, weight.shape[1], generator) * spread
+            raise MelismaError(f"{len(weight)} entries do not go with {len(level)} codes")
+        weight[: len(level)] = rotated(level, weight.shape[1], generator) * spread
 
 
-def turned(codes: Tensor, width: int, generator: torch.Generator) -> Tensor:
-    """Codes [vocabulary, code width] -> [vocabulary, width] with mean 0 and mean square 1.
+def rotated(codes: Tensor, width: int, generator: torch.Generator) -> Tensor:
+    """Normalizes and randomly rotates codebook vectors.
 
-    The dimensions' spreads are tamed to their square roots (loudness, which varies most, would
-    drown all others), then a random rotation spreads them over the width.
+    The standard deviation of each dimension is reduced to its square root (otherwise loudness,
+    which varies most, would dominate), then a random rotation maps the dimensions to `width`.
+
+    Args:
+        codes: [vocabulary, code width].
+        width: width of the result.
+        generator: of the rotation, on the CPU.
+
+    Returns:
+        float32 [vocabulary, width] with mean 0 and mean square 1.
     """
     centred = codes.float().cpu() - codes.float().cpu().mean(dim=0)
-    tamed = centred / centred.std(dim=0).clamp(min=1e-6).sqrt()
-    wide = max(width, tamed.shape[1])
-    rotation, _ = torch.linalg.qr(torch.randn(wide, tamed.shape[1], generator=generator))
-    rows = tamed @ rotation[:width].T
+    scaled = centred / centred.std(dim=0).clamp(min=1e-6).sqrt()
+    wide = max(width, scaled.shape[1])
+    rotation, _ = torch.linalg.qr(torch.randn(wide, scaled.shape[1], generator=generator))
+    rows = scaled @ rotation[:width].T
     return rows / rows.square().mean().sqrt().clamp(min=1e-6)

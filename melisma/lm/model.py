@@ -1,8 +1,8 @@
-"""The token model: a decoder-only transformer over steps of a codebook pattern.
+"""Token model: a decoder-only Transformer over the steps of a codebook pattern.
 
-Enters: tokens of the steps before (one embedding table a level, summed) and conditions. Leaves:
-logits of every level. The same class serves all stages; the fine stage looks both ways and fills
-one level of all frames at a time (SoundStorm's place, 2305.09636, in MusicRL's base model).
+Input: tokens of the previous steps (one embedding table per codebook level, summed) and the
+conditioning. Output: logits of every level. All stages use this class; the fine stage attends in
+both directions and predicts one level of all frames at a time, as SoundStorm (2305.09636) does.
 """
 
 from __future__ import annotations
@@ -19,38 +19,38 @@ from melisma.nn.transformer import Trunk, window_mask
 
 @dataclass(frozen=True, kw_only=True)
 class TokenModelSettings:
-    """Sizes and shape of one stage's model."""
+    """Sizes and shape of one stage's model, stored in its checkpoint."""
 
     levels: int
-    """Levels that the model reads and draws."""
+    """Codebook levels that the model reads."""
     first_sampled_level: int = 0
-    """The first level that is drawn; levels before it are given (the fine stage)."""
+    """First level that the model predicts; levels before it are given (the fine stage)."""
     vocabulary: int = 1024
-    """Entries of each level."""
+    """Codebook entries of each level."""
     pattern: str = "delayed"
     """"parallel", "delayed", "flattened" or "delayed_pairs"."""
     causal: bool = True
-    """False: all frames at once, level after level."""
+    """False: bidirectional attention, all frames at once, level after level."""
     width: int = 256
-    """Width of the transformer."""
+    """Width of the hidden states."""
     layers: int = 6
     """Transformer layers."""
     heads: int = 4
     """Attention heads."""
     window_frames: int = 500
-    """Frames that attention looks back over, as in training."""
+    """Context length in training and generation: frames that attention looks back over."""
     expansion: float = 8 / 3
-    """Width inside the feed-forward parts over `width`."""
+    """Width of the feed-forward layers, relative to `width`."""
     norm: str = "rms"
     feed_forward: str = "swiglu"
     positions: str = "rotary"
-    """Kinds of the trunk's parts, see `melisma.nn.transformer.TrunkShape`."""
+    """Variants of the trunk's layers, see `melisma.nn.transformer.TrunkShape`."""
     conditions: ConditioningSettings = field(default_factory=ConditioningSettings)
-    """Sizes of the condition slots."""
+    """Sizes of the conditioning slots."""
 
 
 class TokenModel(nn.Module):
-    """Embeddings, conditions, trunk, heads."""
+    """Token embeddings, conditioner, Transformer trunk, and one head for each predicted level."""
 
     def __init__(self, settings: TokenModelSettings) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class TokenModel(nn.Module):
         self.pattern: Pattern = PATTERNS[settings.pattern](settings.levels)
         width = settings.width
         self.conditioner = Conditioner(settings.conditions, width)
-        # One more entry: nothing drawn here yet.
+        # One more entry: the blank token.
         self.tables = nn.ModuleList(
             nn.Embedding(settings.vocabulary + 1, width) for _ in range(settings.levels)
         )
@@ -86,40 +86,56 @@ class TokenModel(nn.Module):
 
     @property
     def window_steps(self) -> int:
-        """Steps that attention looks back over, beside what stands before the piece."""
+        """Steps that attention looks back over, not counting prepended conditions."""
         return self.settings.window_frames * self.pattern.stride
 
     @property
     def blank(self) -> int:
-        """The token that stands for "nothing drawn here"."""
+        """Token of positions without a sampled token."""
         return self.settings.vocabulary
 
     def embed(self, tokens: Tensor) -> Tensor:
-        """Tokens [batch, level, step], `blank` allowed -> [batch, step, width]."""
+        """Sum of the levels' embeddings.
+
+        Args:
+            tokens: int64 [batch, level, step], `blank` included.
+
+        Returns:
+            [batch, step, width].
+        """
         parts = [table(tokens[:, level]) for level, table in enumerate(self.tables)]
         return torch.stack(parts).sum(dim=0)
 
-    def _with_frames(self, hidden: Tensor, told: TrunkInputs) -> Tensor:
-        """Per-frame conditions added to steps, aligned with the newest frame of each."""
-        if told.frames is None:
+    def _with_frames(self, hidden: Tensor, inputs: TrunkInputs) -> Tensor:
+        """Adds per-frame conditions to the steps, aligned with the newest frame of each step."""
+        if inputs.frames is None:
             return hidden
         index = torch.arange(hidden.shape[1], device=hidden.device) // self.pattern.stride
-        return hidden + told.frames[:, index.clamp(max=told.frames.shape[1] - 1)]
+        return hidden + inputs.frames[:, index.clamp(max=inputs.frames.shape[1] - 1)]
 
     def forward(self, grid: Tensor, conditions: Conditioning, dropout: float = 0.0) -> Tensor:
-        """Causal: logits of all tokens of a grid [batch, level, frame], each given what is drawn
-        before it: [batch, level, frame, vocabulary]."""
-        told = self.conditioner(conditions)
+        """Causal prediction of all tokens of a grid (teacher forcing).
+
+        Args:
+            grid: tokens, int64 [batch, level, frame].
+            conditions: one row for each row of the grid.
+            dropout: probability in the trunk.
+
+        Returns:
+            Logits [batch, predicted level, frame, vocabulary], each conditioned on the tokens of
+            earlier steps of the pattern.
+        """
+        inputs = self.conditioner(conditions)
         steps = self.pattern.apply(grid, self.blank)
         start = steps.new_full((*steps.shape[:2], 1), self.blank)
         before = torch.cat([start, steps[:, :, :-1]], dim=2)
-        hidden = self._with_frames(self.embed(before), told)
+        hidden = self._with_frames(self.embed(before), inputs)
         first = 0
-        if told.before is not None:
-            first = told.before.shape[1]
-            hidden = torch.cat([told.before.to(hidden.dtype), hidden], dim=1)
+        if inputs.before is not None:
+            first = inputs.before.shape[1]
+            hidden = torch.cat([inputs.before.to(hidden.dtype), hidden], dim=1)
         mask = window_mask(hidden.shape[1], self.window_steps + first, hidden.device)
-        hidden, _ = self.trunk(hidden, told.whole, text=told.text, mask=mask, dropout=dropout)
+        hidden, _ = self.trunk(hidden, inputs.whole, text=inputs.text, mask=mask, dropout=dropout)
         hidden = hidden[:, first:]
         frames = grid.shape[2]
         logits = []
@@ -132,11 +148,22 @@ class TokenModel(nn.Module):
     def fill(
         self, grid: Tensor, level: int, conditions: Conditioning, dropout: float = 0.0
     ) -> Tensor:
-        """Not causal: logits [batch, frame, vocabulary] of one level of all frames, given the
-        levels below it: the others are taken as blank."""
-        told = self.conditioner(conditions)
+        """Bidirectional prediction of one level of all frames from the levels below it.
+
+        Args:
+            grid: tokens, int64 [batch, level, frame]; those from `level` on are ignored.
+            level: the level to predict.
+            conditions: one row for each row of the grid.
+            dropout: probability in the trunk.
+
+        Returns:
+            Logits [batch, frame, vocabulary].
+        """
+        inputs = self.conditioner(conditions)
         known = grid.clone()
         known[:, level:] = self.blank
-        hidden = self._with_frames(self.embed(known), told)
-        hidden, _ = self.trunk(hidden, told.whole, text=told.text, causal=False, dropout=dropout)
+        hidden = self._with_frames(self.embed(known), inputs)
+        hidden, _ = self.trunk(
+            hidden, inputs.whole, text=inputs.text, causal=False, dropout=dropout
+        )
         return self.heads[level - self.settings.first_sampled_level](hidden)

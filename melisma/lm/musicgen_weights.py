@@ -1,9 +1,8 @@
-"""MusicGen's published decoders as token models: what their settings and tensors are called here.
+"""Conversion of MusicGen's published decoders (Copet et al., 2306.05284) to `TokenModel`.
 
-Enters: a configuration and tensors in the layout of transformers (`musicgen` and
-`musicgen_melody`). Leaves: `TokenModelSettings`, and a reader of our model's state that asks for
-theirs by name, one at a time. Copet et al., 2306.05284; the names are those of transformers 4.31
-and later.
+Input: a configuration and tensors in the layout of transformers (`musicgen` and `musicgen_melody`,
+version 4.31 and later). Output: `TokenModelSettings`, and a reader of our state dict that loads
+theirs by name, one tensor at a time.
 """
 
 from __future__ import annotations
@@ -17,11 +16,12 @@ from torch import Tensor
 
 from melisma.lm.conditioning import CHROMA_SIZE, ConditioningSettings
 from melisma.lm.model import TokenModel, TokenModelSettings
+from melisma.values.errors import MelismaError
 
 DECODER = "decoder.model.decoder."
-"""What the names of the decoder's tensors begin with."""
+"""Prefix of the decoder's tensor names."""
 SPARE = (f"{DECODER}embed_positions.weights",)
-"""Tensors that some files hold and nobody needs: positions are computed."""
+"""Tensors of some files that are not needed: positions are computed."""
 
 _LAYER = re.compile(r"trunk\.layers\.(\d+)\.(.+)")
 _PARTS: dict[str, tuple[str, ...]] = {
@@ -39,7 +39,7 @@ _PARTS: dict[str, tuple[str, ...]] = {
     "up_proj.weight": ("fc1.weight",),
     "down_proj.weight": ("fc2.weight",),
 }
-"""A layer's tensor here -> those of a layer there, one below the other."""
+"""A layer's tensor here -> a layer's tensors in transformers, concatenated along the rows."""
 _OTHERS = {
     "trunk.norm.weight": f"{DECODER}layer_norm.weight",
     "trunk.norm.bias": f"{DECODER}layer_norm.bias",
@@ -51,10 +51,17 @@ _OTHERS = {
 
 
 def settings_of(config: Mapping[str, Any]) -> TokenModelSettings:
-    """The decoder of a checkpoint's configuration. `ValueError` names what is not supported."""
+    """Settings of the decoder.
+
+    Args:
+        config: content of the checkpoint's config.json.
+
+    Raises:
+        MelismaError: names what is missing or not supported.
+    """
     decoder, text = config.get("decoder"), config.get("text_encoder")
     if not isinstance(decoder, Mapping) or not isinstance(text, Mapping):
-        raise ValueError("this configuration describes no decoder and no text encoder")
+        raise MelismaError("this configuration describes no decoder and no text encoder")
     melody = config.get("model_type") == "musicgen_melody"
     try:
         width, wide = int(decoder["hidden_size"]), int(decoder["ffn_dim"])
@@ -79,20 +86,22 @@ def settings_of(config: Mapping[str, Any]) -> TokenModelSettings:
             ),
         )
     except KeyError as error:
-        raise ValueError(f"the configuration of this decoder says nothing of {error}") from error
+        raise MelismaError(f"the configuration of this decoder says nothing of {error}") from error
     if decoder.get("activation_function", "gelu") != "gelu":
-        raise ValueError(f'the activation "{decoder["activation_function"]}" is not MusicGen\'s')
+        raise MelismaError(f'the activation "{decoder["activation_function"]}" is not MusicGen\'s')
     if melody and config.get("num_chroma", CHROMA_SIZE) != CHROMA_SIZE:
-        raise ValueError(f"a chroma of {config['num_chroma']} classes is not one of {CHROMA_SIZE}")
+        raise MelismaError(
+            f"a chroma of {config['num_chroma']} classes is not one of {CHROMA_SIZE}"
+        )
     if wide % 32:
-        raise ValueError(f"a feed-forward width of {wide} is no multiple of 32")
+        raise MelismaError(f"a feed-forward width of {wide} is no multiple of 32")
     if stereo and levels % 2:
-        raise ValueError(f"a stereo model has an even number of codebooks, not {levels}")
+        raise MelismaError(f"a stereo model has an even number of codebooks, not {levels}")
     return settings
 
 
 def names_of(name: str) -> tuple[str, ...]:
-    """The tensors there whose rows, one below the other, are the tensor `name` here."""
+    """Names of the tensors in transformers whose concatenated rows are the tensor `name` here."""
     found = _LAYER.fullmatch(name)
     if found:
         return tuple(f"{DECODER}layers.{found[1]}.{part}" for part in _PARTS[found[2]])
@@ -104,7 +113,8 @@ def names_of(name: str) -> tuple[str, ...]:
 
 
 def expected_shapes(model: TokenModel) -> dict[str, tuple[int, ...]]:
-    """Shapes of all tensors there that a model (which may be without weights) needs."""
+    """Names and shapes of all tensors in transformers that a model (of any device, "meta"
+    included) needs."""
     shapes: dict[str, tuple[int, ...]] = {}
     for name, tensor in model.state_dict().items():
         parts = names_of(name)
@@ -114,7 +124,7 @@ def expected_shapes(model: TokenModel) -> dict[str, tuple[int, ...]]:
 
 
 def reader_of(get: Callable[[str], Tensor]) -> Callable[[str], Tensor]:
-    """A reader of tensors here from a reader of tensors there."""
+    """Wraps a reader of tensors by their names in transformers into one by our names."""
 
     def read(name: str) -> Tensor:
         parts = [get(part) for part in names_of(name)]

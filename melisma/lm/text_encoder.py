@@ -1,9 +1,9 @@
-"""Words as published models read them: the tokenizer and the T5 encoder of a checkpoint.
+"""Text encoder of published models: the tokenizer and the T5 encoder of a checkpoint.
 
-Enters: texts. Leaves: for each, the states of its word pieces, which a token model looks at by
-cross-attention (MusicGen, 2306.05284, section 2.3: T5, 1910.10683). The tokenizer is the
-checkpoint's own tokenizer.json; an end token closes every text, as T5 was trained. An empty text
-has no state at all: that is how these models know a piece without any words.
+Input: texts. Output: the hidden states of their tokens, which a token model reads by
+cross-attention (MusicGen, 2306.05284, section 2.3; T5, 1910.10683). The tokenizer is the
+checkpoint's own tokenizer.json; every text ends with an end token, as T5 was trained. An empty text
+has no states at all: these models were trained with that as the unconditional case.
 """
 
 from __future__ import annotations
@@ -25,38 +25,39 @@ from melisma.files.transformers_checkpoint import (
     read_tokenizer_config,
 )
 from melisma.nn.precision import COMPUTE_DTYPES
-from melisma.nn.t5 import T5Encoder, T5Settings, published_shapes, t5_encoder
+from melisma.nn.t5 import T5Encoder, T5Settings, load_t5_encoder, published_shapes
+from melisma.values.errors import MelismaError
 
 PREFIX = "text_encoder."
-"""How the names of T5's tensors begin in a checkpoint of a larger model."""
+"""Prefix of T5's tensor names in a checkpoint of a larger model."""
 LONGEST_TOKENS = 512
-"""Word pieces of a text with its end token, where the tokenizer sets no bound of its own: what T5
-was trained on (1910.10683, section 3.1.2)."""
+"""Most tokens of a text, end token included, if the tokenizer sets no limit: what T5 was trained on
+(1910.10683, section 3.1.2)."""
 LARGEST_BOUND_TOKENS = 4_096
-"""A longer bound of the tokenizer is none (transformers writes 10^30 for "no bound"; chosen)."""
+"""A higher limit of the tokenizer is ignored (transformers writes 10^30 for "no limit"; chosen)."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class WordStates:
-    """What the encoder makes of a batch of texts."""
+class EncodedTexts:
+    """Output of the encoder for a batch of texts."""
 
     states: Tensor
-    """float32 [batch, token, width]; zero where a text has ended."""
+    """Hidden states, float32 [batch, token, width]; zero at padding."""
     lengths: Tensor
-    """Word pieces of each text with its end token, int64 [batch]; 0 for an empty text."""
+    """Tokens of each text, end token included, int64 [batch]; 0 for an empty text."""
     remarks: tuple[str, ...] = ()
-    """What a person should know: texts that were cut."""
+    """Messages to the user: texts that were truncated."""
 
     @property
     def present(self) -> Tensor:
-        """Where there is a state, bool [batch, token]."""
-        place = torch.arange(self.states.shape[1], device=self.lengths.device)
-        return place < self.lengths[:, None]
+        """Attention mask, bool [batch, token]: False at padding."""
+        position = torch.arange(self.states.shape[1], device=self.lengths.device)
+        return position < self.lengths[:, None]
 
 
 @final
-class PublishedWords:
-    """Texts -> `WordStates`."""
+class T5TextEncoder:
+    """Tokenizer and T5 encoder of a published checkpoint: texts to `EncodedTexts`."""
 
     def __init__(
         self,
@@ -66,10 +67,16 @@ class PublishedWords:
         end: int,
         longest_tokens: int = LONGEST_TOKENS,
     ) -> None:
-        """`end`: the end token. `longest_tokens`: where texts are cut, end token included."""
+        """
+        Args:
+            tokenizer: its truncation and padding are switched off.
+            encoder: the encoder, on any device.
+            end: id of the end token.
+            longest_tokens: longer texts are truncated to this number, end token included.
+        """
         self.tokenizer, self.encoder = tokenizer, encoder
         self.end, self.longest_tokens = end, longest_tokens
-        # A tokenizer.json may carry bounds from how it was last used.
+        # A tokenizer.json may carry limits from its last use.
         tokenizer.no_truncation()
         tokenizer.no_padding()
 
@@ -79,70 +86,87 @@ class PublishedWords:
         return self.encoder.settings.width
 
     def tokens(self, texts: Sequence[str]) -> tuple[list[list[int]], tuple[str, ...]]:
-        """Word pieces of each text with the end token, none for an empty text; and a remark for
-        each text that was cut."""
+        """Tokenizes texts.
+
+        Returns:
+            Token ids of each text with the end token (none for an empty text), and a message for
+            each text that was truncated.
+        """
         encoded = self.tokenizer.encode_batch(list(texts), add_special_tokens=False)
         rows, remarks = [], []
         for text, pieces in zip(texts, encoded, strict=True):
-            kept = pieces.ids[: self.longest_tokens - 1]
-            if len(kept) < len(pieces.ids):
-                read = text[: pieces.offsets[len(kept) - 1][1]]
+            ids = pieces.ids[: self.longest_tokens - 1]
+            if len(ids) < len(pieces.ids):
+                read = text[: pieces.offsets[len(ids) - 1][1]]
                 remarks.append(
-                    f"a text of {len(pieces.ids)} word pieces was cut to {len(kept)}, the most "
-                    f'that this model reads: the last words read are "{read[-30:]}"'
+                    f"a text of {len(pieces.ids)} tokens was cut to {len(ids)}, the most that "
+                    f'this model reads: the last words read are "{read[-30:]}"'
                 )
-            rows.append([*kept, self.end] if text.strip() else [])
+            rows.append([*ids, self.end] if text.strip() else [])
         return rows, tuple(remarks)
 
     @torch.inference_mode()
-    def encode(self, texts: Sequence[str]) -> WordStates:
-        """States of texts; white space alone is an empty text. `ValueError` where there is no text.
+    def encode(self, texts: Sequence[str]) -> EncodedTexts:
+        """Encodes texts; a text of white space alone counts as empty.
 
-        The states are where the encoder is.
+        Args:
+            texts: one or more.
+
+        Returns:
+            The hidden states, on the encoder's device.
+
+        Raises:
+            MelismaError: for an empty list, or a string instead of a list.
         """
         if not texts or isinstance(texts, str):
-            raise ValueError("give a list of one text or more, which may be empty")
+            raise MelismaError("give a list of one text or more, which may be empty")
         rows, remarks = self.tokens(texts)
         device = self.encoder.table.weight.device
         lengths = torch.tensor([len(row) for row in rows], device=device)
-        # At least one place, so that a batch without any words has a shape like all others.
+        # At least one position, so that a batch of empty texts has a shape like all others.
         longest = max(1, max(map(len, rows)))
         tokens = torch.tensor([row + [0] * (longest - len(row)) for row in rows], device=device)
         present = torch.arange(longest, device=device) < lengths[:, None]
         states = self.encoder(tokens, present)
-        # Chosen among, not multiplied by: what stands in empty rows may be any number.
+        # Selected, not multiplied by 0: states of empty rows may be nan.
         states = torch.where(present[..., None], states, torch.zeros_like(states))
-        return WordStates(states=states, lengths=lengths, remarks=remarks)
+        return EncodedTexts(states=states, lengths=lengths, remarks=remarks)
 
 
-def read_words(
+def read_text_encoder(
     folder: Path, tensors: PublishedTensors | None = None, *, precision: str = "float32"
-) -> PublishedWords:
-    """Tokenizer and text encoder of a checkpoint.
+) -> T5TextEncoder:
+    """Reads tokenizer and text encoder of a checkpoint.
 
-    `tensors`: its tensors, where they are open already. `precision` of the encoder's matrices: one
-    of `COMPUTE_DTYPES`; bfloat16 halves their memory. Raises
-    `ValueError` for another precision, no tokenizer, one that does not belong to the encoder, and
-    whatever `musicgen_weights.py` finds wrong.
+    Args:
+        folder: the checkpoint.
+        tensors: its tensors, if they are open already.
+        precision: of the encoder's matrices, one of `COMPUTE_DTYPES`; bfloat16 halves their memory.
+
+    Raises:
+        MelismaError: for another precision, a missing tokenizer or one of another model, and
+            missing tensors or those of other shapes.
     """
     if precision not in COMPUTE_DTYPES:
-        raise ValueError(f'the precision is {" or ".join(COMPUTE_DTYPES)}, not "{precision}"')
+        raise MelismaError(f'the precision is {" or ".join(COMPUTE_DTYPES)}, not "{precision}"')
     config = read_config(folder).get("text_encoder")
     if not isinstance(config, dict):
-        raise ValueError(f"{folder}/config.json describes no text_encoder: it is not whole")
+        raise MelismaError(f"{folder}/config.json describes no text_encoder: it is not whole")
     settings = T5Settings.from_config(config)
     tokenizer = read_tokenizer(folder)
     entries = tokenizer.get_vocab_size(with_added_tokens=True)
     if entries > settings.vocabulary:
-        raise ValueError(
+        raise MelismaError(
             f"the tokenizer in {folder} has {entries} entries and the text encoder "
             f"{settings.vocabulary}: they belong to different models"
         )
     tensors = tensors or PublishedTensors(folder)
     expect_tensors(tensors, published_shapes(settings, PREFIX), prefix=PREFIX)
-    encoder = t5_encoder(settings, tensors.get, prefix=PREFIX, matrices=COMPUTE_DTYPES[precision])
+    encoder = load_t5_encoder(
+        settings, tensors.get, prefix=PREFIX, matrices=COMPUTE_DTYPES[precision]
+    )
     known = read_tokenizer_config(folder)
-    return PublishedWords(
+    return T5TextEncoder(
         tokenizer,
         encoder,
         end=_end_token(folder, tokenizer, known),
@@ -151,8 +175,12 @@ def read_words(
 
 
 def read_tokenizer(folder: Path) -> Tokenizer:
-    """The tokenizer of a checkpoint; `ValueError` says what is wrong, and how to make one from
-    spiece.model."""
+    """Reads the tokenizer of a checkpoint.
+
+    Raises:
+        MelismaError: where there is no valid tokenizer.json; with a spiece.model, the message has
+            the command that converts it.
+    """
     path = folder / "tokenizer.json"
     if not path.is_file():
         if (folder / "spiece.model").is_file():
@@ -160,15 +188,15 @@ def read_tokenizer(folder: Path) -> Tokenizer:
                 f"from transformers import T5TokenizerFast as T; f = {str(folder)!r}; "
                 "T.from_pretrained(f).save_pretrained(f)"
             )
-            raise ValueError(
+            raise MelismaError(
                 f"{folder} has its tokenizer only as spiece.model: write tokenizer.json beside it "
                 f"once, where transformers and sentencepiece are installed, {command}"
             )
-        raise ValueError(f"{folder} holds no tokenizer.json: fetch the whole checkpoint")
+        raise MelismaError(f"{folder} holds no tokenizer.json: fetch the whole checkpoint")
     try:
         return Tokenizer.from_file(str(path))
     except Exception as error:  # the package raises nothing narrower
-        raise ValueError(
+        raise MelismaError(
             f"{path} is no tokenizer (truncated or damaged): fetch it again"
         ) from error
 
@@ -179,12 +207,12 @@ def _end_token(folder: Path, tokenizer: Tokenizer, known: Mapping[str, Any]) -> 
         name = name.get("content")
     end = tokenizer.token_to_id(name) if isinstance(name, str) else None
     if end is None:
-        raise ValueError(f"the tokenizer in {folder} has no end token ({name}): it is not T5's")
+        raise MelismaError(f"the tokenizer in {folder} has no end token ({name}): it is not T5's")
     return end
 
 
 def _bound(known: Mapping[str, Any]) -> int:
-    """Where texts are cut, in word pieces."""
+    """Most tokens of a text."""
     bound = known.get("model_max_length")
     if not isinstance(bound, int) or isinstance(bound, bool):
         return LONGEST_TOKENS

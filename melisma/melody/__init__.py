@@ -1,7 +1,7 @@
-"""Hummed, whistled, sung or played sound to a melody that forgets timbre. Floor 2: may import
+"""Melody extraction from hummed, whistled, sung or played audio. Floor 2: may import
 `sound nn files values`.
 
-Read `tune.py` first, then `chroma.py` (what MusicGen is told).
+Read `tune.py` first, then `chroma.py` (the melody conditioning of MusicGen).
 """
 
 from melisma.melody.chroma import chroma_cosine, chroma_of

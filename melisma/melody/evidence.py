@@ -1,7 +1,7 @@
-"""Whether a followed line is a tune: noise and drums have pitches, too.
+"""Classification of a tracked pitch line as melody or not: noise and drums have pitches, too.
 
-Enters: notes with the strengths and levels of the line. Leaves: one number; a tune has more than
-`LEAST_EVIDENCE`, and sound whose lead is accompanied a share above `LEAST_SHARE`.
+Inputs: notes with the salience and level of the line. Output: a score; a solo melody exceeds
+`MIN_EVIDENCE`, the lead of a mix has a clear share above `MIN_CLEAR_SHARE`.
 """
 
 from __future__ import annotations
@@ -13,23 +13,30 @@ import numpy as np
 from melisma.melody.salience import TRACK_RATE_HZ
 from melisma.melody.transcribe import TuneNote
 
-LEAST_EVIDENCE = -0.6
-"""Measured: of 108 hums and 136 rendered instruments none lies below, of 128 noises and 120
-rendered drum loops none above (half of them were fitted on; the nearest drums have -.7)."""
-LEAST_SHARE = 0.2
+MIN_EVIDENCE = -0.6
+"""Measured: none of 108 hums and 136 rendered instruments lies below, none of 128 noises and 120
+rendered drum loops above (half of them were used for fitting; the nearest drums have -.7)."""
+MIN_CLEAR_SHARE = 0.2
 """Measured: noise reaches .05, rendered mixes .41 and more."""
 _BIAS, _OF_STRENGTH, _OF_FALL, _OF_LENGTH, _OF_PITCH = -21.45, 17.57, 0.066, 4.38, 0.338
-"""A logistic regression of synthetic hums and rendered instruments against noises and rendered
-drum loops: tunes are clear, their notes last, do not die away at once, and are no bass drum."""
+"""Coefficients of a logistic regression of synthetic hums and rendered instruments against noises
+and rendered drum loops: melodies are clear, their notes are long, decay slowly, and are higher than
+a bass drum."""
 _STEEPEST_FALL_DB, _HIGHEST_PITCH = -100.0, 65
 _CLEAR_STRENGTH, _CLEAR_SECONDS = 0.35, 0.12
 _LOUD_DB = 25.0
 
 
 def tune_evidence(notes: Sequence[TuneNote], strengths: np.ndarray, levels_db: np.ndarray) -> float:
-    """Logarithm of the odds that a line without accompaniment is a tune; -inf without notes.
+    """Log odds that an unaccompanied line is a melody.
 
-    `strengths` and `levels_db`: float [frame] of the whole line.
+    Args:
+        notes: Notes of the line.
+        strengths: Salience of the line, float [frame].
+        levels_db: Level of the audio, float [frame].
+
+    Returns:
+        Log odds; -inf without notes.
     """
     if not notes:
         return -np.inf
@@ -42,14 +49,20 @@ def tune_evidence(notes: Sequence[TuneNote], strengths: np.ndarray, levels_db: n
     return float(
         _BIAS
         + _OF_STRENGTH * (lengths @ clear) / lengths.sum()
-        + _OF_FALL * max(_middle(falls, lengths), _STEEPEST_FALL_DB)
+        + _OF_FALL * max(_weighted_median(falls, lengths), _STEEPEST_FALL_DB)
         + _OF_LENGTH * np.log2(length)
-        + _OF_PITCH * min(_middle(pitches, lengths), _HIGHEST_PITCH)
+        + _OF_PITCH * min(_weighted_median(pitches, lengths), _HIGHEST_PITCH)
     )
 
 
 def clear_share(notes: Sequence[TuneNote], strengths: np.ndarray, levels_db: np.ndarray) -> float:
-    """Seconds of clear notes for each second of what is not faint, 0 and more."""
+    """Duration of clear notes as a fraction of the audio that is not quiet, 0 or more.
+
+    Args:
+        notes: Notes of the line.
+        strengths: Salience of the line, float [frame].
+        levels_db: Level of the audio, float [frame].
+    """
     spans = [_span(note) for note in notes]
     clear = sum(
         last - first
@@ -61,18 +74,18 @@ def clear_share(notes: Sequence[TuneNote], strengths: np.ndarray, levels_db: np.
 
 
 def _span(note: TuneNote) -> tuple[int, int]:
-    """First frame of the note and the one after its last."""
+    """First frame of a note and the one after its last."""
     return round(note.onset_seconds * TRACK_RATE_HZ), round(note.offset_seconds * TRACK_RATE_HZ)
 
 
 def _slope(levels_db: np.ndarray) -> float:
-    """Decibels a second of the straight line through them."""
+    """Slope of the regression line in decibels per second."""
     time = np.arange(len(levels_db)) / TRACK_RATE_HZ
     time = time - time.mean()
     return float(time @ levels_db / max(float(time @ time), 1e-9))
 
 
-def _middle(values: np.ndarray, weights: np.ndarray) -> float:
+def _weighted_median(values: np.ndarray, weights: np.ndarray) -> float:
     """Weighted median."""
     order = np.argsort(values)
     total = np.cumsum(weights[order])

@@ -1,10 +1,10 @@
-"""From a hum, a whistle, a song or a recording to its tune: read this page first.
+"""Melody extraction from a hum, a whistle, a song or a recording.
 
-Enters: a `Waveform`. Leaves: a `Tune`: the pitch of the leading line every 10 ms, and its notes,
-in the tune's own tuning. One method hears a lone voice and the lead of a mix: the strength of each
-pitch (`salience.py`) and the likeliest path through it (`viterbi.py`), as pYIN does for a voice
-(Mauch and Dixon, 2014) and in the manner of Salamon and Gomez (2012) for the lead of a mix.
-Nothing of the sound's timbre is left.
+Input: a `Waveform`. Output: a `Tune`: the pitch of the leading line every 10 ms, and its notes, in
+the tune's own tuning. One method tracks both a solo voice and the lead of a mix: pitch salience
+(`salience.py`) and the likeliest path through it (`viterbi.py`), as pYIN does for a voice (Mauch
+and Dixon, 2014) and similar to Salamon and Gomez (2012) for the lead of a mix. The result carries
+no timbre.
 """
 
 from __future__ import annotations
@@ -15,53 +15,55 @@ from dataclasses import dataclass
 import numpy as np
 import soxr
 
-from melisma.melody.evidence import LEAST_EVIDENCE, LEAST_SHARE, clear_share, tune_evidence
+from melisma.melody.evidence import MIN_CLEAR_SHARE, MIN_EVIDENCE, clear_share, tune_evidence
 from melisma.melody.salience import HOP_SAMPLES, PITCHES, RATE_HZ, STEP, TRACK_RATE_HZ, salience
 from melisma.melody.transcribe import TuneNote, find_notes, line_tuning
 from melisma.melody.viterbi import likeliest_path
 from melisma.values import Waveform
+from melisma.values.errors import MelismaError
 from melisma.values.tokens import FRAME_RATE_HZ
 
-LEAST_SECONDS = 0.5
-"""Shorter sound is refused (measured: two notes of a quarter of a second are heard in it)."""
+MIN_SECONDS = 0.5
+"""Minimum duration (measured: suffices for two notes of a quarter of a second)."""
 _SILENT_PEAK = 1e-4
-"""Sound without a sample above this (-80 dB) is silent."""
+"""Audio without a sample above this (-80 dB) is silent."""
 _BLOCK_SECONDS, _OVERLAP_SECONDS = 30, 2
-"""Long sound is heard in blocks; the outer half of what two share is dropped."""
+"""Long audio is analysed in overlapping blocks; the outer half of each overlap is dropped."""
 _LOW_LINE_COST, _HIGH_LINE_PITCH = 0.1, 74.0
-"""The lead is seldom the bass: what each octave, squared, below D5 costs a line that is accompanied
-(measured: of rendered mixes 62 instead of 52 frames of 100 have the pitch class of the lead; lone
-trombones and bassoons would be heard as their overtones)."""
+"""The lead is seldom the bass: cost of an accompanied line per squared octave below D5 (measured:
+62 instead of 52 % of the frames of rendered mixes get the pitch class of the lead; without
+accompaniment, trombones and bassoons would be tracked at their overtones)."""
 _STRENGTH_SCALE, _STEP_COST, _JUMP_COST = 8.0, 0.3, 2.5
-"""How strengths weigh against moves of the path: by a fifth of a semitone, by more than six of
-them (measured)."""
+"""Weight of the salience against the transition costs: per step of a fifth of a semitone, and for
+a jump by more than `_REACH` steps (measured)."""
 _REACH = 6
-_USUAL_SHARE, _VOICED_PART, _VOICED_PART_OF_LEAD = 0.8, 0.55, 0.45
-"""A frame has a pitch where it has this part (in a mix: the second) of the strength that so many
-frames do not reach: a lone voice is clearer than a lead, and so is breath between its phrases
-(measured)."""
-_LEAST_STRENGTH, _MOST_STRENGTH = 0.15, 0.4
-"""Between these; noise seldom reaches .3, a voice in as much breath as 10 dB below it .5."""
+_REFERENCE_QUANTILE, _VOICED_RATIO, _VOICED_RATIO_OF_LEAD = 0.8, 0.55, 0.45
+"""A frame is voiced where its salience exceeds this ratio (in a mix: the second) of the given
+quantile over all frames: a solo voice is clearer than a lead, and so is the breath between its
+phrases (measured)."""
+_MIN_THRESHOLD, _MAX_THRESHOLD = 0.15, 0.4
+"""Limits of that threshold; noise seldom reaches .3, a voice with breath 10 dB below it has .5."""
 _VOICED_DB = 40.0
-"""And it is no fainter than this below the loudest frame (chosen)."""
-_HELD_GAP_SECONDS = 0.16
-"""Breath and staccato are no rest (as in the labels that the language model learned from)."""
+"""A voiced frame is at most this far below the loudest one (chosen)."""
+_FILLED_GAP_SECONDS = 0.16
+"""Longest gap that is no rest but breath or staccato (as in the labels that the language model was
+trained on)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tune:
-    """A melody without its timbre."""
+    """An extracted melody: pitch track and notes."""
 
     times: np.ndarray
     """Seconds, float64 [frame], ascending."""
     pitches: np.ndarray
-    """MIDI pitch as it sounds, float64 [frame], nan where there is none."""
+    """Sounding MIDI pitch, float64 [frame], nan where unvoiced."""
     rate_hz: float
-    """Frames a second."""
+    """Frames per second."""
     notes: tuple[TuneNote, ...]
-    """By onset; pitches are semitones of the tune's own tuning."""
+    """By onset; pitches are semitones in the tune's own tuning."""
     tuning_cents: float
-    """Mean distance of its tuning from A = 440 Hz, -50 to 50."""
+    """Mean deviation of its tuning from A = 440 Hz, -50 to 50."""
 
     @property
     def seconds(self) -> float:
@@ -71,10 +73,10 @@ class Tune:
 
 @dataclass(frozen=True, kw_only=True)
 class _Line:
-    """The leading line as it was followed, one entry per frame."""
+    """The tracked leading line, one entry per frame."""
 
     pitches: np.ndarray
-    """MIDI pitch, float64 [frame], nan where there is none."""
+    """MIDI pitch, float64 [frame], nan where unvoiced."""
     strengths: np.ndarray
     levels_db: np.ndarray
 
@@ -82,23 +84,27 @@ class _Line:
 def extract_tune(
     waveform: Waveform, *, seconds: float | None = None, accompanied: bool = False
 ) -> Tune:
-    """The tune of the first `seconds` of the sound, of all of it where they are None.
+    """Extracts the melody of audio; memory use is that of a block of 30 s beside the audio.
 
-    `accompanied`: the tune is the lead of a mix, not alone; high lines are then preferred, and
-    drums beside it are no reason to refuse. Raises `ValueError` where the sound is silent, shorter
-    than half a second, or no tune is to be heard in it. Takes the memory of a block of 30 s
-    beside that of the sound.
+    Args:
+        waveform: The audio.
+        seconds: Duration to analyse from the beginning; None for all.
+        accompanied: Whether the melody is the lead of a mix rather than solo; high lines are then
+            preferred, and accompanying drums are accepted.
+
+    Raises:
+        ValueError: The audio is silent, shorter than half a second, or has no detectable melody.
     """
-    line = _follow(_heard_part(waveform, seconds), _LOW_LINE_COST if accompanied else 0.0)
+    line = _track(_analysed_part(waveform, seconds), _LOW_LINE_COST if accompanied else 0.0)
     tuning = line_tuning(line.pitches)
     notes = find_notes(line.pitches - tuning, line.levels_db)
     if accompanied:
-        heard = clear_share(notes, line.strengths, line.levels_db) > LEAST_SHARE
+        detected = clear_share(notes, line.strengths, line.levels_db) > MIN_CLEAR_SHARE
     else:
-        heard = tune_evidence(notes, line.strengths, line.levels_db) > LEAST_EVIDENCE
-    if not heard:
-        raise ValueError(
-            "no tune is to be heard in the sound: hum, sing, whistle or play one close to the "
+        detected = tune_evidence(notes, line.strengths, line.levels_db) > MIN_EVIDENCE
+    if not detected:
+        raise MelismaError(
+            "no tune was detected in the sound: hum, sing, whistle or play one close to the "
             "microphone, away from drums and noise"
         )
     return Tune(
@@ -111,18 +117,28 @@ def extract_tune(
 
 
 def melody_frames(tune: Tune, frames: int, frame_rate_hz: float = FRAME_RATE_HZ) -> np.ndarray:
-    """The tune as the language model's condition, int64 [frame]: 0 no note, pitch class + 1.
+    """Melody conditioning of the language model.
 
-    As the labels are that the model learned from: a note sounds in the frames of its half-open
-    interval, in one at least, and pauses of up to 0.16 s are filled with the note before. Frames
-    beyond the tune are 0. `ValueError` where `frames` or the rate are not positive.
+    In the same form as the labels in training: a note covers the frames of its half-open interval,
+    at least one, and gaps of up to 0.16 s are filled with the preceding note.
+
+    Args:
+        tune: The melody.
+        frames: Number of frames to return; frames beyond the tune are 0.
+        frame_rate_hz: Frame rate of the tokens.
+
+    Returns:
+        int64 [frame]: 0 for no note, otherwise the pitch class + 1.
+
+    Raises:
+        ValueError: `frames` or the rate is not positive.
     """
     if frames < 1 or not frame_rate_hz > 0:
-        raise ValueError(
+        raise MelismaError(
             f"a melody has one frame or more at a positive rate, not {frames} at {frame_rate_hz} Hz"
         )
     classes = np.zeros(frames, dtype=np.int64)
-    filled, gap = 0, round(_HELD_GAP_SECONDS * frame_rate_hz)
+    filled, gap = 0, round(_FILLED_GAP_SECONDS * frame_rate_hz)
     for note in tune.notes:
         first = int(note.onset_seconds * frame_rate_hz + 1e-3)
         last = max(int(note.offset_seconds * frame_rate_hz + 1e-3), first + 1)
@@ -134,7 +150,7 @@ def melody_frames(tune: Tune, frames: int, frame_rate_hz: float = FRAME_RATE_HZ)
 
 
 def _line_of(sound: np.ndarray, low_cost: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(pitches, strengths, decibels) of sound at 12 kHz, float64 [frame] each."""
+    """(pitches, salience, decibels) of audio at 12 kHz, float64 [frame] each."""
     strengths, levels_db = salience(sound)
     low = low_cost * (np.maximum(_HIGH_LINE_PITCH - PITCHES, 0.0) / 12.0) ** 2
     path = likeliest_path(
@@ -151,42 +167,42 @@ def _line_of(sound: np.ndarray, low_cost: float) -> tuple[np.ndarray, np.ndarray
     return pitches, strengths[frame, path], levels_db
 
 
-def _follow(sound: np.ndarray, low_cost: float) -> _Line:
+def _track(sound: np.ndarray, low_cost: float) -> _Line:
     pitches, strengths, levels_db = (
         np.concatenate(column) for column in zip(*_blocks(sound, low_cost), strict=True)
     )
-    usual = float(np.quantile(strengths, _USUAL_SHARE))
-    # Only a lead has a cost for low lines.
-    part = _VOICED_PART_OF_LEAD if low_cost else _VOICED_PART
-    least = min(max(part * usual, _LEAST_STRENGTH), _MOST_STRENGTH)
-    voiced = (strengths > least) & (levels_db > levels_db.max() - _VOICED_DB)
+    reference = float(np.quantile(strengths, _REFERENCE_QUANTILE))
+    # Only the lead of a mix has a cost of low lines.
+    ratio = _VOICED_RATIO_OF_LEAD if low_cost else _VOICED_RATIO
+    threshold = min(max(ratio * reference, _MIN_THRESHOLD), _MAX_THRESHOLD)
+    voiced = (strengths > threshold) & (levels_db > levels_db.max() - _VOICED_DB)
     pitches = np.where(voiced, pitches, np.nan)
     return _Line(pitches=pitches, strengths=strengths, levels_db=levels_db)
 
 
-def _heard_part(waveform: Waveform, seconds: float | None) -> np.ndarray:
-    """What is to be heard: mono at 12 kHz, its loudest sample 1."""
+def _analysed_part(waveform: Waveform, seconds: float | None) -> np.ndarray:
+    """The part to analyse: mono at 12 kHz, normalized to a peak of 1."""
     if seconds is not None and not seconds > 0:
-        raise ValueError(f"the part of the sound to hear lasts longer than {seconds} s")
-    wanted = waveform.samples.shape[1]
+        raise MelismaError(f"the duration to analyse is above 0 s, not {seconds}")
+    samples = waveform.samples.shape[1]
     if seconds is not None and np.isfinite(seconds):
-        wanted = min(wanted, round(seconds * waveform.rate_hz))
-    if wanted < LEAST_SECONDS * waveform.rate_hz:
-        raise ValueError(
-            f"a tune of {wanted / waveform.rate_hz:.2f} s is too short to be heard: give "
-            f"{LEAST_SECONDS} s or more"
+        samples = min(samples, round(seconds * waveform.rate_hz))
+    if samples < MIN_SECONDS * waveform.rate_hz:
+        raise MelismaError(
+            f"a tune of {samples / waveform.rate_hz:.2f} s is too short: give "
+            f"{MIN_SECONDS} s or more"
         )
-    sound = waveform.samples[:, :wanted].mean(axis=0)
+    sound = waveform.samples[:, :samples].mean(axis=0)
     peak = float(np.abs(sound).max())
     if peak < _SILENT_PEAK:
-        raise ValueError("the sound is silent: record it again, louder")
+        raise MelismaError("the sound is silent: record it again, louder")
     return soxr.resample(sound / peak, waveform.rate_hz, RATE_HZ)
 
 
 def _blocks(
     sound: np.ndarray, low_cost: float
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """(pitches, strengths, decibels) of each block, float64 [frame], which join without a seam."""
+    """(pitches, salience, decibels) of each block, float64 [frame], which join seamlessly."""
     block, overlap = _BLOCK_SECONDS * TRACK_RATE_HZ, _OVERLAP_SECONDS * TRACK_RATE_HZ
     frames, start = len(sound) // HOP_SAMPLES, 0
     while True:

@@ -1,6 +1,6 @@
-"""The likeliest path through scores of states (Viterbi), where a move costs what it is far.
+"""Viterbi decoding with distance-dependent transition costs.
 
-Enters: scores float [frame, state]. Leaves: the state of each frame, int64 [frame].
+Input: scores float [frame, state]. Output: the state of each frame, int64 [frame].
 """
 
 from __future__ import annotations
@@ -11,12 +11,19 @@ import numpy as np
 def likeliest_path(
     scores: np.ndarray, *, step_cost: float, jump_cost: float, reach: int
 ) -> np.ndarray:
-    """The path with the greatest sum of scores less the cost of its moves.
+    """The path that maximizes the sum of scores minus the transition costs.
 
-    A move by at most `reach` states costs `step_cost` for each; any other costs `jump_cost`.
+    Args:
+        scores: float [frame, state].
+        step_cost: Cost per state of a transition by at most `reach` states.
+        jump_cost: Cost of any other transition.
+        reach: Maximum distance of a step.
+
+    Returns:
+        State of each frame, int64 [frame].
     """
     frames, states = scores.shape
-    came = np.zeros((frames, states), dtype=np.int32)
+    previous = np.zeros((frames, states), dtype=np.int32)
     near_costs = step_cost * np.abs(np.arange(-reach, reach + 1))
     index = np.arange(states)
     padded = np.full(states + 2 * reach, -np.inf)
@@ -29,10 +36,10 @@ def likeliest_path(
         best = reached[index, choice]
         leader = int(total.argmax())
         jumps = best < total[leader] - jump_cost
-        came[frame] = np.where(jumps, leader, index + choice - reach)
+        previous[frame] = np.where(jumps, leader, index + choice - reach)
         total = np.where(jumps, total[leader] - jump_cost, best) + scores[frame]
     path = np.empty(frames, dtype=np.int64)
     path[-1] = total.argmax()
     for frame in range(frames - 1, 0, -1):
-        path[frame - 1] = came[frame, path[frame]]
+        path[frame - 1] = previous[frame, path[frame]]
     return path

@@ -1,7 +1,7 @@
-"""GELU of whole tensors, for networks that PyTorch multiplies.
+"""GELU of whole tensors on the CPU, for networks that run in PyTorch.
 
-PyTorch's own takes two to three nanoseconds a number on a core with AVX2, as long as a sixth of the
-product before it; this one a fifth of that.
+PyTorch's own takes two to three nanoseconds per number on a core with AVX2, a sixth of the time of
+the matrix product before it; this one takes a fifth of that.
 """
 
 from __future__ import annotations
@@ -15,32 +15,33 @@ from melisma.simd.dispatch import compiled
 from melisma.simd.threads import in_parallel
 from melisma.simd.vectors import floats_at, fma
 
-_LEAST_NUMBERS = 1 << 15
-"""Numbers for which another thread is worth the call."""
+_NUMBERS_PER_THREAD = 1 << 15
+"""Least numbers for which another thread is worth the call."""
 
 
 def gelu_tanh_(x: Tensor) -> Tensor:
-    """GELU by its approximation with tanh (1606.08415, section 2), in place.
+    """GELU in the tanh approximation (1606.08415, section 2), in place.
 
     Args:
-        x: float32, contiguous, on the processor, without gradients.
+        x: float32, contiguous, on the CPU, without gradients.
 
     Returns:
-        The same tensor.
+        x, overwritten.
     """
     assert x.is_contiguous()
     assert x.dtype == torch.float32
     count, address = x.numel(), x.data_ptr()
     threads = torch.get_num_threads()
-    many = max(1, min(threads, count // _LEAST_NUMBERS))
-    parts = [(address, i * count // many, (i + 1) * count // many) for i in range(many)]
+    used = max(1, min(threads, count // _NUMBERS_PER_THREAD))
+    parts = [(address, i * count // used, (i + 1) * count // used) for i in range(used)]
     in_parallel(_gelu_tanh, parts, threads)
     return x
 
 
 @compiled
 def _gelu_tanh(address, first, last):
-    """x times the logistic function of 2 * sqrt(2 / pi) * (x + 0.044715 * x**3)."""
+    """x times the logistic function of 2 * sqrt(2 / pi) * (x + 0.044715 * x**3), for numbers first,
+    ..., last - 1 at an address."""
     x = floats_at(address)
     for i in range(first, last):
         cubic = fma(np.float32(0.044715) * x[i], x[i] * x[i], x[i])

@@ -1,6 +1,6 @@
-"""Causal ConvNeXt blocks and changes of rate that stream.
+"""Streaming causal ConvNeXt blocks and changes of frame rate.
 
-All tensors are [batch, frame, width]: pointwise layers are then plain matrix products.
+All tensors are [batch, frame, width], so that pointwise layers are plain matrix products.
 ConvNeXt: Liu et al., "A ConvNet for the 2020s" (2201.03545), section 2; for waveform synthesis
 from an inverse STFT: Siuzdak, "Vocos" (2306.00814), section 3.
 """
@@ -15,9 +15,9 @@ from melisma.nn.linear import Linear
 
 
 class CausalDepthwise(nn.Module):
-    """Depthwise convolution over the present and `kernel_frames - 1` past frames.
+    """Depthwise convolution over the current and `kernel_frames - 1` previous frames.
 
-    State: the past frames [batch, kernel_frames - 1, width].
+    State: the previous frames [batch, kernel_frames - 1, width].
     """
 
     def __init__(self, *, width: int, kernel_frames: int) -> None:
@@ -28,11 +28,19 @@ class CausalDepthwise(nn.Module):
         self.bias = nn.Parameter(torch.zeros(width))
 
     def initial_state(self, batch: int) -> Tensor:
-        """Silence before the beginning."""
+        """Zeros before the first frame."""
         return self.weight.new_zeros(batch, self.kernel_frames - 1, self.width)
 
     def step(self, block: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """[batch, frame, width] of any number of frames -> as many, and the new state."""
+        """Convolves a block of any number of frames.
+
+        Args:
+            block: [batch, frame, width].
+            state: See the class.
+
+        Returns:
+            (A block of the same shape, the new state.)
+        """
         joined = torch.cat([state.to(block.dtype), block], dim=1)
         out = F.conv1d(
             joined.transpose(1, 2),
@@ -44,7 +52,8 @@ class CausalDepthwise(nn.Module):
 
 
 class ConvNeXtBlock(nn.Module):
-    """Depthwise convolution, norm, pointwise expansion, GELU, pointwise back, scaled residual."""
+    """ConvNeXt block: depthwise convolution, norm, pointwise expansion, GELU, pointwise projection,
+    scaled residual."""
 
     def __init__(
         self, *, width: int, kernel_frames: int = 7, expansion: int = 4, scale: float = 0.05
@@ -68,7 +77,7 @@ class ConvNeXtBlock(nn.Module):
 
 
 class ConvNeXtStack(nn.Module):
-    """Blocks of one width, one after another. State: a tuple with one state a block."""
+    """ConvNeXt blocks of one width in sequence. State: a tuple with the state of each block."""
 
     def __init__(
         self, *, width: int, blocks: int, kernel_frames: int = 7, expansion: int = 4
@@ -80,7 +89,7 @@ class ConvNeXtStack(nn.Module):
         )
 
     def initial_state(self, batch: int) -> tuple[Tensor, ...]:
-        """Silence before the beginning, for every block."""
+        """Zeros before the first frame, for every block."""
         states = []
         for block in self.blocks:
             assert isinstance(block, ConvNeXtBlock)
@@ -97,13 +106,14 @@ class ConvNeXtStack(nn.Module):
         return block, tuple(states)
 
 
-def slower(frames: Tensor, factor: int) -> Tensor:
-    """Joins `factor` neighbouring frames: [batch, frame, width] -> fewer frames, wider."""
+def merge_frames(frames: Tensor, factor: int) -> Tensor:
+    """Concatenates every `factor` neighbouring frames: [batch, frame, width] -> [batch, frame / factor,
+    factor * width]."""
     batch, count, width = frames.shape
     return frames.reshape(batch, count // factor, factor * width)
 
 
-def faster(frames: Tensor, factor: int) -> Tensor:
-    """Cuts each frame into `factor` frames: the inverse of `slower`."""
+def split_frames(frames: Tensor, factor: int) -> Tensor:
+    """Splits each frame into `factor` frames: the inverse of `merge_frames`."""
     batch, count, width = frames.shape
     return frames.reshape(batch, count * factor, width // factor)

@@ -1,17 +1,16 @@
-"""The one place that decides in which floating-point type networks compute.
+"""Mixed precision: the floating-point type in which networks compute on a device.
 
-Processors with instructions for products of bfloat16 multiply it two to four times as fast as
-float32; others emulate it, ten to a hundred times slower. So a device computes in bfloat16 only
-where it really does that well: where the processor has the instructions *and* a measurement of some
-milliseconds agrees, which is made once in a process (PyTorch's libraries may be restricted, or
-built without them). Elsewhere it computes in float32.
+Processors with instructions for bfloat16 products multiply it two to four times as fast as float32;
+others emulate it, ten to a hundred times slower. So a device computes in bfloat16 only where that is
+fast: where the processor has the instructions *and* a measurement of some milliseconds, made once
+per process, confirms it (PyTorch's libraries may be restricted, or built without them). Elsewhere it
+computes in float32.
 
-Modules ask for `autocast(device)` around their products and name no type themselves. A person's
-own choice holds for what is loaded with it (`melisma.load(precision="float32")`) or for a whole
-process (`melisma train --precision`, `set_compute_precision`).
-Weights stay float32 in memory, and what must be exact (spectra, quantizers, norms, losses) leaves
-autocast by itself. The precision of the weights that a native engine multiplies is another thing
-(`native/packing.py`).
+Modules use `autocast(device)` around their products and name no type themselves. A user's choice
+applies to a loaded model (`melisma.load(precision="float32")`) or to a whole process
+(`melisma train --precision`, `set_compute_precision`). Weights stay float32 in memory, and parts
+that must be exact (spectra, quantizers, norms, losses) disable autocast themselves. The precision
+of weights in the native engine is a separate setting (`engine/native/packing.py`).
 """
 
 from __future__ import annotations
@@ -24,65 +23,68 @@ from functools import cache
 import torch
 
 from melisma.simd.instruction_set import multiplies_bfloat16
+from melisma.values.errors import MelismaError
 
 AUTO = "auto"
 COMPUTE_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-"""Types that networks may compute in."""
+"""Types in which networks may compute."""
 COMPUTE_PRECISIONS = (AUTO, *COMPUTE_DTYPES)
-"""What may be asked for; "auto" decides by the device."""
-_TRIAL_SIZE, _TRIAL_ROUNDS = 512, 5
+"""Accepted settings; "auto" depends on the device."""
+_BENCHMARK_SIZE, _BENCHMARK_ROUNDS = 512, 5
 _GAIN = 1.0
-"""How fast it must be beside float32: real instructions make it two to four times as fast,
-emulation a tenth or less, so that no neighbour on the machine changes what is decided."""
+"""Least speed of bfloat16 relative to float32: instructions make it two to four times as fast,
+emulation a tenth or less, so other programs on the machine do not change the decision."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ComputeDtype:
-    """What was decided for a device."""
+    """The type chosen for a device, and why."""
 
     dtype: torch.dtype
     reason: str
+    """For the user."""
 
     @property
     def name(self) -> str:
-        """As `COMPUTE_DTYPES` has it."""
+        """Its key in `COMPUTE_DTYPES`."""
         return str(self.dtype).removeprefix("torch.")
 
 
-_asked = [AUTO]
+_process_precision = [AUTO]
+"""Setting of the process, changed by `set_compute_precision`."""
 
 
 def set_compute_precision(precision: str) -> None:
-    """Decides for every device of this process, as `torch.set_num_threads` does for threads.
+    """Sets the precision of every device in this process.
 
     Args:
-        precision: One of `COMPUTE_PRECISIONS`; "auto" leaves it to the device again.
+        precision: One of `COMPUTE_PRECISIONS`; "auto" restores the choice by device.
 
     Raises:
-        ValueError: Another precision.
+        MelismaError: Unknown precision.
     """
     if precision not in COMPUTE_PRECISIONS:
         known = ", ".join(COMPUTE_PRECISIONS)
-        raise ValueError(f'networks compute in one of {known}, not "{precision}"')
-    _asked[0] = precision
+        raise MelismaError(f'networks compute in one of {known}, not "{precision}"')
+    _process_precision[0] = precision
 
 
 def compute_dtype(device: str = "cpu", precision: str = AUTO) -> ComputeDtype:
-    """The type in which networks on a device compute, and why.
+    """Returns the type in which networks on a device compute, and why.
 
     Args:
         device: As torch names it.
-        precision: One of `COMPUTE_PRECISIONS`, for one network; "auto" leaves it to the process and
-            the device.
+        precision: One of `COMPUTE_PRECISIONS`, for one network; "auto" follows the setting of the
+            process, then the device.
     """
-    asked = _asked[0] if precision == AUTO else precision
-    if asked != AUTO:
-        return ComputeDtype(dtype=COMPUTE_DTYPES[asked], reason="asked for")
-    return _chosen(torch.device(device).type)
+    requested = _process_precision[0] if precision == AUTO else precision
+    if requested != AUTO:
+        return ComputeDtype(dtype=COMPUTE_DTYPES[requested], reason="asked for")
+    return _device_dtype(torch.device(device).type)
 
 
 def autocast(device: str = "cpu", precision: str = AUTO) -> AbstractContextManager[object]:
-    """A context in which products on a device are computed in its `compute_dtype`."""
+    """A context in which products on a device are computed in its `compute_dtype`; see there."""
     dtype = compute_dtype(device, precision).dtype
     if dtype == torch.float32:
         return nullcontext()
@@ -90,7 +92,8 @@ def autocast(device: str = "cpu", precision: str = AUTO) -> AbstractContextManag
 
 
 @cache
-def _chosen(kind: str) -> ComputeDtype:
+def _device_dtype(kind: str) -> ComputeDtype:
+    """The choice for a type of device."""
     if kind == "cuda":
         native = torch.cuda.is_bf16_supported(including_emulation=False)
         reason = f"the GPU has {'' if native else 'no '}instructions for bfloat16"
@@ -108,11 +111,11 @@ def _chosen(kind: str) -> ComputeDtype:
 
 
 def _product_seconds(dtype: torch.dtype) -> float:
-    """Seconds of the fastest of some products; the first makes the library ready."""
-    one = torch.ones(_TRIAL_SIZE, _TRIAL_SIZE, dtype=dtype)
+    """Seconds of the fastest of some matrix products; the first one warms up the library."""
+    matrix = torch.ones(_BENCHMARK_SIZE, _BENCHMARK_SIZE, dtype=dtype)
     best = float("inf")
-    for _ in range(_TRIAL_ROUNDS):
-        begun = time.perf_counter()
-        torch.mm(one, one)
-        best = min(best, time.perf_counter() - begun)
+    for _ in range(_BENCHMARK_ROUNDS):
+        start = time.perf_counter()
+        torch.mm(matrix, matrix)
+        best = min(best, time.perf_counter() - start)
     return best

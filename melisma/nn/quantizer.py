@@ -1,12 +1,12 @@
-"""Residual vector quantizer whose codebooks follow the data.
+"""Residual vector quantizer with EMA codebooks.
 
-SoundStream (2107.03312), section III.C: each level quantizes what the levels before left over,
-codebooks are exponential moving averages of the vectors they stand for, started from the first
-batch, and codes that nobody uses are replaced by vectors of the present batch. (Low-dimensional
-codes by angle with learned projections, 2306.06546, were tried first and collapsed within 500
-updates at this batch size.)
+SoundStream (2107.03312), section III.C: each level quantizes the residual of the previous levels,
+codebooks are exponential moving averages of the vectors assigned to them, initialized from the
+first batch, and unused codes are replaced by random vectors of the current batch. (Low-dimensional
+codes with cosine similarity and learned projections, 2306.06546, were tried first and collapsed
+within 500 updates at this batch size.)
 
-Enters: latents [batch, frame, width]; tokens are [batch, level, frame].
+Input: latents [batch, frame, width]. Output: `Quantized`; tokens are [batch, level, frame].
 """
 
 from __future__ import annotations
@@ -19,34 +19,41 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True, kw_only=True)
 class Quantized:
-    """What the quantizer found."""
+    """Result of a quantization."""
 
     latent: Tensor
-    """Sum over the levels used, [batch, frame, width]; gradients pass straight through."""
+    """Sum of the codes of the used levels, [batch, frame, width]; straight-through gradients."""
     tokens: Tensor
     """[batch, level, frame]."""
     commitment: Tensor
-    """Scalar: mean squared distance of the latent to the sum of *all* its codes. (Pulling a latent
-    to the codes of the levels that dropout left it took the detail out of it: 15 bits a frame were
-    all that was used.)"""
+    """Scalar commitment loss: mean squared distance of the latent to the sum of *all* its codes.
+    (With the codes of the levels that quantizer dropout left, the latents lost detail: only 15 bits
+    per frame were used.)"""
 
 
 class ResidualQuantizer(nn.Module):
-    """Levels that each quantize what the levels before left over."""
+    """Residual vector quantizer: each level quantizes the residual of the previous levels."""
 
     codes: Tensor
     sums: Tensor
     counts: Tensor
 
     def __init__(self, *, width: int, levels: int, vocabulary: int) -> None:
+        """Zero codebooks: initialized from the first batch of training, or loaded.
+
+        Args:
+            width: Of the latents.
+            levels: Codebooks.
+            vocabulary: Codes of each codebook.
+        """
         super().__init__()
         self.levels, self.vocabulary = levels, vocabulary
         self.register_buffer("codes", torch.zeros(levels, vocabulary, width))
-        # What the moving averages are made of; needed to go on training, not to quantize.
+        # Moving averages of sums and counts; needed to continue training, not to quantize.
         self.register_buffer("sums", torch.zeros(levels, vocabulary, width), persistent=False)
         self.register_buffer("counts", torch.zeros(levels, vocabulary), persistent=False)
 
-    def _find(self, residual: Tensor, level: int) -> Tensor:
+    def _nearest(self, residual: Tensor, level: int) -> Tensor:
         """Nearest code of each vector [..., width] -> tokens [...]."""
         codes = self.codes[level]
         return (codes.square().sum(-1) - 2 * residual @ codes.T).argmin(dim=-1)
@@ -54,9 +61,13 @@ class ResidualQuantizer(nn.Module):
     def forward(
         self, latent: Tensor, depth: Tensor, *, generator: torch.Generator | None = None
     ) -> Quantized:
-        """Quantizes latents with `depth` [batch] levels each (quantizer dropout: the caller draws).
+        """Quantizes latents.
 
-        With a `generator` the codebooks follow this batch (training); without, they rest.
+        Args:
+            latent: [batch, frame, width].
+            depth: int64 [batch], levels used by each item (quantizer dropout, sampled by the
+                caller).
+            generator: For training: codebooks are updated with this batch. Without, they are fixed.
         """
         with torch.autocast(latent.device.type, enabled=False):
             latent = latent.float()
@@ -65,14 +76,14 @@ class ResidualQuantizer(nn.Module):
             tokens = []
             for level in range(self.levels):
                 if generator is not None:
-                    self._begin(residual, level, generator)
-                found = self._find(residual, level)
-                part = self.codes[level][found]
+                    self._initialize(residual, level, generator)
+                found = self._nearest(residual, level)
+                code = self.codes[level][found]
                 if generator is not None:
-                    self._follow(residual, found, level, generator)
+                    self._update(residual, found, level, generator)
                 used = (depth > level).to(latent.dtype)[:, None, None]
-                total = total + part * used
-                residual = residual - part
+                total = total + code * used
+                residual = residual - code
                 tokens.append(found)
             return Quantized(
                 latent=latent + (total - latent).detach(),
@@ -81,17 +92,17 @@ class ResidualQuantizer(nn.Module):
             )
 
     @torch.no_grad()
-    def start(self, codes: Tensor) -> None:
-        """Takes codebooks [level, vocabulary, width] that were found beforehand."""
+    def set_codebooks(self, codes: Tensor) -> None:
+        """Sets the codebooks [level, vocabulary, width], e.g. found by k-means."""
         self.codes.copy_(codes)
         self.sums.copy_(codes)
         self.counts.fill_(1.0)
 
     @torch.no_grad()
-    def _begin(self, residual: Tensor, level: int, generator: torch.Generator) -> None:
-        """Before its first batch a level takes random vectors of it as codes."""
+    def _initialize(self, residual: Tensor, level: int, generator: torch.Generator) -> None:
+        """Initializes a level with random vectors of its first batch."""
         if bool(self.counts[level].any()) or bool(self.codes[level].any()):
-            if not bool(self.counts[level].any()):  # continued from shipped weights
+            if not bool(self.counts[level].any()):  # training continues from loaded weights
                 self.counts[level] = 1.0
                 self.sums[level] = self.codes[level]
             return
@@ -103,22 +114,22 @@ class ResidualQuantizer(nn.Module):
         self.sums[level] = self.codes[level]
 
     @torch.no_grad()
-    def _follow(
+    def _update(
         self,
         residual: Tensor,
         found: Tensor,
         level: int,
         generator: torch.Generator,
         decay: float = 0.995,
-        forgotten: float = 0.03,
+        dead_count: float = 0.03,
     ) -> None:
-        """One step of the moving averages; codes with an average count below `forgotten` move."""
+        """Updates the moving averages; codes with an average count below `dead_count` are replaced."""
         pool, owners = residual.flatten(0, -2), found.flatten()
         counts = torch.bincount(owners, minlength=self.vocabulary).to(pool.dtype)
         sums = torch.zeros_like(self.sums[level]).index_add_(0, owners, pool)
         self.counts[level].lerp_(counts, 1 - decay)
         self.sums[level].lerp_(sums, 1 - decay)
-        dead = torch.nonzero(self.counts[level] < forgotten).flatten()
+        dead = torch.nonzero(self.counts[level] < dead_count).flatten()
         if len(dead):
             picks = torch.randint(len(pool), (len(dead),), generator=generator).to(pool.device)
             self.counts[level][dead] = 0.5
@@ -127,15 +138,23 @@ class ResidualQuantizer(nn.Module):
 
     @torch.no_grad()
     def encode(self, latent: Tensor, levels: int) -> Tensor:
-        """latent [batch, frame, width] -> tokens [batch, level, frame]."""
+        """Quantizes without training.
+
+        Args:
+            latent: [batch, frame, width].
+            levels: Number of levels to use.
+
+        Returns:
+            Tokens int64 [batch, level, frame].
+        """
         residual, tokens = latent.float(), []
         for level in range(levels):
-            found = self._find(residual, level)
+            found = self._nearest(residual, level)
             residual = residual - self.codes[level][found]
             tokens.append(found)
         return torch.stack(tokens, dim=1)
 
     def decode(self, tokens: Tensor) -> Tensor:
-        """tokens [batch, level, frame], any number of levels from the first on -> latent."""
+        """Tokens [batch, level, frame] of the first levels -> latent [batch, frame, width]."""
         parts = [self.codes[level][tokens[:, level]] for level in range(tokens.shape[1])]
         return torch.stack(parts).sum(dim=0)

@@ -1,12 +1,12 @@
-"""The encoder of T5: word pieces become one vector each, with all others in view.
+"""T5 encoder: contextual states of the tokens of a text.
 
-Raffel et al., 1910.10683, section 2.1: norms without mean and bias, no bias anywhere, scores that
-are not divided by the square root of the width, and places told by a learned number for each
-bucket of distances, which all layers share. The feed-forward layer is ReLU (1910.10683) or GELU
-with a gate (2002.05202, as in T5 1.1 and Flan-T5). No dropout: it is only ever listened to.
+Raffel et al., 1910.10683, section 2.1: RMSNorm, no biases, attention scores that are not divided by
+the square root of the head size, and relative position biases, a learned number for each bucket of
+distances, shared by all layers. The feed-forward layer is ReLU (1910.10683) or gated GELU
+(2002.05202, as in T5 1.1 and Flan-T5). Inference only, so there is no dropout.
 
-Enters: tokens int64 [batch, token] and which of them are there, bool [batch, token]. Leaves: states
-[batch, token, width]. Weights come by the names that the package transformers gives them.
+Input: tokens int64 [batch, token] and a mask of present ones, bool [batch, token]. Output: states
+[batch, token, width]. Weights are read under their names in transformers.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from melisma.nn.transformer import RMSNorm
+from melisma.values.errors import MelismaError
 
 FEED_FORWARD = ("relu", "gated-gelu")
 """Kinds of feed-forward layer, as `feed_forward_proj` names them."""
@@ -28,24 +29,24 @@ FEED_FORWARD = ("relu", "gated-gelu")
 
 @dataclass(frozen=True, kw_only=True)
 class T5Settings:
-    """Shape of the encoder; as defaults those of T5's smallest, as in transformers."""
+    """Sizes of the encoder; the defaults are those of T5 small, as in transformers."""
 
     vocabulary: int = 32_128
-    """Entries of the table of word pieces."""
+    """Entries of the token embedding."""
     width: int = 512
     """Width of the residual stream and of the states."""
     layers: int = 6
     heads: int = 8
     head_width: int = 64
-    """Width of one head; heads times this need not be `width`."""
+    """Size of a head; heads times this need not equal `width`."""
     hidden_width: int = 2_048
     """Width inside the feed-forward layer."""
     gated: bool = False
-    """GELU with a gate instead of ReLU."""
+    """Gated GELU instead of ReLU."""
     buckets: int = 32
-    """Buckets of distances, half of them forward (1910.10683, section 2.1)."""
+    """Buckets of relative positions, half of them forward (1910.10683, section 2.1)."""
     longest_distance: int = 128
-    """Distances from here on share the last bucket, in tokens."""
+    """Distance in tokens from which on all share the last bucket."""
     epsilon: float = 1e-6
     """Added to the mean square in the norms."""
 
@@ -53,33 +54,37 @@ class T5Settings:
         counts = {name: value for name, value in vars(self).items() if name not in _NOT_COUNTS}
         for name, value in counts.items():
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ValueError(f"{name} of a T5 encoder is a whole number from 1, not {value}")
+                raise MelismaError(f"{name} of a T5 encoder is a whole number from 1, not {value}")
         if self.buckets % 4 or self.longest_distance <= self.buckets // 4:
-            raise ValueError(
+            raise MelismaError(
                 "the buckets of a T5 encoder are a multiple of 4, and its longest distance is "
                 f"above a quarter of them, not {self.buckets} and {self.longest_distance}"
             )
         if not isinstance(self.epsilon, float) or not 0 < self.epsilon < 1:
-            raise ValueError(f"epsilon of a T5 encoder is between 0 and 1, not {self.epsilon}")
+            raise MelismaError(f"epsilon of a T5 encoder is between 0 and 1, not {self.epsilon}")
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> T5Settings:
-        """From config.json of transformers (of a larger model: its `text_encoder`).
+        """Reads the settings from a config.json of transformers.
 
-        Raises `ValueError` for another family, another feed-forward layer, and numbers that no T5
-        has. What is left out is as in T5's smallest.
+        Args:
+            config: The JSON object; of a larger model its `text_encoder`. Missing entries have the
+                defaults of T5 small.
+
+        Raises:
+            MelismaError: Another model family or feed-forward layer, or invalid sizes.
         """
         family = config.get("model_type", "t5")
         if family != "t5":
-            raise ValueError(f'the text encoder is of the family "{family}": read is t5 alone')
+            raise MelismaError(f'the text encoder is of the family "{family}": read is t5 alone')
         kind = config.get("feed_forward_proj", "relu")
         if kind not in FEED_FORWARD:
-            raise ValueError(
+            raise MelismaError(
                 f'the feed-forward layer of the text encoder is "{kind}": read are '
                 f"{' and '.join(FEED_FORWARD)}"
             )
-        told = {ours: config[theirs] for ours, theirs in _CONFIG_NAMES.items() if theirs in config}
-        return cls(gated=kind == "gated-gelu", **told)
+        given = {ours: config[theirs] for ours, theirs in _CONFIG_NAMES.items() if theirs in config}
+        return cls(gated=kind == "gated-gelu", **given)
 
 
 _NOT_COUNTS = ("gated", "epsilon")
@@ -97,17 +102,25 @@ _CONFIG_NAMES = {
 
 
 def distance_buckets(tokens: int, buckets: int, longest_distance: int) -> Tensor:
-    """Bucket of every pair of places, int64 [token, token]: row looks at column.
+    """Bucket of the relative position of every pair of tokens (1910.10683, section 2.1).
 
-    A quarter of the buckets are single distances back, a quarter grow with the logarithm of the
+    A quarter of the buckets are single distances backward, a quarter grow with the logarithm of the
     distance up to `longest_distance`; the other half are the same forward.
+
+    Args:
+        tokens: Length of the text.
+        buckets: Number of buckets.
+        longest_distance: Distance from which on all share the last bucket.
+
+    Returns:
+        int64 [query token, key token].
     """
-    place = torch.arange(tokens)
-    ahead = place[None, :] - place[:, None]
+    position = torch.arange(tokens)
+    ahead = position[None, :] - position[:, None]
     each_way, single = buckets // 2, buckets // 4
     distance = ahead.abs()
-    # In single precision and in this order, as the weights were trained: a distance that lies just
-    # on an edge falls by its rounding.
+    # In float32 and in this order, as when the weights were trained: rounding decides the bucket of
+    # a distance on an edge.
     far = torch.log(distance.clamp(min=1).float() / single)
     far = far / math.log(longest_distance / single) * (each_way - single)
     bucket = torch.where(distance < single, distance, (single + far.long()).clamp(max=each_way - 1))
@@ -115,7 +128,7 @@ def distance_buckets(tokens: int, buckets: int, longest_distance: int) -> Tensor
 
 
 class _Attention(nn.Module):
-    """Self-attention whose scores are not scaled but given a bias."""
+    """Self-attention with unscaled scores and a position bias."""
 
     def __init__(self, settings: T5Settings) -> None:
         super().__init__()
@@ -137,7 +150,7 @@ class _Attention(nn.Module):
 
 
 class _Block(nn.Module):
-    """Attention and feed-forward layer, each behind a norm."""
+    """Pre-norm attention and feed-forward layer."""
 
     def __init__(self, settings: T5Settings) -> None:
         super().__init__()
@@ -150,7 +163,7 @@ class _Block(nn.Module):
         self.down_proj = nn.Linear(hidden_width, width, bias=False)
 
     def forward(self, hidden: Tensor, bias: Tensor) -> Tensor:
-        """hidden float32 [batch, token, width]; the matrices may be of less precision."""
+        """hidden float32 [batch, token, width]; the matrices may have a lower precision."""
         matrix = self.up_proj.weight.dtype
         mixed = self.attention(self.attention_norm(hidden).to(matrix), bias)
         hidden = hidden + mixed.float()
@@ -163,13 +176,13 @@ class _Block(nn.Module):
 
 
 def _empty_table(rows: int, width: int) -> nn.Embedding:
-    """Not drawn at random: without memory ("meta") that takes torch two seconds and 70 MB."""
+    """An embedding of zeros: random initialization takes torch two seconds and 70 MB, even on the
+    "meta" device."""
     return nn.Embedding.from_pretrained(torch.zeros(rows, width), freeze=False)
 
 
 class T5Encoder(nn.Module):
-    """Word pieces -> states. Its weights come from a checkpoint (`t5_encoder`): a fresh one knows
-    no words."""
+    """T5 encoder. Its weights come from a checkpoint (`load_t5_encoder`): a new one is untrained."""
 
     def __init__(self, settings: T5Settings) -> None:
         super().__init__()
@@ -180,8 +193,15 @@ class T5Encoder(nn.Module):
         self.norm = RMSNorm(settings.width, eps=settings.epsilon)
 
     def forward(self, tokens: Tensor, present: Tensor | None = None) -> Tensor:
-        """tokens int64 and present bool, both [batch, token] -> states float32 [batch, token,
-        width]. `present`: all, by default; what stands where a token is absent means nothing."""
+        """Encodes texts.
+
+        Args:
+            tokens: int64 [batch, token].
+            present: bool [batch, token], false for padding; all true by default.
+
+        Returns:
+            States float32 [batch, token, width]; those of padding are meaningless.
+        """
         hidden = self.table(tokens).float()
         bias = self._bias(tokens.shape[1], present)
         for block in self.blocks:
@@ -190,31 +210,31 @@ class T5Encoder(nn.Module):
 
     @property
     def matrices(self) -> torch.dtype:
-        """Type of the matrices."""
+        """Type of the weight matrices."""
         return self.table.weight.dtype
 
     def _bias(self, tokens: int, present: Tensor | None) -> Tensor:
-        """What is added to all layers' scores, [batch or 1, head, token, token]."""
+        """Position bias and mask, added to the scores of all layers: [batch or 1, head, token, token]."""
         settings, numbers = self.settings, self.distances.weight
-        # On the processor always, whose logarithm every machine rounds the same.
+        # Always on the CPU, where every machine rounds the logarithm alike.
         bucket = distance_buckets(tokens, settings.buckets, settings.longest_distance)
         bias = numbers[bucket.to(numbers.device)].permute(2, 0, 1)[None].to(self.matrices)
         if present is not None:
-            # Not minus infinity: a row without any token would become no number at all.
+            # Not minus infinity: a row without any token would become NaN.
             lowest = torch.finfo(bias.dtype).min
             bias = bias.masked_fill(~present[:, None, None, :], lowest)
         return bias
 
 
 def published_names(settings: T5Settings, prefix: str = "text_encoder.") -> dict[str, str]:
-    """Name of every parameter here -> its name in a checkpoint of transformers."""
+    """Maps the name of every parameter here to its name in a checkpoint of transformers."""
     first_block = "encoder.block.0.layer.0"
     names = {
         "table.weight": "shared.weight",
         "distances.weight": f"{first_block}.SelfAttention.relative_attention_bias.weight",
         "norm.weight": "encoder.final_layer_norm.weight",
     }
-    # With a gate, the first matrix is the one that goes through GELU.
+    # With a gate, the first matrix is the input of GELU.
     entry = {"gate_proj": "wi_0", "up_proj": "wi_1"} if settings.gated else {"up_proj": "wi"}
     for layer in range(settings.layers):
         first, second = (f"encoder.block.{layer}.layer.{part}" for part in (0, 1))
@@ -232,31 +252,35 @@ def published_names(settings: T5Settings, prefix: str = "text_encoder.") -> dict
 def published_shapes(
     settings: T5Settings, prefix: str = "text_encoder."
 ) -> dict[str, tuple[int, ...]]:
-    """Name of every tensor in a checkpoint -> its shape."""
+    """Maps the name of every tensor in a checkpoint of transformers to its shape."""
     with torch.device("meta"):
         empty = T5Encoder(settings)
     names = published_names(settings, prefix)
     return {names[ours]: tuple(weight.shape) for ours, weight in empty.named_parameters()}
 
 
-def t5_encoder(
+def load_t5_encoder(
     settings: T5Settings,
     read: Callable[[str, torch.dtype], Tensor],
     *,
     prefix: str = "text_encoder.",
     matrices: torch.dtype = torch.float32,
 ) -> T5Encoder:
-    """An encoder with the weights that `read` gives, one by one, by name and wished type, so that
-    they are in memory once.
+    """Builds an encoder from a checkpoint, without gradients, in evaluation mode.
 
-    `matrices`: type of the matrices; norms and distances, the residual stream and the states are
-    float32 in any case. It does not learn.
+    Args:
+        settings: Sizes.
+        read: Returns a tensor by its name and requested type; called once per tensor, so that all
+            weights are in memory only once.
+        prefix: Of the names in the checkpoint.
+        matrices: Type of the matrices; norms, position biases, residual stream and states are
+            always float32.
     """
     with torch.device("meta"):
         encoder = T5Encoder(settings)
-    small = ("norm.weight", "distances.weight")
+    exact = ("norm.weight", "distances.weight")
     weights = {
-        ours: read(theirs, torch.float32 if ours.endswith(small) else matrices)
+        ours: read(theirs, torch.float32 if ours.endswith(exact) else matrices)
         for ours, theirs in published_names(settings, prefix).items()
     }
     encoder.load_state_dict(weights, assign=True)

@@ -1,9 +1,9 @@
-"""Transformer blocks: norms, positions, attention, feed-forward parts, attention to texts, and
-condition vectors that scale and shift every block.
+"""Transformer blocks: norms, position embeddings, self- and cross-attention, feed-forward layers, and
+modulation by condition vectors.
 
-Hidden states are [batch, frame, width]. Two families of blocks: ours (RMSNorm 1910.07467, rotary
-positions 2104.09864, SwiGLU 2002.05202, adaptive norms as in DiT, 2212.09748, section 3.2) and that
-of MusicGen (2306.05284: LayerNorm, sinusoidal positions, GELU), in any mixture.
+Hidden states are [batch, frame, width]. Two families of blocks, in any combination: ours (RMSNorm
+1910.07467, rotary embeddings 2104.09864, SwiGLU 2002.05202, adaptive norms as in DiT, 2212.09748,
+section 3.2) and MusicGen's (2306.05284: LayerNorm, sinusoidal embeddings, GELU).
 """
 
 from __future__ import annotations
@@ -16,19 +16,28 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from melisma.nn.linear import Linear
+from melisma.values.errors import MelismaError
 
 ROTARY_BASE = 10_000.0
-"""Slowest wavelength of the rotary positions, in frames over 2 pi (2104.09864, section 3.2.2)."""
+"""Longest wavelength of the rotary embeddings, in frames over 2 pi (2104.09864, section 3.2.2)."""
 
 
 NORM_EPSILON = 1e-5
-"""Added to the mean square under the root of every norm."""
+"""Added to the mean square or variance under the root of every norm."""
 TIME_BASE = 1_000.0
-"""The same for the second clock of `two_clock_angles`, in its units over 2 pi (chosen)."""
+"""The same for the time axis of `two_axis_rotary_angles`, in its units over 2 pi (chosen)."""
 
 
 def rotary_angles(positions: Tensor, head_width: int) -> tuple[Tensor, Tensor]:
-    """positions [frame] -> (cosine, sine) [frame, head_width]."""
+    """Angles of rotary embeddings (RoPE, 2104.09864).
+
+    Args:
+        positions: [frame].
+        head_width: Size of a head.
+
+    Returns:
+        (cosine, sine), float32 [frame, head_width].
+    """
     half = torch.arange(head_width // 2, device=positions.device, dtype=torch.float32)
     frequencies = ROTARY_BASE ** (-half * 2 / head_width)
     angles = positions.float()[:, None] * frequencies
@@ -36,33 +45,38 @@ def rotary_angles(positions: Tensor, head_width: int) -> tuple[Tensor, Tensor]:
     return angles.cos(), angles.sin()
 
 
-def two_clock_angles(index: Tensor, time: Tensor, head_width: int) -> tuple[Tensor, Tensor]:
-    """Rotary angles that follow two clocks: half of the planes turn with the place in the sequence,
-    half with a time of the caller's own.
+def two_axis_rotary_angles(index: Tensor, time: Tensor, head_width: int) -> tuple[Tensor, Tensor]:
+    """Angles of rotary embeddings over two axes: half of the planes rotate with the position in the
+    sequence, half with a time.
 
-    index, time [..., frame] (of any real type) -> (cosine, sine) [..., 1, frame, head_width], the
-    axis of 1 for the heads. Time's slowest wavelength is `TIME_BASE` times 2 pi of its units.
+    Args:
+        index: Positions [..., frame], of any real type.
+        time: Times [..., frame]; their longest wavelength is `TIME_BASE` times 2 pi of their units.
+        head_width: Size of a head.
+
+    Returns:
+        (cosine, sine), float32 [..., 1, frame, head_width], with an axis of 1 for the heads.
     """
     index, time = torch.broadcast_tensors(index, time)
     quarter = head_width // 4
     steps = torch.arange(quarter, device=index.device, dtype=torch.float32) / quarter
-    places = index.float()[..., None] * ROTARY_BASE**-steps
+    positions = index.float()[..., None] * ROTARY_BASE**-steps
     times = time.float()[..., None] * TIME_BASE**-steps
-    angles = torch.cat([places, times, places, times], dim=-1).unsqueeze(-3)
+    angles = torch.cat([positions, times, positions, times], dim=-1).unsqueeze(-3)
     return angles.cos(), angles.sin()
 
 
-def rotate(vectors: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
-    """Rotates [..., frame, head_width] by its positions' angles."""
+def apply_rotary(vectors: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
+    """Applies rotary embeddings to vectors [..., frame, head_width]; angles [frame, head_width]."""
     first, second = vectors.chunk(2, dim=-1)
-    turned = torch.cat([-second, first], dim=-1)
-    return vectors * cosine.to(vectors.dtype) + turned * sine.to(vectors.dtype)
+    rotated = torch.cat([-second, first], dim=-1)
+    return vectors * cosine.to(vectors.dtype) + rotated * sine.to(vectors.dtype)
 
 
 class RMSNorm(nn.RMSNorm):
-    """RMSNorm in the precision of its weight, whatever enters (bfloat16 under autocast).
+    """RMSNorm in the precision of its weight, for any type of input (bfloat16 under autocast).
 
-    To the bit what torch does by itself, but without its warning, and faster.
+    Bit-identical to torch's, but without its warning, and faster.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -72,7 +86,7 @@ class RMSNorm(nn.RMSNorm):
 
 
 class LayerNorm(nn.LayerNorm):
-    """LayerNorm in the precision of its weight, whatever enters."""
+    """LayerNorm in the precision of its weight, for any type of input."""
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., width] -> the same shape and type."""
@@ -81,29 +95,29 @@ class LayerNorm(nn.LayerNorm):
 
 
 NORMS = {"rms": RMSNorm, "layer": LayerNorm}
-"""Norms by their name in settings."""
+"""Norm classes by their names in settings."""
 
 
-def sinusoids(places: Tensor, width: int) -> Tensor:
-    """Positions [place] -> [place, width]: cosines, then sines (1706.03762, section 3.5, in the
-    order of audiocraft and transformers)."""
+def sinusoidal_embedding(positions: Tensor, width: int) -> Tensor:
+    """Sinusoidal position embeddings (1706.03762, section 3.5): positions [position] -> [position,
+    width], cosines, then sines, as in audiocraft and transformers."""
     half = width // 2
-    steps = torch.arange(half, device=places.device, dtype=torch.float32) / (half - 1)
-    angles = places.float()[:, None] * torch.exp(-math.log(ROTARY_BASE) * steps)
+    steps = torch.arange(half, device=positions.device, dtype=torch.float32) / (half - 1)
+    angles = positions.float()[:, None] * torch.exp(-math.log(ROTARY_BASE) * steps)
     return torch.cat([angles.cos(), angles.sin()], dim=-1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrunkShape:
-    """Sizes and kinds of a trunk's parts. `ValueError` where they do not go together."""
+    """Sizes and variants of a trunk. Raises `MelismaError` where they are incompatible."""
 
     width: int
     layers: int
     heads: int
     hidden_width: int
-    """Width inside the feed-forward parts."""
+    """Width inside the feed-forward layers."""
     condition_width: int = 0
-    """Width of the vectors that scale and shift every block; 0 for none."""
+    """Width of the condition vectors that scale and shift every block; 0 for none."""
     norm: str = "rms"
     """"rms" or "layer"."""
     feed_forward: str = "swiglu"
@@ -111,7 +125,7 @@ class TrunkShape:
     positions: str = "rotary"
     """"rotary", or "sinusoidal": added once to what enters."""
     text: bool = False
-    """Whether every block attends to a text."""
+    """Whether every block has cross-attention to a text."""
 
     def __post_init__(self) -> None:
         for name, known in (
@@ -120,15 +134,17 @@ class TrunkShape:
             ("positions", ("rotary", "sinusoidal")),
         ):
             if getattr(self, name) not in known:
-                raise ValueError(f'no {name} "{getattr(self, name)}": known are {", ".join(known)}')
+                raise MelismaError(
+                    f'no {name} "{getattr(self, name)}": known are {", ".join(known)}'
+                )
         if self.width % self.heads or self.width // self.heads % 2:
-            raise ValueError(
+            raise MelismaError(
                 f"{self.heads} heads do not share a width of {self.width}: each needs an even part"
             )
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention, causal or not, with rotary positions or none."""
+    """Multi-head self-attention, causal or bidirectional, with or without rotary embeddings."""
 
     def __init__(self, *, width: int, heads: int) -> None:
         super().__init__()
@@ -143,7 +159,7 @@ class Attention(nn.Module):
         query, key, value = parts.permute(2, 0, 3, 1, 4)
         if angles is None:
             return query, key, value
-        return rotate(query, *angles), rotate(key, *angles), value
+        return apply_rotary(query, *angles), apply_rotary(key, *angles), value
 
     def _merge(self, mixed: Tensor) -> Tensor:
         batch, _, frames, _ = mixed.shape
@@ -156,7 +172,17 @@ class Attention(nn.Module):
         mask: Tensor | None,
         causal: bool,
     ) -> Tensor:
-        """Whole sequences. `mask`: true where frame (row) may look at frame (column)."""
+        """Attention over whole sequences.
+
+        Args:
+            hidden: [batch, frame, width].
+            angles: (cosine, sine) of rotary embeddings, or None.
+            mask: bool [query frame, key frame], true where attention is allowed, or None.
+            causal: Whether attention is causal; a mask takes precedence.
+
+        Returns:
+            [batch, frame, width].
+        """
         query, key, value = self._split(hidden, angles)
         mixed = F.scaled_dot_product_attention(
             query, key, value, attn_mask=mask, is_causal=causal and mask is None
@@ -166,22 +192,22 @@ class Attention(nn.Module):
 
 @dataclass(frozen=True, kw_only=True)
 class Text:
-    """A batch of texts as blocks attend to them."""
+    """A batch of encoded texts for cross-attention."""
 
     states: Tensor
     """float [batch, token, width]."""
     lengths: Tensor
-    """int64 [batch]: how many of the tokens count; 0 where nothing is told."""
+    """int64 [batch]: number of tokens; 0 where the text is not given."""
 
     @property
     def present(self) -> Tensor:
-        """bool [batch, token]."""
-        places = torch.arange(self.states.shape[1], device=self.states.device)
-        return places < self.lengths[:, None]
+        """Mask bool [batch, token], false for padding."""
+        positions = torch.arange(self.states.shape[1], device=self.states.device)
+        return positions < self.lengths[:, None]
 
 
 class CrossAttention(nn.Module):
-    """Multi-head attention to the states of a text."""
+    """Multi-head cross-attention to the states of a text."""
 
     def __init__(self, *, width: int, heads: int) -> None:
         super().__init__()
@@ -191,21 +217,29 @@ class CrossAttention(nn.Module):
         self.out_proj = Linear(width, width, bias=False)
 
     def forward(self, hidden: Tensor, text: Tensor, present: Tensor) -> Tensor:
-        """hidden [batch, frame, width], text [batch, token, width], present [batch, token] ->
-        [batch, frame, width]; zeros where nothing of the text is present."""
+        """Attends to a text.
+
+        Args:
+            hidden: [batch, frame, width].
+            text: [batch, token, width].
+            present: bool [batch, token], false for padding.
+
+        Returns:
+            [batch, frame, width]; zeros where the text has no tokens.
+        """
         query = self.q_proj(hidden).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-        told = self.kv_proj(text).unflatten(-1, (2, self.heads, -1))
-        key, value = told.permute(2, 0, 3, 1, 4)
-        # A text of no token at all attends to its first place, and what it hears is taken off.
-        some = present.any(dim=1)[:, None, None]
-        mask = present | ~some[:, 0]
+        kv = self.kv_proj(text).unflatten(-1, (2, self.heads, -1))
+        key, value = kv.permute(2, 0, 3, 1, 4)
+        # Without any token attention goes to the padding, and its result is zeroed.
+        given = present.any(dim=1)[:, None, None]
+        mask = present | ~given[:, 0]
         mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask[:, None, None])
-        return self.out_proj(mixed.transpose(1, 2).flatten(2) * some)
+        return self.out_proj(mixed.transpose(1, 2).flatten(2) * given)
 
 
 class Block(nn.Module):
-    """Attention, to a text too, and a feed-forward part, each behind a norm; those of the first and
-    the last may be scaled and shifted by a condition."""
+    """Pre-norm block: self-attention, optional cross-attention to a text, feed-forward layer. The
+    norms of the first and the last may be modulated by a condition."""
 
     def __init__(self, shape: TrunkShape) -> None:
         super().__init__()
@@ -227,13 +261,14 @@ class Block(nn.Module):
             nn.init.zeros_(self.modulate.bias)
 
     def modulation(self, condition: Tensor | None) -> tuple[Tensor, ...] | None:
-        """condition [batch, 1 or frame, width] -> scale and shift of both norms."""
+        """Condition [batch, 1 or frame, condition width] -> scale and shift of both norms, each [batch,
+        1 or frame, width]; None without a condition."""
         if self.modulate is None or condition is None:
             return None
         return self.modulate(condition).chunk(4, dim=-1)
 
     def feed_forward(self, hidden: Tensor) -> Tensor:
-        """The feed-forward part."""
+        """The feed-forward layer: SwiGLU or GELU."""
         if not self.gated:
             return self.down_proj(F.gelu(self.up_proj(hidden)))
         gate, value = self.up_proj(hidden).chunk(2, dim=-1)
@@ -250,8 +285,18 @@ class Block(nn.Module):
         causal: bool = True,
         dropout: float = 0.0,
     ) -> Tensor:
-        """Whole sequences [batch, frame, width]."""
-        normed = modulated(self.attention_norm(hidden), modulation, 0)
+        """Runs the block on whole sequences.
+
+        Args:
+            hidden: [batch, frame, width].
+            angles: (cosine, sine) of rotary embeddings, or None.
+            modulation: Of both norms, see `modulation`.
+            text: For cross-attention, or None.
+            mask: bool [query frame, key frame], or None.
+            causal: Whether attention is causal; a mask takes precedence.
+            dropout: Probability, after attention and feed-forward layer, in training.
+        """
+        normed = modulate(self.attention_norm(hidden), modulation, 0)
         mixed = self.attention(normed, angles, mask, causal)
         hidden = hidden + F.dropout(mixed, dropout, self.training)
         if text is not None:
@@ -259,12 +304,13 @@ class Block(nn.Module):
                 self.cross_attention_norm(hidden), text.states, text.present
             )
             hidden = hidden + F.dropout(mixed, dropout, self.training)
-        mixed = self.feed_forward(modulated(self.feed_forward_norm(hidden), modulation, 2))
+        mixed = self.feed_forward(modulate(self.feed_forward_norm(hidden), modulation, 2))
         return hidden + F.dropout(mixed, dropout, self.training)
 
 
-def modulated(hidden: Tensor, modulation: tuple[Tensor, ...] | None, first: int) -> Tensor:
-    """Scaled and shifted by entries `first` and `first + 1` of a modulation, if there is one."""
+def modulate(hidden: Tensor, modulation: tuple[Tensor, ...] | None, first: int) -> Tensor:
+    """Scales and shifts by entries `first` and `first + 1` of a modulation, unless it is None (adaLN,
+    2212.09748, section 3.2)."""
     if modulation is None:
         return hidden
     scale, shift = modulation[first], modulation[first + 1]
@@ -272,7 +318,7 @@ def modulated(hidden: Tensor, modulation: tuple[Tensor, ...] | None, first: int)
 
 
 class Trunk(nn.Module):
-    """A stack of blocks and a last norm."""
+    """A stack of blocks and a final norm."""
 
     def __init__(
         self,
@@ -287,7 +333,12 @@ class Trunk(nn.Module):
         positions: str = "rotary",
         text: bool = False,
     ) -> None:
-        """`expansion`: width inside the feed-forward parts over `width`, rounded to 32."""
+        """Random weights. The arguments are those of `TrunkShape`, except:
+
+        Args:
+            expansion: Width inside the feed-forward layers relative to `width`; the product is
+                rounded to a multiple of 32.
+        """
         super().__init__()
         self.shape = TrunkShape(
             width=width,
@@ -304,13 +355,13 @@ class Trunk(nn.Module):
         self.layers = nn.ModuleList(Block(self.shape) for _ in range(layers))
         self.norm = NORMS[norm](width, eps=NORM_EPSILON)
         for layer in self.blocks:
-            outs = [layer.attention.out_proj, layer.down_proj]
-            for out in outs + ([layer.cross_attention.out_proj] if text else []):
+            projections = [layer.attention.out_proj, layer.down_proj]
+            for out in projections + ([layer.cross_attention.out_proj] if text else []):
                 nn.init.normal_(out.weight, std=0.02 / (2 * layers) ** 0.5)
 
     @property
     def blocks(self) -> list[Block]:
-        """The layers, as what they are."""
+        """The layers, with their type."""
         return [layer for layer in self.layers if isinstance(layer, Block)]
 
     def forward(
@@ -325,17 +376,28 @@ class Trunk(nn.Module):
         keep: int | None = None,
         angles: tuple[Tensor, Tensor] | None = None,
     ) -> tuple[Tensor, Tensor | None]:
-        """[batch, frame, width] -> (normed output, hidden state after layer `keep` or None).
+        """Runs all blocks on whole sequences.
 
-        `text`: what a trunk with text attends to. `angles`: rotary angles of every frame; those of
-        its place in the sequence by default.
+        Args:
+            hidden: [batch, frame, width].
+            condition: [batch, 1 or frame, condition width], or None.
+            text: For cross-attention, or None.
+            mask: bool [query frame, key frame], or None.
+            causal: Whether attention is causal; a mask takes precedence.
+            dropout: Probability, in training.
+            keep: Number of the layer, from 1, whose output is returned too.
+            angles: (cosine, sine) of rotary embeddings; by default those of the positions in the
+                sequence.
+
+        Returns:
+            (Normalized output [batch, frame, width], hidden state after layer `keep` or None.)
         """
-        places = torch.arange(hidden.shape[1], device=hidden.device)
+        positions = torch.arange(hidden.shape[1], device=hidden.device)
         if self.shape.positions == "sinusoidal":
-            hidden = hidden + sinusoids(places, self.width)
+            hidden = hidden + sinusoidal_embedding(positions, self.width)
         elif angles is None:
-            angles = rotary_angles(places, self.width // self.heads)
-        kept = None
+            angles = rotary_angles(positions, self.width // self.heads)
+        hidden_at_keep = None
         for number, layer in enumerate(self.blocks, start=1):
             hidden = layer(
                 hidden,
@@ -347,18 +409,27 @@ class Trunk(nn.Module):
                 dropout=dropout,
             )
             if number == keep:
-                kept = hidden
-        return self.norm(hidden), kept
+                hidden_at_keep = hidden
+        return self.norm(hidden), hidden_at_keep
 
     def modulations(self, condition: Tensor | None) -> list[tuple[Tensor, ...] | None]:
-        """What the condition says to every layer: computed once, used at every step."""
+        """Modulations of every layer: computed once, used at every step."""
         return [layer.modulation(condition) for layer in self.blocks]
 
 
 def window_mask(frames: int, window_frames: int, device: torch.device) -> Tensor | None:
-    """Causal mask [frame, frame] that looks back over `window_frames`; None where all fits."""
+    """Sliding-window causal mask.
+
+    Args:
+        frames: Length of the sequence.
+        window_frames: Frames that each frame attends to, itself included.
+        device: Of the mask.
+
+    Returns:
+        bool [query frame, key frame]; None where the sequence fits into the window.
+    """
     if frames <= window_frames:
         return None
     row = torch.arange(frames, device=device)
-    back = row[:, None] - row[None, :]
-    return (back >= 0) & (back < window_frames)
+    distance = row[:, None] - row[None, :]
+    return (distance >= 0) & (distance < window_frames)

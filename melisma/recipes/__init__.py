@@ -1,7 +1,7 @@
-"""One function per shipped run that returns its whole settings tree; sizes differ by a few numbers.
+"""Training recipes: the runs behind `melisma train`, from prepared data to a model folder.
 
-Floor 7: may import `train` and the settings below. Read `chain.py` first: `melisma train all` is
-that page, from a folder of clips to a model's folder. `sizes.py` holds the numbers.
+Floor 7: may import `train` and the settings below. Read `chain.py` first: it is `melisma train
+all`, from a folder of clips to a model folder. `sizes.py` has the settings of every run.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from melisma.recipes.names import RECIPES, SIZES
+from melisma.recipes.names import RECIPES, SIZES, present_recipe
+from melisma.values.errors import MelismaError
 
 __all__ = ["RECIPES", "SIZES", "run_recipe"]
 
@@ -23,9 +24,24 @@ def run_recipe(
     changes: Mapping[str, str] | None = None,
     device: str = "auto",
 ) -> None:
-    """Runs a recipe by name; `ValueError` where there is none. Nothing heavy loads before that."""
+    """Runs a recipe.
+
+    Torch is imported only after the name is checked.
+
+    Args:
+        recipe: one of `RECIPES`, or a former name of one.
+        data: the prepared data.
+        output: the folder of the run.
+        resume: for "all", continue in a folder that is not empty; single parts always do.
+        changes: settings by their dotted names, as on the command line.
+        device: "auto", "cpu", "cuda" or "cuda:N".
+
+    Raises:
+        MelismaError: for an unknown recipe or setting.
+    """
+    recipe = present_recipe(recipe)
     if recipe not in RECIPES:
-        raise ValueError(f'no recipe "{recipe}": known are {", ".join(RECIPES)}')
+        raise MelismaError(f'no recipe "{recipe}": known are {", ".join(RECIPES)}')
     from melisma.recipes.chain import run
 
     run(recipe, data=data, output=output, resume=resume, changes=dict(changes or {}), device=device)

@@ -1,9 +1,8 @@
-"""From a folder of clips to a model's folder: the whole chain on one page.
+"""Training recipes, from a folder of clips to a model folder: what `melisma train` runs.
 
-`data/train` (and `data/held`, if there is one) are folders that `melisma prepare` wrote. In
-`output` every part has a folder of its own with its training state, logs and samples;
-`output/model` holds what `melisma generate --model` loads. A part that is finished is not trained
-again.
+`data/train` (and optionally `data/held`) are folders that `melisma prepare` wrote. In `output`
+every part has its own folder with its training state, logs and samples; `output/model` is the model
+folder that `melisma generate --model` loads. The recipe "all" skips parts that are finished.
 """
 
 from __future__ import annotations
@@ -20,12 +19,12 @@ from melisma.analysis.similarity import clip_index, melody_fingerprints
 from melisma.data.audio_shards import AudioShards, read_audio_shards
 from melisma.data.token_shards import encode_clips
 from melisma.files.checkpoint import read_checkpoint, write_checkpoint
-from melisma.generation.loading import model_folder
-from melisma.joint import Joint
+from melisma.generation.resolve import model_folder
+from melisma.joint import JointEmbedding
 from melisma.recipes import sizes
 from melisma.recipes.clip_index import build_index, read_indexed_clips
 from melisma.recipes.judges import measure_reference_of, measure_score_reference_of, train_judge_of
-from melisma.recipes.names import PARTS, SIZES
+from melisma.recipes.names import PARTS, SIZES, present_key
 from melisma.recipes.request import RunRequest, frozen_tokenizers, ship_part
 from melisma.recipes.score_fingerprints import FingerprintSettings, make_fingerprints
 from melisma.recipes.score_shards import write_score_corpora
@@ -33,7 +32,7 @@ from melisma.recipes.settings import changed
 from melisma.recipes.stages import run_single, run_stage, token_folder
 from melisma.recipes.text_corpus import gather_sentences, train_words
 from melisma.semantic import SemanticTokenizer
-from melisma.tokenizers import TokenizerPaths, trunk_states
+from melisma.tokenizers import TokenizerPaths, pool_trunk_states
 from melisma.train.codec import train_codec
 from melisma.train.datasets.captions import KINDS
 from melisma.train.datasets.music import MusicFeatures, encode_music, split_by_group
@@ -42,31 +41,45 @@ from melisma.train.joint import finetune_text, train_joint
 from melisma.train.score import train_score
 from melisma.train.semantic import instrument_labels, spectra_of, train_semantic
 from melisma.train.text import read_text
+from melisma.values.errors import MelismaError
 
 HELD_SHARE = 0.08
-"""Share of the works that are held out where the data has no folder of its own for them."""
+"""Share of the works that are held out if the data has no folder of held-out clips."""
 
 
 def run(
     recipe: str, *, data: Path, output: Path, resume: bool, changes: dict[str, str], device: str
 ) -> None:
-    """Runs one part or, for "all", every part that is not finished yet."""
+    """Runs one recipe or, for "all", every part of the chain that is not finished yet.
+
+    Args:
+        recipe: one of `RECIPES`.
+        data: the prepared data.
+        output: the folder of the run.
+        resume: whether "all" may continue in a folder that is not empty.
+        changes: settings by their dotted names, and "size", "words", "start", "captions".
+        device: "auto", "cpu", "cuda" or "cuda:N".
+
+    Raises:
+        MelismaError: for an unknown setting, or one that does not fit the recipe.
+    """
+    changes = {present_key(key): value for key, value in changes.items()}
     size = changes.pop("size", "small")
     if size not in SIZES:
-        raise ValueError(f'no size "{size}": known are {", ".join(SIZES)}')
+        raise MelismaError(f'no size "{size}": known are {", ".join(SIZES)}')
     words, start = changes.pop("words", None), changes.pop("start", None)
     captions = changes.pop("captions", None)
     if captions is not None and recipe != "single":
-        raise ValueError("captions are chosen for the recipe single alone")
+        raise MelismaError("captions can be chosen for the recipe single alone")
     if captions is not None and captions not in KINDS:
-        raise ValueError(f'no kind of captions "{captions}": known are {", ".join(KINDS)}')
+        raise MelismaError(f'no kind of captions "{captions}": known are {", ".join(KINDS)}')
     for name in changes:
         if name.partition(".")[0] not in (*RUNS, "score_rows"):
-            raise ValueError(
+            raise MelismaError(
                 f'no setting "{name}": here are size, words, start, captions, and those of '
                 f"the parts {', '.join(RUNS)}, score_rows, e.g. codec.loop.updates=500"
             )
-    order = RunRequest(
+    request = RunRequest(
         data=data,
         output=output,
         size=size,
@@ -77,137 +90,138 @@ def run(
         captions=captions or "exact",
     )
     if output.exists() and any(output.iterdir()) and not resume and recipe == "all":
-        raise ValueError(f"{output} holds a training already: add --resume, or choose another")
-    order.model.mkdir(parents=True, exist_ok=True)
+        raise MelismaError(f"{output} holds a training already: add --resume, or choose another")
+    request.model.mkdir(parents=True, exist_ok=True)
     for name in PARTS if recipe == "all" else (recipe,):
-        if recipe == "all" and order.weights(name).is_file() and name != "tokens":
+        if recipe == "all" and request.weights(name).is_file() and name != "tokens":
             continue
         print(f"== {name} ==", flush=True)
-        RUNS[name](order)
+        RUNS[name](request)
 
 
 def chosen_device(device: str) -> str:
-    """ "auto" takes the GPU where there is one."""
+    """Resolves "auto": the GPU if there is one, else the CPU."""
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     return device
 
 
-def both_audio_shards(order: RunRequest) -> tuple[AudioShards, AudioShards]:
-    """(training, held-out) clips."""
-    train = order.data / "train" if (order.data / "train").is_dir() else order.data
-    held = order.data / "held"
+def both_audio_shards(request: RunRequest) -> tuple[AudioShards, AudioShards]:
+    """(training, held-out) clips; the training clips twice if there are no held-out ones."""
+    train = request.data / "train" if (request.data / "train").is_dir() else request.data
+    held = request.data / "held"
     return read_audio_shards(train), read_audio_shards(held if held.is_dir() else train)
 
 
-def run_codec(order: RunRequest) -> None:
-    """Codec."""
-    train, held = both_audio_shards(order)
-    settings = changed(sizes.codec(order.size), order.changes, "codec")
-    settings = dataclasses.replace(settings, device=order.device)
-    start = order.started_from("codec")
-    train_codec(settings, train.sound, held.sound, order.part("codec"), start)
-    ship_part(order, "codec")
+def run_codec(request: RunRequest) -> None:
+    """Trains the codec."""
+    train, held = both_audio_shards(request)
+    settings = changed(sizes.codec(request.size), request.changes, "codec")
+    settings = dataclasses.replace(settings, device=request.device)
+    start = request.started_from("codec")
+    train_codec(settings, train.sound, held.sound, request.part("codec"), start)
+    ship_part(request, "codec")
 
 
-def run_finetune_codec(order: RunRequest) -> None:
-    """Decoder polishing: the tokens stay what they are, so no other part is invalidated."""
-    train, held = both_audio_shards(order)
-    settings = changed(sizes.finetune_codec(order.size), order.changes, "polish")
-    settings = dataclasses.replace(settings, device=order.device)
-    start = read_checkpoint(order.weights("codec")).tensors
-    train_codec(settings, train.sound, held.sound, order.part("polish"), start)
-    checkpoint = read_checkpoint(order.part("polish") / "weights.safetensors", kind="codec")
-    write_checkpoint(order.weights("codec"), checkpoint)
+def run_finetune_codec(request: RunRequest) -> None:
+    """Fine-tunes the codec's decoder; tokens do not change, so all other parts stay valid."""
+    train, held = both_audio_shards(request)
+    settings = changed(sizes.finetune_codec(request.size), request.changes, "finetune_codec")
+    settings = dataclasses.replace(settings, device=request.device)
+    start = read_checkpoint(request.weights("codec")).tensors
+    folder = request.part("finetune_codec")
+    train_codec(settings, train.sound, held.sound, folder, start)
+    checkpoint = read_checkpoint(folder / "weights.safetensors", kind="codec")
+    write_checkpoint(request.weights("codec"), checkpoint)
 
 
-def run_semantic(order: RunRequest) -> None:
-    """Semantic encoder and its clusters."""
-    train, held = both_audio_shards(order)
-    settings = changed(sizes.semantic(order.size), order.changes, "semantic")
-    settings = dataclasses.replace(settings, device=order.device)
+def run_semantic(request: RunRequest) -> None:
+    """Trains the semantic encoder and clusters its bottleneck."""
+    train, held = both_audio_shards(request)
+    settings = changed(sizes.semantic(request.size), request.changes, "semantic")
+    settings = dataclasses.replace(settings, device=request.device)
     train_semantic(
         settings,
-        spectra_of(train.sound, instrument_labels(train), order.device),
-        spectra_of(held.sound[:1], instrument_labels(held)[:1], order.device),
-        order.part("semantic"),
-        order.started_from("semantic"),
+        spectra_of(train.sound, instrument_labels(train), request.device),
+        spectra_of(held.sound[:1], instrument_labels(held)[:1], request.device),
+        request.part("semantic"),
+        request.started_from("semantic"),
     )
-    ship_part(order, "semantic")
+    ship_part(request, "semantic")
 
 
-def run_text(order: RunRequest) -> None:
-    """Text tower alone."""
-    settings = changed(sizes.text(order.size), order.changes, "text")
-    train_words(settings, order.words, order.part("text"), few=order.size == "toy")
-    ship_part(order, "text", source=order.part("text") / "text.safetensors")
+def run_text(request: RunRequest) -> None:
+    """Trains the text tower alone."""
+    settings = changed(sizes.text(request.size), request.changes, "text")
+    train_words(settings, request.words, request.part("text"), few=request.size == "toy")
+    ship_part(request, "text", source=request.part("text") / "text.safetensors")
 
 
 def music_features(
-    order: RunRequest, tokenizer: SemanticTokenizer
+    request: RunRequest, tokenizer: SemanticTokenizer
 ) -> tuple[MusicFeatures, MusicFeatures]:
-    """(training, held-out) clips as the music tower hears them, heard once."""
-    train, held = both_audio_shards(order)
-    folder = order.part("joint")
+    """(training, held-out) features of clips for the music tower, computed once and cached."""
+    train, held = both_audio_shards(request)
+    folder = request.part("joint")
 
     def states_of(sound: torch.Tensor) -> torch.Tensor:
-        return torch.from_numpy(trunk_states(tokenizer.encode_states(sound), 0, 250))
+        return torch.from_numpy(pool_trunk_states(tokenizer.encode_states(sound), 0, 250))
 
-    heard = encode_music(train, states_of, folder / "train.npz")
-    if (order.data / "held").is_dir():
-        return heard, encode_music(held, states_of, folder / "held.npz")
-    return split_by_group(train, heard, HELD_SHARE, 0)
+    features = encode_music(train, states_of, folder / "train.npz")
+    if (request.data / "held").is_dir():
+        return features, encode_music(held, states_of, folder / "held.npz")
+    return split_by_group(train, features, HELD_SHARE, 0)
 
 
-def run_joint(order: RunRequest) -> None:
-    """Words and sound together."""
-    tokenizer = SemanticTokenizer.read(order.weights("semantic"), order.device)
-    heard, apart = music_features(order, tokenizer)
-    text, words = read_text(order.weights("text"))
-    settings = sizes.joint(order.size, tokenizer.settings.width)
-    settings = changed(settings, order.changes, "joint")
-    joint = train_joint(settings, heard, apart, text, words, order.part("joint"))
+def run_joint(request: RunRequest) -> None:
+    """Trains both towers of the joint embedding."""
+    tokenizer = SemanticTokenizer.read(request.weights("semantic"), request.device)
+    features, held_out = music_features(request, tokenizer)
+    text, text_tokenizer = read_text(request.weights("text"))
+    settings = sizes.joint(request.size, tokenizer.settings.width)
+    settings = changed(settings, request.changes, "joint")
+    joint = train_joint(settings, features, held_out, text, text_tokenizer, request.part("joint"))
     joint.semantic_fingerprint = tokenizer.fingerprint
-    joint.write(order.weights("joint"), precision="float16")
+    joint.write(request.weights("joint"), precision="float16")
 
 
-def run_finetune_text(order: RunRequest) -> None:
-    """Text polishing: the music tower and its tokens stay what they are."""
-    tokenizer = SemanticTokenizer.read(order.weights("semantic"), order.device)
-    heard, apart = music_features(order, tokenizer)
-    joint = Joint.read(order.weights("joint"))
-    settings = sizes.finetune_text(order.size, joint.music.settings)
-    settings = changed(settings, order.changes, "polish_text")
-    folder, few = order.part("polish_text"), order.size == "toy"
-    lessons = gather_sentences(order.words, folder, settings.loop.seed, few=few).rows
-    polished = finetune_text(settings, joint, heard, apart, folder, lessons)
-    polished.write(order.weights("joint"), precision="float16")
+def run_finetune_text(request: RunRequest) -> None:
+    """Fine-tunes the text tower; the music tower and its tokens do not change."""
+    tokenizer = SemanticTokenizer.read(request.weights("semantic"), request.device)
+    features, held_out = music_features(request, tokenizer)
+    joint = JointEmbedding.read(request.weights("joint"))
+    settings = sizes.finetune_text(request.size, joint.music.settings)
+    settings = changed(settings, request.changes, "finetune_text")
+    folder, few = request.part("finetune_text"), request.size == "toy"
+    replay = gather_sentences(request.words, folder, settings.loop.seed, few=few).rows
+    finetuned = finetune_text(settings, joint, features, held_out, folder, replay)
+    finetuned.write(request.weights("joint"), precision="float16")
 
 
-def run_tokens(order: RunRequest) -> None:
-    """The clips of the ears as tokens; `melisma prepare --model` renders more and longer ones."""
-    folder = order.part("tokens")
+def run_tokens(request: RunRequest) -> None:
+    """Encodes the training clips; `melisma prepare --model` renders more and longer ones."""
+    folder = request.part("tokens")
     if not (folder / "index.jsonl").exists():
-        train, _ = both_audio_shards(order)
-        encode_clips(folder, train, frozen_tokenizers(order))
+        train, _ = both_audio_shards(request)
+        encode_clips(folder, train, frozen_tokenizers(request))
 
 
-def run_index(order: RunRequest) -> None:
-    """The index of the clips that the language model learned from, and how near others come.
+def run_index(request: RunRequest) -> None:
+    """Builds the index of the language model's training clips, with limits of similarity.
 
-    `data/held_tokens`, if it is there, are token shards of the split held.
+    `data/held_tokens`, if it exists, has token shards of the held-out split.
     """
-    paths = TokenizerPaths.of(order.model_with("joint"))
-    joint, semantic = Joint.read(paths.joint), SemanticTokenizer.read(paths.semantic)
-    prints = {"semantic": semantic.fingerprint, "joint": joint.fingerprint}
-    held = order.data / "held_tokens"
+    paths = TokenizerPaths.of(request.model_with("joint"))
+    joint, semantic = JointEmbedding.read(paths.joint), SemanticTokenizer.read(paths.semantic)
+    fingerprints = {"semantic": semantic.fingerprint, "joint": joint.fingerprint}
+    held = request.data / "held_tokens"
     index = build_index(
-        read_indexed_clips(token_folder(order), joint, prints),
-        read_indexed_clips(held, joint, prints) if held.is_dir() else None,
-        prints,
+        read_indexed_clips(token_folder(request), joint, fingerprints),
+        read_indexed_clips(held, joint, fingerprints) if held.is_dir() else None,
+        fingerprints,
         HELD_SHARE,
     )
-    index.write(order.weights(clip_index.KIND))
+    index.write(request.weights(clip_index.KIND))
     for limit in index.limits:
         print(
             f"{limit.pieces} held-out clips of {limit.piece_seconds:g} s against {len(index)}: "
@@ -216,57 +230,57 @@ def run_index(order: RunRequest) -> None:
         )
 
 
-def run_judge(order: RunRequest) -> None:
-    """The independent judge, from `data/judge`: clips of the split judge, other soundfonts."""
-    settings, training = sizes.judge(order.size)
-    training = changed(training, order.changes, "judge")
-    train_judge_of(order.data / "judge", order.model, settings, training)
-    # Rounded as it will be shipped, so that references are measured by just this judge.
-    judge = order.weights("judge")
+def run_judge(request: RunRequest) -> None:
+    """Trains the independent judge on `data/judge`: clips of the judge's split and soundfonts."""
+    settings, training = sizes.judge(request.size)
+    training = changed(training, request.changes, "judge")
+    train_judge_of(request.data / "judge", request.model, settings, training)
+    # Rounded as it will be shipped, so that references are measured by exactly the shipped judge.
+    judge = request.weights("judge")
     write_checkpoint(judge, read_checkpoint(judge), precision="int8")
 
 
-def run_reference(order: RunRequest) -> None:
-    """The reference set of sound, from `data/reference`: clips of the split held, small world."""
-    model = order.model_with("codec")
-    measure_reference_of(order.data / "reference", model, order.model)
+def run_reference(request: RunRequest) -> None:
+    """Measures the audio reference set on `data/reference`: clips of the held-out split."""
+    model = request.model_with("codec")
+    measure_reference_of(request.data / "reference", model, request.model)
 
 
-def run_score_reference(order: RunRequest) -> None:
-    """The reference of scores, from a folder of corpora of notation."""
-    model = order.model_with(melody_fingerprints.KIND)
-    measure_score_reference_of(order.data, model, order.model, order.splits)
+def run_score_reference(request: RunRequest) -> None:
+    """Measures the score reference set on held-out pieces of a folder of notation corpora."""
+    model = request.model_with(melody_fingerprints.KIND)
+    measure_score_reference_of(request.data, model, request.model, request.splits)
 
 
-def run_score(order: RunRequest) -> None:
-    """The score model, from a folder of corpora of notation or of any MIDI files."""
-    settings = changed(sizes.score(order.size), order.changes, "score")
-    settings = dataclasses.replace(settings, device=order.device)
-    rows = changed(sizes.score_rows(order.size), order.changes, "score_rows")
-    joint = order.weights("joint")
+def run_score(request: RunRequest) -> None:
+    """Trains the score model on a folder of notation corpora, or of any MIDI files."""
+    settings = changed(sizes.score(request.size), request.changes, "score")
+    settings = dataclasses.replace(settings, device=request.device)
+    rows = changed(sizes.score_rows(request.size), request.changes, "score_rows")
+    joint = request.weights("joint")
     if not joint.is_file():
-        shutil.copyfile(order.model_with("joint") / joint.name, joint)
-    folder = order.part("score")
-    write_score_corpora(order.data, folder, rows)
-    text = Joint.read(joint)
+        shutil.copyfile(request.model_with("joint") / joint.name, joint)
+    folder = request.part("score")
+    write_score_corpora(request.data, folder, rows)
+    text = JointEmbedding.read(joint)
     train_score(
         settings,
         read_score_corpus(folder / "train", text),
         read_score_corpus(folder / "held", text),
         folder,
-        order.started_from("score_lm"),
+        request.started_from("score_lm"),
     )
-    ship_part(order, "score_lm", source=folder / "weights.safetensors")
+    ship_part(request, "score_lm", source=folder / "weights.safetensors")
 
 
-def run_fingerprints(order: RunRequest) -> None:
-    """Prints of the pieces that the score model learned from, and how near others come."""
-    settings = changed(FingerprintSettings(), order.changes, "prints")
-    prints = make_fingerprints(order.data, order.splits, settings)
-    prints.write(order.weights(melody_fingerprints.KIND))
+def run_fingerprints(request: RunRequest) -> None:
+    """Takes fingerprints of the score model's training pieces, with limits of similarity."""
+    settings = changed(FingerprintSettings(), request.changes, "fingerprints")
+    fingerprints = make_fingerprints(request.data, request.splits, settings)
+    fingerprints.write(request.weights(melody_fingerprints.KIND))
 
 
-DECIDING: dict[str, tuple[str, ...]] = {
+TOKEN_TENSORS: dict[str, tuple[str, ...]] = {
     "codec": ("encoder.", "quantizer."),
     "semantic": ("",),
     "joint": ("music.", "quantiser.", "tokenizer"),
@@ -275,61 +289,68 @@ DECIDING: dict[str, tuple[str, ...]] = {
     "fine_lm": (),
     "score_lm": (),
 }
-"""Tensors that decide tokens, by the beginning of their names: shipped as they were frozen."""
-SHIPPED_AS_THEY_ARE = (
+"""Prefixes of the tensors that determine tokens, by part: shipped in the precision in which the
+tokenizers were frozen."""
+COPIED_PARTS = (
     clip_index.KIND,
     melody_fingerprints.KIND,
     "judge",
     "reference",
     "score_reference",
 )
-"""What is small in the run's own model already; a reference belongs to just the judge beside it."""
+"""Parts that are copied unchanged: small already, and a reference belongs to exactly one judge."""
 
 
 def ship(folder: Path, target: Path) -> None:
-    """Writes a model's folder as weights to pass on: int8 rows, what decides tokens as float16.
+    """Exports a model folder in compressed form: int8 weights, float16 where they determine tokens.
 
-    The ears were rounded to float16 when they were kept, before tokens were made by them. The text
-    tower of a stage that is told captions stays as that stage read it.
-    `FileNotFoundError` where the folder holds no part of a model.
+    The tokenizers were rounded to float16 before any token was made. The text tower keeps its
+    precision, too, if a stage is conditioned on its states.
+
+    Args:
+        folder: the model folder.
+        target: the folder to write to.
+
+    Raises:
+        FileNotFoundError: where `folder` has no part of a model.
     """
-    if not any((folder / f"{name}.safetensors").is_file() for name in DECIDING):
+    if not any((folder / f"{name}.safetensors").is_file() for name in TOKEN_TENSORS):
         raise FileNotFoundError(f"there is no model in {folder}: train one first")
     target.mkdir(parents=True, exist_ok=True)
     coarse = folder / "coarse_lm.safetensors"
-    reads = coarse.is_file() and "words" in read_checkpoint(coarse).fingerprints
-    for name, exact in DECIDING.items():
+    reads_text = coarse.is_file() and "words" in read_checkpoint(coarse).fingerprints
+    for name, exact in TOKEN_TENSORS.items():
         path = folder / f"{name}.safetensors"
         if path.is_file():
             checkpoint = read_checkpoint(path)
-            exact = (*exact, "text.") if reads and name == "joint" else exact
+            exact = (*exact, "text.") if reads_text and name == "joint" else exact
             write_checkpoint(target / path.name, checkpoint, precision="int8", exact=exact)
-    for name in SHIPPED_AS_THEY_ARE:
+    for name in COPIED_PARTS:
         path = folder / f"{name}.safetensors"
         if path.is_file():
             shutil.copyfile(path, target / path.name)
 
 
-def run_ship(order: RunRequest) -> None:
-    """The run's model as small as the shipped ones, into `shipped` beside it."""
-    ship(order.model, order.output / "shipped")
+def run_ship(request: RunRequest) -> None:
+    """Exports the run's model in compressed form into `shipped` beside it."""
+    ship(request.model, request.output / "shipped")
 
 
 RUNS: dict[str, Callable[[RunRequest], Any]] = {
     "codec": run_codec,
-    "polish": run_finetune_codec,
-    "polish_text": run_finetune_text,
+    "finetune_codec": run_finetune_codec,
+    "finetune_text": run_finetune_text,
     "semantic": run_semantic,
     "text": run_text,
     "joint": run_joint,
     "tokens": run_tokens,
-    "semantic_lm": lambda order: run_stage(order, "semantic"),
-    "coarse_lm": lambda order: run_stage(order, "coarse"),
-    "fine_lm": lambda order: run_stage(order, "fine"),
+    "semantic_lm": lambda request: run_stage(request, "semantic"),
+    "coarse_lm": lambda request: run_stage(request, "coarse"),
+    "fine_lm": lambda request: run_stage(request, "fine"),
     "single": run_single,
     "score": run_score,
     "index": run_index,
-    "prints": run_fingerprints,
+    "fingerprints": run_fingerprints,
     "judge": run_judge,
     "reference": run_reference,
     "score_reference": run_score_reference,

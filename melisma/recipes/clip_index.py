@@ -1,8 +1,8 @@
-"""The index of what a model learned from, out of the token shards of its language model.
+"""Index of a language model's training clips, built from its token shards.
 
-Its limits are what real music reaches that the model never learned from: clips of held-out works,
-from a folder of their own, or else of some works that are left out of the index while the limits
-are measured.
+Its limits are the similarities that real music reaches without having been trained on: clips of
+held-out works, from a separate folder, or else of some works that are left out of the index while
+the limits are measured.
 """
 
 from __future__ import annotations
@@ -16,21 +16,23 @@ import numpy as np
 from melisma.analysis.similarity.clip_index import ClipIndex, Limit
 from melisma.analysis.similarity.clip_limits import measure_limits
 from melisma.files.shards import Facts, ShardReader
-from melisma.joint import Joint
-from melisma.tokenizers import WINDOW_HOP_SECONDS, WINDOW_SECONDS, expect_tokenizers
+from melisma.joint import JointEmbedding
+from melisma.tokenizers import WINDOW_HOP_SECONDS, WINDOW_SECONDS, check_tokenizer_fingerprints
+from melisma.values.errors import MelismaError
 
 
 @dataclass(frozen=True, kw_only=True)
 class IndexedClips:
-    """What the index keeps of the clips of a folder of shards."""
+    """Clips of a folder of shards, as the index stores them."""
 
     names: list[str]
+    """`clip_name` of each clip."""
     groups: np.ndarray
-    """The work that each clip comes from, str [clip]."""
+    """The work that each clip is from, str [clip]."""
     tokens: np.ndarray
-    """uint16 [clip, frame]: the first semantic level."""
+    """First semantic level, uint16 [clip, frame]."""
     vectors: np.ndarray
-    """float32 [clip, window, 128]: rebuilt from the style tokens."""
+    """Joint embedding reconstructed from the style tokens, float32 [clip, window, 128]."""
 
     def __len__(self) -> int:
         return len(self.names)
@@ -46,26 +48,36 @@ class IndexedClips:
 
 
 def clip_name(key: str, facts: Facts) -> str:
-    """CORPUS/WORK/KEY of a row, as far as its provenance tells them."""
+    """CORPUS/WORK/KEY of a row, without parts that its provenance lacks."""
     corpus = str(facts.get("identity", "")).partition("/")[0]
     work = str(facts.get("group", ""))
     return " ".join("/".join(part for part in (corpus, work, key) if part).split())
 
 
-def read_indexed_clips(folder: Path, joint: Joint, fingerprints: Mapping[str, str]) -> IndexedClips:
-    """Every clip of a folder of token shards; `ValueError` where there is none, or one with tokens
-    of other ears than `fingerprints` names."""
+def read_indexed_clips(
+    folder: Path, joint: JointEmbedding, fingerprints: Mapping[str, str]
+) -> IndexedClips:
+    """Reads every clip of a folder of token shards.
+
+    Args:
+        folder: the shards.
+        joint: decodes the style tokens.
+        fingerprints: of the tokenizers, by name.
+
+    Raises:
+        MelismaError: where there is no clip, or one with tokens of other tokenizers.
+    """
     names, groups, tokens, styles = [], [], [], []
     for row in ShardReader(folder):
-        expect_tokenizers(folder, row.facts, fingerprints)
+        check_tokenizer_fingerprints(folder, row.facts, fingerprints)
         names.append(clip_name(row.key, row.facts))
         groups.append(str(row.facts.get("group", row.key)))
         tokens.append(row.arrays["semantic"][0].astype(np.uint16))
         styles.append(row.arrays["style"].astype(np.int64))
     if not names:
-        raise ValueError(f"{folder} holds no tokens: write them with `melisma prepare --tokens`")
+        raise MelismaError(f"{folder} holds no tokens: write them with `melisma prepare --tokens`")
     style = np.stack(styles)
-    vectors = joint.vectors_of(style.reshape(-1, style.shape[-1]))
+    vectors = joint.dequantise(style.reshape(-1, style.shape[-1]))
     return IndexedClips(
         names=names,
         groups=np.array(groups),
@@ -80,10 +92,16 @@ def build_index(
     fingerprints: Mapping[str, str],
     held_share: float,
 ) -> ClipIndex:
-    """The index of all training clips, with limits from held-out ones.
+    """Builds the index of all training clips, with limits measured on held-out ones.
 
-    Without any, `held_share` of the training works are laid against the others; `ValueError` where
-    all clips are of one work.
+    Args:
+        train: training clips.
+        held: held-out clips; None: a share of the training works is compared with the others.
+        fingerprints: of the tokenizers, by name.
+        held_share: that share.
+
+    Raises:
+        MelismaError: where there are no held-out clips, and all training clips are of one work.
     """
     whole = _index_of(train, fingerprints)
     if held is not None:
@@ -91,7 +109,9 @@ def build_index(
         return whole
     works = np.unique(train.groups)
     if len(works) < 2:
-        raise ValueError("limits need clips of two works or more: give a folder of held-out tokens")
+        raise MelismaError(
+            "limits need clips of two works or more: give a folder of held-out tokens"
+        )
     apart = np.random.default_rng(0).permutation(works)[: max(1, round(len(works) * held_share))]
     out = np.isin(train.groups, apart)
     known = _index_of(train.part(np.flatnonzero(~out)), fingerprints)

@@ -1,8 +1,8 @@
-"""What judges: the independent judge, and the references of real music that it measures.
+"""Training of the independent judge, and measurement of its references of real music.
 
-The judge learns from clips of the split *judge*, of other pieces and other soundfonts than the
-model's; it shares no weight with what it judges. A reference is made of clips (or of scores) of the
-split *held*, once for each judge.
+The judge is trained on clips of the split *judge*, of other pieces and other soundfonts than the
+model's training clips, and shares no weights with the models that it evaluates. A reference is
+measured on clips (or scores) of the split *held*, once for each judge.
 """
 
 from __future__ import annotations
@@ -36,70 +36,91 @@ from melisma.evaluate.references.audio import (
 from melisma.evaluate.references.score import FILE_NAME as SCORE_FILE_NAME
 from melisma.evaluate.references.score import ScoreReference, write_score_reference
 from melisma.evaluate.references.score_requests import arranged_songs, real_excerpts
-from melisma.generation.loading import load_codec, model_folder
-from melisma.generation.originality import ScoreOriginality
+from melisma.generation.loading import load_codec
+from melisma.generation.originality import MelodyOriginality
+from melisma.generation.resolve import model_folder
 from melisma.train.judge import JudgeTraining, clip_waveform, extract_corpus, train_judge
 from melisma.values import Waveform
 
 REFERENCE_PIECES = 400
-"""Clips of a reference set (chosen: halves of 200, as many as a card's outputs)."""
-REFERENCE_OPENINGS, REFERENCE_ARRANGED = 400, 100
-"""Real pieces and arrangements of a score reference."""
-DRAWN_LEVELS = 4
-"""Codec levels that the coarse stage draws: what the ceiling of sound is measured at."""
+"""Clips of a reference set (chosen: two halves of 200, as many as a card has outputs)."""
+REFERENCE_EXCERPTS, REFERENCE_ARRANGED = 400, 100
+"""Real excerpts and arrangements of a score reference."""
+COARSE_LEVELS = 4
+"""Codec levels of the coarse stage: its upper bound of audio quality is measured at this depth."""
 
 
 def train_judge_of(
     clips: Path, target: Path, settings: JudgeSettings, training: JudgeTraining
 ) -> None:
-    """Trains the judge on a folder of clips and writes it into the folder `target`."""
-    lessons = extract_corpus(
-        read_audio_shards(clips), lambda done, of: print(f"heard {done} of {of} clips")
+    """Trains the judge.
+
+    Args:
+        clips: folder of audio shards.
+        target: folder that the judge is written into.
+        settings: of the network.
+        training: of the training.
+    """
+    corpus = extract_corpus(
+        read_audio_shards(clips), lambda done, of: print(f"features of {done} of {of} clips")
     )
-    judge = train_judge(lessons, settings, training, print)
-    judge.write(target, {"clips": len(lessons), "updates": training.updates})
+    judge = train_judge(corpus, settings, training, print)
+    judge.write(target, {"clips": len(corpus), "updates": training.updates})
 
 
 def judge_of(model: Path) -> Judge:
-    """The judge of a model's folder, else the shipped one."""
+    """The judge of a model folder, else the shipped one."""
     own = (model / CHECKPOINT_NAME).is_file()
     return Judge.read(model if own else model_folder("default"))
 
 
 def measure_reference_of(clips: Path, model: Path, target: Path) -> None:
-    """Measures held-out clips, one of each work as far as they reach, by the judge in `target` (the
-    shipped one if it has none) and the ears of a model; written into `target`."""
+    """Measures the audio reference set and writes it into `target`.
+
+    Args:
+        clips: folder of held-out audio shards; clips are spread over as many works as possible.
+        model: folder of a model, whose tokenizers are used.
+        target: folder with the judge (the shipped one is used if it has none).
+    """
     judge = judge_of(target)
     embeddings = [named_embedding(name, model=str(model), judge=judge) for name in OWN_EMBEDDINGS]
-    ears = read_audio_shards(clips)
-    chosen = spread_over_works([str(row["group"]) for row in ears.rows], REFERENCE_PIECES)
-    write_reference(target / FILE_NAME, reference_of(ears, chosen, model, judge, embeddings))
+    shards = read_audio_shards(clips)
+    chosen = spread_over_works([str(row["group"]) for row in shards.rows], REFERENCE_PIECES)
+    write_reference(target / FILE_NAME, reference_of(shards, chosen, model, judge, embeddings))
 
 
 def reference_of(
-    ears: AudioShards, chosen: list[int], model: Path, judge: Judge, embeddings: list[Embedding]
+    shards: AudioShards, chosen: list[int], model: Path, judge: Judge, embeddings: list[Embedding]
 ) -> Reference:
-    """The reference set of clips, with what the codec loses of each."""
+    """Measures clips, and the loss of each in a round trip through the codec.
+
+    Args:
+        shards: the clips.
+        chosen: indices of the clips to use.
+        model: folder of a model with the codec.
+        judge: the judge.
+        embeddings: embedding models to measure with.
+    """
     codec = load_codec(str(model))
 
     def through_codec(sound: Waveform) -> Waveform:
-        return codec.decode(codec.encode(sound, DRAWN_LEVELS))
+        return codec.decode(codec.encode(sound, COARSE_LEVELS))
 
     true = []
     for clip in chosen:
-        captions = ears.rows[clip]["captions"]
+        captions = shards.rows[clip]["captions"]
         assert isinstance(captions, list)
         true.append(
             TruePiece(
-                sound=clip_waveform(ears, clip),
+                sound=clip_waveform(shards, clip),
                 words=str(captions[0]),
-                facts=ears.facts(clip),
-                group=str(ears.rows[clip]["group"]),
-                onsets_seconds=ears.onsets_seconds(clip),
+                facts=shards.facts(clip),
+                group=str(shards.rows[clip]["group"]),
+                onsets_seconds=shards.onsets_seconds(clip),
             )
         )
     works = {piece.group for piece in true}
-    fonts = sorted({str(ears.rows[clip]["soundfont"]) for clip in chosen})
+    fonts = sorted({str(shards.rows[clip]["soundfont"]) for clip in chosen})
     return measure_reference(
         f"{len(true)} held-out clips of {len(works)} works, rendered by {', '.join(fonts)}",
         true,
@@ -107,14 +128,17 @@ def reference_of(
         judge,
         embeddings,
         codec_fingerprint=codec.codec.fingerprint,
-        levels=DRAWN_LEVELS,
-        codec_values=codec_ruler(),
+        levels=COARSE_LEVELS,
+        codec_values=codec_metrics(),
         follow=lambda pieces: track(pieces, "measuring"),
     )
 
 
-def codec_ruler() -> Callable[[TruePiece, Waveform], dict[str, float]]:
-    """What a round trip loses, by the keys of `sound_card.CODEC_ROWS`; ViSQOL where it is there."""
+def codec_metrics() -> Callable[[TruePiece, Waveform], dict[str, float]]:
+    """A function that measures the loss of a round trip, by the keys of `sound_card.CODEC_ROWS`.
+
+    ViSQOL is included if it is installed.
+    """
     try:
         scorer = visqol_scorer()
     except ValueError:
@@ -141,20 +165,26 @@ def measure_score_reference_of(
     splits: Path,
     seed: int = 0,
 ) -> None:
-    """Measures openings of held-out pieces and arrangements, with the prints of the training
-    pieces where the model has them; written into `target`. `splits`: the file that remembers which
-    pieces are held out."""
+    """Measures the score reference set and writes it into `target`.
+
+    Args:
+        corpora: folder of notation corpora; excerpts and arrangements are of their held-out pieces.
+        model: folder of a model; its fingerprints of training pieces are used if it has any.
+        target: folder to write to.
+        splits: file with the split of each piece.
+        seed: of the choice of excerpts.
+    """
     sources = read_sources(corpora)
-    fates = assign_splits(sources, splits)
-    held = [source for source in sources if fates[source.identity] == "held"]
+    split_of = assign_splits(sources, splits)
+    held = [source for source in sources if split_of[source.identity] == "held"]
     rng = np.random.default_rng(seed)
-    pieces = real_excerpts(held, rng, REFERENCE_OPENINGS)
+    pieces = real_excerpts(held, rng, REFERENCE_EXCERPTS)
     pieces += arranged_songs(held, rng, REFERENCE_ARRANGED)
-    originality = ScoreOriginality.read(model)
+    originality = MelodyOriginality.read(model)
     nearest = None if originality is None else originality.shared
     pairs = tuple(
-        (wish, measure_score(score, wish, None, nearest))
-        for wish, score in track(pieces, "measuring")
+        (requested, measure_score(score, requested, None, nearest))
+        for requested, score in track(pieces, "measuring")
     )
     name = f"{len(pairs)} openings of held-out pieces and arrangements"
     write_score_reference(target / SCORE_FILE_NAME, ScoreReference(name=name, pairs=pairs))

@@ -1,4 +1,6 @@
-"""Names of recipes and sizes, readable without loading torch."""
+"""Names of recipes and sizes, importable without torch."""
+
+from __future__ import annotations
 
 PARTS: tuple[str, ...] = (
     "codec",
@@ -10,27 +12,46 @@ PARTS: tuple[str, ...] = (
     "coarse_lm",
     "fine_lm",
 )
-"""The chain in its order: each needs those before it."""
+"""Parts of the whole chain, in order: each needs those before it."""
 
 RECIPES: tuple[str, ...] = (
     "all",
     *PARTS,
-    "polish",
-    "polish_text",
+    "finetune_codec",
+    "finetune_text",
     "single",
     "score",
     "index",
-    "prints",
+    "fingerprints",
     "judge",
     "reference",
     "score_reference",
     "ship",
 )
-"""All recipes: the whole chain, each part, what polishes without making new tokens (the codec's
-decoder, and the text tower), the single stage that is told captions, the score model, which learns
-from notation alone, the index of the clips that the language model learned from, the prints of the
-pieces that the score model learned from, the independent judge, the real music that it measures
-outputs against, and the run's model made small enough to pass on."""
+"""All recipes: the whole chain; each part of it; fine-tuning that leaves all tokens valid (of the
+codec's decoder, and of the text tower); a single stage conditioned on captions; the score model,
+trained on notation alone; the index of the language model's training clips; fingerprints of the
+score model's training pieces; the independent judge; the references of real music that it compares
+outputs with; and export of the run's model in compressed form."""
+
+FORMER_NAMES: dict[str, str] = {
+    "polish": "finetune_codec",
+    "polish_text": "finetune_text",
+    "prints": "fingerprints",
+}
+"""Former names of recipes, still accepted on the command line and as folders of existing runs."""
 
 SIZES: tuple[str, ...] = ("toy", "small", "large")
-"""toy: a million parameters each, minutes. small: two processor cores, hours. large: one GPU."""
+"""toy: a million parameters each, minutes. small: two CPU cores, hours. large: one GPU."""
+
+
+def present_recipe(name: str) -> str:
+    """The present name of a recipe; other names are returned unchanged."""
+    return FORMER_NAMES.get(name, name)
+
+
+def present_key(key: str) -> str:
+    """The key of a setting under the present name of its recipe, e.g. "polish.loop.updates" ->
+    "finetune_codec.loop.updates"."""
+    part, dot, rest = key.partition(".")
+    return present_recipe(part) + dot + rest if dot else key

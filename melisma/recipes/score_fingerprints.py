@@ -1,7 +1,7 @@
-"""Prints of the pieces that the score model learned from, with the limits of what is too near.
+"""Melody fingerprints of the score model's training pieces, with limits of similarity.
 
-Enters: the folder of notation that `melisma train score` takes. Leaves: `MelodyFingerprints` of its
-split train, whose limits are what openings of the pieces of its split held share with them.
+Input: the folder of notation that `melisma train score` takes. Output: `MelodyFingerprints` of its
+training split; the limits are what excerpts of held-out pieces share with them.
 """
 
 from __future__ import annotations
@@ -19,36 +19,36 @@ from melisma.data.sources.pieces import Source, read_score
 from melisma.data.sources.splits import assign_splits
 from melisma.recipes.score_shards import read_notation
 from melisma.values import Score
+from melisma.values.errors import MelismaError
 
 FEWEST_STEPS = 30
-"""Openings of fewer melodic steps say nothing (chosen: more than a run that is surely found)."""
+"""Excerpts with fewer melodic steps are skipped (chosen: more than a run that is surely found)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FingerprintSettings:
-    """How the limits are measured."""
+    """How the limits are measured, on excerpts from the beginnings of real pieces."""
 
     seconds: tuple[float, ...] = (15.0, 30.0, 60.0, 120.0, 240.0)
-    """Lengths of openings, ascending."""
+    """Lengths of excerpts, ascending."""
     quantile: float = 0.99
-    """Of real openings so many stay at or below the limits, each of the two alone."""
+    """Share of real excerpts at or below each of the two limits."""
     fewest_pieces: int = 100
-    """A length of which there are fewer openings has no limit of its own (chosen: one of them lies
-    beyond the limit)."""
+    """A length with fewer excerpts has no limit (chosen: one of them is beyond the limit)."""
     most_pieces: int = 1_000
-    """Openings of each length at most."""
+    """Most excerpts of each length."""
     seed: int = 0
-    """Which pieces are drawn, where there are more."""
+    """Of the random choice of pieces, if there are more."""
 
 
 def title_of(source: Source) -> str:
-    """What is told of a piece, e.g. "Erlkönig, Schubert (openscore_lieder)"."""
-    said = [text for text in (source.title, source.composer) if text]
-    return f"{', '.join(said) or source.identity} ({source.corpus})"
+    """Displayed title of a piece, e.g. "Erlkönig, Schubert (openscore_lieder)"."""
+    known = [text for text in (source.title, source.composer) if text]
+    return f"{', '.join(known) or source.identity} ({source.corpus})"
 
 
 def readable_scores(sources: Sequence[Source]) -> Iterator[tuple[str, Score]]:
-    """Names and scores of those that can be read."""
+    """(identity, score) of every source that can be read; others are skipped."""
     for source in sources:
         try:
             yield source.identity, read_score(source)
@@ -57,7 +57,7 @@ def readable_scores(sources: Sequence[Source]) -> Iterator[tuple[str, Score]]:
 
 
 def first_seconds(score: Score, seconds: float) -> Score | None:
-    """The beginning of a score from its first note on; None where it is shorter."""
+    """The first seconds of a score from its first note on; None if it is shorter."""
     begins = [float(t.notes.start_beats.min()) for t in score.tracks if len(t.notes)]
     first = min(begins, default=0.0)
     stop_seconds = float(score.tempo.seconds(np.array(first))) + seconds
@@ -67,39 +67,54 @@ def first_seconds(score: Score, seconds: float) -> Score | None:
 
 
 def shared_by_excerpts(
-    prints: MelodyFingerprints, pieces: Sequence[tuple[str, Score]], seconds: float, most: int
+    fingerprints: MelodyFingerprints, pieces: Sequence[tuple[str, Score]], seconds: float, most: int
 ) -> list[SharedRun]:
-    """What openings of a length share with the printed pieces, each piece left out of its own."""
+    """Longest shared runs of excerpts with fingerprinted pieces other than their own.
+
+    Args:
+        fingerprints: of the training pieces.
+        pieces: (identity, score) of real pieces.
+        seconds: length of the excerpts; shorter pieces are skipped.
+        most: number of excerpts after which to stop.
+    """
     shared: list[SharedRun] = []
     for name, score in pieces:
         cut = first_seconds(score, seconds)
         if cut is not None and np.count_nonzero(melodic_steps(cut)) >= FEWEST_STEPS:
-            shared.append(prints.nearest(cut, without=name))
+            shared.append(fingerprints.nearest(cut, without=name))
         if len(shared) == most:
             break
     return shared
 
 
 def measure_limits(
-    prints: MelodyFingerprints, pieces: Sequence[tuple[str, Score]], settings: FingerprintSettings
+    fingerprints: MelodyFingerprints,
+    pieces: Sequence[tuple[str, Score]],
+    settings: FingerprintSettings,
 ) -> FingerprintLimits:
-    """Limits from real pieces that the prints do not hold (or of which each is left out).
+    """Measures the limits.
 
-    `ValueError` where no length has enough openings.
+    Args:
+        fingerprints: of the training pieces.
+        pieces: (identity, score) of real pieces; each is compared with other pieces only.
+        settings: lengths, quantile and numbers of excerpts.
+
+    Raises:
+        MelismaError: where no length has enough excerpts.
     """
     order = np.random.default_rng(settings.seed).permutation(len(pieces))
-    drawn = [pieces[int(number)] for number in order]
+    shuffled = [pieces[int(number)] for number in order]
     rows: list[tuple[float, float, float, int]] = []
     for seconds in settings.seconds:
-        shared = shared_by_excerpts(prints, drawn, seconds, settings.most_pieces)
+        shared = shared_by_excerpts(fingerprints, shuffled, seconds, settings.most_pieces)
         if len(shared) >= settings.fewest_pieces:
             notes = float(np.quantile([one.notes for one in shared], settings.quantile))
             share = float(np.quantile([one.share for one in shared], settings.quantile))
             rows.append((seconds, notes, share, len(shared)))
     if not rows:
-        raise ValueError(
+        raise MelismaError(
             f"limits need {settings.fewest_pieces} pieces of {settings.seconds[0]:g} s and more, "
-            "here are fewer: give more pieces, or set prints.fewest_pieces lower"
+            "here are fewer: give more pieces, or set fingerprints.fewest_pieces lower"
         )
     lengths, notes, shares, counts = zip(*rows, strict=True)
     return FingerprintLimits(
@@ -115,20 +130,25 @@ def measure_limits(
 def make_fingerprints(
     data: Path, splits: Path, settings: FingerprintSettings, say: Callable[[str], None] = print
 ) -> MelodyFingerprints:
-    """Prints of the pieces of the split train, with limits from those of the split held.
+    """Takes fingerprints of the training pieces, with limits measured on the held-out ones.
 
-    `splits`: the file that remembers them. Where none is held out, each piece is measured against
-    all others.
+    Args:
+        data: folder of notation.
+        splits: file with the split of each piece, written if it does not exist. Without held-out
+            pieces, each training piece is compared with all others.
+        settings: of the limits.
+        say: prints a line of progress.
     """
     sources = read_notation(data)
-    fates = assign_splits(sources, splits)
-    train = [source for source in sources if fates[source.identity] == "train"]
-    held = [source for source in sources if fates[source.identity] == "held"]
+    split_of = assign_splits(sources, splits)
+    train = [source for source in sources if split_of[source.identity] == "train"]
+    held = [source for source in sources if split_of[source.identity] == "held"]
     titles = {source.identity: title_of(source) for source in train}
-    prints = MelodyFingerprints.build(readable_scores(train), titles)
-    say(f"{prints.fingerprints:,} prints of {len(prints):,} pieces")
-    prints.limits = measure_limits(prints, list(readable_scores(held or train)), settings)
-    for seconds in prints.limits.seconds:
-        notes, share = prints.limits.at(seconds)
-        say(f"too near from {seconds:g} s: over {notes:g} notes, or {share:.1%} of the steps")
-    return prints
+    fingerprints = MelodyFingerprints.build(readable_scores(train), titles)
+    say(f"{fingerprints.fingerprints:,} fingerprints of {len(fingerprints):,} pieces")
+    pieces = list(readable_scores(held or train))
+    fingerprints.limits = measure_limits(fingerprints, pieces, settings)
+    for seconds in fingerprints.limits.seconds:
+        notes, share = fingerprints.limits.at(seconds)
+        say(f"too similar from {seconds:g} s: over {notes:g} notes, or {share:.1%} of the steps")
+    return fingerprints

@@ -1,4 +1,4 @@
-"""The corpus of the score model: from a folder of notation to shards of event rows, told once."""
+"""Training corpus of the score model: shards of event rows from a folder of notation."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from pathlib import Path
 
 from rich.progress import Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from melisma.data.score_shards import ScoreRows, ScoreSettings, write_scores
+from melisma.data.score_shards import ScoreRows, ScoreSettings, write_score_shards
 from melisma.data.sources.pieces import METADATA_NAME, Source, read_midi_folder, read_sources
 from melisma.data.sources.splits import assign_splits
 
 HELD_WINDOWS = 3
-"""Windows of each held-out piece."""
+"""Most windows of each held-out piece."""
 HELD_SHARE = 25
-"""The held-out set has one arrangement for so many of the training set."""
+"""Training arrangements for each held-out arrangement."""
 
 
 def read_notation(folder: Path) -> list[Source]:
-    """Corpora with their metadata, or else every MIDI file under the folder."""
+    """Pieces of the corpora with metadata in a folder, or else every MIDI file below it."""
     corpora = any(folder.glob(f"*/{METADATA_NAME}"))
     return read_sources(folder) if corpora else read_midi_folder(folder)
 
 
 def write_score_corpora(data: Path, folder: Path, settings: ScoreSettings) -> None:
-    """Writes `folder/train` and `folder/held`; what is there already is kept.
+    """Writes `folder/train` and `folder/held`; shards that exist already are kept.
 
-    A folder of a few pieces may have none to hold out: it is then judged on what it learned.
+    A folder of a few pieces may have none to hold out; then the held-out set is of training pieces.
     """
     folder.mkdir(parents=True, exist_ok=True)
     sources = read_notation(data)
@@ -42,18 +42,18 @@ def write_score_corpora(data: Path, folder: Path, settings: ScoreSettings) -> No
     )
     with Progress(*columns) as progress:
         for split in ("train", "held"):
-            lent = "train" if split not in splits.values() else split
+            available = split if split in splits.values() else "train"
             few = {
                 "arranged": -(-settings.arranged // HELD_SHARE),
                 "most_windows": min(settings.most_windows, HELD_WINDOWS),
             }
-            told = settings if split == "train" else dataclasses.replace(settings, **few)
-            maker = ScoreRows(sources, splits, dataclasses.replace(told, split=lent))
-            task = progress.add_task(split, total=len(maker))
-            write_scores(
+            sized = settings if split == "train" else dataclasses.replace(settings, **few)
+            rows = ScoreRows(sources, splits, dataclasses.replace(sized, split=available))
+            task = progress.add_task(split, total=len(rows))
+            write_score_shards(
                 folder / split,
-                maker,
+                rows,
                 os.cpu_count() or 1,
                 lambda done, total, task=task: progress.update(task, completed=done, total=total),
             )
-            progress.update(task, completed=len(maker))
+            progress.update(task, completed=len(rows))

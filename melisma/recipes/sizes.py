@@ -1,8 +1,8 @@
-"""The numbers: settings trees of every run at every size.
+"""Settings of every run at every size.
 
-A recipe is a function of a size's name that returns the whole tree. *small* is about what the
-shipped weights were trained by; *toy* proves the chain in minutes; *large* fills one GPU for about
-half an hour in all.
+Each function takes the name of a size and returns the whole settings tree of a run. *small* is
+close to the settings of the shipped weights; *toy* tests the chain in minutes; *large* keeps one
+GPU busy for about half an hour in all.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from melisma.train.text import TextTraining
 
 
 def codec(size: str) -> CodecTraining:
-    """Encoder, quantizer and decoder."""
+    """The codec: encoder, quantizer and decoder."""
     if size == "toy":
         return CodecTraining(
             codec=CodecSettings(
@@ -73,7 +73,7 @@ def codec(size: str) -> CodecTraining:
 
 
 def finetune_codec(size: str) -> CodecTraining:
-    """The decoder alone, tokens frozen, against discriminators in the end."""
+    """The codec's decoder alone, with frozen tokens, adversarial towards the end."""
     before = dataclasses.replace(codec(size), frozen_tokens=True)
     if size != "small":
         return dataclasses.replace(before, adversarial_from=0.1)
@@ -128,7 +128,7 @@ def text(size: str) -> TextTraining:
 
 
 def joint(size: str, semantic_width: int) -> JointTraining:
-    """Words and sound together; `semantic_width`: width of the semantic encoder's states."""
+    """Both towers of the joint embedding; `semantic_width` is the semantic encoder's width."""
     music = MusicTowerSettings(trunk_width=2 * semantic_width)
     if size == "toy":
         return JointTraining(
@@ -150,7 +150,7 @@ def joint(size: str, semantic_width: int) -> JointTraining:
 
 
 def finetune_text(size: str, music: MusicTowerSettings) -> JointTraining:
-    """The text tower alone against a resting music tower of these settings."""
+    """The text tower alone, against a frozen music tower of these settings."""
     updates, batch = {"toy": (20, 32), "small": (200, 128), "large": (3_000, 1_024)}[size]
     return JointTraining(
         music=music,
@@ -168,7 +168,7 @@ def finetune_text(size: str, music: MusicTowerSettings) -> JointTraining:
 
 
 def stage(name: str, size: str) -> StageTraining:
-    """One stage of the language model."""
+    """One stage of the language model: "semantic", "coarse" or "fine"."""
     crop_frames = {"semantic": 500, "coarse": 200, "fine": 100}[name]
     if size == "toy":
         model = _toy_stage(name)
@@ -208,8 +208,8 @@ def stage(name: str, size: str) -> StageTraining:
 
 
 def single(size: str, text_width: int) -> StageTraining:
-    """One stage that is told captions and a tune (MusicGen, 2306.05284): the coarse one without
-    semantic tokens. `text_width`: of the text tower's states."""
+    """A single stage conditioned on captions and a melody (MusicGen, 2306.05284): the coarse stage
+    without semantic tokens. `text_width`: width of the text tower's states."""
     before = stage("coarse", size)
     conditions = dataclasses.replace(
         before.model.conditions, source_levels=0, text_width=text_width
@@ -238,14 +238,14 @@ def _toy_stage(name: str) -> TokenModelSettings:
 
 
 def judge(size: str) -> tuple[JudgeSettings, JudgeTraining]:
-    """The independent judge: its shape and its training."""
+    """The independent judge: its network and its training."""
     if size == "toy":
         return JudgeSettings(moment=48, trunk=64), JudgeTraining(updates=20, batch=8)
     return JudgeSettings(moment=256, trunk=320), JudgeTraining(updates=2_400)
 
 
 def score_rows(size: str) -> ScoreSettings:
-    """What the score model's corpus tells of every piece."""
+    """Training corpus of the score model."""
     if size == "toy":
         return ScoreSettings(arranged=20, most_windows=2, recast_share=0.2)
     return ScoreSettings(arranged=8_000 if size == "large" else 4_000)

@@ -1,4 +1,4 @@
-"""The stages of the language model: from token shards to weights in the model's folder."""
+"""Training of the language model's stages, from token shards to weights in the model folder."""
 
 from __future__ import annotations
 
@@ -10,122 +10,142 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from melisma.files.atomic import replacing
+from melisma.files.atomic import atomic_write
 from melisma.files.checkpoint import read_checkpoint, write_checkpoint
 from melisma.lm import TokenModel
 from melisma.recipes import sizes
 from melisma.recipes.request import TOKENIZERS, RunRequest, frozen_tokenizers, ship_part
 from melisma.recipes.settings import changed
 from melisma.tokenizers import AudioTokenizers
-from melisma.train.datasets.captions import with_captions, words_of
+from melisma.train.datasets.captions import caption_encoder, with_captions
 from melisma.train.lm import Codes, TokenCorpus, read_corpus, train_stage
+from melisma.values.errors import MelismaError
 
 
-def token_folder(order: RunRequest) -> Path:
-    """Shards that `melisma prepare --tokens` wrote into the data, or those of this run, or those of
-    the run that it starts from, if its ears are the same."""
-    places = [order.data / "tokens", order.part("tokens")]
-    if order.start is not None and all(
-        _same(order.model, order.start, name) for name in TOKENIZERS
+def token_folder(request: RunRequest) -> Path:
+    """The folder of token shards.
+
+    The first that exists: those that `melisma prepare --tokens` wrote into the data, those of this
+    run, and those of the run that it starts from, if it has the same tokenizers.
+    """
+    folders = [request.data / "tokens", request.part("tokens")]
+    if request.start is not None and all(
+        _same(request.model, request.start, name) for name in TOKENIZERS
     ):
-        places.append(order.start.parent / "tokens")
-    return next((place for place in places if place.is_dir()), order.part("tokens"))
+        folders.append(request.start.parent / "tokens")
+    return next((folder for folder in folders if folder.is_dir()), request.part("tokens"))
 
 
 def _same(one: Path, other: Path, name: str) -> bool:
-    """Whether a part of two models is the same file."""
+    """Whether the files of a part are identical in two model folders."""
     first, second = (folder / f"{name}.safetensors" for folder in (one, other))
     return first.is_file() and second.is_file() and filecmp.cmp(first, second, shallow=False)
 
 
-def both_token_shards(order: RunRequest, ears: AudioTokenizers) -> tuple[TokenCorpus, TokenCorpus]:
-    """(training, held-out) clips of tokens."""
-    corpus = read_corpus(token_folder(order), ears.joint.quantiser.codes, ears.fingerprints)
+def both_token_shards(
+    request: RunRequest, tokenizers: AudioTokenizers
+) -> tuple[TokenCorpus, TokenCorpus]:
+    """(training, held-out) clips as tokens; 3 % are held out."""
+    corpus = read_corpus(
+        token_folder(request), tokenizers.joint.quantiser.codes, tokenizers.fingerprints
+    )
     held = max(1, round(len(corpus) * 0.03))
     rows = torch.from_numpy(np.random.default_rng(0).permutation(len(corpus)))
     return corpus.part(rows[held:]), corpus.part(rows[:held])
 
 
-def codes_of(ears: AudioTokenizers) -> Codes:
-    """The vectors of tokens from which a language model begins."""
-    return Codes(acoustic=ears.codec.codec.quantizer.codes, semantic=ears.semantic.centroids)
-
-
-def run_stage(order: RunRequest, name: str) -> None:
-    """One stage of the language model, from token shards alone."""
-    expect_stages(order, single=False)
-    ears = frozen_tokenizers(order)
-    settings = changed(sizes.stage(name, order.size), order.changes, f"{name}_lm")
-    settings = dataclasses.replace(settings, device=order.device)
-    train_stage(
-        settings,
-        *both_token_shards(order, ears),
-        order.part(f"{name}_lm"),
-        order.started_from(f"{name}_lm"),
-        codes_of(ears),
+def codes_of(tokenizers: AudioTokenizers) -> Codes:
+    """Codebook vectors, from which the embeddings of a language model are initialized."""
+    return Codes(
+        acoustic=tokenizers.codec.codec.quantizer.codes, semantic=tokenizers.semantic.centroids
     )
-    ship_part(order, f"{name}_lm")
 
 
-def run_single(order: RunRequest) -> None:
-    """One stage that is told captions, in the place of all three; from token shards alone. Ears
-    that are not in the model's folder are those of the start."""
-    expect_stages(order, single=True)
-    copy_tokenizers(order)
-    ears = frozen_tokenizers(order)
-    settings = sizes.single(order.size, ears.joint.text.settings.width)
-    settings = changed(settings, order.changes, "single")
-    settings = dataclasses.replace(settings, device=order.device)
-    train, held = both_token_shards(order, ears)
+def run_stage(request: RunRequest, name: str) -> None:
+    """Trains one stage of the language model: "semantic", "coarse" or "fine"."""
+    expect_stages(request, single=False)
+    tokenizers = frozen_tokenizers(request)
+    settings = changed(sizes.stage(name, request.size), request.changes, f"{name}_lm")
+    settings = dataclasses.replace(settings, device=request.device)
     train_stage(
         settings,
-        with_captions(train, order.captions, ears.joint, settings.loop.seed),
+        *both_token_shards(request, tokenizers),
+        request.part(f"{name}_lm"),
+        request.started_from(f"{name}_lm"),
+        codes_of(tokenizers),
+    )
+    ship_part(request, f"{name}_lm")
+
+
+def run_single(request: RunRequest) -> None:
+    """Trains a single stage that is conditioned on captions and replaces all three stages.
+
+    Tokenizers that the model folder lacks are copied from the start.
+    """
+    expect_stages(request, single=True)
+    copy_tokenizers(request)
+    tokenizers = frozen_tokenizers(request)
+    settings = sizes.single(request.size, tokenizers.joint.text.settings.width)
+    settings = changed(settings, request.changes, "single")
+    settings = dataclasses.replace(settings, device=request.device)
+    train, held = both_token_shards(request, tokenizers)
+    train_stage(
+        settings,
+        with_captions(train, request.captions, tokenizers.joint, settings.loop.seed),
         held,
-        order.part("single"),
-        single_started_from(order),
-        codes_of(ears),
-        words_of(ears.joint, order.captions),
+        request.part("single"),
+        single_started_from(request),
+        codes_of(tokenizers),
+        caption_encoder(tokenizers.joint, request.captions),
     )
-    learned = read_checkpoint(order.part("single") / "weights.safetensors")
+    learned = read_checkpoint(request.part("single") / "weights.safetensors")
     model = TokenModel(settings.model)
     model.load_state_dict(dict(learned.tensors))
     model.conditioner.ignore_never_trained(settings.drop)
-    forgetful = dataclasses.replace(learned, tensors=dict(model.state_dict()))
-    write_checkpoint(order.weights("coarse_lm"), forgetful)
+    cleared = dataclasses.replace(learned, tensors=dict(model.state_dict()))
+    write_checkpoint(request.weights("coarse_lm"), cleared)
 
 
-def expect_stages(order: RunRequest, *, single: bool) -> None:
-    """`ValueError` where the model's folder has stages of the other kind: one that is told captions
-    beside others, or written over by them, would be lost."""
-    coarse = order.weights("coarse_lm")
-    told = coarse.is_file() and "words" in read_checkpoint(coarse).fingerprints
-    if single and (order.weights("semantic_lm").is_file() or (coarse.is_file() and not told)):
-        raise ValueError(
-            f"{order.model} holds a model of several stages, which would be written over: give "
+def expect_stages(request: RunRequest, *, single: bool) -> None:
+    """Checks that the model folder does not mix a single stage with several stages.
+
+    Args:
+        request: the run.
+        single: whether a single stage is about to be trained.
+
+    Raises:
+        MelismaError: where training would overwrite a model of the other kind.
+    """
+    coarse = request.weights("coarse_lm")
+    on_captions = coarse.is_file() and "words" in read_checkpoint(coarse).fingerprints
+    several = request.weights("semantic_lm").is_file() or (coarse.is_file() and not on_captions)
+    if single and several:
+        raise MelismaError(
+            f"{request.model} holds a model of several stages, which would be written over: give "
             "another folder as --output, and this one as --set start=FOLDER"
         )
-    if not single and told:
-        raise ValueError(
-            f"{order.model} holds a single stage that is told captions: give another folder as "
+    if not single and on_captions:
+        raise MelismaError(
+            f"{request.model} holds a single stage conditioned on captions: give another folder as "
             "--output"
         )
 
 
-def copy_tokenizers(order: RunRequest) -> None:
-    """Copies the ears of the start that the model's folder has not."""
-    if order.start is None:
+def copy_tokenizers(request: RunRequest) -> None:
+    """Copies the tokenizers that the model folder lacks from the start."""
+    if request.start is None:
         return
     for name in TOKENIZERS:
-        path = order.start / f"{name}.safetensors"
-        if order.weights(name).is_file():
+        path = request.start / f"{name}.safetensors"
+        if request.weights(name).is_file():
             continue
         if not path.is_file():
             raise FileNotFoundError(f"there is no {path.name} in {path.parent}: start from a model")
-        with replacing(order.weights(name)) as place:
-            shutil.copyfile(path, place)
+        with atomic_write(request.weights(name)) as temporary:
+            shutil.copyfile(path, temporary)
 
 
-def single_started_from(order: RunRequest) -> dict[str, torch.Tensor] | None:
-    """Weights to continue from, where the start has one stage that is told captions."""
-    tensors = order.started_from("coarse_lm") or {}
+def single_started_from(request: RunRequest) -> dict[str, torch.Tensor] | None:
+    """Weights to start from, if the start is a single stage conditioned on captions."""
+    tensors = request.started_from("coarse_lm") or {}
     return tensors if any(name.startswith("conditioner.spoken.") for name in tensors) else None

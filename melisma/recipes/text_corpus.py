@@ -1,4 +1,6 @@
-"""Sentences of the text tower: imagined pieces, scenes, human descriptions, everyday phrases."""
+"""Training sentences of the text tower: synthetic captions, scenes, human captions, everyday
+phrases.
+"""
 
 from __future__ import annotations
 
@@ -27,18 +29,25 @@ from melisma.train.text import TextTraining, train_text
 
 @dataclass(frozen=True, kw_only=True)
 class Sentences:
-    """What the text tower learns from, and what it is judged on."""
+    """Training and held-out sentences of the text tower."""
 
     rows: TextRows
+    """Training sentences."""
     held: dict[str, TextRows]
-    """ "scenes" that it never sees, and "stated" attributes in other wordings."""
+    """Held-out sentences: "scenes" that are not in training, "stated" attributes in other words."""
     free: list[str]
-    """Everyday phrases without any label; the word pieces are found on them too."""
+    """Everyday phrases without labels; the tokenizer is trained on them, too."""
 
 
 def gather_sentences(words: Path | None, folder: Path, seed: int, *, few: bool) -> Sentences:
-    """Writes and labels the sentences, and asks the sentence encoder for its vectors once (they are
-    kept in `folder`)."""
+    """Writes and labels the sentences, with vectors of the sentence encoder.
+
+    Args:
+        words: folder of human captions, or None.
+        folder: where the vectors are cached, so that each sentence is encoded once.
+        seed: of all random choices.
+        few: a small part of everything, without the sentence encoder (toy size).
+    """
     folder.mkdir(parents=True, exist_ok=True)
     learned, held_scenes = split_scenes(np.random.default_rng(seed), 0.12)
     share = 20 if few else 1
@@ -50,22 +59,22 @@ def gather_sentences(words: Path | None, folder: Path, seed: int, *, few: bool) 
     rng = np.random.default_rng(seed + 2)
     free = free_phrases(np.random.default_rng(seed + 3))[:: share * 10 if few else 1]
 
-    def asked(rows: list[tuple[str, np.ndarray, np.ndarray]]) -> TextRows:
+    def encoded(rows: list[tuple[str, np.ndarray, np.ndarray]]) -> TextRows:
         return assemble(rows, cache, teacher)
 
     parts = [
-        asked(scene_rows(rng, max(30 // share, 2), learned)),
-        asked(imagined_rows(6_000 // share, rng)),
+        encoded(scene_rows(rng, max(30 // share, 2), learned)),
+        encoded(imagined_rows(6_000 // share, rng)),
         assemble(imagined_rows(50_000 // share, rng), None, None),
     ]
     if not few:
-        parts.append(asked(plain_rows(free)))
+        parts.append(encoded(plain_rows(free)))
     if short:
-        parts += [asked(human_rows(short)), assemble(human_rows(long), None, None)]
+        parts += [encoded(human_rows(short)), assemble(human_rows(long), None, None)]
     if cache is not None:
         cache.save()
     held = {
-        "scenes": asked(scene_rows(np.random.default_rng(seed + 4), 4, held_scenes)),
+        "scenes": encoded(scene_rows(np.random.default_rng(seed + 4), 4, held_scenes)),
         "stated": assemble(
             imagined_rows(1_000 // share, np.random.default_rng(seed + 5)), None, None
         ),
@@ -76,10 +85,13 @@ def gather_sentences(words: Path | None, folder: Path, seed: int, *, few: bool) 
 def train_words(
     settings: TextTraining, words: Path | None, folder: Path, *, few: bool = False
 ) -> TextTower:
-    """Trains the text tower alone.
+    """Trains the text tower alone, and its tokenizer.
 
-    `words`: a folder of human captions (see `human_sentences`). `few`: a small part of everything
-    and no sentence encoder, for the toy chain.
+    Args:
+        settings: of the training.
+        words: folder of human captions (see `human_sentences`), or None.
+        folder: of the training state.
+        few: a small part of the sentences, without the sentence encoder (toy size).
     """
     sentences = gather_sentences(words, folder, settings.loop.seed, few=few)
     tokenizer = train_tokenizer([*sentences.rows.sentences, *sentences.free])

@@ -1,8 +1,8 @@
-"""Waveform to semantic tokens: what is played, not how it sounds. Floor 2: may import
-`sound nn files values`.
+"""Semantic tokenizer: waveform to tokens of the musical content rather than the timbre. Floor 2:
+may import `sound nn files values`.
 
-w2v-BERT's place in MusicLM, with a front end that can tell semitones apart. Read `model.py` first,
-then `tokenizer.py`.
+Takes the role of w2v-BERT in MusicLM, with a front end that resolves semitones. Read `model.py`
+first, then `tokenizer.py`.
 """
 
 from melisma.semantic.model import SemanticEncoder, SemanticSettings

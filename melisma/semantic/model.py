@@ -1,13 +1,12 @@
-"""The semantic encoder: log-frequency spectra, a little convolution, a bidirectional transformer.
+"""Semantic encoder: log-frequency spectra, a local convolution, a bidirectional transformer.
 
-Trained by masked prediction of random-projection codes (BEST-RQ, 2202.01855, section 3, in the
-place of w2v-BERT's learned codes, 2108.06209: a random codebook cannot collapse) and by heads that
-read the score that the sound was rendered from: pitch classes, bass, melody, onsets, drums, chord,
-place in the beat and in the bar, instrument families. The heads of the score see only a narrow
-*bottleneck* on a middle layer; its k-means clusters are the semantic tokens, so they keep what is
-played.
+Trained by masked prediction of random-projection codes (BEST-RQ, 2202.01855, section 3, instead of
+w2v-BERT's learned codes, 2108.06209: a random codebook cannot collapse) and by heads that predict
+the score from which the audio was rendered: pitch classes, bass, melody, onsets, drums, chord,
+phase of beat and bar, instrument families. The score heads see only a narrow *bottleneck* on a
+middle layer; its k-means clusters are the semantic tokens, so they preserve the musical content.
 
-Sound is [batch, sample] at 24 kHz; everything that leaves is at 25 frames a second.
+Audio is [batch, sample] at 24 kHz; all outputs are at 25 frames per second.
 """
 
 from __future__ import annotations
@@ -25,10 +24,10 @@ from melisma.values.attributes import FAMILIES
 from melisma.values.tokens import SAMPLE_RATE_HZ
 
 FEATURE_HOP_SAMPLES = 480
-"""Spectra at 50 Hz."""
+"""Hop of the input spectra (50 Hz)."""
 LOG_FREQUENCY_BINS = 252
 HIGH_BINS = 36
-"""Mel bins for what lies above the log-frequency range: cymbals, breath, pick noise."""
+"""Mel bins above the log-frequency range: cymbals, breath, pick noise."""
 FEATURE_WIDTH = LOG_FREQUENCY_BINS + HIGH_BINS
 
 HEADS: dict[str, int] = {
@@ -41,10 +40,10 @@ HEADS: dict[str, int] = {
     "beat": 16,
     "bar": 16,
 }
-"""Score heads on the bottleneck and their widths (beat and bar phase: bins of 1/16)."""
+"""Score heads on the bottleneck and their widths (phases of beat and bar: bins of 1/16)."""
 
 LOWEST_TOP_PITCH = 34
-"""MIDI pitch of the melody head's entry 1; entry 0 is silence, the last entry everything higher."""
+"""MIDI pitch of class 1 of the melody head; class 0 is silence, the last class anything higher."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,20 +61,26 @@ class SemanticSettings:
     bottleneck_width: int = 64
     """Width of the bottleneck whose clusters are the tokens."""
     projection_codes: int = 1024
-    """Codes of the random-projection quantizer."""
+    """Codebook size of the random-projection quantizer."""
     projection_width: int = 16
     """Width of its codes."""
     levels: int = 2
-    """Residual k-means levels of the tokens."""
+    """Levels of the tokens' residual k-means."""
     vocabulary: int = 1024
     """Clusters of each level."""
 
 
 def features(sound: Tensor) -> Tensor:
-    """Sound [batch, sample] -> [batch, frame at 50 Hz, FEATURE_WIDTH], about unit scale.
+    """Input features of the encoder.
 
-    The loudest bin of each clip is put at a fixed level: what is played does not depend on how
-    loud it is.
+    The loudest bin of each clip is normalized to a fixed level: the musical content does not depend
+    on the loudness.
+
+    Args:
+        sound: Audio [batch, sample] at 24 kHz.
+
+    Returns:
+        [batch, 50 Hz frame, FEATURE_WIDTH], at about unit scale.
     """
     low = log_frequency(sound, rate_hz=SAMPLE_RATE_HZ, hop_samples=FEATURE_HOP_SAMPLES)
     high = log_mel(
@@ -93,7 +98,7 @@ def features(sound: Tensor) -> Tensor:
 
 
 class SemanticEncoder(nn.Module):
-    """Features -> hidden states, bottleneck, score heads, masked codes."""
+    """Features -> hidden states and bottleneck, with score heads and a head for masked codes."""
 
     def __init__(self, settings: SemanticSettings) -> None:
         super().__init__()
@@ -122,22 +127,35 @@ class SemanticEncoder(nn.Module):
         self.register_buffer("codes", F.normalize(codes, dim=-1), persistent=False)
 
     def random_codes(self, spectra: Tensor) -> Tensor:
-        """Features [batch, 50 Hz frame, bin] -> code of each 25 Hz frame [batch, frame]."""
+        """Targets of the masked prediction (BEST-RQ).
+
+        Args:
+            spectra: Features [batch, 50 Hz frame, bin].
+
+        Returns:
+            Code of each 25 Hz frame, int64 [batch, frame].
+        """
         assert isinstance(self.projection, Tensor)
         assert isinstance(self.codes, Tensor)
         batch, frames, width = spectra.shape
         pairs = spectra.float().reshape(batch, frames // 2, 2 * width)
-        # Each bin's mean over the clip is taken away: codes shall tell frames apart, not clips.
+        # Each bin's mean over the clip is subtracted: codes shall distinguish frames, not clips.
         pairs = pairs - pairs.mean(dim=1, keepdim=True)
         return (F.normalize(pairs @ self.projection, dim=-1) @ self.codes.T).argmax(dim=-1)
 
     def forward(
         self, spectra: Tensor, masked: Tensor | None = None, dropout: float = 0.0
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Features [batch, 50 Hz frame, bin] -> (bottleneck, middle state, last state).
+        """Encodes features.
 
-        `masked` [batch, frame]: true where a frame is hidden from the transformer. The bottleneck
-        is [batch, frame, bottleneck_width], the states [batch, frame, width], at 25 Hz.
+        Args:
+            spectra: Features [batch, 50 Hz frame, bin].
+            masked: bool [batch, frame], true where a frame is masked.
+            dropout: Dropout probability.
+
+        Returns:
+            (bottleneck [batch, frame, bottleneck_width], middle state, last state [batch, frame,
+            width]), at 25 Hz.
         """
         hidden = F.gelu(self.in_proj(spectra))
         hidden = hidden + F.gelu(self.local(hidden.transpose(1, 2)).transpose(1, 2))

@@ -1,6 +1,8 @@
-"""Semantic tokens: residual k-means on the encoder's bottleneck (MusicLM, 2301.11325, section 3.1:
-1024 clusters on a middle layer; a second, residual level here, because a small encoder needs
-it)."""
+"""Semantic tokenizer: residual k-means on the encoder's bottleneck.
+
+MusicLM, 2301.11325, section 3.1, has 1024 clusters on a middle layer; here a second, residual level
+is added, because a small encoder needs it.
+"""
 
 from __future__ import annotations
 
@@ -15,21 +17,22 @@ from torch import Tensor
 from melisma.files.checkpoint import Checkpoint, expect_fit, fingerprint_of, read_checkpoint
 from melisma.nn.precision import AUTO, autocast
 from melisma.semantic.model import SemanticEncoder, SemanticSettings, features
+from melisma.values.errors import MelismaError
 from melisma.values.tokens import FRAME_RATE_HZ, SAMPLES_PER_FRAME, TokenGrid
 from melisma.values.waveform import Waveform
 
 WINDOW_FRAMES = 500
-"""Longest stretch that is encoded at once (20 s); longer sound is heard in windows."""
+"""Maximum frames encoded at once (20 s); longer audio is encoded in windows."""
 OVERLAP_FRAMES = 100
-"""Frames that two windows share; each window's outer half of them is dropped."""
+"""Overlap of adjacent windows in frames; the outer half of each window's overlap is dropped."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderStates:
-    """What the encoder hears in a batch of equally long sounds, at 25 frames a second."""
+    """Outputs of the encoder for a batch of audio of equal length, at 25 frames per second."""
 
     tokens: Tensor
-    """[batch, level, frame]."""
+    """int64 [batch, level, frame]."""
     middle: Tensor
     """Middle hidden state [batch, frame, width]."""
     last: Tensor
@@ -39,7 +42,7 @@ class EncoderStates:
 
 
 class SemanticTokenizer:
-    """The encoder with its clusters: sound in, tokens out."""
+    """The encoder with its k-means centroids: audio -> tokens."""
 
     def __init__(
         self,
@@ -50,8 +53,15 @@ class SemanticTokenizer:
         *,
         precision: str = AUTO,
     ) -> None:
-        """`centroids`: [level, vocabulary, bottleneck width]. `precision`: what it computes in, one
-        of `COMPUTE_PRECISIONS`."""
+        """Wraps an encoder.
+
+        Args:
+            encoder: The encoder.
+            centroids: [level, vocabulary, bottleneck width].
+            fingerprint: Fingerprint of what determines the tokens.
+            device: Device to run on.
+            precision: Compute precision, one of `COMPUTE_PRECISIONS`.
+        """
         self.encoder = encoder.eval().to(device)
         self.centroids = centroids.to(device)
         self.fingerprint = fingerprint
@@ -64,7 +74,11 @@ class SemanticTokenizer:
 
     @torch.no_grad()
     def encode_states(self, sound: Tensor) -> EncoderStates:
-        """Sound float32 [batch, sample], a multiple of 960 samples and at most 20 s."""
+        """Encodes a batch: tokens, hidden states and score heads.
+
+        Args:
+            sound: Audio float32 [batch, sample] at 24 kHz, a multiple of 960 samples, at most 20 s.
+        """
         spectra = features(sound.to(self.device))
         with autocast(self.device, self.precision):
             bottleneck, middle, last = self.encoder(spectra)
@@ -73,11 +87,15 @@ class SemanticTokenizer:
         return EncoderStates(tokens=tokens, middle=middle.float(), last=last.float(), heads=heads)
 
     def encode(self, waveform: Waveform) -> TokenGrid:
-        """Tokens of one 24 kHz waveform of any length; the last part of a frame is left out."""
+        """Encodes a 24 kHz waveform of any duration; an incomplete last frame is dropped.
+
+        Raises:
+            ValueError: The waveform is shorter than one frame.
+        """
         sound = torch.from_numpy(np.ascontiguousarray(waveform.mono))[None]
         frames = sound.shape[1] // SAMPLES_PER_FRAME
         if frames == 0:
-            raise ValueError("the sound is shorter than one frame of 40 ms")
+            raise MelismaError("the sound is shorter than one frame of 40 ms")
         pieces, start, half = [], 0, OVERLAP_FRAMES // 2
         while True:
             stop = min(start + WINDOW_FRAMES, frames)
@@ -98,7 +116,7 @@ class SemanticTokenizer:
 
     @classmethod
     def read(cls, path: Path, device: str = "cpu", *, precision: str = AUTO) -> SemanticTokenizer:
-        """Loads from a checkpoint of kind "semantic"."""
+        """Loads a checkpoint of kind "semantic"; `ValueError` where it does not fit."""
         checkpoint = read_checkpoint(path, kind="semantic")
         return cls.from_checkpoint(checkpoint, device, precision=precision)
 
@@ -106,7 +124,7 @@ class SemanticTokenizer:
     def from_checkpoint(
         cls, checkpoint: Checkpoint, device: str = "cpu", *, precision: str = AUTO
     ) -> SemanticTokenizer:
-        """Builds from a checkpoint whose tensors hold the encoder and `centroids`."""
+        """Builds a tokenizer from a checkpoint whose tensors hold the encoder and `centroids`."""
         with expect_fit("semantic"):
             encoder = SemanticEncoder(SemanticSettings(**checkpoint.settings))
             tensors = dict(checkpoint.tensors)
@@ -117,7 +135,15 @@ class SemanticTokenizer:
 
 
 def quantize(vectors: Tensor, centroids: Tensor) -> Tensor:
-    """Nearest centroid, level by level: [batch, frame, width] -> tokens [batch, level, frame]."""
+    """Residual vector quantization by nearest centroid.
+
+    Args:
+        vectors: [batch, frame, width].
+        centroids: [level, vocabulary, width].
+
+    Returns:
+        Tokens int64 [batch, level, frame].
+    """
     residual, tokens = vectors.float(), []
     for level in centroids:
         distance = level.square().sum(-1) - 2 * residual @ level.T
@@ -136,15 +162,28 @@ def cluster(
     rounds: int = 25,
     before: Tensor | None = None,
 ) -> Tensor:
-    """Residual k-means [vector, width] -> centroids [level, vocabulary, width].
+    """Fits centroids by residual k-means.
 
-    Lloyd's rounds from random vectors; an empty cluster moves onto the vector that is farthest
-    from its centroid. MiniBatch-free: every vector takes part in each round. With `before`,
-    centroids of an encoder that was trained on, the rounds start there, so that a token goes on
-    meaning about what it meant. `ValueError` where there are fewer vectors than clusters.
+    Lloyd's algorithm, started from random vectors; an empty cluster moves to the vector farthest
+    from its centroid. Full batch: every vector takes part in each iteration.
+
+    Args:
+        vectors: [vector, width].
+        levels: Number of residual levels.
+        vocabulary: Clusters of each level.
+        generator: Random generator of the initial centroids.
+        rounds: Iterations per level.
+        before: Initial centroids [level, vocabulary, width] of a previous version of the encoder,
+            so that tokens approximately retain their meaning; None: random vectors.
+
+    Returns:
+        Centroids [level, vocabulary, width].
+
+    Raises:
+        ValueError: There are fewer vectors than clusters.
     """
     if len(vectors) < vocabulary:
-        raise ValueError(
+        raise MelismaError(
             f"{vocabulary} clusters need {vocabulary} vectors or more, not {len(vectors)}: "
             "give more sound, or ask for a smaller vocabulary"
         )
@@ -156,36 +195,43 @@ def cluster(
         else:
             centroids = before[level].to(residual.device, torch.float32).clone()
         for _ in range(rounds):
-            owner, distance = _owners(residual, centroids)
-            counts = torch.bincount(owner, minlength=vocabulary).clamp(min=0)
-            sums = torch.zeros_like(centroids).index_add_(0, owner, residual)
+            nearest, distance = _assign(residual, centroids)
+            counts = torch.bincount(nearest, minlength=vocabulary).clamp(min=0)
+            sums = torch.zeros_like(centroids).index_add_(0, nearest, residual)
             centroids = torch.where(
                 (counts > 0)[:, None], sums / counts.clamp(min=1)[:, None], centroids
             )
             empty = torch.nonzero(counts == 0).flatten()
             if len(empty):
                 centroids[empty] = residual[distance.topk(len(empty)).indices]
-        owner, _ = _owners(residual, centroids)
-        residual = residual - centroids[owner]
+        nearest, _ = _assign(residual, centroids)
+        residual = residual - centroids[nearest]
         found_levels.append(centroids)
     return torch.stack(found_levels)
 
 
-def _owners(vectors: Tensor, centroids: Tensor) -> tuple[Tensor, Tensor]:
+def _assign(vectors: Tensor, centroids: Tensor) -> tuple[Tensor, Tensor]:
     """(nearest centroid, its squared distance) of each vector, in chunks."""
-    owners, distances = [], []
+    nearest, distances = [], []
     for chunk in vectors.split(8192):
         square = centroids.square().sum(-1) - 2 * chunk @ centroids.T
         best = square.min(dim=-1)
-        owners.append(best.indices)
+        nearest.append(best.indices)
         distances.append(best.values + chunk.square().sum(-1))
-    return torch.cat(owners), torch.cat(distances)
+    return torch.cat(nearest), torch.cat(distances)
 
 
 def tokenizer_checkpoint(
     settings: SemanticSettings, weights: Mapping[str, Tensor], centroids: Tensor, **notes: float
 ) -> Checkpoint:
-    """The checkpoint that `SemanticTokenizer.read` reads."""
+    """Builds the checkpoint that `SemanticTokenizer.read` reads.
+
+    Args:
+        settings: Sizes of the encoder.
+        weights: The encoder's tensors by name.
+        centroids: [level, vocabulary, bottleneck width].
+        **notes: Further metadata of the checkpoint.
+    """
     return Checkpoint(
         kind="semantic",
         settings=asdict(settings),

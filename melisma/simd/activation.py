@@ -1,4 +1,7 @@
-"""Activation functions in vectors: the exponential function, GELU and SiLU of one number."""
+"""Activation functions for compiled kernels: exp, GELU and SiLU of one float32.
+
+They consist of operations that LLVM can vectorise, so a loop over an array runs on whole vectors.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,11 @@ from melisma.simd.vectors import float_of_bits, fma
 
 @compiled
 def exponential(x):
-    """e to the x for float32, to 2 units in the last place; it can be vectorised."""
+    """exp(x) of a float32, to 2 units in the last place; x is clamped to [-87, 88]."""
     x = min(max(x, np.float32(-87.0)), np.float32(88.0))
     whole = np.floor(fma(x, np.float32(1.44269504), np.float32(0.5)))
     rest = fma(whole, np.float32(2.12194440e-4), fma(whole, np.float32(-0.693359375), x))
-    # Coefficients of Cephes' expf.
+    # The polynomial of Cephes' expf.
     y = fma(np.float32(1.9875691500e-4), rest, np.float32(1.3981999507e-3))
     y = fma(y, rest, np.float32(8.3334519073e-3))
     y = fma(y, rest, np.float32(4.1665795894e-2))
@@ -26,9 +29,9 @@ def exponential(x):
 
 @compiled
 def gelu(x):
-    """x times the share of the normal distribution below it (1606.08415), exact to 2e-7."""
+    """GELU: x times the normal distribution function of x (1606.08415), exact to 2e-7."""
     z = abs(x) * np.float32(0.70710678)
-    # Abramowitz and Stegun, 7.1.26.
+    # erf by Abramowitz and Stegun, 7.1.26.
     t = np.float32(1.0) / fma(np.float32(0.3275911), z, np.float32(1.0))
     y = fma(np.float32(1.061405429), t, np.float32(-1.453152027))
     y = fma(y, t, np.float32(1.421413741))
@@ -42,4 +45,5 @@ def gelu(x):
 
 @compiled
 def silu(x):
+    """SiLU: x times the logistic function of x (1606.08415, section 2)."""
     return x / (np.float32(1.0) + exponential(-x))

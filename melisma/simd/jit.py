@@ -1,9 +1,8 @@
-"""Functions compiled to machine code by numba when they are first called, cached on disk.
+"""Just-in-time compilation by numba, with machine code cached on disk.
 
-numba forgets what it cached of a function when that function's own file changes, but the loops of
-`tiles.py` are compiled into functions of other files, and for an instruction set that no file
-names. So the cache is a folder of its own for each version of the sources, and for each instruction
-set.
+numba invalidates the cached code of a function when that function's own file changes, but the
+kernels of `tiles.py` are compiled into functions of other files, and for an instruction set that no
+file names. So every version of the sources and every instruction set has a cache folder of its own.
 """
 
 from __future__ import annotations
@@ -29,15 +28,15 @@ _HERE = Path(__file__).parent
 
 @cache
 def cache_folder(name: str, sources: Path = _HERE) -> Path | None:
-    """A folder for machine code of certain sources.
+    """The cache folder for the machine code of some sources.
 
     Args:
-        name: Its name; the instruction set, where the code depends on it.
-        sources: The folder whose files the code is made of, beside those of this folder.
+        name: Name of the folder; the instruction set, where the code depends on it.
+        sources: Folder of the compiled source files, besides those of this package.
 
     Returns:
-        A folder in numba's cache where one is named, beside the sources, or in the user's cache;
-        None where nothing can be written.
+        A folder in numba's cache if one is configured, else next to the sources or in the user's
+        cache; None where none of them is writable.
     """
     digest = hashlib.sha256()
     for path in sorted({*_HERE.glob("*.py"), *sources.glob("*.py")}):
@@ -55,18 +54,18 @@ def cache_folder(name: str, sources: Path = _HERE) -> Path | None:
 
 @cache
 def _restrict() -> None:
-    """LLVM uses no instruction beyond a restriction, either (where numba has compiled nothing
-    yet)."""
-    asked = restriction()
-    if asked is not None and asked.target is not None:
-        # The portable kernels round as all others do where the processor can.
-        fma = asked.name == "portable" and features().get("fma")
-        config.CPU_NAME, config.CPU_FEATURES = asked.target, "+avx,+fma" if fma else ""
+    """Applies a restriction to LLVM's own code generation, too. It takes effect only before numba
+    compiles its first function."""
+    limit = restriction()
+    if limit is not None and limit.target is not None:
+        # The portable kernels round as all others do where the processor has FMA.
+        fma = limit.name == "portable" and features().get("fma")
+        config.CPU_NAME, config.CPU_FEATURES = limit.target, "+avx,+fma" if fma else ""
 
 
 @contextmanager
 def _cached(folder: Path) -> Iterator[None]:
-    """numba asks where to cache a function when it is decorated, and only then."""
+    """Sets numba's cache folder, which it reads only when a function is decorated."""
     before, config.CACHE_DIR = config.CACHE_DIR, str(folder)
     try:
         yield
@@ -75,12 +74,15 @@ def _cached(folder: Path) -> Iterator[None]:
 
 
 def compiled_for(name: str, function: Callable[..., Any], **options: Any) -> Any:
-    """A function of numbers and addresses as machine code without a lock on the interpreter.
+    """Compiles a function of numbers and addresses; it runs without the interpreter lock (GIL).
 
     Args:
         name: Name of the cache's folder; the instruction set, where the code depends on it.
-        function: What becomes machine code.
-        options: Of `numba.njit`.
+        function: The Python function.
+        options: Options of `numba.njit`.
+
+    Returns:
+        The numba dispatcher, compiled at its first call.
     """
     _restrict()
     compile_ = partial(numba.njit, nogil=True, error_model="numpy", **options)
@@ -92,10 +94,10 @@ def compiled_for(name: str, function: Callable[..., Any], **options: Any) -> Any
 
 
 def compiled_loop(function: Callable[..., Any], **options: Any) -> Any:
-    """A loop over arrays as machine code that is the same for every instruction set of kernels.
+    """Compiles a loop over arrays that does not depend on the selected instruction set.
 
     Args:
-        function: What becomes machine code.
-        options: Of `numba.njit`.
+        function: The Python function.
+        options: Options of `numba.njit`.
     """
     return compiled_for("loops", function, **options)

@@ -1,20 +1,26 @@
-"""The inner loops of matrix products, in vectors.
+"""Matrix-product kernels (GEMM micro-kernels) of one tile, for every weight precision.
 
-Products with a matrix [output, input] work on tiles of some outputs (`tile_outputs`) and a few rows
-of the batch at once: every weight is read once, in the order in which it lies in memory.
-`engine/native/packing.py` lays the weights out for it. Where weights are integers, activations are,
-too: rounded to 8 bits in groups with a scale of their own, so that a group's sum is exact. How
-bytes are multiplied depends on the instruction set:
+A product with a matrix [output, input] works on a tile of `tile_outputs` outputs and a few rows of
+the batch at once; every weight is read once, in memory order:
 
-- *VNNI*: four products of an unsigned and a signed byte are added into 32 bits. Weights are stored
-  without sign.
-- *AVX2*: `vpmaddubsw` would add two products of bytes into 16 bits and saturate. Weights of 8 bits
-  are therefore extended to 16 on the way and multiplied by `vpmaddwd`, two products into 32 bits.
-  Weights of 4 bits are small enough for `vpmaddubsw`: eight sums fit into 16 bits (8 * 2 * 15 * 127
-  is 30,480), then they are added into 32.
+                      outputs of the tile
+                 vector 0  vector 1  vector 2  vector 3
+    x row 0  ->  [ sums ]  [ sums ]  [ sums ]  [ sums ]     accumulators in registers,
+    x row 1  ->  [ sums ]  [ sums ]  [ sums ]  [ sums ]     over all inputs
+
+`engine/native/packing.py` lays the weights out for it. With integer weights the activations are
+integers, too: quantized to 8 bits in groups with a scale each, so that the sum of a group is exact.
+How bytes are multiplied depends on the instruction set:
+
+- *VNNI*: four products of an unsigned and a signed byte are accumulated in 32 bits. Weights are
+  stored unsigned, with a zero point.
+- *AVX2*: `vpmaddubsw` would accumulate two byte products in 16 bits and saturate. int8 weights are
+  therefore extended to 16 bits and multiplied by `vpmaddwd`, two products into 32 bits. int4
+  weights are small enough for `vpmaddubsw`: eight sums fit into 16 bits (8 * 2 * 15 * 127 is
+  30,480) before they are accumulated in 32.
 - *portable*: the same integers by multiplications that LLVM finds instructions for.
 
-All give the same integers, and the floats after them are rounded in the same order.
+All give the same integers, and the floats computed from them are rounded in the same order.
 """
 
 from __future__ import annotations
@@ -28,26 +34,25 @@ from melisma.simd.vectors import (
     FLOAT,
     I32,
     KernelBuilder,
-    Variables,
-    counted,
+    Registers,
+    i64,
     intrinsic,
     kernel,
-    number,
+    loop,
     offset,
 )
 
-# numba reads an intrinsic's arguments from its signature: they are named here and used in the code
-# generator.
+# numba takes an intrinsic's argument names from its Python signature; the code generator uses them.
 # ruff: noqa: ARG001
 
 VECTORS = 4
-"""Vectors of outputs worked on at once."""
+"""Vectors of outputs in a tile."""
 _SUMS_OF_16_BITS = 4
-"""Steps of eight inputs whose products of 4 bits by 8 are added in 16 bits: two sums a step."""
+"""Steps of eight inputs whose int4 by int8 products are accumulated in 16 bits, two sums each."""
 _AHEAD_BYTES, _LINE_BYTES = 8192, 64
-"""How far ahead weights are asked for, a line of the cache at a time (measured from 512 to 16,384
-on two cores with AVX-512: streams from memory gain 15 to 25 % with AVX2's products of integers,
-13 % in float32, nothing with VNNI)."""
+"""Prefetch distance of the weights, and size of a cache line (measured from 512 to 16,384 on two
+cores with AVX-512: streaming from memory gains 15 to 25 % with AVX2's integer products, 13 % in
+float32, nothing with VNNI)."""
 
 
 def tile_outputs(isa: InstructionSet) -> int:
@@ -56,16 +61,16 @@ def tile_outputs(isa: InstructionSet) -> int:
 
 
 def rows_in_registers(isa: InstructionSet) -> tuple[int, int]:
-    """Rows of a tile whose sums find room in the registers: of floats, and of integers."""
+    """Most rows of a tile whose accumulators fit into the registers: (float, integer) kernels."""
     return (4, 4) if isa.registers >= 32 else (3, 2)
 
 
-Grid = list[Variables]
+Grid = list[Registers]
 """Accumulators [row][vector]."""
 
 
 def _grid(k: KernelBuilder, rows: int, kind: Any) -> Grid:
-    return [Variables(k.builder, VECTORS, kind) for _ in range(rows)]
+    return [Registers(k.builder, VECTORS, kind) for _ in range(rows)]
 
 
 def _fill(grid: Grid, value: Any) -> None:
@@ -75,17 +80,17 @@ def _fill(grid: Grid, value: Any) -> None:
 
 def _row(k: KernelBuilder, address: Any, row: int, stride: Any) -> Any:
     """Address of a row."""
-    return k.builder.add(address, k.builder.mul(number(row), stride))
+    return k.builder.add(address, k.builder.mul(i64(row), stride))
 
 
-def _ask_ahead(k: KernelBuilder, weights: Any, count: int) -> None:
-    """Asks for the weights that come some steps after these."""
+def _prefetch_weights(k: KernelBuilder, weights: Any, count: int) -> None:
+    """Prefetches `count` bytes, `_AHEAD_BYTES` after the current weights."""
     for line in range(0, count, _LINE_BYTES):
         k.prefetch(offset(k.builder, weights, _AHEAD_BYTES + line))
 
 
 def _finish(k: KernelBuilder, grid: Grid, args: dict[str, Any], row_scales: bool) -> None:
-    """Writes or adds the tile: out[row] (+)= total * row scale."""
+    """Writes or accumulates the tile: out[row] (+)= total * row scale."""
     b = k.builder
     for r, row in enumerate(grid):
         for v in range(VECTORS):
@@ -94,15 +99,15 @@ def _finish(k: KernelBuilder, grid: Grid, args: dict[str, Any], row_scales: bool
                 scale = k.load(offset(b, args["row_scales"], 4 * k.lanes * v), k.floats, 4)
                 total = b.fmul(total, scale)
             at = offset(b, _row(k, args["out"], r, args["out_stride"]), 4 * k.lanes * v)
-            # `add` is 0 or 1: a selection costs less than a branch here.
+            # `add` is 0 or 1; a select is cheaper than a branch here.
             old = k.load(at, k.floats, 4)
-            nothing = k.constant(k.floats, 0.0)
-            chosen = b.select(b.icmp_signed("!=", args["add"], number(0)), old, nothing)
-            k.store(b.fadd(total, chosen), at, 4)
+            zero = k.constant(k.floats, 0.0)
+            addend = b.select(b.icmp_signed("!=", args["add"], i64(0)), old, zero)
+            k.store(b.fadd(total, addend), at, 4)
 
 
 FLOAT_NAMES = ("weights", "x", "x_stride", "out", "out_stride", "add", "inputs")
-"""Arguments of the float tiles, all int64: addresses, strides in bytes, and how many inputs."""
+"""Arguments of the float tiles, all int64: addresses, strides in bytes, flag, number of inputs."""
 QUANTIZED_NAMES = (
     "weights",
     "group_scales",
@@ -118,47 +123,56 @@ QUANTIZED_NAMES = (
     "groups",
     "group_size",
 )
-"""Arguments of the quantized tiles, likewise."""
+"""Arguments of the quantized tiles, all int64."""
 
 
 def float_tile(isa: InstructionSet, rows: int, kind: str) -> Any:
-    """The tile of `rows` rows with weights "float32" or "bfloat16" [input, output], x float32."""
+    """Tile kernel with float weights.
+
+    Args:
+        isa: The instruction set.
+        rows: Rows of the batch.
+        kind: "float32" or "bfloat16": type of the weights [input, output]; x is float32.
+
+    Returns:
+        numba function of the arguments `FLOAT_NAMES`.
+    """
     bytes_each = 4 if kind == "float32" else 2
 
     def generate(k: KernelBuilder, args: dict[str, Any]) -> None:
         b = k.builder
         totals = _grid(k, rows, k.floats)
         _fill(totals, k.constant(k.floats, 0.0))
-        with counted(b, args["inputs"]) as index:
-            at = b.add(args["weights"], b.mul(index, number(bytes_each * tile_outputs(isa))))
-            _ask_ahead(k, at, bytes_each * tile_outputs(isa))
-            x_at = b.add(args["x"], b.mul(index, number(4)))
+        with loop(b, args["inputs"]) as index:
+            at = b.add(args["weights"], b.mul(index, i64(bytes_each * tile_outputs(isa))))
+            _prefetch_weights(k, at, bytes_each * tile_outputs(isa))
+            x_at = b.add(args["x"], b.mul(index, i64(4)))
             x = [k.splat(k.load(_row(k, x_at, r, args["x_stride"]), FLOAT, 4)) for r in range(rows)]
             for v in range(VECTORS):
-                place = offset(b, at, bytes_each * k.lanes * v)
+                vector_at = offset(b, at, bytes_each * k.lanes * v)
                 if kind == "float32":
-                    weights = k.load(place, k.floats, 4 * k.lanes)
+                    weights = k.load(vector_at, k.floats, 4 * k.lanes)
                 else:
-                    raw = b.zext(k.load(place, k.shorts, 2 * k.lanes), k.ints)
+                    raw = b.zext(k.load(vector_at, k.shorts, 2 * k.lanes), k.ints)
                     weights = b.bitcast(b.shl(raw, k.constant(k.ints, 16)), k.floats)
                 for r in range(rows):
                     totals[r][v] = k.fma(weights, x[r], totals[r][v])
         _finish(k, totals, args, row_scales=False)
 
-    told = kernel(isa, f"{kind}_tile_{rows}", FLOAT_NAMES, generate)
+    typed = kernel(isa, f"{kind}_tile_{rows}", FLOAT_NAMES, generate)
 
     @intrinsic
     def tile(
         _typing: Any, weights: Any, x: Any, x_stride: Any, out: Any, out_stride: Any, add: Any,
         inputs: Any,
     ) -> Any:  # fmt: skip
-        return told
+        return typed
 
     return tile
 
 
 class _Group:
-    """One group of integer weights: adds its products to sums of 32 bits, and moves on."""
+    """Emits the products of one group of integer weights, accumulated in 32 bits."""
 
     def __init__(self, k: KernelBuilder, args: dict[str, Any], rows: int) -> None:
         self.k, self.args, self.rows = k, args, rows
@@ -166,47 +180,47 @@ class _Group:
         self.weights = cgutils.alloca_once_value(k.builder, args["weights"])
         self.x = cgutils.alloca_once_value(k.builder, args["x"])
 
-    def begin(self, at: Any) -> None:
-        """Sums begin with what storing weights without sign adds, taken off."""
+    def initialize(self, at: Any) -> None:
+        """Starts the sums at the correction for the zero point of unsigned weights (`x_sums`)."""
         b, args = self.k.builder, self.args
         for r in range(self.rows):
             row = b.add(_row(self.k, args["x_sums"], r, args["x_group_stride"]), at)
             self.sums[r].fill(self.k.splat(self.k.load(row, I32, 4)))
 
     def weight(self, vector: int, kind: Any, bytes_each: int) -> Any:
-        """Weights of one vector of outputs."""
+        """Loads the weights of one vector of outputs."""
         size = bytes_each * self.k.lanes
         at = offset(self.k.builder, self.k.builder.load(self.weights), size * vector)
         return self.k.load(at, kind, size)
 
-    def activations(self, places: int) -> list[list[Any]]:
-        """Four bytes of x in every lane, as int32: [row][place of four bytes]."""
+    def activations(self, quads: int) -> list[list[Any]]:
+        """Broadcasts four bytes of x to every lane, as int32: [row][quad of bytes]."""
         b, x = self.k.builder, self.k.builder.load(self.x)
 
-        def four(r: int, place: int) -> Any:
-            at = offset(b, _row(self.k, x, r, self.args["x_stride"]), 4 * place)
+        def four(r: int, quad: int) -> Any:
+            at = offset(b, _row(self.k, x, r, self.args["x_stride"]), 4 * quad)
             return self.k.splat(self.k.load(at, I32, 4))
 
-        return [[four(r, place) for place in range(places)] for r in range(self.rows)]
+        return [[four(r, quad) for quad in range(quads)] for r in range(self.rows)]
 
     def advance(self, weight_bytes: int, x_bytes: int) -> None:
-        """Moves on to the next inputs."""
+        """Advances the addresses to the next inputs."""
         b = self.k.builder
-        _ask_ahead(self.k, b.load(self.weights), weight_bytes)
+        _prefetch_weights(self.k, b.load(self.weights), weight_bytes)
         b.store(offset(b, b.load(self.weights), weight_bytes), self.weights)
         b.store(offset(b, b.load(self.x), x_bytes), self.x)
 
     def nibbles(self, vector: int) -> list[Any]:
-        """Weights of 4 bits as bytes: those of four inputs, and of the next four."""
+        """int4 weights as bytes: those of four inputs, and of the next four."""
         k, b = self.k, self.k.builder
         raw, low = self.weight(vector, k.ints, 4), k.constant(k.ints, 0x0F0F0F0F)
         return [b.and_(raw, low), b.and_(b.lshr(raw, k.constant(k.ints, 4)), low)]
 
     def dot_bytes(self, bits: int) -> None:
-        """Four inputs a step, or eight where weights have 4 bits."""
+        """Byte products: four inputs a step, or eight with int4 weights."""
         k = self.k
         inputs = 4 if bits == 8 else 8
-        with counted(k.builder, k.builder.sdiv(self.args["group_size"], number(inputs))):
+        with loop(k.builder, k.builder.sdiv(self.args["group_size"], i64(inputs))):
             x = self.activations(inputs // 4)
             for v in range(VECTORS):
                 parts = [self.weight(v, k.ints, 4)] if bits == 8 else self.nibbles(v)
@@ -216,9 +230,9 @@ class _Group:
             self.advance(4 * tile_outputs(k.isa), inputs)
 
     def dot_shorts(self) -> None:
-        """Weights of 8 bits against activations in 16: four inputs a step, in two pairs."""
+        """int8 weights with int16 activations: four inputs a step, in two pairs."""
         k, b = self.k, self.k.builder
-        with counted(b, b.sdiv(self.args["group_size"], number(4))):
+        with loop(b, b.sdiv(self.args["group_size"], i64(4))):
             x = self.activations(2)
             for pair in range(2):
                 for v in range(VECTORS):
@@ -230,17 +244,17 @@ class _Group:
             self.advance(4 * tile_outputs(k.isa), 8)
 
     def dot_nibbles(self) -> None:
-        """Weights of 4 bits: some steps of eight inputs in 16 bits, then into 32."""
+        """int4 weights: steps of eight inputs accumulated in 16 bits, then in 32."""
         k, b = self.k, self.k.builder
-        ones, most = k.constant(k.short_pairs, 1), number(_SUMS_OF_16_BITS)
+        ones, limit = k.constant(k.short_pairs, 1), i64(_SUMS_OF_16_BITS)
         sums = _grid(k, self.rows, k.short_pairs)
-        steps = b.sdiv(self.args["group_size"], number(8))
-        rounds = b.sdiv(b.add(steps, number(_SUMS_OF_16_BITS - 1)), most)
-        with counted(b, rounds) as done:
-            left = b.sub(steps, b.mul(done, most))
-            some = b.select(b.icmp_signed("<", left, most), left, most)
+        steps = b.sdiv(self.args["group_size"], i64(8))
+        rounds = b.sdiv(b.add(steps, i64(_SUMS_OF_16_BITS - 1)), limit)
+        with loop(b, rounds) as done:
+            left = b.sub(steps, b.mul(done, limit))
+            count = b.select(b.icmp_signed("<", left, limit), left, limit)
             _fill(sums, k.constant(k.short_pairs, 0))
-            with counted(b, some):
+            with loop(b, count):
                 x = self.activations(2)
                 for v in range(VECTORS):
                     parts = self.nibbles(v)
@@ -254,8 +268,16 @@ class _Group:
 
 
 def quantized_tile(isa: InstructionSet, rows: int, bits: int) -> Any:
-    """The tile of `rows` rows with weights of 8 or 4 bits in groups, and x as
-    `products.quantize_rows` writes it."""
+    """Tile kernel with integer weights in groups.
+
+    Args:
+        isa: The instruction set.
+        rows: Rows of the batch.
+        bits: Of a weight, 8 or 4; x is as `matmul.quantize_rows` writes it.
+
+    Returns:
+        numba function of the arguments `QUANTIZED_NAMES`.
+    """
 
     def generate(k: KernelBuilder, args: dict[str, Any]) -> None:
         b = k.builder
@@ -263,9 +285,9 @@ def quantized_tile(isa: InstructionSet, rows: int, bits: int) -> Any:
         _fill(totals, k.constant(k.floats, 0.0))
         group = _Group(k, args, rows)
         scales = cgutils.alloca_once_value(b, args["group_scales"])
-        with counted(b, args["groups"]) as index:
-            at = b.mul(index, number(4))
-            group.begin(at)
+        with loop(b, args["groups"]) as index:
+            at = b.mul(index, i64(4))
+            group.initialize(at)
             if isa.vnni or (bits == 4 and isa.byte_products == "none"):
                 group.dot_bytes(bits)
             elif bits == 8:
@@ -275,7 +297,7 @@ def quantized_tile(isa: InstructionSet, rows: int, bits: int) -> Any:
             _add_group(k, args, totals, group.sums, scales, at)
         _finish(k, totals, args, row_scales=True)
 
-    told = kernel(isa, f"int{bits}_tile_{rows}", QUANTIZED_NAMES, generate)
+    typed = kernel(isa, f"int{bits}_tile_{rows}", QUANTIZED_NAMES, generate)
 
     @intrinsic
     def tile(
@@ -283,7 +305,7 @@ def quantized_tile(isa: InstructionSet, rows: int, bits: int) -> Any:
         x_scales: Any, x_sums: Any, x_group_stride: Any, out: Any, out_stride: Any, add: Any,
         groups: Any, group_size: Any,
     ) -> Any:  # fmt: skip
-        return told
+        return typed
 
     return tile
 
@@ -291,14 +313,14 @@ def quantized_tile(isa: InstructionSet, rows: int, bits: int) -> Any:
 def _add_group(
     k: KernelBuilder, args: dict[str, Any], totals: Grid, sums: Grid, scales: Any, at: Any
 ) -> None:
-    """totals += sums * the group's scale * that of x."""
+    """totals += sums * scale of the group * scale of x."""
     b = k.builder
     scale_at = b.load(scales)
-    found = [k.load_halves(offset(b, scale_at, 2 * k.lanes * v)) for v in range(VECTORS)]
+    weight_scales = [k.load_halves(offset(b, scale_at, 2 * k.lanes * v)) for v in range(VECTORS)]
     for r, row in enumerate(totals):
-        place = b.add(_row(k, args["x_scales"], r, args["x_group_stride"]), at)
-        of_x = k.splat(k.load(place, FLOAT, 4))
+        x_scale_at = b.add(_row(k, args["x_scales"], r, args["x_group_stride"]), at)
+        x_scale = k.splat(k.load(x_scale_at, FLOAT, 4))
         for v in range(VECTORS):
-            product = b.fmul(found[v], of_x)
-            row[v] = k.fma(b.sitofp(sums[r][v], k.floats), product, row[v])
+            scale = b.fmul(weight_scales[v], x_scale)
+            row[v] = k.fma(b.sitofp(sums[r][v], k.floats), scale, row[v])
     b.store(offset(b, scale_at, 2 * tile_outputs(k.isa)), scales)

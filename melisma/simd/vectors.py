@@ -1,8 +1,8 @@
-"""What numba's Python cannot say: vector registers, atomic counters, raw addresses.
+"""LLVM intrinsics for numba: vector registers, atomic operations, raw memory access.
 
 The first half is `KernelBuilder`, with which code generators (`tiles.py`,
-`engine/native/kv_cache.py`) write LLVM's language: every call appends an instruction. The second
-half are functions that compiled code calls.
+`engine/native/kv_cache.py`) emit LLVM IR: every call appends an instruction. The second half are
+functions that compiled code calls.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from numba.extending import intrinsic as _typed_intrinsic
 
 from melisma.simd.instruction_set import InstructionSet, has_fma
 
-# numba reads an intrinsic's arguments from its signature: they are named here and used in the code
-# generator. What the decorator returns takes one argument less, which no type checker can know.
+# numba takes an intrinsic's argument names from its Python signature; the code generator uses them.
+# The decorator drops the first argument, which no type checker can know.
 # ruff: noqa: ARG001
 intrinsic: Any = _typed_intrinsic
 
@@ -28,19 +28,19 @@ I8, I16, I32, I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
 FLOAT = ir.FloatType()
 
 
-def number(value: int) -> ir.Constant:
-    """An int64."""
+def i64(value: int) -> ir.Constant:
+    """An int64 constant."""
     return ir.Constant(I64, value)
 
 
 def offset(builder: Any, address: Any, distance: int) -> Any:
-    """An address some bytes on."""
-    return builder.add(address, number(distance))
+    """address + `distance` bytes."""
+    return builder.add(address, i64(distance))
 
 
-def reduced(builder: Any, vector: Any, join: Callable[[Any, Any], Any]) -> Any:
-    """One number of a vector whose lanes are a power of two: its halves are joined until one is
-    left."""
+def reduce_vector(builder: Any, vector: Any, join: Callable[[Any, Any], Any]) -> Any:
+    """Reduces a vector to one number by joining its halves again and again; the number of lanes is
+    a power of two."""
     left = vector.type.count
     while left > 1:
         left //= 2
@@ -53,10 +53,16 @@ def reduced(builder: Any, vector: Any, join: Callable[[Any, Any], Any]) -> Any:
 
 
 class KernelBuilder:
-    """Instructions on the vectors of an instruction set: `lanes` numbers of 32 bits each."""
+    """Emits instructions on vectors of `lanes` numbers of 32 bits."""
 
     def __init__(self, builder: Any, isa: InstructionSet, lanes: int | None = None) -> None:
-        """`lanes`: fewer than a register has."""
+        """Wraps an IR builder.
+
+        Args:
+            builder: llvmlite's IR builder, at the point where instructions are inserted.
+            isa: The instruction set.
+            lanes: Numbers in a vector; those of the instruction set by default.
+        """
         self.builder, self.isa, self.lanes = builder, isa, lanes or isa.lanes
         self.floats = ir.VectorType(FLOAT, self.lanes)
         self.halves = ir.VectorType(ir.HalfType(), self.lanes)
@@ -67,76 +73,76 @@ class KernelBuilder:
         self.byte_fours = ir.VectorType(I8, 4 * self.lanes)
 
     def load(self, address: Any, kind: Any, align: int) -> Any:
-        """What lies at an address."""
+        """Loads a value of an LLVM type, aligned to `align` bytes."""
         found = self.builder.load(self.builder.inttoptr(address, ir.PointerType(kind)))
         found.align = align
         return found
 
     def store(self, value: Any, address: Any, align: int) -> None:
-        """Writes to an address."""
-        place = self.builder.inttoptr(address, ir.PointerType(value.type))
-        self.builder.store(value, place).align = align
+        """Stores a value, aligned to `align` bytes."""
+        pointer = self.builder.inttoptr(address, ir.PointerType(value.type))
+        self.builder.store(value, pointer).align = align
 
     def prefetch(self, address: Any) -> None:
-        """Asks for a line of the cache that will be read soon."""
-        pointer = ir.PointerType(I8)
-        kind = ir.FunctionType(ir.VoidType(), [pointer, I32, I32, I32])
-        function = cgutils.get_or_insert_function(self.builder.module, kind, "llvm.prefetch")
-        place = self.builder.inttoptr(address, pointer)
-        self.builder.call(function, [place, *(ir.Constant(I32, value) for value in (0, 3, 1))])
+        """Prefetches the cache line at an address."""
+        kind = ir.PointerType(I8)
+        signature = ir.FunctionType(ir.VoidType(), [kind, I32, I32, I32])
+        function = cgutils.get_or_insert_function(self.builder.module, signature, "llvm.prefetch")
+        pointer = self.builder.inttoptr(address, kind)
+        self.builder.call(function, [pointer, *(ir.Constant(I32, value) for value in (0, 3, 1))])
 
     def splat(self, value: Any) -> Any:
-        """A number in every lane."""
+        """A vector with one number in every lane."""
         empty = ir.Constant(ir.VectorType(value.type, self.lanes), ir.Undefined)
         first = self.builder.insert_element(empty, value, ir.Constant(I32, 0))
-        nowhere = ir.Constant(self.ints, [0] * self.lanes)
-        return self.builder.shuffle_vector(first, empty, nowhere)
+        zeros = ir.Constant(self.ints, [0] * self.lanes)
+        return self.builder.shuffle_vector(first, empty, zeros)
 
     def constant(self, kind: Any, value: float) -> ir.Constant:
-        """A vector of one value."""
+        """A constant vector with one value in every lane."""
         return ir.Constant(kind, [value] * kind.count)
 
     def load_halves(self, address: Any) -> Any:
-        """float16 numbers from 0 on, as float32."""
+        """Loads float16 numbers that are not negative, as float32."""
         b = self.builder
         if self.isa.byte_products != "none":
             return b.fpext(self.load(address, self.halves, 2), self.floats)
-        # Without an instruction LLVM would call a function that is not there. Exponent and fraction
-        # put where float32 has them make a number that is 2**112 times too small.
+        # Without the instruction LLVM would call a library function that is not linked. Exponent
+        # and fraction, shifted to their place in float32, are 2**112 times too small.
         bits = b.shl(
             b.zext(self.load(address, self.shorts, 2), self.ints), self.constant(self.ints, 13)
         )
         return b.fmul(b.bitcast(bits, self.floats), self.constant(self.floats, 2.0**112))
 
     def fma(self, a: Any, b: Any, c: Any) -> Any:
-        """a * b + c, rounded once where the processor does that."""
+        """a * b + c, rounded once where the processor has FMA."""
         if not has_fma():
             return self.builder.fadd(self.builder.fmul(a, b), c)
         return self._call(f"llvm.fma.v{self.lanes}f32", self.floats, a, b, c)
 
     def floor(self, values: Any) -> Any:
-        """The next whole numbers below."""
+        """Floor of every lane."""
         return self._call(f"llvm.floor.v{self.lanes}f32", self.floats, values)
 
     def magnitude(self, values: Any) -> Any:
-        """Floats without their sign."""
+        """Absolute value of every lane."""
         return self._call(f"llvm.fabs.v{self.lanes}f32", self.floats, values)
 
     def reduce(self, vector: Any, join: Callable[[Any, Any], Any]) -> Any:
-        """One number of all lanes, halves of them joined until one is left."""
-        return reduced(self.builder, vector, join)
+        """Reduces all lanes to one number."""
+        return reduce_vector(self.builder, vector, join)
 
     def _call(self, name: str, kind: Any, *values: Any) -> Any:
-        told = ir.FunctionType(kind, [value.type for value in values])
-        function = cgutils.get_or_insert_function(self.builder.module, told, name)
+        signature = ir.FunctionType(kind, [value.type for value in values])
+        function = cgutils.get_or_insert_function(self.builder.module, signature, name)
         return self.builder.call(function, values)
 
     def dot_bytes(self, total: Any, unsigned: Any, signed: Any) -> Any:
-        """total + the sum of four products of bytes in each lane; all int32 [lane]."""
+        """total + the sum of four byte products in each lane; all arguments int32 [lane]."""
         if self.isa.vnni:
             name = f"llvm.x86.avx512.vpdpbusd.{32 * self.lanes}"
             return self._call(name, self.ints, total, unsigned, signed)
-        # Products of 16 bits hold each of them, and every processor has those.
+        # 16 bits hold each product, and every processor multiplies 16 bits.
         b = self.builder
         eight, sixteen = self.constant(self.short_pairs, 8), self.constant(self.ints, 16)
         one, other = (b.bitcast(part, self.short_pairs) for part in (unsigned, signed))
@@ -158,42 +164,52 @@ class KernelBuilder:
         even, odd = (
             ir.Constant(self.ints, list(range(first, 2 * self.lanes, 2))) for first in (0, 1)
         )
-        some, rest_ = (b.shuffle_vector(products, products, picked) for picked in (even, odd))
-        return b.add(total, b.add(some, rest_))
+        first, second = (b.shuffle_vector(products, products, lanes) for lanes in (even, odd))
+        return b.add(total, b.add(first, second))
 
     def add_pairs(self, total: Any, unsigned: Any, signed: Any) -> Any:
-        """total int16 [2 * lane] + the sums of two neighbouring products of bytes; the caller sees
-        to it that they fit into 16 bits. Only where `byte_products` is "vpmaddwd"."""
+        """total int16 [2 * lane] + the sums of two neighbouring byte products.
+
+        The caller ensures that they fit into 16 bits. Only where `byte_products` is "vpmaddwd".
+        """
         b = self.builder
         name = "avx512.pmaddubs.w.512" if self.lanes == 16 else "avx2.pmadd.ub.sw"
-        told = (b.bitcast(part, self.byte_fours) for part in (unsigned, signed))
-        return b.add(total, self._call(f"llvm.x86.{name}", self.short_pairs, *told))
+        parts = (b.bitcast(part, self.byte_fours) for part in (unsigned, signed))
+        return b.add(total, self._call(f"llvm.x86.{name}", self.short_pairs, *parts))
 
 
-class Variables:
-    """Variables of one type that LLVM keeps in registers: read and set by their numbers."""
+class Registers:
+    """Variables of one LLVM type that are kept in registers, indexed by number."""
 
     def __init__(self, builder: Any, count: int, kind: Any) -> None:
         self._builder = builder
-        self._places = [cgutils.alloca_once(builder, kind) for _ in range(count)]
+        self._slots = [cgutils.alloca_once(builder, kind) for _ in range(count)]
 
     def __getitem__(self, index: int) -> Any:
-        return self._builder.load(self._places[index])
+        return self._builder.load(self._slots[index])
 
     def __setitem__(self, index: int, value: Any) -> None:
-        self._builder.store(value, self._places[index])
+        self._builder.store(value, self._slots[index])
 
     def fill(self, value: Any) -> None:
-        """All become one value."""
-        for index in range(len(self._places)):
+        """Sets all of them to one value."""
+        for index in range(len(self._slots)):
             self[index] = value
 
 
 @contextmanager
-def counted(builder: Any, count: Any) -> Iterator[Any]:
-    """What is written within happens `count` times; gives the number of each, from 0."""
-    with cgutils.for_range(builder, count) as loop:
-        yield loop.index
+def loop(builder: Any, count: Any) -> Iterator[Any]:
+    """A loop in the generated code around the instructions of the `with` block.
+
+    Args:
+        builder: llvmlite's IR builder.
+        count: int64, number of iterations.
+
+    Yields:
+        The iteration, int64 from 0.
+    """
+    with cgutils.for_range(builder, count) as iteration:
+        yield iteration.index
 
 
 def kernel(
@@ -202,16 +218,25 @@ def kernel(
     arguments: tuple[str, ...],
     generate: Callable[[KernelBuilder, dict[str, Any]], None],
 ) -> Any:
-    """(signature, code generator) of a numba intrinsic of int64 arguments.
+    """Makes a numba intrinsic whose code is a separate LLVM function.
 
-    The code becomes a function of its own that is not inlined: among others of its kind the
-    registers would not suffice, and sums would wait for memory in the inner loop.
+    The function is not inlined: next to other kernels the registers would not suffice, and the
+    accumulators of the inner loop would be spilled to memory.
+
+    Args:
+        isa: The instruction set.
+        name: Name of the kernel, unique within the instruction set.
+        arguments: Names of the arguments, all int64: addresses, strides in bytes, and counts.
+        generate: Emits the body, given the builder and the arguments by name.
+
+    Returns:
+        (signature, code generator), what a function decorated by `intrinsic` returns.
     """
-    full = f"melisma.{isa.name}.{name}"
+    symbol = f"melisma.{isa.name}.{name}"
 
     def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         kind = ir.FunctionType(ir.VoidType(), [I64] * len(arguments))
-        function = cgutils.get_or_insert_function(builder.module, kind, full)
+        function = cgutils.get_or_insert_function(builder.module, kind, symbol)
         if function.is_declaration:
             function.linkage = "internal"
             function.attributes.add("noinline")
@@ -225,7 +250,7 @@ def kernel(
 
 
 def _pointer(kind: Any) -> Any:
-    """A numba function: address -> pointer to numbers of a numba type, which can be indexed."""
+    """numba function: address (int64) -> pointer to numbers of a numba type, to be indexed."""
 
     @intrinsic
     def pointer(_typing_context: Any, address: Any) -> Any:
@@ -245,27 +270,30 @@ longs_at = _pointer(types.int64)
 
 
 _SUMS = 16
-"""Partial sums of a sum over floats: the same in every instruction set, so that all round alike."""
+"""Partial sums of a float reduction: the same in every instruction set, so that all round alike."""
 
 
 def _sum_codegen(term: Callable[[Any, Any, Any], Any]) -> Callable[..., Any]:
-    """Code of a sum over float32 numbers at an address: (address, mean, count) -> float32. Number i
-    is added to partial sum i % `_SUMS`, these are halved until one is left, and what does not fill
-    all of them is added last."""
+    """Code generator of a sum of `term(values, mean)` over float32 numbers: (address, mean, count)
+    -> float32.
+
+    Number i is added to partial sum i % `_SUMS`; the partial sums are joined in halves; the
+    remainder of the division by `_SUMS` is added last, one number at a time.
+    """
 
     def codegen(_context: Any, b: Any, _signature: Any, args: Any) -> Any:
         address, mean, count = args
         kind = ir.VectorType(FLOAT, _SUMS)
         total = cgutils.alloca_once_value(b, ir.Constant(kind, [0.0] * _SUMS))
-        with cgutils.for_range(b, b.sdiv(count, number(_SUMS))) as loop:
-            at = b.add(address, b.mul(loop.index, number(4 * _SUMS)))
+        with cgutils.for_range(b, b.sdiv(count, i64(_SUMS))) as block:
+            at = b.add(address, b.mul(block.index, i64(4 * _SUMS)))
             values = b.load(b.inttoptr(at, ir.PointerType(kind)))
             values.align = 4
             b.store(b.fadd(b.load(total), term(b, values, mean)), total)
-        result = cgutils.alloca_once_value(b, reduced(b, b.load(total), b.fadd))
-        whole = b.mul(b.sdiv(count, number(_SUMS)), number(_SUMS))
-        with cgutils.for_range(b, b.sub(count, whole)) as loop:
-            at = b.add(address, b.mul(b.add(whole, loop.index), number(4)))
+        result = cgutils.alloca_once_value(b, reduce_vector(b, b.load(total), b.fadd))
+        whole = b.mul(b.sdiv(count, i64(_SUMS)), i64(_SUMS))
+        with cgutils.for_range(b, b.sub(count, whole)) as rest:
+            at = b.add(address, b.mul(b.add(whole, rest.index), i64(4)))
             value = b.load(b.inttoptr(at, ir.PointerType(FLOAT)))
             value.align = 4
             b.store(b.fadd(b.load(result), term(b, value, mean)), result)
@@ -278,15 +306,15 @@ def _squared_deviation(b: Any, values: Any, mean: Any) -> Any:
     if isinstance(values.type, ir.VectorType):
         empty = ir.Constant(values.type, ir.Undefined)
         first = b.insert_element(empty, mean, ir.Constant(I32, 0))
-        nowhere = ir.Constant(ir.VectorType(I32, _SUMS), [0] * _SUMS)
-        mean = b.shuffle_vector(first, empty, nowhere)
-    away = b.fsub(values, mean)
-    return b.fmul(away, away)
+        zeros = ir.Constant(ir.VectorType(I32, _SUMS), [0] * _SUMS)
+        mean = b.shuffle_vector(first, empty, zeros)
+    deviation = b.fsub(values, mean)
+    return b.fmul(deviation, deviation)
 
 
 @intrinsic
 def sum_floats(_typing_context: Any, address: Any, count: Any) -> Any:
-    """Sum of float32 numbers."""
+    """Sum of `count` float32 numbers at an address."""
     code = _sum_codegen(lambda _b, values, _mean: values)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -297,14 +325,14 @@ def sum_floats(_typing_context: Any, address: Any, count: Any) -> Any:
 
 @intrinsic
 def sum_squares(_typing_context: Any, address: Any, mean: Any, count: Any) -> Any:
-    """Sum of the squared differences of float32 numbers from a float32."""
-    told = types.float32(types.int64, types.float32, types.int64)
-    return told, _sum_codegen(_squared_deviation)
+    """Sum of the squared deviations of `count` float32 numbers at an address from `mean`."""
+    signature = types.float32(types.int64, types.float32, types.int64)
+    return signature, _sum_codegen(_squared_deviation)
 
 
 @intrinsic
 def fma(_typing_context: Any, a: Any, b: Any, c: Any) -> Any:
-    """a * b + c of float32 numbers, rounded once where the processor does that."""
+    """a * b + c of float32 numbers, rounded once where the processor has FMA."""
 
     def codegen(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         if not has_fma():
@@ -318,7 +346,7 @@ def fma(_typing_context: Any, a: Any, b: Any, c: Any) -> Any:
 
 @intrinsic
 def float_of_bits(_typing_context: Any, bits: Any) -> Any:
-    """The float32 whose bits an int32 has."""
+    """Reinterprets an int32 as float32."""
 
     def codegen(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         return builder.bitcast(args[0], FLOAT)
@@ -328,7 +356,7 @@ def float_of_bits(_typing_context: Any, bits: Any) -> Any:
 
 @intrinsic
 def bits_of_float(_typing_context: Any, number: Any) -> Any:
-    """The bits of a float32 as an int32."""
+    """Reinterprets a float32 as int32."""
 
     def codegen(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         return builder.bitcast(args[0], I32)
@@ -338,33 +366,33 @@ def bits_of_float(_typing_context: Any, number: Any) -> Any:
 
 @intrinsic
 def atomic_add(_typing_context: Any, address: Any, amount: Any) -> Any:
-    """Adds to the int64 at an address, atomically, and returns what it was."""
+    """Atomically adds to the int64 at an address; returns the previous value."""
 
     def codegen(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        place = builder.inttoptr(args[0], ir.PointerType(I64))
-        return builder.atomic_rmw("add", place, args[1], "acq_rel")
+        pointer = builder.inttoptr(args[0], ir.PointerType(I64))
+        return builder.atomic_rmw("add", pointer, args[1], "acq_rel")
 
     return types.int64(types.int64, types.int64), codegen
 
 
 @intrinsic
 def atomic_load(_typing_context: Any, address: Any) -> Any:
-    """The int64 at an address, as other threads last left it."""
+    """Loads the int64 at an address with acquire order."""
 
     def codegen(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        place = builder.inttoptr(args[0], ir.PointerType(I64))
-        return builder.load_atomic(place, "acquire", 8)
+        pointer = builder.inttoptr(args[0], ir.PointerType(I64))
+        return builder.load_atomic(pointer, "acquire", 8)
 
     return types.int64(types.int64), codegen
 
 
 @intrinsic
 def atomic_store(_typing_context: Any, address: Any, value: Any) -> Any:
-    """Writes an int64 to an address, after all that was written before."""
+    """Stores an int64 with release order: after all earlier writes of this thread."""
 
     def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        place = builder.inttoptr(args[0], ir.PointerType(I64))
-        builder.store_atomic(args[1], place, "release", 8)
+        pointer = builder.inttoptr(args[0], ir.PointerType(I64))
+        builder.store_atomic(args[1], pointer, "release", 8)
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64), codegen
@@ -372,19 +400,19 @@ def atomic_store(_typing_context: Any, address: Any, value: Any) -> Any:
 
 @intrinsic
 def compare_and_swap(_typing_context: Any, address: Any, expected: Any, value: Any) -> Any:
-    """Writes an int64 to an address if it still holds what is expected; whether it did."""
+    """Atomically replaces the int64 at an address if it is `expected`; returns whether it was."""
 
     def codegen(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        place = builder.inttoptr(args[0], ir.PointerType(I64))
-        found = builder.cmpxchg(place, args[1], args[2], "acq_rel", "acquire")
-        return builder.extract_value(found, 1)
+        pointer = builder.inttoptr(args[0], ir.PointerType(I64))
+        result = builder.cmpxchg(pointer, args[1], args[2], "acq_rel", "acquire")
+        return builder.extract_value(result, 1)
 
     return types.boolean(types.int64, types.int64, types.int64), codegen
 
 
 @intrinsic
 def pause(_typing_context: Any) -> Any:
-    """Tells the processor that a thread is waiting in a loop."""
+    """Hints to the processor that the thread spins (PAUSE)."""
 
     def codegen(context: Any, builder: Any, _signature: Any, _args: Any) -> Any:
         if binding.get_process_triple().startswith(("x86_64", "i686")):
@@ -398,7 +426,7 @@ def pause(_typing_context: Any) -> Any:
 
 @intrinsic
 def yield_core(_typing_context: Any) -> Any:
-    """Lets the operating system run something else on this core."""
+    """Yields the core to the operating system's scheduler."""
 
     def codegen(context: Any, builder: Any, _signature: Any, _args: Any) -> Any:
         name = "SwitchToThread" if sys.platform == "win32" else "sched_yield"

@@ -15,6 +15,7 @@ from melisma.sound.filters import high_pass, minimum_filter1d, sosfiltfilt
 from melisma.sound.leveller import level
 from melisma.sound.loudness import integrated_lufs, oversampled_peaks, true_peak_db
 from melisma.values import Waveform
+from melisma.values.errors import MelismaError
 
 TARGET_LUFS = -16.0
 """Chosen: what most streaming services play music at."""
@@ -48,9 +49,9 @@ def master(
     negative.
     """
     if not -60.0 <= target_lufs < 0.0:
-        raise ValueError(f"a target loudness lies between -60 and 0 LUFS, not {target_lufs}")
+        raise MelismaError(f"a target loudness lies between -60 and 0 LUFS, not {target_lufs}")
     if not -30.0 <= ceiling_db <= 0.0:
-        raise ValueError(f"a ceiling lies between -30 and 0 dB, not {ceiling_db}")
+        raise MelismaError(f"a ceiling lies between -30 and 0 dB, not {ceiling_db}")
     steady = level(_sound(_without_drift(waveform.samples, waveform.rate_hz), waveform))
     clean = _fade(steady.samples.astype(np.float64), waveform)
     loudness = integrated_lufs(_sound(clean, waveform))

@@ -12,6 +12,8 @@ import math
 import numpy as np
 from numpy.fft import irfft, rfft, rfftfreq
 
+from melisma.values.errors import MelismaError
+
 ROOMS: dict[str, tuple[float, float] | None] = {
     "dry": None,
     "studio": (0.45, -13.0),
@@ -33,7 +35,7 @@ def room_response(
     two ears hear them. Raises `ValueError` for a decay that is not between 0.05 and 10 s.
     """
     if not 0.05 <= decay_seconds <= 10.0:
-        raise ValueError(f"a room decays in 0.05 to 10 seconds, not {decay_seconds}")
+        raise MelismaError(f"a room decays in 0.05 to 10 seconds, not {decay_seconds}")
     length = int(decay_seconds * 1.1 * rate_hz)
     predelay = 0.002 + 0.012 * decay_seconds * rng.uniform(0.5, 1.5)
     treble = rng.uniform(0.35, 0.7)

@@ -1,7 +1,7 @@
-"""Notation and its files: Standard MIDI bytes <-> `Score` <-> events; a score becomes sound.
+"""Symbolic music: Standard MIDI bytes <-> `Score` <-> event tokens, and score to audio.
 
 Floor 2: may import `sound`, `nn`, `files` and `values`. Read `midi.py` first, then `events.py`
-(what the score model reads and writes) and `render.py` (how a score sounds).
+(the tokens of the score model) and `render.py` (synthesis with a SoundFont).
 """
 
 from melisma.symbolic.midi import read_midi, write_midi

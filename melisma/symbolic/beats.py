@@ -1,4 +1,4 @@
-"""Felt beats and downbeats of a score, from its metres and tempi alone."""
+"""Felt beats and downbeats of a score, from its metres and tempi."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ class BeatGrid:
     bars: np.ndarray
     """float64 [bar]."""
     metre: str | None
-    """One of `METRES` where the whole score keeps it."""
+    """One of `METRES` where it holds for the whole score, otherwise None."""
 
 
 def beat_grid(score: Score) -> BeatGrid:
-    """Where the felt beats and the downbeats of a score fall, up to its end.
+    """Positions of the felt beats and downbeats of a score, up to its end.
 
-    The felt beat is the quarter; the dotted quarter in 6/8, 9/8 and 12/8, the half in 2/2 and 3/2
-    (unless that would be slower than 50 a minute), the eighth in 3/8.
+    The felt beat is the quarter note; the dotted quarter in 6/8, 9/8 and 12/8, the half note in 2/2
+    and 3/2 (unless that would be slower than 45 per minute), the eighth note in 3/8; at extreme
+    tempi the rules differ.
     """
     end = max(score.end_beats, 1.0)
     metres = [metre for metre in score.metres if metre.beat < end]
@@ -57,7 +58,7 @@ def _local_bpm(score: Score, start: float, stop: float) -> float:
 
 
 def _felt_beat(metre: Metre, quarter_bpm: float) -> tuple[float, str | None]:
-    """The felt beat in quarter notes, and the metre's name among `METRES`."""
+    """(felt beat in quarter notes, the metre's name in `METRES` or None)."""
     top, bottom = metre.numerator, metre.denominator
     slowest = 45.0
     if bottom == 8 and top in (6, 9, 12):
@@ -78,6 +79,6 @@ def _felt_beat(metre: Metre, quarter_bpm: float) -> tuple[float, str | None]:
 
 
 def felt_bpm(score: Score) -> float:
-    """The median felt tempo in beats a minute; 120 for a score without two beats."""
+    """Median felt tempo in beats per minute; 120 for a score without two beats."""
     beats = score.tempo.seconds(beat_grid(score).beats)
     return 60.0 / float(np.median(np.diff(beats))) if len(beats) > 1 else 120.0

@@ -1,16 +1,16 @@
-"""Score <-> event rows (`values/events.py`): what the score model reads and writes.
+"""Event tokenizer of scores: `Score` <-> event rows (`values/events.py`) of the score model.
 
-Enters: a `Score`. Leaves: int16 [event, 5], parts first, then bar by bar; within a bar by time, at
-one time the chord first and then the parts in their order. Nothing is lost beyond the grid:
+Input: a `Score`. Output: int16 [event, 5], parts first, then bar by bar; within a bar by time, and
+at equal times the chord first and then the parts in order. Losses are limited to quantization:
 
-- onsets on a grid of 24 to a quarter note, durations on `DURATION_TICKS`, loudness in steps of 4;
-- one tempo a bar (its mean), in steps of 2.3 %; metres as in `BAR_METRES`, where a bar that is cut
-  short by the next metre takes the metre of its length;
-- of notes of one part that begin together at one pitch, the longest.
+- onsets to 24 ticks per quarter note, durations to `DURATION_TICKS`, velocities to steps of 4;
+- one tempo per bar (its mean), in steps of 2.3 %; metres to `BAR_METRES`, where a bar that is
+  truncated by the next metre takes the metre of its length;
+- of notes of one part with equal onset and pitch, the longest is kept.
 
 After REMI+ (von Rütte et al., FIGARO, 2201.10936, section 3.1): bar, position, tempo, metre,
-chord, program, pitch, duration, velocity; but a part has a number of its own, so that two violins
-stay two.
+chord, program, pitch, duration, velocity; but parts are numbered, so that two parts of one program
+stay separate.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from __future__ import annotations
 import numpy as np
 
 from melisma.values import ChordMark, Metre, Notes, Score, TempoMap, Track
+from melisma.values.errors import MelismaError
 from melisma.values.events import (
     BAR,
     BAR_METRES,
@@ -34,25 +35,25 @@ from melisma.values.events import (
     FIRST_PROGRAM,
     FIRST_TEMPO,
     LENGTH,
-    LONGEST_BAR_TICKS,
+    MAX_BAR_TICKS,
+    MAX_PARTS,
     METRE_TICKS,
-    MOST_PARTS,
     PART,
     PART_FIELD,
     PITCH,
     POSITION,
     TICKS_PER_BEAT,
     VELOCITY,
-    class_bpm,
     duration_class,
-    row_ticks,
+    event_ticks,
     tempo_class,
+    tempo_class_bpm,
 )
 
-MOST_BARS = 20_000
-"""Bars of one score (chosen: ten hours); what is longer is damaged."""
+MAX_BARS = 20_000
+"""Maximum bars of one score (chosen: ten hours); a longer one is taken for damaged."""
 _PREFERRED = (4, 8, 16, 2)
-"""Denominators in the order in which a bar of a given length takes them."""
+"""Order of preference of the denominators for a bar of a given length."""
 _BY_LENGTH = {
     length: next(
         index
@@ -66,27 +67,34 @@ _LENGTHS = np.array(list(_BY_LENGTH))
 
 
 def encode_score(score: Score, *, ended: bool = True) -> np.ndarray:
-    """The events of a score, int16 [event, 5]; `ended`: whether the end is told.
+    """Encodes a score as events.
 
-    Raises `ValueError` for more parts than `MOST_PARTS` (see `join_parts`) and for a score of
-    more than `MOST_BARS` bars.
+    Args:
+        score: The score.
+        ended: Whether to append the end event.
+
+    Returns:
+        int16 [event, 5].
+
+    Raises:
+        ValueError: More than `MAX_PARTS` parts (see `join_parts`) or `MAX_BARS` bars.
     """
-    if len(score.tracks) > MOST_PARTS:
-        raise ValueError(
-            f"the score has {len(score.tracks)} parts, at most {MOST_PARTS} are read: "
+    if len(score.tracks) > MAX_PARTS:
+        raise MelismaError(
+            f"the score has {len(score.tracks)} parts, at most {MAX_PARTS} are read: "
             "leave some out, or join those of one instrument"
         )
     starts, metres = bars_of(score)
     rows = [_part_rows(score), _bar_rows(score, starts, metres)]
-    where = [np.full(len(rows[0]), -1), starts]
+    times = [np.full(len(rows[0]), -1), starts]
     for number, track in enumerate(score.tracks):
         tick, row = _note_rows(track, number)
         rows.append(row)
-        where.append(tick)
+        times.append(tick)
     tick, row = _chord_rows(score, int(starts[-1] + METRE_TICKS[metres[-1]]))
     rows.append(row)
-    where.append(tick)
-    table, ticks = np.concatenate(rows), np.concatenate(where)
+    times.append(tick)
+    table, ticks = np.concatenate(rows), np.concatenate(times)
     bar = np.searchsorted(starts, ticks, side="right") - 1
     played = table[:, POSITION] == 0
     table[played, POSITION] = (ticks - starts[np.maximum(bar, 0)])[played]
@@ -102,7 +110,14 @@ def encode_score(score: Score, *, ended: bool = True) -> np.ndarray:
 
 
 def bars_of(score: Score) -> tuple[np.ndarray, np.ndarray]:
-    """(first tick, index into `BAR_METRES`) of every bar that something sounds in, int64 [bar]."""
+    """Bars of a score up to its last note.
+
+    Returns:
+        (first tick, index into `BAR_METRES`) of every bar, int64 [bar] each.
+
+    Raises:
+        ValueError: The score has more than `MAX_BARS` bars.
+    """
     end = _end_tick(score)
     marks = [(round(m.beat * TICKS_PER_BEAT), m) for m in score.metres]
     starts: list[int] = []
@@ -121,13 +136,13 @@ def bars_of(score: Score) -> tuple[np.ndarray, np.ndarray]:
                 starts.append(at)
                 metres.append(kept)
                 at += int(METRE_TICKS[kept])
-            if len(starts) > MOST_BARS:
-                raise ValueError(f"the score has more than {MOST_BARS} bars: give a shorter one")
+            if len(starts) > MAX_BARS:
+                raise MelismaError(f"the score has more than {MAX_BARS} bars: give a shorter one")
     return np.array(starts), np.array(metres)
 
 
 def _end_tick(score: Score) -> int:
-    """Where the last note ends on the grid; 1 for a score without notes."""
+    """Tick at which the last note ends; 1 for a score without notes."""
     ends = [1]
     for track in score.tracks:
         if len(track.notes):
@@ -148,8 +163,8 @@ def _nearest(ticks: int) -> int:
 
 
 def _split(ticks: int) -> list[int]:
-    """A bar's length as lengths of at most `LONGEST_BAR_TICKS`."""
-    count = -(-ticks // LONGEST_BAR_TICKS)
+    """Splits a bar's length into lengths of at most `MAX_BAR_TICKS`."""
+    count = -(-ticks // MAX_BAR_TICKS)
     if count == 1:
         return [ticks]
     each = -(-ticks // count // TICKS_PER_BEAT) * TICKS_PER_BEAT
@@ -169,14 +184,14 @@ def _part_rows(score: Score) -> np.ndarray:
 
 
 def program_of(track: Track) -> int:
-    """General MIDI program of a part, `DRUM_PROGRAM` for any drum kit."""
+    """General MIDI program of a track, `DRUM_PROGRAM` for any drum kit."""
     return DRUM_PROGRAM if track.is_drum else track.program
 
 
 def _bar_rows(score: Score, starts: np.ndarray, metres: np.ndarray) -> np.ndarray:
     stops = starts + METRE_TICKS[metres]
     seconds = score.tempo.seconds(np.append(starts, stops[-1]) / TICKS_PER_BEAT)
-    # A bar of no time at all would need an endless tempo: it takes the fastest there is.
+    # A bar without duration would need an infinite tempo: it gets the fastest class.
     minutes = np.maximum(np.diff(seconds), 1e-9) / 60.0
     bpm = np.diff(np.append(starts, stops[-1])) / TICKS_PER_BEAT / minutes
     rows = _absent(len(starts))
@@ -213,22 +228,29 @@ def _chord_rows(score: Score, end: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def decode_score(rows: np.ndarray, title: str = "") -> Score:
-    """The score of events int [event, 5] of which the first bar begins at beat 0.
+    """Decodes events to a score whose first bar begins at beat 0.
 
-    Parts that never play are left out; notes of parts that nobody declared are no notes; no note
-    outlasts the last bar. Raises `ValueError` where the rows are no events or hold no bar.
+    Parts without notes are omitted, notes of undeclared parts are ignored, and notes are truncated
+    at the end of the last bar.
+
+    Args:
+        rows: Events, int [event, 5].
+        title: Title of the score.
+
+    Raises:
+        ValueError: The rows are no valid events or hold no bar.
     """
     table = np.asarray(rows, dtype=np.int64)
     if table.ndim != 2 or table.shape[1] != FIELDS:
-        raise ValueError(f"events have {FIELDS} fields, these have the shape {table.shape}")
+        raise MelismaError(f"events have {FIELDS} fields, these have the shape {table.shape}")
     if (table < 0).any() or (table > np.array(FIELD_SIZES)).any():
-        raise ValueError("a field of an event lies outside its vocabulary")
+        raise MelismaError("a field of an event lies outside its vocabulary")
     is_bar = table[:, POSITION] == BAR
     if not is_bar.any():
-        raise ValueError("these events hold no bar: a score has one or more")
-    ticks, _ = row_ticks(table)
+        raise MelismaError("these events hold no bar: a score has one or more")
+    ticks, _ = event_ticks(table)
     beats = ticks / TICKS_PER_BEAT
-    sounding = table[:, POSITION] < LONGEST_BAR_TICKS
+    sounding = table[:, POSITION] < MAX_BAR_TICKS
     return Score(
         tracks=tuple(_tracks(table, beats, sounding, _stop_beat(table, beats))),
         tempo=_tempo(table[is_bar], beats[is_bar]),
@@ -242,7 +264,7 @@ def decode_score(rows: np.ndarray, title: str = "") -> Score:
 
 
 def _stop_beat(table: np.ndarray, beats: np.ndarray) -> float:
-    """Where the last bar ends."""
+    """End of the last bar in beats."""
     last = int(np.flatnonzero(table[:, POSITION] == BAR)[-1])
     return float(beats[last] + METRE_TICKS[table[last, PITCH] - FIRST_METRE] / TICKS_PER_BEAT)
 
@@ -276,7 +298,7 @@ def _tracks(
 def _tempo(bars: np.ndarray, beats: np.ndarray) -> TempoMap:
     tempi = bars[:, LENGTH] - FIRST_TEMPO
     new = np.concatenate([[True], np.diff(tempi) != 0])
-    return TempoMap(beats=beats[new], bpm=np.array([class_bpm(int(t)) for t in tempi[new]]))
+    return TempoMap(beats=beats[new], bpm=np.array([tempo_class_bpm(int(t)) for t in tempi[new]]))
 
 
 def _metres(bars: np.ndarray, beats: np.ndarray) -> tuple[Metre, ...]:
@@ -289,9 +311,16 @@ def _metres(bars: np.ndarray, beats: np.ndarray) -> tuple[Metre, ...]:
     )
 
 
-def join_parts(score: Score, most: int = MOST_PARTS) -> Score:
-    """The score with at most so many parts: those of one instrument are joined, the shortest
-    first, and where that is not enough the parts of fewest notes go. Others stay as they are."""
+def join_parts(score: Score, most: int = MAX_PARTS) -> Score:
+    """Reduces the number of parts of a score.
+
+    Parts of the same program are joined, those with the fewest notes first; if that is not
+    sufficient, the parts with the fewest notes are dropped.
+
+    Args:
+        score: The score.
+        most: Maximum number of parts.
+    """
     tracks = [track for track in score.tracks if len(track.notes)]
     while len(tracks) > most:
         sizes = [len(track.notes) for track in tracks]

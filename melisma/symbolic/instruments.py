@@ -1,6 +1,8 @@
-"""Short English names of the 128 General MIDI programs (General MIDI 1, 1991)."""
+"""English names and pitch ranges of the 128 General MIDI programs (General MIDI 1, 1991)."""
 
 from __future__ import annotations
+
+from melisma.values.errors import MelismaError
 
 INSTRUMENTS: tuple[str, ...] = (
     "piano", "bright piano", "electric grand piano", "honky-tonk piano",
@@ -40,11 +42,11 @@ INSTRUMENTS: tuple[str, ...] = (
 
 
 def instrument_name(program: int, is_drum: bool) -> str:
-    """The plain name of a General MIDI program 0-127; every drum kit is "drums"."""
+    """Plain name of a General MIDI program 0-127; every drum kit is "drums"."""
     if is_drum:
         return "drums"
     if not 0 <= program <= 127:
-        raise ValueError(f"a General MIDI program lies between 0 and 127, not {program}")
+        raise MelismaError(f"a General MIDI program lies between 0 and 127, not {program}")
     return INSTRUMENTS[program]
 
 
@@ -66,5 +68,5 @@ RANGES: dict[int, tuple[int, int]] = {
     80: (36, 96), 81: (36, 96), 82: (40, 96), 84: (40, 92), 85: (40, 90), 87: (36, 92),
     88: (36, 92), 89: (36, 92), 90: (36, 92), 91: (36, 92), 94: (36, 92),
 }  # fmt: skip
-"""Lowest and highest pitch at which a program sounds like itself (chosen from orchestration
-tables: Adler, The Study of Orchestration; for synthesizers wide)."""
+"""Lowest and highest idiomatic MIDI pitch of a program (chosen from orchestration tables: Adler,
+The Study of Orchestration; wide for synthesizers)."""

@@ -1,7 +1,7 @@
-"""Standard MIDI files as bytes <-> `Score`, by symusic (0.5.9).
+"""Standard MIDI files <-> `Score`, by symusic (0.5.9).
 
-Enters: the bytes of a file. Leaves: a `Score` in quarter notes. The sustain pedal (controller 64)
-is folded into the durations, because a `Score` says what sounds and has no pedal.
+Input: the bytes of a file. Output: a `Score` in quarter notes. The sustain pedal (controller 64)
+is folded into the durations, because a `Score` holds sounding notes and no pedal.
 Standard MIDI Files 1.0 (MIDI Manufacturers Association, 1996).
 """
 
@@ -18,34 +18,38 @@ from symusic import core
 from melisma.symbolic.midi_validation import check_events
 from melisma.values import ChordMark, Metre, Notes, Score, TempoMap, Track
 from melisma.values.attributes import PITCH_NAMES
+from melisma.values.errors import MelismaError
 from melisma.values.events import CHORD_NAMES
 
 TICKS_PER_BEAT = 960
-"""Resolution of written files (chosen: divides by all tuplets up to 6 and is what editors use)."""
+"""Resolution of written files (chosen: divisible by all tuplets up to 6, and usual in editors)."""
 DEFAULT_BPM = 120.0
-"""Tempo of a file that names none (Standard MIDI Files 1.0)."""
-SHORTEST_BEATS = 1 / 64
-"""Notes of no length get this one, in quarter notes (chosen)."""
+"""Tempo of a file without tempo events (Standard MIDI Files 1.0)."""
+MIN_NOTE_BEATS = 1 / 64
+"""Minimum duration of a note, in quarter notes (chosen)."""
 LAST_KEYBOARD = 7
-"""The sustain pedal is read for programs 0-7 (pianos and their like)."""
-LONGEST_PEDAL_BEATS = 8.0
-"""A pedal holds a note no longer than this beyond its written end (chosen: sound has decayed)."""
-LONGEST_NOTE_BEATS = 256.0
-"""A note that is let go later than this is cut (chosen: the longest of 10,907 real pieces has 236;
-what is longer was forgotten). Notes that are never let go are left out, as symusic does."""
-MOST_HOURS = 6.0
-"""A longer score is taken for a damaged one (chosen: no opera is)."""
-MOST_NOTES = 2_000_000
-"""More notes are taken for damage (chosen: the fullest of 10,907 real pieces has 48,054)."""
-MOST_BYTES = 20_000_000
-"""A bigger file holds more than `MOST_NOTES` notes, or something else."""
+"""The sustain pedal is applied to programs 0-7 (keyboards)."""
+MAX_PEDAL_BEATS = 8.0
+"""Maximum extension of a note by the pedal (chosen: the sound has decayed by then)."""
+MAX_NOTE_BEATS = 256.0
+"""Maximum duration of a note; longer ones are truncated (chosen: the longest of 10,907 real pieces
+has 236; longer ones miss their note-off). Notes without note-off are dropped, as symusic does."""
+MAX_HOURS = 6.0
+"""A longer score is taken for damaged (chosen: longer than any opera)."""
+MAX_NOTES = 2_000_000
+"""A score with more notes is taken for damaged (chosen: the maximum of 10,907 real pieces is
+48,054)."""
+MAX_BYTES = 20_000_000
+"""A larger file holds more than `MAX_NOTES` notes, or other data."""
 
 
 def midi_bytes(path: Path) -> bytes:
-    """The bytes of a MIDI file, for `read_midi`.
+    """Reads the bytes of a MIDI file, for `read_midi`.
 
-    Raises `FileNotFoundError`, `IsADirectoryError`, or `ValueError` for what is no ordinary file
-    and for one above `MOST_BYTES`.
+    Raises:
+        FileNotFoundError: There is no such file.
+        IsADirectoryError: The path is a folder.
+        ValueError: It is no regular file, or larger than `MAX_BYTES`.
     """
     path = Path(path)
     if not path.exists():
@@ -53,80 +57,83 @@ def midi_bytes(path: Path) -> bytes:
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder: give the name of a file inside it")
     if not path.is_file():
-        raise ValueError(f"{path} is no ordinary file: give a Standard MIDI file (.mid)")
-    if path.stat().st_size > MOST_BYTES:
-        raise ValueError(_too_big(path.stat().st_size))
+        raise MelismaError(f"{path} is no ordinary file: give a Standard MIDI file (.mid)")
+    if path.stat().st_size > MAX_BYTES:
+        raise MelismaError(_too_big(path.stat().st_size))
     return path.read_bytes()
 
 
 def _too_big(size_bytes: int) -> str:
-    most = f"{MOST_BYTES / 1e6:.0f}"
+    most = f"{MAX_BYTES / 1e6:.0f}"
     return f"the MIDI file has {size_bytes / 1e6:.0f} MB, and at most {most} are read"
 
 
 def read_midi(data: bytes) -> Score:
-    """The notation in a Standard MIDI file.
+    """Parses a Standard MIDI file. Tracks without notes are dropped.
 
-    Tracks without notes are left out. Raises `ValueError` where the bytes are no MIDI file, are
-    damaged, hold several pieces (type 2), count time in SMPTE frames, hold no note, or more than
-    `MOST_NOTES` notes or `MOST_HOURS` hours.
+    Args:
+        data: Contents of the file.
+
+    Raises:
+        ValueError: The data are no MIDI file, are damaged, of type 2 (several pieces), in SMPTE
+            time, without notes, or have more than `MAX_NOTES` notes or `MAX_HOURS` hours.
     """
-    data = _sound_chunks(data)
+    data = _valid_chunks(data)
     try:
         parsed = core.ScoreTick.from_midi(data)
         ticks = float(parsed.ticks_per_quarter)
     except (RuntimeError, ValueError, UnicodeDecodeError) as error:
-        raise ValueError(
+        raise MelismaError(
             f"the MIDI file is damaged ({error}): export it again from its program"
         ) from error
     if ticks <= 0:
-        raise ValueError("the MIDI file names no ticks per quarter note: export it again")
+        raise MelismaError("the MIDI file names no ticks per quarter note: export it again")
     count = sum(len(track.notes) for track in parsed.tracks)
-    if count > MOST_NOTES:
-        raise ValueError(f"the MIDI file holds {count} notes, and at most {MOST_NOTES} are read")
+    if count > MAX_NOTES:
+        raise MelismaError(f"the MIDI file holds {count} notes, and at most {MAX_NOTES} are read")
     pedals = _keyboard_pedals(parsed, ticks)
     tracks = tuple(_read_track(t, ticks, pedals) for t in parsed.tracks if len(t.notes))
     if not tracks:
-        raise ValueError("the MIDI file holds no note: give one with notes in it")
+        raise MelismaError("the MIDI file holds no note: give one with notes in it")
     score = Score(
         tracks=tracks,
         tempo=_read_tempo(parsed, ticks),
         metres=_read_metres(parsed, ticks),
         chords=_read_chords(parsed, ticks),
     )
-    if score.seconds > MOST_HOURS * 3_600:
-        raise ValueError(
-            f"the MIDI file lasts {score.seconds / 3_600:.1f} hours, and at most {MOST_HOURS:g} "
+    if score.seconds > MAX_HOURS * 3_600:
+        raise MelismaError(
+            f"the MIDI file lasts {score.seconds / 3_600:.1f} hours, and at most {MAX_HOURS:g} "
             "are read: it is damaged, or several pieces in one"
         )
     return score
 
 
-def _sound_chunks(data: bytes) -> bytes:
-    """The file, if its outer shape holds: symusic reads past the end of a file that lies about it.
+def _valid_chunks(data: bytes) -> bytes:
+    """Validates the chunks of a file: symusic reads past the end of inconsistent ones.
 
-    The header must promise ticks and as many tracks as there are; chunks of other kinds go.
+    Returns the file with the true number of tracks in its header and without chunks of other kinds.
     """
     if not data:
-        raise ValueError("the MIDI file is empty: give one with notes in it")
-    if len(data) > MOST_BYTES:
-        raise ValueError(_too_big(len(data)))
+        raise MelismaError("the MIDI file is empty: give one with notes in it")
+    if len(data) > MAX_BYTES:
+        raise MelismaError(_too_big(len(data)))
     if data[:4] != b"MThd":
-        raise ValueError(
+        raise MelismaError(
             f"these {len(data)} bytes are no MIDI file (they do not begin with MThd): "
             "give a Standard MIDI file (.mid)"
         )
     if len(data) < 14 or int.from_bytes(data[4:8], "big") != 6:
-        raise ValueError("the MIDI file is damaged (its header is cut short): export it again")
+        raise MelismaError("the MIDI file is damaged (its header is cut short): export it again")
     kind = int.from_bytes(data[8:10], "big")
     if kind == 2:
-        raise ValueError(
+        raise MelismaError(
             "the MIDI file is of type 2, several pieces in one: save the one you want as type 1"
         )
     if kind > 2:
-        raise ValueError(f"the MIDI file is damaged (there is no type {kind}): export it again")
+        raise MelismaError(f"the MIDI file is damaged (there is no type {kind}): export it again")
     if data[12] & 0x80:
-        raise ValueError(
+        raise MelismaError(
             "the MIDI file counts time in SMPTE frames: give one that counts in ticks per quarter"
         )
     tracks: list[bytes] = []
@@ -134,24 +141,24 @@ def _sound_chunks(data: bytes) -> bytes:
     while at + 8 <= len(data):
         stop = at + 8 + int.from_bytes(data[at + 4 : at + 8], "big")
         if stop > len(data):
-            raise ValueError("the MIDI file is damaged (a track is cut short): export it again")
+            raise MelismaError("the MIDI file is damaged (a track is cut short): export it again")
         if data[at : at + 4] == b"MTrk":
             try:
                 check_events(data[at + 8 : stop])
             except ValueError as error:
-                raise ValueError(
+                raise MelismaError(
                     f"the MIDI file is damaged ({error}): export it again from its program"
                 ) from error
             tracks.append(data[at:stop])
         at = stop
     header = data[:10] + len(tracks).to_bytes(2, "big") + data[12:14]
-    return header + b"".join(tracks) + bytes(16)  # room for an event that runs over the end
+    return header + b"".join(tracks) + bytes(16)  # padding for an event that overruns the end
 
 
 def _keyboard_pedals(parsed: core.ScoreTick, ticks: float) -> np.ndarray:
-    """When the pedal of the pianos is down, float64 [pedal, 2] in beats, sorted.
+    """Intervals in which the keyboards' pedal is down, float64 [pedal, 2] in beats, sorted.
 
-    One foot serves both hands, though many files write it into the track of one hand.
+    It applies to all keyboard tracks: many files have it in the track of one hand only.
     """
     found = [np.zeros((0, 2))]
     for track in parsed.tracks:
@@ -167,9 +174,9 @@ def _read_track(track: core.TrackTick, ticks: float, pedals: np.ndarray) -> Trac
     columns = track.notes.numpy()
     start = columns["time"].astype(np.float64) / ticks
     if (columns["time"] < 0).any():
-        raise ValueError("the MIDI file is damaged (its time overflows): export it again")
+        raise MelismaError("the MIDI file is damaged (its time overflows): export it again")
     duration = columns["duration"].astype(np.float64) / ticks
-    duration = np.clip(duration, SHORTEST_BEATS, LONGEST_NOTE_BEATS)
+    duration = np.clip(duration, MIN_NOTE_BEATS, MAX_NOTE_BEATS)
     if len(pedals) and not track.is_drum and track.program <= LAST_KEYBOARD:
         duration = _hold(start, duration, pedals)
     pitch = columns["pitch"].astype(np.int64)
@@ -185,12 +192,12 @@ def _read_track(track: core.TrackTick, ticks: float, pedals: np.ndarray) -> Trac
 
 
 def _hold(start: np.ndarray, duration: np.ndarray, pedals: np.ndarray) -> np.ndarray:
-    """Durations [note] with the pedal: a note that ends while it is down lasts until it is up."""
+    """Durations [note] with the pedal: a note that ends while it is down lasts to its release."""
     down, up = pedals[:, 0], pedals[:, 1]
     end = start + duration
     pedal = np.searchsorted(down, end, side="right") - 1
     held = (pedal >= 0) & (end < up[pedal])
-    longest = np.minimum(up[pedal], end + LONGEST_PEDAL_BEATS)
+    longest = np.minimum(up[pedal], end + MAX_PEDAL_BEATS)
     return np.where(held, longest, end) - start
 
 
@@ -202,7 +209,7 @@ def _read_tempo(parsed: core.ScoreTick, ticks: float) -> TempoMap:
     bpm = 60e6 / np.maximum(columns["mspq"].astype(np.float64), 1.0)
     order = np.argsort(beats, kind="stable")
     beats, bpm = beats[order], bpm[order]
-    last_of_beat = np.append(np.diff(beats) > 0, True)  # of several at one time the last one rules
+    last_of_beat = np.append(np.diff(beats) > 0, True)  # of several at one time the last one counts
     beats, bpm = beats[last_of_beat], bpm[last_of_beat]
     if beats[0] > 0:
         beats, bpm = np.append(0.0, beats), np.append(DEFAULT_BPM, bpm)
@@ -223,13 +230,13 @@ def _read_metres(parsed: core.ScoreTick, ticks: float) -> tuple[Metre, ...]:
 
 
 def _read_chords(parsed: core.ScoreTick, ticks: float) -> tuple[ChordMark, ...]:
-    """Markers that are chord symbols of ours."""
+    """Markers whose text is one of `CHORD_NAMES`."""
     named = {mark.time: mark.text for mark in parsed.markers if mark.text in CHORD_NAMES}
     return tuple(ChordMark(beat=time / ticks, name=named[time]) for time in sorted(named))
 
 
 def _key_signature(tonality: str) -> tuple[int, int]:
-    """(sharps, or flats below 0; 1 for minor) of one of `TONALITIES`."""
+    """(number of sharps, negative for flats; 1 for minor) of one of `TONALITIES`."""
     tonic, mode = tonality.split()
     minor = mode == "minor"
     pitch_class = (PITCH_NAMES.index(tonic) + (3 if minor else 0)) % 12
@@ -238,9 +245,15 @@ def _key_signature(tonality: str) -> tuple[int, int]:
 
 
 def write_midi(score: Score) -> bytes:
-    """A Standard MIDI file (format 1, 960 ticks per quarter note) that holds the score.
+    """Writes a score as a Standard MIDI file (format 1, 960 ticks per quarter note).
 
-    Chord symbols become markers, the tonality a key signature.
+    Chord symbols become markers, the musical key a key signature.
+
+    Returns:
+        The bytes of the file.
+
+    Raises:
+        ValueError: A metre whose denominator is no power of two.
     """
     written = core.ScoreTick(TICKS_PER_BEAT)
     if score.tonality is not None:
@@ -251,7 +264,7 @@ def write_midi(score: Score) -> bytes:
         written.tempos.append(core.TempoTick(round(beat * TICKS_PER_BEAT), float(bpm)))
     for metre in score.metres:
         if not math.log2(metre.denominator).is_integer():
-            raise ValueError(
+            raise MelismaError(
                 f"MIDI knows no metre {metre.numerator}/{metre.denominator}: "
                 "the lower number must be a power of two"
             )

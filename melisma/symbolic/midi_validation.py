@@ -1,25 +1,31 @@
-"""Whether the events of a MIDI track hold together, before a parser in C++ trusts them.
+"""Validation of the events of a MIDI track, before they reach a C++ parser.
 
-symusic (0.5.9) reads past the end of a track whose events lie about their lengths, and takes the
-process down with it: each of four runs of up to 40,000 random tracks crashed. Standard MIDI Files
-1.0 (MIDI Manufacturers Association, 1996), "MTrk events".
+symusic (0.5.9) reads past the end of a track whose events have wrong lengths, and crashes the
+process: each of four runs of up to 40,000 random tracks crashed. Standard MIDI Files 1.0 (MIDI
+Manufacturers Association, 1996), "MTrk events".
 """
 
 from __future__ import annotations
 
+from melisma.values.errors import MelismaError
+
 DATA_BYTES: dict[int, int] = {8: 2, 9: 2, 10: 2, 11: 2, 12: 1, 13: 1, 14: 2}
 """Data bytes of a channel message by the upper half of its status."""
 META_BYTES: dict[int, int] = {0x20: 1, 0x21: 1, 0x2F: 0, 0x51: 3, 0x54: 5, 0x58: 4, 0x59: 2}
-"""Lengths of the meta events that have one length only."""
+"""Lengths of the meta events of fixed length."""
 END_OF_TRACK = 0x2F
-LONGEST_NUMBER = 4
-"""Bytes of a variable-length number."""
+MAX_NUMBER_BYTES = 4
+"""Maximum bytes of a variable-length number."""
 
 
 def check_events(events: bytes) -> None:
-    """Raises `ValueError` where an event runs over the end, lacks a status or has a wrong length.
+    """Checks the events of a track.
 
-    `events`: a track chunk's contents. What stands behind the end of the track is not looked at.
+    Args:
+        events: Contents of a track chunk; bytes after the end-of-track event are ignored.
+
+    Raises:
+        ValueError: An event overruns the end, has no status, or a wrong length.
     """
     at, status = 0, 0
     while at < len(events):
@@ -29,7 +35,7 @@ def check_events(events: bytes) -> None:
             kind = _byte(events, at + 1)
             length, at = _number(events, at + 2)
             if META_BYTES.get(kind, length) != length:
-                raise ValueError(f"a meta event {kind:#04x} has {length} bytes")
+                raise MelismaError(f"a meta event {kind:#04x} has {length} bytes")
             if kind == END_OF_TRACK:
                 return
             at, status = at + length, 0
@@ -41,26 +47,26 @@ def check_events(events: bytes) -> None:
                 status, at = lead, at + 1
             count = DATA_BYTES.get(status >> 4)
             if count is None:
-                raise ValueError(f"no message begins with {lead:#04x}")
+                raise MelismaError(f"no message begins with {lead:#04x}")
             if any(_byte(events, at + i) & 0x80 for i in range(count)):
-                raise ValueError("a status byte stands among data")
+                raise MelismaError("a status byte stands among data")
             at += count
         if at > len(events):
-            raise ValueError("an event runs over the end of its track")
+            raise MelismaError("an event runs over the end of its track")
 
 
 def _byte(events: bytes, at: int) -> int:
     if at >= len(events):
-        raise ValueError("an event runs over the end of its track")
+        raise MelismaError("an event runs over the end of its track")
     return events[at]
 
 
 def _number(events: bytes, at: int) -> tuple[int, int]:
-    """A variable-length number and where it ends."""
+    """(variable-length number, offset after it)."""
     value = 0
-    for step in range(LONGEST_NUMBER):
+    for step in range(MAX_NUMBER_BYTES):
         byte = _byte(events, at + step)
         value = value << 7 | byte & 0x7F
         if not byte & 0x80:
             return value, at + step + 1
-    raise ValueError("a number has more than four bytes")
+    raise MelismaError("a number has more than four bytes")

@@ -1,7 +1,7 @@
-"""A performance: notes in seconds, as played, with the beats and bars underneath.
+"""Performances: notes in seconds, as played, with the times of beats and bars.
 
-It stands between a score (beats) and sound: `as_written` plays a score as it stands, and
-`melisma.data.render` as people would.
+The stage between a score (beats) and audio: `as_written` performs a score without changes,
+`melisma.data.render` with expressive timing.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import numpy as np
 
 from melisma.symbolic.beats import beat_grid
 from melisma.values import Score, Track
+from melisma.values.errors import MelismaError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +57,7 @@ class Performance:
 
 @dataclass(frozen=True, kw_only=True)
 class TimeMap:
-    """When each beat of a score falls, linear between the points of a grid."""
+    """Time of each beat of a score, piecewise linear between grid points."""
 
     beats: np.ndarray
     """float64 [point], quarter notes, ascending from 0."""
@@ -64,23 +65,28 @@ class TimeMap:
     """float64 [point]."""
 
     def at(self, beats: np.ndarray) -> np.ndarray:
-        """Seconds of each position in quarter notes, same shape."""
+        """Converts positions in quarter notes (any shape) to seconds."""
         return np.interp(beats, self.beats, self.seconds)
 
 
 def _changes(score: Score) -> np.ndarray:
-    """Where the tempo changes, quarter notes, float64 [change]."""
+    """Positions of tempo changes in quarter notes, float64 [change]."""
     beats = score.tempo.beats
     return beats[(beats > 0) & (beats < score.end_beats + 8.0)]
 
 
 def tempo_changes(score: Score) -> int:
-    """How often the tempo of a score changes."""
+    """Number of tempo changes of a score."""
     return len(_changes(score))
 
 
 def time_map(score: Score, speed: float = 1.0) -> TimeMap:
-    """The time map of a score at the tempi that it states, `speed` times as fast."""
+    """Time map of a score at its notated tempi.
+
+    Args:
+        score: The score.
+        speed: Factor on all tempi.
+    """
     beats = np.arange(0.0, score.end_beats + 8.5, 0.5)
     beats = np.unique(np.concatenate([beats, _changes(score)]))
     steps = np.diff(score.tempo.seconds(beats) / speed)
@@ -90,14 +96,14 @@ def time_map(score: Score, speed: float = 1.0) -> TimeMap:
 def as_part(
     track: Track, start: np.ndarray, end: np.ndarray, *, shift: int = 0, leads: bool = False
 ) -> Part:
-    """A track's notes as played.
+    """Converts a track to a performed part.
 
     Args:
-        track: What is written.
-        start: When each note begins, seconds, float64 [note].
-        end: When each note ends.
-        shift: Semitones by which pitches move; beyond the piano's keys they move by an octave.
-        leads: Whether the part carries the melody; then it is a little louder.
+        track: The notated track.
+        start: Onset of each note in seconds, float64 [note].
+        end: End of each note in seconds, float64 [note].
+        shift: Transposition in semitones; pitches beyond the piano's range move by an octave.
+        leads: Whether the part carries the melody; it is then a little louder.
     """
     pitch = track.notes.pitch
     if not track.is_drum:
@@ -120,7 +126,7 @@ def as_part(
 
 
 def _separate(start: np.ndarray, duration: np.ndarray, pitch: np.ndarray) -> np.ndarray:
-    """Durations that end before the same pitch is struck again."""
+    """Durations shortened to end before the next onset of the same pitch."""
     order = np.lexsort((start, pitch))
     gap = np.diff(start[order])
     same = np.diff(pitch[order]) == 0
@@ -130,13 +136,13 @@ def _separate(start: np.ndarray, duration: np.ndarray, pitch: np.ndarray) -> np.
 
 
 def as_written(score: Score) -> Performance:
-    """The score played as it is written: nothing is added to the notation.
+    """Performs a score as notated, without expressive changes.
 
     Raises:
         ValueError: The score holds no note.
     """
     if not any(len(track.notes) for track in score.tracks):
-        raise ValueError("the score holds no note: there is nothing to perform")
+        raise MelismaError("the score holds no note: there is nothing to perform")
     times, grid = time_map(score), beat_grid(score)
     parts = []
     for track in score.tracks:

@@ -1,8 +1,8 @@
-"""What stands between a score and a synthesizer: lines of notes in seconds, and who plays them.
+"""Preparation of a score for synthesis: parts with notes in seconds, and the synthesizer interface.
 
-Enters: a `Score`. Leaves: a `Line` for each track with notes, ready for a `Player`. There are two
-players, `symbolic/soundfont/fluidsynth.py` and `symbolic/soundfont/sampler.py`; both take their
-sounds from one soundfont.
+Input: a `Score`. Output: a `PlayedPart` for each track, ready for a `Synthesizer`. There are two
+synthesizers, `symbolic/soundfont/fluidsynth.py` and `symbolic/soundfont/sampler.py`; both play the
+presets of one SoundFont.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ import numpy as np
 from melisma.symbolic.instruments import instrument_name
 from melisma.values import Score, TempoMap, Track
 
-LONGEST_NOTE_SECONDS = 120.0
-"""A longer note is cut (chosen: the longest of 10,907 real pieces lasts 85 s; what is longer was
-forgotten to be let go)."""
-SHORTEST_NOTE_SECONDS = 0.005
-"""A shorter note gets this length, so that it is heard at all (chosen)."""
+MAX_NOTE_SECONDS = 120.0
+"""Longer notes are truncated (chosen: the longest of 10,907 real pieces lasts 85 s; longer ones
+miss their note-off)."""
+MIN_NOTE_SECONDS = 0.005
+"""Shorter notes get this duration, so that they are audible (chosen)."""
 DRUM_BANK = 128
-"""Where soundfonts keep drum kits."""
+"""Bank of the drum kits in SoundFonts."""
 _FAMILY = 8
 """General MIDI orders programs in families of eight."""
 
 Preset = tuple[int, int]
-"""Bank and number of a sound in a soundfont."""
+"""Bank and number of a preset in a SoundFont."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PlayedPart:
-    """One part's notes as they sound, sorted by start. No two of one pitch sound at once."""
+    """Notes of one part in seconds, sorted by start; notes of one pitch do not overlap."""
 
     program: int
     """General MIDI program 0-127 (for drums: the kit)."""
@@ -48,34 +48,49 @@ class PlayedPart:
 
 
 class Synthesizer(ABC):
-    """A synthesizer with one soundfont."""
+    """Interface of a synthesizer with one SoundFont."""
 
     name: str
-    """What people call it."""
+    """Display name."""
 
     @abstractmethod
     def play(self, line: PlayedPart, preset: Preset, samples: int) -> np.ndarray:
-        """The line alone and dry, float32 [channel, sample] with two channels and `samples` samples
-        from second 0 on. It depends on nothing played before."""
+        """Renders one part without effects, independently of earlier calls.
+
+        Args:
+            line: Notes of the part.
+            preset: Preset of the SoundFont.
+            samples: Number of samples to render, from second 0 on.
+
+        Returns:
+            float32 [channel, sample], two channels.
+        """
 
     @abstractmethod
     def close(self) -> None:
-        """Give back what the system lent."""
+        """Releases the synthesizer's resources."""
 
 
-def line_of(track: Track, tempo: TempoMap) -> PlayedPart:
-    """The track in seconds. A note ends where the next one of its pitch begins; of those that
-    begin together the longest is kept."""
+def performed_part(track: Track, tempo: TempoMap) -> PlayedPart:
+    """Converts a track to seconds.
+
+    A note ends at the latest at the next onset of its pitch; of notes with equal onset and pitch
+    the longest is kept.
+
+    Args:
+        track: The track.
+        tempo: Tempo map of its score.
+    """
     notes = track.notes
     start = tempo.seconds(notes.start_beats)
     end = tempo.seconds(notes.start_beats + notes.duration_beats)
     order = np.lexsort((end, start, notes.pitch))
-    twin = (np.diff(notes.pitch[order]) == 0) & (np.diff(start[order]) == 0)
-    order = order[~np.append(twin, False)]
+    duplicate = (np.diff(notes.pitch[order]) == 0) & (np.diff(start[order]) == 0)
+    order = order[~np.append(duplicate, False)]
     start, end, pitch = start[order], end[order], notes.pitch[order]
     following = np.where(np.diff(pitch) == 0, start[1:], np.inf)
     duration = np.minimum(end, np.append(following, np.inf)) - start
-    duration = np.clip(duration, SHORTEST_NOTE_SECONDS, LONGEST_NOTE_SECONDS)
+    duration = np.clip(duration, MIN_NOTE_SECONDS, MAX_NOTE_SECONDS)
     by_time = np.argsort(start, kind="stable")
     return PlayedPart(
         program=track.program,
@@ -88,14 +103,14 @@ def line_of(track: Track, tempo: TempoMap) -> PlayedPart:
 
 
 def cut_notes(score: Score) -> int:
-    """How many notes of the score are longer than a player plays."""
+    """Number of notes of a score that are longer than `MAX_NOTE_SECONDS`."""
     tempo = score.tempo
     return sum(
         int(
             (
                 tempo.seconds(track.notes.start_beats + track.notes.duration_beats)
                 - tempo.seconds(track.notes.start_beats)
-                > LONGEST_NOTE_SECONDS
+                > MAX_NOTE_SECONDS
             ).sum()
         )
         for track in score.tracks
@@ -103,10 +118,15 @@ def cut_notes(score: Score) -> int:
 
 
 def fold_pitches(line: PlayedPart, reach: np.ndarray) -> tuple[PlayedPart, int]:
-    """The line with pitches that have no sound moved by octaves to the nearest that have one, and
-    how many notes moved.
+    """Transposes notes outside a preset's range by octaves to the nearest available pitch.
 
-    `reach`: bool [pitch], 128 of them. Where no octave helps, the nearest sounding pitch serves.
+    Args:
+        line: Notes of a part.
+        reach: Pitches that the preset can play, bool [128].
+
+    Returns:
+        (part, number of transposed notes). Where no octave is available, the nearest available
+        pitch is taken.
     """
     sounding = np.flatnonzero(reach)
     if len(sounding) == 0 or reach[line.pitch].all():
@@ -120,10 +140,18 @@ def fold_pitches(line: PlayedPart, reach: np.ndarray) -> tuple[PlayedPart, int]:
 
 
 def choose_preset(presets: Iterable[Preset], program: int, is_drum: bool) -> Preset | None:
-    """The sound for a program, or the nearest to it that a soundfont has.
+    """Selects the preset of a program, or the closest substitute that a SoundFont has.
 
-    A program: itself, the nearest of its family, the piano, then any of the lowest bank. A drum
-    kit: itself, the standard kit, any kit. None where there is nothing of the kind.
+    Fallbacks of a program: the nearest of its family, the piano, then any of the lowest bank; of a
+    drum kit: the standard kit, then any kit.
+
+    Args:
+        presets: Presets of the SoundFont.
+        program: General MIDI program, or number of the drum kit.
+        is_drum: Whether a drum kit is needed.
+
+    Returns:
+        The preset; None where the SoundFont has no program, or no kit.
     """
     ours = sorted(preset for preset in presets if (preset[0] == DRUM_BANK) == is_drum)
     if not ours:
@@ -150,7 +178,15 @@ def _same_family(one: int, other: int) -> bool:
 def substitution(
     font: str, part: str, program: int, is_drum: bool, preset: Preset | None
 ) -> str | None:
-    """A sentence where a part sounds otherwise than it is written, None where it does not."""
+    """Message about the substitution of a part's preset, None where there is none.
+
+    Args:
+        font: Name of the SoundFont.
+        part: Name of the part.
+        program: Requested program.
+        is_drum: Whether the part is a drum kit.
+        preset: The selected preset, see `choose_preset`.
+    """
     if preset is None:
         kind = "drum kit" if is_drum else "instrument"
         return f"{font} has no {kind}, so {part} is silent"

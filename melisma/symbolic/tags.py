@@ -1,8 +1,8 @@
-"""Words inside a Standard MIDI file: who made it, as tags that any program may skip.
+"""Provenance tags in Standard MIDI files, as meta events that any program may skip.
 
-Enters and leaves: the bytes of a file. The tags are one text event (FF 01) at the beginning of the
-first track, `melisma: ` and a JSON object; a copyright event (FF 02) says the licence. Standard
-MIDI Files 1.0 (MIDI Manufacturers Association, 1996), "Meta Events".
+Input and output are the bytes of a file. The tags are one text event (FF 01) at the beginning of
+the first track, `melisma: ` and a JSON object; a copyright event (FF 02) states the licence.
+Standard MIDI Files 1.0 (MIDI Manufacturers Association, 1996), "Meta Events".
 """
 
 from __future__ import annotations
@@ -10,16 +10,26 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
+from melisma.values.errors import MelismaError
+
 TEXT, COPYRIGHT = 0x01, 0x02
 MARK = "melisma: "
-"""What our text event begins with."""
-_LONGEST_TRACK = 2**28
+"""Prefix of the text event."""
+_MAX_TRACK_BYTES = 2**28
 
 
 def write_midi_tags(data: bytes, fields: Mapping[str, str]) -> bytes:
-    """The file with the tags in it, in the place of tags that it had.
+    """Adds tags to a file, replacing existing ones.
 
-    Raises `ValueError` where the bytes are no MIDI file with a track.
+    Args:
+        data: Contents of the file.
+        fields: Tags by name; "licence" is also written as a copyright event.
+
+    Returns:
+        Contents of the new file.
+
+    Raises:
+        ValueError: The bytes are no MIDI file with a track.
     """
     head, track, rest = _first_track(data)
     words = MARK + json.dumps(dict(fields), ensure_ascii=False)
@@ -31,7 +41,7 @@ def write_midi_tags(data: bytes, fields: Mapping[str, str]) -> bytes:
 
 
 def read_midi_tags(data: bytes) -> dict[str, str] | None:
-    """The tags that `write_midi_tags` wrote, None where the file has none."""
+    """Reads the tags written by `write_midi_tags`, None where the file has none."""
     try:
         _, track, _ = _first_track(data)
     except ValueError:
@@ -48,21 +58,21 @@ def read_midi_tags(data: bytes) -> dict[str, str] | None:
 
 
 def _first_track(data: bytes) -> tuple[bytes, bytes, bytes]:
-    """(what comes before it, its events, what comes after it)."""
+    """(bytes before the first track, its events, bytes after it)."""
     at = 14
     while data[:4] == b"MThd" and at + 8 <= len(data):
         size = int.from_bytes(data[at + 4 : at + 8], "big")
         stop = at + 8 + size
-        if stop > len(data) or size > _LONGEST_TRACK:
+        if stop > len(data) or size > _MAX_TRACK_BYTES:
             break
         if data[at : at + 4] == b"MTrk":
             return data[:at], data[at + 8 : stop], data[stop:]
         at = stop
-    raise ValueError("these bytes are no MIDI file with a whole track: give a Standard MIDI file")
+    raise MelismaError("these bytes are no MIDI file with a whole track: give a Standard MIDI file")
 
 
 def _leading_texts(track: bytes) -> list[tuple[int, str, int, int]]:
-    """(kind, words, first byte, byte after) of the text events that a track begins with."""
+    """(kind, text, first byte, byte after) of the text events at the beginning of a track."""
     found: list[tuple[int, str, int, int]] = []
     at = 0
     while track[at : at + 2] == b"\x00\xff" and len(track) > at + 3 and track[at + 2] <= 0x0F:
@@ -77,7 +87,7 @@ def _leading_texts(track: bytes) -> list[tuple[int, str, int, int]]:
 
 
 def _without_tags(track: bytes) -> bytes:
-    """The events of a track without our tags."""
+    """The events of a track without Melisma's tags."""
     for kind, words, first, stop in reversed(_leading_texts(track)):
         ours = kind == TEXT and words.startswith(MARK)
         if ours or (kind == COPYRIGHT and words.startswith("Licence: ")):
@@ -86,7 +96,7 @@ def _without_tags(track: bytes) -> bytes:
 
 
 def _number(data: bytes, at: int) -> tuple[int, int]:
-    """A number of variable length and where it ends."""
+    """(variable-length number, offset after it)."""
     value = 0
     while at < len(data):
         value = value << 7 | data[at] & 0x7F

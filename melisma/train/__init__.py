@@ -1,5 +1,5 @@
-"""The teacher: one loop, and one readable file per trained thing. Floor 6: may import all below 6.
+"""Training: one loop, and one module for each model. Floor 6: may import all floors below 6.
 
-Read `loop.py` first (seed, clock, checkpoint, log, averaged weights), then the file of the thing
-you care for: `codec.py`, `semantic.py`, `joint.py`, `lm.py`.
+Read `loop.py` first (seeding, schedule, checkpoints, logs, averaged weights), then the module of
+the model: `codec.py`, `semantic.py`, `text.py`, `joint.py`, `lm.py`, `score.py`, `judge.py`.
 """

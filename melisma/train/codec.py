@@ -1,10 +1,10 @@
-"""Trains the codec on rendered or recorded sound.
+"""Training of the audio codec.
 
-The decoder says log magnitudes, so the losses are distances of spectra, with no synthesis in
-between: lines weighted as the ear resolves them, mel bands, and changes from frame to frame
-(attacks). In the last part a discriminator on the spectrum's pictures joins, so that what cannot be
-known is drawn and not blurred (SoundStream, 2107.03312, section III.E). Quantizer dropout draws the
-number of levels for every clip anew, so that one model serves every bitrate.
+The decoder predicts log magnitudes, so the losses are spectral distances without synthesis: of
+frequency bins weighted by auditory resolution, of mel bands, and of changes from frame to frame
+(attacks). Towards the end a discriminator on spectrograms is added, so that detail that cannot be
+predicted is generated and not blurred (SoundStream, 2107.03312, section III.E). Quantizer dropout
+chooses the number of levels at random for every clip, so that one model serves every bitrate.
 """
 
 from __future__ import annotations
@@ -41,61 +41,62 @@ from melisma.values.waveform import Waveform
 MEL_SCALES: tuple[tuple[int, int], ...] = (
     (64, 10), (128, 20), (256, 40), (512, 80), (1024, 120), (2048, 160),
 )  # fmt: skip
-"""(window in samples, mel bins) of the distance that is reported on held-out sound."""
+"""(window in samples, mel bins) of the distance that is reported on held-out audio."""
 MEL_BANDS = 64
 """Bands of the mel loss."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CodecTraining:
-    """A whole codec run."""
+    """Settings of a codec training."""
 
     codec: CodecSettings = field(default_factory=CodecSettings)
-    """The network."""
+    """Of the network."""
     loop: LoopSettings = field(
         default_factory=lambda: LoopSettings(updates=6_000, learning_rate=5e-4, warmup_updates=100)
     )
-    """How long and how fast."""
+    """Of the training loop."""
     batch: int = 16
-    """Crops of one update."""
+    """Crops per update."""
     crop_frames: int = 24
-    """Frames of 40 ms that the losses see."""
+    """Frames of 40 ms in a crop, not counting the lookahead."""
     depths: tuple[int, ...] = (2, 4, 4, 6, 8, 8)
-    """Quantizer dropout: a clip's number of levels is drawn from these."""
+    """Quantizer dropout: each clip's number of levels is one of these, chosen at random."""
     line_weight: float = 1.0
-    """Weight of the distance of weighted lines (natural logarithm)."""
+    """Weight of the distance of frequency bins (natural logarithm)."""
     mel_weight: float = 1.0
     """Weight of the distance of mel bands."""
     change_weight: float = 0.5
     """Weight of the distance of changes from frame to frame."""
     commitment_weight: float = 1.0
-    """Weight of the encoder's distance to its codes; 0.05 let it outgrow them in 300 updates."""
+    """Weight of the commitment loss; with 0.05 the encoder outgrew its codes in 300 updates."""
     encoder_rate: float = 1.0
-    """The encoder's learning rate over the decoder's. The codebooks follow the encoder as moving
-    averages; when the rate was raised again on a finished run, they came apart."""
+    """Learning rate of the encoder relative to the decoder's. The codebooks follow the encoder as
+    moving averages; when the rate was raised again on a finished run, they lost track of it."""
     adversarial_from: float = 0.7
-    """Share of the updates after which the discriminators join."""
+    """Share of the updates after which the discriminators are added."""
     adversarial_weight: float = 0.1
-    """Weight of the discriminators' verdicts."""
+    """Weight of the adversarial loss."""
     feature_weight: float = 0.5
-    """Weight of the discriminators' features."""
+    """Weight of the feature matching loss."""
     start_crops: int = 1_024
-    """Crops that the head start is computed from."""
+    """Crops from which the initial weights are computed."""
     frozen_tokens: bool = False
-    """Decoder polishing: encoder and quantizer rest, tokens stay what they are."""
+    """Trains the decoder alone: encoder, quantizer and therefore tokens do not change."""
     device: str = "cpu"
-    """Where to train."""
+    """Device of the training."""
 
 
 def line_hz() -> np.ndarray:
-    """Frequency of every line of both bands."""
+    """Frequency of every bin of both bands, float64 [bin]."""
     low = np.arange(LOW_LINES) * SAMPLE_RATE_HZ / LOW_WINDOW_SAMPLES
     high = np.arange(HIGH_FIRST_LINE, HIGH_FIRST_LINE + LINES - LOW_LINES)
     return np.concatenate([low, high * SAMPLE_RATE_HZ / HIGH_WINDOW_SAMPLES])
 
 
 def line_weights() -> Tensor:
-    """How finely the ear resolves each line: mels under it, mean 1."""
+    """Auditory resolution at each frequency bin: its width in mels, normalized to mean 1, float32
+    [bin]."""
     hz = line_hz()
     spacing = np.where(
         np.arange(LINES) < LOW_LINES,
@@ -107,7 +108,7 @@ def line_weights() -> Tensor:
 
 
 def band_filters() -> Tensor:
-    """Mel bands over the lines of both bands, [line, band]."""
+    """Mel filter bank over the bins of both bands, float32 [bin, mel band]."""
     hz = line_hz()
     mels = 2595 * np.log10(1 + hz / 700)
     centres = np.linspace(mels[1], mels[-1], MEL_BANDS)
@@ -117,7 +118,12 @@ def band_filters() -> Tensor:
 
 
 def mel_distance(made: Tensor, real: Tensor) -> Tensor:
-    """Mean absolute log-mel distance (natural) of sounds [batch, sample] over `MEL_SCALES`."""
+    """Mean absolute log-mel distance (natural logarithm), averaged over `MEL_SCALES`.
+
+    Args:
+        made: decoded audio [batch, sample] at 24 kHz.
+        real: original audio of the same shape.
+    """
     total = made.new_zeros(())
     for window_samples, bins in MEL_SCALES:
         shape = {
@@ -131,14 +137,19 @@ def mel_distance(made: Tensor, real: Tensor) -> Tensor:
 
 
 class CodecTask(Task):
-    """Reconstructs crops of sound."""
+    """Reconstruction of audio crops."""
 
     kind = "codec"
 
     def __init__(
         self, settings: CodecTraining, train: Sequence[np.ndarray], held: Sequence[np.ndarray]
     ) -> None:
-        """`train`, `held`: arrays int16 [clip, sample] at 24 kHz, memory-mapped or not."""
+        """
+        Args:
+            settings: of the training.
+            train: training clips, arrays int16 [clip, sample] at 24 kHz, memory-mapped or not.
+            held: held-out clips, likewise.
+        """
         self.settings = settings
         self.train, self.held = train, held
         torch.manual_seed(settings.loop.seed)
@@ -156,24 +167,24 @@ class CodecTask(Task):
         return {"codec": self.codec, "discriminators": self.discriminators}
 
     def settings_tree(self) -> dict[str, Any]:
-        """The network's sizes."""
+        """Settings of the network."""
         return dataclasses.asdict(self.settings.codec)
 
     def rate_factor(self, name: str) -> float:
-        """The encoder may learn more slowly than the codebooks follow."""
+        """`encoder_rate` for the encoder, 1 for all other parameters."""
         return self.settings.encoder_rate if name.startswith("encoder.") else 1.0
 
     def crops(self, generator: torch.Generator, batch: int) -> Tensor:
-        """Random crops of the training sound at random levels, float32 [batch, sample]."""
+        """Random crops of the training clips at random gains, float32 [batch, sample]."""
         samples = (self.settings.crop_frames + LOOKAHEAD_FRAMES) * SAMPLES_PER_FRAME
         rows = torch.randint(int(self._starts[-1]), (batch,), generator=generator)
-        places = torch.rand(batch, generator=generator)
+        positions = torch.rand(batch, generator=generator)
         gains = 10 ** (torch.empty(batch).uniform_(-8, 4, generator=generator) / 20)
         crops = np.empty((batch, samples), dtype=np.float32)
         for i, row in enumerate(rows.tolist()):
             shard = int(np.searchsorted(self._starts, row, side="right")) - 1
             clip = self.train[shard][row - self._starts[shard]]
-            start = int(places[i] * (len(clip) - samples + 1))
+            start = int(positions[i] * (len(clip) - samples + 1))
             crops[i] = clip[start : start + samples]
         crops *= gains.numpy()[:, None] / 32768.0
         return torch.from_numpy(crops).clamp(-1, 1).to(self.settings.device)
@@ -181,7 +192,7 @@ class CodecTask(Task):
     def losses(
         self, number: int, generator: torch.Generator
     ) -> tuple[dict[str, Tensor], dict[str, float]]:
-        """One batch of crops."""
+        """Losses of one batch of crops."""
         s = self.settings
         sound = self.crops(generator, s.batch)
         pick = torch.randint(len(s.depths), (s.batch,), generator=generator)
@@ -208,7 +219,7 @@ class CodecTask(Task):
         return losses, figures
 
     def _distances(self, made: Tensor, real: Tensor) -> dict[str, Tensor]:
-        """Distances of log magnitudes [batch, frame, line]."""
+        """Distances of log magnitudes [batch, frame, bin]."""
         bands = [torch.log(torch.exp(logs) @ self._bands + 1e-5) for logs in (made, real)]
         change = (made[:, 1:] - made[:, :-1]) - (real[:, 1:] - real[:, :-1])
         return {
@@ -220,14 +231,14 @@ class CodecTask(Task):
     def _adversarial(
         self, made: Tensor, real: Tensor, loss: Tensor, figures: dict[str, float]
     ) -> dict[str, Tensor]:
-        """Losses of the codec with the discriminators' word, and of the discriminators."""
+        """Losses of the codec, with the adversarial ones, and of the discriminators."""
         s = self.settings
         with autocast(s.device):
-            judged_real = self.discriminators(real)
-            judged_made = self.discriminators(made)
-            judged_apart = self.discriminators(made.detach())
-        adversarial, features = generator_losses(judged_real, judged_made)
-        own = discriminator_loss([v for v, _ in judged_real], [v for v, _ in judged_apart])
+            on_real = self.discriminators(real)
+            on_made = self.discriminators(made)
+            on_detached = self.discriminators(made.detach())
+        adversarial, features = generator_losses(on_real, on_made)
+        own = discriminator_loss([v for v, _ in on_real], [v for v, _ in on_detached])
         figures |= {
             "adversarial": float(adversarial.detach()),
             "features": float(features.detach()),
@@ -238,7 +249,8 @@ class CodecTask(Task):
 
     @torch.no_grad()
     def judge(self, averaged: nn.Module) -> dict[str, float]:
-        """Mel distance on held-out crops at every depth, and how much of each codebook is used."""
+        """Mel distance on held-out crops at every depth, and the used share of the first and last
+        codebook."""
         assert isinstance(averaged, Codec)
         generator = generator_of(self.settings.loop.seed, 0, "held")
         sound = held_crops(self.held, 32, 3 * SAMPLE_RATE_HZ, generator).to(self.settings.device)
@@ -255,7 +267,7 @@ class CodecTask(Task):
 
     @torch.no_grad()
     def write_samples(self, averaged: nn.Module, folder: Path, number: int) -> None:
-        """Three held-out stretches after the round trip, as sound and pictures."""
+        """Three decoded held-out crops, as audio files and plots."""
         assert isinstance(averaged, Codec)
         folder.mkdir(parents=True, exist_ok=True)
         generator = generator_of(self.settings.loop.seed, 1, "samples")
@@ -272,7 +284,17 @@ class CodecTask(Task):
 def held_crops(
     arrays: Sequence[np.ndarray], count: int, samples: int, generator: torch.Generator
 ) -> Tensor:
-    """The same crops every time: float32 [count, samples], shorter where the clips are."""
+    """Crops of held-out clips at random positions; the same for equally seeded generators.
+
+    Args:
+        arrays: clips, int16 [clip, sample].
+        count: number of crops.
+        samples: length; reduced to whole frames of the shortest clip.
+        generator: of the positions.
+
+    Returns:
+        float32 [count, samples].
+    """
     shortest = min(array.shape[1] for array in arrays)
     samples = min(samples, shortest - shortest % SAMPLES_PER_FRAME)
     crops = []
@@ -291,12 +313,20 @@ def train_codec(
     folder: Path,
     start: Mapping[str, Tensor] | None = None,
 ) -> None:
-    """Runs or resumes a codec training in `folder`; `start`: shipped weights to continue from."""
+    """Runs or resumes a codec training.
+
+    Args:
+        settings: of the training.
+        train: training clips, arrays int16 [clip, sample] at 24 kHz.
+        held: held-out clips, likewise.
+        folder: of the training state, logs, samples and weights.
+        start: weights to start from; None: initial weights by `start_linear`.
+    """
     task = CodecTask(settings, train, held)
     if start is None and not (folder / STATE_FILE).is_file():
         generator = generator_of(settings.loop.seed, 0, "start")
         crops = [task.crops(generator, 64) for _ in range(max(settings.start_crops // 64, 1))]
-        # Linear algebra in float64 on the processor, wherever the training is.
+        # Linear algebra in float64 on the CPU, whatever the training device is.
         start_linear(task.codec.cpu(), torch.cat(crops).cpu(), generator)
         task.codec.to(settings.device)
     run = Run(task, settings.loop, folder)

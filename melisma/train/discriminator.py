@@ -1,10 +1,10 @@
-"""Discriminators on pictures of log magnitudes, for the codec's adversarial and feature losses.
+"""Multi-band discriminators on log-magnitude spectrograms, for the codec's adversarial losses.
 
-The multi-scale discriminators of EnCodec (2210.13438, section 3.4) look at complex spectra; our
-decoder says magnitudes, so these look at those, in three stretches of the spectrum. They are used
-in the last part of a training only.
+The multi-scale discriminators of EnCodec (2210.13438, section 3.4) read complex spectra; our
+decoder predicts magnitudes, so these read magnitudes, in three bands of the spectrum. They are used
+only in the last part of a training.
 
-Log magnitudes are [batch, frame, line]; each stretch returns its verdicts and its hidden features.
+Log magnitudes are [batch, frame, bin]; each band returns its scores and its hidden features.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from melisma.sound.phase_retrieval import LINES, LOW_LINES
 
-STRETCHES: tuple[tuple[int, int], ...] = (
+BANDS: tuple[tuple[int, int], ...] = (
     (0, LOW_LINES),
     (LOW_LINES, (LOW_LINES + LINES) // 2),
     ((LOW_LINES + LINES) // 2, LINES),
 )
-"""(first, last) line of each discriminator's stretch."""
+"""[first, end) of each discriminator's frequency bins."""
 
 
-class PictureDiscriminator(nn.Module):
-    """Two-dimensional convolutions over one stretch of lines."""
+class BandDiscriminator(nn.Module):
+    """Two-dimensional convolutions over one band of a spectrogram."""
 
     def __init__(self, *, width: int) -> None:
         super().__init__()
@@ -38,9 +38,10 @@ class PictureDiscriminator(nn.Module):
         self.layers = nn.ModuleList(layers)
         self.verdict = weight_norm(nn.Conv2d(width, 1, (3, 3), padding=(1, 1)))
 
-    def forward(self, picture: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """[batch, frame, line] -> verdicts [batch, 1, frame, line], features of every layer."""
-        hidden = (picture[:, None] + 7.0) / 2.0
+    def forward(self, logs: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Log magnitudes [batch, frame, bin] -> (scores [batch, 1, frame', bin'], features of every
+        layer)."""
+        hidden = (logs[:, None] + 7.0) / 2.0
         features = []
         for layer in self.layers:
             hidden = F.leaky_relu(layer(hidden), 0.2)
@@ -49,22 +50,22 @@ class PictureDiscriminator(nn.Module):
 
 
 class Discriminators(nn.Module):
-    """One for each stretch of the spectrum."""
+    """One discriminator for each band."""
 
     def __init__(self, *, width: int = 16) -> None:
         super().__init__()
-        self.stretches = nn.ModuleList(PictureDiscriminator(width=width) for _ in STRETCHES)
+        self.stretches = nn.ModuleList(BandDiscriminator(width=width) for _ in BANDS)
 
     def forward(self, logs: Tensor) -> list[tuple[Tensor, list[Tensor]]]:
-        """[batch, frame, line] -> for each stretch (verdicts, features)."""
+        """Log magnitudes [batch, frame, bin] -> (scores, features) of each band."""
         return [
-            one(logs[..., first:last])
-            for one, (first, last) in zip(self.stretches, STRETCHES, strict=True)
+            one(logs[..., first:end])
+            for one, (first, end) in zip(self.stretches, BANDS, strict=True)
         ]
 
 
 def discriminator_loss(real: list[Tensor], made: list[Tensor]) -> Tensor:
-    """Hinge loss: real above 1, made below -1."""
+    """Hinge loss of the scores, by band: real ones above 1, made ones below -1."""
     parts = [F.relu(1 - r).mean() + F.relu(1 + m).mean() for r, m in zip(real, made, strict=True)]
     return torch.stack(parts).mean()
 
@@ -72,8 +73,12 @@ def discriminator_loss(real: list[Tensor], made: list[Tensor]) -> Tensor:
 def generator_losses(
     real: list[tuple[Tensor, list[Tensor]]], made: list[tuple[Tensor, list[Tensor]]]
 ) -> tuple[Tensor, Tensor]:
-    """(adversarial, relative distance of the features), means over stretches and layers."""
-    adversarial = torch.stack([-verdict.mean() for verdict, _ in made]).mean()
+    """(adversarial loss, feature matching loss), averaged over bands and layers.
+
+    `real` and `made` are outputs of `Discriminators`; the feature loss is relative to the mean
+    magnitude of the real features.
+    """
+    adversarial = torch.stack([-scores.mean() for scores, _ in made]).mean()
     distances = [
         (m - r.detach()).abs().mean() / r.detach().abs().mean().clamp(min=1e-3)
         for (_, reals), (_, mades) in zip(real, made, strict=True)

@@ -1,14 +1,14 @@
-"""Stage two of the joint ear: words and sound meet.
+"""Training of the joint embedding, stage two: contrastive learning of audio and text.
 
-A clip and a caption of it are drawn together and pushed apart from all others of the batch
-(contrastive loss with a learned temperature: CLIP, Radford et al., 2103.00020; for music MuLan,
-Huang et al., 2208.12415), while both towers go on naming the attributes. First the text tower's
-transformer rests and its pooled states are computed once, which makes an update cheap (compare
-LiT, Zhai et al., 2111.07991). Then the vectors of the music are quantised. At last, `polish_text`,
-the text tower learns alone, and the lessons of stage one are repeated so that unseen words stay
-where they are.
+The embeddings of a clip and its caption are pulled together and pushed away from all others of the
+batch (contrastive loss with a learned temperature: CLIP, Radford et al., 2103.00020; for music
+MuLan, Huang et al., 2208.12415), while both towers keep classifying the attributes. The text
+tower's Transformer is frozen at first and its pooled states are computed once, which makes updates
+cheap (compare LiT, Zhai et al., 2111.07991). Afterwards the music embeddings are quantized.
+Finally `finetune_text` trains the text tower alone, with a replay of stage one's sentences, so that
+words that no caption uses keep their embeddings.
 
-Enters: `MusicFeatures`, a text tower of stage one. Leaves: `Joint`.
+Input: `MusicFeatures` and a text tower of stage one. Output: `JointEmbedding`.
 """
 
 from __future__ import annotations
@@ -27,53 +27,54 @@ from torch.nn import functional as F
 
 from melisma.data.captions.writer import write_captions
 from melisma.joint.attributes import attribute_loss, probabilities
-from melisma.joint.embedding import Joint
-from melisma.joint.music_tower import MusicReading, MusicTower, MusicTowerSettings
+from melisma.joint.embedding import JointEmbedding
+from melisma.joint.music_tower import MusicTower, MusicTowerOutput, MusicTowerSettings
 from melisma.joint.quantizer import VectorQuantizer
 from melisma.joint.settings_words import read_settings
-from melisma.joint.text_tower import TextReading, TextTower
+from melisma.joint.text_tower import TextTower, TextTowerOutput
 from melisma.joint.tokenizer import encode_words, pad_tokens
 from melisma.nn.precision import autocast
 from melisma.train.datasets.music import MusicFeatures
 from melisma.train.datasets.text import TextRows, accuracies
 from melisma.train.loop import LoopSettings, Run, Task, generator_of
 from melisma.train.text import ATTRIBUTE_WEIGHTS, BatchPlan, row_tensors, text_losses
+from melisma.values.errors import MelismaError
 
 BANK_VECTORS = 5_000
-"""Vectors of the corpus that are kept beside the towers (1.3 MB as float16)."""
+"""Music embeddings of the corpus that are stored with the towers (1.3 MB as float16)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class JointTraining:
-    """A whole run of stage two."""
+    """Settings of a training of stage two."""
 
     music: MusicTowerSettings = field(default_factory=MusicTowerSettings)
-    """The music tower."""
+    """Of the music tower."""
     loop: LoopSettings = field(
         default_factory=lambda: LoopSettings(updates=2_000, learning_rate=1e-3, weight_decay=0.1)
     )
-    """How long and how fast."""
+    """Of the training loop."""
     batch: int = 512
-    """Pairs of one update."""
+    """Pairs per update."""
     text_learns: bool = False
-    """Whether the whole text tower learns, or only its way into the joint space."""
+    """Whether the whole text tower is trained, or only its projection into the joint space."""
     music_learns: bool = True
-    """Whether the music tower learns. Once its vectors are tokens that others rely on it must rest,
-    and the text tower alone may go on."""
+    """Whether the music tower is trained. Once other models depend on its tokens it must stay
+    frozen, and only the text tower may be trained."""
     wordings: int = 12
-    """Captions of each clip whose pooled states are kept while the transformer rests."""
+    """Captions of each clip whose pooled states are stored while the Transformer is frozen."""
     replay_batch: int = 128
-    """Rows of stage one in an update, to keep what was learned there."""
+    """Sentences of stage one per update, against forgetting."""
     music_attribute_weight: float = 0.25
-    """Weight of the attributes that the music tower names."""
+    """Weight of the music tower's attribute losses."""
     text_attribute_weight: float = 0.05
-    """Weight of the attributes that the text tower names in captions."""
+    """Weight of the text tower's attribute losses on captions."""
     imitation_weight: float = 3.0
-    """Weight of the sentence encoder's vectors in the lessons."""
+    """Weight of the distance to the sentence encoder's vectors in the replay."""
     noise: float = 0.3
-    """Spread of the noise on standardised summaries, so that clips are not learned by heart."""
+    """Standard deviation of the noise on standardized summaries, against overfitting."""
     steps_kept: float = 0.6
-    """Share of the trunk's steps that an update hears, drawn anew (for the same reason)."""
+    """Share of the trunk's steps in an update, chosen at random (for the same reason)."""
 
 
 class Towers(nn.Module):
@@ -85,16 +86,24 @@ class Towers(nn.Module):
         self.music = music
         self.log_scale = nn.Parameter(torch.tensor(2.6))
 
-    def contrast(self, words: Tensor, heard: Tensor) -> tuple[Tensor, Tensor]:
-        """Unit vectors [batch, 128] of both sides -> (loss, share of clips found by words)."""
-        scores = words @ heard.T * self.log_scale.clamp(max=4.6).exp()
+    def contrast(self, text: Tensor, music: Tensor) -> tuple[Tensor, Tensor]:
+        """Symmetric contrastive loss over a batch of pairs.
+
+        Args:
+            text: unit vectors [batch, 128].
+            music: unit vectors [batch, 128] of the same pairs.
+
+        Returns:
+            (loss, share of clips that their caption retrieves first).
+        """
+        scores = text @ music.T * self.log_scale.clamp(max=4.6).exp()
         pairs = torch.arange(len(scores), device=scores.device)
         loss = 0.5 * (F.cross_entropy(scores, pairs) + F.cross_entropy(scores.T, pairs))
         return loss, (scores.argmax(dim=1) == pairs).float().mean()
 
 
 class JointTask(Task):
-    """Contrast, attributes, and lessons repeated."""
+    """Contrastive loss, attribute losses, and replay of stage one."""
 
     kind = "towers"
 
@@ -105,13 +114,13 @@ class JointTask(Task):
         held: MusicFeatures,
         text: TextTower,
         tokenizer: Tokenizer,
-        lessons: TextRows | None,
+        replay: TextRows | None,
     ) -> None:
         self.settings = settings
         self.clips = clips
         self.held = held
         self.tokenizer = tokenizer
-        self.lessons = lessons
+        self.replay = replay
         torch.manual_seed(settings.loop.seed)
         music = MusicTower(settings.music)
         self.trunk = None if clips.trunk is None else torch.from_numpy(clips.trunk)
@@ -122,16 +131,17 @@ class JointTask(Task):
         self.plan = BatchPlan(
             np.zeros(len(clips)), min(settings.batch, len(clips)), settings.loop.seed
         )
-        if lessons is not None:
-            self.lesson_tokens = encode_words(tokenizer, lessons.sentences)
-            self.lesson_plan = BatchPlan(
-                [len(ids) for ids in self.lesson_tokens], settings.replay_batch, settings.loop.seed
+        if replay is not None:
+            self.replay_tokens = encode_words(tokenizer, replay.sentences)
+            self.replay_plan = BatchPlan(
+                [len(ids) for ids in self.replay_tokens], settings.replay_batch, settings.loop.seed
             )
-        self.heard: MusicReading | None = None
+        self.frozen_music: MusicTowerOutput | None = None
+        """Outputs of the frozen music tower for all clips, once computed."""
         self.pooled: Tensor | None = None
         if not settings.text_learns:
-            # What stage one taught of scenes and everyday words is wider than these captions: only
-            # the way into the joint space learns.
+            # Stage one covered scenes and everyday words beyond these captions: only the projection
+            # into the joint space is trained.
             text.requires_grad_(False)
             text.to_joint.requires_grad_(True)
             self.pooled = self._pool_captions()
@@ -153,7 +163,7 @@ class JointTask(Task):
 
     @torch.no_grad()
     def _pool_captions(self) -> Tensor:
-        """Pooled states of captions, float16 [wording, clip, width]."""
+        """Pooled states of captions by the frozen text tower, float16 [wording, clip, width]."""
         text = self.towers.text.eval()
         rounds = []
         for wording in range(self.settings.wordings):
@@ -167,33 +177,33 @@ class JointTask(Task):
     ) -> tuple[dict[str, Tensor], dict[str, float]]:
         picks = self.plan.picks(number)
         self.towers.train()
-        heard = self._hear(picks, generator)
-        said = self._say(picks, number, generator)
-        contrast, found = self.towers.contrast(said.vector, heard.vector)
+        music = self._music_output(picks, generator)
+        text = self._text_output(picks, number, generator)
+        contrast, found = self.towers.contrast(text.vector, music.vector)
         targets, known = self.targets[picks], self.known[picks]
         settings = self.settings
-        named = attribute_loss(heard.logits, targets, known, ATTRIBUTE_WEIGHTS).sum()
-        meant = attribute_loss(said.logits, targets, known, ATTRIBUTE_WEIGHTS).sum()
+        music_loss = attribute_loss(music.logits, targets, known, ATTRIBUTE_WEIGHTS).sum()
+        text_loss = attribute_loss(text.logits, targets, known, ATTRIBUTE_WEIGHTS).sum()
         total = (
             contrast
-            + settings.music_attribute_weight * named
-            + settings.text_attribute_weight * meant
+            + settings.music_attribute_weight * music_loss
+            + settings.text_attribute_weight * text_loss
         )
         figures = {
             "contrast": contrast.item(),
             "found": found.item(),
-            "music_attributes": named.item(),
-            "text_attributes": meant.item(),
+            "music_attributes": music_loss.item(),
+            "text_attributes": text_loss.item(),
             "scale": self.towers.log_scale.exp().item(),
         }
-        if self.lessons is not None and settings.text_learns:
-            lesson, away = self._lesson(number)
-            total, figures["imitation"] = total + lesson, away
+        if self.replay is not None and settings.text_learns:
+            replayed, figures["imitation"] = self._replay_loss(number)
+            total = total + replayed
         return {"towers": total}, figures
 
-    def _hear(self, picks: np.ndarray, generator: torch.Generator) -> MusicReading:
+    def _music_output(self, picks: np.ndarray, generator: torch.Generator) -> MusicTowerOutput:
         if not self.settings.music_learns:
-            return self._remember(picks)
+            return self._frozen_music_output(picks)
         summary = self.summary[picks]
         noise = torch.randn(summary.shape, generator=generator) * self.settings.noise
         summary = summary + noise * self.towers.music.summary_spread
@@ -206,21 +216,24 @@ class JointTask(Task):
             return self.towers.music(summary, trunk)
 
     @torch.no_grad()
-    def _remember(self, picks: np.ndarray) -> MusicReading:
-        """What the resting music tower makes of the clips; heard once."""
-        if self.heard is None:
+    def _frozen_music_output(self, picks: np.ndarray) -> MusicTowerOutput:
+        """Outputs of the frozen music tower, computed for all clips once."""
+        if self.frozen_music is None:
             music = self.towers.music.eval()
             parts = [
                 music(self.summary[rows], None if self.trunk is None else self.trunk[rows])
                 for rows in torch.arange(len(self.summary)).split(256)
             ]
-            self.heard = MusicReading(
+            self.frozen_music = MusicTowerOutput(
                 vector=torch.cat([p.vector for p in parts]),
                 logits=torch.cat([p.logits for p in parts]),
             )
-        return MusicReading(vector=self.heard.vector[picks], logits=self.heard.logits[picks])
+        music = self.frozen_music
+        return MusicTowerOutput(vector=music.vector[picks], logits=music.logits[picks])
 
-    def _say(self, picks: np.ndarray, number: int, generator: torch.Generator) -> TextReading:
+    def _text_output(
+        self, picks: np.ndarray, number: int, generator: torch.Generator
+    ) -> TextTowerOutput:
         if self.pooled is not None:
             wording = torch.randint(len(self.pooled), (len(picks),), generator=generator)
             return self.towers.text.read(self.pooled[wording, torch.from_numpy(picks)].float())
@@ -228,39 +241,40 @@ class JointTask(Task):
         captions = [write_captions(self.clips.facts[int(i)], rng, 1)[0] for i in picks]
         return _read_sentences(self.towers.text, self.tokenizer, captions)
 
-    def _lesson(self, number: int) -> tuple[Tensor, float]:
-        assert self.lessons is not None
-        picks = self.lesson_plan.picks(number)
-        tokens, present = pad_tokens([self.lesson_tokens[int(i)] for i in picks])
+    def _replay_loss(self, number: int) -> tuple[Tensor, float]:
+        """(loss on sentences of stage one, mean distance to the sentence encoder's vectors)."""
+        assert self.replay is not None
+        picks = self.replay_plan.picks(number)
+        tokens, present = pad_tokens([self.replay_tokens[int(i)] for i in picks])
         with autocast():
-            reading = self.towers.text(tokens, present)
-        away, attributes = text_losses(reading, *row_tensors(self.lessons, picks))
-        weight = 0.3 * attributes.sum()
-        return self.settings.imitation_weight * away + weight, away.item()
+            output = self.towers.text(tokens, present)
+        distance, attributes = text_losses(output, *row_tensors(self.replay, picks))
+        attribute_part = 0.3 * attributes.sum()
+        return self.settings.imitation_weight * distance + attribute_part, distance.item()
 
     def judge(self, averaged: nn.Module) -> dict[str, float]:
         assert isinstance(averaged, Towers)
         return judge_towers(averaged, self.held, self.held_words, self.tokenizer)
 
 
-def _read_sentences(text: TextTower, tokenizer: Tokenizer, sentences: list[str]) -> TextReading:
-    """Reads in four batches of similar length: long captions would pad all others."""
+def _read_sentences(text: TextTower, tokenizer: Tokenizer, sentences: list[str]) -> TextTowerOutput:
+    """Encodes in four batches of similar length, to avoid padding all to the longest caption."""
     encoded = encode_words(tokenizer, sentences)
     order = sorted(range(len(encoded)), key=lambda i: len(encoded[i]))
     parts = []
     for chunk in np.array_split(np.array(order), min(4, len(order))):
         with autocast():
             parts.append(text(*pad_tokens([encoded[int(i)] for i in chunk])))
-    back = torch.tensor(order).argsort()
-    return TextReading(
-        vector=torch.cat([p.vector for p in parts])[back],
-        imitation=torch.cat([p.imitation for p in parts])[back],
-        logits=torch.cat([p.logits for p in parts])[back],
+    inverse = torch.tensor(order).argsort()
+    return TextTowerOutput(
+        vector=torch.cat([p.vector for p in parts])[inverse],
+        imitation=torch.cat([p.imitation for p in parts])[inverse],
+        logits=torch.cat([p.logits for p in parts])[inverse],
     )
 
 
 def _pool_sentences(text: TextTower, tokenizer: Tokenizer, sentences: list[str]) -> Tensor:
-    """Pooled states float32 [sentence, width]."""
+    """Pooled states of the text tower, float32 [sentence, width]."""
     encoded = encode_words(tokenizer, sentences)
     order = sorted(range(len(encoded)), key=lambda i: len(encoded[i]))
     pooled = torch.zeros(len(encoded), text.settings.width)
@@ -272,7 +286,13 @@ def _pool_sentences(text: TextTower, tokenizer: Tokenizer, sentences: list[str])
 
 
 def wordless_captions(clips: MusicFeatures, seed: int, tries: int = 12) -> list[str]:
-    """For each clip a caption that states neither tempo nor tonality exactly, and no number."""
+    """One caption for each clip that states neither an exact tempo nor key, and has no digits.
+
+    Args:
+        clips: whose facts are described.
+        seed: of the choice of words.
+        tries: captions to choose from; if none qualifies, the first one is returned.
+    """
     captions = []
     for index, facts in enumerate(clips.facts):
         rng = np.random.default_rng((seed, 7, index))
@@ -292,28 +312,43 @@ def _numberless(caption: str) -> bool:
 def judge_towers(
     towers: Towers, held: MusicFeatures, captions: list[str], tokenizer: Tokenizer
 ) -> dict[str, float]:
-    """R@10 among 200 clips by captions without numbers, and attributes heard and read."""
+    """Held-out figures: R@10 among 200 clips, mean cosine of pairs, attribute accuracies.
+
+    Args:
+        towers: the model, which is switched to evaluation mode.
+        held: held-out clips.
+        captions: one for each clip, without numbers.
+        tokenizer: of the text tower.
+    """
     towers.eval()
     trunk = None if held.trunk is None else torch.from_numpy(held.trunk)
-    heard = towers.music(torch.from_numpy(held.summary), trunk)
-    said = _read_sentences(towers.text, tokenizer, captions)
+    music = towers.music(torch.from_numpy(held.summary), trunk)
+    text = _read_sentences(towers.text, tokenizer, captions)
     targets, known = held.targets()
-    figures = {"R@10": recall(said.vector, heard.vector, 10, 200)}
-    gap = (said.vector * heard.vector).sum(dim=-1).mean()
-    figures["pair_cosine"] = float(gap)
-    for side, logits in (("music", heard.logits), ("text", said.logits)):
+    figures = {"R@10": recall(text.vector, music.vector, 10, 200)}
+    cosine = (text.vector * music.vector).sum(dim=-1).mean()
+    figures["pair_cosine"] = float(cosine)
+    for side, logits in (("music", music.logits), ("text", text.logits)):
         hits = accuracies(probabilities(logits).numpy(), targets, known)
         figures |= {f"{side}/{name}": hit for name, hit in hits.items()}
     return figures
 
 
-def recall(words: Tensor, heard: Tensor, within: int, among: int, draws: int = 20) -> float:
-    """How often the clip is among the `within` nearest of `among` clips, over random draws."""
+def recall(text: Tensor, music: Tensor, within: int, among: int, rounds: int = 20) -> float:
+    """Recall at `within` of text-to-music retrieval among `among` random clips.
+
+    Args:
+        text: unit vectors of captions [clip, width].
+        music: unit vectors of the clips [clip, width].
+        within: rank up to which a clip counts as found.
+        among: number of candidate clips, chosen at random.
+        rounds: random choices to average over.
+    """
     generator = generator_of(0, 0, "recall")
     hits = []
-    for _ in range(draws):
-        picks = torch.randperm(len(words), generator=generator)[:among]
-        scores = words[picks] @ heard[picks].T
+    for _ in range(rounds):
+        picks = torch.randperm(len(text), generator=generator)[:among]
+        scores = text[picks] @ music[picks].T
         rank = (scores > scores.diagonal()[:, None]).sum(dim=1)
         hits.append((rank < within).float().mean())
     return float(torch.stack(hits).mean())
@@ -326,21 +361,29 @@ def train_joint(
     text: TextTower,
     tokenizer: Tokenizer,
     folder: Path,
-    lessons: TextRows | None = None,
+    replay: TextRows | None = None,
     music: Mapping[str, Tensor] | None = None,
-) -> Joint:
-    """Trains or resumes in `folder`, fits the quantiser, writes `joint.safetensors` there.
+) -> JointEmbedding:
+    """Runs or resumes a training of both towers, then fits the quantizer.
 
-    `music`: weights of the music tower to start from, e.g. those of a run before.
+    Args:
+        settings: of the training.
+        clips: training clips.
+        held: held-out clips.
+        text: text tower of stage one, which is trained in place.
+        tokenizer: of the text tower.
+        folder: of the training state; the result is written there as `joint.safetensors`.
+        replay: sentences of stage one, used if `settings.text_learns`.
+        music: weights of a music tower to start from.
     """
-    task = JointTask(settings, clips, held, text, tokenizer, lessons)
+    task = JointTask(settings, clips, held, text, tokenizer, replay)
     if music is not None:
         task.towers.music.load_state_dict(dict(music))
     run = Run(task, settings.loop, folder)
     run.resume()
     checkpoint = run.run()
     task.towers.load_state_dict(checkpoint.tensors)
-    joint = Joint(
+    joint = JointEmbedding(
         task.towers.text.requires_grad_(True), task.towers.music, VectorQuantizer(), tokenizer
     )
     vectors = torch.from_numpy(joint.embed_music(clips.summary, clips.trunk))
@@ -353,29 +396,37 @@ def train_joint(
 
 def finetune_text(
     settings: JointTraining,
-    joint: Joint,
+    joint: JointEmbedding,
     clips: MusicFeatures,
     held: MusicFeatures,
     folder: Path,
-    lessons: TextRows | None = None,
-) -> Joint:
-    """Trains the text tower alone against the resting music tower; joint tokens stay valid.
+    replay: TextRows | None = None,
+) -> JointEmbedding:
+    """Runs or resumes a training of the text tower alone; joint tokens stay valid.
 
-    Trains or resumes in `folder` and writes `joint.safetensors` there. `ValueError` where the
-    settings would move the music tower.
+    Args:
+        settings: of the training, with `music_learns=False`.
+        joint: the embedding to fine-tune; its text tower is trained in place.
+        clips: training clips.
+        held: held-out clips.
+        folder: of the training state; the result is written there as `joint.safetensors`.
+        replay: sentences of stage one.
+
+    Raises:
+        MelismaError: where the settings would train the music tower.
     """
     if settings.music_learns:
-        raise ValueError("polishing the text tower asks for settings with music_learns=False")
+        raise MelismaError("fine-tuning the text tower needs settings with music_learns=False")
     before = joint.fingerprint
-    task = JointTask(settings, clips, held, joint.text, joint.tokenizer, lessons)
+    task = JointTask(settings, clips, held, joint.text, joint.tokenizer, replay)
     task.towers.music.load_state_dict(joint.music.state_dict())
     run = Run(task, settings.loop, folder)
     run.resume()
     task.towers.load_state_dict(run.run().tensors)
     text = task.towers.text.requires_grad_(True)
-    polished = Joint(text, joint.music, joint.quantiser, joint.tokenizer)
-    polished.bank = joint.bank
-    polished.semantic_fingerprint = joint.semantic_fingerprint
-    assert polished.fingerprint == before
-    polished.write(folder / "joint.safetensors")
-    return polished
+    finetuned = JointEmbedding(text, joint.music, joint.quantiser, joint.tokenizer)
+    finetuned.bank = joint.bank
+    finetuned.semantic_fingerprint = joint.semantic_fingerprint
+    assert finetuned.fingerprint == before
+    finetuned.write(folder / "joint.safetensors")
+    return finetuned

@@ -1,9 +1,9 @@
-"""Trains a stage of the token language model from token shards alone.
+"""Training of the token language model's stages, from token shards.
 
-What each stage reads and draws (MusicLM, 2301.11325, section 3.2): *semantic* draws semantic tokens
-from style, attributes, rhythm and melody; *coarse* draws the first acoustic levels, given the
-semantic tokens of the same frames; *fine* fills the other levels. All are conditioned on what the
-music tower heard, with every slot dropped now and then.
+The stages are those of MusicLM (2301.11325, section 3.2): *semantic* predicts semantic tokens from
+style, attributes, rhythm and melody; *coarse* predicts the first acoustic levels, given the
+semantic tokens of the same frames; *fine* predicts the other levels. All are conditioned on the
+music tower's outputs for the clip, and every conditioning slot is dropped at random.
 """
 
 from __future__ import annotations
@@ -32,34 +32,36 @@ from melisma.lm.conditioning import (
 from melisma.lm.embedding_init import start_from_codes
 from melisma.lm.model import TokenModel, TokenModelSettings
 from melisma.nn.precision import autocast
-from melisma.tokenizers import expect_tokenizers
+from melisma.tokenizers import check_tokenizer_fingerprints
 from melisma.train.loop import STATE_FILE, LoopSettings, Run, Task, generator_of
+from melisma.values.errors import MelismaError
 
 STAGES = ("semantic", "coarse", "fine")
 
 
 @dataclass(frozen=True, kw_only=True)
 class TokenCorpus:
-    """All rows of a folder of shards in memory (1.6 MB an hour)."""
+    """All rows of a folder of token shards in memory (1.6 MB an hour)."""
 
     acoustic: Tensor
-    """int16 [clip, level, frame]."""
+    """Codec tokens, int16 [clip, level, frame]."""
     semantic: Tensor
-    """int16 [clip, level, frame]."""
+    """Semantic tokens, int16 [clip, level, frame]."""
     style: Tensor
-    """float32 [clip, window, level, 128]: the vector of the first n + 1 levels."""
+    """Joint embedding reconstructed from the first n + 1 levels of its tokens, float16 [clip,
+    window, level, 128]."""
     attributes: Tensor
     """int64 [clip, window, attribute]."""
     families: Tensor
     """float32 [clip, window, family]."""
     rhythm: Tensor
-    """float16 [clip, frame, 2]."""
+    """Beat and bar phases, float16 [clip, frame, 2]; nan where unknown."""
     melody: Tensor
     """uint8 [clip, frame]."""
     captions: tuple[tuple[str, ...], ...]
-    """What may be said of each clip."""
+    """Captions of each clip."""
     fingerprints: dict[str, str]
-    """Of the tokenizers."""
+    """Of the tokenizers, by name."""
 
     def __len__(self) -> int:
         return len(self.acoustic)
@@ -78,36 +80,42 @@ class TokenCorpus:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Words:
-    """The text encoder of a model that is told captions; it does not learn."""
+class CaptionEncoder:
+    """Frozen text encoder of a model that is conditioned on captions."""
 
     read: Callable[[Sequence[str]], tuple[Tensor, Tensor]]
-    """Sentences -> (float32 [sentence, token, width], int64 [sentence] tokens of each)."""
+    """Sentences -> (hidden states float32 [sentence, token, width], lengths int64 [sentence])."""
     fingerprint: str
-    """Changes with anything that decides what is read."""
+    """Of everything that determines the hidden states."""
     captions: str = "exact"
-    """Which captions it is given to read: a run goes on with the same alone."""
+    """Kind of the captions; a run can be resumed only with the same kind."""
 
 
 def read_corpus(
-    folder: Path, style_codes: Tensor, fingerprints: dict[str, str], *, heard_only: bool = False
+    folder: Path, style_codes: Tensor, fingerprints: dict[str, str], *, predicted_only: bool = False
 ) -> TokenCorpus:
-    """Reads every row. `style_codes` [level, entry, 128] are the joint quantiser's centroids.
+    """Reads every row of a folder of token shards.
 
-    Attributes and families are the known ones where a row has them, those heard otherwise;
-    `heard_only` takes those heard everywhere. `ValueError` where there is no row, or one with
-    tokens of other tokenizers than `fingerprints` names.
+    Args:
+        folder: the shards.
+        style_codes: codebooks of the joint embedding's quantizer [level, entry, 128].
+        fingerprints: of the tokenizers, by name.
+        predicted_only: takes attributes and families as the music tower predicts them, also where
+            a row has the true ones.
+
+    Raises:
+        MelismaError: where there is no row, or one with tokens of other tokenizers.
     """
     columns: dict[str, list[np.ndarray]] = {}
     captions: list[tuple[str, ...]] = []
     for row in ShardReader(folder):
-        expect_tokenizers(folder, row.facts, fingerprints)
-        said = row.facts.get("captions")
-        captions.append(tuple(map(str, said)) if isinstance(said, list) else ())
-        for name, array in _conditioned(row.arrays, heard_only).items():
+        check_tokenizer_fingerprints(folder, row.facts, fingerprints)
+        texts = row.facts.get("captions")
+        captions.append(tuple(map(str, texts)) if isinstance(texts, list) else ())
+        for name, array in _conditioned(row.arrays, predicted_only).items():
             columns.setdefault(name, []).append(array)
     if not columns:
-        raise ValueError(f"{folder} holds no tokens: write them with `melisma prepare --tokens`")
+        raise MelismaError(f"{folder} holds no tokens: write them with `melisma prepare --tokens`")
     stacked = {name: np.stack(arrays) for name, arrays in columns.items()}
     style = torch.from_numpy(stacked["style"].astype(np.int64))
     parts = torch.stack(
@@ -126,10 +134,10 @@ def read_corpus(
     )
 
 
-def _conditioned(arrays: Mapping[str, np.ndarray], heard_only: bool) -> dict[str, np.ndarray]:
-    """A row's arrays with known conditions in the place of heard ones."""
+def _conditioned(arrays: Mapping[str, np.ndarray], predicted_only: bool) -> dict[str, np.ndarray]:
+    """A row's arrays, with known attributes and families instead of predicted ones."""
     out = {name: array for name, array in arrays.items() if not name.startswith("known_")}
-    if not heard_only and "known_attributes" in arrays:
+    if not predicted_only and "known_attributes" in arrays:
         windows = len(arrays["attributes"])
         sizes = np.array([size for _, size in ATTRIBUTE_SIZES], dtype=np.uint8)
         known = np.broadcast_to(arrays["known_attributes"], (windows, len(sizes)))
@@ -142,60 +150,70 @@ def _conditioned(arrays: Mapping[str, np.ndarray], heard_only: bool) -> dict[str
 
 @dataclass(frozen=True, kw_only=True)
 class StageTraining:
-    """A whole run of one stage."""
+    """Settings of a training of one stage."""
 
     stage: str
     """One of `STAGES`."""
     model: TokenModelSettings
-    """The network."""
+    """Of the network."""
     loop: LoopSettings
-    """How long and how fast."""
+    """Of the training loop."""
     drop: DropSettings = field(default_factory=DropSettings)
-    """How often conditions are dropped."""
+    """Probabilities of dropping conditions."""
     batch: int = 16
-    """Crops of one update."""
+    """Crops per update."""
     crop_frames: int = 500
-    """Frames of one crop."""
+    """Frames of a crop."""
     short_crop_from: float = 0.7
-    """Share of the updates after which short crops are learned: in long ones the context tells the
-    tonality and the instruments, and a model learns to begin only from many beginnings."""
+    """Share of the updates after which crops are short: in long crops the context reveals key and
+    instruments, and a model learns to start a piece only from many beginnings."""
     short_crop_frames: int = 64
-    """Frames of a short crop; an update has so many more of them."""
+    """Frames of a short crop; the batch is larger in proportion."""
     short_crop_drop: DropSettings = field(
         default_factory=lambda: DropSettings(
             style=0.25, attribute=0.15, families=0.25, rhythm=0.1, melody=0.85
         )
     )
-    """How often conditions are dropped from short crops."""
+    """Probabilities of dropping conditions from short crops."""
     short_crop_updates: int = 0
-    """Updates of short crops alone that follow, at a rate of their own. With some, a semantic stage
-    followed its words that did not after short crops at the end of a falling rate."""
+    """Additional updates with short crops only, with a learning rate schedule of their own. With
+    them a semantic stage followed its text, which it did not after short crops at the end of the
+    main schedule."""
     short_crop_rate: float = 8e-4
-    """Peak learning rate of those."""
+    """Peak learning rate of the additional updates."""
     dropout: float = 0.05
     """Dropout of the transformer."""
     source_damage: float = 0.05
-    """Share of source tokens replaced at random: drawn tokens have faults too."""
+    """Share of source tokens replaced by random ones: sampled source tokens have errors, too."""
     device: str = "cpu"
-    """Where to train."""
+    """Device of the training."""
 
 
 class StageTask(Task):
-    """Next-token (or filled-level) cross-entropy on crops."""
+    """Cross-entropy on crops: of the next tokens, or of one level given those below it."""
 
     def __init__(
         self,
         settings: StageTraining,
         train: TokenCorpus,
         held: TokenCorpus,
-        words: Words | None = None,
+        words: CaptionEncoder | None = None,
     ) -> None:
-        """`words` reads captions for a model that is told a text; `ValueError` without."""
+        """
+        Args:
+            settings: of the training.
+            train: training clips.
+            held: held-out clips.
+            words: encodes the captions for a model that is conditioned on text.
+
+        Raises:
+            MelismaError: for an unknown stage, or a missing text encoder.
+        """
         if settings.model.conditions.text_width and words is None:
-            raise ValueError("this stage is told captions: it needs a text encoder")
+            raise MelismaError("this stage is conditioned on captions: it needs a text encoder")
         self.words = words
         if settings.stage not in STAGES:
-            raise ValueError(f'no stage "{settings.stage}": known are {", ".join(STAGES)}')
+            raise MelismaError(f'no stage "{settings.stage}": known are {", ".join(STAGES)}')
         self.settings = settings
         self.kind = settings.stage + "_lm"
         self.train, self.held = train, held
@@ -208,15 +226,15 @@ class StageTask(Task):
         return {self.settings.stage: self.model}
 
     def settings_tree(self) -> dict[str, Any]:
-        """The network's sizes."""
+        """Settings of the network."""
         return dataclasses.asdict(self.settings.model)
 
     def fingerprints(self) -> dict[str, str]:
-        """Of the tokenizers whose tokens it learns, and of its text encoder."""
+        """Of the tokenizers and the text encoder."""
         if self.words is None:
             return self.train.fingerprints
-        told = {"words": self.words.fingerprint, "captions": self.words.captions}
-        return self.train.fingerprints | told
+        text = {"words": self.words.fingerprint, "captions": self.words.captions}
+        return self.train.fingerprints | text
 
     def batch(
         self,
@@ -226,22 +244,33 @@ class StageTask(Task):
         drops: DropSettings | None,
         crop_frames: int,
     ) -> tuple[Tensor, Conditioning]:
-        """(grid [batch, level, frame], conditions) of random crops; `drops` None: not training."""
+        """Random crops of a corpus.
+
+        Args:
+            corpus: training or held-out clips.
+            generator: of all random choices.
+            count: number of crops.
+            drops: probabilities of dropping conditions; None: no drops and intact source tokens.
+            crop_frames: length, at most that of the clips.
+
+        Returns:
+            (tokens int64 [batch, level, frame], conditions), on the training device.
+        """
         s = self.settings
         frames = min(crop_frames, corpus.semantic.shape[2])
         rows = torch.randint(len(corpus), (count,), generator=generator)
         starts = torch.randint(corpus.semantic.shape[2] - frames + 1, (count,), generator=generator)
-        places = starts[:, None] + torch.arange(frames)
+        positions = starts[:, None] + torch.arange(frames)
 
         def crop(values: Tensor) -> Tensor:
             """[clip, level, frame] -> [batch, level, frame]."""
-            index = places[:, None].expand(-1, values.shape[1], -1)
+            index = positions[:, None].expand(-1, values.shape[1], -1)
             return values[rows].long().gather(2, index)
 
-        conditions = self._conditions(corpus, rows, places, generator)
+        conditions = self._conditions(corpus, rows, positions, generator)
         if self.words is not None:
-            said = [self._caption(corpus.captions[row], generator) for row in rows.tolist()]
-            text, lengths = self.words.read(said)
+            texts = [self._caption(corpus.captions[row], generator) for row in rows.tolist()]
+            text, lengths = self.words.read(texts)
             conditions = dataclasses.replace(conditions, text=text, text_lengths=lengths)
         if s.stage == "semantic":
             grid = crop(corpus.semantic)
@@ -257,22 +286,22 @@ class StageTask(Task):
 
     @staticmethod
     def _caption(captions: tuple[str, ...], generator: torch.Generator) -> str:
-        """One of a clip's captions; nothing where it has none."""
+        """One of a clip's captions at random; the empty string if it has none."""
         pick = int(torch.randint(max(len(captions), 1), (), generator=generator))
         return captions[pick] if captions else ""
 
     def _damaged(self, source: Tensor, generator: torch.Generator) -> Tensor:
-        """Source tokens with some replaced at random."""
+        """Source tokens with some replaced by random ones."""
         s = self.settings
         if not s.source_damage:
             return source
-        hurt = torch.rand(source.shape, generator=generator) < s.source_damage
+        replaced = torch.rand(source.shape, generator=generator) < s.source_damage
         size = s.model.conditions.source_vocabulary
         noise = torch.randint(size, source.shape, generator=generator)
-        return torch.where(hurt, noise, source)
+        return torch.where(replaced, noise, source)
 
     def _conditions(
-        self, corpus: TokenCorpus, rows: Tensor, places: Tensor, generator: torch.Generator
+        self, corpus: TokenCorpus, rows: Tensor, positions: Tensor, generator: torch.Generator
     ) -> Conditioning:
         count = len(rows)
         windows, depths = corpus.style.shape[1], corpus.style.shape[2]
@@ -280,20 +309,20 @@ class StageTask(Task):
         depth = torch.randint(depths, (count,), generator=generator)
         attributes = corpus.attributes[rows, window]
         sizes = torch.tensor([size for _, size in ATTRIBUTE_SIZES])
-        rhythm = corpus.rhythm[rows].gather(1, places[..., None].expand(-1, -1, 2)).float()
+        rhythm = corpus.rhythm[rows].gather(1, positions[..., None].expand(-1, -1, 2)).float()
         return Conditioning(
             style=corpus.style[rows, window, depth].float(),
             attributes=torch.minimum(attributes, sizes),
             families=corpus.families[rows, window],
-            # A bar without a known downbeat is no bar: both phases are known or neither is.
+            # Either both phases are known or neither is.
             rhythm=torch.where(rhythm.isnan().any(-1, keepdim=True), math.nan, rhythm),
-            melody=corpus.melody[rows].long().gather(1, places),
+            melody=corpus.melody[rows].long().gather(1, positions),
         )
 
     def _loss(
         self, grid: Tensor, conditions: Conditioning, dropout: float, generator: torch.Generator
     ) -> tuple[Tensor, list[float]]:
-        """(loss in nats a token, nats of each level)."""
+        """(mean loss per token, loss of each level)."""
         s = self.settings
         with autocast(s.device):
             if s.model.causal:
@@ -313,7 +342,7 @@ class StageTask(Task):
     def losses(
         self, number: int, generator: torch.Generator
     ) -> tuple[dict[str, Tensor], dict[str, float]]:
-        """One batch of crops."""
+        """Losses of one batch of crops."""
         s = self.settings
         drops, count, frames = s.drop, s.batch, s.crop_frames
         if number >= s.short_crop_from * s.loop.updates and s.model.causal:
@@ -328,24 +357,37 @@ class StageTask(Task):
 
     @torch.no_grad()
     def judge(self, averaged: nn.Module) -> dict[str, float]:
-        """Held-out nats with all conditions but melody and those never told, and without words."""
+        """Held-out loss with all trained conditions but melody, and without text, style, attributes
+        and families."""
         assert isinstance(averaged, TokenModel)
         s = self.settings
-        rounds, told, untold = 4, [], []
+        rounds, conditional, unconditional = 4, [], []
         for number in range(rounds):
             generator = generator_of(s.loop.seed, number, "held")
             grid, conditions = self.batch(self.held, generator, s.batch, None, s.crop_frames)
             never = dataclasses.replace(s.drop.certain(), melody=1.0)
             conditions = drop(conditions.to("cpu"), never, generator).to(s.device)
             level = generator_of(s.loop.seed, number, "level")
-            told.append(self._loss(grid, conditions, 0.0, level)[0].item())
+            conditional.append(self._loss(grid, conditions, 0.0, level)[0].item())
             level = generator_of(s.loop.seed, number, "level")
-            untold.append(self._loss(grid, conditions.without_words(), 0.0, level)[0].item())
-        return {"nats": float(np.mean(told)), "nats_without_words": float(np.mean(untold))}
+            loss, _ = self._loss(grid, conditions.without_words(), 0.0, level)
+            unconditional.append(loss.item())
+        return {
+            "nats": float(np.mean(conditional)),
+            "nats_without_words": float(np.mean(unconditional)),
+        }
 
 
 def stage_settings(stage: str, **changes: Any) -> TokenModelSettings:
-    """The shipped shape of a stage; `changes` overrides fields (width, layers, levels ...)."""
+    """Settings of a shipped stage's network.
+
+    Args:
+        stage: one of `STAGES`.
+        **changes: overrides fields of `TokenModelSettings` (width, layers, levels ...).
+
+    Raises:
+        MelismaError: for an unknown stage.
+    """
     source = ConditioningSettings(source_levels=2)
     shapes: dict[str, TokenModelSettings] = {
         "semantic": TokenModelSettings(levels=2),
@@ -360,18 +402,18 @@ def stage_settings(stage: str, **changes: Any) -> TokenModelSettings:
         ),
     }
     if stage not in shapes:
-        raise ValueError(f'no stage "{stage}": known are {", ".join(STAGES)}')
+        raise MelismaError(f'no stage "{stage}": known are {", ".join(STAGES)}')
     return dataclasses.replace(shapes[stage], **changes)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Codes:
-    """The vectors that tokens stand for."""
+    """Codebook vectors of the tokenizers."""
 
     acoustic: Tensor
-    """[level, vocabulary, width] of the codec."""
+    """Of the codec, [level, vocabulary, width]."""
     semantic: Tensor
-    """[level, vocabulary, width] of the semantic tokenizer."""
+    """Of the semantic tokenizer, [level, vocabulary, width]."""
 
 
 def train_stage(
@@ -381,13 +423,19 @@ def train_stage(
     folder: Path,
     start: Mapping[str, Tensor] | None = None,
     codes: Codes | None = None,
-    words: Words | None = None,
+    words: CaptionEncoder | None = None,
 ) -> None:
-    """Runs or resumes one stage in `folder`.
+    """Runs or resumes the training of one stage.
 
-    It begins from `start`, weights of a stage of the same tokens; else from the `codes` of the
-    tokenizers (see `melisma.lm.embedding_init`); else at random. `words` reads captions for a model
-    that is told a text.
+    Args:
+        settings: of the training.
+        train: training clips.
+        held: held-out clips.
+        folder: of the training state, logs and weights.
+        start: weights to start from, of a stage of the same tokens.
+        codes: codebooks to initialize the embeddings from without `start` (see
+            `melisma.lm.embedding_init`); None: random initialization.
+        words: encodes the captions for a model that is conditioned on text.
     """
     task = StageTask(settings, train, held, words)
     if start is None and codes is not None and not (folder / STATE_FILE).is_file():
@@ -399,17 +447,17 @@ def train_stage(
         run.start_from(start)
     run.run()
     if settings.short_crop_updates:
-        _train_opening(settings, train, held, folder, words)
+        _train_short_crops(settings, train, held, folder, words)
 
 
-def _train_opening(
+def _train_short_crops(
     settings: StageTraining,
     train: TokenCorpus,
     held: TokenCorpus,
     folder: Path,
-    words: Words | None,
+    words: CaptionEncoder | None,
 ) -> None:
-    """Short crops alone, from the weights in `folder`, which are replaced by what comes out."""
+    """Continues from the weights in `folder`, which are replaced, with short crops only."""
     loop = dataclasses.replace(
         settings.loop,
         updates=settings.short_crop_updates,
@@ -417,8 +465,11 @@ def _train_opening(
         warmup_updates=min(settings.loop.warmup_updates, 30),
         seed=settings.loop.seed + 1,
     )
-    opening = dataclasses.replace(settings, loop=loop, short_crop_from=0.0, short_crop_updates=0)
+    settings = dataclasses.replace(settings, loop=loop, short_crop_from=0.0, short_crop_updates=0)
     weights = folder / "weights.safetensors"
     before = read_checkpoint(weights).tensors
-    train_stage(opening, train, held, folder / "opening", before, words=words)
-    write_checkpoint(weights, read_checkpoint(folder / "opening" / "weights.safetensors"))
+    short = folder / "short_crops"
+    former = folder / "opening"  # name of the folder in earlier versions
+    short = former if former.is_dir() and not short.is_dir() else short
+    train_stage(settings, train, held, short, before, words=words)
+    write_checkpoint(weights, read_checkpoint(short / "weights.safetensors"))

@@ -1,9 +1,9 @@
-"""The loop under every training: seed, clock, averaged weights, checkpoints, logs, resume.
+"""Training loop of all models: seeding, schedule, averaged weights, checkpoints, logs, resume.
 
-A `Task` owns the models and does one update; the loop does everything around it. Every random
-choice of update n comes from a generator that is seeded by (seed, n), so a resumed run needs no
-stored generator state: after kill -9 it goes on, on the same machine, exactly as if nothing had
-happened.
+A `Task` owns the models and computes the losses of one update; the loop does everything else. Every
+random choice of update n comes from a generator seeded by (seed, n), so a resumed run needs no
+stored generator state: after kill -9 it continues, on the same machine, exactly as if it had not
+been interrupted.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from melisma.files.checkpoint import (
     read_checkpoint,
     write_checkpoint,
 )
+from melisma.values.errors import MelismaError
 
 STATE_FILE = "state.safetensors"
 """The training state in a run's folder."""
@@ -35,28 +36,28 @@ STATE_FILE = "state.safetensors"
 
 @dataclass(frozen=True, kw_only=True)
 class LoopSettings:
-    """How long and how fast to learn. AdamW with linear warm-up and cosine decay."""
+    """AdamW (Loshchilov and Hutter, 1711.05101) with linear warm-up and cosine decay."""
 
     updates: int
-    """Updates in all."""
+    """Number of updates."""
     learning_rate: float = 1e-3
-    """Learning rate after the warm-up."""
+    """Peak learning rate, after the warm-up."""
     final_rate: float = 0.05
-    """Learning rate at the end, as a share of the peak."""
+    """Learning rate at the end, relative to the peak."""
     warmup_updates: int = 200
-    """Updates of linear warm-up, also after continuing from weights alone."""
+    """Updates of linear warm-up, also after starting from given weights."""
     weight_decay: float = 0.1
-    """Decoupled; matrices only."""
+    """Decoupled; of matrices only."""
     beta1: float = 0.9
-    """AdamW's first moment decay."""
+    """Decay of AdamW's first moments."""
     beta2: float = 0.95
-    """AdamW's second moment decay."""
+    """Decay of AdamW's second moments."""
     clip_norm: float = 1.0
-    """Gradients are clamped to this norm."""
+    """Gradients are clipped to this norm."""
     average_decay: float = 0.999
-    """Decay of the averaged weights (shorter at the beginning: (1 + n) / (10 + n))."""
+    """Decay of the averaged weights; lower at the beginning, (1 + n) / (10 + n) in update n."""
     seed: int = 1
-    """Of everything random."""
+    """Of all random choices."""
     checkpoint_updates: int = 500
     """Updates between checkpoints."""
     log_updates: int = 20
@@ -66,50 +67,56 @@ class LoopSettings:
 
 
 class Task(abc.ABC):
-    """One trained thing: its models, its data, one update."""
+    """A training task: models, data, and the losses of one update."""
 
     kind: str
-    """Kind written into the checkpoint."""
+    """Kind of the model in its checkpoint."""
 
     @property
     @abc.abstractmethod
     def models(self) -> Mapping[str, nn.Module]:
-        """Everything that learns. The first is the one that is averaged and shipped."""
+        """All trained models by name; the first one is averaged and shipped."""
 
     @abc.abstractmethod
     def settings_tree(self) -> dict[str, Any]:
-        """The settings that build the shipped model, as JSON values."""
+        """Settings from which the shipped model can be built, as JSON values."""
 
     @abc.abstractmethod
     def losses(
         self, number: int, generator: torch.Generator
     ) -> tuple[dict[str, Tensor], dict[str, float]]:
-        """Update `number`: ({model name: loss to minimise}, figures to log).
+        """Computes the losses of one update.
 
-        A model without an entry rests in this update.
+        Args:
+            number: of the update, from 0.
+            generator: of its random choices, on the CPU.
+
+        Returns:
+            (scalar loss of each model by name, figures to log). Models without a loss are not
+            updated.
         """
 
     def rate_factor(self, name: str) -> float:
-        """What the learning rate of the parameter `name` of a model is multiplied by."""
+        """Factor of the learning rate of a parameter, by its name in its model."""
         del name
         return 1.0
 
     def fingerprints(self) -> dict[str, str]:
-        """Fingerprints of the tokenizers that the task's tokens come from."""
+        """Fingerprints of the tokenizers of the training data, by name."""
         return {}
 
     def judge(self, averaged: nn.Module) -> dict[str, float]:
-        """Figures on held-out data, with the averaged weights."""
+        """Evaluates the averaged model (the first of `models`) on held-out data."""
         del averaged
         return {}
 
     def write_samples(self, averaged: nn.Module, folder: Path, number: int) -> None:
-        """Sound and pictures of what the averaged model does now."""
+        """Writes samples of the averaged model (audio, plots) after update `number`."""
         del averaged, folder, number
 
 
 def rate_at(settings: LoopSettings, number: int) -> float:
-    """The learning rate of update `number` (0-based)."""
+    """Learning rate of update `number` (0-based)."""
     warm = min(1.0, (number + 1) / max(settings.warmup_updates, 1))
     done = min(number / max(settings.updates, 1), 1.0)
     cosine = 0.5 * (1 + math.cos(math.pi * done))
@@ -119,15 +126,21 @@ def rate_at(settings: LoopSettings, number: int) -> float:
 
 
 def generator_of(seed: int, number: int, purpose: str = "update") -> torch.Generator:
-    """The generator of one update: the same for the same seed, number and purpose."""
+    """A CPU generator that depends only on seed, number and purpose."""
     digest = hashlib.sha256(f"{seed}/{purpose}/{number}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
 
 
 class Run:
-    """A training under way: the task, its optimizers, its averaged weights, its folder."""
+    """A training run: task, optimizers, averaged weights, and the folder with its state."""
 
     def __init__(self, task: Task, settings: LoopSettings, folder: Path) -> None:
+        """
+        Args:
+            task: the models and their losses.
+            settings: of the loop.
+            folder: of the training state, logs, samples and weights.
+        """
         self.task = task
         self.settings = settings
         self.folder = folder
@@ -153,7 +166,10 @@ class Run:
         return torch.optim.AdamW(groups, lr=self.settings.learning_rate, betas=betas, fused=True)
 
     def update(self) -> dict[str, float]:
-        """Does one update and returns its figures."""
+        """Performs one update and returns its figures.
+
+        A model whose gradient is not finite is skipped in this update.
+        """
         generator = generator_of(self.settings.seed, self.number)
         torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
         losses, figures = self.task.losses(self.number, generator)
@@ -173,29 +189,29 @@ class Run:
             for group in optimizer.param_groups:
                 group["lr"] = rate * group["rate_factor"]
             optimizer.step()
-        self._follow()
+        self._update_average()
         self.number += 1
         figures["rate"] = rate
         return figures
 
     @torch.no_grad()
-    def _follow(self) -> None:
+    def _update_average(self) -> None:
         decay = min(self.settings.average_decay, (1 + self.number) / (10 + self.number))
-        learned = {name for name, _ in self.shipped.named_parameters()}
+        parameters = {name for name, _ in self.shipped.named_parameters()}
         for name, tensor in self.shipped.state_dict().items():
-            if name in learned:
+            if name in parameters:
                 self.average[name].lerp_(tensor.float(), 1 - decay)
-            else:  # codebooks are moving averages already, and a code that moved is another code
+            else:  # codebooks are moving averages already
                 self.average[name].copy_(tensor)
 
-    # State: everything that the next update depends on, as named tensors.
+    # Training state: everything that the next update depends on, as named tensors.
 
     def _state(self) -> dict[str, Tensor]:
         state = {f"average/{name}": tensor for name, tensor in self.average.items()}
         for part, model in self.task.models.items():
             for name, tensor in model.state_dict().items():
                 state[f"model/{part}/{name}"] = tensor
-            for name, buffer in _hidden_buffers(model).items():
+            for name, buffer in _non_persistent_buffers(model).items():
                 state[f"buffer/{part}/{name}"] = buffer
             for name, parameter in model.named_parameters():
                 for key, value in self.optimizers[part].state.get(parameter, {}).items():
@@ -203,7 +219,7 @@ class Run:
         return state
 
     def save(self) -> None:
-        """Writes the training state atomically; the state before stays until then."""
+        """Writes the training state atomically."""
         checkpoint = Checkpoint(
             kind="training",
             settings=self.task.settings_tree(),
@@ -214,13 +230,20 @@ class Run:
         write_checkpoint(self.folder / STATE_FILE, checkpoint)
 
     def resume(self) -> bool:
-        """Goes on from the folder's training state; False where there is none."""
+        """Loads the training state of the folder.
+
+        Returns:
+            Whether there is one.
+
+        Raises:
+            MelismaError: where it has other settings, or tokens of other tokenizers.
+        """
         path = self.folder / STATE_FILE
         if not path.is_file():
             return False
         checkpoint = read_checkpoint(path, kind="training")
         if checkpoint.settings != self.task.settings_tree():
-            raise ValueError(
+            raise MelismaError(
                 f"{path} was trained with other settings: choose another output folder, "
                 "or give the same settings again"
             )
@@ -231,7 +254,7 @@ class Run:
             self.average[name] = tensors[f"average/{name}"]
         for part, model in self.task.models.items():
             model.load_state_dict({n: tensors[f"model/{part}/{n}"] for n in model.state_dict()})
-            for name, buffer in _hidden_buffers(model).items():
+            for name, buffer in _non_persistent_buffers(model).items():
                 buffer.copy_(tensors[f"buffer/{part}/{name}"])
             optimizer = self.optimizers[part]
             for name, parameter in model.named_parameters():
@@ -245,13 +268,13 @@ class Run:
         return True
 
     def start_from(self, weights: Mapping[str, Tensor]) -> None:
-        """Starts from shipped weights alone (no optimizer state; the warm-up is done again)."""
+        """Loads weights of the shipped model, without an optimizer state."""
         self.shipped.load_state_dict(dict(weights))
         for name, tensor in self.shipped.state_dict().items():
             self.average[name] = tensor.detach().clone().float()
 
     def weights(self, **notes: Any) -> Checkpoint:
-        """The averaged weights as a checkpoint of the task's kind."""
+        """The averaged weights as a checkpoint of the task's kind; `notes` are added to its own."""
         return Checkpoint(
             kind=self.task.kind,
             settings=self.task.settings_tree(),
@@ -261,9 +284,9 @@ class Run:
         )
 
     def estimate(self) -> str:
-        """Size and memory of the training in a sentence; the time left follows each figure."""
+        """Size and memory of the training in one sentence."""
         count = sum(p.numel() for model in self.task.models.values() for p in model.parameters())
-        # Weights, gradients and two moments in float32, and the averaged weights.
+        # Weights, gradients, two moments and averaged weights in float32.
         gibibytes = count * 20 / 2**30
         return (
             f"{self.task.kind}: {count / 1e6:.1f} M parameters, about {gibibytes:.2f} GiB beside "
@@ -271,7 +294,14 @@ class Run:
         )
 
     def run(self, say: Callable[[str], None] = print) -> Checkpoint:
-        """Runs to the end, logging and saving, and writes `weights.safetensors`."""
+        """Runs all remaining updates, with logs, checkpoints and evaluations.
+
+        Args:
+            say: called with lines of progress.
+
+        Returns:
+            The averaged weights, also written to `weights.safetensors` in the folder.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         say(self.estimate())
         with contextlib.closing(Log(self.folder)) as log:
@@ -286,23 +316,23 @@ class Run:
                     shown = " ".join(f"{k} {v:.4g}" for k, v in figures.items())
                     say(f"{self.task.kind} {n}/{total}, {left} left: {shown}")
                 if n % self.settings.sample_updates == 0 or n == total:
-                    self._look(log, say)
+                    self._evaluate(log, say)
                 if n % self.settings.checkpoint_updates == 0 or n == total:
                     self.save()
         checkpoint = self.weights()
         write_checkpoint(self.folder / "weights.safetensors", checkpoint)
         return checkpoint
 
-    def _look(self, log: Log, say: Callable[[str], None]) -> None:
-        """Judges the averaged weights and writes samples; the weights in training stay."""
-        kept = {name: tensor.clone() for name, tensor in self.shipped.state_dict().items()}
+    def _evaluate(self, log: Log, say: Callable[[str], None]) -> None:
+        """Evaluates the averaged weights and writes samples, then restores the weights."""
+        weights = {name: tensor.clone() for name, tensor in self.shipped.state_dict().items()}
         self.shipped.load_state_dict(self.average)
         self.shipped.eval()
         with torch.no_grad():
             figures = self.task.judge(self.shipped)
             self.task.write_samples(self.shipped, self.folder / "samples", self.number)
         self.shipped.train()
-        self.shipped.load_state_dict(kept)
+        self.shipped.load_state_dict(weights)
         if figures:
             log.write(self.number, {f"held/{k}": v for k, v in figures.items()})
             say(
@@ -311,10 +341,10 @@ class Run:
             )
 
 
-def _hidden_buffers(model: nn.Module) -> dict[str, Tensor]:
-    """Buffers that the shipped weights leave out but the next update depends on."""
-    shipped = model.state_dict()
-    return {name: buffer for name, buffer in model.named_buffers() if name not in shipped}
+def _non_persistent_buffers(model: nn.Module) -> dict[str, Tensor]:
+    """Buffers that are not in the state dict but that the next update depends on."""
+    persistent = model.state_dict()
+    return {name: buffer for name, buffer in model.named_buffers() if name not in persistent}
 
 
 def _clock(seconds: float) -> str:
@@ -324,19 +354,19 @@ def _clock(seconds: float) -> str:
 
 
 class Log:
-    """Figures over updates: `log.jsonl` always, TensorBoard files where it is installed."""
+    """Log of figures: `log.jsonl`, and TensorBoard files if TensorBoard is installed."""
 
     def __init__(self, folder: Path) -> None:
         self._lines = (folder / "log.jsonl").open("a", encoding="utf-8")
         try:
             from torch.utils.tensorboard import SummaryWriter
-        except ImportError:  # the extra "train" brings it
+        except ImportError:  # part of the extra "train"
             self._board = None
         else:
             self._board = SummaryWriter(str(folder / "tensorboard"))
 
     def write(self, number: int, figures: Mapping[str, float]) -> None:
-        """Adds one line for update `number`."""
+        """Adds the figures of update `number`; values that are not finite become null."""
         clean = {k: (v if math.isfinite(v) else None) for k, v in figures.items()}
         self._lines.write(
             json.dumps({"update": number, "time": round(time.time(), 1)} | clean) + "\n"

@@ -1,9 +1,9 @@
-"""Trains the score model: which event comes next, in pieces told plainly, given a tune, or with a
-gap to fill.
+"""Training of the score model: next-event prediction for composition, accompaniment and infilling.
 
-Cross-entropy of every field of every event that is played (given and later ones are told, not
-drawn). Every window is moved so that its tonic is C, and some to other tempi; what is said of them
-moves along, and captions with exact numbers are left out where the tempo moved.
+The loss is the cross-entropy of every field of every event that the model has to generate; given
+events and those after a gap are input only. Every window is transposed to C, and some are shifted
+to other tempi (data augmentation); their attributes are changed accordingly, and captions with
+exact numbers are omitted where the tempo was shifted.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from melisma.lm.score.rows import (
     EventSequence,
     batch_of,
     home_shift,
-    infill_line,
+    infill_sequence,
     is_note,
-    melody_line,
-    plain_line,
+    melody_sequence,
+    plain_sequence,
     transposed,
 )
 from melisma.nn.precision import autocast
@@ -52,63 +52,69 @@ from melisma.values.events import (
     PITCH,
     POSITION,
     TEMPI,
-    class_bpm,
+    tempo_class_bpm,
 )
 
 NAMES = [name for name, _ in SCORE_ATTRIBUTES]
 MOST_TEMPO_SHIFT = 5
-"""Tempi move by up to so many classes, 12 %."""
+"""Largest shift of the tempo in classes, 12 %."""
 FEWEST_ANSWERS = 8
-"""Notes that must be left to play beside a given tune."""
+"""Fewest notes that must be left to predict beside a given melody."""
 MOST_GAP_BARS = 8
 """Longest gap to fill."""
 HELD_ROUNDS, HELD_BATCH = 12, 16
-"""Held-out windows that are judged: always the same."""
+"""Held-out batches and their windows, always the same ones."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreTraining:
-    """A training of the score model."""
+    """Settings of a training of the score model."""
 
     model: ScoreModelSettings = field(default_factory=ScoreModelSettings)
+    """Of the network."""
     loop: LoopSettings = field(default_factory=lambda: LoopSettings(updates=10_000))
+    """Of the training loop."""
     batch: int = 16
-    """Windows of an update."""
+    """Windows per update."""
     longest: int = 512
-    """Events of a window that are read; what is beyond is cut off."""
+    """Most events of a window; the rest is cut off."""
     melody: float = 0.15
-    """Share of the windows with a given tune."""
+    """Share of the windows with a given melody."""
     infill: float = 0.2
-    """Share with a gap to fill."""
+    """Share of the windows with a gap to fill."""
     home: bool = True
-    """Whether every window moves to C; otherwise to any tonality (an arm of the benchmarks)."""
+    """Whether every window is transposed to C; otherwise to any key (an arm of the benchmarks)."""
     tempo_moves: float = 0.5
-    """Share of windows that move to another tempo."""
+    """Share of the windows that are shifted to another tempo."""
     piece_starts: float = 0.2
-    """Share of the updates that see openings alone: what is told of a piece decides its beginning,
-    and a long window knows itself."""
+    """Share of the updates with short windows only: conditioning matters most for the first events,
+    while a long window can be predicted from itself."""
     piece_start_events: int = 112
-    """Events of an opening; there are as many more of them in an update."""
+    """Events of a short window; the batch is larger in proportion."""
     silent_bars: float = 0.2
-    """Share of windows that are not told how many bars are left."""
+    """Share of the windows whose number of bars left is hidden from the model."""
     drop: ScoreDrops = field(default_factory=ScoreDrops)
+    """Probabilities of dropping conditions."""
     dropout: float = 0.05
     """Dropout of the transformer."""
     device: str = "cpu"
-    """Where to train."""
+    """Device of the training."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """One window as the model meets it."""
+    """One training window."""
 
-    line: EventSequence
+    sequence: EventSequence
+    """The events in reading order."""
     bars_left: int | None
+    """Bars from its beginning to the end of the piece; None: hidden from the model."""
     bars_done: int
+    """Bars of the piece before it."""
     attributes: np.ndarray
     """int64 [attribute]."""
     words: np.ndarray
-    """float32 [128]; zeros where the captions no longer hold."""
+    """Text embedding of a caption, float32 [128]; zeros if no caption is valid."""
 
 
 class ScoreObjective(Task):
@@ -128,13 +134,13 @@ class ScoreObjective(Task):
         return {"score": self.model}
 
     def settings_tree(self) -> dict[str, Any]:
-        """The network's sizes."""
+        """Settings of the network."""
         return dataclasses.asdict(self.settings.model)
 
     def losses(
         self, number: int, generator: torch.Generator
     ) -> tuple[dict[str, Tensor], dict[str, float]]:
-        """One batch of windows."""
+        """Losses of one batch of windows."""
         del number
         s = self.settings
         rng = np.random.default_rng(int(torch.randint(2**62, (), generator=generator)))
@@ -142,10 +148,11 @@ class ScoreObjective(Task):
         if rng.random() < s.piece_starts:
             count = s.batch * max(s.longest // s.piece_start_events, 1)
             s = dataclasses.replace(s, longest=s.piece_start_events, infill=0.0)
-        windows = alike(self.train, count, rng)
+        windows = similar_lengths(self.train, count, rng)
         examples = [example_of(self.train, int(w), rng, s) for w in windows]
-        told = drop_conditioning(conditions_of(self.train, windows, examples), s.drop, generator)
-        by_field, notes = self.negative_log_likelihood(examples, told, s.dropout)
+        conditions = conditions_of(self.train, windows, examples)
+        conditions = drop_conditioning(conditions, s.drop, generator)
+        by_field, notes = self.negative_log_likelihood(examples, conditions, s.dropout)
         loss = by_field.sum() / by_field.shape[0]
         total = float(by_field.detach().sum())
         figures = {"nats": float(loss.detach()), "nats_a_note": total / notes}
@@ -157,12 +164,21 @@ class ScoreObjective(Task):
         return {"score": loss}, figures
 
     def negative_log_likelihood(
-        self, examples: list[Example], told: ScoreConditions, dropout: float
+        self, examples: list[Example], conditions: ScoreConditions, dropout: float
     ) -> tuple[Tensor, int]:
-        """(negative log likelihood [event, field] of the events to be drawn, notes among them)."""
+        """Negative log-likelihood of the events that the model has to generate.
+
+        Args:
+            examples: the windows.
+            conditions: one row for each window.
+            dropout: of the Transformer.
+
+        Returns:
+            (loss float32 [event, field] in nats, number of notes among the events).
+        """
         device = torch.device(self.settings.device)
         batch = batch_of(
-            [e.line for e in examples],
+            [e.sequence for e in examples],
             [e.bars_left for e in examples],
             [e.bars_done for e in examples],
         )
@@ -176,63 +192,70 @@ class ScoreObjective(Task):
         counted = counted.to(device)
         assert isinstance(self.model, nn.Module)
         with autocast(self.settings.device):
-            hidden = self.model(batch, told.to(self.settings.device), dropout)
-            losses = getattr(self.model, "losses")  # noqa: B009 - also baselines have it
-            nats = losses(
+            hidden = self.model(batch, conditions.to(self.settings.device), dropout)
+            losses = getattr(self.model, "losses")  # noqa: B009 - baselines have it, too
+            by_field = losses(
                 hidden[:, :-1][counted], batch.rows[:, 1:][counted], batch.programs[:, 1:][counted]
             )
-        return nats, notes
+        return by_field, notes
 
     @torch.no_grad()
     def judge(self, averaged: nn.Module) -> dict[str, float]:
-        """Nats a note of held-out windows, plainly told, with all conditions and with none."""
+        """Loss per note of held-out windows in plain order, conditional and unconditional."""
         del averaged  # the loop has put the averaged weights into the model
         plain = dataclasses.replace(
             self.settings, melody=0.0, infill=0.0, tempo_moves=0.0, silent_bars=0.0
         )
-        told_nats, untold_nats, notes = 0.0, 0.0, 0
+        conditional, unconditional, notes = 0.0, 0.0, 0
         for number in range(HELD_ROUNDS):
             rng = np.random.default_rng(number)
             windows = rng.choice(
                 len(self.held), min(HELD_BATCH, len(self.held)), replace=False, p=self.held.weight
             )
             examples = [example_of(self.held, int(w), rng, plain) for w in windows]
-            nats, count = self.negative_log_likelihood(
+            by_field, count = self.negative_log_likelihood(
                 examples, conditions_of(self.held, windows, examples), 0.0
             )
-            told_nats += float(nats.sum())
-            nats, _ = self.negative_log_likelihood(
+            conditional += float(by_field.sum())
+            by_field, _ = self.negative_log_likelihood(
                 examples, ScoreConditions.absent(len(windows)), 0.0
             )
-            untold_nats += float(nats.sum())
+            unconditional += float(by_field.sum())
             notes += count
         return {
-            "nats_a_note": told_nats / max(notes, 1),
-            "nats_a_note_untold": untold_nats / max(notes, 1),
+            "nats_a_note": conditional / max(notes, 1),
+            "nats_a_note_unconditional": unconditional / max(notes, 1),
         }
 
 
 def example_of(
     corpus: ScoreCorpus, window: int, rng: np.random.Generator, settings: ScoreTraining
 ) -> Example:
-    """A window moved, and told in one of the three orders."""
+    """Augments a window and puts it into one of the three orders.
+
+    Args:
+        corpus: the windows.
+        window: index of the window.
+        rng: of all random choices.
+        settings: shares of the orders and of augmentation.
+    """
     s = settings
-    rows, attributes, moved = moved_rows(corpus, window, rng, s.tempo_moves, s.home)
-    line = plain_line(rows)
+    rows, attributes, tempo_moved = moved_rows(corpus, window, rng, s.tempo_moves, s.home)
+    sequence = plain_sequence(rows)
     left: int | None = int(corpus.bars_left[window])
     chance = rng.random()
     if chance < s.melody:
-        line = _with_tune(line, rng)
+        sequence = _with_melody(sequence, rng)
     elif chance < s.melody + s.infill:
-        line, gap_stop = _with_gap(line, rng)
+        sequence, gap_stop = _with_gap(sequence, rng)
         left = gap_stop if gap_stop is not None else left
     exact = corpus.exact[window]
-    fitting = np.flatnonzero(~exact) if moved else np.arange(len(exact))
+    valid = np.flatnonzero(~exact) if tempo_moved else np.arange(len(exact))
     words = np.zeros(corpus.words.shape[2], np.float32)
-    if len(fitting):
-        words = corpus.words[window, int(rng.choice(fitting))].astype(np.float32)
+    if len(valid):
+        words = corpus.words[window, int(rng.choice(valid))].astype(np.float32)
     return Example(
-        line=line.take(np.arange(min(len(line), s.longest))),
+        sequence=sequence.take(np.arange(min(len(sequence), s.longest))),
         bars_left=None if rng.random() < s.silent_bars else left,
         bars_done=int(corpus.bars_done[window]),
         attributes=attributes,
@@ -240,8 +263,12 @@ def example_of(
     )
 
 
-def alike(corpus: ScoreCorpus, count: int, rng: np.random.Generator) -> np.ndarray:
-    """`count` windows of similar length, drawn by weight: little of the batch is padding."""
+def similar_lengths(corpus: ScoreCorpus, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Samples windows of similar length, so that a batch has little padding.
+
+    Returns:
+        int64 [count], indices sampled by the corpus's weights.
+    """
     pool = rng.choice(len(corpus), 4 * count, p=corpus.weight)
     lengths = corpus.spans[pool, 1] - corpus.spans[pool, 0]
     pool = pool[np.argsort(lengths, kind="stable")]
@@ -252,7 +279,7 @@ def alike(corpus: ScoreCorpus, count: int, rng: np.random.Generator) -> np.ndarr
 def conditions_of(
     corpus: ScoreCorpus, windows: np.ndarray, examples: list[Example]
 ) -> ScoreConditions:
-    """What is told of each window; words are absent where no caption holds any more."""
+    """The conditions of windows (indices [window]) and their examples, one row each."""
     return ScoreConditions(
         words=torch.from_numpy(np.stack([e.words for e in examples])),
         attributes=torch.from_numpy(np.stack([e.attributes for e in examples])),
@@ -268,17 +295,28 @@ def moved_rows(
     tempo_moves: float,
     home: bool,
 ) -> tuple[np.ndarray, np.ndarray, bool]:
-    """(rows, attributes, whether the tempo moved) of a window; `home`: its tonic moves to C."""
+    """Transposes a window, and shifts its tempo at random.
+
+    Args:
+        corpus: the windows.
+        window: index of the window.
+        rng: of all random choices.
+        tempo_moves: probability of a shift of the tempo.
+        home: transpose to C; otherwise, and where the key is unknown, by a random interval.
+
+    Returns:
+        (rows int64 [event, 5], attributes int64 [attribute], whether the tempo was shifted).
+    """
     first, stop = corpus.spans[window]
     rows = corpus.events[first:stop].astype(np.int64)
     attributes = corpus.attributes[window].copy()
-    place = NAMES.index("tonality")
-    tonality = int(attributes[place])
-    known = tonality < SCORE_ATTRIBUTES[place][1]
+    index = NAMES.index("tonality")
+    tonality = int(attributes[index])
+    known = tonality < SCORE_ATTRIBUTES[index][1]
     shift = home_shift(tonality) if home and known else int(rng.integers(-6, 6))
     rows = transposed(rows, shift)
     if known:
-        attributes[place] = tonality // 12 * 12 + (tonality + shift) % 12
+        attributes[index] = tonality // 12 * 12 + (tonality + shift) % 12
     if rng.random() >= tempo_moves:
         return rows, attributes, False
     shift = int(rng.integers(-MOST_TEMPO_SHIFT, MOST_TEMPO_SHIFT + 1))
@@ -288,42 +326,46 @@ def moved_rows(
     rows[bars, LENGTH] += shift
     bpm = float(corpus.tempo_bpm[window])
     if np.isfinite(bpm):
-        attributes[NAMES.index("tempo")] = tempo_bin(bpm * class_bpm(shift) / class_bpm(0))
+        attributes[NAMES.index("tempo")] = tempo_bin(
+            bpm * tempo_class_bpm(shift) / tempo_class_bpm(0)
+        )
     return rows, attributes, True
 
 
-def _with_tune(line: EventSequence, rng: np.random.Generator) -> EventSequence:
-    """The line with one part given, or its highest notes; plain where too little is left."""
-    notes = is_note(line.rows) & (line.rows[:, PITCH] < FIRST_DRUM)
-    parts, counts = np.unique(line.rows[notes, PART_FIELD], return_counts=True)
+def _with_melody(plain: EventSequence, rng: np.random.Generator) -> EventSequence:
+    """Gives one part or its highest notes as a melody; unchanged if too few notes are left."""
+    rows = plain.rows
+    notes = is_note(rows) & (rows[:, PITCH] < FIRST_DRUM)
+    parts, counts = np.unique(rows[notes, PART_FIELD], return_counts=True)
     parts = parts[counts >= FEWEST_ANSWERS // 2]
     if not len(parts):
-        return line
-    means = [line.rows[notes & (line.rows[:, PART_FIELD] == p), PITCH].mean() for p in parts]
+        return plain
+    means = [rows[notes & (rows[:, PART_FIELD] == p), PITCH].mean() for p in parts]
     part = int(parts[int(np.argmax(means))] if rng.random() < 0.6 else rng.choice(parts))
-    mine = np.flatnonzero(notes & (line.rows[:, PART_FIELD] == part))
-    given = np.zeros(len(line), dtype=bool)
+    mine = np.flatnonzero(notes & (rows[:, PART_FIELD] == part))
+    given = np.zeros(len(plain), dtype=bool)
     given[mine] = True
     if len(parts) == 1 or rng.random() < 0.4:
-        order = mine[np.lexsort((line.rows[mine, PITCH], line.ticks[mine]))]
-        last_of_moment = np.append(np.diff(line.ticks[order]) > 0, True)
+        order = mine[np.lexsort((rows[mine, PITCH], plain.ticks[mine]))]
+        highest = np.append(np.diff(plain.ticks[order]) > 0, True)
         given[:] = False
-        given[order[last_of_moment]] = True
-    if (is_note(line.rows) & ~given).sum() < FEWEST_ANSWERS:
-        return line
-    return melody_line(line, given)
+        given[order[highest]] = True
+    if (is_note(rows) & ~given).sum() < FEWEST_ANSWERS:
+        return plain
+    return melody_sequence(plain, given)
 
 
-def _with_gap(line: EventSequence, rng: np.random.Generator) -> tuple[EventSequence, int | None]:
-    """The line with a gap told last, and the bar after it; plain where there are too few bars."""
-    bars = int(line.bars.max()) + 1
+def _with_gap(plain: EventSequence, rng: np.random.Generator) -> tuple[EventSequence, int | None]:
+    """(infill order with a random gap, bar after the gap); unchanged and None if there are too few
+    bars, or if the gap would include the end."""
+    bars = int(plain.bars.max()) + 1
     if bars < 4:
-        return line, None
+        return plain, None
     gap = int(rng.integers(1, min(MOST_GAP_BARS, bars - 2) + 1))
     first = int(rng.integers(1, bars - gap + 1))
-    if (line.rows[:, POSITION] == END).any() and first + gap == bars:
-        return line, None
-    return infill_line(line, first, first + gap), first + gap
+    if (plain.rows[:, POSITION] == END).any() and first + gap == bars:
+        return plain, None
+    return infill_sequence(plain, first, first + gap), first + gap
 
 
 def train_score(
@@ -333,7 +375,15 @@ def train_score(
     folder: Path,
     start: Mapping[str, Tensor] | None = None,
 ) -> None:
-    """Runs or resumes the score model in `folder`, from `start` or at random."""
+    """Runs or resumes the training of the score model.
+
+    Args:
+        settings: of the training.
+        train: training windows.
+        held: held-out windows.
+        folder: of the training state, logs and weights.
+        start: weights to start from; None: random initialization.
+    """
     run = Run(ScoreObjective(settings, train, held), settings.loop, folder)
     if not run.resume() and start is not None:
         run.start_from(start)

@@ -1,11 +1,11 @@
-"""Trains the semantic encoder by masked prediction and by reading the score behind the sound.
+"""Training of the semantic encoder by masked prediction and by supervised score labels.
 
-w2v-BERT (2108.06209) in spirit; targets of the masked frames are random-projection codes (BEST-RQ,
-2202.01855). The heads of the score are a deviation that we own up to: rendered music comes with
-exact labels, and a small encoder needs them; `score_weight=0` trains without.
+Follows w2v-BERT (2108.06209); the targets of masked frames are random-projection codes (BEST-RQ,
+2202.01855). The supervised score heads deviate from both papers: rendered music comes with exact
+labels, and a small encoder needs them; `score_weight=0` trains without.
 
-Sound becomes spectra once, before the first update; then each update shifts whole clips in pitch by
-rolling the log-frequency axis (three bins a semitone), the labels with them.
+Spectra are computed once, before the first update; each update shifts whole clips in pitch by
+rolling the log-frequency axis (three bins per semitone), and their labels accordingly.
 """
 
 from __future__ import annotations
@@ -49,45 +49,46 @@ HEAD_WEIGHTS: dict[str, float] = {
     "beat": 0.4,
     "bar": 0.2,
 }
-"""Chosen so that each head's loss counts about alike: cross-entropies in nats are several times the
-mean of twelve binary ones."""
+"""Loss weights, chosen so that all heads contribute about equally: a cross-entropy over classes is
+several times the mean of twelve binary ones."""
 INSTRUMENT_NAMES: tuple[str, ...] = (*INSTRUMENTS, "drums")
-"""What the instrument head tells apart."""
+"""Classes of the instrument head."""
 INSTRUMENT_WEIGHT = 8.0
-"""Weight of the instrument head: three of 129 sound in a clip, so its mean loss is small."""
+"""Loss weight of the instrument head: a clip has about three of 129 instruments, so that the mean
+loss is small."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SemanticTraining:
-    """A whole semantic run."""
+    """Settings of a training of the semantic encoder."""
 
     semantic: SemanticSettings = field(default_factory=SemanticSettings)
-    """The network."""
+    """Of the network."""
     loop: LoopSettings = field(
         default_factory=lambda: LoopSettings(updates=3_000, learning_rate=1e-3)
     )
-    """How long and how fast."""
+    """Of the training loop."""
     batch: int = 16
-    """Clips of one update."""
+    """Clips per update."""
     masked_share: float = 0.4
-    """Share of frames that are hidden, in spans."""
+    """Share of the frames that are masked, in spans."""
     span_frames: int = 10
-    """Frames of one hidden span (400 ms, as w2v-BERT)."""
+    """Frames of a masked span (400 ms, as in w2v-BERT)."""
     score_weight: float = 1.0
-    """Weight of the score heads; 0 leaves them out."""
+    """Weight of the score heads' losses; 0 trains without them."""
     shift_semitones: int = 3
-    """Clips are shifted in pitch by up to so many semitones."""
+    """Largest random pitch shift, up or down."""
     dropout: float = 0.05
     """Dropout of the transformer."""
     cluster_vectors: int = 120_000
-    """Frames that the clusters are found on."""
+    """Frames on which the clusters are fitted."""
     device: str = "cpu"
-    """Where to train."""
+    """Device of the training."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Listened:
-    """Spectra and labels of many clips of one length."""
+class LabelledSpectra:
+    """Spectra and frame labels of clips of equal length."""
 
     spectra: Tensor
     """float16 [clip, 50 Hz frame, bin]."""
@@ -98,8 +99,14 @@ class Listened:
 @torch.no_grad()
 def spectra_of(
     sound: Sequence[np.ndarray], labels: Sequence[Mapping[str, np.ndarray]], device: str = "cpu"
-) -> Listened:
-    """Turns int16 sound [clip, sample] into spectra, 16 clips at a time."""
+) -> LabelledSpectra:
+    """Computes spectra, 16 clips at a time.
+
+    Args:
+        sound: shards of clips, int16 [clip, sample].
+        labels: frame labels of each shard, [clip, frame, ...] by name; empty: no labels.
+        device: device of the computation; the result is on the CPU.
+    """
     spectra = []
     for array in sound:
         for start in range(0, len(array), 16):
@@ -109,24 +116,25 @@ def spectra_of(
         name: torch.from_numpy(np.concatenate([one[name] for one in labels]))
         for name in (labels[0] if labels else {})
     }
-    return Listened(spectra=torch.cat(spectra), labels=merged)
+    return LabelledSpectra(spectra=torch.cat(spectra), labels=merged)
 
 
-def instrument_labels(ears: AudioShards) -> list[dict[str, np.ndarray]]:
-    """The labels of each shard, and which instruments its clips name: uint8 [clip, 129]."""
-    place = {name: i for i, name in enumerate(INSTRUMENT_NAMES)}
-    clip, shards = 0, []
-    for labels, sound in zip(ears.labels, ears.sound, strict=True):
-        named = np.zeros((len(sound), len(place)), dtype=np.uint8)
-        for row in named:
-            row[[place[name] for name in ears.facts(clip).instruments]] = 1
+def instrument_labels(shards: AudioShards) -> list[dict[str, np.ndarray]]:
+    """The frame labels of each shard, with the instruments of its clips added as "instruments":
+    uint8 [clip, 129], 1 where present."""
+    index = {name: i for i, name in enumerate(INSTRUMENT_NAMES)}
+    clip, result = 0, []
+    for labels, sound in zip(shards.labels, shards.sound, strict=True):
+        present = np.zeros((len(sound), len(index)), dtype=np.uint8)
+        for row in present:
+            row[[index[name] for name in shards.facts(clip).instruments]] = 1
             clip += 1
-        shards.append({**labels, "instruments": named})
-    return shards
+        result.append({**labels, "instruments": present})
+    return result
 
 
 class InstrumentHead(nn.Module):
-    """Last states [batch, frame, width] -> logits [batch, 129]: heard anywhere in the clip."""
+    """Classifies the instruments of a clip; used in training only."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -134,17 +142,20 @@ class InstrumentHead(nn.Module):
         self.name = nn.Linear(width, len(INSTRUMENT_NAMES))
 
     def forward(self, states: Tensor) -> Tensor:
-        """A soft maximum over the frames."""
+        """Last hidden states [batch, frame, width] -> logits [batch, 129], by a soft maximum over
+        the frames."""
         logits = self.name(self.norm(states.float()))
         return torch.logsumexp(logits, dim=1) - float(np.log(states.shape[1]))
 
 
 class SemanticTask(Task):
-    """Masked codes and score heads."""
+    """Masked prediction of random-projection codes, and score heads."""
 
     kind = "semantic"
 
-    def __init__(self, settings: SemanticTraining, train: Listened, held: Listened) -> None:
+    def __init__(
+        self, settings: SemanticTraining, train: LabelledSpectra, held: LabelledSpectra
+    ) -> None:
         self.settings = settings
         self.train, self.held = train, held
         torch.manual_seed(settings.loop.seed)
@@ -153,11 +164,11 @@ class SemanticTask(Task):
 
     @property
     def models(self) -> Mapping[str, nn.Module]:
-        """The encoder, then the head that is not kept."""
+        """The encoder, and the instrument head, which is not shipped."""
         return {"semantic": self.encoder, "instruments": self.instruments}
 
     def settings_tree(self) -> dict[str, Any]:
-        """The network's sizes."""
+        """Settings of the network."""
         return dataclasses.asdict(self.settings.semantic)
 
     def _batch(self, generator: torch.Generator) -> tuple[Tensor, Labels]:
@@ -181,7 +192,7 @@ class SemanticTask(Task):
     def losses(
         self, number: int, generator: torch.Generator
     ) -> tuple[dict[str, Tensor], dict[str, float]]:
-        """One batch of whole clips."""
+        """Losses of one batch of whole clips."""
         del number
         s = self.settings
         spectra, labels = self._batch(generator)
@@ -203,17 +214,17 @@ class SemanticTask(Task):
             loss = loss + s.score_weight * torch.stack(weighted).sum()
         if not s.score_weight or "instruments" not in labels:
             return {"semantic": loss}, figures
-        named = labels["instruments"].float()
-        heard = F.binary_cross_entropy_with_logits(self.instruments(last), named)
-        figures["instruments"] = float(heard.detach())
-        # The head learns from states that rest, the encoder from a head that rests.
-        own = F.binary_cross_entropy_with_logits(self.instruments(last.detach()), named)
-        loss = loss + s.score_weight * INSTRUMENT_WEIGHT * heard
-        return {"semantic": loss, "instruments": INSTRUMENT_WEIGHT * own}, figures
+        present = labels["instruments"].float()
+        encoder_loss = F.binary_cross_entropy_with_logits(self.instruments(last), present)
+        figures["instruments"] = float(encoder_loss.detach())
+        # The encoder's loss does not train the head; the head has its own, on detached states.
+        head_loss = F.binary_cross_entropy_with_logits(self.instruments(last.detach()), present)
+        loss = loss + s.score_weight * INSTRUMENT_WEIGHT * encoder_loss
+        return {"semantic": loss, "instruments": INSTRUMENT_WEIGHT * head_loss}, figures
 
     @torch.no_grad()
     def judge(self, averaged: nn.Module) -> dict[str, float]:
-        """Accuracies on held-out clips, nothing masked."""
+        """Accuracies on held-out clips, without masks."""
         assert isinstance(averaged, SemanticEncoder)
         totals: dict[str, list[float]] = {}
         for start in range(0, min(len(self.held.spectra), 96), 16):
@@ -227,15 +238,16 @@ class SemanticTask(Task):
             found = head_accuracies(averaged, bottleneck.cpu(), labels)
             found["family_f1"] = _f1(family > 0, labels["family"] > 0)
             if "instruments" in labels:
-                named = self.instruments(last).cpu() > 0
-                found["instrument_f1"] = _f1(named, labels["instruments"] > 0)
+                predicted = self.instruments(last).cpu() > 0
+                found["instrument_f1"] = _f1(predicted, labels["instruments"] > 0)
             for name, value in found.items():
                 totals.setdefault(name, []).append(value)
         return {name: float(np.mean(values)) for name, values in totals.items()}
 
 
 def shift_spectra(spectra: Tensor, semitones: int) -> Tensor:
-    """Moves the log-frequency bins of [frame, bin] up by semitones; what enters is silence."""
+    """Shifts the log-frequency bins of a spectrum [frame, bin] up by semitones, filled with
+    silence."""
     if semitones == 0:
         return spectra
     low, high = spectra[:, :LOG_FREQUENCY_BINS], spectra[:, LOG_FREQUENCY_BINS:]
@@ -251,9 +263,9 @@ def shift_spectra(spectra: Tensor, semitones: int) -> Tensor:
 def shift_labels(labels: Labels, shifts: Tensor) -> Labels:
     """Transposes labels [clip, frame, ...] by semitones [clip]."""
     out = dict(labels)
-    places = (torch.arange(12)[None, :] - shifts[:, None]) % 12
+    classes = (torch.arange(12)[None, :] - shifts[:, None]) % 12
     for name in ("pitch_class", "onset"):
-        index = places[:, None, :].expand(labels[name].shape)
+        index = classes[:, None, :].expand(labels[name].shape)
         out[name] = labels[name].gather(-1, index)
     shift = shifts[:, None]
     bass, top, chord = (labels[n].long() for n in ("bass", "top", "chord"))
@@ -267,14 +279,25 @@ def shift_labels(labels: Labels, shifts: Tensor) -> Labels:
 def sample_spans(
     batch: int, frames: int, share: float, span_frames: int, generator: torch.Generator
 ) -> Tensor:
-    """True where hidden: [batch, frame], in spans, about `share` of all frames."""
+    """Random mask in spans.
+
+    Args:
+        batch: number of rows.
+        frames: frames of each row.
+        share: expected share of masked frames.
+        span_frames: length of a span; spans may overlap.
+        generator: of the starts, on the CPU.
+
+    Returns:
+        bool [batch, frame], True where masked.
+    """
     chance = 1 - (1 - share) ** (1 / span_frames)
     starts = torch.rand(batch, frames + span_frames - 1, generator=generator) < chance
     return F.max_pool1d(starts.float()[:, None], span_frames, stride=1)[:, 0] > 0
 
 
 def _class_targets(labels: Labels) -> dict[str, Tensor]:
-    """Classes of the cross-entropy heads; -1 where there is no truth."""
+    """Targets of the cross-entropy heads, int64 [clip, frame]; -1 where there is no label."""
     top = labels["top"].long()
     last = HEADS["top"] - 1
     targets = {
@@ -290,13 +313,22 @@ def _class_targets(labels: Labels) -> dict[str, Tensor]:
 
 
 def head_losses(encoder: SemanticEncoder, bottleneck: Tensor, labels: Labels) -> dict[str, Tensor]:
-    """The loss of every score head on [batch, frame, bottleneck width]."""
+    """Losses of the score heads.
+
+    Args:
+        encoder: whose heads are used.
+        bottleneck: its output [batch, frame, bottleneck width].
+        labels: of the same clips, [batch, frame, ...] by name.
+
+    Returns:
+        Scalar losses by head; heads without any label are omitted.
+    """
     losses = {}
     for name in ("pitch_class", "onset", "drum"):
         logits = encoder.score_heads[name](bottleneck)
         target = labels[name].float()
         if name != "pitch_class":
-            # A stroke may be felt one frame beside: the neighbours count as half.
+            # Onsets may be one frame off: the neighbouring frames get a target of one half.
             near = F.max_pool1d(target.transpose(1, 2), 3, 1, 1).transpose(1, 2)
             target = torch.maximum(target, 0.5 * near)
         losses[name] = F.binary_cross_entropy_with_logits(logits, target)
@@ -313,32 +345,44 @@ def head_losses(encoder: SemanticEncoder, bottleneck: Tensor, labels: Labels) ->
 def head_accuracies(
     encoder: SemanticEncoder, bottleneck: Tensor, labels: Labels
 ) -> dict[str, float]:
-    """F1 of the binary heads, accuracy of the others where there is truth."""
+    """F1 scores of the binary heads, accuracies of the others on labelled frames.
+
+    Arguments as for `head_losses`.
+    """
     found = {}
     for name in ("pitch_class", "onset", "drum"):
-        heard = encoder.score_heads[name](bottleneck) > (0 if name == "pitch_class" else -0.5)
-        found[f"{name}_f1"] = _f1(heard, labels[name] > 0)
+        predicted = encoder.score_heads[name](bottleneck) > (0 if name == "pitch_class" else -0.5)
+        found[f"{name}_f1"] = _f1(predicted, labels[name] > 0)
     for name, target in _class_targets(labels).items():
-        heard = encoder.score_heads[name](bottleneck).argmax(-1)
+        predicted = encoder.score_heads[name](bottleneck).argmax(-1)
         known = target > 0 if name in ("bass", "top", "chord") else target >= 0
         if bool(known.any()):
-            found[name] = float((heard == target)[known].float().mean())
+            found[name] = float((predicted == target)[known].float().mean())
     return found
 
 
-def _f1(heard: Tensor, true: Tensor) -> float:
-    both = float((heard & true).sum())
-    return 2 * both / max(float(heard.sum()) + float(true.sum()), 1.0)
+def _f1(predicted: Tensor, true: Tensor) -> float:
+    both = float((predicted & true).sum())
+    return 2 * both / max(float(predicted.sum()) + float(true.sum()), 1.0)
 
 
 def train_semantic(
     settings: SemanticTraining,
-    train: Listened,
-    held: Listened,
+    train: LabelledSpectra,
+    held: LabelledSpectra,
     folder: Path,
     start: Mapping[str, Tensor] | None = None,
 ) -> None:
-    """Runs or resumes, then clusters the bottleneck and writes `folder/weights.safetensors`."""
+    """Runs or resumes the training of the encoder, then clusters its bottleneck.
+
+    Args:
+        settings: of the training.
+        train: training clips.
+        held: held-out clips.
+        folder: of the training state and logs; the tokenizer is written there as
+            `weights.safetensors`.
+        start: weights to start from; its centroids initialize the clustering.
+    """
     task = SemanticTask(settings, train, held)
     run = Run(task, settings.loop, folder)
     if not run.resume() and start is not None:
@@ -362,7 +406,8 @@ def train_semantic(
 
 @torch.no_grad()
 def bottleneck_vectors(task: SemanticTask, generator: torch.Generator) -> Tensor:
-    """Bottleneck vectors [vector, width] of random training clips."""
+    """Bottleneck vectors of random training clips, [frame, width], at most
+    `settings.cluster_vectors`."""
     settings, encoder = task.settings, task.encoder.eval()
     spectra = task.train.spectra
     clips = min(len(spectra), settings.cluster_vectors // (spectra.shape[1] // 2) + 1)

@@ -1,11 +1,11 @@
-"""Stage one of the joint ear: the text tower learns language before it hears any music.
+"""Training of the joint embedding, stage one: the text tower alone, on sentences without music.
 
-Two teachers at once. A pretrained sentence encoder says where each sentence lies among all others
-(its outputs are imitated: Reimers and Gurevych, 2004.09813), so that words which no caption uses
-still land near their kin; and sentences whose truth is known teach the attribute heads. Sentences
-without truth get what a small head on the *encoder's* vectors makes of them, at a lower weight.
+Two losses: distillation of a pretrained sentence encoder (Reimers and Gurevych, 2004.09813), so
+that words which no caption uses are embedded near similar ones; and attribute classification of
+sentences with known attributes. Sentences without labels get pseudo-labels from a small head on the
+*encoder's* vectors, at a lower weight.
 
-Enters: `TextRows`. Leaves: a `TextTower` and its tokenizer in one checkpoint.
+Input: `TextRows`. Output: a `TextTower` and its tokenizer in one checkpoint.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from melisma.files.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from melisma.joint.attributes import ROW_WIDTH, attribute_loss, probabilities
-from melisma.joint.text_tower import TextReading, TextTower, TextTowerSettings
+from melisma.joint.text_tower import TextTower, TextTowerOutput, TextTowerSettings
 from melisma.joint.tokenizer import encode_words, pad_tokens
 from melisma.nn.precision import autocast
 from melisma.train.datasets.text import TextRows, accuracies
@@ -32,41 +32,47 @@ from melisma.train.initialization.token_vectors import start_from_bags
 from melisma.train.loop import LoopSettings, Run, Task, generator_of
 
 ATTRIBUTE_WEIGHTS: tuple[float, ...] = (1.0, 1.0, 0.5, 1.0, 1.0, 0.4, 0.4, 0.5, 0.5, 0.5, 0.5)
-"""Weight of each attribute's loss, in the order of `ATTRIBUTES` (chosen: sums over many classes
-weigh less, coarse classes too)."""
+"""Weight of each attribute's loss, in the order of `ATTRIBUTES` (chosen: lower for sums over many
+classes and for coarse classes)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TextTraining:
-    """A whole run of stage one."""
+    """Settings of a training of stage one."""
 
     tower: TextTowerSettings = field(default_factory=TextTowerSettings)
-    """The network."""
+    """Of the network."""
     loop: LoopSettings = field(
         default_factory=lambda: LoopSettings(updates=3_000, learning_rate=1e-3, weight_decay=0.05)
     )
-    """How long and how fast."""
+    """Of the training loop."""
     batch: int = 256
-    """Sentences of one update."""
+    """Sentences per update."""
     imitation_weight: float = 6.0
     """Weight of one minus the cosine to the sentence encoder's vector."""
     attribute_weight: float = 0.3
     """Weight of the attributes' cross-entropies."""
     pseudo_weight: float = 0.3
-    """How far a label by the head on the encoder's vectors counts as known."""
+    """Weight of pseudo-labels relative to labels."""
     head_updates: int = 1_500
-    """Updates of that head, which learns first."""
+    """Updates of the head that makes the pseudo-labels."""
     device: str = "cpu"
-    """Where to train."""
+    """Device of the training."""
 
 
 class BatchPlan:
-    """Which rows each update sees: every row once an epoch, rows of similar length together."""
+    """Batch sampler: every row once per epoch, rows of similar length in one batch."""
 
     POOL = 40
-    """Batches that are sorted by length together."""
+    """Number of batches that are sorted by length together."""
 
     def __init__(self, lengths: Sequence[int] | np.ndarray, batch: int, seed: int) -> None:
+        """
+        Args:
+            lengths: of each row, in any unit.
+            batch: rows of a batch.
+            seed: of the shuffling.
+        """
         self.lengths = np.asarray(lengths)
         self.batch = batch
         self.seed = seed
@@ -75,7 +81,7 @@ class BatchPlan:
         self._batches: list[np.ndarray] = []
 
     def picks(self, number: int) -> np.ndarray:
-        """Row numbers of update `number`."""
+        """Row indices of update `number`, int64 [row]."""
         epoch, index = divmod(number, self.each_epoch)
         if epoch != self._epoch:
             self._epoch, self._batches = epoch, self._shuffle(epoch)
@@ -94,7 +100,7 @@ class BatchPlan:
 
 
 class TeacherHead(nn.Module):
-    """Attributes read from the sentence encoder's own vectors; used only to label sentences."""
+    """Attribute classifier on the sentence encoder's vectors, for pseudo-labels only."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -109,15 +115,15 @@ class TeacherHead(nn.Module):
 
 
 def fit_teacher_head(rows: TextRows, seed: int, updates: int) -> TeacherHead:
-    """Learns the head from the rows of which at least one attribute is known."""
+    """Trains the head on the rows with at least one known attribute."""
     generator = generator_of(seed, 0, "teacher head")
     torch.manual_seed(seed)
-    some = np.flatnonzero((rows.known.sum(axis=1) > 0) & rows.vectors.any(axis=1))
+    labelled = np.flatnonzero((rows.known.sum(axis=1) > 0) & rows.vectors.any(axis=1))
     head = TeacherHead(rows.vectors.shape[1])
     optimizer = torch.optim.AdamW(head.parameters(), lr=1e-3, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, updates)
     for _ in range(updates):
-        picks = some[torch.randint(len(some), (512,), generator=generator).numpy()]
+        picks = labelled[torch.randint(len(labelled), (512,), generator=generator).numpy()]
         vectors, targets, known = row_tensors(rows, picks)
         loss = attribute_loss(head(vectors), targets, known, ATTRIBUTE_WEIGHTS).sum()
         optimizer.zero_grad()
@@ -129,19 +135,20 @@ def fit_teacher_head(rows: TextRows, seed: int, updates: int) -> TeacherHead:
 
 @torch.no_grad()
 def pseudo_labelled(rows: TextRows, head: TeacherHead, weight: float) -> TextRows:
-    """The same rows; where nothing was known, what the head says, known to `weight`."""
+    """Adds pseudo-labels of the head, known to the degree `weight`, to rows without labels."""
     targets, known = rows.targets.copy(), rows.known.copy()
-    none = np.flatnonzero(known.sum(axis=1) == 0)
-    for start in range(0, len(none), 4_096):
-        part = none[start : start + 4_096]
-        said = probabilities(head(torch.from_numpy(rows.vectors[part]).float()))
-        targets[part] = said.numpy().astype(np.float16)
+    unlabelled = np.flatnonzero(known.sum(axis=1) == 0)
+    for start in range(0, len(unlabelled), 4_096):
+        part = unlabelled[start : start + 4_096]
+        predicted = probabilities(head(torch.from_numpy(rows.vectors[part]).float()))
+        targets[part] = predicted.numpy().astype(np.float16)
         known[part] = weight
     return dataclasses.replace(rows, targets=targets, known=known)
 
 
 def row_tensors(rows: TextRows, picks: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
-    """(teacher vectors [row, 384], targets [row, 150], known [row, 11]), float32."""
+    """(sentence encoder's vectors [row, 384], targets [row, 150], known [row, 11]) of the rows with
+    the indices `picks`, float32."""
     return (
         torch.from_numpy(rows.vectors[picks]).float(),
         torch.from_numpy(rows.targets[picks]).float(),
@@ -150,7 +157,7 @@ def row_tensors(rows: TextRows, picks: np.ndarray) -> tuple[Tensor, Tensor, Tens
 
 
 class TextTask(Task):
-    """The text tower under two teachers."""
+    """Distillation and attribute classification of the text tower."""
 
     kind = "text"
 
@@ -168,7 +175,7 @@ class TextTask(Task):
         self.tower = TextTower(settings.tower).to(settings.device)
         self.rows = rows
         self.encoded = encode_words(tokenizer, rows.sentences)
-        if rows.vectors.any():  # a chain at toy size does without the sentence encoder
+        if rows.vectors.any():  # the toy size has no sentence encoder
             head = fit_teacher_head(rows, settings.loop.seed, settings.head_updates)
             self.rows = pseudo_labelled(rows, head, settings.pseudo_weight)
             start_from_bags(self.tower, self.encoded, rows.vectors)
@@ -186,15 +193,15 @@ class TextTask(Task):
     def losses(
         self, number: int, generator: torch.Generator
     ) -> tuple[dict[str, Tensor], dict[str, float]]:
-        del generator  # the plan decides the rows
+        del generator  # the batch plan chooses the rows
         picks = self.plan.picks(number)
         device = self.settings.device
         tokens, present = pad_tokens([self.encoded[int(i)] for i in picks])
         vectors, targets, known = (t.to(device) for t in row_tensors(self.rows, picks))
         self.tower.train()
         with autocast(device):
-            reading = self.tower(tokens.to(device), present.to(device))
-        distance, attributes = text_losses(reading, vectors, targets, known)
+            output = self.tower(tokens.to(device), present.to(device))
+        distance, attributes = text_losses(output, vectors, targets, known)
         total = (
             self.settings.imitation_weight * distance
             + self.settings.attribute_weight * attributes.sum()
@@ -206,40 +213,48 @@ class TextTask(Task):
         assert isinstance(averaged, TextTower)
         figures = {}
         for name, rows in self.held.items():
-            read, cosine = read_rows(averaged, self.tokenizer, rows)
-            hits = accuracies(read, rows.targets, rows.known)
+            predicted, cosine = read_rows(averaged, self.tokenizer, rows)
+            hits = accuracies(predicted, rows.targets, rows.known)
             figures |= {f"{name}/{k}": v for k, v in ({"imitation": cosine} | hits).items()}
         return figures
 
 
 def text_losses(
-    reading: TextReading, vectors: Tensor, targets: Tensor, known: Tensor
+    output: TextTowerOutput, vectors: Tensor, targets: Tensor, known: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """(mean of one minus the cosine to the teacher, attribute losses [11]).
+    """Losses of the text tower.
 
-    Rows whose teacher vector is zero do not count in the first.
+    Args:
+        output: of the text tower, for a batch of rows.
+        vectors: the sentence encoder's unit vectors [row, 384]; rows of zeros are ignored.
+        targets: attribute probabilities [row, 150].
+        known: degrees to which each attribute is known [row, 11].
+
+    Returns:
+        (mean of one minus the cosine to the sentence encoder's vector, attribute losses [11]).
     """
-    asked = vectors.abs().sum(dim=-1) > 0
-    away = (1.0 - (reading.imitation * vectors).sum(dim=-1)) * asked
-    distance = away.sum() / asked.sum().clamp(min=1)
-    return distance, attribute_loss(reading.logits, targets, known, ATTRIBUTE_WEIGHTS)
+    encoded = vectors.abs().sum(dim=-1) > 0
+    distances = (1.0 - (output.imitation * vectors).sum(dim=-1)) * encoded
+    distance = distances.sum() / encoded.sum().clamp(min=1)
+    return distance, attribute_loss(output.logits, targets, known, ATTRIBUTE_WEIGHTS)
 
 
 @torch.no_grad()
 def read_rows(tower: TextTower, tokenizer: Tokenizer, rows: TextRows) -> tuple[np.ndarray, float]:
-    """(attribute probabilities float32 [row, 150], mean cosine to the sentence encoder)."""
+    """(attribute probabilities float32 [row, 150], mean cosine to the sentence encoder's vectors)
+    of the text tower, in the order of the rows."""
     device = next(tower.parameters()).device
     encoded = encode_words(tokenizer, rows.sentences)
     order = np.argsort([len(ids) for ids in encoded], kind="stable")
-    read, cosines = np.zeros((len(rows), ROW_WIDTH), np.float32), []
+    predicted, cosines = np.zeros((len(rows), ROW_WIDTH), np.float32), []
     for start in range(0, len(order), 256):
         part = order[start : start + 256]
         tokens, present = pad_tokens([encoded[int(i)] for i in part])
-        reading = tower(tokens.to(device), present.to(device))
-        read[part] = probabilities(reading.logits).cpu().numpy()
+        output = tower(tokens.to(device), present.to(device))
+        predicted[part] = probabilities(output.logits).cpu().numpy()
         vectors = torch.from_numpy(rows.vectors[part]).float()
-        cosines.append((reading.imitation.cpu() * vectors).sum(dim=-1))
-    return read, float(torch.cat(cosines).mean())
+        cosines.append((output.imitation.cpu() * vectors).sum(dim=-1))
+    return predicted, float(torch.cat(cosines).mean())
 
 
 def train_text(
@@ -249,7 +264,15 @@ def train_text(
     folder: Path,
     held: Mapping[str, TextRows],
 ) -> TextTower:
-    """Trains or resumes in `folder`; writes `text.safetensors` there and returns the tower."""
+    """Runs or resumes the training of the text tower.
+
+    Args:
+        settings: of the training.
+        rows: training sentences.
+        tokenizer: of the text tower.
+        folder: of the training state; the result is written there as `text.safetensors`.
+        held: sets of held-out sentences by name.
+    """
     task = TextTask(settings, rows, tokenizer, held)
     run = Run(task, settings.loop, folder)
     run.resume()
@@ -261,7 +284,7 @@ def train_text(
 
 
 def write_text(path: Path, tower: TextTower, tokenizer: Tokenizer) -> None:
-    """A text tower alone, with its tokenizer."""
+    """Writes a text tower with its tokenizer as a checkpoint."""
     tensors = dict(tower.state_dict())
     words = np.frombuffer(tokenizer.to_str().encode("utf-8"), dtype=np.uint8).copy()
     tensors["tokenizer"] = torch.from_numpy(words)
@@ -270,7 +293,7 @@ def write_text(path: Path, tower: TextTower, tokenizer: Tokenizer) -> None:
 
 
 def read_text(path: Path) -> tuple[TextTower, Tokenizer]:
-    """What `write_text` wrote."""
+    """Reads a checkpoint that `write_text` wrote."""
     checkpoint = read_checkpoint(path, kind="text")
     tensors = dict(checkpoint.tensors)
     words = tensors.pop("tokenizer").numpy().tobytes().decode("utf-8")

@@ -1,4 +1,4 @@
-"""The nouns of the program and their unit conversions. Floor 0: standard library and numpy only.
+"""Domain values, closed vocabularies and unit conversions. Standard library and numpy only.
 
 Read `waveform.py` first, then `tokens.py`, `score.py`, `attributes.py`, `prompt.py`.
 """

@@ -1,14 +1,17 @@
-"""The closed vocabularies of musical attributes, and the facts about one piece.
+"""Closed vocabularies of musical attributes, and the facts about one piece.
 
-The same words serve the truth of a rendered clip, the heads of the joint embedding, the condition
-slots of the language model, prompts and receipts. The *order* of each tuple is an interface:
-trained heads index into it, so entries are only ever appended together with a new token version.
+The same labels are used for the ground truth of a rendered clip, the heads of the joint embedding,
+the conditioning of the language model, prompts and receipts. The *order* of each tuple is an
+interface: trained heads index into it, so entries are only ever appended, together with a new
+token version.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+
+from melisma.values.errors import MelismaError
 
 FAMILIES: tuple[str, ...] = (
     "piano",
@@ -29,7 +32,7 @@ FAMILIES: tuple[str, ...] = (
     "synth",
     "drums",
 )
-"""Instrument families, the granularity at which sound of small models can be told apart."""
+"""Instrument families: the granularity that stays distinguishable in the audio of small models."""
 
 PITCH_NAMES: tuple[str, ...] = (
     "C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B",
@@ -39,12 +42,12 @@ PITCH_NAMES: tuple[str, ...] = (
 TONALITIES: tuple[str, ...] = tuple(
     f"{name} {mode}" for mode in ("major", "minor") for name in PITCH_NAMES
 )
-"""24 tonalities: index = pitch class, + 12 for minor."""
+"""The 24 musical keys: index = pitch class, + 12 for minor."""
 
 METRES: tuple[str, ...] = ("2/4", "3/4", "4/4", "6/8")
-"""Metres told apart; anything else is unknown."""
+"""Time signatures with a class; any other is unknown."""
 METRE_KINDS: dict[str, str] = {"2/4": "duple", "4/4": "duple", "3/4": "triple", "6/8": "compound"}
-"""The kind of each of `METRES`."""
+"""The kind of metre of each of `METRES`."""
 
 STYLES: tuple[str, ...] = (
     "waltz",
@@ -66,7 +69,7 @@ STYLES: tuple[str, ...] = (
     "game",
     "drum groove",
 )
-"""Styles: the first eight are arranged, the others are those of real scores."""
+"""Styles: the first eight are those of generated arrangements, the others those of real scores."""
 
 MOODS: tuple[str, ...] = (
     "calm", "happy", "sad", "tense", "tender", "energetic", "solemn", "playful", "dark", "dreamy",
@@ -75,7 +78,7 @@ MOODS: tuple[str, ...] = (
 
 DENSITIES: tuple[str, ...] = ("sparse", "medium", "busy")
 DENSITY_ONSETS = (2.5, 6.2)
-"""Notes a second (simultaneous ones counted once) from which on a clip is medium, and busy."""
+"""Lower bounds of "medium" and "busy", in onsets per second (simultaneous notes count once)."""
 DYNAMICS: tuple[str, ...] = ("soft", "medium", "loud")
 REGISTERS: tuple[str, ...] = ("low", "middle", "high")
 ARTICULATIONS: tuple[str, ...] = ("staccato", "mixed", "legato")
@@ -83,24 +86,24 @@ ARTICULATIONS: tuple[str, ...] = ("staccato", "mixed", "legato")
 TEMPO_BINS = 48
 """Bins of the tempo attribute, evenly spaced in log tempo."""
 TEMPO_RANGE_BPM = (40.0, 220.0)
-"""Outer edges of the tempo bins, quarter notes a minute; a bin is 3.6 % wide."""
+"""Outer edges of the tempo bins, quarter notes per minute; a bin is 3.6 % wide."""
 
 
 def tempo_bin(tempo_bpm: float) -> int:
-    """The bin of a tempo; tempi beyond the range fall into the outer bins."""
+    """Index of the bin of a tempo; tempi outside the range fall into the first or last bin."""
     low, high = TEMPO_RANGE_BPM
     position = math.log(max(tempo_bpm, 1e-3) / low) / math.log(high / low)
     return min(max(int(position * TEMPO_BINS), 0), TEMPO_BINS - 1)
 
 
 def bin_tempo_bpm(index: int) -> float:
-    """The tempo at the (logarithmic) middle of a bin."""
+    """Tempo at the (logarithmic) centre of a bin, quarter notes per minute."""
     low, high = TEMPO_RANGE_BPM
     return low * (high / low) ** ((index + 0.5) / TEMPO_BINS)
 
 
-# General MIDI programs by family, first and last program of each run (General MIDI 1, 1991).
-_PROGRAM_RUNS: tuple[tuple[int, int, str], ...] = (
+# General MIDI programs by family, first and last program of each range (General MIDI 1, 1991).
+_PROGRAM_RANGES: tuple[tuple[int, int, str], ...] = (
     (0, 3, "piano"),
     (4, 5, "electric piano"),
     (6, 7, "harpsichord"),
@@ -131,35 +134,47 @@ _PROGRAM_RUNS: tuple[tuple[int, int, str], ...] = (
 
 
 def program_family(program: int, is_drum: bool) -> str:
-    """The family of a General MIDI program 0-127; every drum kit is "drums"."""
+    """Instrument family of a General MIDI program.
+
+    Args:
+        program: General MIDI program, 0-127.
+        is_drum: Whether the part is a drum kit; every kit is "drums".
+
+    Returns:
+        One of `FAMILIES`.
+
+    Raises:
+        ValueError: The program lies outside 0-127.
+    """
     if is_drum:
         return "drums"
-    for first, last, family in _PROGRAM_RUNS:
+    for first, last, family in _PROGRAM_RANGES:
         if first <= program <= last:
             return family
-    raise ValueError(f"a General MIDI program lies between 0 and 127, not {program}")
+    raise MelismaError(f"a General MIDI program lies between 0 and 127, not {program}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What is true of one piece or clip; None or an empty tuple where it is not known."""
+    """Ground-truth attributes of one piece or clip; None or an empty tuple means unknown."""
 
     tempo_bpm: float | None = None
-    """Quarter notes a minute (of the felt beat), None where the tempo is free."""
+    """Quarter notes per minute (of the felt beat), None where the tempo is free."""
     tonality: str | None = None
     """One of `TONALITIES`."""
     metre: str | None = None
     """One of `METRES`."""
     families: tuple[str, ...] = ()
-    """Of `FAMILIES`, those heard, the most prominent first."""
+    """Those of `FAMILIES` that play, the most prominent first."""
     instruments: tuple[str, ...] = ()
-    """Plain English names ("string quartet" is no instrument, "viola" is), prominent first."""
+    """Plain English names of single instruments ("viola", but not "string quartet"), the most
+    prominent first."""
     lead: str | None = None
     """Family that carries the melody."""
     style: str | None = None
     """One of `STYLES`."""
     moods: tuple[str, ...] = ()
-    """Of `MOODS`."""
+    """A subset of `MOODS`."""
     density: str | None = None
     """One of `DENSITIES`."""
     dynamics: str | None = None
@@ -170,5 +185,5 @@ class Facts:
     """One of `ARTICULATIONS`."""
     composer: str | None = None
     tradition: str | None = None
-    """A tradition or repertoire in words, e.g. "Polish church music"."""
+    """Name of a tradition or repertoire, e.g. "Polish church music"."""
     title: str | None = None

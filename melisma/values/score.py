@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from melisma.values.errors import MelismaError
+
 
 @dataclass(frozen=True, kw_only=True)
 class Notes:
-    """Columns of equal length, sorted by start and then pitch."""
+    """Notes as columns of equal length, sorted by start and then by pitch."""
 
     start_beats: np.ndarray
     """float64 [note], quarter notes from the start of the score."""
@@ -28,7 +30,7 @@ class Notes:
             len(c) for c in (self.start_beats, self.duration_beats, self.pitch, self.velocity)
         }
         if len(lengths) != 1:
-            raise ValueError(f"the columns of notes differ in length: {sorted(lengths)}")
+            raise MelismaError(f"the columns of notes differ in length: {sorted(lengths)}")
 
     def __len__(self) -> int:
         return len(self.pitch)
@@ -47,7 +49,7 @@ class Track:
 
 @dataclass(frozen=True, kw_only=True)
 class TempoMap:
-    """Piecewise constant tempo: `bpm[i]` (quarter notes a minute) holds from `beats[i]` on."""
+    """Piecewise constant tempo: `bpm[i]` (quarter notes per minute) holds from `beats[i]` on."""
 
     beats: np.ndarray
     """float64 [change], ascending, the first is 0."""
@@ -56,22 +58,22 @@ class TempoMap:
 
     def __post_init__(self) -> None:
         if len(self.beats) == 0 or len(self.beats) != len(self.bpm) or self.beats[0] != 0:
-            raise ValueError("a tempo map needs one tempo at beat 0 or more")
+            raise MelismaError("a tempo map needs one tempo at beat 0 or more")
         if not (np.asarray(self.bpm) > 0).all() or not (np.diff(self.beats) > 0).all():
-            raise ValueError("tempi are positive and their beats ascend")
+            raise MelismaError("tempi are positive and their beats ascend")
 
     def _anchors_seconds(self) -> np.ndarray:
         steps = np.diff(self.beats) * 60.0 / self.bpm[:-1]
         return np.concatenate([[0.0], np.cumsum(steps)])
 
     def seconds(self, beats: np.ndarray) -> np.ndarray:
-        """Time in seconds of each position in beats, any shape."""
+        """Converts positions in beats (any shape) to times in seconds."""
         beats = np.asarray(beats, dtype=np.float64)
         index = np.clip(np.searchsorted(self.beats, beats, side="right") - 1, 0, None)
         return self._anchors_seconds()[index] + (beats - self.beats[index]) * 60.0 / self.bpm[index]
 
     def position_beats(self, seconds: np.ndarray) -> np.ndarray:
-        """Position in beats of each time in seconds, any shape; the inverse of `seconds`."""
+        """Converts times in seconds (any shape) to positions in beats; the inverse of `seconds`."""
         seconds = np.asarray(seconds, dtype=np.float64)
         anchors = self._anchors_seconds()
         index = np.clip(np.searchsorted(anchors, seconds, side="right") - 1, 0, None)
@@ -103,7 +105,7 @@ class ChordMark:
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """A piece of notation."""
+    """A piece in symbolic notation."""
 
     tracks: tuple[Track, ...]
     tempo: TempoMap
@@ -112,13 +114,13 @@ class Score:
     )
     title: str = ""
     chords: tuple[ChordMark, ...] = ()
-    """Chord symbols, by beat; empty where nobody wrote them."""
+    """Chord symbols, by beat; empty where the source has none."""
     tonality: str | None = None
-    """What the key signature says, one of `TONALITIES`; None where it says nothing."""
+    """Musical key of the key signature, one of `TONALITIES`; None where there is none."""
 
     @property
     def end_beats(self) -> float:
-        """Where the last note ends, in beats; 0 for a score without notes."""
+        """End of the last note in beats; 0 for a score without notes."""
         ends = [
             float((t.notes.start_beats + t.notes.duration_beats).max())
             for t in self.tracks

@@ -1,71 +1,78 @@
-"""What a person asks of a score: words, and exact settings that override them."""
+"""The prompt of a score request: text, and exact settings that override it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from melisma.values.attributes import STYLES
-from melisma.values.events import BAR_METRES, DRUM_PROGRAM, MOST_PARTS
+from melisma.values.errors import MelismaError
+from melisma.values.events import BAR_METRES, DRUM_PROGRAM, MAX_PARTS
 from melisma.values.prompt import check_prompt
 from melisma.values.traditions import COMPOSERS, TRADITIONS
 
-MOST_SCORE_BARS = 600
-"""Bars of one piece (chosen: twenty minutes of a slow one)."""
-MANNERS: tuple[str, ...] = (*STYLES, *COMPOSERS, *TRADITIONS)
-"""What a style may be: a style of `STYLES`, a composer, or a tradition."""
+MAX_SCORE_BARS = 600
+"""Maximum number of bars of one piece (chosen: twenty minutes of a slow one)."""
+STYLE_NAMES: tuple[str, ...] = (*STYLES, *COMPOSERS, *TRADITIONS)
+"""Allowed values of `ScorePrompt.style`: a style of `STYLES`, a composer or a tradition."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScorePrompt:
-    """Words and exact settings for one score. `ValueError` says what is allowed.
+    """Text and exact settings for one score.
 
-    The words may be empty where a setting says something.
+    The words may be empty where at least one other setting is given.
+
+    Raises:
+        ValueError: A value lies outside its limits; the message states what is allowed.
     """
 
     words: str = ""
     bars: int | None = None
-    """How many bars; None: as many as `duration_seconds` holds."""
+    """Number of bars; None: as many as fit into `duration_seconds`."""
     duration_seconds: float = 30.0
     tempo_bpm: float | None = None
-    """Overrides the words; beats a minute (of the dotted quarter in 6/8, 9/8 and 12/8)."""
+    """Overrides the words; beats per minute (of the dotted quarter in 6/8, 9/8 and 12/8)."""
     tonality: str | None = None
     """Overrides the words; one of `TONALITIES`."""
     metre: tuple[int, int] | None = None
     """Overrides the words; one of `BAR_METRES`."""
     programs: tuple[int, ...] = ()
-    """Overrides the words: one part each (a keyboard, harp or choir alone: its usual staves),
-    General MIDI programs, `DRUM_PROGRAM` for drums."""
+    """Overrides the words; General MIDI programs, `DRUM_PROGRAM` for drums. One part per program
+    (a keyboard, harp or choir alone gets its usual staves)."""
     style: str | None = None
-    """Overrides the words; one of `MANNERS`."""
+    """Overrides the words; one of `STYLE_NAMES`."""
     has_prefix: bool = False
-    """Whether the score begins from given notes, which may say all."""
+    """Whether the score continues given notes, which may be the only conditioning."""
 
     def __post_init__(self) -> None:
         exact = (self.tempo_bpm, self.tonality, self.metre, self.style)
-        silent = not self.words.strip() and not self.programs and not self.has_prefix
-        if silent and all(one is None for one in exact):
-            raise ValueError(
+        empty = not self.words.strip() and not self.programs and not self.has_prefix
+        if empty and all(value is None for value in exact):
+            raise MelismaError(
                 'the prompt is empty: say what to play, e.g. "a slow piano waltz in D minor"'
             )
         check_prompt(self.words, self.duration_seconds, self.tempo_bpm, self.tonality)
-        if self.bars is not None and not 1 <= self.bars <= MOST_SCORE_BARS:
-            raise ValueError(f"a score has 1 to {MOST_SCORE_BARS} bars, not {self.bars}")
+        if self.bars is not None and not 1 <= self.bars <= MAX_SCORE_BARS:
+            raise MelismaError(f"a score has 1 to {MAX_SCORE_BARS} bars, not {self.bars}")
         if self.metre is not None and self.metre not in BAR_METRES:
-            raise ValueError(
+            raise MelismaError(
                 f"no metre {self.metre[0]}/{self.metre[1]}: the lower number is 2, 4, 8 or 16, and "
                 "a bar is at most eight quarter notes long"
             )
-        if len(self.programs) > MOST_PARTS:
-            raise ValueError(f"a score has at most {MOST_PARTS} parts, not {len(self.programs)}")
+        if len(self.programs) > MAX_PARTS:
+            raise MelismaError(f"a score has at most {MAX_PARTS} parts, not {len(self.programs)}")
         if any(not 0 <= program <= DRUM_PROGRAM for program in self.programs):
-            raise ValueError(f"a program lies between 0 and {DRUM_PROGRAM} (drums)")
-        if self.style is not None and self.style not in MANNERS:
-            raise ValueError(f'no style "{self.style}": known are {", ".join(MANNERS)}')
+            raise MelismaError(f"a program lies between 0 and {DRUM_PROGRAM} (drums)")
+        if self.style is not None and self.style not in STYLE_NAMES:
+            raise MelismaError(f'no style "{self.style}": known are {", ".join(STYLE_NAMES)}')
 
 
 def felt_beat(metre: tuple[int, int]) -> float:
-    """Length of the felt beat in quarter notes: the dotted quarter in 6/8, 9/8 and 12/8 (and such),
-    the half note over 2, the eighth in odd metres over 8, else the quarter."""
+    """Length of the felt beat of a metre (numerator, denominator), in quarter notes.
+
+    The dotted quarter in compound metres (6/8, 9/8, 12/8), the half note over 2, the eighth note in
+    odd metres over 8, otherwise the quarter note.
+    """
     numerator, denominator = metre
     if denominator in (8, 16) and numerator > 3 and numerator % 3 == 0:
         return 12.0 / denominator

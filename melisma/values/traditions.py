@@ -1,12 +1,14 @@
-"""Who wrote it, or in which tradition: the closed lists that the score model is told from.
+"""Composers and traditions: the closed lists of classes that condition the score model.
 
-The order of each tuple is an interface, as in `attributes.py`: entries are only ever appended
-together with new weights. Composers are those of whom the corpus holds a dozen pieces or more.
+The order of each tuple is an interface, as in `attributes.py`: entries are only ever appended,
+together with new weights. Composers are those with a dozen pieces or more in the corpus.
 """
 
 from __future__ import annotations
 
 import re
+
+from melisma.values.composers import COMMON_SPELLINGS, plain_name
 
 COMPOSERS: tuple[str, ...] = (
     "Bach", "Handel", "Telemann", "Vivaldi", "Monteverdi", "Haydn", "Mozart", "Beethoven",
@@ -16,7 +18,7 @@ COMPOSERS: tuple[str, ...] = (
     "Joplin", "Albéniz", "Rachmaninoff", "Bizet", "Boulanger", "Giuliani", "Sor", "Carcassi",
     "Aguado", "Burgmüller", "Czerny", "Buxtehude",
 )  # fmt: skip
-"""Family names as `values.composers` writes them."""
+"""Family names as `values.composers.family_name` returns them."""
 
 TRADITIONS: tuple[str, ...] = (
     "Polish church music", "church hymn", "choral and orchestral church music", "art song",
@@ -30,15 +32,18 @@ TRADITIONS: tuple[str, ...] = (
     "New Orleans drumming", "reggae drumming", "disco drumming", "country drumming",
     "gospel drumming", "blues drumming", "bossa nova drumming", "samba drumming",
 )  # fmt: skip
-"""Repertoires as `data.sources.repertoire` names them."""
+"""Repertoires under the names that `data.sources.repertoire` gives them."""
 
-_SPELLINGS: dict[str, str] = {
-    "dvorak": "Dvořák", "zelenski": "Żeleński", "żelenski": "Żeleński", "faure": "Fauré",
-    "albeniz": "Albéniz", "burgmuller": "Burgmüller", "burgmueller": "Burgmüller",
-    "haendel": "Handel", "händel": "Handel", "rachmaninov": "Rachmaninoff",
-    "tschaikowsky": "Tchaikovsky", "chaikovsky": "Tchaikovsky", "szopen": "Chopin",
+_PROMPT_SPELLINGS: dict[str, str] = {
+    "żelenski": "Żeleński", "händel": "Handel", "chaikovsky": "Tchaikovsky",
 }  # fmt: skip
-_BY_NAME = {name.lower(): name for name in COMPOSERS} | _SPELLINGS
+"""Spellings in prompts beside `COMMON_SPELLINGS` and the names without their accents."""
+_BY_NAME = (
+    {name.lower(): name for name in COMPOSERS}
+    | {plain_name(name): name for name in COMPOSERS}
+    | COMMON_SPELLINGS
+    | _PROMPT_SPELLINGS
+)
 _NAMES = "|".join(sorted(map(re.escape, _BY_NAME), key=len, reverse=True))
 _COMPOSER = re.compile(rf"(?<!\w)({_NAMES})(?:['’]?s|esque|ian|-?ish|-?like)?(?!\w)", re.IGNORECASE)
 
@@ -68,7 +73,7 @@ _TRADITION_WORDS: tuple[tuple[str, str], ...] = (
 
 
 def named_composer(words: str) -> str | None:
-    """The first composer of `COMPOSERS` that the words name, None where they name none.
+    """The first of `COMPOSERS` that a prompt names, None where it names none.
 
     >>> named_composer("something Chopin-esque"), named_composer("bach's style")
     ('Chopin', 'Bach')
@@ -78,7 +83,7 @@ def named_composer(words: str) -> str | None:
 
 
 def named_tradition(words: str) -> str | None:
-    """The first tradition of `TRADITIONS` that the words name, None where they name none.
+    """The first of `TRADITIONS` that a prompt names, None where it names none.
 
     >>> named_tradition("a slow mazurka"), named_tradition("funk drumming")
     ('Polish mazurka', 'funk drumming')

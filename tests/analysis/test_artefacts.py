@@ -115,7 +115,7 @@ def test_a_stuck_loop_is_found_where_one_is_and_nowhere_else(plant: str) -> None
     assert find_stuck_loop(sound_of(PLANTS[plant](piece()))).is_stuck == (plant == "stuck")
 
 
-def test_a_tempo_that_wobbles_by_three_percent_is_told_from_a_steady_one() -> None:
+def test_a_tempo_that_wobbles_by_three_percent_differs_from_a_steady_one() -> None:
     variation = {
         plant: beat_variation(sound_of(make(piece(10.0)))) for plant, make in PLANTS.items()
     }

@@ -20,9 +20,9 @@ def clicks(times_seconds: np.ndarray, seconds: float = 12.0) -> Waveform:
 
 
 def times(interval_seconds: float, jitter: float = 0.0) -> np.ndarray:
-    """Beats whose intervals are drawn with this coefficient of variation."""
-    drawn = np.random.default_rng(1).standard_normal(60)
-    return 0.2 + np.cumsum(interval_seconds * (1.0 + jitter * drawn))
+    """Beats whose intervals have this coefficient of variation."""
+    deviations = np.random.default_rng(1).standard_normal(60)
+    return 0.2 + np.cumsum(interval_seconds * (1.0 + jitter * deviations))
 
 
 @pytest.mark.parametrize("bpm", [84.0, 100.0, 126.0])

@@ -15,7 +15,11 @@ RESULTS = BENCHMARKS / "results" / "detectors.json"
 
 
 def test_ceilings_are_those_that_were_measured() -> None:
-    rows = {row["what"]: row for row in json.loads(RESULTS.read_text())}
+    # Results of earlier versions say "tempo told".
+    rows = {
+        row["what"].replace("tempo told", "tempo given"): row
+        for row in json.loads(RESULTS.read_text())
+    }
     for detector, share in CEILINGS.items():
         if detector.startswith("score"):
             measured = rows[f"{detector}, held-out pieces"]
@@ -40,7 +44,7 @@ def test_an_unknown_detector_is_refused() -> None:
         calibrated("smell", 0.5)
 
 
-def test_the_truth_of_recordings_is_told_in_known_words_with_a_reason() -> None:
+def test_the_truth_of_recordings_uses_known_words_with_a_reason() -> None:
     with RECORDINGS_CSV.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len({row["file"] for row in rows}) == len(rows) > 20

@@ -71,7 +71,7 @@ def test_a_note_that_dies_away_before_the_next_is_no_dropout() -> None:
     assert find(np.concatenate([note, note, note])).dropouts == ()
 
 
-def test_dead_silence_inside_is_found_and_silence_at_the_edges_is_told_apart() -> None:
+def test_dead_silence_inside_is_found_and_silence_at_the_edges_is_separate() -> None:
     piece = music()
     silence = np.zeros(2 * RATE_HZ)
     found = find(np.concatenate([silence, piece, silence, piece, silence]))

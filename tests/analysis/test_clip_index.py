@@ -12,10 +12,10 @@ from melisma.analysis.similarity import clip_index
 from melisma.analysis.similarity.clip_index import HELD_FRAMES, ClipIndex, Limit, Resemblance
 from melisma.analysis.similarity.clip_limits import measure_limits
 from melisma.files.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
-from melisma.files.compression import packed
+from melisma.files.compression import compress
 
 CLIPS, FRAMES, WIDTH = 12, 200, 32
-PRINTS = {"semantic": "s0", "joint": "j0"}
+FINGERPRINTS = {"semantic": "s0", "joint": "j0"}
 WINDOWS = {"window_seconds": 10.0, "hop_seconds": 5.0}
 LIMIT = Limit(piece_seconds=20.0, run_seconds=0.6, agreement=0.3, similarity=0.9, pieces=50)
 
@@ -34,7 +34,7 @@ def directions(rng: np.random.Generator, *shape: int) -> np.ndarray:
 def small_index(seed: int = 0) -> ClipIndex:
     rng = np.random.default_rng(seed)
     names = [f"corpus/work {clip}/{clip}" for clip in range(CLIPS)]
-    return ClipIndex(names, melody(rng), directions(rng, CLIPS, 3), PRINTS, [LIMIT])
+    return ClipIndex(names, melody(rng), directions(rng, CLIPS, 3), FINGERPRINTS, [LIMIT])
 
 
 def longest_by_trying(tokens: np.ndarray, clips: np.ndarray) -> int:
@@ -82,7 +82,7 @@ def test_no_run_is_missed(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clip_index, "_CHUNK", chunk)
     rng = np.random.default_rng(2)
     few = rng.integers(0, 6, size=(5, 90)).astype(np.uint16)
-    index = ClipIndex([*"abcde"], few, directions(rng, 5, 1), PRINTS)
+    index = ClipIndex([*"abcde"], few, directions(rng, 5, 1), FINGERPRINTS)
     lengths = []
     for _ in range(5):
         starts, clips = rng.integers(0, 65, size=8), rng.integers(0, 5, size=8)
@@ -110,7 +110,9 @@ def test_held_notes_and_loops_of_few_tokens_do_not_count() -> None:
     tokens[0] = 5  # a rest
     tokens[1] = np.tile(np.repeat([3, 8, 3, 9], 5), 10)  # a loop of three tokens
     tokens[2, 20:120] = 77  # a note held for four seconds inside a melody
-    index = ClipIndex([str(i) for i in range(CLIPS)], tokens, directions(rng, CLIPS, 1), PRINTS)
+    index = ClipIndex(
+        [str(i) for i in range(CLIPS)], tokens, directions(rng, CLIPS, 1), FINGERPRINTS
+    )
     assert index.longest_run(tokens[0]) is None
     assert index.longest_run(tokens[1]) is None
     assert index.best_agreement(tokens[0]) is index.best_agreement(tokens[1]) is None
@@ -148,7 +150,7 @@ def test_the_best_agreement_is_that_of_all_alignments(
     monkeypatch.setattr(clip_index, "_CHUNK", chunk)
     rng = np.random.default_rng(6)
     clips = rng.integers(0, 20, size=(3, 150)).astype(np.uint16)
-    index = ClipIndex([*"abc"], clips, directions(rng, 3, 1), PRINTS)
+    index = ClipIndex([*"abc"], clips, directions(rng, 3, 1), FINGERPRINTS)
     for length in (40, 180, 180):
         piece = rng.integers(0, 20, size=length)
         found = index.best_agreement(piece)
@@ -199,9 +201,9 @@ def test_limits_are_what_independent_music_reaches() -> None:
     assert all(
         index.nearest(*pair).too_similar for pair in zip(index.tokens, index.vectors, strict=True)
     )
-    assert index.limit_of(3.0) == index.limits[0]
-    assert index.limit_of(6.0) == index.limits[1]
-    assert index.limit_of(20.0) == index.limit_of(600.0) == index.limits[3]
+    assert index.limit_for(3.0) == index.limits[0]
+    assert index.limit_for(6.0) == index.limits[1]
+    assert index.limit_for(20.0) == index.limit_for(600.0) == index.limits[3]
     with pytest.raises(ValueError, match="held-out pieces"):
         measure_limits(index, [], [], **WINDOWS)
 
@@ -209,17 +211,17 @@ def test_limits_are_what_independent_music_reaches() -> None:
 def test_limits_of_long_pieces_hold_for_long_pieces() -> None:
     rng = np.random.default_rng(11)
     few = rng.integers(0, 12, size=(40, 150)).astype(np.uint16)
-    index = ClipIndex([str(i) for i in range(40)], few, directions(rng, 40, 1), PRINTS)
+    index = ClipIndex([str(i) for i in range(40)], few, directions(rng, 40, 1), FINGERPRINTS)
 
-    def drawn(count: int, times: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    def random_pieces(count: int, times: int) -> list[tuple[np.ndarray, np.ndarray]]:
         tokens = rng.integers(0, 12, size=(count, 150 * times)).astype(np.uint16)
         return list(zip(tokens, directions(rng, count, times), strict=True))
 
     works = [str(piece // 2) for piece in range(200)]
-    index.limits = tuple(measure_limits(index, drawn(200, 1), works, **WINDOWS))
+    index.limits = tuple(measure_limits(index, random_pieces(200, 1), works, **WINDOWS))
     by_length = [(one.run_seconds, one.agreement, one.similarity) for one in index.limits]
     assert by_length == sorted(by_length)
-    long = drawn(100, 4)
+    long = random_pieces(100, 4)
     assert sum(index.nearest(*piece).too_similar for piece in long) <= 8
     index.limits = index.limits[:2]
     assert sum(index.nearest(*piece).too_similar for piece in long) > 8
@@ -230,18 +232,18 @@ def test_only_pieces_of_different_works_are_joined() -> None:
     index, sizes = small_index(), (3, 1, 3, 2, 3)
     works = [name for name, size in zip("cabed", sizes, strict=True) for _ in range(size)]
     held = list(zip(melody(rng, 12), directions(rng, 12, 1), strict=True))
-    asked: list[np.ndarray] = []
+    queried: list[np.ndarray] = []
 
     class Spied(ClipIndex):
         def nearest(self, tokens: np.ndarray, vectors: np.ndarray) -> Resemblance:
-            asked.append(tokens)
+            queried.append(tokens)
             return super().nearest(tokens, vectors)
 
-    spied = Spied(index.names, index.tokens, index.vectors, PRINTS)
+    spied = Spied(index.names, index.tokens, index.vectors, FINGERPRINTS)
     limits = measure_limits(spied, held, works, **WINDOWS)
     assert [limit.piece_seconds for limit in limits] == [5.0, 8.0, 16.0, 32.0]
     owner = {tokens.tobytes(): work for (tokens, _), work in zip(held, works, strict=True)}
-    for tokens in asked[-24:]:
+    for tokens in queried[-24:]:
         parts = [owner[part.tobytes()] for part in np.split(tokens, len(tokens) // FRAMES)]
         assert len(set(parts)) == len(parts) > 1
     # One more of a work, and four in a row would have it twice.
@@ -266,14 +268,14 @@ def test_an_index_is_written_and_read(tmp_path: Path) -> None:
     assert [path] == list(tmp_path.iterdir())
 
 
-def test_an_index_of_other_ears_or_a_damaged_one_is_refused(tmp_path: Path) -> None:
+def test_an_index_of_other_tokenizers_or_a_damaged_one_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "originality.safetensors"
     small_index().write(path)
-    with pytest.raises(ValueError, match=r"holds what the joint j0 heard, but .* is j1: build"):
-        ClipIndex.read(path, PRINTS | {"joint": "j1"})
+    with pytest.raises(ValueError, match=r"was made with the joint j0, but .* is j1: build"):
+        ClipIndex.read(path, FINGERPRINTS | {"joint": "j1"})
     whole = read_checkpoint(path)
     for name, most in (("tokens", 2 * CLIPS * FRAMES), ("names", 2_000 * CLIPS)):
-        tensors = whole.tensors | {name: packed(bytes(2**22))}
+        tensors = whole.tensors | {name: compress(bytes(2**22))}
         write_checkpoint(path, replace(whole, tensors=tensors))
         with pytest.raises(ValueError, match="damaged index") as refused:
             ClipIndex.read(path)
@@ -292,10 +294,10 @@ def test_an_index_of_other_ears_or_a_damaged_one_is_refused(tmp_path: Path) -> N
 def test_what_does_not_belong_together_is_refused() -> None:
     index = small_index()
     with pytest.raises(ValueError, match="11 names, 12 clips"):
-        ClipIndex(index.names[:11], index.tokens, index.vectors, PRINTS)
+        ClipIndex(index.names[:11], index.tokens, index.vectors, FINGERPRINTS)
     with pytest.raises(ValueError, match="one line"):
-        ClipIndex(["a\nb"] * CLIPS, index.tokens, index.vectors, PRINTS)
+        ClipIndex(["a\nb"] * CLIPS, index.tokens, index.vectors, FINGERPRINTS)
     with pytest.raises(ValueError, match="needs tokens"):
-        ClipIndex([], index.tokens[:0], index.vectors[:0], PRINTS)
+        ClipIndex([], index.tokens[:0], index.vectors[:0], FINGERPRINTS)
     with pytest.raises(ValueError, match=r"vectors \[window, 32\]"):
         index.nearest(index.tokens[0], index.vectors[0, :, :30])

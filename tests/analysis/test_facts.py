@@ -112,7 +112,7 @@ def test_facts_of_a_waltz() -> None:
     assert facts.density == "sparse"
 
 
-def test_a_free_tempo_is_not_told() -> None:
+def test_a_free_tempo_is_not_stated() -> None:
     beats = np.cumsum(0.5 + 0.2 * np.sin(np.arange(20)))
     assert facts_of(make_part(cadence(60, False)), beats=beats).tempo_bpm is None
     assert facts_of(make_part(cadence(60, False)), beats=np.array([0.0, 4.0])).tempo_bpm is None

@@ -153,11 +153,11 @@ def test_stacked_labels_come_back() -> None:
         np.testing.assert_array_equal(before.beat_phase, after.beat_phase)
 
 
-def test_mistakes_are_told() -> None:
+def test_invalid_inputs_are_refused() -> None:
     performance = make_performance()
     with pytest.raises(ValueError, match="at least one frame"):
         frame_labels(performance, 0.0, 0)
-    with pytest.raises(ValueError, match="one length"):
+    with pytest.raises(ValueError, match="equal length"):
         stack_labels([frame_labels(performance, 0.0, 3), frame_labels(performance, 0.0, 4)])
     with pytest.raises(ValueError, match="lack"):
         unstack_labels({"top": np.zeros((1, 3))})

@@ -1,4 +1,4 @@
-"""Tonality of cadences in known keys, also out of tune."""
+"""Key of cadences in known keys, also out of tune."""
 
 import numpy as np
 import pytest
@@ -46,7 +46,7 @@ def test_the_tonality_of_a_cadence_is_found(index: int) -> None:
     assert int(estimate.chroma.argmax()) in {(index + step) % 12 for step in (0, 3, 4, 5, 7)}
 
 
-def test_an_instrument_out_of_tune_is_heard_in_its_own_tuning() -> None:
+def test_the_key_of_an_instrument_out_of_tune_is_relative_to_its_tuning() -> None:
     estimate = measure_tonality(cadence(TONALITIES.index("Eb major"), cents=30.0))
     assert estimate.tonality == "Eb major"
     assert estimate.tuning_cents == pytest.approx(30.0, abs=6.0)
@@ -60,7 +60,7 @@ def test_silence_has_no_tonality() -> None:
     assert estimate.ranking == ()
 
 
-def test_the_bass_and_the_ending_are_told_apart_from_the_whole() -> None:
+def test_the_bass_and_the_ending_have_their_own_chroma() -> None:
     whole, bass, ending, even = summarise_chroma(cadence(0))
     for row in (whole, bass, ending, even):
         assert row.sum() == pytest.approx(1.0, abs=1e-3)

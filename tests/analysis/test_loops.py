@@ -1,4 +1,4 @@
-"""A stuck stretch is found with its place and period; music that merely repeats is not stuck."""
+"""A stuck loop is found with its position and period; music that merely repeats is not stuck."""
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ def melody(seconds: float = 8.0) -> np.ndarray:
 
 
 @pytest.mark.parametrize("period_seconds", [0.08, 0.16, 0.32, 0.96])
-def test_a_stuck_stretch_is_found_with_its_place_and_period(period_seconds: float) -> None:
+def test_a_stuck_loop_is_found_with_its_position_and_period(period_seconds: float) -> None:
     samples = melody()
     first, length = 2 * RATE_HZ, round(period_seconds * RATE_HZ)
     repeats = max(5, round(2.0 / period_seconds))

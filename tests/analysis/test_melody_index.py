@@ -10,8 +10,8 @@ from melisma.analysis.similarity.melody_index import (
     LONG_NOTES,
     RUN_STEPS,
     MelodyIndex,
+    distinctive_runs,
     melodic_steps,
-    telling_runs,
 )
 from melisma.values import Score
 
@@ -66,10 +66,10 @@ def test_lines_of_a_piece_stay_apart() -> None:
 
 def test_a_run_is_telling_with_three_intervals() -> None:
     few = np.array([1, 2] * 5, dtype=np.uint16) << 8
-    assert not telling_runs(few).any()
+    assert not distinctive_runs(few).any()
     few[9] = 3 << 8
-    assert telling_runs(few).tolist() == [False, False, True]
-    assert len(telling_runs(few[:7])) == 0
+    assert distinctive_runs(few).tolist() == [False, False, True]
+    assert len(distinctive_runs(few[:7])) == 0
 
 
 def test_drums_are_not_searched() -> None:

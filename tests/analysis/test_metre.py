@@ -61,7 +61,7 @@ def jig(bpm: float, seconds: float = 12.0) -> Waveform:
 
 
 @pytest.mark.parametrize("bpm", [96.0, 126.0, 150.0])
-def test_a_waltz_is_told_from_a_march(bpm: float) -> None:
+def test_a_waltz_differs_from_a_march(bpm: float) -> None:
     waltz, march = measure_metre(dance(3, bpm), bpm), measure_metre(dance(4, bpm), bpm)
     assert waltz.metre == "3/4"
     assert march.metre in ("2/4", "4/4")

@@ -9,7 +9,7 @@ import pytest
 from matplotlib.collections import LineCollection
 
 from melisma.analysis.plots.piano_roll import (
-    MOST_ROWS,
+    MAX_ROWS,
     bar_lines,
     plot_piano_roll,
     row_edges,
@@ -41,7 +41,7 @@ def test_rows_begin_at_bar_lines_and_cover_the_piece() -> None:
     assert edges[0] == 0.0
     assert edges[-1] == pytest.approx(200.0)
     assert set(edges[1:-1]) <= set(bar_lines(score))
-    assert len(row_edges(a_score(5_000))) - 1 <= MOST_ROWS + 1
+    assert len(row_edges(a_score(5_000))) - 1 <= MAX_ROWS + 1
 
 
 def test_a_change_of_metre_moves_the_bar_lines() -> None:
@@ -62,22 +62,22 @@ def test_a_png_is_written_with_drums_and_without(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_every_note_is_drawn_once_though_the_last_row_is_longer() -> None:
+def test_every_note_is_plotted_once_though_the_last_row_is_longer() -> None:
     score = a_score(201)
     widths = np.diff(row_edges(score))
     assert widths[-1] > widths[0]
     figure = score_figure(score, "rows")
-    drawn = sum(
+    plotted = sum(
         len(lines.get_segments())
         for axes in figure.axes
         for lines in axes.collections
         if isinstance(lines, LineCollection)
     )
-    assert drawn == 2 * 201
+    assert plotted == 2 * 201
     assert len({np.ptp(axes.get_xlim()) for axes in figure.axes}) == 1
 
 
-def test_no_notes_no_picture(tmp_path: Path) -> None:
+def test_a_score_without_notes_is_refused(tmp_path: Path) -> None:
     empty = Score(tracks=(), tempo=TempoMap(beats=np.zeros(1), bpm=np.full(1, 90.0)))
-    with pytest.raises(ValueError, match="holds none"):
+    with pytest.raises(ValueError, match="has none"):
         plot_piano_roll(empty, tmp_path / "x.png", "nothing")

@@ -99,7 +99,7 @@ def test_a_planted_tempo_agrees_and_another_does_not() -> None:
     assert right.ceiling == CEILINGS["tempo"]
 
 
-def test_half_and_double_are_told_as_such() -> None:
+def test_half_and_double_are_reported_as_such() -> None:
     finding = found(receipt_of_sound(dance(97.0), Facts(tempo_bpm=194.0)), "tempo")
     assert finding.agrees is False
     assert finding.measured is not None
@@ -116,25 +116,25 @@ def test_a_planted_tonality_agrees_and_another_does_not(tonic: int, name: str) -
     assert found(receipt_of_sound(clip, Facts(tonality="F# minor")), "tonality").agrees is False
 
 
-def test_a_waltz_is_none_where_a_march_was_asked() -> None:
+def test_a_waltz_does_not_agree_with_a_requested_march() -> None:
     waltz, march = dance(126.0, beats_a_bar=3), dance(126.0)
     for clip, right, wrong in ((waltz, "3/4", "4/4"), (march, "4/4", "3/4")):
         agrees = found(receipt_of_sound(clip, Facts(tempo_bpm=126.0, metre=right)), "metre")
         assert agrees.agrees is True
         differs = found(receipt_of_sound(clip, Facts(tempo_bpm=126.0, metre=wrong)), "metre")
         assert differs.agrees is False
-        assert agrees.ceiling == CEILINGS["kind of metre, tempo told"]
+        assert agrees.ceiling == CEILINGS["kind of metre, tempo given"]
 
 
 def test_silence_has_nothing_and_agrees_with_nothing() -> None:
-    asked = Facts(
+    requested = Facts(
         tempo_bpm=97.0,
         tonality="C major",
         metre="3/4",
         density="sparse",
         families=("piano",),
     )
-    receipt = receipt_of_sound(silence(), asked, {"piano": 0.9})
+    receipt = receipt_of_sound(silence(), requested, {"piano": 0.9})
     for name in ("tempo", "tonality", "metre", "density", "instruments"):
         finding = found(receipt, name)
         assert finding.measured is None
@@ -146,7 +146,7 @@ def test_silence_has_nothing_and_agrees_with_nothing() -> None:
     assert receipt.agreement == 0.0
 
 
-def test_what_was_not_asked_is_told_without_a_verdict() -> None:
+def test_what_was_not_requested_is_reported_without_a_verdict() -> None:
     receipt = receipt_of_sound(dance(97.0), Facts())
     assert {finding.name for finding in receipt.findings} == {
         "tempo",
@@ -161,26 +161,31 @@ def test_what_was_not_asked_is_told_without_a_verdict() -> None:
     assert -40.0 < (found(receipt, "loudness").value or 0.0) < -3.0
 
 
-def test_instruments_count_as_one_and_others_are_told() -> None:
-    heard = {"piano": 0.9, "drums": 0.2, "strings": 0.7}
-    asked = Facts(instruments=("grand piano", "drums"), lead="piano", families=("piano", "drums"))
-    receipt = receipt_of_sound(dance(97.0), asked, heard)
-    players = [finding for finding in receipt.findings if finding.name == "instruments"]
-    assert [(one.requested, one.agrees) for one in players] == [("piano", True), ("drums", False)]
-    assert [one.confidence for one in players] == pytest.approx([0.9, 0.8])
+def test_instruments_count_as_one_and_others_are_reported() -> None:
+    predicted = {"piano": 0.9, "drums": 0.2, "strings": 0.7}
+    requested = Facts(
+        instruments=("grand piano", "drums"), lead="piano", families=("piano", "drums")
+    )
+    receipt = receipt_of_sound(dance(97.0), requested, predicted)
+    instruments = [finding for finding in receipt.findings if finding.name == "instruments"]
+    assert [(one.requested, one.agrees) for one in instruments] == [
+        ("piano", True),
+        ("drums", False),
+    ]
+    assert [one.confidence for one in instruments] == pytest.approx([0.9, 0.8])
     assert found(receipt, "other instruments").measured == "strings 0.70"
     assert receipt.agreement == pytest.approx(0.9 / 1.7)
 
 
 def test_agreement_ranks_the_right_candidate_first() -> None:
-    asked = Facts(tempo_bpm=97.0, tonality="C major", metre="4/4")
+    requested = Facts(tempo_bpm=97.0, tonality="C major", metre="4/4")
     candidates = [
         dance(97.0),
         dance(97.0, tonic=6),
         dance(118.0, tonic=6, beats_a_bar=3),
         silence(),
     ]
-    agreement = [receipt_of_sound(clip, asked).agreement for clip in candidates]
+    agreement = [receipt_of_sound(clip, requested).agreement for clip in candidates]
     assert agreement == sorted(agreement, reverse=True)
     assert agreement[0] == 1.0
     assert agreement[0] > agreement[1] > agreement[2] >= agreement[3] == 0.0
@@ -211,14 +216,14 @@ def test_what_is_not_found_counts_against_a_candidate() -> None:
 
 def test_a_score_with_planted_facts_agrees() -> None:
     score = song(104.0, tonic=2)
-    asked = Facts(
+    requested = Facts(
         tempo_bpm=104.0,
         tonality="D major",
         metre="4/4",
         families=("flutes", "piano"),
         density="medium",
     )
-    receipt = receipt_of_score(score, asked)
+    receipt = receipt_of_score(score, requested)
     assert all(finding.agrees is not False for finding in receipt.findings)
     assert receipt.agreement == pytest.approx(1.0)
     other = Facts(tempo_bpm=77.0, tonality="A minor", metre="3/4", families=("brass",))
@@ -231,14 +236,17 @@ def test_a_score_with_planted_facts_agrees() -> None:
 
 def test_named_instruments_of_a_score_are_looked_for_by_name() -> None:
     receipt = receipt_of_score(song(104.0), Facts(instruments=("flute", "oboe")))
-    players = [finding for finding in receipt.findings if finding.name == "instruments"]
-    assert [(one.requested, one.agrees) for one in players] == [("flute", True), ("oboe", False)]
+    instruments = [finding for finding in receipt.findings if finding.name == "instruments"]
+    assert [(one.requested, one.agrees) for one in instruments] == [
+        ("flute", True),
+        ("oboe", False),
+    ]
 
 
 def test_an_empty_score_has_nothing() -> None:
     empty = Score(tracks=(), tempo=TempoMap(beats=np.zeros(1), bpm=np.full(1, 100.0)))
-    asked = Facts(tempo_bpm=97.0, tonality="C major", metre="6/8", density="busy")
-    receipt = receipt_of_score(empty, asked)
+    requested = Facts(tempo_bpm=97.0, tonality="C major", metre="6/8", density="busy")
+    receipt = receipt_of_score(empty, requested)
     for name in ("tempo", "tonality", "metre", "density"):
         assert found(receipt, name).measured is None
         assert found(receipt, name).agrees is False
@@ -246,31 +254,46 @@ def test_an_empty_score_has_nothing() -> None:
     assert receipt.agreement == 0.0
 
 
-def test_a_receipt_survives_json_and_is_told_in_lines() -> None:
+def test_a_receipt_survives_json_and_has_lines() -> None:
     receipt = receipt_of_sound(dance(97.0), Facts(tempo_bpm=120.0, families=("piano",)), {})
     row = json.loads(json.dumps(receipt.as_json(), allow_nan=False))
     assert row == receipt.as_json()
     assert Receipt.of_json(row) == receipt
+    assert [*row["findings"][0]] == [
+        "name",
+        "asked",
+        "measured",
+        "value",
+        "confidence",
+        "agrees",
+        "ceiling",
+    ]
+    by_field = [{"requested": one["asked"], **one} for one in row["findings"]]
+    for one in by_field:
+        del one["asked"]
+    assert Receipt.of_json({"findings": by_field}) == receipt
     lines = receipt.lines()
     assert len(lines) == len(receipt.findings)
     assert lines[0].startswith("tempo: ")
     assert "asked 120 bpm: does not agree" in lines[0]
-    with pytest.raises(ValueError, match="no receipt"):
-        Receipt.of_json({"findings": [{"name": "tempo"}]})
+    assert lines[1].startswith("key: ")
+    for broken in ({}, {"findings": [{"name": "tempo"}]}, {"findings": ["tempo"]}):
+        with pytest.raises(ValueError, match="no receipt"):
+            Receipt.of_json(broken)
 
 
 @pytest.mark.parametrize(
-    "asked",
+    "requested",
     [Facts(tonality="H dur"), Facts(metre="5/4"), Facts(density="full"), Facts(families=("lute",))],
 )
-def test_words_that_no_detector_knows_are_refused(asked: Facts) -> None:
+def test_words_that_no_detector_knows_are_refused(requested: Facts) -> None:
     with pytest.raises(ValueError, match="not"):
-        receipt_of_sound(silence(), asked)
+        receipt_of_sound(silence(), requested)
     with pytest.raises(ValueError, match="not"):
-        receipt_of_score(song(100.0), asked)
+        receipt_of_score(song(100.0), requested)
 
 
-def test_what_was_heard_must_be_probabilities_of_families() -> None:
-    for heard in ({"kazoo": 0.5}, {"piano": 1.5}):
+def test_predicted_instruments_must_be_probabilities_of_families() -> None:
+    for predicted in ({"kazoo": 0.5}, {"piano": 1.5}):
         with pytest.raises(ValueError, match="probability"):
-            receipt_of_sound(silence(), Facts(), heard)
+            receipt_of_sound(silence(), Facts(), predicted)

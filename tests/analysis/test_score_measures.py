@@ -1,4 +1,4 @@
-"""Tempo, tonality, metre, instruments and structure of scores with known answers."""
+"""Tempo, key, metre, instruments and structure of scores with known answers."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_a_planted_tempo_is_found_however_dense_the_tune(bpm: float, notes_a_bea
     estimate = measure_score_tempo(song(bpm=bpm, notes_a_beat=notes_a_beat))
     found = [estimate.bpm, *estimate.alternatives]
     assert any(value == pytest.approx(bpm, rel=0.01) for value in found)
-    # Fast tunes over a bass on every other beat are heard in two.
+    # Fast tunes over a bass on every other beat are felt in two.
     if notes_a_beat in (1, 2) and bpm < 110:
         assert estimate.bpm == pytest.approx(bpm, rel=0.01)
 
@@ -138,7 +138,7 @@ def test_drums_have_no_tonality() -> None:
     assert measure_score_tonality(drums).tonality is None
 
 
-def test_three_is_told_from_four() -> None:
+def test_three_differs_from_four() -> None:
     waltz, march = song(bar_beats=3, bars=16), song(bar_beats=4)
     assert measure_score_metre(waltz, "3/4").agrees
     assert not measure_score_metre(waltz, "4/4").agrees

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from melisma.analysis.plots.spectrogram import picture_data, plot_sound
+from melisma.analysis.plots.spectrogram import plot_sound, spectrogram_data
 from melisma.values import Waveform
 
 RATE_HZ = 24_000
@@ -16,7 +16,7 @@ RATE_HZ = 24_000
 def test_a_tone_stands_at_its_frequency_and_time() -> None:
     time = np.arange(2 * RATE_HZ) / RATE_HZ
     sound = np.where(time >= 1.0, 0.5 * np.sin(2 * np.pi * 1000 * time), 0.0)
-    data = picture_data(Waveform(samples=sound[None], rate_hz=RATE_HZ))
+    data = spectrogram_data(Waveform(samples=sound[None], rate_hz=RATE_HZ))
     assert data.seconds == 2.0
     assert data.mel_db.shape == (len(data.bin_hz), len(data.column_seconds))
     late = data.column_seconds > 1.2
@@ -28,7 +28,7 @@ def test_a_tone_stands_at_its_frequency_and_time() -> None:
 
 
 def test_long_sound_has_no_more_columns_than_a_picture_shows() -> None:
-    data = picture_data(Waveform(samples=np.zeros((1, 60 * 8_000), np.float32), rate_hz=8_000))
+    data = spectrogram_data(Waveform(samples=np.zeros((1, 60 * 8_000), np.float32), rate_hz=8_000))
     assert len(data.column_seconds) <= 1_600
 
 

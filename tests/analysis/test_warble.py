@@ -27,8 +27,8 @@ def chord(cents: np.ndarray, level_db: np.ndarray) -> Waveform:
 
 def unrest(size: float) -> np.ndarray:
     """Anew each 40 ms, straight between."""
-    drawn = np.random.default_rng(4).standard_normal(len(KNOTS))
-    return np.interp(TIME, KNOTS, size * drawn)
+    deviations = np.random.default_rng(4).standard_normal(len(KNOTS))
+    return np.interp(TIME, KNOTS, size * deviations)
 
 
 def warble_of(sound: Waveform) -> float:
@@ -43,7 +43,7 @@ def jitter_of(sound: Waveform) -> tuple[float, float]:
     return jitter
 
 
-def test_unrest_of_pitch_and_of_level_are_told_apart_and_grow() -> None:
+def test_jitter_of_pitch_and_of_level_are_separate_and_grow() -> None:
     still = np.zeros(len(TIME))
     assert warble_of(chord(still, still)) < 0.1
     pitch = [jitter_of(chord(unrest(cents), still))[0] for cents in (5.0, 15.0, 40.0)]

@@ -3,60 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
 
-from melisma import generation
+from melisma.generation import loading
 from melisma.generation.conditioning.audio import AudioConditions
+from melisma.generation.musiclm import MUSICLM_SAMPLING
+from melisma.generation.pipeline import AudioPiece, AudioPipeline
+from melisma.generation.requests import facade
 from melisma.values import Facts, Prompt, TokenGrid, Waveform
+from melisma.values.errors import MelismaError
+from melisma.values.sampling import SamplingParams
 
 
-@dataclass(frozen=True)
-class MusicLMSampling:
-    guidance_semantic: float = 3.0
-    guidance_coarse: float = 1.0
-    temperature_semantic: float = 0.95
-    top_k_semantic: int = 250
-    temperature_coarse: float = 0.9
-    top_k_coarse: int = 200
-    temperature_fine: float = 0.8
-
-
-@dataclass(frozen=True)
-class Piece:
-    waveform: Waveform
-    prompt: Prompt
-    seed: int
-    similarity: float
-    candidates: list[float]
-    semantic: TokenGrid
-    acoustic: TokenGrid
-    conditions: dict[str, str]
-    stated: Facts
-
-
-class Composer:
-    name = "default"
-    fingerprint = "f00d"
-    licence = "CC-BY-SA-4.0"
-    best_of = 4
-    rate_hz = 24_000
+class Composer(AudioPipeline):
+    sampling_defaults = MUSICLM_SAMPLING
 
     def __init__(self) -> None:
+        super().__init__(name="default", licence="CC-BY-SA-4.0", rate_hz=24_000, best_of=4)
         self.calls: list[dict[str, object]] = []
         self.interrupted_at: int | None = None
         """The call during which somebody presses Ctrl-C."""
+        self.streamed = 0
 
-    def drawing(self, changes: dict[str, float]) -> MusicLMSampling:
-        named = {"guidance": "guidance_semantic"}
-        return MusicLMSampling(**{named.get(n, n): v for n, v in changes.items()})  # type: ignore[arg-type]
+    @property
+    def fingerprint(self) -> str:
+        return "f00d"
+
+    def originality_index(self) -> Any:
+        raise MelismaError("--original: no index")
 
     def stream(
-        self, prompt: Prompt, *, seed: int, settings: MusicLMSampling, given: AudioConditions
+        self,
+        prompt: Prompt,
+        *,
+        seed: int = 0,
+        sampling: SamplingParams | None = None,
+        context: AudioConditions | None = None,
     ) -> Iterator[Waveform]:
-        self.calls.append({"prompt": prompt, "seed": seed, "settings": settings, "given": given})
+        resolved = self.resolve_sampling(sampling)
+        self.calls.append(
+            {"prompt": prompt, "seed": seed, "sampling": resolved, "context": context}
+        )
         (piece,) = [self._piece(prompt, seed, 1)]
         for number, part in enumerate(np.array_split(piece.waveform.samples, 10, axis=1)):
             if self.interrupted_at == number:
@@ -64,27 +54,27 @@ class Composer:
             self.streamed = number + 1
             yield Waveform(samples=part, rate_hz=24_000)
 
-    def generate_pieces(
+    def generate_pieces(  # type: ignore[override] # pieces of its own kind
         self,
         prompts: Sequence[Prompt],
         *,
-        seed: int,
-        settings: MusicLMSampling,
+        seed: int = 0,
+        sampling: SamplingParams | None = None,
         best_of: int | None = None,
         rank: str = "words",
-        given: AudioConditions | None = None,
+        context: AudioConditions | None = None,
         progress: Callable[[float], None] | None = None,
-    ) -> list[Piece]:
+    ) -> list[AudioPiece]:
         if self.interrupted_at == len(self.calls):
             raise KeyboardInterrupt
         self.calls.append(
             {
                 "prompts": list(prompts),
                 "seed": seed,
-                "settings": settings,
+                "sampling": self.resolve_sampling(sampling),
                 "best_of": best_of,
                 "rank": rank,
-                "given": given,
+                "context": context,
             }
         )
         if progress is not None:
@@ -95,13 +85,13 @@ class Composer:
         del waveform
         return {"piano": 0.9, "strings": 0.2}
 
-    def _piece(self, prompt: Prompt, seed: int, best_of: int) -> Piece:
+    def _piece(self, prompt: Prompt, seed: int, best_of: int) -> AudioPiece:
         rng = np.random.default_rng(seed)
         samples = 0.02 * rng.standard_normal((1, round(prompt.duration_seconds * 24_000))) + 0.1
         grid = TokenGrid(
             tokens=np.zeros((1, 25), np.int64), vocabulary=4, frame_rate_hz=25, fingerprint="x"
         )
-        return Piece(
+        return AudioPiece(
             waveform=Waveform(samples=samples, rate_hz=24_000),
             prompt=prompt,
             seed=seed,
@@ -135,15 +125,9 @@ class Codec:
 
 
 def seat(patch: pytest.MonkeyPatch) -> Composer:
-    """Put the players in the place of those of `melisma.generation`, and return the composer."""
+    """Puts stand-ins in the place of the models, and returns the pipeline."""
     composer = Composer()
-    players = {
-        "Composer": Composer,
-        "Piece": Piece,
-        "MusicLMSampling": MusicLMSampling,
-        "load": lambda *_, **__: composer,
-        "load_codec": Codec,
-    }
-    for name, player in players.items():
-        patch.setattr(generation, name, player)
+    patch.setattr(facade, "load", lambda *_, **__: composer)
+    patch.setattr(loading, "load_codec", Codec)
+    patch.setattr(facade, "load_codec", lambda _: Codec())
     return composer

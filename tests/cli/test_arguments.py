@@ -18,9 +18,11 @@ from melisma.cli import options
 from melisma.cli.arguments import read_tonality
 from melisma.cli.errors import run, spoken
 from melisma.cli.program import program
-from melisma.generation import MusicLMSampling, ScoreSampling
-from melisma.generation.musicgen import MusicGenSampling
+from melisma.generation.musicgen import MUSICGEN_SAMPLING
+from melisma.generation.musiclm import MUSICLM_SAMPLING
+from melisma.generation.score.pipeline import SCORE_SAMPLING
 from melisma.values.attributes import TONALITIES
+from melisma.values.errors import MelismaError
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -35,7 +37,7 @@ BAD: dict[str, tuple[list[str], str]] = {
     "words for a number": (["generate", "a", "--duration", "long"], "'--duration'"),
     "unknown model": (
         ["generate", "a", "--model", "nope"],
-        'no model "nope": known are default, or give',
+        'no model "nope": known are default, the folder of a training',
     ),
     "unknown ending": (["generate", "a", "-o", "x.aac"], "give one of .wav, .flac, .mp3, .ogg"),
     "unknown format": (["generate", "a", "--format", "aac"], "known are wav, flac, mp3, ogg"),
@@ -45,7 +47,7 @@ BAD: dict[str, tuple[list[str], str]] = {
     "missing folder with slash": (["generate", "a", "-o", "nix/"], "nix does not exist"),
     "picture ending": (["generate", "a", "--plot", "x.jpg"], "end x.jpg in .png"),
     "no pieces": (["generate", "a", "--count", "0"], "--count takes a whole number from 1"),
-    "too many pieces": (["generate", "a", "b", "--count", "900"], "1800 pieces were asked for"),
+    "too many pieces": (["generate", "a", "b", "--count", "900"], "1800 pieces were requested"),
     "candidates": (["generate", "a", "--best-of", "0"], "--best-of takes a whole number"),
     "seed": (["generate", "a", "--seed", "-1"], "--seed takes a whole number from 0"),
     "threads": (["generate", "a", "--threads", "0"], "--threads takes a whole number from 1"),
@@ -201,7 +203,7 @@ def _failing(error: BaseException) -> typer.Typer:
 @pytest.mark.parametrize(
     ("error", "code", "sentence"),
     [
-        (ValueError("one\n two"), 2, "one two"),
+        (MelismaError("one\n two"), 2, "one two"),
         (FileNotFoundError("there is no file x"), 2, "there is no file x"),
         (FileNotFoundError(errno.ENOENT, "No such file", "x"), 2, "x cannot be used: no such"),
         (PermissionError(errno.EACCES, "Permission denied", "x"), 2, "x cannot be used: perm"),
@@ -227,6 +229,7 @@ def test_errors_become_sentences_and_codes(
 
 def test_our_own_faults_keep_their_traceback() -> None:
     assert spoken(KeyError("x")) is None
+    assert spoken(ValueError("of a library")) is None
     with pytest.raises(KeyError):
         run(_failing(KeyError("x")), ["--"])
 
@@ -241,11 +244,11 @@ _SLEEPER = """
 import signal, sys, time
 # A shell starts what it puts in the background with Ctrl-C ignored.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-def load(model, threads, precision):
+def load(model, threads, **rest):
     print("loading", flush=True)
     time.sleep(60)
-from melisma import generation
-generation.load = load
+from melisma.generation.requests import facade
+facade.load = load
 from melisma.cli import main
 sys.argv = ["melisma", "generate", "a", "--output", "x.wav"]
 main()
@@ -273,20 +276,20 @@ def test_a_real_ctrl_c(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("option", "value"),
     [
-        (options.Guidance, MusicLMSampling().guidance_semantic),
-        (options.GuidanceCoarse, MusicLMSampling().guidance_coarse),
-        (options.TemperatureSemantic, MusicLMSampling().temperature_semantic),
-        (options.TopKSemantic, MusicLMSampling().top_k_semantic),
-        (options.TemperatureCoarse, MusicLMSampling().temperature_coarse),
-        (options.TopKCoarse, MusicLMSampling().top_k_coarse),
-        (options.TemperatureFine, MusicLMSampling().temperature_fine),
-        (options.Temperature, ScoreSampling().temperature),
-        (options.TopK, ScoreSampling().top_k or "all"),
-        (options.TopP, ScoreSampling().top_p),
-        (options.ScoreGuidance, ScoreSampling().guidance),
-        (options.SoundTemperature, MusicGenSampling().temperature),
-        (options.SoundTopK, MusicGenSampling().top_k),
-        (options.SoundTopP, MusicGenSampling().top_p),
+        (options.Guidance, MUSICLM_SAMPLING["guidance_semantic"]),
+        (options.GuidanceCoarse, MUSICLM_SAMPLING["guidance_coarse"]),
+        (options.TemperatureSemantic, MUSICLM_SAMPLING["temperature_semantic"]),
+        (options.TopKSemantic, MUSICLM_SAMPLING["top_k_semantic"]),
+        (options.TemperatureCoarse, MUSICLM_SAMPLING["temperature_coarse"]),
+        (options.TopKCoarse, MUSICLM_SAMPLING["top_k_coarse"]),
+        (options.TemperatureFine, MUSICLM_SAMPLING["temperature_fine"]),
+        (options.Temperature, SCORE_SAMPLING["temperature"]),
+        (options.TopK, SCORE_SAMPLING["top_k"] or "all"),
+        (options.TopP, SCORE_SAMPLING["top_p"]),
+        (options.ScoreGuidance, SCORE_SAMPLING["guidance"]),
+        (options.SoundTemperature, MUSICGEN_SAMPLING["temperature"]),
+        (options.SoundTopK, MUSICGEN_SAMPLING["top_k"]),
+        (options.SoundTopP, MUSICGEN_SAMPLING["top_p"]),
     ],
 )
 def test_help_tells_the_settings_that_are_taken(option: Any, value: object) -> None:

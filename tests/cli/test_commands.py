@@ -12,13 +12,13 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
-from stand_ins import Composer, MusicLMSampling, seat
+from stand_ins import Composer, seat
 
 from melisma.cli.errors import run
 from melisma.cli.program import program
-from melisma.cli.sounds import finish
 from melisma.files import AUDIO_ENDINGS, read_audio, read_provenance, write_audio
 from melisma.files.checkpoint import Checkpoint, write_checkpoint
+from melisma.generation.requests.audio import mastered_for
 from melisma.sound.loudness import integrated_lufs, true_peak_db
 from melisma.values import Prompt, Waveform
 
@@ -93,7 +93,7 @@ def test_a_piece_is_mastered_and_knows_where_it_came_from(
 def test_peaks_stay_below_the_ceiling_after_lossy_coding(tmp_path: Path, ending: str) -> None:
     time = np.arange(48_000) / 24_000
     hits = np.random.default_rng(0).standard_normal(48_000) * np.exp(-(time % 0.25) * 12)
-    sound = finish(Waveform(samples=hits[None], rate_hz=24_000), ending)
+    sound = mastered_for(Waveform(samples=hits[None], rate_hz=24_000), ending)
     write_audio(tmp_path / f"x{ending}", sound)
     assert true_peak_db(read_audio(tmp_path / f"x{ending}")) < -1
     lufs = integrated_lufs(sound)
@@ -167,21 +167,21 @@ def test_quiet_says_nothing(melisma: Command) -> None:
     assert melisma("generate", "a", "--duration", 1, "--quiet") == Outcome(0, "", "")
 
 
-def test_drawing_settings_reach_the_composer(composer: Composer, melisma: Command) -> None:
+def test_sampling_parameters_reach_the_pipeline(composer: Composer, melisma: Command) -> None:
     melisma(
         "generate", "a", "--duration", 1, "--guidance", 2.5, "--guidance-coarse", 1.5,
         "--temperature-semantic", 1.1, "--top-k-semantic", 9, "--temperature-coarse", 1.2,
         "--top-k-coarse", 8, "--temperature-fine", 0.5,
     )  # fmt: skip
-    assert composer.calls[0]["settings"] == MusicLMSampling(
-        guidance_semantic=2.5,
-        guidance_coarse=1.5,
-        temperature_semantic=1.1,
-        top_k_semantic=9,
-        temperature_coarse=1.2,
-        top_k_coarse=8,
-        temperature_fine=0.5,
-    )
+    assert composer.calls[0]["sampling"] == {
+        "guidance_semantic": 2.5,
+        "guidance_coarse": 1.5,
+        "temperature_semantic": 1.1,
+        "top_k_semantic": 9,
+        "temperature_coarse": 1.2,
+        "top_k_coarse": 8,
+        "temperature_fine": 0.5,
+    }
 
 
 def test_ctrl_c_keeps_finished_pieces_and_leaves_no_halves(
@@ -234,7 +234,7 @@ def test_sound_goes_to_tokens_and_back(melisma: Command, tmp_path: Path) -> None
 def test_the_package_loads_a_composer() -> None:
     import melisma
 
-    assert melisma.load().fingerprint == "f00d"
+    assert melisma.load().audio.fingerprint == "f00d"
 
 
 @pytest.mark.parametrize(

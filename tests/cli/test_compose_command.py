@@ -17,7 +17,7 @@ from melisma.cli.errors import run
 from melisma.cli.program import program
 from melisma.files import read_audio, read_provenance
 from melisma.files.checkpoint import Checkpoint, write_checkpoint
-from melisma.generation.loading import model_folder
+from melisma.generation.resolve import model_folder
 from melisma.symbolic import read_midi, write_midi
 from melisma.symbolic.tags import read_midi_tags
 
@@ -146,7 +146,7 @@ BAD: dict[str, tuple[list[str], str]] = {
     "contradiction": (["a march in four", "--time-signature", "3/4"], "no bar is both"),
     "instrument": (["x", "--instruments", "kazoo orchestra"], 'no instrument "kazoo orchestra"'),
     "style": (["x", "--style", "dubstep"], 'no style "dubstep"'),
-    "greedy and bold": (["x", "--greedy", "--top-k", "4"], "--greedy takes the likeliest"),
+    "greedy and bold": (["x", "--greedy", "--top-k", "4"], "--greedy takes the most likely event"),
     "top-p": (["x", "--top-p", "1.5"], "--top-p takes a number from 0.01 to 1"),
     "ending": (["x", "-o", "x.wav"], "end x.wav in .mid"),
     "missing folder": (["x", "-o", "nix/x.mid"], "nix does not exist"),

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 import numpy as np
 import pytest
 from small_card import small_card
 
-from melisma.cli.commands.evaluate import read_drawing
+from melisma.cli.commands.evaluate import read_sampling
 from melisma.cli.errors import run
 from melisma.cli.program import program
 from melisma.evaluate.report.card import CARD_NAME, write_card
 from melisma.evaluate.report.html import report_page
 from melisma.files import write_audio
-from melisma.generation import MusicLMSampling, ScoreSampling
-from melisma.generation.musicgen import MusicGenSampling
+from melisma.generation.musicgen import MUSICGEN_SAMPLING
+from melisma.generation.musiclm import MUSICLM_SAMPLING
+from melisma.generation.score.pipeline import SCORE_SAMPLING
 from melisma.values import Waveform
+from melisma.values.sampling import SamplingParams
 
 
 def said(capsys: pytest.CaptureFixture[str], *words: str) -> str:
@@ -34,7 +35,7 @@ def said(capsys: pytest.CaptureFixture[str], *words: str) -> str:
         (["--seconds", "0.2"], "--seconds takes a number from 1"),
         (["--best-of", "99"], "--best-of takes a whole number"),
         (["--model", "nobody"], 'no model "nobody"'),
-        (["--drawing", "boldness=2"], 'no setting "boldness" of drawing by sound: known are'),
+        (["--drawing", "boldness=2"], 'no sampling parameter "boldness" of sound: known are'),
         (["--drawing", "top_k_coarse=many"], "write one like top_k_coarse=2"),
         (["nowhere"], "there is no nowhere: check the name"),
         (["--prompts", "nowhere.txt"], "there is no nowhere.txt: check the name"),
@@ -81,15 +82,15 @@ def test_what_is_no_card_cannot_be_compared(
     assert not (tmp_path / "out").exists()
 
 
-def test_every_setting_of_drawing_can_be_judged() -> None:
-    for engine, settings in (
-        ("sound", MusicLMSampling),
-        ("sound", MusicGenSampling),
-        ("score", ScoreSampling),
+def test_every_sampling_parameter_can_be_judged() -> None:
+    for engine, defaults in (
+        ("sound", MUSICLM_SAMPLING),
+        ("sound", MUSICGEN_SAMPLING),
+        ("score", SCORE_SAMPLING),
     ):
-        names = [field.name for field in dataclasses.fields(settings)]
-        found = read_drawing([f"{name}=2" for name in names], engine)
-        assert list(found) == names
+        found = read_sampling([f"{name}=1" for name in defaults], engine)
+        assert list(found) == list(defaults)
+        assert set(SamplingParams.of(found).flat()) == set(defaults)
 
 
 def test_the_page_of_a_card_is_drawn_again(

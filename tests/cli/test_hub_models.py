@@ -86,7 +86,7 @@ def test_what_is_no_tune_is_refused(
     rng = np.random.default_rng(0)
     sounds = {
         "silence": (sound(np.zeros(48_000)), "silent"),
-        "noise": (sound(0.1 * rng.standard_normal(48_000)), "no tune is to be heard"),
+        "noise": (sound(0.1 * rng.standard_normal(48_000)), "no tune was detected"),
         "short": (sound(two_notes().samples[0, :6_000]), "half a second|0.5"),
         "nothing learned": (two_notes(), "never learned to follow a tune"),
     }

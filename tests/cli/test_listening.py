@@ -82,7 +82,7 @@ def test_a_pipe_gets_a_whole_wav_and_a_listener_may_leave(
 ) -> None:
     words = ["generate", "a waltz", "--stream", "--output", "-", "--seed", "1"]
     out = Standard(10_000)
-    monkeypatch.setattr("melisma.cli.listening.sys.stdout", out)
+    monkeypatch.setattr("sys.stdout", out)
     assert run(program, words) == 0
     data = out.buffer.getvalue()
     assert data[:4] == b"RIFF"
@@ -91,8 +91,8 @@ def test_a_pipe_gets_a_whole_wav_and_a_listener_may_leave(
     start = data.index(b"data") + 8
     assert len(data) - start == 2 * 240_000
     left = Standard(7)
-    monkeypatch.setattr("melisma.cli.listening.sys.stdout", left)
-    monkeypatch.setattr("melisma.cli.listening._leave_pipe", lambda: None)
+    monkeypatch.setattr("sys.stdout", left)
+    monkeypatch.setattr("melisma.cli.commands.generate.leave_pipe", lambda: None)
     assert run(program, words) == 2
     assert "the listener went away after" in capsys.readouterr().err
     assert composer.streamed < 6
@@ -159,7 +159,7 @@ def test_sound_that_is_given_reaches_the_composer(composer: Composer, tmp_path: 
     write_audio(tmp_path / "song.wav", noise(5.0))
     words = ["generate", "a waltz", "-q", "--output", "x.wav", "--melody", "hum.wav"]
     assert run(program, [*words, "--continue-from", "song.wav", "--keep-seconds", "3"]) == 0
-    given = composer.calls[0]["given"]
+    given = composer.calls[0]["context"]
     assert given.melody.seconds == 2.0  # type: ignore[attr-defined]
     assert given.beginning.seconds == 3.0  # type: ignore[attr-defined]
     sign = read_provenance(tmp_path / "x.wav")
@@ -178,7 +178,7 @@ def test_sound_that_is_given_reaches_the_composer(composer: Composer, tmp_path: 
         (["--continue-from", "hum.wav", "--keep-seconds", "0.1"], "--keep-seconds"),
         (["--precision", "int3"], '"int3"'),
         (["--top-p", "0"], "--top-p"),
-        (["--model", "nobody"], "facebook/musicgen-small"),
+        (["--model", "nobody"], "published checkpoints by folder or name"),
     ],
 )
 def test_wrong_wishes_are_named(

@@ -24,7 +24,10 @@ def _a_known_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     room = hardware.Memory(total_bytes=16 * 10**9, available_bytes=12 * 10**9)
     monkeypatch.setattr(hardware, "memory", lambda: room)
     rates = Rates(
-        threads=3, read=4e10, products=dict.fromkeys(PRECISIONS, 4e10), operation_seconds=1e-6
+        threads=3,
+        read_bandwidth=4e10,
+        matmul_bandwidth=dict.fromkeys(PRECISIONS, 4e10),
+        operation_seconds=1e-6,
     )
     monkeypatch.setattr(micro_benchmark, "measure_rates", lambda threads: rates)  # noqa: ARG005
 

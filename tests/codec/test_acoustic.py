@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from melisma.codec import AcousticCodec, Codec, CodecSettings, acoustic
-from melisma.codec.acoustic import audible
+from melisma.codec.acoustic import linear_magnitudes
 from melisma.codec.model import LOG_FLOOR, MAGNITUDES_PER_FRAME, log_magnitudes
 from melisma.files.checkpoint import Checkpoint, write_checkpoint
 from melisma.sound.phase_retrieval import LINES
@@ -59,7 +59,7 @@ def test_fewer_levels_are_the_first_levels(codec: AcousticCodec) -> None:
     assert codec.decode(first).samples.shape == (1, 9_600)
 
 
-def test_stereo_is_heard_as_its_middle(codec: AcousticCodec) -> None:
+def test_stereo_is_encoded_as_its_mono_mix(codec: AcousticCodec) -> None:
     stereo = noise(4_800, channels=2)
     middle = Waveform(samples=stereo.mono[None], rate_hz=SAMPLE_RATE_HZ)
     np.testing.assert_array_equal(codec.encode(stereo).tokens, codec.encode(middle).tokens)
@@ -146,12 +146,12 @@ def test_a_codec_of_another_shape_is_refused_in_a_sentence(tmp_path: Path) -> No
 
 
 def test_the_floor_of_the_logarithm_is_silence() -> None:
-    assert not audible(torch.full((1, 4, LINES), LOG_FLOOR)).any()
-    assert float(audible(torch.zeros(1))) == pytest.approx(1.0, abs=1e-3)
+    assert not linear_magnitudes(torch.full((1, 4, LINES), LOG_FLOOR)).any()
+    assert float(linear_magnitudes(torch.zeros(1))) == pytest.approx(1.0, abs=1e-3)
 
 
 class Oracle(nn.Module):
-    """Says the true magnitudes of a sound, one frame of tokens late, whatever it hears."""
+    """Outputs the true magnitudes of a sound, one frame of tokens late, whatever its input."""
 
     def __init__(self, sound: Tensor) -> None:
         super().__init__()
@@ -167,7 +167,7 @@ class Oracle(nn.Module):
         return self.logs[:, said:stop], stop
 
 
-def test_a_perfect_decoder_is_heard_on_time() -> None:
+def test_a_perfect_decoder_has_no_residual_delay() -> None:
     seconds = torch.arange(SAMPLE_RATE_HZ) / SAMPLE_RATE_HZ
     sound = 0.5 * torch.sin(2 * np.pi * 600 * seconds) * ((seconds > 0.3) & (seconds < 0.6))
     perfect = AcousticCodec.from_checkpoint(checkpoint())

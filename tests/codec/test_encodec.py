@@ -161,7 +161,7 @@ def test_small_blocks_compute_nothing_twice(model: Any, monkeypatch: pytest.Monk
     assert found == found[:1] * 3
 
 
-def test_a_stream_is_late_by_exactly_what_the_convolutions_hear(model: Any) -> None:
+def test_a_stream_is_delayed_by_exactly_the_lookahead(model: Any) -> None:
     network = ours(model)
     tokens = torch.randint(32, (1, 4, 60), generator=torch.Generator().manual_seed(0))
     whole, late = network.decode_tokens(tokens), network.lookahead_samples
@@ -189,7 +189,7 @@ def test_the_published_sizes_are_75_ms_late() -> None:
         assert Encodec(causal).lookahead_samples == 0
 
 
-def test_a_state_can_be_gone_on_from_twice(model: Any) -> None:
+def test_a_state_can_be_continued_twice(model: Any) -> None:
     network = ours(model)
     tokens = torch.randint(32, (2, 4, 30), generator=torch.Generator().manual_seed(0))
     _, state = network.step(tokens[..., :20], network.initial_state(2))
@@ -374,14 +374,14 @@ def test_stereo_is_that_of_musicgen(model: Any) -> None:
     text = transformers.T5Config(
         vocab_size=8, d_model=8, d_kv=4, d_ff=8, num_layers=1, num_heads=2
     ).to_dict()
-    tongue = transformers.MusicgenDecoderConfig(
+    decoder = transformers.MusicgenDecoderConfig(
         vocab_size=32, hidden_size=8, ffn_dim=8, num_hidden_layers=1, num_attention_heads=2,
         num_codebooks=8, audio_channels=2,
     ).to_dict()  # fmt: skip
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         config = transformers.MusicgenConfig(
-            text_encoder=text, audio_encoder=model.config.to_dict(), decoder=tongue
+            text_encoder=text, audio_encoder=model.config.to_dict(), decoder=decoder
         )
         musicgen = transformers.MusicgenForConditionalGeneration(config).eval()
     musicgen.audio_encoder.load_state_dict(model.state_dict())
@@ -429,7 +429,7 @@ def test_waveforms_become_grids_and_waveforms_again(channels: int, model: Any) -
     made = codec.decode(grid)
     assert (made.samples.shape, made.rate_hz) == ((channels, 840), 3_200)
 
-    with pytest.raises(ValueError, match="hears 3200 Hz, not 32000"):
+    with pytest.raises(ValueError, match="encodes 3200 Hz, not 32000"):
         codec.encode(dataclasses.replace(mono, rate_hz=32_000))
     with pytest.raises(ValueError, match="no sound"):
         codec.encode(Waveform(samples=np.zeros((1, 0), np.float32), rate_hz=3_200))

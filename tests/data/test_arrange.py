@@ -11,7 +11,7 @@ from melisma.data.arrange import LeadSheet, arrange, read_lead_sheet, styles_for
 from melisma.data.arrange.accompaniment.balance import balance
 from melisma.data.arrange.instruments import INSTRUMENTS
 from melisma.data.arrange.metre import refit
-from melisma.data.arrange.plan import hits
+from melisma.data.arrange.plan import parse_pattern
 from melisma.data.arrange.sheet import notes_from_rows
 from melisma.values import Metre, Score, TempoMap, Track
 from melisma.values.attributes import STYLES, TONALITIES
@@ -133,7 +133,7 @@ def test_the_same_seed_gives_the_same_music_and_another_seed_another(sheet: Lead
 
 
 def test_swing_delays_off_beats_and_rock_does_not() -> None:
-    assert hits("x.o.", 4.0) == [(0.0, 1.0, 0.82), (2.0, 1.0, 0.64)]
+    assert parse_pattern("x.o.", 4.0) == [(0.0, 1.0, 0.82), (2.0, 1.0, 0.64)]
     found = read_lead_sheet(_song())
     assert found is not None
     for style, expected in (("swing", (0.54, 0.7)), ("rock", (0.5, 0.5))):
@@ -145,7 +145,7 @@ def test_swing_delays_off_beats_and_rock_does_not() -> None:
         assert expected[0] - 1e-6 <= middle.min() <= middle.max() <= expected[1] + 1e-6
 
 
-def test_all_tonalities_of_a_mode_come(sheet: LeadSheet) -> None:
+def test_all_keys_of_a_mode_occur(sheet: LeadSheet) -> None:
     lowest = set()
     for seed in range(40):
         score = arrange(sheet, "march", np.random.default_rng(seed))
@@ -168,7 +168,7 @@ def test_refitting_keeps_chords_and_tune_together() -> None:
     )
 
 
-def test_mistakes_are_named(sheet: LeadSheet) -> None:
+def test_invalid_requests_raise_errors(sheet: LeadSheet) -> None:
     with pytest.raises(ValueError, match="polka"):
         arrange(sheet, "polka", np.random.default_rng(0))
     with pytest.raises(ValueError, match="2/4"):
@@ -192,7 +192,7 @@ def test_walking_bass_is_monophonic_and_grounds_every_change(sheet: LeadSheet) -
     assert (bass.start_beats[1:] >= ends[:-1] - 1e-6).all()
     assert (np.diff(bass.start_beats)[:-1] == 1.0).all(), "a walk is in quarters"
     roots = (bass.pitch[::4] - bass.pitch[-1]) % 12
-    assert set(roots.tolist()) <= {0, 5, 7, 9}, "bars begin on C, F, G or A, told from the tonic"
+    assert set(roots.tolist()) <= {0, 5, 7, 9}, "bars begin on C, F, G or A, relative to the tonic"
 
 
 def test_chords_keep_clear_of_the_tune(sheet: LeadSheet) -> None:
@@ -216,7 +216,7 @@ def test_chords_keep_clear_of_the_tune(sheet: LeadSheet) -> None:
         assert clash <= 0.03 * total, style
 
 
-def test_the_lead_is_brought_forward() -> None:
+def test_the_lead_is_raised() -> None:
     quiet = Track(
         notes=notes_from_rows([(float(i), 1.0, 72, 40) for i in range(8)]), program=0, is_drum=False
     )
@@ -229,4 +229,4 @@ def test_the_lead_is_brought_forward() -> None:
     lead, chords = balance([quiet, loud], 120.0)
     assert lead.notes.velocity.mean() > 80
     assert chords.notes.velocity.mean() < 90
-    assert balance([loud, quiet], 120.0) == [loud, quiet], "what is in balance stays"
+    assert balance([loud, quiet], 120.0) == [loud, quiet], "balanced tracks are unchanged"

@@ -104,13 +104,13 @@ def test_a_synonym_names_the_same_family() -> None:
 
 
 @pytest.mark.parametrize(
-    ("bpm", "said", "never"),
+    ("bpm", "fitting", "wrong"),
     [(50, "very slow", "fast"), (70, "slow", "very slow"), (95, "moderate", "slow"),
      (130, "fast", "very fast"), (180, "very fast", "slow")],
 )  # fmt: skip
-def test_tempo_words_are_calibrated(bpm: float, said: str, never: str) -> None:
-    assert said in tempo_adjectives(bpm)
-    assert never not in tempo_adjectives(bpm)
+def test_tempo_words_are_calibrated(bpm: float, fitting: str, wrong: str) -> None:
+    assert fitting in tempo_adjectives(bpm)
+    assert wrong not in tempo_adjectives(bpm)
 
 
 @pytest.mark.parametrize(
@@ -128,12 +128,12 @@ def test_composers_are_named_as_people_name_them(
     composer: str | None, names: set[str | None]
 ) -> None:
     facts = Facts(composer=composer)
-    telling = CaptionState(facts=facts, rng=np.random.default_rng(0), exact=False)
-    assert {composer_name(telling) for _ in range(30)} == names
+    state = CaptionState(facts=facts, rng=np.random.default_rng(0), exact=False)
+    assert {composer_name(state) for _ in range(30)} == names
 
 
 def test_a_repertoire_for_other_players_is_not_mentioned() -> None:
     for tradition in ("string quartet", "organ music", "orchestral music"):
         facts = Facts(families=("accordion",), tradition=tradition)
-        telling = CaptionState(facts=facts, rng=np.random.default_rng(0), exact=False)
-        assert tradition_name(telling) is None
+        state = CaptionState(facts=facts, rng=np.random.default_rng(0), exact=False)
+        assert tradition_name(state) is None

@@ -1,4 +1,4 @@
-"""Clips are sane sound, the same for the same number, and come back from disk."""
+"""Clips are valid audio, a function of their number, and can be read back from disk."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from small_corpus import line as part_line
 from melisma.data.audio_shards import read_audio_shards, write_audio_shards
 from melisma.data.clips import ClipRenderer, ClipSettings
 from melisma.data.render.acoustics import PEAK, ROOMS, Finish, finish_sound, synthetic_room
-from melisma.data.render.expressive_performance import Playing, perform
+from melisma.data.render.expressive_performance import PerformanceSettings, perform
 from melisma.data.render.synthesis import Renderer, RenderVariety
 from melisma.data.sources.pieces import read_sources
 
 
 @pytest.fixture(scope="module")
 def renderer() -> Renderer:
-    return Renderer([soundfont()], RenderVariety(variety="tongue"))
+    return Renderer([soundfont()], RenderVariety(variety="narrow"))
 
 
 @pytest.fixture(scope="module")
-def maker(tmp_path_factory: pytest.TempPathFactory) -> ClipRenderer:
+def clip_renderer(tmp_path_factory: pytest.TempPathFactory) -> ClipRenderer:
     folder = tmp_path_factory.mktemp("corpora")
     write_corpus(folder, "songs", {"a.mid": song(), "b.mid": quartet(1)})
     write_corpus(folder, "groove", {"g.mid": groove()})
@@ -34,7 +34,9 @@ def maker(tmp_path_factory: pytest.TempPathFactory) -> ClipRenderer:
 
 
 def test_a_note_sounds_where_and_as_it_is_written(renderer: Renderer) -> None:
-    plain = Playing(casting=None, lead_track=0, transpose=False, human=False, rubato=False)
+    plain = PerformanceSettings(
+        orchestration=None, lead_track=0, transpose=False, humanize=False, rubato=False
+    )
     piece = score(part_line([69] * 4, 73, step=2.0), bpm=60)
     performance = perform(piece, np.random.default_rng(0), plain)
     sound = renderer.render(performance, 2.0, 1.5, np.random.default_rng(0))
@@ -46,12 +48,12 @@ def test_a_note_sounds_where_and_as_it_is_written(renderer: Renderer) -> None:
     assert np.abs(before[:-200]).max() < 1e-4
 
 
-def test_rendering_depends_on_nothing_before_it(renderer: Renderer) -> None:
+def test_rendering_does_not_depend_on_previous_calls(renderer: Renderer) -> None:
     performance = perform(quartet(2), np.random.default_rng(1))
     first = renderer.render(performance, 4.0, 1.0, np.random.default_rng(5))
     renderer.render(perform(groove(), np.random.default_rng(2)), 0.0, 1.0, np.random.default_rng(6))
     again = renderer.render(performance, 4.0, 1.0, np.random.default_rng(5))
-    # Voices may be added in another order: a unit of the last of 16 bits.
+    # Voices may be added in another order: differences of one unit of int16.
     np.testing.assert_allclose(first, again, atol=1 / 32_768)
 
 
@@ -60,8 +62,8 @@ def test_soundfonts_are_checked(tmp_path: Path) -> None:
         Renderer([])
     with pytest.raises(ValueError, match="there is no soundfont"):
         Renderer([tmp_path / "absent.sf2"])
-    with pytest.raises(ValueError, match='"ears" or "tongue"'):
-        RenderVariety(variety="nose")
+    with pytest.raises(ValueError, match='"wide" or "narrow"'):
+        RenderVariety(variety="unknown")
 
 
 def test_rooms_decay_and_levels_hold() -> None:
@@ -79,8 +81,8 @@ def test_rooms_decay_and_levels_hold() -> None:
     assert -24 < 20 * np.log10(np.sqrt(np.mean(sound**2))) < -17
 
 
-def test_a_clip_is_a_function_of_its_number(maker: ClipRenderer) -> None:
-    first, _, again = maker.clip(3), maker.clip(4), maker.clip(3)
+def test_a_clip_is_a_function_of_its_number(clip_renderer: ClipRenderer) -> None:
+    first, _, again = clip_renderer.clip(3), clip_renderer.clip(4), clip_renderer.clip(3)
     assert np.abs(first.sound.astype(int) - again.sound).max() <= 1
     assert first.row == again.row
     assert first.captions == again.captions
@@ -89,32 +91,30 @@ def test_a_clip_is_a_function_of_its_number(maker: ClipRenderer) -> None:
     assert first.row["licence"] == "CC0 1.0"
 
 
-def test_unknown_kinds_are_refused(maker: ClipRenderer) -> None:
+def test_unknown_kinds_are_refused(clip_renderer: ClipRenderer) -> None:
     with pytest.raises(ValueError, match="no kind of clip"):
         ClipRenderer([], [soundfont()], ClipSettings(kinds={"dreamt": 1.0}), {})
     with pytest.raises(ValueError, match="split"):
         ClipRenderer([], [soundfont()], ClipSettings(), {}).clip(0)
-    assert maker.settings.seconds == 2.0
+    assert clip_renderer.settings.seconds == 2.0
 
 
-def test_a_corpus_comes_back_from_disk_and_is_taken_up_again(
-    tmp_path: Path, maker: ClipRenderer
-) -> None:
-    write_audio_shards(tmp_path, maker, hours=4 * 2 / 3600, clips_per_shard=2)
-    ears = read_audio_shards(tmp_path)
-    assert len(ears) == 4
-    assert ears.locate(3) == (1, 1)
-    assert np.abs(ears.sound[1][0].astype(int) - maker.clip(2).sound).max() <= 1
-    assert ears.labels[0]["pitch_class"].shape == (2, 50, 12)
-    assert ears.facts(0) == maker.clip(0).facts
-    labels = maker.clip(2).labels
-    struck = labels.onset.any(axis=1) | labels.drum.any(axis=1)
-    assert struck.any()
-    np.testing.assert_allclose(ears.onsets_seconds(2), (np.flatnonzero(struck) + 0.5) / 25)
-    kept = (tmp_path / "sound-00000.npy").stat().st_mtime_ns
+def test_a_corpus_is_read_back_and_resumed(tmp_path: Path, clip_renderer: ClipRenderer) -> None:
+    write_audio_shards(tmp_path, clip_renderer, hours=4 * 2 / 3600, clips_per_shard=2)
+    corpus = read_audio_shards(tmp_path)
+    assert len(corpus) == 4
+    assert corpus.locate(3) == (1, 1)
+    assert np.abs(corpus.sound[1][0].astype(int) - clip_renderer.clip(2).sound).max() <= 1
+    assert corpus.labels[0]["pitch_class"].shape == (2, 50, 12)
+    assert corpus.facts(0) == clip_renderer.clip(0).facts
+    labels = clip_renderer.clip(2).labels
+    has_onset = labels.onset.any(axis=1) | labels.drum.any(axis=1)
+    assert has_onset.any()
+    np.testing.assert_allclose(corpus.onsets_seconds(2), (np.flatnonzero(has_onset) + 0.5) / 25)
+    modified = (tmp_path / "sound-00000.npy").stat().st_mtime_ns
     (tmp_path / "rows-00001.jsonl").unlink()
-    write_audio_shards(tmp_path, maker, hours=4 * 2 / 3600, clips_per_shard=2)
-    assert (tmp_path / "sound-00000.npy").stat().st_mtime_ns == kept
+    write_audio_shards(tmp_path, clip_renderer, hours=4 * 2 / 3600, clips_per_shard=2)
+    assert (tmp_path / "sound-00000.npy").stat().st_mtime_ns == modified
     assert len(read_audio_shards(tmp_path)) == 4
     assert not list(tmp_path.glob("*.part"))
     with pytest.raises(ValueError, match="no finished shard"):

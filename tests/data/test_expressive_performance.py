@@ -9,18 +9,18 @@ from hypothesis import strategies as st
 from small_corpus import TUNE, groove, line, quartet, score, song
 
 from melisma.data.render.expressive_performance import (
-    Playing,
-    draw_speed,
+    PerformanceSettings,
     perform,
+    sample_speed,
 )
 from melisma.data.render.orchestration import (
-    Casting,
+    OrchestrationSettings,
     core_program,
     is_voice,
     orchestrate,
     split_top_line,
 )
-from melisma.data.sources.excerpts import choose_window, cut_score, settle_downbeat
+from melisma.data.sources.excerpts import choose_window, correct_downbeats, cut_score
 from melisma.symbolic.beats import beat_grid, felt_bpm
 from melisma.symbolic.instruments import RANGES
 from melisma.values import Score
@@ -50,22 +50,24 @@ def test_a_performance_is_well_formed(seed: int, which: str) -> None:
 
 
 def test_the_same_generator_gives_the_same_performance() -> None:
-    one, two = (perform(song(), np.random.default_rng(3)) for _ in range(2))
-    for a, b in zip(one.parts, two.parts, strict=True):
+    first, second = (perform(song(), np.random.default_rng(3)) for _ in range(2))
+    for a, b in zip(first.parts, second.parts, strict=True):
         assert a.program == b.program
         np.testing.assert_array_equal(a.start_seconds, b.start_seconds)
         np.testing.assert_array_equal(a.velocity, b.velocity)
 
 
-def test_flat_notation_comes_alive_and_drums_are_not_transposed() -> None:
+def test_flat_notation_gets_dynamics_and_drums_are_not_transposed() -> None:
     performance = perform(groove(), np.random.default_rng(1))
     assert set(np.unique(performance.parts[0].pitch)) == {36, 38, 42}
     played = perform(song(), np.random.default_rng(1)).parts[0]
     assert len(np.unique(played.velocity)) >= 6
 
 
-def test_as_written_stays_as_written() -> None:
-    plain = Playing(casting=None, lead_track=0, transpose=False, human=False, rubato=False)
+def test_plain_settings_perform_as_notated() -> None:
+    plain = PerformanceSettings(
+        orchestration=None, lead_track=0, transpose=False, humanize=False, rubato=False
+    )
     performance = perform(song(), np.random.default_rng(0), plain)
     np.testing.assert_allclose(performance.parts[0].start_seconds, np.arange(48) * 0.6, atol=1e-9)
     np.testing.assert_array_equal(performance.parts[1].pitch, np.array(TUNE) - 12)
@@ -93,9 +95,9 @@ def test_the_felt_beat(
 
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 1_000), bpm=st.floats(30, 280))
-def test_tempo_stays_within_reach(seed: int, bpm: float) -> None:
+def test_tempo_stays_within_limits(seed: int, bpm: float) -> None:
     piece = score(line(TUNE, 0), bpm=bpm)
-    speed = draw_speed(piece, np.random.default_rng(seed))
+    speed = sample_speed(piece, np.random.default_rng(seed))
     assert 49.9 <= bpm * speed <= 200.1
     assert 0.5 <= speed <= 2.0
 
@@ -103,8 +105,10 @@ def test_tempo_stays_within_reach(seed: int, bpm: float) -> None:
 def test_voices_get_lead_instruments_from_every_family() -> None:
     families: set[str] = set()
     for seed in range(150):
-        cast, lead = orchestrate(song(), np.random.default_rng(seed), Casting())
-        track = cast.tracks[lead]
+        orchestrated, lead = orchestrate(
+            song(), np.random.default_rng(seed), OrchestrationSettings()
+        )
+        track = orchestrated.tracks[lead]
         low, high = RANGES[track.program]
         inside = (track.notes.pitch >= low) & (track.notes.pitch <= high)
         assert inside.mean() > 0.9
@@ -134,10 +138,10 @@ def _with_pickup() -> Score:
 
 
 def test_a_lost_pickup_is_found() -> None:
-    settled = settle_downbeat(_with_pickup())
-    assert [metre.beat for metre in settled.metres] == [0.0, 1.0]
-    assert beat_grid(settled).bars[0] == 1.0
-    assert settle_downbeat(song()).metres == song().metres
+    corrected = correct_downbeats(_with_pickup())
+    assert [metre.beat for metre in corrected.metres] == [0.0, 1.0]
+    assert beat_grid(corrected).bars[0] == 1.0
+    assert correct_downbeats(song()).metres == song().metres
 
 
 def test_a_cut_keeps_time_and_tempo() -> None:
@@ -152,7 +156,7 @@ def test_a_window_fills_the_clip(seed: int) -> None:
     for piece in (song(), groove()):  # the groove is shorter than the clip and repeats
         rng = np.random.default_rng(seed)
         window = choose_window(piece, 10.0, rng, 0.7, 1.45)
-        performance = perform(window.score, rng, Playing(rubato=False), window.speed)
+        performance = perform(window.score, rng, PerformanceSettings(rubato=False), window.speed)
         start = float(window.score.tempo.seconds(np.array(window.clip_beat))) / window.speed
         onsets = np.concatenate([part.start_seconds for part in performance.parts])
         inside = np.sort(onsets[(onsets >= start) & (onsets < start + 10.0)])

@@ -1,4 +1,4 @@
-"""Human descriptions are tied to the attributes that their keywords name."""
+"""Human descriptions get the attributes that their keywords name."""
 
 from pathlib import Path
 

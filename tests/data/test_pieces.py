@@ -1,4 +1,4 @@
-"""Corpora are read with their licences, and twins share a side."""
+"""Corpora are read with their licences, and near-duplicates share a split."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from melisma.data.sources.splits import assign_splits, hashed_split, spread_over
 from melisma.values import Score
 
 
-def _wander(seed: int) -> Score:
-    """A tune of its own for every seed."""
+def _random_melody(seed: int) -> Score:
+    """A different melody for every seed."""
     rng = np.random.default_rng(seed)
     return score(line([int(pitch) for pitch in rng.integers(48, 80, 60)], 0))
 
@@ -54,13 +54,13 @@ def test_a_missing_piece_is_named(tmp_path: Path) -> None:
         read_sources(tmp_path)
 
 
-def test_twins_and_works_share_a_side(tmp_path: Path) -> None:
-    tunes = {f"w{i:02d}_x.mid": _wander(i) for i in range(40)}
+def test_near_duplicates_and_works_share_a_split(tmp_path: Path) -> None:
+    tunes = {f"w{i:02d}_x.mid": _random_melody(i) for i in range(40)}
     write_corpus(tmp_path, "one", tunes)
-    # Transposed and under other names: only the melody tells.
+    # Transposed and with other names: only the melody is the same.
     again = {
         f"other{i:02d}_y.mid": score(
-            line([int(p) + 2 for p in _wander(i).tracks[0].notes.pitch], 40)
+            line([int(p) + 2 for p in _random_melody(i).tracks[0].notes.pitch], 40)
         )
         for i in range(40)
     }
@@ -76,9 +76,9 @@ def test_every_work_has_a_row_before_any_has_two() -> None:
     groups = ["a"] * 3 + ["b", "c"] + ["b"]
     assert spread_over_works(groups, 10) == [0, 3, 4, 1, 5, 2]
     assert spread_over_works(groups, 2) == [0, 3]
-    drawn = [spread_over_works(groups, 10, seed) for seed in range(9)]
-    assert len({tuple(rows) for rows in drawn}) > 1
-    for rows in drawn:
+    selections = [spread_over_works(groups, 10, seed) for seed in range(9)]
+    assert len({tuple(rows) for rows in selections}) > 1
+    for rows in selections:
         assert sorted(rows) == list(range(6))
         assert {groups[row] for row in rows[:3]} == {"a", "b", "c"}
 

@@ -1,4 +1,4 @@
-"""The stated prompts are balanced, say what their truth says, and come again from the script."""
+"""The stated prompts are balanced, agree with their attributes, and are reproducible."""
 
 import importlib.util
 import json

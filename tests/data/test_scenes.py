@@ -65,7 +65,7 @@ def test_a_drum_groove_gets_only_scenes_made_for_it() -> None:
     groove = Facts(style="drum groove", families=("drums",), moods=("energetic",), tempo_bpm=100.0)
     rng = np.random.default_rng(0)
     for _ in range(30):
-        scene = fitting_scene(groove, rng, tries=300)
+        scene = fitting_scene(groove, rng, attempts=300)
         assert scene is not None
         assert "drum groove" in scene.styles
 
@@ -87,7 +87,7 @@ def test_no_held_out_prompt_shares_four_words_in_a_row_with_a_scene() -> None:
         assert not fours(row["prompt"]) & known, row["prompt"]
 
 
-def test_no_held_out_prompt_shares_two_telling_words_with_a_scene() -> None:
+def test_no_held_out_prompt_shares_two_content_words_with_a_scene() -> None:
     scenes = [set(words_of(scene.text)) - FUNCTION_WORDS for scene in all_scenes()]
     for row in free_prompts():
         prompt = set(words_of(row["prompt"]))

@@ -1,4 +1,4 @@
-"""Imagined pieces are plausible and varied; their sentences are true."""
+"""Synthetic pieces are plausible and varied; their sentences are true."""
 
 from collections import Counter
 
@@ -6,18 +6,18 @@ import numpy as np
 
 from melisma.data.captions.scenes import all_scenes, are_opposites
 from melisma.data.captions.text_only import (
-    attribute_sentences,
-    imagine_facts,
-    scene_sentences,
-    suited_facts,
+    attribute_sentence,
+    facts_of_scene,
+    random_facts,
+    scene_sentence,
 )
 from melisma.joint.settings_words import read_settings
 from melisma.values.attributes import FAMILIES, STYLES, TONALITIES
 
 
-def test_every_value_comes_up() -> None:
+def test_every_value_occurs() -> None:
     rng = np.random.default_rng(0)
-    pieces = [imagine_facts(rng) for _ in range(1500)]
+    pieces = [random_facts(rng) for _ in range(1500)]
     assert {p.tonality for p in pieces} >= set(TONALITIES)
     assert {p.style for p in pieces} >= set(STYLES)
     assert {p.lead for p in pieces} >= set(FAMILIES) - {"drums", "bass"}
@@ -27,26 +27,26 @@ def test_every_value_comes_up() -> None:
     assert min(slow, fast) > 100
 
 
-def test_imagined_moods_agree() -> None:
+def test_random_moods_agree() -> None:
     rng = np.random.default_rng(1)
     for _ in range(500):
-        facts = imagine_facts(rng)
+        facts = random_facts(rng)
         assert not any(are_opposites(a, b) for a in facts.moods for b in facts.moods)
         if facts.tempo_bpm is not None and facts.tempo_bpm < 75:
             assert not {"happy", "energetic", "playful"} & set(facts.moods)
 
 
-def test_sentences_are_true_and_come_again() -> None:
-    sentences = [attribute_sentences(np.random.default_rng(seed)) for seed in range(200)]
-    assert sentences[:5] == [attribute_sentences(np.random.default_rng(seed)) for seed in range(5)]
+def test_sentences_are_true_and_reproducible() -> None:
+    sentences = [attribute_sentence(np.random.default_rng(seed)) for seed in range(200)]
+    assert sentences[:5] == [attribute_sentence(np.random.default_rng(seed)) for seed in range(5)]
     for text, facts in sentences:
         assert read_settings(text).tonality in (None, facts.tonality), text
 
 
-def test_a_scene_draws_what_it_allows() -> None:
+def test_facts_of_a_scene_agree_with_it() -> None:
     rng = np.random.default_rng(2)
     for scene in all_scenes():
-        facts = suited_facts(scene, rng)
+        facts = facts_of_scene(scene, rng)
         assert facts.tempo_bpm is not None
         assert scene.tempo_bpm[0] <= facts.tempo_bpm <= scene.tempo_bpm[1]
         assert set(facts.families) <= set(scene.families)
@@ -55,5 +55,5 @@ def test_a_scene_draws_what_it_allows() -> None:
 
 def test_scene_sentences_are_many() -> None:
     rng = np.random.default_rng(3)
-    texts = Counter(scene_sentences(rng)[0] for _ in range(500))
+    texts = Counter(scene_sentence(rng)[0] for _ in range(500))
     assert len(texts) > 400

@@ -18,12 +18,24 @@ from melisma.cli.program import program
 from melisma.recipes.names import RECIPES, SIZES
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+EXPERIMENTS = sorted((REPOSITORY / "docs" / "experiments").glob("*.md"))
+"""Dated notes: they name the commands and files of their day, only their links are checked."""
 PAGES = [
     REPOSITORY / "README.md",
-    *sorted((REPOSITORY / "docs").glob("*.md")),
+    REPOSITORY / "CONTRIBUTING.md",
+    *(page for page in sorted((REPOSITORY / "docs").rglob("*.md")) if page not in EXPERIMENTS),
     REPOSITORY / "benchmarks" / "README.md",
 ]
-EVERYTHING = [*PAGES, *sorted((REPOSITORY / "cards").glob("*.md"))]
+EVERYTHING = [
+    *PAGES,
+    *EXPERIMENTS,
+    REPOSITORY / "SECURITY.md",
+    *sorted((REPOSITORY / "cards").glob("*.md")),
+    *sorted((REPOSITORY / ".github").rglob("*.md")),
+]
+LONGEST_README = 200
+RUN = [REPOSITORY / "README.md", REPOSITORY / "docs" / "python.md"]
+"""Pages whose Python examples the slow test runs, in this order."""
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -77,7 +89,7 @@ def test_the_program_understands_every_command(words: list[str]) -> None:
         assert words[0] in verbs, f"there is no verb {words[0]}"
         if len(words) > 1:
             verbs[words[0]].make_context(words[0], list(words[1:]))
-    if words[0] == "train" and len(words) > 1:
+    if words[:1] == ["train"] and len(words) > 1:
         assert words[1] in RECIPES
         sizes = [word.removeprefix("size=") for word in words if word.startswith("size=")]
         assert set(sizes) <= set(SIZES)
@@ -111,20 +123,37 @@ def test_python_examples_name_what_exists(code: str) -> None:
 
 @pytest.mark.slow
 def test_python_examples_run(tmp_path: Path) -> None:
-    code = "\n".join(blocks(PAGES[0], "python"))
+    code = "\n".join(block for page in RUN for block in blocks(page, "python"))
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True)
     assert (tmp_path / "waltz.wav").stat().st_size > 400_000
     assert (tmp_path / "again.wav").stat().st_size > 400_000
 
 
-def test_links_and_named_files_exist() -> None:
-    for page in EVERYTHING:
-        text = page.read_text("utf-8")
-        for target in re.findall(r"\]\(([^)#:]+)\)", text):
-            assert (page.parent / target).exists(), f"{page.name} links to {target}"
-        for name in re.findall(r"`((?:docs|benchmarks|cards|melisma)/[\w/]+\.(?:md|py))`", text):
-            assert (REPOSITORY / name).is_file(), f"{page.name} names {name}"
+def anchors(page: Path) -> set[str]:
+    """Anchors of a page's headings, as GitHub and MyST-Parser make them."""
+    text = re.sub(r"^```.*?^```", "", page.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+    headings = [line.lower() for line in re.findall(r"^#+ (.+)$", text, re.MULTILINE)]
+    return {re.sub(r"[^\w\- ]", "", line).strip().replace(" ", "-") for line in headings}
+
+
+@pytest.mark.parametrize("page", EVERYTHING, ids=lambda page: str(page.relative_to(REPOSITORY)))
+def test_links_and_named_files_exist(page: Path) -> None:
+    text = page.read_text("utf-8")
+    for target, anchor in re.findall(r"\]\(([^)#:\s]*)(?:#([^)\s]+))?\)", text):
+        other = page.parent / target if target else page
+        assert other.exists(), f"{page.name} links to {target}"
+        if anchor:
+            assert anchor in anchors(other), f"{page.name} links to {target}#{anchor}"
+    if page in EXPERIMENTS:
+        return
+    named = r"`((?:docs|benchmarks|cards|melisma|tests)/[\w/]+\.(?:md|py))`"
+    for name in re.findall(named, text):
+        assert (REPOSITORY / name).is_file(), f"{page.name} names {name}"
+
+
+def test_the_readme_is_short() -> None:
+    assert len(PAGES[0].read_text("utf-8").splitlines()) <= LONGEST_README
 
 
 def test_every_verb_is_in_the_readme() -> None:

@@ -12,12 +12,12 @@ from melisma.engine.cpu import NativeEngine
 from melisma.engine.cuda_graph import CUDAGraphEngine
 from melisma.engine.generate import sample, sample_stream
 from melisma.engine.native.packing import PRECISIONS
-from melisma.engine.sampling import SamplingParams
+from melisma.engine.sampling import StageSampling
 from melisma.lm import ConditioningSettings, TokenModel
 from melisma.lm.conditioning import Conditioning
 
 FRAMES = 10
-GREEDY = SamplingParams(temperature=0, guidance=2.0)
+GREEDY = StageSampling(temperature=0, guidance=2.0)
 TEXT = ConditioningSettings(slots=False, text_width=8)
 BEFORE = ConditioningSettings(slots=False, text_width=8, text_before=True, chroma_frames=5)
 
@@ -71,8 +71,8 @@ MODELS = {
 
 
 @pytest.mark.parametrize("kind", sorted(MODELS))
-@pytest.mark.parametrize("drawing", [GREEDY, SamplingParams(top_k=6, top_p=0.8, guidance=1.5)])
-def test_the_graph_draws_what_native_code_draws(kind: str, drawing: SamplingParams) -> None:
+@pytest.mark.parametrize("drawing", [GREEDY, StageSampling(top_k=6, top_p=0.8, guidance=1.5)])
+def test_the_graph_draws_what_native_code_draws(kind: str, drawing: StageSampling) -> None:
     build, ask = MODELS[kind]
     model, asked = build(), ask()
     native = sample(NativeEngine(model), asked, FRAMES, drawing, generators(1, 2)[: len(asked)])
@@ -86,7 +86,7 @@ def test_the_likeliest_tokens_are_those_of_the_whole_model(kind: str) -> None:
     build, ask = MODELS[kind]
     model, asked = build(), of_one(ask(), 0)
     for guidance in (1.0, 3.0):
-        drawing = SamplingParams(temperature=0, guidance=guidance)
+        drawing = StageSampling(temperature=0, guidance=guidance)
         grid = sample(NativeEngine(model), asked, FRAMES, drawing, [])
         with torch.no_grad():
             told = model(grid, asked)
@@ -97,7 +97,7 @@ def test_the_likeliest_tokens_are_those_of_the_whole_model(kind: str) -> None:
 
 def test_pieces_of_different_lengths_are_those_drawn_alone() -> None:
     model, asked = stage(window=4), conditions(60, batch=3)
-    engine, drawing = NativeEngine(model), SamplingParams(guidance=1.5)
+    engine, drawing = NativeEngine(model), StageSampling(guidance=1.5)
     together = sample(engine, asked, [60, 7, 33], drawing, generators(1, 2, 3))
     for row, frames in enumerate((60, 7, 33)):
         one = of_one(asked, row).frames(0, frames)
@@ -131,9 +131,9 @@ def test_a_long_beginning_is_read_in_as_it_would_have_been_drawn(kind: str) -> N
 
 def test_a_listener_hears_frames_as_soon_as_they_are_whole_and_may_leave() -> None:
     engine, asked = NativeEngine(stage()), conditions(90)
-    whole = sample(engine, asked, 90, SamplingParams(), generators(1, 2))
+    whole = sample(engine, asked, 90, StageSampling(), generators(1, 2))
     heard, done = [], 0
-    drawing = SamplingParams()
+    drawing = StageSampling()
     for grid in sample_stream(
         engine, asked, 90, drawing, generators(1, 2), first_steps=5, block_steps=20
     ):
@@ -142,7 +142,7 @@ def test_a_listener_hears_frames_as_soon_as_they_are_whole_and_may_leave() -> No
         done = grid.done
     assert [part.shape[2] for part in heard][:3] == [3, 20, 20]
     assert torch.equal(torch.cat(heard, dim=2), whole)
-    left = sample_stream(engine, asked, 90, SamplingParams(), generators(1, 2), first_steps=5)
+    left = sample_stream(engine, asked, 90, StageSampling(), generators(1, 2), first_steps=5)
     assert torch.equal(next(left).tokens(), whole[..., :3])
     del left
 
@@ -175,15 +175,15 @@ def test_what_no_engine_draws_is_refused() -> None:
 def test_tokens_stay_in_the_vocabulary_with_every_way_of_drawing() -> None:
     engine, asked = NativeEngine(stage()), conditions(FRAMES)
     for drawing in (
-        SamplingParams(top_k=1),
-        SamplingParams(top_p=1e-6),
-        SamplingParams(top_k=500),
-        SamplingParams(top_p=1.0),
+        StageSampling(top_k=1),
+        StageSampling(top_p=1e-6),
+        StageSampling(top_k=500),
+        StageSampling(top_p=1.0),
     ):
         grid = sample(engine, asked, FRAMES, drawing, generators(1, 2))
         assert bool(((grid >= 0) & (grid < VOCABULARY)).all())
-    likeliest = sample(engine, asked, FRAMES, SamplingParams(temperature=0), [])
-    for drawing in (SamplingParams(top_k=1), SamplingParams(top_p=1e-6)):
+    likeliest = sample(engine, asked, FRAMES, StageSampling(temperature=0), [])
+    for drawing in (StageSampling(top_k=1), StageSampling(top_p=1e-6)):
         assert torch.equal(sample(engine, asked, FRAMES, drawing, generators(1, 2)), likeliest)
 
 
@@ -194,7 +194,7 @@ def test_two_listeners_at_once_hear_what_each_would_alone() -> None:
     engine, asked = NativeEngine(stage(), threads=3), conditions(60)
 
     def drawn(seed: int) -> torch.Tensor:
-        return sample(engine, asked, 60, SamplingParams(), generators(seed, seed + 1))
+        return sample(engine, asked, 60, StageSampling(), generators(seed, seed + 1))
 
     alone = [drawn(seed) for seed in range(4)]
     with ThreadPoolExecutor(4) as pool:

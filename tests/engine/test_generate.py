@@ -10,11 +10,11 @@ from small_stage import PATTERNS_OF_THREE, SOURCE, VOCABULARY, conditions, gener
 
 from melisma.engine.cpu import NativeEngine
 from melisma.engine.generate import sample, sample_parallel
-from melisma.engine.sampling import NOISE_STEPS, SamplingParams, sample_next_token
+from melisma.engine.sampling import NOISE_STEPS, StageSampling, sample_next_token
 from melisma.lm import Conditioning, TokenModel
 
 FRAMES = 10
-GREEDY = SamplingParams(temperature=0)
+GREEDY = StageSampling(temperature=0)
 
 
 @pytest.mark.parametrize("pattern", PATTERNS_OF_THREE)
@@ -28,11 +28,11 @@ def test_the_likeliest_tokens_are_those_of_the_whole_model(pattern: str) -> None
 
 def test_the_same_seeds_draw_the_same_and_others_something_else() -> None:
     model, asked = stage(), conditions(FRAMES)
-    first = sample(NativeEngine(model), asked, FRAMES, SamplingParams(), generators(1, 2))
+    first = sample(NativeEngine(model), asked, FRAMES, StageSampling(), generators(1, 2))
     assert torch.equal(
-        sample(NativeEngine(model), asked, FRAMES, SamplingParams(), generators(1, 2)), first
+        sample(NativeEngine(model), asked, FRAMES, StageSampling(), generators(1, 2)), first
     )
-    second = sample(NativeEngine(model), asked, FRAMES, SamplingParams(), generators(1, 3))
+    second = sample(NativeEngine(model), asked, FRAMES, StageSampling(), generators(1, 3))
     assert torch.equal(second[0], first[0])
     assert not torch.equal(second[1], first[1])
     assert bool(((first >= 0) & (first < VOCABULARY)).all())
@@ -48,7 +48,7 @@ def test_a_piece_does_not_depend_on_its_neighbours(guidance: float) -> None:
     ]
     mixed = {n: torch.cat([getattr(one, n)[:1], getattr(other, n)[1:]]) for n in slots}
     neighbours = dataclasses.replace(one, **mixed)
-    drawing = SamplingParams(guidance=guidance, top_k=5)
+    drawing = StageSampling(guidance=guidance, top_k=5)
     first = sample(NativeEngine(model), one, FRAMES, drawing, generators(1, 2))
     second = sample(NativeEngine(model), neighbours, FRAMES, drawing, generators(1, 7))
     assert torch.equal(second[0], first[0])
@@ -59,8 +59,8 @@ def test_a_longer_piece_begins_as_the_shorter_one_also_beyond_one_chunk_of_noise
     model = stage("parallel", layers=1)
     frames = NOISE_STEPS + 12
     asked = Conditioning.absent(1, frames)
-    longer = sample(NativeEngine(model), asked, frames, SamplingParams(), generators(4))
-    shorter = sample(NativeEngine(model), asked.frames(0, 20), 20, SamplingParams(), generators(4))
+    longer = sample(NativeEngine(model), asked, frames, StageSampling(), generators(4))
+    shorter = sample(NativeEngine(model), asked.frames(0, 20), 20, StageSampling(), generators(4))
     assert torch.equal(longer[..., :20], shorter)
     last = longer[..., NOISE_STEPS:]
     assert len(last.unique()) > 1
@@ -69,20 +69,20 @@ def test_a_longer_piece_begins_as_the_shorter_one_also_beyond_one_chunk_of_noise
 
 def test_guidance_of_one_is_none_and_of_zero_forgets_the_words() -> None:
     model, asked = stage(), conditions(FRAMES)
-    plain = sample(NativeEngine(model), asked, FRAMES, SamplingParams(), generators(1, 2))
+    plain = sample(NativeEngine(model), asked, FRAMES, StageSampling(), generators(1, 2))
     nearly = sample(
-        NativeEngine(model), asked, FRAMES, SamplingParams(guidance=1 + 1e-7), generators(1, 2)
+        NativeEngine(model), asked, FRAMES, StageSampling(guidance=1 + 1e-7), generators(1, 2)
     )
     assert torch.equal(nearly, plain)
     forgot = sample(
-        NativeEngine(model), asked, FRAMES, SamplingParams(guidance=0), generators(1, 2)
+        NativeEngine(model), asked, FRAMES, StageSampling(guidance=0), generators(1, 2)
     )
     wordless = sample(
-        NativeEngine(model), asked.unconditional(), FRAMES, SamplingParams(), generators(1, 2)
+        NativeEngine(model), asked.unconditional(), FRAMES, StageSampling(), generators(1, 2)
     )
     assert torch.equal(forgot, wordless)
     strong = sample(
-        NativeEngine(model), asked, FRAMES, SamplingParams(guidance=6), generators(1, 2)
+        NativeEngine(model), asked, FRAMES, StageSampling(guidance=6), generators(1, 2)
     )
     assert not torch.equal(strong, plain)
 
@@ -125,17 +125,17 @@ def test_draws_follow_the_probabilities() -> None:
     logits = torch.tensor([2.0, 1.0, 0.0, -1.0]).expand(6_000, 4)
     noise = torch.empty(6_000, 4).exponential_(generator=torch.Generator().manual_seed(0))
 
-    def shares(drawing: SamplingParams) -> torch.Tensor:
+    def shares(drawing: StageSampling) -> torch.Tensor:
         return torch.bincount(sample_next_token(logits, noise, drawing), minlength=4) / 6_000
 
-    torch.testing.assert_close(shares(SamplingParams()), logits[0].softmax(0), atol=0.02, rtol=0)
-    cold = shares(SamplingParams(temperature=0.5))
+    torch.testing.assert_close(shares(StageSampling()), logits[0].softmax(0), atol=0.02, rtol=0)
+    cold = shares(StageSampling(temperature=0.5))
     torch.testing.assert_close(cold, (2 * logits[0]).softmax(0), atol=0.02, rtol=0)
     two = logits[0].masked_fill(torch.tensor([False, False, True, True]), -torch.inf).softmax(0)
-    torch.testing.assert_close(shares(SamplingParams(top_k=2)), two, atol=0.02, rtol=0)
-    assert shares(SamplingParams(top_k=1)).tolist() == [1, 0, 0, 0]
-    assert shares(SamplingParams(temperature=0)).tolist() == [1, 0, 0, 0]
-    torch.testing.assert_close(shares(SamplingParams(top_k=40)), shares(SamplingParams()))
+    torch.testing.assert_close(shares(StageSampling(top_k=2)), two, atol=0.02, rtol=0)
+    assert shares(StageSampling(top_k=1)).tolist() == [1, 0, 0, 0]
+    assert shares(StageSampling(temperature=0)).tolist() == [1, 0, 0, 0]
+    torch.testing.assert_close(shares(StageSampling(top_k=40)), shares(StageSampling()))
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_draws_follow_the_probabilities() -> None:
 )  # fmt: skip
 def test_settings_out_of_range_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="not"):
-        SamplingParams(**wrong)  # pyright: ignore[reportArgumentType]
+        StageSampling(**wrong)  # pyright: ignore[reportArgumentType]
 
 
 def fine(window: int) -> TokenModel:
@@ -156,7 +156,7 @@ def fine(window: int) -> TokenModel:
 def test_levels_are_filled_in_windows_of_any_length(window: int) -> None:
     asked = conditions(21, source=True)
     given = torch.randint(VOCABULARY, (2, 1, 21), generator=torch.Generator().manual_seed(2))
-    drawing = SamplingParams(temperature=0.5)
+    drawing = StageSampling(temperature=0.5)
     grid = sample_parallel(fine(window), given, asked, drawing, generators(0, 1))
     assert torch.equal(grid[:, :1], given)
     again = sample_parallel(fine(window), given, asked, drawing, generators(0, 1))
@@ -185,9 +185,9 @@ def test_a_fine_stage_needs_its_levels() -> None:
 
 def test_a_seed_means_the_same_after_a_given_beginning() -> None:
     model, asked = stage("parallel"), conditions(FRAMES)
-    free = sample(NativeEngine(model), asked, FRAMES, SamplingParams(), generators(1, 2))
+    free = sample(NativeEngine(model), asked, FRAMES, StageSampling(), generators(1, 2))
     again = sample(
-        NativeEngine(model), asked, FRAMES, SamplingParams(), generators(1, 2), prefix=free[..., :4]
+        NativeEngine(model), asked, FRAMES, StageSampling(), generators(1, 2), prefix=free[..., :4]
     )
     assert torch.equal(again, free)
 

@@ -83,8 +83,8 @@ def test_what_macos_tells() -> None:
         "Pages active:                             9000.\n"
         "Pages inactive:                            500.\n"
     )
-    assert hardware.free_of_vm_stat(told) == 1500 * 16384
-    assert hardware.free_of_vm_stat("") is None
+    assert hardware.parse_vm_stat(told) == 1500 * 16384
+    assert hardware.parse_vm_stat("") is None
 
 
 def test_the_cache_of_the_processor(tmp_path: Path) -> None:

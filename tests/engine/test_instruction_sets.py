@@ -14,7 +14,7 @@ import numba
 import numpy as np
 import pytest
 
-from melisma.engine.native.kv_cache import key_products_of_bytes, kv_layout, value_sums_of_bytes
+from melisma.engine.native.kv_cache import int8_qk_kernel, int8_weighted_values_kernel, kv_layout
 from melisma.engine.native.packing import aligned_zeros, byte_layout, pack
 from melisma.simd import instruction_set, jit, selection, tuning
 from melisma.simd.instruction_set import (
@@ -48,9 +48,9 @@ def quantized_product(
     assert packed.group_scales is not None
     assert packed.row_scales is not None
     groups, size = weight.shape[1] // packed.group_size, tile_outputs(isa)
-    near = x.astype((np.int8, np.int16)[layout.x_bytes - 1])
+    near = x.astype((np.int8, np.int16)[layout.activation_bytes - 1])
     scales = np.ones((rows, groups), np.float32)
-    sums = -layout.zero * x.reshape(rows, groups, -1).sum(axis=2).astype(np.int32)
+    sums = -layout.zero_point * x.reshape(rows, groups, -1).sum(axis=2).astype(np.int32)
     sums = np.ascontiguousarray(sums.astype(np.int32))
     out = aligned_zeros((rows, size), np.float32)
     once(
@@ -84,11 +84,11 @@ def test_products_are_exact_at_the_extremes(isa: InstructionSet, bits: int, inpu
 def test_attention_to_bytes_is_exact_at_the_extremes(isa: InstructionSet) -> None:
     """As many numbers and places as sums of 32 bits can hold."""
     layout, lanes = kv_layout(isa), isa.lanes
-    keys_of, sums_of = key_products_of_bytes(isa), value_sums_of_bytes(isa, 1)
+    scores_of, sums_of = int8_qk_kernel(isa), int8_weighted_values_kernel(isa, 1)
 
     @numba.njit
     def once(query, high, low, keys, scales, size, out, weights, behind, values, stride, steps, to):  # type: ignore[no-untyped-def]
-        keys_of(query, high, low, keys, scales, size, 1, out)
+        scores_of(query, high, low, keys, scales, size, 1, out)
         sums_of(weights, behind, values, stride, steps, to)
 
     rng = np.random.default_rng(0)
@@ -113,14 +113,14 @@ def test_attention_to_bytes_is_exact_at_the_extremes(isa: InstructionSet) -> Non
     starts = (
         (-128 * int(high.sum()), -128 * int((query - 256 * high).sum())) if isa.vnni else (0, 0)
     )
-    laid = (keys + layout.key_zero).reshape(lanes, -1, layout.together).transpose(1, 0, 2)
-    kept = values.reshape(-1, layout.together, lanes).transpose(0, 2, 1)
+    laid = (keys + layout.key_zero_point).reshape(lanes, -1, layout.interleave).transpose(1, 0, 2)
+    kept = values.reshape(-1, layout.interleave, lanes).transpose(0, 2, 1)
     arrays = [np.ascontiguousarray(one & 255).astype(np.uint8) for one in (laid, kept)]
     scales, out, to = (np.ones(lanes, np.float32) for _ in range(3))
     once(
         both[0].ctypes.data, *starts, arrays[0].ctypes.data, scales.ctypes.data, size,
         out.ctypes.data, both[1].ctypes.data, places, arrays[1].ctypes.data,
-        layout.together * lanes, places // layout.together, to.ctypes.data,
+        layout.interleave * lanes, places // layout.interleave, to.ctypes.data,
     )  # fmt: skip
     assert out.tolist() == (keys @ query).astype(np.float32).tolist()
     np.testing.assert_allclose(to, 1 + weights @ values, rtol=2e-7)
@@ -271,7 +271,7 @@ def two_widths(pretended: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
             measured.append(1)
             return dict(zip([one.name for one in sets], (wide, narrow), strict=True))
 
-        monkeypatch.setattr(selection, "product_seconds", seconds)
+        monkeypatch.setattr(selection, "time_products", seconds)
         selection.selected.cache_clear()
         jit.cache_folder.cache_clear()
         return selection.selected().name
@@ -298,7 +298,7 @@ def test_narrow_registers_are_taken_where_they_are_faster(two_widths: Any, tmp_p
 
 def test_products_are_timed() -> None:
     portable = INSTRUCTION_SETS[-1]
-    seconds = tuning.product_seconds([portable])
+    seconds = tuning.time_products([portable])
     assert 1e-5 < seconds["portable"] < 1.0
 
 

@@ -28,11 +28,11 @@ from melisma.engine.resources.memory import (
     Rates,
     StageShape,
     Workload,
-    expect_memory,
+    require_memory,
     fits,
     matrix_bytes,
-    need_of,
-    recommended,
+    estimate_memory,
+    recommended_precision,
     sampling_seconds,
     step_seconds,
 )
@@ -56,8 +56,8 @@ BEFORE = dataclasses.replace(
 )  # fmt: skip
 RATES = Rates(
     threads=2,
-    read=2e10,
-    products={"float32": 2e10, "bfloat16": 2e10, "int8": 1.6e10, "int4": 1.2e10},
+    read_bandwidth=2e10,
+    matmul_bandwidth={"float32": 2e10, "bfloat16": 2e10, "int8": 1.6e10, "int4": 1.2e10},
     operation_seconds=1e-6,
 )
 
@@ -90,14 +90,14 @@ def array_bytes(engine: NativeEngine) -> int:
 def test_weights_and_past_are_those_of_the_engine(
     settings: TokenModelSettings, precision: str
 ) -> None:
-    shape, asked = shape_of(settings), Workload(seconds=3, pieces=2, words=7)
+    shape, asked = shape_of(settings), Workload(seconds=3, pieces=2, text_tokens=7)
     engine = NativeEngine(TokenModel(settings), precision=precision, threads=1)
-    assert shape.bytes_a_step(precision) == engine.bytes_a_step
+    assert shape.bytes_per_step(precision) == engine.bytes_a_step
     assert shape.weight_bytes(precision) == pytest.approx(array_bytes(engine), rel=0.02)
     places = shape.prefix_positions(asked) + TokenModel(settings).pattern.steps(150)
     window = min(TokenModel(settings).window_steps + shape.prefix_positions(asked), places)
     ring = min(window + engine_module.READ_ROWS, places)
-    past = KVCache(engine.trunk, asked.rows, ring, asked.words if shape.text else 0)
+    past = KVCache(engine.trunk, asked.rows, ring, asked.text_tokens if shape.text else 0)
     really = sum(array.nbytes for one in past.layers + past.texts for array in one.arrays())
     assert shape.cache_bytes(precision, asked) == pytest.approx(really, rel=0.02)
 
@@ -133,22 +133,22 @@ def test_settings_of_no_token_model(settings: dict[str, Any], said: str) -> None
 
 def test_another_precision_is_refused() -> None:
     with pytest.raises(ValueError, match='no precision "int2": known are float32'):
-        need_of(ModelSizes(stages=()), "int2", Workload(seconds=1))
+        estimate_memory(ModelSizes(stages=()), "int2", Workload(seconds=1))
 
 
 def test_parts_of_the_need() -> None:
     sizes = ModelSizes(
         stages=(shape_of(SINGLE), dataclasses.replace(shape_of(OURS), causal=False)),
-        text_parameters=1000, codec_parameters=500, other_parameters=10, halved=True,
+        text_parameters=1000, codec_parameters=500, other_parameters=10, half_precision=True,
         rate_hz=32_000, channels=2,
     )  # fmt: skip
-    exact, small = (need_of(sizes, name, Workload(seconds=2)).parts for name in ("float32", "int4"))
+    exact, small = (estimate_memory(sizes, name, Workload(seconds=2)).parts for name in ("float32", "int4"))
     assert (exact["text encoder"], small["text encoder"]) == (4000, 2000)
     assert (exact["codec"], small["codec"]) == (2000, 1500)
     assert exact["other models"] == 40
     assert exact["sound"] == memory.SOUND_COPIES * 2 * 32_000 * 2 * 4
     assert small["token models"] < exact["token models"]
-    need = need_of(sizes, "int4", Workload(seconds=2))
+    need = estimate_memory(sizes, "int4", Workload(seconds=2))
     assert need.bytes == sum(need.parts.values())
 
 
@@ -169,21 +169,21 @@ def test_what_is_recommended() -> None:
     needs = {"float32": 8, "bfloat16": 4, "int8": 2, "int4": 1}
     fast: dict[str, float] = dict.fromkeys(PRECISIONS, 2.0)
     slow = {"float32": 0.2, "bfloat16": 0.4, "int8": 0.9, "int4": 0.8}
-    assert recommended(needs, fast, None) == "float32"
-    assert recommended(needs, fast, 5) == "bfloat16"
-    assert recommended(needs, slow, 100) == "int8"
-    assert recommended(needs, slow | {"int4": 1.1}, 100) == "int4"
-    assert recommended(needs, {}, 3) == "int8"
-    assert recommended(needs, fast, 1) is None
-    assert recommended(needs, {}, 1) is None
+    assert recommended_precision(needs, fast, None) == "float32"
+    assert recommended_precision(needs, fast, 5) == "bfloat16"
+    assert recommended_precision(needs, slow, 100) == "int8"
+    assert recommended_precision(needs, slow | {"int4": 1.1}, 100) == "int4"
+    assert recommended_precision(needs, {}, 3) == "int8"
+    assert recommended_precision(needs, fast, 1) is None
+    assert recommended_precision(needs, {}, 1) is None
 
 
 def test_no_room_is_said_before() -> None:
-    expect_memory(10 * GIB, None)
-    expect_memory(8 * GIB, 9 * GIB)
+    require_memory(10 * GIB, None)
+    require_memory(8 * GIB, 9 * GIB)
     assert not fits(8_500, 9_000)
     with pytest.raises(ValueError, match=r"^musicgen needs 9\.7 GB of memory and 8\.6 GB are av"):
-        expect_memory(9 * GIB, 8 * GIB, "musicgen")
+        require_memory(9 * GIB, 8 * GIB, "musicgen")
 
 
 def test_constants_agree_with_where_they_come_from() -> None:
@@ -334,7 +334,7 @@ def test_estimates_need_no_torch() -> None:
         "from melisma.engine.resources import hardware, memory, micro_benchmark\n"
         "from melisma.generation import catalogue, forecast\n"
         "facts = catalogue.known_models()\n"
-        "memory.need_of(facts[1].sizes, 'int8', memory.Workload(seconds=30))\n"
+        "memory.estimate_memory(facts[1].sizes, 'int8', memory.Workload(seconds=30))\n"
         "micro_benchmark.run_once(micro_benchmark.random_matrix(64, 64, 'int8'))\n"
         "assert 'torch' not in sys.modules\n"
     )
@@ -348,14 +348,14 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trials that try next to nothing."""
     monkeypatch.setattr(hardware, "_READ_BYTES", 1 << 20)
     monkeypatch.setattr(hardware, "cache_bytes", lambda: 1 << 18)
-    monkeypatch.setattr(micro_benchmark, "_TRIAL_SECONDS", 0.01)
+    monkeypatch.setattr(micro_benchmark, "_BENCHMARK_SECONDS", 0.01)
 
 
 @pytest.mark.usefixtures("quick")
 def test_rates_are_measured() -> None:
     rates = micro_benchmark.measure_rates(1)
-    assert set(rates.products) == set(PRECISIONS)
-    assert min(rates.read, *rates.products.values()) > 1e7
+    assert set(rates.matmul_bandwidth) == set(PRECISIONS)
+    assert min(rates.read_bandwidth, *rates.matmul_bandwidth.values()) > 1e7
     assert 0 < rates.operation_seconds < 0.1
 
 
@@ -376,7 +376,7 @@ def test_a_random_matrix_is_laid_out_as_a_packed_one(precision: str) -> None:
 def test_a_step_is_tried_on_some_layers(settings: TokenModelSettings, precision: str) -> None:
     deep = dataclasses.replace(settings, layers=60)
     shape, asked = shape_of(deep), Workload(seconds=1)
-    tried = micro_benchmark.tried_layers(shape, precision)
+    tried = micro_benchmark.benchmarked_layers(shape, precision)
     assert 2 <= tried < 60
     assert 0 < micro_benchmark.time_step(shape, precision, asked, 1) < 1
     assert 0 < micro_benchmark.time_step(shape_of(settings), precision, asked, 1) < 1
@@ -396,7 +396,7 @@ def test_a_single_stage_is_foretold_without_its_weights(monkeypatch: pytest.Monk
 
 
 def test_a_codec_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(micro_benchmark, "_TRIAL_SECONDS", 0.001)
+    monkeypatch.setattr(micro_benchmark, "_BENCHMARK_SECONDS", 0.001)
     config = {
         "sampling_rate": 3_200, "num_filters": 4, "upsampling_ratios": [4, 5, 2], "hidden_size": 8,
         "codebook_size": 32, "target_bandwidths": [1.7], "use_causal_conv": False,

@@ -11,8 +11,8 @@ import torch
 from melisma.engine.native.attention import LANES
 from melisma.engine.native.packing import PRECISIONS, ArenaAllocator, pack
 from melisma.engine.native.program import LayerCache, Program
-from melisma.engine.native.trunk import KVCache, PackedTrunk, add_trunk, cache_text_kv, numbers
-from melisma.nn.transformer import Text, Trunk, rotary_angles, sinusoids
+from melisma.engine.native.trunk import KVCache, PackedTrunk, add_trunk, cache_text_kv, to_float32
+from melisma.nn.transformer import Text, Trunk, rotary_angles, sinusoidal_embedding
 
 ALLOWED = {"float32": 1e-5, "bfloat16": 4e-3, "int8": 1.1e-2, "int4": 0.13}
 """Error of a product over its root mean square: 2**-8 for bfloat16's weights; of integers, what
@@ -27,7 +27,7 @@ def product(
     if before is not None:
         out[...] = before
     packed = pack(weight, precision)
-    program.multiply(packed, numbers(torch.from_numpy(x)), out, add=before is not None)
+    program.multiply(packed, to_float32(torch.from_numpy(x)), out, add=before is not None)
     program.run(len(x))
     return out
 
@@ -184,18 +184,18 @@ def stepped(
     angles = modulations = None
     places = torch.arange(frames)
     if model.shape.positions == "rotary":
-        angles = numbers(torch.cat(rotary_angles(places, width // model.shape.heads), dim=-1))
+        angles = to_float32(torch.cat(rotary_angles(places, width // model.shape.heads), dim=-1))
     else:
-        hidden = hidden + sinusoids(places, width)
+        hidden = hidden + sinusoidal_embedding(places, width)
     if model.shape.condition_width:
         parts = model.modulations(condition)
-        modulations = [numbers(torch.cat(part, dim=-1)[:, 0]) for part in parts if part]
+        modulations = [to_float32(torch.cat(part, dim=-1)[:, 0]) for part in parts if part]
     out = add_trunk(program, packed, past, x, window=window, angles=angles, modulations=modulations)
     found = torch.zeros(batch, frames, width)
     for start in range(0, frames, at_once):
         rows = [(s, p) for p in range(start, min(start + at_once, frames)) for s in range(batch)]
         for row, (slot, place) in enumerate(rows):
-            program.slots[row], program.positions[row] = slot, place
+            program.sequence_index[row], program.positions[row] = slot, place
             program.angle_index[row] = place
             x[row] = hidden[slot, place].numpy()
         program.run(len(rows))

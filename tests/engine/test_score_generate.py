@@ -1,4 +1,4 @@
-"""Scores drawn by a small untrained model: what is settled holds, whatever the model thinks."""
+"""Scores sampled by a small untrained model follow their plans and the grammar."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from melisma.engine.sampling import SamplingParams
+from melisma.engine.sampling import StageSampling
 from melisma.engine.score_cpu import ScoreEngine
 from melisma.engine.score_generate import sample_scores
 from melisma.lm.score.conditioning import ScoreConditions
 from melisma.lm.score.model import ScoreModel, ScoreModelSettings
 from melisma.lm.score.plan import Choice, ScorePlan
-from melisma.lm.score.rows import batch_of, infill_line, melody_line, plain_line
+from melisma.lm.score.rows import batch_of, infill_sequence, melody_sequence, plain_sequence
 from melisma.symbolic.events import decode_score, encode_score
 from melisma.values import Notes, Score, TempoMap, Track
 from melisma.values.events import (
@@ -37,10 +37,10 @@ def model() -> ScoreModel:
     return ScoreModel(SETTINGS).eval()
 
 
-def drawn(model: ScoreModel, *plans: ScorePlan, seed: int = 0, **how: float) -> list[np.ndarray]:
+def sample(model: ScoreModel, *plans: ScorePlan, seed: int = 0, **how: float) -> list[np.ndarray]:
     generators = [torch.Generator().manual_seed(seed + i) for i in range(len(plans))]
-    told = ScoreConditions.absent(len(plans))
-    return sample_scores(ScoreEngine(model), told, plans, SamplingParams(**how), generators)  # type: ignore[arg-type]
+    conditions = ScoreConditions.absent(len(plans))
+    return sample_scores(ScoreEngine(model), conditions, plans, StageSampling(**how), generators)  # type: ignore[arg-type]
 
 
 def a_score(bars: int = 6) -> Score:
@@ -61,11 +61,11 @@ def body(rows: np.ndarray) -> np.ndarray:
     return rows[(rows[:, POSITION] != PART) & (rows[:, POSITION] != END)]
 
 
-def test_settled_parts_metre_tempo_and_length_hold(model: ScoreModel) -> None:
+def test_given_parts_metre_tempo_and_length_hold(model: ScoreModel) -> None:
     plan = ScorePlan(
         bars=5, programs=(40, DRUM_PROGRAM), metres=(BAR_METRES.index((3, 4)),), tempi=(70,)
     )
-    (rows,) = drawn(model, plan)
+    (rows,) = sample(model, plan)
     score = decode_score(rows)
     assert (rows[:, POSITION] == BAR).sum() == 5
     assert [(m.numerator, m.denominator) for m in score.metres] == [(3, 4)]
@@ -75,7 +75,7 @@ def test_settled_parts_metre_tempo_and_length_hold(model: ScoreModel) -> None:
 
 
 def test_times_never_run_back_and_no_note_stands_twice(model: ScoreModel) -> None:
-    for rows in drawn(model, ScorePlan(bars=4), ScorePlan(bars=3, programs=(24, 33))):
+    for rows in sample(model, ScorePlan(bars=4), ScorePlan(bars=3, programs=(24, 33))):
         inside = body(rows)
         for before, after in itertools.pairwise(inside):
             if BAR not in (before[POSITION], after[POSITION]):
@@ -85,10 +85,10 @@ def test_times_never_run_back_and_no_note_stands_twice(model: ScoreModel) -> Non
                 assert tuple(other) > tuple(one)
 
 
-def test_choices_are_kept_to(model: ScoreModel) -> None:
+def test_parts_are_chosen_from_the_choices(model: ScoreModel) -> None:
     choices = (Choice(programs=frozenset((0,)), most=2), Choice(programs=frozenset((40, 41))))
     for seed in range(6):
-        (rows,) = drawn(model, ScorePlan(bars=1, choices=choices), seed=seed)
+        (rows,) = sample(model, ScorePlan(bars=1, choices=choices), seed=seed)
         parts = (rows[rows[:, POSITION] == PART][:, PITCH] - 325).tolist()
         assert 1 <= parts.count(0) <= 2
         assert parts.count(40) + parts.count(41) == 1
@@ -97,85 +97,90 @@ def test_choices_are_kept_to(model: ScoreModel) -> None:
 
 def test_a_piece_does_not_depend_on_its_neighbours(model: ScoreModel) -> None:
     plan = ScorePlan(bars=3, programs=(0,), tempi=(60,))
-    (alone,) = drawn(model, plan, guidance=2.0)
-    beside = drawn(model, plan, ScorePlan(bars=6, programs=(24,)), guidance=2.0)
+    (alone,) = sample(model, plan, guidance=2.0)
+    beside = sample(model, plan, ScorePlan(bars=6, programs=(24,)), guidance=2.0)
     assert np.array_equal(alone, beside[0])
 
 
-def test_long_pieces_are_drawn_in_windows(model: ScoreModel) -> None:
-    (rows,) = drawn(model, ScorePlan(bars=40, programs=(0, 33), metres=(3,)))
+def test_long_pieces_are_sampled_in_windows(model: ScoreModel) -> None:
+    (rows,) = sample(model, ScorePlan(bars=40, programs=(0, 33), metres=(3,)))
     assert (rows[:, POSITION] == BAR).sum() == 40
     assert len(rows) > SETTINGS.window_events
 
 
-def test_bars_before_and_later_stay_and_the_gap_is_drawn(model: ScoreModel) -> None:
+def test_bars_around_a_gap_stay_and_the_gap_is_sampled(model: ScoreModel) -> None:
     rows = body(encode_score(a_score()))
     edges = np.append(np.flatnonzero(rows[:, POSITION] == BAR), len(rows))
     before, later = rows[: edges[2]], rows[edges[4] :]
     plan = ScorePlan(bars=2, programs=(40, 0), metres=(3,), tempi=(69,), before=before, later=later)
-    (out,) = drawn(model, plan)
-    told = body(out)
-    assert np.array_equal(told[: len(before)], before)
-    assert np.array_equal(told[len(told) - len(later) :], later)
-    assert (told[:, POSITION] == BAR).sum() == 6
+    (out,) = sample(model, plan)
+    inside = body(out)
+    assert np.array_equal(inside[: len(before)], before)
+    assert np.array_equal(inside[len(inside) - len(later) :], later)
+    assert (inside[:, POSITION] == BAR).sum() == 6
 
 
-def test_given_notes_stay_and_resting_parts_add_nothing(model: ScoreModel) -> None:
+def test_given_notes_stay_and_silent_parts_add_nothing(model: ScoreModel) -> None:
     rows = body(encode_score(a_score(4)))
     edges = np.append(np.flatnonzero(rows[:, POSITION] == BAR), len(rows))
     bars = [rows[a:b] for a, b in itertools.pairwise(edges)]
     tune = tuple(bar[bar[:, PART_FIELD] == 0] for bar in bars)
     plan = ScorePlan(
-        bars=4, programs=(40, 33), metres=(3,), tempi=(69,), given=tune, resting=frozenset((0,))
+        bars=4,
+        programs=(40, 33),
+        metres=(3,),
+        tempi=(69,),
+        given=tune,
+        silent_parts=frozenset((0,)),
     )
-    (out,) = drawn(model, plan)
+    (out,) = sample(model, plan)
     score = decode_score(out)
     given = next(track for track in score.tracks if track.program == 40).notes
     assert np.array_equal(given.pitch, a_score(4).tracks[0].notes.pitch)
     assert np.allclose(given.start_beats, a_score(4).tracks[0].notes.start_beats)
 
 
-def test_greedy_and_narrow_draws_repeat(model: ScoreModel) -> None:
+def test_greedy_and_narrow_sampling_repeats(model: ScoreModel) -> None:
     plan = ScorePlan(bars=2, programs=(0,))
-    greedy = [drawn(model, plan, seed=s, temperature=0.0)[0] for s in (1, 2)]
+    greedy = [sample(model, plan, seed=s, temperature=0.0)[0] for s in (1, 2)]
     assert np.array_equal(greedy[0], greedy[1])
-    single = [drawn(model, plan, seed=s, top_k=1)[0] for s in (1, 2)]
+    single = [sample(model, plan, seed=s, top_k=1)[0] for s in (1, 2)]
     assert np.array_equal(single[0], single[1])
-    tiny = [drawn(model, plan, seed=s, top_p=1e-6)[0] for s in (1, 2)]
+    tiny = [sample(model, plan, seed=s, top_p=1e-6)[0] for s in (1, 2)]
     assert np.array_equal(tiny[0], tiny[1])
 
 
-def test_drawing_is_what_training_sees(model: ScoreModel) -> None:
-    """Steps with a cache give what one pass over the whole line gives."""
+def test_decoding_agrees_with_training(model: ScoreModel) -> None:
+    """Steps with a KV cache equal one pass over the whole sequence."""
     rows = encode_score(a_score(3)).astype(np.int64)
-    batch = batch_of([plain_line(rows)], [3], [0])
-    told = ScoreConditions.absent(1)
+    batch = batch_of([plain_sequence(rows)], [3], [0])
+    conditions = ScoreConditions.absent(1)
     with torch.no_grad():
-        whole = model(batch, told)
-        session = ScoreEngine(model).open(told)
+        whole = model(batch, conditions)
+        decoding = ScoreEngine(model).open(conditions)
         for position in range(batch.rows.shape[1]):
             event = type(batch)(
                 **{k: v[:, position : position + 1] for k, v in vars(batch).items()}
             )
-            step = session.step(event, [0], position)
+            step = decoding.step(event, [0], position)
             assert torch.allclose(step, whole[:, position], atol=1e-4)
 
 
-def test_lines_tell_a_tune_one_bar_ahead_and_a_gap_last() -> None:
+def test_melodies_come_one_bar_ahead_and_gaps_last() -> None:
     rows = encode_score(a_score(5)).astype(np.int64)
-    line = plain_line(rows)
-    tune = (line.rows[:, PART_FIELD] == 0) & (line.rows[:, POSITION] < BAR)
-    told = melody_line(line, tune)
+    plain = plain_sequence(rows)
+    tune = (plain.rows[:, PART_FIELD] == 0) & (plain.rows[:, POSITION] < BAR)
+    melody = melody_sequence(plain, tune)
     for bar in range(1, 5):
-        line_of_bar = np.flatnonzero((told.rows[:, POSITION] == BAR) & (told.bars == bar - 1))[0]
-        ahead = np.flatnonzero((told.roles == 1) & (told.bars == bar))
-        assert (ahead < line_of_bar).all()
-    gap = infill_line(line, 2, 4)
+        bar_line = np.flatnonzero((melody.rows[:, POSITION] == BAR) & (melody.bars == bar - 1))[0]
+        ahead = np.flatnonzero((melody.roles == 1) & (melody.bars == bar))
+        assert (ahead < bar_line).all()
+    gap = infill_sequence(plain, 2, 4)
     assert gap.rows[-1, POSITION] == END
     assert gap.bars[gap.roles == 2].min() == 4
     assert set(gap.bars[-5:].tolist()) == {3}
     first_later = np.flatnonzero(gap.roles == 2)[0]
-    assert first_later == (line.rows[:, POSITION] == PART).sum()
+    assert first_later == (plain.rows[:, POSITION] == PART).sum()
 
 
 @pytest.mark.parametrize(
@@ -187,7 +192,7 @@ def test_lines_tell_a_tune_one_bar_ahead_and_a_gap_last() -> None:
         {"bars": 1, "metres": (3,), "later": np.zeros((1, 5), int)},
     ],
 )
-def test_plans_that_do_not_go_together_are_refused(wrong: dict) -> None:
+def test_contradictory_plans_are_refused(wrong: dict) -> None:
     with pytest.raises(ValueError, match=r"bar|part|metre"):
         ScorePlan(**wrong)
 
@@ -199,16 +204,16 @@ def test_a_model_that_only_rests_still_writes_music() -> None:
         lazy.heads[0].bias[BAR] = 30.0  # pyright: ignore[reportIndexIssue, reportArgumentType]
         lazy.heads[0].bias[END] = 30.0  # pyright: ignore[reportIndexIssue, reportArgumentType]
     for bars in (1, 6):
-        (rows,) = drawn(lazy, ScorePlan(bars=bars, programs=(0,)))
+        (rows,) = sample(lazy, ScorePlan(bars=bars, programs=(0,)))
         notes = (rows[:, POSITION] < BAR) & (rows[:, PART_FIELD] < 24)
         bar = np.cumsum(rows[:, POSITION] == BAR)[notes]
         assert len(bar)
         assert np.diff([0, *np.unique(bar), bars + 1]).max() <= 2
 
 
-def test_parts_begin_no_more_notes_together_than_their_players_can(model: ScoreModel) -> None:
-    plan = ScorePlan(bars=6, programs=(73, 0), voices={73: 1, 0: 3}, reach={73: (60, 90)})
-    rows = np.concatenate([body(one) for one in drawn(model, plan, plan, temperature=2.0)])
+def test_parts_start_no_more_notes_together_than_their_polyphony(model: ScoreModel) -> None:
+    plan = ScorePlan(bars=6, programs=(73, 0), polyphony={73: 1, 0: 3}, pitch_ranges={73: (60, 90)})
+    rows = np.concatenate([body(one) for one in sample(model, plan, plan, temperature=2.0)])
     notes = rows[(rows[:, POSITION] < BAR) & (rows[:, PART_FIELD] < 24)]
     bar = np.cumsum(rows[:, POSITION] == BAR)[
         (rows[:, POSITION] < BAR) & (rows[:, PART_FIELD] < 24)

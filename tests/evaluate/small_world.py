@@ -28,7 +28,7 @@ class Bands(Embedding):
         self.window_seconds, self.hop_seconds = 1.0, 0.5
 
     @property
-    def decided_by(self) -> str:
+    def weights_fingerprint(self) -> str:
         return "six bands"
 
     def embed_windows(self, windows: np.ndarray) -> np.ndarray:
@@ -101,19 +101,19 @@ def judges(with_reference: bool = True) -> Judges:
     )
 
 
-def given(number: int, sound: Callable[[], Waveform], *, twin: bool = True) -> SoundToJudge:
+def given(number: int, sound: Callable[[], Waveform], *, in_reference: bool = True) -> SoundToJudge:
     """A piece for the prompt of the reference's piece of that number."""
     known = reference()
     return SoundToJudge(
         name=f"{number:03d}.flac",
         prompt=known.prompts[number],
-        wish=known.requested()[number] if twin else None,
-        twin=number if twin else None,
+        requested=known.requested()[number] if in_reference else None,
+        reference_index=number if in_reference else None,
         read=sound,
     )
 
 
-OCCASION = RunInfo(
+RUN = RunInfo(
     title="Small tunes",
     label="outputs",
     judged={"model": "none"},

@@ -1,4 +1,4 @@
-"""Asked against heard, with verdicts made by hand."""
+"""Requested against measured attributes, with verdicts made by hand."""
 
 from pathlib import Path
 
@@ -30,7 +30,7 @@ def a_judge() -> Judge:
     return Judge(JudgeNetwork(JudgeSettings(moment=8, trunk=8, pulse=4, words=8)))
 
 
-def heard(
+def measured(
     lead: str, bpm: float, tonality: str, clean: bool = True, axis: int = 0
 ) -> MeasuredAttributes:
     return MeasuredAttributes(
@@ -57,15 +57,18 @@ def test_contrast_is_one_for_perfect_pairs_and_nothing_for_equal_ones() -> None:
     np.testing.assert_allclose(contrast(perfect, np.full((4, 4), 0.5)), 0.0)
 
 
-def test_only_what_was_asked_is_counted() -> None:
-    wishes = [
+def test_only_what_was_requested_is_counted() -> None:
+    requests = [
         RequestedAttributes(words="piano at 100 bpm in C major", lead="piano", tempo_bpm=100.0,
              tonality="C major"),
         RequestedAttributes(words="flute", lead="flutes"),
     ]  # fmt: skip
     found = compare(
-        wishes,
-        [heard("piano", 103.0, "A minor"), heard("reeds", 90.0, "C major", clean=False, axis=1)],
+        requests,
+        [
+            measured("piano", 103.0, "A minor"),
+            measured("reeds", 90.0, "C major", clean=False, axis=1),
+        ],
         a_judge(),
     )
     assert found.lead.tolist() == [True, False]
@@ -75,19 +78,19 @@ def test_only_what_was_asked_is_counted() -> None:
 
 
 def test_the_table_has_every_row_with_chance_and_ceiling() -> None:
-    wishes = [
+    requests = [
         RequestedAttributes(
             words=f"{lead} at {bpm} bpm", lead=lead, tempo_bpm=bpm, tonality="C major"
         )
         for lead, bpm in (("piano", 80.0), ("flutes", 120.0), ("organ", 160.0))
     ]
-    right = [heard(w.lead or "", w.tempo_bpm or 0.0, "C major", axis=i)
-             for i, w in enumerate(wishes)]  # fmt: skip
-    truth = compare(wishes, right, a_judge())
-    wrong = compare(wishes, [heard("choir", 10.0, "D minor")] * 3, a_judge())
-    figures = adherence_figures(wishes, wrong, truth, "command", "best of 1")
+    right = [measured(w.lead or "", w.tempo_bpm or 0.0, "C major", axis=i)
+             for i, w in enumerate(requests)]  # fmt: skip
+    truth = compare(requests, right, a_judge())
+    wrong = compare(requests, [measured("choir", 10.0, "D minor")] * 3, a_judge())
+    figures = adherence_figures(requests, wrong, truth, "command", "best of 1")
     by_name = {figure.what: figure for figure in figures}
-    lead = by_name["lead instrument's family heard (best of 1)"]
+    lead = by_name["lead instrument's family recognised (best of 1)"]
     assert (lead.value, lead.ceiling, lead.chance) == (0.0, 1.0, pytest.approx(1 / 3))
     tempo = by_name["stated tempo within 5 %, judge (best of 1)"]
     assert (tempo.value, tempo.ceiling) == (0.0, 1.0)
@@ -95,21 +98,23 @@ def test_the_table_has_every_row_with_chance_and_ceiling() -> None:
 
 
 def test_chance_of_a_tempo_is_the_best_constant() -> None:
-    wishes = [RequestedAttributes(words="x", tempo_bpm=bpm) for bpm in (100.0, 102.0, 150.0, 60.0)]
-    assert tempo_chance(wishes) == 0.5
+    requests = [
+        RequestedAttributes(words="x", tempo_bpm=bpm) for bpm in (100.0, 102.0, 150.0, 60.0)
+    ]
+    assert tempo_chance(requests) == 0.5
     assert tempo_chance([RequestedAttributes(words="x")]) == 0.0
 
 
 def test_the_stated_prompts_ask_for_many_families_and_tonalities() -> None:
-    wishes = read_requests(PROMPTS)
-    assert len(wishes) >= 200
-    assert len({wish.lead for wish in wishes}) >= 8
-    assert len({wish.tonality for wish in wishes}) == 24
-    tempi = [wish.tempo_bpm for wish in wishes if wish.tempo_bpm is not None]
+    requests = read_requests(PROMPTS)
+    assert len(requests) >= 200
+    assert len({request.lead for request in requests}) >= 8
+    assert len({request.tonality for request in requests}) == 24
+    tempi = [request.tempo_bpm for request in requests if request.tempo_bpm is not None]
     assert all(60 <= tempo <= 180 for tempo in tempi)
 
 
-def test_a_piece_is_heard_by_every_judge() -> None:
+def test_a_piece_is_measured_by_every_judge() -> None:
     time = np.arange(3 * 24_000) / 24_000
     triad = sum(np.sin(2 * np.pi * hz * time) for hz in (130.8, 261.6, 329.6, 392.0))
     samples = (0.1 * np.asarray(triad)).astype(np.float32)[None]
@@ -119,14 +124,14 @@ def test_a_piece_is_heard_by_every_judge() -> None:
     assert found.embedding.shape == (128,)
 
 
-def test_facts_become_a_wish() -> None:
-    wish = requested_of(Facts(lead="organ", tempo_bpm=70.0, tonality="G minor"), "an organ")
-    assert wish == RequestedAttributes(
+def test_facts_become_a_request() -> None:
+    request = requested_of(Facts(lead="organ", tempo_bpm=70.0, tonality="G minor"), "an organ")
+    assert request == RequestedAttributes(
         words="an organ", lead="organ", tempo_bpm=70.0, tonality="G minor"
     )
 
 
-def test_only_what_the_words_state_is_asked_for() -> None:
+def test_only_what_the_words_state_is_requested() -> None:
     facts = Facts(
         lead="organ", tempo_bpm=71.3, tonality="G minor", families=("organ", "choir", "brass")
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_world import OCCASION, PIECES, dulled, given, judges, piece
+from small_world import PIECES, RUN, dulled, given, judges, piece
 
 from melisma.evaluate.assess import assess_sound
 from melisma.evaluate.report.card import Card, read_card, write_card
@@ -20,7 +20,7 @@ from melisma.values import Waveform
 
 def card_of(make: list[Waveform], *, decoded: bool = True) -> Card:
     pieces = [given(n, partial(make.__getitem__, n)) for n in range(len(make))]
-    return assess_sound(pieces, [], judges(), replace(OCCASION, decoded=decoded))[0]
+    return assess_sound(pieces, [], judges(), replace(RUN, decoded=decoded))[0]
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def test_one_piece_for_every_prompt_must_not_score_well(real: Card, always_the_s
     assert verdicts["kld"] == "worse"
 
 
-def test_the_spread_of_faults_is_drawn_beside_real_music(real: Card) -> None:
+def test_the_distribution_of_faults_is_plotted_beside_real_music(real: Card) -> None:
     plot = real.plots["hiss_db"]
     assert plot["section"] == "faults"
     assert len(plot["edges"]) == len(plot["counts"]) + 1
@@ -81,33 +81,33 @@ def test_the_protocol_says_what_was_compared(real: Card) -> None:
     assert real.protocol.reference == "small tunes"
     assert set(real.protocol.embeddings) == {"bands"}
     assert real.made_by["command"] == "by hand"
-    told = " ".join(real.notes)
-    assert "no index of its training clips" in told
-    assert "Bias was not measured" in told
+    notes = " ".join(real.notes)
+    assert "no index of its training clips" in notes
+    assert "Bias was not measured" in notes
 
 
-def test_what_cannot_be_judged_is_told_and_the_rest_goes_on() -> None:
+def test_pieces_that_cannot_be_judged_are_reported_and_left_out() -> None:
     silence = Waveform(samples=np.zeros((1, 48_000), dtype=np.float32), rate_hz=24_000)
 
     def broken() -> Waveform:
         raise ValueError("this is no sound file")
 
-    pieces = [given(n, partial(piece, n), twin=False) for n in range(3)]
+    pieces = [given(n, partial(piece, n), in_reference=False) for n in range(3)]
     pieces += [
         given(3, lambda: silence),
         given(4, broken),
         given(5, partial(piece, 5, rate_hz=44_100)),
     ]
-    card, problems = assess_sound(pieces, [], judges(with_reference=False), OCCASION)
+    card, problems = assess_sound(pieces, [], judges(with_reference=False), RUN)
     assert len(card.pieces) == 4
     assert len(problems) == 2
     assert "003.flac was left out: it is silent" in problems[0]
     assert "no sound file" in problems[1]
-    told = " ".join(card.notes)
-    assert "several sampling rates (24000 Hz, 44100 Hz)" in told
-    assert "no reference set" in told
+    notes = " ".join(card.notes)
+    assert "several sampling rates (24000 Hz, 44100 Hz)" in notes
+    assert "no reference set" in notes
     with pytest.raises(ValueError, match="nothing to judge"):
-        assess_sound([given(0, lambda: silence)], [], judges(), OCCASION)
+        assess_sound([given(0, lambda: silence)], [], judges(), RUN)
 
 
 def test_outputs_that_no_codec_decoded_are_held_against_music_that_none_did() -> None:
@@ -125,15 +125,15 @@ def test_outputs_that_no_codec_decoded_are_held_against_music_that_none_did() ->
 def test_a_section_that_cannot_speak_leaves_a_note_and_the_rest() -> None:
     known = judges()
     assert known.reference is not None
-    pieces = [given(n, partial(piece, n), twin=False) for n in range(8)]
-    opened = [replace(given(8, partial(piece, 8), twin=False), name="open.flac")]
+    pieces = [given(n, partial(piece, n), in_reference=False) for n in range(8)]
+    opened = [replace(given(8, partial(piece, 8), in_reference=False), name="open.flac")]
     few = replace(known, reference=known.reference.first(9))
-    card, problems = assess_sound(pieces, opened, few, replace(OCCASION, seconds=1.0))
+    card, problems = assess_sound(pieces, opened, few, replace(RUN, seconds=1.0))
     assert not problems
-    told = " ".join(card.notes)
-    assert "too few" in told
-    assert "1 outputs cannot be compared" in told
-    assert "judged over 1 s, the reference set over 2 s" in told
+    notes = " ".join(card.notes)
+    assert "too few" in notes
+    assert "1 outputs cannot be compared" in notes
+    assert "judged over 1 s, the reference set over 2 s" in notes
     assert card.row("faultless") is not None
 
 

@@ -80,7 +80,7 @@ def test_cards_of_another_version_or_without_parts_are_refused(tmp_path: Path) -
         read_card(path)
 
 
-def test_damaged_embeddings_are_told(tmp_path: Path) -> None:
+def test_damaged_embeddings_are_an_error(tmp_path: Path) -> None:
     path = tmp_path / "card.json"
     write_card(path, small_card(np.ones(16), np.ones(16)))
     embeddings_path(path).write_bytes(b"nothing")
@@ -91,7 +91,7 @@ def test_damaged_embeddings_are_told(tmp_path: Path) -> None:
 def test_protocols_say_how_they_differ() -> None:
     mine = small_protocol()
     assert mine.differences(small_protocol(count=8, seed=3)) == []
-    told = mine.differences(small_protocol(judge="dddd", seconds=30.0))
-    assert len(told) == 2
-    assert "judge" in told[0]
-    assert "length judged" in told[1]
+    differences = mine.differences(small_protocol(judge="dddd", seconds=30.0))
+    assert len(differences) == 2
+    assert "judge" in differences[0]
+    assert "length judged" in differences[1]

@@ -14,8 +14,8 @@ import torch
 
 from melisma.data.audio_shards import AudioShards
 from melisma.evaluate.models.judge import Judge, JudgeNetwork, JudgeSettings
-from melisma.generation import MusicLMSampling
 from melisma.values import Facts, Prompt, TokenGrid, Waveform
+from melisma.values.sampling import SamplingParams
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 RATE_HZ = 24_000
@@ -36,7 +36,7 @@ def plucks(seed: int, seconds: float = 3.0) -> Waveform:
 
 
 class FakeComposer:
-    """Plucks whatever is asked."""
+    """Generates plucked notes for any prompt."""
 
     def generate_pieces(
         self,
@@ -44,12 +44,12 @@ class FakeComposer:
         *,
         seed: int = 0,
         best_of: int = 1,
-        settings: MusicLMSampling,
+        sampling: SamplingParams,
         rank: str,
     ) -> list[FakePiece]:
         assert best_of >= 1
-        assert (settings.guidance_semantic, rank) == (1.5, "words")
-        return [FakePiece(plucks(seed + place)) for place in range(len(prompts))]
+        assert (sampling.flat(), rank) == ({"guidance_semantic": 1.5}, "words")
+        return [FakePiece(plucks(seed + index)) for index in range(len(prompts))]
 
 
 class FakeCodec:
@@ -65,7 +65,7 @@ class FakeCodec:
         return Waveform(samples=np.round(self.last.samples * steps) / steps, rate_hz=RATE_HZ)
 
 
-def fake_ears(clips: int = 6) -> AudioShards:
+def fake_shards(clips: int = 6) -> AudioShards:
     sound = np.concatenate([plucks(i).samples for i in range(clips)])
     frames = 75
     rows: list[dict[str, object]] = []
@@ -92,10 +92,10 @@ def test_clips_are_balanced_and_one_per_work() -> None:
     held_clips = importlib.import_module("held_clips")
     balanced_clips = held_clips.balanced_clips
     one_clip_per_piece = held_clips.one_clip_per_piece
-    ears = fake_ears()
-    assert balanced_clips(ears, LEADS[:2], 3) == [0, 1, 3]
-    assert balanced_clips(ears, LEADS[:2], 99) == [0, 1, 3, 4]
-    assert one_clip_per_piece(ears, 4) == [0, 1, 2, 3]
+    shards = fake_shards()
+    assert balanced_clips(shards, LEADS[:2], 3) == [0, 1, 3]
+    assert balanced_clips(shards, LEADS[:2], 99) == [0, 1, 3, 4]
+    assert one_clip_per_piece(shards, 4) == [0, 1, 2, 3]
 
 
 @pytest.mark.usefixtures("benchmarks")
@@ -110,14 +110,14 @@ def test_adherence_from_prompts_to_table(
     )
     monkeypatch.setattr(adherence, "load", lambda *_: FakeComposer())
     monkeypatch.setattr(adherence, "load_codec", lambda _: FakeCodec())
-    monkeypatch.setattr(adherence, "read_audio_shards", lambda _: fake_ears())
+    monkeypatch.setattr(adherence, "read_audio_shards", lambda _: fake_shards())
     arguments = ["--held", "x", "--judges", str(tmp_path / "judges"), "--best-of", "1"]
     arguments += ["--count", "5", "--batch", "2", "--results", str(tmp_path)]
     arguments += ["--drawing", "guidance_semantic=1.5"]
     monkeypatch.setattr(sys, "argv", ["adherence.py", *arguments])
     adherence.main()
-    told = capsys.readouterr().out
-    assert "lead instrument's family heard (best of 1)" in told
+    printed = capsys.readouterr().out
+    assert "lead instrument's family recognised (best of 1)" in printed
     figures = json.loads((tmp_path / "adherence.json").read_text())
     assert all(figure["command"].startswith("python benchmarks/adherence.py") for figure in figures)
     clean = [f for f in figures if f["what"].startswith("free of clicks")]
@@ -129,7 +129,7 @@ def test_codec_rows_for_every_level(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     codec = importlib.import_module("codec")
 
     monkeypatch.setattr(codec, "load_codec", lambda _: FakeCodec())
-    monkeypatch.setattr(codec, "read_audio_shards", lambda _: fake_ears())
+    monkeypatch.setattr(codec, "read_audio_shards", lambda _: fake_shards())
     monkeypatch.setattr(codec, "code_with_opus", lambda sound, _: (sound, 13.3))
     monkeypatch.setattr(codec, "visqol_scorer", lambda: lambda a, b: 5.0 - abs(a - b).max())
     arguments = ["--held", "x", "--levels", "1", "4", "--count", "3", "--results", str(tmp_path)]

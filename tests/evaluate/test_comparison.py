@@ -57,14 +57,14 @@ def test_other_protocols_and_strangers_are_refused() -> None:
     with pytest.raises(ValueError, match="the reference set differs"):
         compare_cards(first, small_card(TEMPO, HISS, reference_hash="other"))
     strangers = tuple(dataclasses.replace(one, name="x" + one.name) for one in first.pieces)
-    with pytest.raises(ValueError, match="have 0 pieces of the same name"):
+    with pytest.raises(ValueError, match="have 0 pieces"):
         compare_cards(first, dataclasses.replace(first, pieces=strangers))
 
 
 def test_five_pairs_prove_nothing() -> None:
     first = small_card(TEMPO, HISS)
     few = dataclasses.replace(first, pieces=first.pieces[:5])
-    with pytest.raises(ValueError, match=r"have 5 pieces .* 6 or more are needed"):
+    with pytest.raises(ValueError, match="have 5 pieces"):
         compare_cards(first, few)
 
 
@@ -91,7 +91,7 @@ def test_embeddings_of_one_name_that_differ_are_left_out_with_a_note() -> None:
     assert any("different embeddings" in note for note in found.notes)
 
 
-def test_distances_without_the_reference_are_told() -> None:
+def test_distances_without_the_reference_are_reported() -> None:
     card = small_card(TEMPO, HISS)
     row = dataclasses.replace(card.rows[0], key="fad_music")
     windows = {"music": RNG.normal(size=(60, 2, 4)).astype(np.float32)}

@@ -43,7 +43,7 @@ def test_right_pairs_lie_below_chance() -> None:
     assert class_divergence(real, real).mean() < 0.01 < chance_divergence(real, real).mean()
 
 
-def test_mistakes_are_told() -> None:
+def test_errors() -> None:
     with pytest.raises(ValueError, match="alike"):
         class_divergence(np.zeros((2, 3)), np.zeros((3, 3)))
     with pytest.raises(ValueError, match="between 0 and 1"):

@@ -102,8 +102,8 @@ def test_fingerprints_differ_with_weights(model: Path, tmp_path: Path) -> None:
     other = JudgeEmbedding(
         Judge(JudgeNetwork(JudgeSettings(moment=16, trunk=16, pulse=8, words=8)))
     )
-    prints = {JudgeEmbedding(judge()).fingerprint, other.fingerprint, tower.fingerprint}
-    assert len(prints | {SignalStatistics().fingerprint}) == 4
+    fingerprints = {JudgeEmbedding(judge()).fingerprint, other.fingerprint, tower.fingerprint}
+    assert len(fingerprints | {SignalStatistics().fingerprint}) == 4
     judge().write(tmp_path / "judge", {})
     assert named_embedding("judge", judge=tmp_path / "judge").name == "judge"
 
@@ -126,7 +126,7 @@ def test_harmony_does_not_change_with_the_tonality_but_with_the_chords() -> None
     assert np.abs(major - moved).max() < 0.2 * np.abs(major - cluster).max()
 
 
-def test_faster_attacks_are_heard_as_faster_modulation() -> None:
+def test_faster_attacks_are_measured_as_faster_modulation() -> None:
     start = sum(width for _, width in BLOCKS[:3])
     low_region = slice(start, start + 6)
 
@@ -159,7 +159,7 @@ def test_degenerate_sets_score_far_worse_than_a_mixture() -> None:
     assert found["one clip"] > 2.0 * found["mixture"]
 
 
-def test_mistakes_are_told(tmp_path: Path) -> None:
+def test_errors(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="known are music"):
         named_embedding("vggish")
     with pytest.raises(ValueError, match="melisma train judge"):

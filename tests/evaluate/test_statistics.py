@@ -45,7 +45,7 @@ def test_balancing_lets_each_group_count_alike() -> None:
     assert mean_interval(values).value == 0.8
 
 
-def test_draws_without_a_value_are_left_out() -> None:
+def test_samples_without_a_value_are_left_out() -> None:
     found = bootstrap(lambda index: float("nan") if index[0] == 0 else 1.0, 5)
     assert (found.low, found.high) == (1.0, 1.0)
 

@@ -1,4 +1,4 @@
-"""Makers are learnt from notes alone: not from instruments, loudness, tempo or tonality."""
+"""Traditions are learnt from notes only: not from instruments, loudness, tempo or key."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ import pytest
 
 from melisma.data.sources.pieces import Source
 from melisma.evaluate.models.tradition_classifier import (
+    CHECKPOINT_NAME,
     TRADITION_CLASSES,
     TraditionClassifier,
     TraditionSettings,
     class_of_composer,
     class_of_source,
-    piece_figures,
+    piece_features,
     train_classifier,
 )
 from melisma.evaluate.models.tradition_features import WIDTH, score_windows, window_features
@@ -66,19 +67,19 @@ def a_source(**columns: str) -> Source:
 
 @pytest.fixture(scope="module")
 def judge() -> TraditionClassifier:
-    rows = [(piece_figures(piece(seed, seed % 2 == 1)), seed) for seed in range(24)]
-    figures = np.concatenate([row for row, _ in rows])
-    makers = np.array([3 * (seed % 2) for row, seed in rows for _ in row])
+    rows = [(piece_features(piece(seed, seed % 2 == 1)), seed) for seed in range(24)]
+    features = np.concatenate([row for row, _ in rows])
+    classes = np.array([3 * (seed % 2) for row, seed in rows for _ in row])
     pieces = np.array([seed for row, seed in rows for _ in row])
-    return train_classifier(figures, makers, pieces, 0, SMALL)
+    return train_classifier(features, classes, pieces, 0, SMALL)
 
 
 def test_figures_ignore_instrument_loudness_tempo_and_tonality() -> None:
     score = piece(1, True)
-    told = window_features(score_windows(score)[0])
-    assert told is not None
-    assert told.shape == (WIDTH,)
-    assert np.isfinite(told).all()
+    found = window_features(score_windows(score)[0])
+    assert found is not None
+    assert found.shape == (WIDTH,)
+    assert np.isfinite(found).all()
     notes = score.tracks[0].notes
     half = len(notes) // 2
     parts = [
@@ -103,7 +104,7 @@ def test_figures_ignore_instrument_loudness_tempo_and_tonality() -> None:
     )
     again = window_features(score_windows(other)[0])
     assert again is not None
-    np.testing.assert_allclose(again, told, atol=1e-6)
+    np.testing.assert_allclose(again, found, atol=1e-6)
 
 
 def test_transposition_moves_only_the_register() -> None:
@@ -111,21 +112,21 @@ def test_transposition_moves_only_the_register() -> None:
     track = score.tracks[0]
     higher = replace(track.notes, pitch=track.notes.pitch + 2)
     moved = replace(score, tracks=(replace(track, notes=higher),))
-    told, again = (window_features(score_windows(s)[0]) for s in (score, moved))
-    assert told is not None
+    found, again = (window_features(score_windows(s)[0]) for s in (score, moved))
+    assert found is not None
     assert again is not None
-    assert (np.abs(told - again) > 1e-4).sum() < 40
+    assert (np.abs(found - again) > 1e-4).sum() < 40
 
 
 def test_long_pieces_have_several_windows_and_empty_ones_none() -> None:
     assert len(score_windows(piece(3, True, beats=200))) == 3
-    assert piece_figures(piece(3, True, beats=200), most=2).shape == (2, WIDTH)
+    assert piece_features(piece(3, True, beats=200), most=2).shape == (2, WIDTH)
     silent = Score(tracks=(), tempo=TempoMap(beats=np.zeros(1), bpm=np.full(1, 90.0)))
     assert score_windows(silent) == []
-    assert piece_figures(silent).shape == (0, WIDTH)
+    assert piece_features(silent).shape == (0, WIDTH)
 
 
-def test_two_manners_are_told_apart(judge: TraditionClassifier) -> None:
+def test_two_styles_are_distinguished(judge: TraditionClassifier) -> None:
     right = 0
     for seed in range(100, 110):
         probability = judge.judge(piece(seed, seed % 2 == 1))
@@ -136,11 +137,11 @@ def test_two_manners_are_told_apart(judge: TraditionClassifier) -> None:
 
 
 def test_a_judge_comes_back_from_its_file(judge: TraditionClassifier, tmp_path: Path) -> None:
-    path = tmp_path / "makers.safetensors"
+    path = tmp_path / CHECKPOINT_NAME
     judge.write(path)
-    figures = piece_figures(piece(5, True))
-    again = TraditionClassifier.read(path).probabilities(figures)
-    np.testing.assert_allclose(again, judge.probabilities(figures), atol=1e-6)
+    features = piece_features(piece(5, True))
+    again = TraditionClassifier.read(path).probabilities(features)
+    np.testing.assert_allclose(again, judge.probabilities(features), atol=1e-6)
 
 
 def test_nothing_to_judge_or_to_learn(judge: TraditionClassifier) -> None:
@@ -151,7 +152,7 @@ def test_nothing_to_judge_or_to_learn(judge: TraditionClassifier) -> None:
         train_classifier(np.zeros((0, WIDTH), dtype=np.float32), nothing, nothing, 0)
 
 
-def test_makers_of_sources() -> None:
+def test_traditions_of_sources() -> None:
     assert class_of_composer("Mozart") == "Viennese classics"
     assert class_of_composer("Nobody") is None
     assert class_of_source(a_source(composer="J. S. Bach (1685-1750)")) == "baroque"

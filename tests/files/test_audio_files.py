@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from melisma.files import (
     AUDIO_ENDINGS,
     Provenance,
+    atomic_write,
     read_audio,
     read_provenance,
-    replacing,
     write_audio,
     write_bytes,
 )
@@ -68,7 +68,7 @@ def test_sound_without_provenance_has_none(tmp_path: Path, ending: str) -> None:
     assert read_provenance(path) is None
 
 
-def test_players_see_title_and_comment(tmp_path: Path) -> None:
+def test_title_and_comment_are_ordinary_tags(tmp_path: Path) -> None:
     import mutagen
 
     path = tmp_path / "tone.flac"
@@ -98,7 +98,7 @@ def test_settings_of_a_provenance_are_a_json_object() -> None:
             Provenance(prompt="p", seed=0, model="m", fingerprint="f", licence="l", settings=wrong)
 
 
-def test_strange_endings_are_named(tmp_path: Path) -> None:
+def test_unknown_extensions_are_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r'ending ".aac": give one of .wav, .flac, .mp3, .ogg'):
         write_audio(tmp_path / "x.aac", tone())
     with pytest.raises(ValueError, match="without an ending"):
@@ -145,7 +145,7 @@ def test_a_full_disk_leaves_nothing_and_spares_the_old_file(
 
 def test_an_interrupt_leaves_nothing(tmp_path: Path) -> None:
     def interrupted() -> None:
-        with replacing(tmp_path / "x.bin") as temporary:
+        with atomic_write(tmp_path / "x.bin") as temporary:
             temporary.write_bytes(b"half")
             raise KeyboardInterrupt
 

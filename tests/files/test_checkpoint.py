@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from melisma.files.atomic import replacing
+from melisma.files.atomic import atomic_write
 from melisma.files.checkpoint import (
     Checkpoint,
     expect_fingerprints,
@@ -165,7 +165,7 @@ def test_nothing_half_written_is_left(tmp_path: Path) -> None:
     before = path.read_bytes()
 
     def interrupted() -> None:
-        with replacing(path) as temporary:
+        with atomic_write(path) as temporary:
             temporary.write_bytes(b"half")
             raise KeyboardInterrupt
 
@@ -177,7 +177,7 @@ def test_nothing_half_written_is_left(tmp_path: Path) -> None:
         write_checkpoint(tmp_path / "no" / "a.safetensors", example())
 
 
-def test_a_full_disk_is_told_in_one_sentence(
+def test_a_full_disk_is_reported_in_one_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object, **__: object) -> None:

@@ -51,9 +51,9 @@ class FakeHub:
     def __init__(self) -> None:
         self.cache: dict[str, Path] = {}
         self.online: dict[str, Path] = {}
-        self.asked: list[dict[str, Any]] = []
+        self.requests: list[dict[str, Any]] = []
         self.error: Exception | None = None
-        self.told: Any = None
+        self.info: Any = None
         errors = ModuleType("huggingface_hub.errors")
         http = type("HfHubHTTPError", (OSError,), {})
         missing = type("RepositoryNotFoundError", (http,), {})
@@ -72,21 +72,21 @@ class FakeHub:
         vars(module).update(snapshot_download=self.snapshot_download, HfApi=lambda: self)
         self.modules = {"huggingface_hub": module, "huggingface_hub.errors": errors}
 
-    def snapshot_download(self, repository: str, **asked: Any) -> str:
-        if asked.get("local_files_only"):
+    def snapshot_download(self, repository: str, **requests: Any) -> str:
+        if requests.get("local_files_only"):
             if repository not in self.cache:
                 raise self.kinds["LocalEntryNotFoundError"]("not in the cache")
             return str(self.cache[repository])
-        self.asked.append(asked | {"repository": repository})
+        self.requests.append(requests | {"repository": repository})
         if self.error is not None:
             raise self.error
         return str(self.online[repository])
 
-    def model_info(self, repository: str, **asked: Any) -> Any:
-        self.asked.append(asked | {"repository": repository})
+    def model_info(self, repository: str, **requests: Any) -> Any:
+        self.requests.append(requests | {"repository": repository})
         if self.error is not None:
             raise self.error
-        return self.told
+        return self.info
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> FakeHub:
 
 def test_a_folder_is_taken_as_it_is(hub: FakeHub, tmp_path: Path) -> None:
     assert published_folder(str(tmp_path)) == tmp_path
-    assert hub.asked == []
+    assert hub.requests == []
 
 
 @WRITERS
@@ -110,7 +110,7 @@ def test_the_cache_comes_first(
     hub.cache["owner/name"] = writer(tmp_path)
     assert published_folder("owner/name") == tmp_path
     assert published_folder("owner/name", offline=True) == tmp_path
-    assert hub.asked == []
+    assert hub.requests == []
 
 
 @pytest.mark.parametrize(
@@ -131,8 +131,8 @@ def test_the_package_itself_finds_its_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As other programs leave it: links to blobs, and no list of what the hub has."""
-    real = pytest.importorskip("huggingface_hub")
-    monkeypatch.setattr(real.constants, "HF_HUB_CACHE", str(tmp_path))
+    constants = pytest.importorskip("huggingface_hub.constants")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     repository = tmp_path / "models--owner--name"
     blobs, snapshot = write_shards(repository / "blobs"), repository / "snapshots" / ("ab" * 20)
     snapshot.mkdir(parents=True)
@@ -154,12 +154,12 @@ def test_the_package_itself_finds_its_cache(
 def test_only_what_is_needed_is_fetched(hub: FakeHub, tmp_path: Path) -> None:
     hub.online["owner/name"] = write(tmp_path)
     assert published_folder("owner/name@refs/pr/18") == tmp_path
-    (asked,) = hub.asked
-    assert asked["repository"] == "owner/name"
-    assert asked["revision"] == "refs/pr/18"
+    (requests,) = hub.requests
+    assert requests["repository"] == "owner/name"
+    assert requests["revision"] == "refs/pr/18"
 
     def fetched(name: str) -> bool:
-        return any(fnmatchcase(name, pattern) for pattern in asked["allow_patterns"])
+        return any(fnmatchcase(name, pattern) for pattern in requests["allow_patterns"])
 
     for name in (
         "config.json", "model.safetensors", "model-00001-of-00002.safetensors", "tokenizer.json",
@@ -183,7 +183,7 @@ def test_offline_by_the_environment(
         published_folder("owner/name")
     with pytest.raises(ValueError, match=r"`hf download owner/name --revision v2`"):
         published_folder("owner/name@v2")
-    assert hub.asked == []
+    assert hub.requests == []
     assert published_folder("owner/name", offline=False) == tmp_path
     monkeypatch.setenv("HF_HUB_OFFLINE", "0")
     assert published_folder("owner/name") == tmp_path
@@ -199,7 +199,7 @@ def test_what_is_neither_folder_nor_name(
     (tmp_path / "file").touch()
     with pytest.raises(ValueError, match="is a file"):
         published_folder(str(tmp_path / "file"))
-    assert hub.asked == []
+    assert hub.requests == []
 
 
 @pytest.mark.parametrize(
@@ -275,18 +275,18 @@ def info(**sizes: int | None) -> SimpleNamespace:
     )
 
 
-def test_a_card_is_told_by_the_hub(hub: FakeHub) -> None:
-    hub.told = info(model__safetensors=900, config__json=50, pytorch_model__bin=900, spiece=7)
+def test_a_card_comes_from_the_hub(hub: FakeHub) -> None:
+    hub.info = info(model__safetensors=900, config__json=50, pytorch_model__bin=900, spiece=7)
     card = HubCard(licence="CC BY-NC 4.0", bytes=950, parameters=None, cached=False)
     assert hub_card("owner/name") == card
-    (asked,) = hub.asked
-    assert asked["files_metadata"]
-    assert asked["timeout"] > 0
-    hub.told = info(pytorch_model__bin=900, config__json=50)
-    hub.told.tags = ["license:mit"]
+    (requests,) = hub.requests
+    assert requests["files_metadata"]
+    assert requests["timeout"] > 0
+    hub.info = info(pytorch_model__bin=900, config__json=50)
+    hub.info.tags = ["license:mit"]
     card = HubCard(licence="mit", bytes=None, parameters=None, cached=False)
     assert hub_card("owner/name") == card
-    hub.told = SimpleNamespace(tags=None, siblings=None)
+    hub.info = SimpleNamespace(tags=None, siblings=None)
     assert hub_card("owner/name").licence is None
 
 
@@ -299,10 +299,10 @@ def test_a_card_without_a_network(hub: FakeHub, tmp_path: Path) -> None:
     assert not card.cached
     unknown = HubCard(licence=None, bytes=None, parameters=None, cached=False)
     assert hub_card("owner/name") == unknown
-    hub.asked.clear()
+    hub.requests.clear()
     hub.cache["owner/name"] = write(tmp_path)
     assert hub_card("owner/name", offline=True).cached
-    assert hub.asked == []
+    assert hub.requests == []
     with pytest.raises(ValueError, match="is a file or folder here"):
         hub_card(str(tmp_path))
 

@@ -133,7 +133,7 @@ def test_links_out_of_the_folder_are_followed(tmp_path: Path) -> None:
     assert PublishedTensors(snapshot).names() == tuple(sorted(tensors()))
 
 
-def test_ours_and_theirs_are_told_apart(tmp_path: Path) -> None:
+def test_ours_and_published_checkpoints_are_distinguished(tmp_path: Path) -> None:
     assert is_published(write(tmp_path / "theirs"))
     assert is_published(write(tmp_path / "another family", {"model_type": "bert"}))
     assert not is_published(write(tmp_path / "no family", {"width": 3}))
@@ -293,17 +293,17 @@ def test_a_tensor_that_is_not_there(tmp_path: Path) -> None:
             ask("decoder.three")
 
 
-def test_twins_stand_for_one_another(tmp_path: Path) -> None:
+def test_tied_names_are_interchangeable(tmp_path: Path) -> None:
     found = PublishedTensors(write(tmp_path))
-    shared, twin = "text_encoder.shared.weight", "text_encoder.encoder.embed_tokens.weight"
-    assert twin in found
-    assert twin not in found.names()
-    assert torch.equal(found.get(twin), tensors()[shared])
-    for name in (shared, twin):
+    shared, tied = "text_encoder.shared.weight", "text_encoder.encoder.embed_tokens.weight"
+    assert tied in found
+    assert tied not in found.names()
+    assert torch.equal(found.get(tied), tensors()[shared])
+    for name in (shared, tied):
         expect_tensors(found, {name: (6, 4)}, prefix="text_encoder.")
-    both = {shared: torch.zeros(2), twin: torch.zeros(2)}
+    both = {shared: torch.zeros(2), tied: torch.zeros(2)}
     save_file(both, tmp_path / "model.safetensors")
-    for name in (shared, twin):
+    for name in (shared, tied):
         expect_tensors(PublishedTensors(tmp_path), {name: (2,)})
 
 

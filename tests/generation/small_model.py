@@ -9,7 +9,13 @@ import torch
 
 from melisma.codec import Codec, CodecSettings
 from melisma.files.checkpoint import Checkpoint, write_checkpoint
-from melisma.joint import Joint, MusicTower, MusicTowerSettings, TextTower, TextTowerSettings
+from melisma.joint import (
+    JointEmbedding,
+    MusicTower,
+    MusicTowerSettings,
+    TextTower,
+    TextTowerSettings,
+)
 from melisma.joint.quantizer import VectorQuantizer
 from melisma.joint.tokenizer import train_tokenizer
 from melisma.lm import ConditioningSettings, TokenModel, TokenModelSettings
@@ -72,7 +78,7 @@ def write_model(folder: Path) -> None:
         write_checkpoint(folder / f"{name}.safetensors", checkpoint)
 
 
-def _joint(semantic_fingerprint: str) -> Joint:
+def _joint(semantic_fingerprint: str) -> JointEmbedding:
     words = train_tokenizer(["a slow waltz for piano", "fast drums at 120 bpm"], vocabulary=600)
     text = TextTower(TextTowerSettings(vocabulary=600, width=16, layers=1, heads=2))
     music = MusicTower(
@@ -81,6 +87,6 @@ def _joint(semantic_fingerprint: str) -> Joint:
     quantiser = VectorQuantizer(levels=3, entries=8)
     vectors = torch.nn.functional.normalize(torch.randn(40, 128), dim=-1)
     quantiser.fit(vectors, torch.Generator().manual_seed(0), rounds=3)
-    joint = Joint(text, music, quantiser, words)
+    joint = JointEmbedding(text, music, quantiser, words)
     joint.semantic_fingerprint = semantic_fingerprint
     return joint

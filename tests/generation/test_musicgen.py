@@ -11,15 +11,18 @@ import torch
 from small_musicgen import VOCABULARY, written
 
 from melisma.engine.generate import sample
-from melisma.generation.loading import load, load_published
-from melisma.generation.musicgen import MusicGen, MusicGenSampling
+from melisma.engine.sampling import StageSampling
+from melisma.generation.loading import load, load_musicgen
+from melisma.generation.musicgen import MusicGen
+from melisma.generation.resolve import resolve_model
 from melisma.lm.conditioning import Conditioning
 from melisma.values import Prompt
+from melisma.values.sampling import SamplingParams
 
 KINDS = {"mono": {}, "stereo": {"stereo": True}, "melody": {"melody": True},
          "stereo melody": {"melody": True, "stereo": True}}  # fmt: skip
 WORDS = "a slow piano waltz"
-GREEDY = MusicGenSampling(temperature=0.0)
+GREEDY = SamplingParams(temperature=0.0)
 
 
 @pytest.fixture(scope="module", params=sorted(KINDS))
@@ -27,7 +30,7 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     """(transformers' model, ours, whether it follows tunes) of one kind."""
     folder = tmp_path_factory.mktemp("musicgen")
     theirs = written(folder, **KINDS[request.param])
-    return theirs, load_published(folder, "small", "float32", "cpu"), "melody" in request.param
+    return theirs, load_musicgen(resolve_model(folder), "float32", "cpu"), "melody" in request.param
 
 
 def told(ours: MusicGen, chroma: torch.Tensor | None = None) -> Conditioning:
@@ -106,7 +109,7 @@ def test_the_likeliest_tokens_and_the_sound_are_those_of_transformers(
         ours.engine,
         told(ours, a_chroma() if melody else None),
         frames,
-        MusicGenSampling(temperature=0.0, guidance=guidance).drawing(),
+        StageSampling(temperature=0.0, guidance=guidance),
         [],
     )
     mine = torch.stack([grid[0, ::2], grid[0, 1::2]]) if ours.codec.channels == 2 else grid
@@ -140,4 +143,4 @@ def test_a_name_and_a_licence_go_with_the_sound(tmp_path: Path) -> None:
     other = load(str(tmp_path / "musicgen-tiny"), precision="bfloat16")
     assert ours.fingerprint != other.fingerprint
     with pytest.raises(ValueError, match="--temperature-coarse"):
-        ours.drawing({"temperature_coarse": 1.0})
+        ours.resolve_sampling(SamplingParams(coarse=SamplingParams(temperature=1.0)))

@@ -13,14 +13,17 @@ from small_model import CODEC, STAGES, VOCABULARY, write_model
 
 from melisma.analysis.receipt import receipt_of_sound
 from melisma.files.checkpoint import read_checkpoint, write_checkpoint
-from melisma.generation import Composer, MusicLMSampling, Piece, load, load_codec
 from melisma.generation.conditioning.audio import AudioConditions, last_seconds
 from melisma.generation.conditioning.prompt import condition_on_prompt, conditions_of, rhythm_of
+from melisma.generation.loading import load, load_codec
+from melisma.generation.musiclm import MusicLM
+from melisma.generation.pipeline import AudioPiece
 from melisma.lm import TokenModel
 from melisma.lm.conditioning import ATTRIBUTE_SIZES, MELODY_SIZE
 from melisma.tokenizers import CONDITION_ATTRIBUTES, AudioTokenizers
 from melisma.values import Prompt, TokenGrid, Waveform
 from melisma.values.attributes import FAMILIES, TONALITIES, tempo_bin
+from melisma.values.sampling import SamplingParams
 
 WALTZ = Prompt(words="a slow waltz for piano in C# minor at 97 bpm", duration_seconds=2.0)
 DRUMS = Prompt(words="fast drums", duration_seconds=2.0, tempo_bpm=150.0, metre="6/8")
@@ -34,24 +37,24 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def composer(folder: Path) -> Composer:
+def composer(folder: Path) -> MusicLM:
     made = load(str(folder))
-    assert isinstance(made, Composer)
+    assert isinstance(made, MusicLM)
     return made
 
 
 @pytest.fixture(scope="module")
-def pieces(composer: Composer) -> list[Piece]:
+def pieces(composer: MusicLM) -> list[AudioPiece]:
     return composer.generate_pieces([WALTZ, DRUMS], seed=7, best_of=2)
 
 
-def played(piece: Piece) -> TokenGrid:
+def played(piece: AudioPiece) -> TokenGrid:
     """The semantic tokens, which a model with a semantic stage always has."""
     assert piece.semantic is not None
     return piece.semantic
 
 
-def test_two_prompts_become_two_pieces(composer: Composer, pieces: list[Piece]) -> None:
+def test_two_prompts_become_two_pieces(composer: MusicLM, pieces: list[AudioPiece]) -> None:
     assert composer.name == "tiny0" or composer.name.startswith("tiny")
     for number, (piece, prompt) in enumerate(zip(pieces, (WALTZ, DRUMS), strict=True)):
         assert piece.waveform.samples.shape == (1, 48_000)
@@ -70,7 +73,7 @@ def test_two_prompts_become_two_pieces(composer: Composer, pieces: list[Piece]) 
     assert not np.array_equal(played(pieces[0]).tokens, played(pieces[1]).tokens)
 
 
-def test_the_same_seed_is_the_same_piece(folder: Path, pieces: list[Piece]) -> None:
+def test_the_same_seed_is_the_same_piece(folder: Path, pieces: list[AudioPiece]) -> None:
     again = load(str(folder)).generate_pieces([WALTZ, DRUMS], seed=7, best_of=2)
     for one, other in zip(pieces, again, strict=True):
         np.testing.assert_array_equal(one.acoustic.tokens, other.acoustic.tokens)
@@ -78,7 +81,9 @@ def test_the_same_seed_is_the_same_piece(folder: Path, pieces: list[Piece]) -> N
         assert one.candidates == other.candidates
 
 
-def test_a_piece_does_not_depend_on_its_neighbour(composer: Composer, pieces: list[Piece]) -> None:
+def test_a_piece_does_not_depend_on_its_neighbour(
+    composer: MusicLM, pieces: list[AudioPiece]
+) -> None:
     other = dataclasses.replace(DRUMS, words="an organ in a church")
     again = composer.generate_pieces([WALTZ, other], seed=7, best_of=2)
     np.testing.assert_array_equal(played(again[0]).tokens, played(pieces[0]).tokens)
@@ -86,7 +91,7 @@ def test_a_piece_does_not_depend_on_its_neighbour(composer: Composer, pieces: li
     assert not np.array_equal(again[1].acoustic.tokens, pieces[1].acoustic.tokens)
 
 
-def test_the_kept_candidate_is_the_best(composer: Composer) -> None:
+def test_the_kept_candidate_is_the_best(composer: MusicLM) -> None:
     heard: list[float] = []
     [piece] = composer.generate_pieces(
         Prompt(words="strings", duration_seconds=1.0), best_of=3, progress=heard.append
@@ -99,15 +104,17 @@ def test_the_kept_candidate_is_the_best(composer: Composer) -> None:
     assert max(piece.candidates) >= piece.similarity
 
 
-def test_words_alone_are_a_prompt_and_odd_lengths_are_kept(composer: Composer) -> None:
-    settings = MusicLMSampling(guidance_semantic=1.0, guidance_coarse=1.0, temperature_fine=0.0)
+def test_words_alone_are_a_prompt_and_odd_lengths_are_kept(composer: MusicLM) -> None:
+    settings = SamplingParams(
+        guidance=1.0, coarse=SamplingParams(guidance=1.0), fine=SamplingParams(temperature=0.0)
+    )
     prompt = Prompt(words="flute", duration_seconds=1.03)
-    [piece] = composer.generate_pieces([prompt], best_of=1, settings=settings)
+    [piece] = composer.generate_pieces([prompt], best_of=1, sampling=settings)
     assert piece.waveform.samples.shape == (1, round(1.03 * 24_000))
     assert piece.acoustic.tokens.shape == (3, 26)
 
 
-def test_what_cannot_be_asked_is_refused(composer: Composer) -> None:
+def test_what_cannot_be_asked_is_refused(composer: MusicLM) -> None:
     with pytest.raises(ValueError, match="no prompt"):
         composer.generate_pieces([])
     with pytest.raises(ValueError, match="best-of is at least 1, not 0"):
@@ -115,16 +122,19 @@ def test_what_cannot_be_asked_is_refused(composer: Composer) -> None:
     with pytest.raises(ValueError, match="the prompt is empty"):
         composer.generate_pieces("  ")
     with pytest.raises(ValueError, match="temperature lies between"):
-        composer.generate_pieces(WALTZ, settings=MusicLMSampling(temperature_semantic=-1.0))
+        composer.generate_pieces(
+            WALTZ, sampling=SamplingParams(semantic=SamplingParams(temperature=-1.0))
+        )
     for duration in (0.0, -3.0, float("nan"), float("inf"), 601.0):
         with pytest.raises(ValueError, match="duration lies between 1 and 600"):
             Prompt(words="a", duration_seconds=duration)
 
 
-def test_words_become_conditions(composer: Composer) -> None:
+def test_words_become_conditions(composer: MusicLM) -> None:
     generator = torch.Generator().manual_seed(0)
     asked = [
-        condition_on_prompt(composer.ears.joint, prompt, generator) for prompt in (WALTZ, DRUMS)
+        condition_on_prompt(composer.tokenizers.joint, prompt, generator)
+        for prompt in (WALTZ, DRUMS)
     ]
     told = conditions_of(asked, 50)
     places = {name: place for place, name in enumerate(CONDITION_ATTRIBUTES)}
@@ -139,11 +149,11 @@ def test_words_become_conditions(composer: Composer) -> None:
     assert torch.equal(told.rhythm[1], rhythm_of(150.0, "6/8", 50))
 
 
-def test_a_tempo_left_open_is_drawn_by_the_seed(composer: Composer) -> None:
+def test_a_tempo_left_open_is_drawn_by_the_seed(composer: MusicLM) -> None:
     def tempo(seed: int) -> float:
         words = Prompt(words="something", duration_seconds=2.0)
         return condition_on_prompt(
-            composer.ears.joint, words, torch.Generator().manual_seed(seed)
+            composer.tokenizers.joint, words, torch.Generator().manual_seed(seed)
         ).tempo_bpm
 
     tempi = [tempo(seed) for seed in range(6)]
@@ -165,16 +175,16 @@ def test_without_a_fine_stage_the_coarse_levels_sound(folder: Path, tmp_path: Pa
     shutil.copytree(folder, tmp_path / "model")
     (tmp_path / "model" / "fine_lm.safetensors").unlink()
     composer = load(str(tmp_path / "model"))
-    assert isinstance(composer, Composer)
+    assert isinstance(composer, MusicLM)
     assert composer.fine is None
     [piece] = composer.generate_pieces(Prompt(words="a", duration_seconds=1.0), best_of=1)
     assert piece.acoustic.tokens.shape == (2, 25)
 
 
-def test_the_fingerprint_is_of_all_that_draws(composer: Composer, folder: Path) -> None:
+def test_the_fingerprint_is_of_all_that_draws(composer: MusicLM, folder: Path) -> None:
     assert composer.fingerprint == load(str(folder)).fingerprint
     other = load(str(folder))
-    assert isinstance(other, Composer)
+    assert isinstance(other, MusicLM)
     with torch.no_grad():
         next(other.coarse.parameters()).add_(1.0)
     assert other.fingerprint != composer.fingerprint
@@ -224,8 +234,8 @@ def test_the_codec_alone_takes_any_rate(folder: Path) -> None:
     assert codec.decode(grid).samples.shape == (1, 24_000)
 
 
-def test_the_ears_hear_what_a_row_of_tokens_holds(composer: Composer) -> None:
-    ears = composer.ears
+def test_the_ears_hear_what_a_row_of_tokens_holds(composer: MusicLM) -> None:
+    ears = composer.tokenizers
     assert isinstance(ears, AudioTokenizers)
     sound = 0.1 * torch.randn(2, 15 * 24_000, generator=torch.Generator().manual_seed(0))
     first, _ = ears.encode(sound)
@@ -235,26 +245,28 @@ def test_the_ears_hear_what_a_row_of_tokens_holds(composer: Composer) -> None:
     assert first["attributes"].shape == (2, len(CONDITION_ATTRIBUTES))
     assert first["families"].shape == (2, len(FAMILIES))
     assert first["melody"].max() < MELODY_SIZE
-    vectors, rows = ears.windows_of(sound[:1])
+    vectors, rows = ears.embed_windows(sound[:1])
     assert vectors.shape == (1, 2, 128)
     assert rows.shape[:2] == (1, 2)
     np.testing.assert_array_equal(ears.joint.quantise(vectors[0]), first["style"])
 
 
-def test_a_coarse_stage_that_reads_no_semantic_tokens_draws_alone(composer: Composer) -> None:
+def test_a_coarse_stage_that_reads_no_semantic_tokens_draws_alone(composer: MusicLM) -> None:
     with pytest.raises(ValueError, match="a semantic stage is missing"):
-        Composer(composer.ears, None, composer.coarse, None, name="none", licence="none")
+        MusicLM(composer.tokenizers, None, composer.coarse, None, name="none", licence="none")
     settings = composer.coarse.settings
     alone = dataclasses.replace(
         settings, conditions=dataclasses.replace(settings.conditions, source_levels=0)
     )
-    model = Composer(composer.ears, None, TokenModel(alone), None, name="alone", licence="none")
+    model = MusicLM(
+        composer.tokenizers, None, TokenModel(alone), None, name="alone", licence="none"
+    )
     [piece] = model.generate_pieces(WALTZ, seed=1, best_of=1)
     assert piece.semantic is None
     assert piece.acoustic.tokens.shape == (settings.levels, 50)
 
 
-def test_receipts_may_rank_candidates(composer: Composer) -> None:
+def test_receipts_may_rank_candidates(composer: MusicLM) -> None:
     by_words = composer.generate_pieces(WALTZ, seed=2, best_of=4)[0]
     by_receipt = composer.generate_pieces(WALTZ, seed=2, best_of=4, rank="receipt")[0]
     assert by_words.stated.tempo_bpm == 97.0
@@ -277,7 +289,7 @@ def hum(seconds: float = 2.0, pitch_hz: float = 220.0) -> Waveform:
     return Waveform(samples=0.2 * np.asarray(tone, np.float32)[None], rate_hz=24_000)
 
 
-def test_pieces_of_different_lengths_come_out_as_if_alone(composer: Composer) -> None:
+def test_pieces_of_different_lengths_come_out_as_if_alone(composer: MusicLM) -> None:
     short = dataclasses.replace(DRUMS, duration_seconds=1.2)
     one, other = composer.generate_pieces([WALTZ, short], seed=7, best_of=1)
     assert (one.waveform.seconds, other.waveform.seconds) == (WALTZ.duration_seconds, 1.2)
@@ -286,12 +298,12 @@ def test_pieces_of_different_lengths_come_out_as_if_alone(composer: Composer) ->
     assert np.array_equal(other.acoustic.tokens, alone.acoustic.tokens)
 
 
-def test_a_piece_goes_on_from_what_it_is_given(composer: Composer) -> None:
+def test_a_piece_goes_on_from_what_it_is_given(composer: MusicLM) -> None:
     beginning = hum(1.0)
     given = AudioConditions(beginning=beginning)
-    (piece,) = composer.generate_pieces(WALTZ, seed=1, best_of=1, given=given)
+    (piece,) = composer.generate_pieces(WALTZ, seed=1, best_of=1, context=given)
     assert piece.waveform.seconds == WALTZ.duration_seconds + 1.0
-    kept = composer.ears.codec.encode(beginning, composer.coarse.settings.levels)
+    kept = composer.tokenizers.codec.encode(beginning, composer.coarse.settings.levels)
     assert np.array_equal(piece.acoustic.tokens[: len(kept.tokens), :25], kept.tokens)
     assert piece.conditions["continues"] == "1.0 s"
     assert piece.conditions["tempo"] == "97 bpm"  # the words say it
@@ -303,9 +315,9 @@ def test_a_piece_goes_on_from_what_it_is_given(composer: Composer) -> None:
         last_seconds(stereo, -1)
 
 
-def test_a_tune_changes_what_is_drawn_and_silence_is_no_tune(composer: Composer) -> None:
+def test_a_tune_changes_what_is_drawn_and_silence_is_no_tune(composer: MusicLM) -> None:
     free, followed, other = (
-        composer.generate_pieces(WALTZ, seed=1, best_of=1, given=given)[0]
+        composer.generate_pieces(WALTZ, seed=1, best_of=1, context=given)[0]
         for given in (
             AudioConditions(),
             AudioConditions(melody=hum()),
@@ -315,19 +327,19 @@ def test_a_tune_changes_what_is_drawn_and_silence_is_no_tune(composer: Composer)
     assert not np.array_equal(played(free).tokens, played(followed).tokens)
     assert not np.array_equal(played(other).tokens, played(followed).tokens)
     plain = dataclasses.replace(WALTZ, words="a waltz")
-    (piece,) = composer.generate_pieces(plain, best_of=1, given=AudioConditions(melody=hum()))
+    (piece,) = composer.generate_pieces(plain, best_of=1, context=AudioConditions(melody=hum()))
     assert piece.conditions["tune"] == "followed"
     assert "tempo" not in piece.conditions
     rng = np.random.default_rng(0)
     for silence in (np.zeros((1, 48_000)), 0.1 * rng.standard_normal((1, 48_000))):
         quiet = Waveform(samples=silence.astype(np.float32), rate_hz=24_000)
         with pytest.raises(ValueError, match=r"no tune|silent"):
-            composer.generate_pieces(WALTZ, best_of=1, given=AudioConditions(melody=quiet))
+            composer.generate_pieces(WALTZ, best_of=1, context=AudioConditions(melody=quiet))
 
 
 def test_a_stream_is_the_piece_block_by_block(folder: Path) -> None:
     coarse = load(str(folder))
-    assert isinstance(coarse, Composer)
+    assert isinstance(coarse, MusicLM)
     coarse.fine = None
     (piece,) = coarse.generate_pieces(WALTZ, seed=3, best_of=1)
     blocks = list(coarse.stream(WALTZ, seed=3))

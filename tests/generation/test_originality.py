@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -9,30 +10,38 @@ import pytest
 
 from melisma.analysis.similarity.melody_fingerprints import FingerprintLimits, MelodyFingerprints
 from melisma.generation.originality import (
-    REDRAWS,
+    MAX_RESAMPLED,
     SEED_STEP,
     SEEDS,
     TUNE_INDEX_FILE,
-    ScoreOriginality,
+    ClipOriginality,
+    MelodyOriginality,
+    OriginalityIndex,
     Similarity,
-    SoundOriginality,
     check_original,
 )
 from melisma.values import Notes, Score, TempoMap, Track
 
 
 def nearness_of(excess: dict[int, float]) -> list[int]:
-    """Seeds in the order in which they were asked for, and what was kept last."""
-    drawn: list[int] = []
+    """Seeds in the order in which they were used, and what was selected last."""
+    seeds: list[int] = []
 
     def again(seed: int) -> int:
-        drawn.append(seed)
+        seeds.append(seed)
         return seed
 
-    found = check_original(
-        5, again, 5, lambda seed: Similarity(excess=excess[seed], told=f"seed {seed}")
-    )
-    return [*drawn, found.piece, found.redrawn]
+    class Index(OriginalityIndex[int]):
+        def similarity(self, piece: int) -> Similarity:
+            return Similarity(excess=excess[piece], text=f"seed {piece}")
+
+    found = check_original(5, again, 5, Index())
+    return [*seeds, found.piece, found.resampled]
+
+
+@dataclass(frozen=True)
+class Piece:
+    score: Score
 
 
 def seed_of(attempt: int) -> int:
@@ -49,11 +58,11 @@ def test_the_first_that_is_not_too_near_is_kept() -> None:
 
 
 def test_the_least_near_is_kept_where_all_are_too_near() -> None:
-    excess = {5: 1.5} | {seed_of(n): 2.0 + n for n in range(1, REDRAWS + 1)}
+    excess = {5: 1.5} | {seed_of(n): 2.0 + n for n in range(1, MAX_RESAMPLED + 1)}
     excess[seed_of(2)] = 1.1
     found = nearness_of(excess)
-    assert found[-2:] == [seed_of(2), REDRAWS]
-    assert len(found) == REDRAWS + 2
+    assert found[-2:] == [seed_of(2), MAX_RESAMPLED]
+    assert len(found) == MAX_RESAMPLED + 2
 
 
 def tune(pitches: np.ndarray, waits: np.ndarray) -> Score:
@@ -81,26 +90,27 @@ def test_a_planted_copy_is_too_near_and_named(tmp_path: Path) -> None:
     )
     prints.limits = limits
     prints.write(tmp_path / TUNE_INDEX_FILE)
-    index = ScoreOriginality.read(tmp_path)
+    index = MelodyOriginality.read(tmp_path)
     assert index is not None
     other, rhythm = random_tune(40)
     copied = tune(
         np.concatenate([other, pitches[20:70] + 5]), np.concatenate([rhythm, waits[20:70]])
     )
-    near, far = index.nearness(copied), index.nearness(tune(*random_tune(80)))
+    near = index.similarity(Piece(copied))
+    far = index.similarity(Piece(tune(*random_tune(80))))
     assert near.too_similar
-    assert "A Work" in near.told
+    assert "A Work" in near.text
     assert not far.too_similar
-    assert "no run of ten notes" in far.told
+    assert "no run of ten notes" in far.text
 
 
 def test_a_model_without_an_index_says_so(tmp_path: Path) -> None:
-    assert ScoreOriginality.read(tmp_path) is None
-    assert SoundOriginality.read(tmp_path) is None
+    assert MelodyOriginality.read(tmp_path) is None
+    assert ClipOriginality.read(tmp_path) is None
 
 
 def test_prints_without_limits_do_not_judge() -> None:
     rng = np.random.default_rng(0)
     score = tune(rng.integers(55, 80, 60), rng.choice([0.5, 1.0], 60))
     with pytest.raises(ValueError, match="no limits"):
-        ScoreOriginality(MelodyFingerprints.build([("work", score)]))
+        MelodyOriginality(MelodyFingerprints.build([("work", score)]))

@@ -11,13 +11,14 @@ import torch
 from small_corpus import line, score
 from small_score_model import small_score_composer
 
-from melisma.generation import ScorePiece, ScoreSampling, ScoreTerms
+from melisma.generation.score.pipeline import ScoreContext, ScorePiece
 from melisma.generation.score.prompt_conditioning import condition_on_score_prompt, conditioning_of
 from melisma.generation.score.tasks import tune_of
 from melisma.lm.score.conditioning import SCORE_ATTRIBUTES
 from melisma.symbolic import read_midi, write_midi
 from melisma.values import Score
 from melisma.values.events import DRUM_PROGRAM
+from melisma.values.sampling import SamplingParams
 from melisma.values.score_prompt import ScorePrompt, felt_beat
 
 TUNE = line([60, 62, 64, 65, 67, 65, 64, 62] * 4, 40, name="melody")
@@ -25,8 +26,8 @@ PIANO = line([48, 43, 45, 41] * 4, 0, step=2.0)
 PIECE = score(TUNE, PIANO, bpm=93.7)
 
 
-def composed(prompt: ScorePrompt, terms: ScoreTerms | None = None, seed: int = 1) -> ScorePiece:
-    return small_score_composer().compose(prompt, terms=terms, seed=seed, best_of=1)[0]
+def composed(prompt: ScorePrompt, terms: ScoreContext | None = None, seed: int = 1) -> ScorePiece:
+    return small_score_composer().generate_pieces(prompt, context=terms, seed=seed, best_of=1)[0]
 
 
 def asked(words: str, **wish: Any):
@@ -106,13 +107,13 @@ def test_the_same_seed_gives_the_same_score() -> None:
 
 
 def test_the_best_candidate_is_kept() -> None:
-    piece = small_score_composer().compose("a quick march for brass", seed=3, best_of=4)[0]
+    piece = small_score_composer().generate_pieces("a quick march for brass", seed=3, best_of=4)[0]
     assert len(piece.candidates) == 4
-    assert piece.kept.total == pytest.approx(max(piece.candidates))
+    assert piece.adherence.total == pytest.approx(max(piece.candidates))
 
 
 def test_a_piece_goes_on_and_keeps_every_note() -> None:
-    more = composed(ScorePrompt(words="more", bars=3), ScoreTerms(continue_from=PIECE)).score
+    more = composed(ScorePrompt(words="more", bars=3), ScoreContext(continue_from=PIECE)).score
     for before, after in zip(PIECE.tracks, more.tracks, strict=True):
         kept = after.notes.start_beats < PIECE.end_beats
         assert np.array_equal(after.notes.start_beats[kept], before.notes.start_beats)
@@ -123,7 +124,7 @@ def test_a_piece_goes_on_and_keeps_every_note() -> None:
 
 
 def test_only_the_gap_is_filled() -> None:
-    terms = ScoreTerms(continue_from=PIECE, infill_bars=(3, 4))
+    terms = ScoreContext(continue_from=PIECE, infill_bars=(3, 4))
     filled = composed(ScorePrompt(words="fill it"), terms).score
     assert filled.end_beats == PIECE.end_beats
     for before, after in zip(PIECE.tracks, filled.tracks, strict=True):
@@ -138,7 +139,7 @@ def test_only_the_gap_is_filled() -> None:
 
 def test_a_tune_stays_and_others_join_it() -> None:
     prompt = ScorePrompt(words="a bossa nova with guitar and drums")
-    piece = composed(prompt, ScoreTerms(melody=PIECE)).score
+    piece = composed(prompt, ScoreContext(melody=PIECE)).score
     assert np.array_equal(piece.tracks[0].notes.pitch, TUNE.notes.pitch)
     assert np.array_equal(piece.tracks[0].notes.start_beats, TUNE.notes.start_beats)
     assert {(t.program, t.is_drum) for t in piece.tracks[1:]} <= {(24, False), (0, True)}
@@ -148,7 +149,7 @@ def test_a_tune_stays_and_others_join_it() -> None:
 def test_a_tune_keeps_the_key_that_its_own_accompaniment_gives_it() -> None:
     tune = line([64, 62, 60, 64, 62, 60] * 4, 40, name="melody")
     minor = line([45, 52, 57, 60, 64, 57, 56, 52] * 3, 0)
-    terms = ScoreTerms(melody=score(tune, minor))
+    terms = ScoreContext(melody=score(tune, minor))
     task = terms.task(asked("a cheerful rock band in a major key"))
     assert task.asked.tonality == "A minor"
     settled = terms.task(asked("a rock band", tonality="C major"))
@@ -181,12 +182,12 @@ def test_a_whole_file_survives_the_way_round() -> None:
 )
 def test_terms_that_do_not_go_together_are_refused(wrong: dict, words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        ScoreTerms(**wrong)
+        ScoreContext(**wrong)
 
 
 def test_bars_that_are_not_there_cannot_be_filled() -> None:
     with pytest.raises(ValueError, match="the piece has 8 bars"):
-        composed(ScorePrompt(words="x"), ScoreTerms(continue_from=PIECE, infill_bars=(7, 12)))
+        composed(ScorePrompt(words="x"), ScoreContext(continue_from=PIECE, infill_bars=(7, 12)))
 
 
 def test_a_literal_contradiction_of_metres_is_refused() -> None:
@@ -217,4 +218,4 @@ def test_prompts_beyond_the_limits_are_refused(wrong: dict) -> None:
 def test_drawing_settings_have_limits() -> None:
     for wrong in ({"temperature": -1.0}, {"top_p": 0.0}, {"top_k": 0}, {"guidance": 99.0}):
         with pytest.raises(ValueError, match=r"\w"):
-            ScoreSampling(**wrong).drawing()  # pyright: ignore[reportArgumentType]
+            SamplingParams(**wrong)  # pyright: ignore[reportArgumentType]

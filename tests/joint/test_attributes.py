@@ -13,7 +13,7 @@ from melisma.joint.attributes import (
     BLOCKS,
     NAMES,
     ROW_WIDTH,
-    AttributeReading,
+    AttributePrediction,
     attribute_loss,
     probabilities,
     target_row,
@@ -21,8 +21,8 @@ from melisma.joint.attributes import (
 from melisma.values import Facts
 
 
-def even_reading() -> AttributeReading:
-    return AttributeReading(row=probabilities(torch.zeros(1, ROW_WIDTH))[0].numpy())
+def even_reading() -> AttributePrediction:
+    return AttributePrediction(row=probabilities(torch.zeros(1, ROW_WIDTH))[0].numpy())
 
 
 @settings(deadline=None)
@@ -30,16 +30,16 @@ def even_reading() -> AttributeReading:
 def test_a_tempo_survives_the_row(tempo_bpm: float) -> None:
     row, known = target_row(Facts(tempo_bpm=tempo_bpm))
     assert known.tolist() == [name == "tempo" for name in NAMES]
-    assert AttributeReading(row=row).tempo_bpm == pytest.approx(tempo_bpm, rel=0.012)
+    assert AttributePrediction(row=row).tempo_bpm == pytest.approx(tempo_bpm, rel=0.012)
 
 
 def test_facts_fill_their_blocks_and_nothing_else() -> None:
     row, known = target_row(
         Facts(tonality="F# minor", lead="reeds", families=("reeds", "piano"), moods=("calm",))
     )
-    reading = AttributeReading(row=row)
+    reading = AttributePrediction(row=row)
     assert reading.best("tonality") == ("F# minor", 1.0)
-    assert set(reading.holding("families")) == {"reeds", "piano"}
+    assert set(reading.classes_above("families")) == {"reeds", "piano"}
     assert {n for n, k in zip(NAMES, known, strict=True) if k} == {
         "tonality", "lead", "families", "moods",
     }  # fmt: skip

@@ -9,7 +9,13 @@ import pytest
 import torch
 from tokenizers import Tokenizer
 
-from melisma.joint import Joint, MusicTower, MusicTowerSettings, TextTower, TextTowerSettings
+from melisma.joint import (
+    JointEmbedding,
+    MusicTower,
+    MusicTowerSettings,
+    TextTower,
+    TextTowerSettings,
+)
 from melisma.joint.music_tower import cut_windows
 from melisma.joint.quantizer import VectorQuantizer
 from melisma.joint.summary import SUMMARY_WIDTH
@@ -23,14 +29,14 @@ def tokenizer() -> Tokenizer:
     return train_tokenizer(SENTENCES, vocabulary=700)
 
 
-def make_joint(tokenizer: Tokenizer) -> Joint:
+def make_joint(tokenizer: Tokenizer) -> JointEmbedding:
     torch.manual_seed(0)
     text = TextTower(TextTowerSettings(vocabulary=700, width=32, layers=2, heads=2))
     music = MusicTower(MusicTowerSettings(trunk_width=16, width=32, layers=1, heads=2))
     quantiser = VectorQuantizer(levels=3, entries=8)
     vectors = torch.nn.functional.normalize(torch.randn(64, 128), dim=-1)
     quantiser.fit(vectors, torch.Generator().manual_seed(0), rounds=5)
-    joint = Joint(text, music, quantiser, tokenizer)
+    joint = JointEmbedding(text, music, quantiser, tokenizer)
     joint.bank = vectors.half().float().numpy()
     return joint
 
@@ -83,30 +89,30 @@ def test_more_levels_come_nearer(tokenizer: Tokenizer) -> None:
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     tokens = joint.quantise(vectors)
     assert tokens.shape == (40, 3)
-    near = [float((joint.vectors_of(tokens[:, :n]) * vectors).sum(1).mean()) for n in (1, 2, 3)]
+    near = [float((joint.dequantise(tokens[:, :n]) * vectors).sum(1).mean()) for n in (1, 2, 3)]
     assert near[0] < near[1] < near[2]
-    assert not joint.vectors_of(tokens[:, :0]).any()
+    assert not joint.dequantise(tokens[:, :0]).any()
 
 
 def test_words_are_replaced_by_the_music_nearest_to_them(tokenizer: Tokenizer) -> None:
     joint = make_joint(tokenizer)
     words = joint.embed_text(SENTENCES)
-    one = joint.imagine_music(words, nearest=1)
+    one = joint.nearest_music(words, nearest=1)
     best = joint.bank[(words @ joint.bank.T).argmax(axis=1)]
     np.testing.assert_allclose(one, best, atol=1e-3)
-    np.testing.assert_allclose(np.linalg.norm(joint.imagine_music(words), axis=1), 1, atol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(joint.nearest_music(words), axis=1), 1, atol=1e-5)
 
 
 def test_the_file_gives_back_the_same_joint(tokenizer: Tokenizer, tmp_path: Path) -> None:
     joint = make_joint(tokenizer)
     joint.semantic_fingerprint = "abc"
     joint.write(tmp_path / "joint.safetensors")
-    again = Joint.read(tmp_path / "joint.safetensors")
+    again = JointEmbedding.read(tmp_path / "joint.safetensors")
     np.testing.assert_array_equal(again.embed_text(SENTENCES), joint.embed_text(SENTENCES))
     assert (again.fingerprint, again.semantic_fingerprint) == (joint.fingerprint, "abc")
     np.testing.assert_array_equal(again.bank, joint.bank)
     joint.write(tmp_path / "small.safetensors", precision="int8")
-    small = Joint.read(tmp_path / "small.safetensors").embed_text(SENTENCES)
+    small = JointEmbedding.read(tmp_path / "small.safetensors").embed_text(SENTENCES)
     assert (small * joint.embed_text(SENTENCES)).sum(axis=1).min() > 0.99
 
 
@@ -114,7 +120,7 @@ def test_another_kind_of_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "joint.safetensors"
     path.write_bytes(b"RIFF no checkpoint at all")
     with pytest.raises(ValueError, match="no whole checkpoint"):
-        Joint.read(path)
+        JointEmbedding.read(path)
 
 
 def test_a_prompt_is_read_exactly_where_it_is_exact(tokenizer: Tokenizer) -> None:

@@ -1,4 +1,4 @@
-"""Condition slots: what is absent says nothing, and each is dropped by itself."""
+"""Conditioning slots: absent values, and independent dropping."""
 
 from __future__ import annotations
 
@@ -48,42 +48,42 @@ def test_tables_are_as_long_as_the_vocabularies() -> None:
 
 
 def test_nothing_is_dropped_where_nothing_shall_be() -> None:
-    asked = conditions(5, batch=3, source=True)
+    given = conditions(5, batch=3, source=True)
     slots = tuple(one.name for one in dataclasses.fields(Conditioning))
-    assert_same(drop(asked, NEVER, generator()), asked, slots)
+    assert_same(drop(given, NEVER, generator()), given, slots)
 
 
 def test_everything_means_all_words_and_leaves_the_frames() -> None:
-    asked = conditions(5, batch=3, source=True)
-    left = drop(asked, dataclasses.replace(NEVER, everything=1.0), generator())
+    given = conditions(5, batch=3, source=True)
+    left = drop(given, dataclasses.replace(NEVER, everything=1.0), generator())
     assert_same(left, Conditioning.absent(3, 5), ("style", "attributes", "families"))
-    assert_same(left, asked, ("rhythm", "melody", "source"))
-    assert_same(left, asked.without_words(), ("style", "attributes", "families", "rhythm"))
+    assert_same(left, given, ("rhythm", "melody", "source"))
+    assert_same(left, given.without_words(), ("style", "attributes", "families", "rhythm"))
 
 
 @pytest.mark.parametrize("slot", ["style", "families", "rhythm", "melody"])
 def test_a_slot_is_dropped_whole_for_some_pieces(slot: str) -> None:
-    asked = conditions(3, batch=400)
-    left = drop(asked, dataclasses.replace(NEVER, **{slot: 0.3}), generator())
+    given = conditions(3, batch=400)
+    left = drop(given, dataclasses.replace(NEVER, **{slot: 0.3}), generator())
     gone = Conditioning.absent(400, 3)
     others = {"style", "families", "rhythm", "melody", "attributes"} - {slot}
-    assert_same(left, asked, tuple(others))
+    assert_same(left, given, tuple(others))
     same, absent = (
         torch.isclose(
             getattr(left, slot).double(), getattr(one, slot).double(), equal_nan=True
         ).flatten(1).all(dim=1)
-        for one in (asked, gone)
+        for one in (given, gone)
     )  # fmt: skip
     assert bool((same ^ absent).all())
     assert float(absent.float().mean()) == pytest.approx(0.3, abs=0.08)
 
 
 def test_each_attribute_is_dropped_by_itself() -> None:
-    asked = conditions(3, batch=400)
-    left = drop(asked, dataclasses.replace(NEVER, attribute=0.4), generator())
+    given = conditions(3, batch=400)
+    left = drop(given, dataclasses.replace(NEVER, attribute=0.4), generator())
     sizes = torch.tensor([size for _, size in ATTRIBUTE_SIZES])
     absent = left.attributes == sizes
-    assert torch.equal(left.attributes[~absent], asked.attributes[~absent])
+    assert torch.equal(left.attributes[~absent], given.attributes[~absent])
     torch.testing.assert_close(
         absent.float().mean(dim=0), torch.full((len(sizes),), 0.4), atol=0.09, rtol=0
     )
@@ -91,10 +91,10 @@ def test_each_attribute_is_dropped_by_itself() -> None:
 
 
 def test_noise_on_the_style_is_in_proportion() -> None:
-    asked = conditions(3, batch=50)
-    asked = dataclasses.replace(asked, style=torch.cat([asked.style[:49], torch.zeros(1, 128)]))
-    noisy = drop(asked, dataclasses.replace(NEVER, style_noise=0.15), generator()).style
-    distance = (noisy - asked.style).norm(dim=1)
+    given = conditions(3, batch=50)
+    given = dataclasses.replace(given, style=torch.cat([given.style[:49], torch.zeros(1, 128)]))
+    noisy = drop(given, dataclasses.replace(NEVER, style_noise=0.15), generator()).style
+    distance = (noisy - given.style).norm(dim=1)
     assert float(distance[:49].mean()) == pytest.approx(0.15, rel=0.05)
     assert float(distance[49]) == 0.0
 

@@ -1,4 +1,4 @@
-"""The head start: near codes begin as near rows, whatever the widths."""
+"""Initialization from codebooks: similar codes start as similar rows, whatever the widths."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 from small_stage import SOURCE, VOCABULARY, stage
 
-from melisma.lm.embedding_init import HEAD_SPREAD, TABLE_SPREAD, start_from_codes, turned
+from melisma.lm.embedding_init import HEAD_SPREAD, TABLE_SPREAD, rotated, start_from_codes
 
 
 def generator() -> torch.Generator:
@@ -23,7 +23,7 @@ def codes(levels: int = 4, width: int = 8) -> torch.Tensor:
 
 @pytest.mark.parametrize("width", [4, 8, 32])
 def test_neighbours_stay_neighbours(width: int) -> None:
-    rows = turned(codes()[0], width, generator())
+    rows = rotated(codes()[0], width, generator())
     assert rows.shape == (VOCABULARY, width)
     assert float(rows.square().mean()) == pytest.approx(1.0, rel=1e-4)
     distance = torch.cdist(rows, rows).fill_diagonal_(torch.inf)
@@ -35,7 +35,7 @@ def test_the_loudest_dimension_does_not_drown_the_others() -> None:
     loud = codes()[0]
     shape = loud.clone()
     shape[:, 0] = 0.0
-    rows = turned(loud, 32, generator())
+    rows = rotated(loud, 32, generator())
     # Distances between rows follow those of the quiet dimensions too.
     both = torch.stack([torch.cdist(rows, rows).flatten(), torch.cdist(shape, shape).flatten()])
     assert float(torch.corrcoef(both)[0, 1]) > 0.4
@@ -64,7 +64,7 @@ def test_tables_heads_and_source_begin_as_codes() -> None:
     assert not torch.equal(first, second)
 
 
-def test_the_fine_stage_draws_its_own_levels() -> None:
+def test_the_fine_stage_predicts_its_own_levels() -> None:
     model = stage(first_sampled_level=1, causal=False)
     start_from_codes(model, codes(3), None, generator())
     assert len(model.heads) == 2

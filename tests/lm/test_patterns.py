@@ -16,7 +16,7 @@ BLANK = 99
 
 @settings(max_examples=40, deadline=None, derandomize=True, database=None)
 @given(name=NAMES, levels=st.integers(1, 5), frames=st.integers(1, 9), batch=st.integers(1, 2))
-def test_what_is_spread_is_gathered(name: str, levels: int, frames: int, batch: int) -> None:
+def test_undo_inverts_apply(name: str, levels: int, frames: int, batch: int) -> None:
     pattern = PATTERNS[name](levels)
     grid = torch.arange(batch * levels * frames).reshape(batch, levels, frames) % BLANK
     steps = pattern.apply(grid, BLANK)
@@ -32,10 +32,10 @@ def test_every_step_knows_its_frames(name: str, levels: int, frames: int) -> Non
     grid = torch.arange(levels * frames).reshape(1, levels, frames)
     steps = pattern.apply(grid, -1)
     for step in range(pattern.steps(frames)):
-        drawn = [
+        frames_at_step = [
             place for level in range(levels) if (place := pattern.frame_at(step, level)) is not None
         ]
-        assert max(drawn, default=0) <= pattern.newest_frame(step)
+        assert max(frames_at_step, default=0) <= pattern.newest_frame(step)
         for level in range(levels):
             place = pattern.frame_at(step, level)
             here = int(steps[0, level, step])

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 
 from melisma.files.transformers_checkpoint import PublishedTensors
-from melisma.lm.text_encoder import LONGEST_TOKENS, read_tokenizer, read_words
+from melisma.lm.text_encoder import LONGEST_TOKENS, read_text_encoder, read_tokenizer
 
 SENTENCES = [
     "a slow waltz for piano", "80s driving pop song with heavy drums", "a quiet cello, 70 bpm",
@@ -86,14 +86,14 @@ def originals(folder: Path) -> tuple[Any, Any]:
 
 
 def test_states_and_lengths_are_those_of_transformers(folder: Path) -> None:
-    words = read_words(folder)
+    words = read_text_encoder(folder)
     tokenizer, model = originals(folder)
-    told = [text for text in TEXTS if text]
-    batch = tokenizer(told, padding=True, truncation=True, return_tensors="pt")
+    given = [text for text in TEXTS if text]
+    batch = tokenizer(given, padding=True, truncation=True, return_tensors="pt")
     kept = {key: batch[key] for key in ("input_ids", "attention_mask")}
     with torch.inference_mode():
         expected = model(**kept).last_hidden_state
-    found = words.encode(told)
+    found = words.encode(given)
     assert found.remarks == ()
     assert found.states.dtype == torch.float32
     assert found.lengths.dtype == torch.int64
@@ -106,18 +106,18 @@ def test_states_and_lengths_are_those_of_transformers(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", [*[text for text in TEXTS if text], "two  spaces\n and </s> told", "waltz " * 300]
+    "text", [*[text for text in TEXTS if text], "two  spaces\n and </s> given", "waltz " * 300]
 )
 def test_tokens_are_those_of_transformers(folder: Path, text: str) -> None:
     tokenizer, _ = originals(folder)
-    (row,), remarks = read_words(folder).tokens([text])
+    (row,), remarks = read_text_encoder(folder).tokens([text])
     assert row == tokenizer(text, truncation=True)["input_ids"]
     assert row[-1] == 1
     assert bool(remarks) == (len(row) == LONGEST_TOKENS) == (len(text) > 1000)
 
 
 def test_an_empty_text_has_no_states(folder: Path) -> None:
-    words = read_words(folder)
+    words = read_text_encoder(folder)
     mixed = words.encode(TEXTS)
     assert mixed.lengths[1] == 0
     assert not mixed.states[1].any()
@@ -134,9 +134,9 @@ def test_an_empty_text_has_no_states(folder: Path) -> None:
 
 
 def test_a_long_text_is_cut_and_said_to_be(folder: Path) -> None:
-    told = {"model_max_length": 6, "eos_token": {"content": "</s>"}}
-    (folder / "tokenizer_config.json").write_text(json.dumps(told), "utf-8")
-    words = read_words(folder)
+    given = {"model_max_length": 6, "eos_token": {"content": "</s>"}}
+    (folder / "tokenizer_config.json").write_text(json.dumps(given), "utf-8")
+    words = read_text_encoder(folder)
     found = words.encode(["drum", "a slow waltz for piano and a slow waltz for piano"])
     assert found.lengths.max() == found.states.shape[1] == 6
     (remark,) = found.remarks
@@ -146,19 +146,19 @@ def test_a_long_text_is_cut_and_said_to_be(folder: Path) -> None:
 
 @pytest.mark.parametrize("bound", [10**30, 0, -1, None, True, "512", 1.5])
 def test_a_bound_that_is_none_is_not_taken(folder: Path, bound: object) -> None:
-    told = {"model_max_length": bound}
-    (folder / "tokenizer_config.json").write_text(json.dumps(told), "utf-8")
-    assert read_words(folder).longest_tokens == LONGEST_TOKENS
+    given = {"model_max_length": bound}
+    (folder / "tokenizer_config.json").write_text(json.dumps(given), "utf-8")
+    assert read_text_encoder(folder).longest_tokens == LONGEST_TOKENS
 
 
 def test_bfloat16_is_near(folder: Path) -> None:
     tensors = PublishedTensors(folder)
-    exact = read_words(folder, tensors).encode(TEXTS)
-    rounded = read_words(folder, tensors, precision="bfloat16").encode(TEXTS)
+    exact = read_text_encoder(folder, tensors).encode(TEXTS)
+    rounded = read_text_encoder(folder, tensors, precision="bfloat16").encode(TEXTS)
     assert rounded.states.dtype == torch.float32
     assert 0 < (rounded.states - exact.states).abs().max() < 0.1
     with pytest.raises(ValueError, match='float32 or bfloat16, not "int8"'):
-        read_words(folder, precision="int8")
+        read_text_encoder(folder, precision="int8")
 
 
 def test_weights_of_another_shape_are_named(folder: Path) -> None:
@@ -167,13 +167,13 @@ def test_weights_of_another_shape_are_named(folder: Path) -> None:
     config["text_encoder"]["num_layers"] = 3
     (folder / "config.json").write_text(json.dumps(config), "utf-8")
     with pytest.raises(ValueError, match=r"8 missing .*block\.2.*DenseReluDense\.\w+\.weight is "):
-        read_words(folder)
+        read_text_encoder(folder)
 
 
 def test_no_text_encoder(folder: Path) -> None:
     (folder / "config.json").write_text('{"model_type": "musicgen"}', "utf-8")
     with pytest.raises(ValueError, match="describes no text_encoder"):
-        read_words(folder)
+        read_text_encoder(folder)
 
 
 def test_a_tokenizer_of_another_model(folder: Path) -> None:
@@ -181,13 +181,13 @@ def test_a_tokenizer_of_another_model(folder: Path) -> None:
     config["text_encoder"]["vocab_size"] = 20
     (folder / "config.json").write_text(json.dumps(config), "utf-8")
     with pytest.raises(ValueError, match="the text encoder 20: they belong to different models"):
-        read_words(folder)
+        read_text_encoder(folder)
 
 
 def test_a_tokenizer_without_an_end(folder: Path) -> None:
     (folder / "tokenizer_config.json").write_text('{"eos_token": "<end>"}', "utf-8")
     with pytest.raises(ValueError, match="no end token"):
-        read_words(folder)
+        read_text_encoder(folder)
 
 
 def test_no_tokenizer(folder: Path) -> None:

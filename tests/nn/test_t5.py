@@ -15,7 +15,7 @@ from melisma.nn.t5 import (
     distance_buckets,
     published_names,
     published_shapes,
-    t5_encoder,
+    load_t5_encoder,
 )
 
 SMALL: dict[str, Any] = {
@@ -43,7 +43,7 @@ def original(**changes: Any) -> Any:
 
 def ours(model: Any, matrices: torch.dtype = torch.float32) -> T5Encoder:
     weights: Mapping[str, Tensor] = model.state_dict()
-    return t5_encoder(
+    return load_t5_encoder(
         T5Settings.from_config(model.config.to_dict()),
         lambda name, precision: weights[name].to(precision),
         prefix="",

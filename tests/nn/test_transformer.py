@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from melisma.nn.convolution import faster, slower
-from melisma.nn.transformer import Text, Trunk, TrunkShape, rotary_angles, rotate, window_mask
+from melisma.nn.convolution import split_frames, merge_frames
+from melisma.nn.transformer import Text, Trunk, TrunkShape, rotary_angles, apply_rotary, window_mask
 
 
 def trunk(condition_width: int = 6) -> Trunk:
@@ -56,8 +56,8 @@ def test_attention_depends_on_distance_alone() -> None:
     query, key = torch.randn(1, 8), torch.randn(1, 8)
 
     def product(first: int, second: int) -> float:
-        one = rotate(query, *rotary_angles(torch.tensor([first]), 8))
-        other = rotate(key, *rotary_angles(torch.tensor([second]), 8))
+        one = apply_rotary(query, *rotary_angles(torch.tensor([first]), 8))
+        other = apply_rotary(key, *rotary_angles(torch.tensor([second]), 8))
         return float((one * other).sum())
 
     assert product(7, 3) == pytest.approx(product(104, 100), abs=1e-4)
@@ -75,8 +75,8 @@ def test_the_kept_state_is_that_of_the_layer_asked_for() -> None:
 
 def test_slower_and_faster_are_inverse() -> None:
     frames = torch.randn(2, 8, 6)
-    assert slower(frames, 4).shape == (2, 2, 24)
-    assert torch.equal(faster(slower(frames, 4), 4), frames)
+    assert merge_frames(frames, 4).shape == (2, 2, 24)
+    assert torch.equal(split_frames(merge_frames(frames, 4), 4), frames)
 
 
 def test_a_text_is_heard_up_to_its_end_and_an_empty_one_says_nothing() -> None:

@@ -1,4 +1,4 @@
-"""The whole chain at its smallest: scores become clips, ears, tokens, stages, and music."""
+"""The whole chain at toy size: from scores to clips, tokenizers, tokens, stages, and music."""
 
 from __future__ import annotations
 
@@ -24,12 +24,14 @@ from melisma.evaluate.references.score import FILE_NAME as SCORE_REFERENCE_NAME
 from melisma.evaluate.references.score import read_score_reference
 from melisma.files.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from melisma.files.shards import ShardReader
-from melisma.generation import load
-from melisma.generation.loading import model_folder
-from melisma.joint import Joint
-from melisma.recipes import run_recipe
-from melisma.recipes.chain import DECIDING, SHIPPED_AS_THEY_ARE, RunRequest, ship
+from melisma.generation.loading import load
+from melisma.generation.resolve import model_folder
+from melisma.joint import JointEmbedding, MusicTowerSettings
+from melisma.recipes import run_recipe, sizes
+from melisma.recipes.chain import COPIED_PARTS, TOKEN_TENSORS, RunRequest, ship
 from melisma.recipes.judges import measure_score_reference_of
+from melisma.recipes.names import present_key, present_recipe
+from melisma.recipes.settings import changed
 from melisma.tokenizers import AudioTokenizers, TokenizerPaths
 
 FEW = {
@@ -40,10 +42,10 @@ FEW = {
 """Three updates of each part."""
 
 
-def maker(folder: Path, seconds: float, split: str = "train") -> ClipRenderer:
+def clip_renderer(folder: Path, seconds: float, split: str = "train") -> ClipRenderer:
     sources = read_sources(folder / "corpora")
     settings = ClipSettings(
-        seed=5, seconds=seconds, variety="tongue", kinds={"real": 0.7, "groove": 0.3}
+        seed=5, seconds=seconds, variety="narrow", kinds={"real": 0.7, "groove": 0.3}
     )
     splits = {source.identity: split for source in sources}
     return ClipRenderer(sources, [soundfont()], settings, splits)
@@ -56,7 +58,7 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pieces = {"a.mid": song(), **{f"q{i}.mid": quartet(i) for i in range(5)}}
     write_corpus(folder / "corpora", "songs", pieces)
     write_corpus(folder / "corpora", "groove", {"g.mid": groove()})
-    write_audio_shards(folder / "clips", maker(folder, 10.0), 12 / 360)
+    write_audio_shards(folder / "clips", clip_renderer(folder, 10.0), 12 / 360)
     run_recipe(
         "all", data=folder / "clips", output=folder / "run", resume=False, changes=dict(FEW),
         device="cpu",
@@ -77,7 +79,7 @@ def test_a_setting_of_no_part_is_refused(tmp_path: Path) -> None:
         ("single", "wrong", 'no kind of captions "wrong": known are exact, assigned, shuffled'),
     ],
 )
-def test_captions_that_cannot_be_told_are_refused(
+def test_captions_that_do_not_fit_are_refused(
     tmp_path: Path, recipe: str, captions: str, said: str
 ) -> None:
     with pytest.raises(ValueError, match=said):
@@ -85,34 +87,61 @@ def test_captions_that_cannot_be_told_are_refused(
     assert not (tmp_path / "run").exists()
 
 
-def test_a_single_stage_needs_ears_to_start_from(tmp_path: Path) -> None:
-    told: dict[str, Any] = {"data": tmp_path, "output": tmp_path / "run"}
+def test_a_single_stage_needs_tokenizers_to_start_from(tmp_path: Path) -> None:
+    arguments: dict[str, Any] = {"data": tmp_path, "output": tmp_path / "run"}
     (tmp_path / "empty").mkdir()
     with pytest.raises(FileNotFoundError, match=r"no codec\.safetensors in .*start from a model"):
-        run_recipe("single", changes={"start": str(tmp_path / "empty")}, **told)
+        run_recipe("single", changes={"start": str(tmp_path / "empty")}, **arguments)
 
 
 def test_a_run_takes_its_own_part_else_that_of_its_start(tmp_path: Path) -> None:
-    order = RunRequest(
+    request = RunRequest(
         data=tmp_path, output=tmp_path / "run", size="toy", changes={}, device="cpu", words=None,
         start=None,
     )  # fmt: skip
-    assert order.model_with("joint") == model_folder("default")
-    started = replace(order, start=tmp_path / "other")
+    assert request.model_with("joint") == model_folder("default")
+    started = replace(request, start=tmp_path / "other")
     assert started.model_with("joint") == tmp_path / "other"
-    order.model.mkdir(parents=True)
-    order.weights("joint").write_bytes(b"")
-    assert started.model_with("joint") == order.model
+    request.model.mkdir(parents=True)
+    request.weights("joint").write_bytes(b"")
+    assert started.model_with("joint") == request.model
     assert started.model_with("codec") == tmp_path / "other"
 
 
 def test_the_split_of_the_score_model_is_remembered(tmp_path: Path) -> None:
-    order = RunRequest(
+    request = RunRequest(
         data=tmp_path, output=tmp_path, size="toy", changes={}, device="cpu", words=None, start=None
     )
-    assert order.splits == tmp_path / "prints" / "splits.json"
-    order.part("score").mkdir()
-    assert order.splits == tmp_path / "score" / "splits.json"
+    assert request.splits == tmp_path / "fingerprints" / "splits.json"
+    request.part("score").mkdir()
+    assert request.splits == tmp_path / "score" / "splits.json"
+
+
+def test_former_names_of_recipes_folders_and_settings_are_accepted(tmp_path: Path) -> None:
+    request = RunRequest(
+        data=tmp_path, output=tmp_path, size="toy", changes={}, device="cpu", words=None, start=None
+    )
+    (tmp_path / "polish").mkdir()
+    assert request.part("finetune_codec") == tmp_path / "polish"
+    (tmp_path / "finetune_codec").mkdir()
+    assert request.part("finetune_codec") == tmp_path / "finetune_codec"
+    assert present_recipe("polish_text") == "finetune_text"
+    assert present_key("prints.fewest_pieces") == "fingerprints.fewest_pieces"
+    assert present_key("size") == "size"
+    with pytest.raises(ValueError, match="no recipe"):
+        run_recipe("polished", data=tmp_path, output=tmp_path / "run")
+    changes = {
+        "semantic_lm.opening_updates": "7",
+        "semantic_lm.opening_drop.style": "0.5",
+        "semantic_lm.loop.peak_rate": "0.25",
+    }
+    settings = changed(sizes.stage("semantic", "toy"), changes, "semantic_lm")
+    assert settings.short_crop_updates == 7
+    assert settings.short_crop_drop.style == 0.5
+    assert settings.loop.learning_rate == 0.25
+    assert changed(sizes.judge("toy")[1], {"judge.rate": "0.5"}, "judge").learning_rate == 0.5
+    text = sizes.finetune_text("toy", MusicTowerSettings())
+    assert changed(text, {"finetune_text.lessons": "9"}, "finetune_text").replay_batch == 9
 
 
 def test_without_a_model_there_is_nothing_to_ship(tmp_path: Path) -> None:
@@ -127,22 +156,22 @@ def test_all_parts_are_shipped_small_and_what_decides_tokens_as_it_was(tmp_path:
     folder = tmp_path / "model"
     folder.mkdir()
     shipped = {path.stem for path in model_folder("default").glob("*.safetensors")}
-    assert shipped <= {*DECIDING, *SHIPPED_AS_THEY_ARE}
+    assert shipped <= {*TOKEN_TENSORS, *COPIED_PARTS}
     matrix = torch.linspace(-1, 1, 64 * 64).reshape(64, 64)
-    for name in (*DECIDING, *SHIPPED_AS_THEY_ARE):
+    for name in (*TOKEN_TENSORS, *COPIED_PARTS):
         tensors = {"encoder.weight": matrix, "music.weight": matrix, "other.weight": matrix}
         path = folder / f"{name}.safetensors"
         write_checkpoint(path, Checkpoint(kind=name, settings={}, tensors=tensors))
     ship(folder, tmp_path / "shipped")
     assert {path.stem for path in (tmp_path / "shipped").iterdir()} == {
-        *DECIDING, *SHIPPED_AS_THEY_ARE,
+        *TOKEN_TENSORS, *COPIED_PARTS,
     }  # fmt: skip
     for name, exact in {"codec": "encoder", "joint": "music", "semantic_lm": None}.items():
         tensors = read_checkpoint(tmp_path / "shipped" / f"{name}.safetensors").tensors
         for part in ("encoder", "music", "other"):
             is_exact = torch.equal(tensors[f"{part}.weight"], matrix.half().float())
             assert is_exact == (part == exact)
-    for name in SHIPPED_AS_THEY_ARE:
+    for name in COPIED_PARTS:
         file = f"{name}.safetensors"
         assert (tmp_path / "shipped" / file).read_bytes() == (folder / file).read_bytes()
 
@@ -156,23 +185,23 @@ def test_the_chain_ends_in_music(chain: Path) -> None:
 
 
 @pytest.mark.slow
-def test_one_stage_told_captions_draws_alone(chain: Path, tmp_path: Path) -> None:
+def test_a_single_stage_on_captions_generates_alone(chain: Path, tmp_path: Path) -> None:
     model, before = tmp_path / "model", chain / "run" / "model"
     few = {"size": "toy", "captions": "shuffled", "single.loop.updates": "3", "single.batch": "2"}
-    told: dict[str, Any] = {"data": chain / "clips", "resume": False, "device": "cpu"}
+    arguments: dict[str, Any] = {"data": chain / "clips", "resume": False, "device": "cpu"}
     with pytest.raises(ValueError, match="would be written over: give another folder"):
-        run_recipe("single", output=chain / "run", changes=dict(few), **told)
+        run_recipe("single", output=chain / "run", changes=dict(few), **arguments)
     few["start"] = str(before)
-    run_recipe("single", output=tmp_path, changes=dict(few), **told)
+    run_recipe("single", output=tmp_path, changes=dict(few), **arguments)
     with pytest.raises(ValueError, match="the captions shuffled, but the captions here is exact"):
-        run_recipe("single", output=tmp_path, changes={**few, "captions": "exact"}, **told)
-    with pytest.raises(ValueError, match="holds a single stage that is told captions"):
-        run_recipe("semantic_lm", output=tmp_path, changes={"size": "toy"}, **told)
+        run_recipe("single", output=tmp_path, changes={**few, "captions": "exact"}, **arguments)
+    with pytest.raises(ValueError, match="holds a single stage conditioned on captions"):
+        run_recipe("semantic_lm", output=tmp_path, changes={"size": "toy"}, **arguments)
     learned = read_checkpoint(model / "coarse_lm.safetensors")
-    words = Joint.read(model / "joint.safetensors").words_fingerprint
+    words = JointEmbedding.read(model / "joint.safetensors").text_fingerprint
     assert learned.fingerprints["words"] == words
     assert not learned.tensors["conditioner.style.weight"].any()
-    run_recipe("ship", output=tmp_path, changes={}, **told)
+    run_recipe("ship", output=tmp_path, changes={}, **arguments)
     for folder in (model, tmp_path / "shipped"):
         composer = load(str(folder))
         sounds = [
@@ -184,12 +213,14 @@ def test_one_stage_told_captions_draws_alone(chain: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("recipe", "part"), [("polish", "codec"), ("polish_text", "joint")])
-def test_polishing_leaves_the_tokens_as_they_are(chain: Path, recipe: str, part: str) -> None:
-    reader = AcousticCodec if part == "codec" else Joint
+@pytest.mark.parametrize(
+    ("recipe", "part"), [("finetune_codec", "codec"), ("polish_text", "joint")]
+)
+def test_fine_tuning_leaves_the_tokens_unchanged(chain: Path, recipe: str, part: str) -> None:
+    reader = AcousticCodec if part == "codec" else JointEmbedding
     path = chain / "run" / "model" / f"{part}.safetensors"
     print_before, before = reader.read(path).fingerprint, read_checkpoint(path).tensors
-    changes = {**FEW, "polish.loop.updates": "3", "polish_text.loop.updates": "2"}
+    changes = {**FEW, "polish.loop.updates": "3", "finetune_text.loop.updates": "2"}
     run_recipe(
         recipe, data=chain / "clips", output=chain / "run", resume=True, changes=changes,
         device="cpu",
@@ -204,7 +235,9 @@ def test_polishing_leaves_the_tokens_as_they_are(chain: Path, recipe: str, part:
 def test_tokens_are_the_same_for_any_number_of_workers(chain: Path, tmp_path: Path) -> None:
     paths = TokenizerPaths.of(chain / "run" / "model")
     for workers in (1, 2):
-        write_token_shards(tmp_path / str(workers), maker(chain, 20.0), paths, 5 / 180, workers)
+        write_token_shards(
+            tmp_path / str(workers), clip_renderer(chain, 20.0), paths, 5 / 180, workers
+        )
     one, two = ({row.key: row for row in ShardReader(tmp_path / name)} for name in ("1", "2"))
     assert set(one) == set(two) == {f"5-{i:07d}" for i in range(5)}
     for key, row in one.items():
@@ -215,30 +248,30 @@ def test_tokens_are_the_same_for_any_number_of_workers(chain: Path, tmp_path: Pa
             assert (row.arrays[name] == two[key].arrays[name]).mean() > 0.95
         assert np.array_equal(row.arrays["rhythm"], two[key].arrays["rhythm"], equal_nan=True)
     files = {path: path.stat().st_mtime_ns for path in (tmp_path / "1").iterdir()}
-    write_token_shards(tmp_path / "1", maker(chain, 20.0), paths, 5 / 180)
+    write_token_shards(tmp_path / "1", clip_renderer(chain, 20.0), paths, 5 / 180)
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "1").glob("*.tar")} == {
         path: stamp for path, stamp in files.items() if path.suffix == ".tar"
     }
 
 
 @pytest.mark.slow
-def test_clips_of_the_ears_become_token_rows(chain: Path, tmp_path: Path) -> None:
-    ears = read_audio_shards(chain / "clips")
+def test_audio_shards_become_token_rows(chain: Path, tmp_path: Path) -> None:
+    clips = read_audio_shards(chain / "clips")
     frozen = AudioTokenizers.read(TokenizerPaths.of(chain / "run" / "model"))
-    encode_clips(tmp_path, ears, frozen)
+    encode_clips(tmp_path, clips, frozen)
     rows = list(ShardReader(tmp_path))
-    assert [row.key for row in rows] == [f"ears-{i:07d}" for i in range(len(ears))]
-    sound = torch.from_numpy(ears.sound[0][:4].astype(np.float32) / 32768)
+    assert [row.key for row in rows] == [f"ears-{i:07d}" for i in range(len(clips))]
+    sound = torch.from_numpy(clips.sound[0][:4].astype(np.float32) / 32768)
     assert np.array_equal(rows[0].arrays["acoustic"], frozen.codec.encode_sound(sound)[0].numpy())
     assert rows[0].arrays["rhythm"].shape == (250, 2)
-    assert rows[3].facts["facts"] == ears.rows[3]["facts"]
+    assert rows[3].facts["facts"] == clips.rows[3]["facts"]
 
 
 @pytest.mark.slow
 def test_a_judge_and_what_it_measures_come_from_clips(chain: Path) -> None:
     data, run = chain / "clips", chain / "run"
     for name in ("judge", "reference"):
-        write_audio_shards(data / name, maker(chain, 10.0), 8 / 360)
+        write_audio_shards(data / name, clip_renderer(chain, 10.0), 8 / 360)
         run_recipe(name, data=data, output=run, resume=True, changes={"size": "toy"}, device="cpu")
     judge = Judge.read(run / "model")
     reference = read_reference(run / "model" / REFERENCE_NAME)
@@ -260,4 +293,4 @@ def test_scores_have_a_reference_of_their_own(chain: Path, tmp_path: Path) -> No
     measure_score_reference_of(chain / "corpora", tmp_path, tmp_path, splits)
     reference = read_score_reference(tmp_path / SCORE_REFERENCE_NAME)
     assert reference.pairs
-    assert all(heard.shared is None for _, heard in reference.pairs)
+    assert all(measured.shared is None for _, measured in reference.pairs)

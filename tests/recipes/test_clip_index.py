@@ -8,19 +8,19 @@ import numpy as np
 import pytest
 
 from melisma.files import Row, ShardWriter
-from melisma.joint import Joint
+from melisma.joint import JointEmbedding
 from melisma.recipes.clip_index import build_index, clip_name, read_indexed_clips
 
-PRINTS = {"semantic": "s0", "joint": "j0"}
+FINGERPRINTS = {"semantic": "s0", "joint": "j0"}
 
 
-class FakeJoint(Joint):
+class FakeJoint(JointEmbedding):
     """Style tokens become vectors of their own."""
 
     def __init__(self) -> None:
         self.table = np.random.default_rng(7).normal(size=(256, 32)).astype(np.float32)
 
-    def vectors_of(self, tokens: np.ndarray) -> np.ndarray:
+    def dequantise(self, tokens: np.ndarray) -> np.ndarray:
         return self.table[tokens].sum(axis=1)
 
 
@@ -52,7 +52,7 @@ def test_limits_come_from_held_out_clips(tmp_path: Path) -> None:
     joint = FakeJoint()
     train = read_indexed_clips(write_shards(tmp_path / "train", 6, 0), joint, {})
     held = read_indexed_clips(write_shards(tmp_path / "held", 5, 1), joint, {})
-    index = build_index(train, held, PRINTS, 0.1)
+    index = build_index(train, held, FINGERPRINTS, 0.1)
     assert len(index) == 12
     assert index.names[3] == "songs/Composer/Work 1/0-1-1"
     assert [limit.piece_seconds for limit in index.limits] == [5.0, 8.0, 16.0, 32.0]
@@ -67,7 +67,7 @@ def test_limits_come_from_held_out_clips(tmp_path: Path) -> None:
 
 def test_without_any_works_are_left_out_while_limits_are_measured(tmp_path: Path) -> None:
     train = read_indexed_clips(write_shards(tmp_path, 6, 0), FakeJoint(), {})
-    index = build_index(train, None, PRINTS, 0.34)
+    index = build_index(train, None, FINGERPRINTS, 0.34)
     assert len(index) == 12
     # Two clips of each of two works: four in a row would have two of one.
     assert [limit.piece_seconds for limit in index.limits] == [5.0, 8.0, 16.0]
@@ -75,7 +75,7 @@ def test_without_any_works_are_left_out_while_limits_are_measured(tmp_path: Path
     # A second of each work's first clip is in its second: of one work, so no limit knows it.
     assert max(limit.run_seconds for limit in index.limits) < 0.5
     with pytest.raises(ValueError, match="two works"):
-        build_index(train.part(np.arange(2)), None, PRINTS, 0.34)
+        build_index(train.part(np.arange(2)), None, FINGERPRINTS, 0.34)
 
 
 def test_a_folder_without_rows_is_refused(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Prints are made from the pieces of the split train, and their limits from those held out."""
+"""Fingerprints of training pieces, and limits measured on held-out pieces."""
 
 from __future__ import annotations
 
@@ -21,32 +21,32 @@ from melisma.recipes.score_fingerprints import (
 )
 from melisma.symbolic import read_midi, write_midi
 
-FEW = {"prints.seconds": "(20.0, 30.0, 9000.0)", "prints.fewest_pieces": "3"}
+FEW = {"fingerprints.seconds": "(20.0, 30.0, 9000.0)", "fingerprints.fewest_pieces": "3"}
 
 
-def test_the_recipe_prints_what_is_trained_on_and_not_what_is_held_out(tmp_path: Path) -> None:
+def test_the_recipe_takes_fingerprints_of_training_pieces_only(tmp_path: Path) -> None:
     pieces = {f"{seed}.mid": piece(*tune(seed, 150)) for seed in range(60)}
     write_corpus(tmp_path / "corpora", "songs", pieces)
-    run_recipe("prints", data=tmp_path / "corpora", output=tmp_path / "run", changes=FEW)
-    prints = MelodyFingerprints.read(tmp_path / "run" / "model" / TUNE_INDEX_FILE)
-    assert 30 < len(prints) < 60
-    assert prints.limits is not None
-    assert prints.limits.seconds == (20.0, 30.0)
-    assert prints.limits.quantile == FingerprintSettings().quantile
-    assert prints.limits.notes[0] < GUARANTEED_STEPS
+    run_recipe("fingerprints", data=tmp_path / "corpora", output=tmp_path / "run", changes=FEW)
+    fingerprints = MelodyFingerprints.read(tmp_path / "run" / "model" / TUNE_INDEX_FILE)
+    assert 30 < len(fingerprints) < 60
+    assert fingerprints.limits is not None
+    assert fingerprints.limits.seconds == (20.0, 30.0)
+    assert fingerprints.limits.quantile == FingerprintSettings().quantile
+    assert fingerprints.limits.notes[0] < GUARANTEED_STEPS
     near = [read_midi(write_midi(with_copy(tune(seed, 150), 40, 60))) for seed in range(60)]
-    found = [prints.nearest(score) for score in near]
-    assert sum(one.notes > 0 for one in found) == len(prints)
-    assert sum(prints.limits.excess(one, 30.0) > 1 for one in found) == len(prints)
+    found = [fingerprints.nearest(score) for score in near]
+    assert sum(one.notes > 0 for one in found) == len(fingerprints)
+    assert sum(fingerprints.limits.excess(one, 30.0) > 1 for one in found) == len(fingerprints)
 
 
 def test_limits_leave_a_piece_out_of_its_own_and_need_enough_pieces() -> None:
     pieces = [(str(seed), piece(*tune(seed, 200))) for seed in range(6)]
-    prints = MelodyFingerprints.build(pieces)
+    fingerprints = MelodyFingerprints.build(pieces)
     settings = FingerprintSettings(seconds=(20.0, 60.0), fewest_pieces=6, quantile=1.0)
-    assert measure_limits(prints, pieces, settings).notes == (0.0, 0.0)
+    assert measure_limits(fingerprints, pieces, settings).notes == (0.0, 0.0)
     with pytest.raises(ValueError, match="limits need 7 pieces"):
-        measure_limits(prints, pieces, FingerprintSettings(fewest_pieces=7))
+        measure_limits(fingerprints, pieces, FingerprintSettings(fewest_pieces=7))
 
 
 def test_an_opening_begins_with_the_first_note() -> None:
@@ -58,7 +58,7 @@ def test_an_opening_begins_with_the_first_note() -> None:
     assert first_seconds(score, 60.0) is None
 
 
-def test_what_is_told_of_a_piece() -> None:
+def test_titles_of_pieces() -> None:
     known = {
         "identity": "songs/a.mid", "corpus": "songs", "group": "a", "licence": "CC0",
         "source_repo": "", "attribution": "", "midi_bytes": b"",

@@ -38,7 +38,7 @@ def chord(seconds: float, level: float = 0.1) -> Tensor:
     return level * torch.stack(tones).sum(dim=0)[None]
 
 
-def test_features_do_not_tell_how_loud_it_is() -> None:
+def test_features_do_not_depend_on_loudness() -> None:
     loud, soft = features(chord(0.4)), features(chord(0.4, level=0.05))
     assert loud.shape == (1, 20, FEATURE_WIDTH)
     sounding = loud > -1.0  # below, the floor of the logarithm comes in
@@ -69,11 +69,11 @@ def test_hidden_frames_are_hidden() -> None:
     assert not torch.allclose(first, seen)
 
 
-def test_hearing_gives_tokens_states_and_heads() -> None:
-    heard = make().encode_states(chord(0.4).expand(2, -1))
-    assert heard.tokens.shape == (2, 2, 10)
-    assert heard.middle.shape == heard.last.shape == (2, 10, 16)
-    assert {name: logits.shape for name, logits in heard.heads.items()} == {
+def test_encoding_gives_tokens_states_and_heads() -> None:
+    states = make().encode_states(chord(0.4).expand(2, -1))
+    assert states.tokens.shape == (2, 2, 10)
+    assert states.middle.shape == states.last.shape == (2, 10, 16)
+    assert {name: logits.shape for name, logits in states.heads.items()} == {
         name: (2, 10, width) for name, width in HEADS.items()
     }
 
@@ -98,7 +98,7 @@ def test_the_file_gives_back_the_same_tokens(tmp_path: Path) -> None:
     for other in (
         dataclasses.replace(good, tensors=fewer),
         dataclasses.replace(good, settings=good.settings | {"width": 32}),
-        dataclasses.replace(good, settings=good.settings | {"ears": 2}),
+        dataclasses.replace(good, settings=good.settings | {"unknown": 2}),
     ):
         write_checkpoint(path, other)
         with pytest.raises(ValueError, match=r"semantic.* of this version"):
@@ -117,7 +117,7 @@ def test_windows_join_without_gap_or_overlap(frames: int, monkeypatch: pytest.Mo
 
     made = make()
     made.encoder.settings = dataclasses.replace(TINY, vocabulary=100)
-    monkeypatch.setattr(made, "hear", read_back)
+    monkeypatch.setattr(made, "encode_states", read_back)
     sound = (np.arange(frames, dtype=np.float32) / 100).repeat(SAMPLES_PER_FRAME)
     rest = np.zeros(500, np.float32)
     samples = np.concatenate([sound, rest])[None]

@@ -16,7 +16,7 @@ from studies.free_words import (
     read_free_prompts,
 )
 
-from melisma.joint.attributes import AttributeReading, target_row
+from melisma.joint.attributes import AttributePrediction, target_row
 from melisma.values import Facts
 
 PROMPTS = Path(__file__).parents[2] / "benchmarks" / "prompts" / "free_prompts.jsonl"
@@ -34,7 +34,7 @@ def test_a_reading_answers_every_question() -> None:
         dynamics="soft", lead="reeds", metre="4/4", density="sparse", register="low",
         articulation="legato",
     )  # fmt: skip
-    answers = answers_of_reading(AttributeReading(row=target_row(facts)[0]))
+    answers = answers_of_reading(AttributePrediction(row=target_row(facts)[0]))
     best = {q: QUESTIONS[q][int(np.argmax(given))] for q, given in answers.items()}
     assert best == {
         "tempo": "slow", "dynamics": "soft", "mode": "minor", "style": "swing", "moods": "sad",

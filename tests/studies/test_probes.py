@@ -10,11 +10,11 @@ from melisma.values.attributes import FAMILIES
 FRAMES = 200
 
 
-def clip(seed: int, telling: bool) -> ProbeClip:
-    """One chord a frame; telling tokens name it, others are noise."""
+def clip(seed: int, informative: bool) -> ProbeClip:
+    """One chord per frame; informative tokens encode it, others are noise."""
     rng = np.random.default_rng(seed)
     chord = np.repeat(rng.integers(1, 9, FRAMES // 10), 10)
-    tokens = chord if telling else rng.integers(0, 16, FRAMES)
+    tokens = chord if informative else rng.integers(0, 16, FRAMES)
     pitch_class = np.zeros((FRAMES, 12), dtype=np.uint8)
     pitch_class[np.arange(FRAMES), chord] = 1
     family = np.zeros((FRAMES, len(FAMILIES)), dtype=np.uint8)
@@ -27,14 +27,14 @@ def clip(seed: int, telling: bool) -> ProbeClip:
     )
 
 
-def test_telling_tokens_are_read_and_noise_is_not() -> None:
-    told = probe([clip(i, True) for i in range(6)], [clip(i, True) for i in range(10, 14)], 1.0)
+def test_informative_tokens_are_read_and_noise_is_not() -> None:
+    found = probe([clip(i, True) for i in range(6)], [clip(i, True) for i in range(10, 14)], 1.0)
     noise = probe([clip(i, False) for i in range(6)], [clip(i, False) for i in range(10, 14)], 1.0)
-    assert told.chord.mean() > 0.95
-    assert told.pitch_class_f1.mean() > 0.95
+    assert found.chord.mean() > 0.95
+    assert found.pitch_class_f1.mean() > 0.95
     assert noise.chord.mean() < 0.4
     assert noise.pitch_class_f1.mean() < 0.5
-    assert told.family_truth.sum(axis=1).tolist() == [1, 1, 1, 1]
+    assert found.family_truth.sum(axis=1).tolist() == [1, 1, 1, 1]
 
 
 def test_a_row_holds_a_constant_and_one_token_per_level_and_neighbour() -> None:
@@ -46,7 +46,7 @@ def test_a_row_holds_a_constant_and_one_token_per_level_and_neighbour() -> None:
     assert (rows.sum(axis=1) == 7).all()
 
 
-def test_tokens_of_two_makers_are_refused() -> None:
+def test_tokens_of_two_tokenizers_are_refused() -> None:
     other = clip(1, True)
     strange = ProbeClip(
         grid=TokenGrid(

@@ -66,7 +66,7 @@ def test_tokens_of_five_seconds_cost_what_an_assignment_costs() -> None:
 
 
 def test_one_token_that_becomes_many_costs_its_mean_distance() -> None:
-    """What a drawing that got stuck looks like: here every plan is the best."""
+    """Tokens of a generation that is stuck in a loop: every transport plan is optimal."""
     many = token_counts(RNG.integers(0, 30, size=(300, 125)), 30)
     stuck = RNG.integers(0, 30, size=300)
     one = 125 * np.eye(30, dtype=np.int64)[stuck]

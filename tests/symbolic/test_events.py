@@ -17,15 +17,15 @@ from melisma.values.events import (
     END,
     FIELD_SIZES,
     FIELDS,
+    MAX_PARTS,
     METRE_TICKS,
-    MOST_PARTS,
     PART,
     POSITION,
     TEMPI,
     TICKS_PER_BEAT,
-    class_bpm,
     duration_class,
     tempo_class,
+    tempo_class_bpm,
 )
 
 
@@ -52,7 +52,7 @@ def grid_scores(draw: st.DrawFn) -> Score:
         index = draw(st.integers(0, len(BAR_METRES) - 1))
         top, bottom = BAR_METRES[index]
         metres.append(Metre(beat=at / TICKS_PER_BEAT, numerator=top, denominator=bottom))
-        tempi.append((at / TICKS_PER_BEAT, class_bpm(draw(st.integers(0, TEMPI - 1)))))
+        tempi.append((at / TICKS_PER_BEAT, tempo_class_bpm(draw(st.integers(0, TEMPI - 1)))))
         at += int(METRE_TICKS[index]) * draw(st.integers(1, 3))
     tracks = []
     for _ in range(draw(st.integers(1, 4))):
@@ -168,7 +168,7 @@ def test_a_bar_cut_short_takes_the_metre_of_its_length() -> None:
     assert BAR_METRES[metres[0]] == (1, 4)
 
 
-def test_long_bars_are_told_as_several() -> None:
+def test_long_bars_are_split() -> None:
     notes = Notes(
         start_beats=np.array([0.0, 11.0]), duration_beats=np.ones(2),
         pitch=np.array([60, 62]), velocity=np.full(2, 80),
@@ -185,7 +185,7 @@ def test_long_bars_are_told_as_several() -> None:
 
 @pytest.mark.parametrize("bpm", [20.0, 61.3, 93.7, 120.0, 319.0])
 def test_tempo_classes_are_within_a_hundredth_and_a_bit(bpm: float) -> None:
-    assert abs(class_bpm(tempo_class(bpm)) / bpm - 1) < 0.0125
+    assert abs(tempo_class_bpm(tempo_class(bpm)) / bpm - 1) < 0.0125
 
 
 def test_durations_take_the_nearest_class() -> None:
@@ -210,11 +210,11 @@ def _many(count: int) -> Score:
 
 
 def test_too_many_parts_are_refused_and_can_be_joined() -> None:
-    score = _many(MOST_PARTS + 6)
+    score = _many(MAX_PARTS + 6)
     with pytest.raises(ValueError, match="at most"):
         encode_score(score)
     joined = join_parts(score)
-    assert len(joined.tracks) == MOST_PARTS
+    assert len(joined.tracks) == MAX_PARTS
     assert {track.program for track in joined.tracks} == {t.program for t in score.tracks}
     assert sum(len(t.notes) for t in joined.tracks) == sum(len(t.notes) for t in score.tracks)
 

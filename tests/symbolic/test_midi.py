@@ -38,7 +38,7 @@ rows = st.lists(
     st.tuples(st.integers(0, 64), st.integers(1, 16), st.integers(0, 127), st.integers(1, 127)),
     min_size=1,
     max_size=20,
-    unique_by=lambda row: row[2],  # equal pitches that overlap cannot be told apart in MIDI
+    unique_by=lambda row: row[2],  # equal pitches that overlap are indistinguishable in MIDI
 )
 
 

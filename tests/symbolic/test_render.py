@@ -13,9 +13,9 @@ from small_soundfont import TONE_HZ, Sound, full_bank, write_soundfont
 from melisma.sound.loudness import integrated_lufs, true_peak_db
 from melisma.symbolic import render as rendering
 from melisma.symbolic.mixing.mixer import MixerSettings, highest_peak
-from melisma.symbolic.mixing.panning import WIDEST, stage_pans
-from melisma.symbolic.playback import LONGEST_NOTE_SECONDS, choose_preset, line_of
-from melisma.symbolic.render import MOST_PARTS, Rendering, RenderSettings, render_score
+from melisma.symbolic.mixing.panning import MAX_PAN, stage_pans
+from melisma.symbolic.playback import MAX_NOTE_SECONDS, choose_preset, performed_part
+from melisma.symbolic.render import MAX_PARTS, Rendering, RenderSettings, render_score
 from melisma.symbolic.soundfont.discovery import packaged_soundfont
 from melisma.symbolic.soundfont.fluidsynth import has_fluidsynth
 from melisma.symbolic.soundfont.presets import read_soundfont
@@ -60,9 +60,9 @@ def score(*tracks: Track, bpm: float = 60.0) -> Score:
     return Score(tracks=tracks, tempo=TempoMap(beats=np.zeros(1), bpm=np.full(1, bpm)))
 
 
-def sound_of(piece: Score, engine: str | None = "own", desk: MixerSettings = DRY) -> Rendering:
+def sound_of(piece: Score, engine: str | None = "own", mixer: MixerSettings = DRY) -> Rendering:
     """Rendered with the soundfont that comes with the dependencies."""
-    return render_score(piece, RenderSettings(soundfont=FONT, engine=engine, mixer=desk))
+    return render_score(piece, RenderSettings(soundfont=FONT, engine=engine, mixer=mixer))
 
 
 def loudest_hz(sound: np.ndarray) -> float:
@@ -93,7 +93,7 @@ def test_a_note_sounds_at_its_pitch_and_time_and_ends(engine: str, room: str) ->
 
 @pytest.mark.skipif(not has_fluidsynth(), reason="needs FluidSynth")
 @pytest.mark.parametrize("program", [0, 6, 11, 24, 33, 40, 48, 56, 60, 71, 73])
-def test_both_players_agree_in_pitch_time_and_level(program: int) -> None:
+def test_both_synthesizers_agree_in_pitch_time_and_level(program: int) -> None:
     low = 40 if program == 33 else 62
     piece = score(part([low, low + 7], program, start=0.5, step=0.8))
     one, other = (sound_of(piece, engine).mix for engine in ("fluidsynth", "own"))
@@ -141,7 +141,7 @@ def test_stems_add_up_to_the_mix(engine: str, room: str) -> None:
 def test_stems_that_do_not_fit_into_memory_are_played_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("melisma.symbolic.mixing.mixer._KEPT_BYTES", 1_000_000)
+    monkeypatch.setattr("melisma.symbolic.mixing.mixer._CACHE_BYTES", 1_000_000)
     done = sound_of(band(), "own", replace(DRY, stems=True))
     total = np.sum([stem.samples for stem in done.stems], axis=0)
     np.testing.assert_allclose(total, done.mix.samples, atol=2e-6)
@@ -150,13 +150,13 @@ def test_stems_that_do_not_fit_into_memory_are_played_again(
 def test_strings_sit_left_to_right_and_basses_in_the_middle() -> None:
     quartet = score(part([76], 40), part([72], 40), part([60], 41), part([48], 42))
     pans = stage_pans(quartet.tracks)
-    assert pans[0] < pans[1] < 0 < pans[2] < pans[3] <= WIDEST
-    stems = sound_of(quartet, desk=MixerSettings(room="studio", stems=True)).stems
+    assert pans[0] < pans[1] < 0 < pans[2] < pans[3] <= MAX_PAN
+    stems = sound_of(quartet, mixer=MixerSettings(room="studio", stems=True)).stems
     balance = [10 * np.log10(np.sum(s.samples[0] ** 2) / np.sum(s.samples[1] ** 2)) for s in stems]
     assert balance[0] > 3
     assert balance[3] < -3
     assert balance[0] > balance[1] > balance[2] > balance[3]
-    low = sound_of(score(part([36], 33), part([60], 24), part([72], 73)), desk=DRY).mix
+    low = sound_of(score(part([36], 33), part([60], 24), part([72], 73)), mixer=DRY).mix
     assert low.samples.shape[0] == 2
     tracks = (part([36], 33), part([60], 0), part([48], 0), part([80], 73), part([64], 25))
     bass, right_hand, left_hand, tune, guitar = stage_pans(tracks)
@@ -168,7 +168,7 @@ def test_strings_sit_left_to_right_and_basses_in_the_middle() -> None:
 @pytest.mark.parametrize("target_lufs", [-16.0, -23.0])
 def test_the_mix_has_its_loudness_and_keeps_below_the_ceiling(target_lufs: float) -> None:
     chords = score(*(part([p] * 4, 48, step=1.0) for p in (60, 64, 67)))
-    mix = sound_of(chords, desk=MixerSettings(room="studio", target_lufs=target_lufs)).mix
+    mix = sound_of(chords, mixer=MixerSettings(room="studio", target_lufs=target_lufs)).mix
     assert integrated_lufs(mix) == pytest.approx(target_lufs, abs=0.5)
     assert true_peak_db(mix) < -1.0
 
@@ -225,20 +225,20 @@ def test_a_pitch_struck_again_ends_the_note_before() -> None:
         pitch=np.array([60, 60, 60]),
         velocity=np.array([50, 90, 70]),
     )
-    line = line_of(Track(notes=notes, program=0, is_drum=False), score().tempo)
+    line = performed_part(Track(notes=notes, program=0, is_drum=False), score().tempo)
     np.testing.assert_allclose(line.start_seconds, [0.0, 1.0])
     np.testing.assert_allclose(line.duration_seconds, [1.0, 1.0])
     assert line.velocity.tolist() == [90, 70]
 
 
-def test_a_forgotten_note_is_cut_and_told() -> None:
+def test_an_endless_note_is_truncated_and_reported() -> None:
     piece = score(part([60], 16, step=600.0), part([72], 73))
-    done = sound_of(piece, desk=replace(DRY, rate_hz=8_000))
-    assert done.remarks == (f"1 note is cut after {LONGEST_NOTE_SECONDS:g} seconds",)
-    assert done.mix.seconds < LONGEST_NOTE_SECONDS + 5
+    done = sound_of(piece, mixer=replace(DRY, rate_hz=8_000))
+    assert done.remarks == (f"1 note is cut after {MAX_NOTE_SECONDS:g} seconds",)
+    assert done.mix.seconds < MAX_NOTE_SECONDS + 5
 
 
-def test_what_the_soundfont_lacks_is_played_by_the_nearest_and_told(tmp_path: Path) -> None:
+def test_missing_presets_are_substituted_and_reported(tmp_path: Path) -> None:
     sounds = [Sound(number=0), Sound(number=42), Sound(number=44)]
     font = write_soundfont(tmp_path / "few.sf2", sounds)
     piece = score(
@@ -268,7 +268,9 @@ def test_presets_fall_back_in_their_order() -> None:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_pitches_out_of_reach_are_moved_by_octaves_and_told(engine: str, tmp_path: Path) -> None:
+def test_pitches_out_of_range_are_moved_by_octaves_and_reported(
+    engine: str, tmp_path: Path
+) -> None:
     font = write_soundfont(tmp_path / "narrow.sf2", [Sound(number=43, low=60, high=75)])
     settings = RenderSettings(soundfont=font, engine=engine, mixer=DRY)
     done = render_score(score(part([93, 69], 43)), settings)
@@ -292,11 +294,11 @@ def test_pitches_of_a_known_tone(engine: str, tmp_path: Path) -> None:
 def test_a_soundfont_that_fluidsynth_cannot_read_is_played_by_our_own(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    class Deaf:
+    class Broken:
         def __init__(self, path: Path, rate_hz: int) -> None:
             raise ValueError(f"FluidSynth cannot read {path.name} at {rate_hz} Hz: try another")
 
-    monkeypatch.setattr(rendering, "FluidSynthesizer", Deaf)
+    monkeypatch.setattr(rendering, "FluidSynthesizer", Broken)
     monkeypatch.setattr(rendering, "has_fluidsynth", lambda: True)
     done = sound_of(score(part([69], 73)), engine=None)
     assert done.engine == "Melisma's own player"
@@ -323,23 +325,23 @@ def test_a_closed_hi_hat_ends_an_open_one() -> None:
         for pitch, at in ((46, 0.0), (42, 0.15))
     ]
     both, opened, closed = (
-        player.play(line_of(track, tempo), (128, 0), RATE_HZ)[0].astype(np.float64)
+        player.play(performed_part(track, tempo), (128, 0), RATE_HZ)[0].astype(np.float64)
         for track in hats
     )
-    left = both - closed  # what is heard of the open one
+    left = both - closed  # what remains audible of the open one
     before, after = int(0.15 * RATE_HZ), int(0.165 * RATE_HZ)
     np.testing.assert_allclose(left[:before], opened[:before], atol=1e-5)
     assert np.abs(opened[after:]).max() > 1e-3
     assert np.abs(left[after:]).max() < 1e-5
 
 
-def test_limits_are_told() -> None:
+def test_limits_are_reported() -> None:
     with pytest.raises(ValueError, match="holds no note"):
         render_score(score())
     with pytest.raises(ValueError, match="lasts 83 minutes, and at most 60"):
         render_score(score(part([60], 0, start=5_000.0)))
     with pytest.raises(ValueError, match="300 parts, and at most 256"):
-        render_score(score(*[part([60], 0)] * (MOST_PARTS + 44)))
+        render_score(score(*[part([60], 0)] * (MAX_PARTS + 44)))
     with pytest.raises(ValueError, match='no room "cave": known are dry, studio, hall'):
         MixerSettings(room="cave")
     with pytest.raises(ValueError, match="8000 and 192000 Hz"):
@@ -358,9 +360,9 @@ def test_every_program_and_pitch_sounds_in_time(engine: str) -> None:
     """No preset at any pitch keeps a player busy for ever, and none is silent."""
     pitches = [0, 12, 24, 36, 60, 84, 96, 108, 127]
     for program in range(128):
-        begun = time.monotonic()
+        started = time.monotonic()
         mix = sound_of(score(part(pitches, program, step=0.2)), engine).mix
-        assert time.monotonic() - begun < 20
+        assert time.monotonic() - started < 20
         assert np.abs(mix.samples).max() > 0.05
 
 
@@ -373,6 +375,6 @@ def test_half_a_minute_of_eight_parts_takes_a_moment() -> None:
     ]
     drums = part(rng.choice([36, 38, 42], 240).tolist(), 0, step=0.25, is_drum=True)
     piece = score(*tracks, drums, bpm=120)
-    begun = time.process_time()
+    started = time.process_time()
     sound_of(piece, None, MixerSettings(room="studio"))
-    assert time.process_time() - begun < 6  # about 1 on one core; slow machines are slow
+    assert time.process_time() - started < 6  # about 1 on one core; slow machines are slow

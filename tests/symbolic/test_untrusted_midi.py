@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from melisma.symbolic import midi, read_midi, write_midi
-from melisma.symbolic.midi import LONGEST_NOTE_BEATS, midi_bytes
+from melisma.symbolic.midi import MAX_NOTE_BEATS, midi_bytes
 from melisma.values import Metre, Notes, Score, TempoMap, Track
 
 END = (0, b"\xff\x2f\0")
@@ -54,7 +54,7 @@ def test_notes_that_are_never_let_go_do_not_sound_for_ever() -> None:
     stuck = file((0, ON), (480, b"\x90\x40\x50"), (480, b"\x80\x40\0"), END)
     assert read_midi(stuck).tracks[0].notes.pitch.tolist() == [64]
     late = read_midi(file((0, ON), (FAR, OFF), END)).tracks[0].notes
-    assert late.duration_beats.tolist() == [LONGEST_NOTE_BEATS]
+    assert late.duration_beats.tolist() == [MAX_NOTE_BEATS]
 
 
 def test_a_file_without_tempo_and_one_with_odd_tempi() -> None:
@@ -72,10 +72,10 @@ def test_too_many_notes_and_too_many_bytes_are_refused(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     data = file((0, ON), (480, OFF), (0, ON), (480, OFF), END)
-    monkeypatch.setattr(midi, "MOST_NOTES", 1)
+    monkeypatch.setattr(midi, "MAX_NOTES", 1)
     with pytest.raises(ValueError, match="holds 2 notes, and at most 1 are read"):
         read_midi(data)
-    monkeypatch.setattr(midi, "MOST_BYTES", len(data) - 1)
+    monkeypatch.setattr(midi, "MAX_BYTES", len(data) - 1)
     with pytest.raises(ValueError, match="has 0 MB, and at most"):
         read_midi(data)
     (tmp_path / "x.mid").write_bytes(data)
@@ -143,7 +143,7 @@ def test_mutated_files_are_read_or_refused() -> None:
             for track in again.tracks:
                 assert (track.notes.start_beats >= 0).all()
                 assert (track.notes.duration_beats > 0).all()
-                assert (track.notes.duration_beats <= LONGEST_NOTE_BEATS + 8).all()
+                assert (track.notes.duration_beats <= MAX_NOTE_BEATS + 8).all()
                 assert (track.notes.pitch <= 127).all()
             assert np.isfinite(again.seconds)
     assert read > 100

@@ -1,4 +1,4 @@
-"""Which captions a model that is told a text learns from."""
+"""Captions for the training of a text-conditioned model."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from melisma.joint import Joint
+from melisma.joint import JointEmbedding
 from melisma.lm import Conditioning, ConditioningSettings
 from melisma.lm.conditioning import Conditioner, DropSettings
 from melisma.train.datasets.captions import ASSIGNED, with_captions
@@ -41,7 +41,7 @@ def corpus_of(captions: tuple[tuple[str, ...], ...]) -> TokenCorpus:
     )  # fmt: skip
 
 
-def joint() -> Joint:
+def joint() -> JointEmbedding:
     return cast(Any, Likeness())
 
 
@@ -86,16 +86,16 @@ def test_what_was_never_told_acts_as_if_it_were_absent() -> None:
     torch.manual_seed(0)
     conditioner = Conditioner(ConditioningSettings(), 16).eval()
     absent = Conditioning.absent(2, 5)
-    told = Conditioning(
+    conditions = Conditioning(
         style=torch.randn(2, 128), attributes=torch.zeros_like(absent.attributes),
         families=torch.ones_like(absent.families), rhythm=torch.rand(2, 5, 2),
         melody=torch.zeros_like(absent.melody),
     )  # fmt: skip
     before = conditioner(absent)
     conditioner.ignore_never_trained(DropSettings())
-    assert not torch.allclose(conditioner(told).whole, before.whole, atol=1e-3)
+    assert not torch.allclose(conditioner(conditions).whole, before.whole, atol=1e-3)
     never = DropSettings(style=1.0, attribute=1.0, families=1.0, rhythm=1.0, melody=1.0)
     conditioner.ignore_never_trained(never)
-    for now in (conditioner(absent), conditioner(told)):
+    for now in (conditioner(absent), conditioner(conditions)):
         assert torch.allclose(now.whole, before.whole, atol=1e-5)
         assert torch.allclose(now.frames, before.frames, atol=1e-5)

@@ -91,19 +91,19 @@ def test_the_encoder_may_learn_more_slowly(tmp_path: Path) -> None:
     assert all(decoder > 0 for _, decoder in moved.values())
 
 
-def test_polishing_leaves_every_token_as_it_is(tmp_path: Path) -> None:
+def test_decoder_fine_tuning_leaves_all_tokens_unchanged(tmp_path: Path) -> None:
     train_codec(TINY, [clips()], [clips(2)], tmp_path / "first")
     path = tmp_path / "first" / "weights.safetensors"
     before = read_checkpoint(path).tensors
-    polish = dataclasses.replace(TINY, frozen_tokens=True, adversarial_from=0.0)
-    train_codec(polish, [clips()], [clips(2)], tmp_path / "polish", before)
-    after = read_checkpoint(tmp_path / "polish" / "weights.safetensors").tensors
+    finetune = dataclasses.replace(TINY, frozen_tokens=True, adversarial_from=0.0)
+    train_codec(finetune, [clips()], [clips(2)], tmp_path / "finetune_codec", before)
+    after = read_checkpoint(tmp_path / "finetune_codec" / "weights.safetensors").tensors
     for name, tensor in before.items():
         stays = not name.startswith("decoder.")
         if stays:
             assert torch.equal(after[name], tensor), name
     assert not torch.equal(after["decoder.out_proj.weight"], before["decoder.out_proj.weight"])
-    first, second = AcousticCodec.read(path), tmp_path / "polish" / "weights.safetensors"
+    first, second = AcousticCodec.read(path), tmp_path / "finetune_codec" / "weights.safetensors"
     assert AcousticCodec.read(second).fingerprint == first.fingerprint
 
 

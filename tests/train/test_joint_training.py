@@ -1,4 +1,4 @@
-"""Both stages of the joint ear at toy size: plans, rows, lessons, contrast, quantiser."""
+"""Both training stages of the joint embedding at toy size."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import torch
 from tokenizers import Tokenizer
 
 from melisma.data.captions.scenes import all_scenes
-from melisma.data.captions.text_only import imagine_facts
+from melisma.data.captions.text_only import random_facts
 from melisma.data.captions.writer import write_captions
-from melisma.joint import Joint, MusicTowerSettings, TextTower, TextTowerSettings
+from melisma.joint import JointEmbedding, MusicTowerSettings, TextTower, TextTowerSettings
 from melisma.joint.attributes import BLOCKS, NAMES, ROW_WIDTH
-from melisma.joint.heads import TempoReader, TonalityReader
+from melisma.joint.heads import TempoHead, TonalityHead
 from melisma.joint.summary import SUMMARY_WIDTH, summary_block
 from melisma.joint.tokenizer import train_tokenizer
 from melisma.train.datasets.music import MusicFeatures
@@ -42,11 +42,11 @@ class ToyTeacher(SentenceTeacher):
     """Hashes words instead of understanding them."""
 
     def __init__(self) -> None:
-        self.asked = 0
+        self.encoded = 0
 
     def embed(self, sentences: object) -> np.ndarray:
         assert isinstance(sentences, list)
-        self.asked += len(sentences)
+        self.encoded += len(sentences)
         rows = [np.random.default_rng(len(s)).standard_normal(TEACHER_WIDTH) for s in sentences]
         return np.stack([r / np.linalg.norm(r) for r in rows]).astype(np.float32)
 
@@ -54,7 +54,7 @@ class ToyTeacher(SentenceTeacher):
 @pytest.fixture(scope="module")
 def facts() -> tuple[Facts, ...]:
     rng = np.random.default_rng(0)
-    return tuple(imagine_facts(rng) for _ in range(48))
+    return tuple(random_facts(rng) for _ in range(48))
 
 
 @pytest.fixture(scope="module")
@@ -70,8 +70,8 @@ def loop(updates: int) -> LoopSettings:
     )  # fmt: skip
 
 
-def heard(facts: tuple[Facts, ...]) -> MusicFeatures:
-    """Sound in which the lead family alone can be heard."""
+def features_of(facts: tuple[Facts, ...]) -> MusicFeatures:
+    """Features that depend on the lead family alone."""
     rng = np.random.default_rng(2)
     summary = 0.1 * rng.standard_normal((len(facts), SUMMARY_WIDTH)).astype(np.float32)
     for row, one in zip(summary, facts, strict=True):
@@ -95,7 +95,7 @@ def test_teacher_vectors_are_kept(tmp_path: Path) -> None:
     teacher = ToyTeacher()
     cache = VectorCache(tmp_path / "vectors.npz")
     first = cache.vectors(["a", "bb", "a"], teacher)
-    assert teacher.asked == 2
+    assert teacher.encoded == 2
     cache.save()
     again = VectorCache(tmp_path / "vectors.npz").vectors(["bb", "a"], None)
     np.testing.assert_array_equal(again, first[[1, 0]])
@@ -125,7 +125,7 @@ def test_any_expected_class_is_right() -> None:
 
 def test_readers_move_with_the_music() -> None:
     torch.manual_seed(0)
-    tonality, tempo = TonalityReader().eval(), TempoReader().eval()
+    tonality, tempo = TonalityHead().eval(), TempoHead().eval()
     chroma = torch.rand(2, 3, 12)
     moved = tonality(chroma.roll(5, dims=2).flatten(1)).unflatten(1, (2, 12))
     still = tonality(chroma.flatten(1)).unflatten(1, (2, 12))
@@ -161,7 +161,7 @@ def test_stage_two_brings_words_and_sound_together(
     tmp_path: Path, tokenizer: Tokenizer, facts: tuple[Facts, ...]
 ) -> None:
     torch.manual_seed(0)
-    clips = heard(facts)
+    clips = features_of(facts)
     settings = JointTraining(
         music=MusicTowerSettings(trunk_width=8, width=16, layers=1, heads=2, dropout=0.0),
         loop=loop(150),
@@ -174,18 +174,18 @@ def test_stage_two_brings_words_and_sound_together(
     music = torch.from_numpy(joint.embed_music(clips.summary, clips.trunk))
     assert recall(words, music, 5, 48) > 2 * 5 / 48
     tokens = joint.quantise(music.numpy())
-    assert float((joint.vectors_of(tokens) * music.numpy()).sum(axis=1).mean()) > 0.9
-    again = Joint.read(tmp_path / "run" / "joint.safetensors")
+    assert float((joint.dequantise(tokens) * music.numpy()).sum(axis=1).mean()) > 0.9
+    again = JointEmbedding.read(tmp_path / "run" / "joint.safetensors")
     assert again.fingerprint == joint.fingerprint
 
-    lessons = assemble(imagined_rows(30, np.random.default_rng(0)), None, None)
-    polishing = dataclasses.replace(
+    replay = assemble(imagined_rows(30, np.random.default_rng(0)), None, None)
+    finetuning = dataclasses.replace(
         settings, text_learns=True, music_learns=False, loop=loop(6), replay_batch=8
     )
     before = again.text.state_dict()["table.weight"].clone()
-    polished = finetune_text(polishing, again, clips, clips, tmp_path / "polish", lessons)
-    assert polished.fingerprint == joint.fingerprint
-    assert not torch.equal(polished.text.state_dict()["table.weight"], before)
-    np.testing.assert_array_equal(polished.quantise(music.numpy()), tokens)
+    finetuned = finetune_text(finetuning, again, clips, clips, tmp_path / "finetune_text", replay)
+    assert finetuned.fingerprint == joint.fingerprint
+    assert not torch.equal(finetuned.text.state_dict()["table.weight"], before)
+    np.testing.assert_array_equal(finetuned.quantise(music.numpy()), tokens)
     with pytest.raises(ValueError, match="music_learns"):
         finetune_text(settings, again, clips, clips, tmp_path / "wrong")

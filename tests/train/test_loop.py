@@ -128,12 +128,19 @@ def test_the_rate_warms_up_and_falls() -> None:
 
 
 def test_every_update_has_a_generator_of_its_own() -> None:
-    def draw(*key: object) -> float:
+    def sample(*key: object) -> float:
         return float(torch.rand((), generator=generator_of(*key)))  # pyright: ignore[reportArgumentType]
 
-    draws = [draw(1, 0), draw(1, 1), draw(2, 0), draw(1, 0, "held"), draw(11, 0), draw(1, 10)]
-    assert len(set(draws)) == len(draws)
-    assert draw(1, 0) == draws[0]
+    samples = [
+        sample(1, 0),
+        sample(1, 1),
+        sample(2, 0),
+        sample(1, 0, "held"),
+        sample(11, 0),
+        sample(1, 10),
+    ]
+    assert len(set(samples)) == len(samples)
+    assert sample(1, 0) == samples[0]
 
 
 def test_the_log_has_a_line_for_every_figure(tmp_path: Path) -> None:

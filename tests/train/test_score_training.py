@@ -11,10 +11,11 @@ import torch
 from small_corpus import groove, quartet, score, song, write_corpus
 
 from melisma.analysis.labels.chords import chord_marks
-from melisma.data.score_shards import ScoreRows, ScoreSettings, write_scores
+from melisma.data.score_shards import ScoreRows, ScoreSettings, write_score_shards
 from melisma.data.sources.pieces import read_sources
-from melisma.generation.loading import load_scores, model_folder
-from melisma.joint import Joint
+from melisma.generation.loading import load_scores
+from melisma.generation.resolve import model_folder
+from melisma.joint import JointEmbedding
 from melisma.lm.score.conditioning import SCORE_ATTRIBUTES
 from melisma.lm.score.model import ScoreModelSettings
 from melisma.lm.score.rows import home_shift, transposed
@@ -26,10 +27,10 @@ from melisma.train.loop import LoopSettings, Run
 from melisma.train.score import (
     ScoreObjective,
     ScoreTraining,
-    alike,
     conditions_of,
     example_of,
     moved_rows,
+    similar_lengths,
 )
 from melisma.values import Notes, Score, Track
 from melisma.values.events import BAR, END, FIRST_DRUM, PART, PITCH, POSITION
@@ -44,7 +45,7 @@ SMALL = ScoreTraining(
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Six pieces told as events."""
+    """Six pieces as events."""
     folder = tmp_path_factory.mktemp("scores")
     pieces = {"a.mid": song(), **{f"q{i}.mid": quartet(i) for i in range(4)}}
     write_corpus(folder / "corpora", "songs", pieces)
@@ -52,17 +53,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     sources = read_sources(folder / "corpora")
     splits = {source.identity: "train" for source in sources}
     settings = ScoreSettings(window_events=80, recast_share=1.0)
-    write_scores(folder / "train", ScoreRows(sources, splits, settings), 2)
+    write_score_shards(folder / "train", ScoreRows(sources, splits, settings), 2)
     return folder
 
 
 @pytest.fixture(scope="module")
-def joint() -> Joint:
-    return Joint.read(model_folder("default") / "joint.safetensors")
+def joint() -> JointEmbedding:
+    return JointEmbedding.read(model_folder("default") / "joint.safetensors")
 
 
 @pytest.fixture(scope="module")
-def corpus(folder: Path, joint: Joint) -> ScoreCorpus:
+def corpus(folder: Path, joint: JointEmbedding) -> ScoreCorpus:
     return read_score_corpus(folder / "train", joint)
 
 
@@ -87,7 +88,9 @@ def test_facts_are_told_in_classes(corpus: ScoreCorpus) -> None:
     assert np.allclose(np.linalg.norm(corpus.words.astype(float), axis=-1), 1.0, atol=0.01)
 
 
-def test_the_words_are_embedded_once(corpus: ScoreCorpus, folder: Path, joint: Joint) -> None:
+def test_the_words_are_embedded_once(
+    corpus: ScoreCorpus, folder: Path, joint: JointEmbedding
+) -> None:
     kept = list((folder / "train").glob("words-*.npz"))
     assert len(kept) == 1
     again = read_score_corpus(folder / "train", joint)
@@ -137,16 +140,16 @@ def test_given_and_later_events_are_not_counted(corpus: ScoreCorpus) -> None:
     task = ScoreObjective(SMALL, corpus, corpus)
     rng = np.random.default_rng(0)
     tunes = dataclasses.replace(SMALL, melody=1.0, infill=0.0)
-    windows = alike(corpus, 8, rng)
+    windows = similar_lengths(corpus, 8, rng)
     examples = [example_of(corpus, int(w), rng, tunes) for w in windows]
-    assert any((e.line.roles == 1).any() for e in examples)
-    nats, notes = task.negative_log_likelihood(
+    assert any((e.sequence.roles == 1).any() for e in examples)
+    by_field, notes = task.negative_log_likelihood(
         examples, conditions_of(corpus, windows, examples), 0.0
     )
-    counted = sum(int((e.line.roles == 0).sum()) for e in examples)
-    assert len(nats) == counted
+    counted = sum(int((e.sequence.roles == 0).sum()) for e in examples)
+    assert len(by_field) == counted
     assert 0 < notes < counted
-    assert torch.isfinite(nats).all()
+    assert torch.isfinite(by_field).all()
 
 
 def test_learning_lowers_the_loss_and_resumes_exactly(corpus: ScoreCorpus, tmp_path: Path) -> None:
@@ -185,7 +188,7 @@ def test_a_folder_of_midi_files_becomes_a_composer(tmp_path: Path) -> None:
     }  # fmt: skip
     run_recipe("score", data=data, output=tmp_path / "run", changes=changes, device="cpu")
     composer = load_scores(str(tmp_path / "run" / "model"))
-    piece = composer.compose("a string quartet", best_of=1)[0]
+    piece = composer.generate_pieces("a string quartet", best_of=1)[0]
     assert {track.program for track in piece.score.tracks} <= {40, 41, 42}
     with pytest.raises(ValueError, match="holds no MIDI file"):
         run_recipe("score", data=tmp_path / "run" / "model", output=tmp_path / "other")

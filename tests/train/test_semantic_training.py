@@ -19,8 +19,8 @@ from melisma.train.loop import LoopSettings, generator_of
 from melisma.train.semantic import (
     INSTRUMENT_NAMES,
     InstrumentHead,
+    LabelledSpectra,
     Labels,
-    Listened,
     SemanticTask,
     SemanticTraining,
     _class_targets,
@@ -72,7 +72,7 @@ def labels(clips: int, frames: int = 10, seed: int = 0) -> dict[str, np.ndarray]
     }
 
 
-def listened(clips: int = 6) -> Listened:
+def listened(clips: int = 6) -> LabelledSpectra:
     rng = np.random.default_rng(0)
     sound = (3_000 * rng.standard_normal((clips, 9_600))).astype(np.int16)
     return spectra_of([sound[:4], sound[4:]], [labels(4), labels(clips - 4, seed=1)])

@@ -31,7 +31,7 @@ from melisma.train.lm import (
 from melisma.train.loop import LoopSettings, Run, generator_of
 
 CLIPS, FRAMES, VOCABULARY = 6, 24, 12
-PRINTS = {"codec": "c0", "semantic": "s0", "joint": "j0"}
+FINGERPRINTS = {"codec": "c0", "semantic": "s0", "joint": "j0"}
 
 
 def write_shards(folder: Path, ears: dict[str, str] | None = None) -> torch.Tensor:
@@ -59,16 +59,16 @@ def write_shards(folder: Path, ears: dict[str, str] | None = None) -> torch.Tens
 
 def test_tokens_of_other_ears_are_refused(tmp_path: Path) -> None:
     codes = write_shards(tmp_path, {"codec": "c0", "joint": "j0"})
-    assert len(read_corpus(tmp_path, codes, PRINTS)) == CLIPS
+    assert len(read_corpus(tmp_path, codes, FINGERPRINTS)) == CLIPS
     with pytest.raises(ValueError, match="holds tokens of the joint j0, but the joint here is j1"):
-        read_corpus(tmp_path, codes, PRINTS | {"joint": "j1"})
+        read_corpus(tmp_path, codes, FINGERPRINTS | {"joint": "j1"})
 
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> TokenCorpus:
     folder = tmp_path_factory.mktemp("tokens")
     codes = write_shards(folder)
-    return read_corpus(folder, codes, PRINTS)
+    return read_corpus(folder, codes, FINGERPRINTS)
 
 
 def training(stage: str, updates: int = 2, **changes: object) -> StageTraining:
@@ -101,12 +101,12 @@ def test_shards_become_a_corpus(corpus: TokenCorpus) -> None:
     )
     part = corpus.part(torch.tensor([4, 1]))
     assert torch.equal(part.semantic, corpus.semantic[[4, 1]])
-    assert part.fingerprints == PRINTS
+    assert part.fingerprints == FINGERPRINTS
 
 
 def test_styles_are_sums_of_their_first_levels(tmp_path: Path) -> None:
     codes = write_shards(tmp_path)
-    corpus = read_corpus(tmp_path, codes, PRINTS)
+    corpus = read_corpus(tmp_path, codes, FINGERPRINTS)
     first = F.normalize(codes[0], dim=-1)
     found = corpus.style[:, :, 0].reshape(-1, 128).float()
     assert float((found @ first.T).amax(dim=1).min()) > 0.999
@@ -118,9 +118,9 @@ def test_styles_are_sums_of_their_first_levels(tmp_path: Path) -> None:
 def test_a_folder_without_rows_is_refused(tmp_path: Path) -> None:
     (tmp_path / "index.jsonl").write_text("")
     with pytest.raises(ValueError, match="holds no tokens"):
-        read_corpus(tmp_path, torch.zeros(2, 8, 128), PRINTS)
+        read_corpus(tmp_path, torch.zeros(2, 8, 128), FINGERPRINTS)
     with pytest.raises(FileNotFoundError):
-        read_corpus(tmp_path / "none", torch.zeros(2, 8, 128), PRINTS)
+        read_corpus(tmp_path / "none", torch.zeros(2, 8, 128), FINGERPRINTS)
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -129,10 +129,10 @@ def test_a_stage_writes_weights_that_the_composer_reads(
 ) -> None:
     train_stage(training(stage), corpus, corpus, tmp_path)
     path = tmp_path / "weights.safetensors"
-    model = read_stage(path, PRINTS)
+    model = read_stage(path, FINGERPRINTS)
     assert model.settings == training(stage).model
     with pytest.raises(ValueError, match=r"tokens of the codec c0, but .* is c1"):
-        read_stage(path, PRINTS | {"codec": "c1"})
+        read_stage(path, FINGERPRINTS | {"codec": "c1"})
     again = tmp_path / "again"
     train_stage(training(stage), corpus, corpus, again, model.state_dict())
     assert (again / "weights.safetensors").is_file()
@@ -181,7 +181,7 @@ def test_short_crops_of_their_own_follow_and_are_taken_up_again(
     said = capsys.readouterr().out
     assert said.index("semantic_lm 2/2") < said.index("semantic_lm 3/3")
     final = read_checkpoint(tmp_path / "weights.safetensors")
-    opening = read_checkpoint(tmp_path / "opening" / "weights.safetensors")
+    opening = read_checkpoint(tmp_path / "short_crops" / "weights.safetensors")
     first = read_checkpoint(tmp_path / "state.safetensors").tensors
     for name, tensor in final.tensors.items():
         assert torch.equal(tensor, opening.tensors[name])
@@ -194,27 +194,27 @@ def test_short_crops_of_their_own_follow_and_are_taken_up_again(
 
 def test_crops_of_tokens_and_conditions_belong_together(corpus: TokenCorpus) -> None:
     task = StageTask(training("coarse", source_damage=0.0), corpus, corpus)
-    grid, asked = task.batch(corpus, generator_of(0, 0), 8, None, task.settings.crop_frames)
+    grid, conditions = task.batch(corpus, generator_of(0, 0), 8, None, task.settings.crop_frames)
     assert grid.shape == (8, 2, 16)
-    assert asked.source is not None
-    assert torch.equal(asked.source, grid * 5 % VOCABULARY)
-    assert torch.equal(asked.rhythm[..., 0].isnan(), asked.rhythm[..., 1].isnan())
-    assert bool(asked.rhythm.isnan().any())
-    assert asked.attributes.shape == (8, len(ATTRIBUTE_SIZES))
+    assert conditions.source is not None
+    assert torch.equal(conditions.source, grid * 5 % VOCABULARY)
+    assert torch.equal(conditions.rhythm[..., 0].isnan(), conditions.rhythm[..., 1].isnan())
+    assert bool(conditions.rhythm.isnan().any())
+    assert conditions.attributes.shape == (8, len(ATTRIBUTE_SIZES))
 
 
 def test_only_training_drops_and_damages(corpus: TokenCorpus) -> None:
     everything = DropSettings(everything=1.0, rhythm=1.0, melody=1.0)
     task = StageTask(training("coarse", source_damage=1.0, drop=everything), corpus, corpus)
-    grid, asked = task.batch(
+    grid, conditions = task.batch(
         corpus, generator_of(0, 0), 8, task.settings.drop, task.settings.crop_frames
     )
     gone = Conditioning.absent(8, 16)
-    assert torch.equal(asked.style, gone.style)
-    assert torch.equal(asked.melody, gone.melody)
-    assert bool(asked.rhythm.isnan().all())
-    assert asked.source is not None
-    assert float((asked.source == grid * 5 % VOCABULARY).float().mean()) < 0.3
+    assert torch.equal(conditions.style, gone.style)
+    assert torch.equal(conditions.melody, gone.melody)
+    assert bool(conditions.rhythm.isnan().all())
+    assert conditions.source is not None
+    assert float((conditions.source == grid * 5 % VOCABULARY).float().mean()) < 0.3
     _, held = task.batch(corpus, generator_of(0, 0), 8, None, task.settings.crop_frames)
     assert held.source is not None
     assert bool(held.style.any())
@@ -249,9 +249,9 @@ def test_conditions_are_in_the_order_of_the_tables() -> None:
     row[BLOCKS["lead"].start + 3] = 0.9
     row[BLOCKS["tempo"].start + np.array([20, 21])] = 0.2  # no bin alone is sure
     row[BLOCKS["style"].start + 1] = 0.3
-    heard = dict(zip(CONDITION_ATTRIBUTES, predicted_attributes(row).tolist(), strict=True))
-    assert (heard["lead"], heard["tempo"]) == (3, 20)
-    assert heard["style"] == dict(ATTRIBUTE_SIZES)["style"]
+    predicted = dict(zip(CONDITION_ATTRIBUTES, predicted_attributes(row).tolist(), strict=True))
+    assert (predicted["lead"], predicted["tempo"]) == (3, 20)
+    assert predicted["style"] == dict(ATTRIBUTE_SIZES)["style"]
 
 
 def test_windows_of_ten_seconds_overlap_by_half() -> None:

@@ -39,7 +39,7 @@ class Learner(nn.Module):
 
 
 class ToyTask(Task):
-    """Fits noise; every draw comes from the generator or from torch's own state."""
+    """Fits noise; every random value comes from the generator or from torch's own state."""
 
     kind = "toy"
 

@@ -1,2 +1,2 @@
-"""Artefacts that no music has: clicks, dropouts, hiss, warble, stuck loops. Read `summary.py`
+"""Detectors of audio artefacts: clicks, dropouts, hiss, warble, stuck loops. Read `summary.py`
 first."""

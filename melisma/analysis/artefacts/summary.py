@@ -1,8 +1,8 @@
-"""All faults of one piece of sound in one value, each beside its limit.
+"""Summary of all audio artefacts of one piece, with the limit above which each is a fault.
 
-A number alone says little: real music hisses and wavers too. So each comes with the 99th percentile
-of held-out renders after the codec's round trip, the best that the generator could do, and what
-exceeds it is called a fault (`benchmarks/faults.py` measures the limits anew).
+The number alone is not enough: real music hisses and wavers too. Each limit is therefore the 99th
+percentile of held-out renders after a codec round trip, the best that the generator could achieve;
+a value above it is a fault (`benchmarks/faults.py` measures the limits).
 """
 
 from __future__ import annotations
@@ -26,28 +26,28 @@ FAULT_LIMITS: dict[str, float] = {
     "beat_variation": 0.1094,
     "stuck_share": 0.0,
 }
-"""The 99th percentile of clean renders: above it a number is a fault. Measured by
-`benchmarks/faults.py` on 220 held-out renders after the codec's round trip (warble on the 190 and
-the beats' variation on the 191 where it can be measured), those that the detectors were tuned on;
-a limit rests on two or three pieces. Of 240 renders of other pieces and of another soundfont 2.5 %
-had a fault."""
+"""The 99th percentile of clean renders; a larger value is a fault. Measured by
+`benchmarks/faults.py` on 220 held-out renders after a codec round trip (warble on the 190 and beat
+variation on the 191 where they can be measured), which the detectors were tuned on; each limit is
+determined by two or three pieces. Of 240 renders of other pieces with another soundfont 2.5 % had a
+fault."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Faults:
-    """What is wrong with a piece; in each number larger is worse."""
+    """Artefacts of one piece; larger numbers are worse."""
 
     artefacts: Artefacts
     hiss_db: float
     """Level of steady noise relative to the music (`measure_hiss`)."""
     warble: float | None
-    """Unrest of held tones (`measure_warble`); None where hardly any is held."""
+    """Jitter of sustained tones (`measure_warble`); None where there are too few."""
     beat_variation: float | None
-    """Unevenness of the beats; None where there is no pulse."""
+    """Coefficient of variation of beat intervals; None where there is no pulse."""
     loop: StuckLoop
 
     def numbers(self) -> dict[str, float | None]:
-        """Each number by the names of `FAULT_LIMITS`; None where it could not be measured."""
+        """The numbers, keyed as in `FAULT_LIMITS`; None where one could not be measured."""
         return {
             "clicks": float(len(self.artefacts.clicks)),
             "dropouts": float(len(self.artefacts.dropouts)),
@@ -62,7 +62,7 @@ class Faults:
     def found(self) -> tuple[str, ...]:
         """Names of the numbers that exceed their limit, in the order of `FAULT_LIMITS`.
 
-        What could not be measured is not found: a piece without held tones is not called steady.
+        A number that could not be measured is not a fault.
         """
         return tuple(
             name
@@ -72,7 +72,7 @@ class Faults:
 
 
 def measure_faults(waveform: Waveform) -> Faults:
-    """All faults of a piece; about .2 s of one core for ten seconds of sound."""
+    """Runs all artefact detectors; about .2 s of one core for ten seconds of audio."""
     return Faults(
         artefacts=find_artefacts(waveform),
         hiss_db=measure_hiss(waveform),

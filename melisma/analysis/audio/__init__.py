@@ -1,2 +1,4 @@
-"""Facts measured of sound: onsets, tempo, key, metre, level. Read `onsets.py` first, then
-`tempo.py`."""
+"""Audio analysis: onsets, beats, tempo, key, metre, level.
+
+Read `onsets.py` first, then `tempo.py`.
+"""

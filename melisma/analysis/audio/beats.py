@@ -1,9 +1,9 @@
-"""Beats of a piece, and how evenly they fall.
+"""Beat tracking, and the regularity of the beats.
 
-Beats are the path through the onset envelope that meets strong onsets at steps near one period
-(Ellis, "Beat tracking by dynamic programming", Journal of New Music Research 36, 2007),
-the period being that of `measure_tempo`. For evenness each beat is moved to the onset that is next
-to it, read between frames; beats where nothing begins say nothing.
+Beats are the best path through the onset envelope that visits strong onsets at steps near one
+period (Ellis, "Beat tracking by dynamic programming", Journal of New Music Research 36, 2007); the
+period is that of `measure_tempo`. To measure regularity each beat is moved to the onset nearest to
+it, interpolated between frames; beats without an onset are ignored.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from melisma.analysis.audio.tempo import measure_tempo
 from melisma.values import Waveform
 
 TIGHTNESS = 100.0
-"""Weight of an even step against strong onsets (chosen: the value that librosa takes)."""
+"""Weight of regular steps relative to strong onsets (chosen: the default of librosa)."""
 SMOOTHING_FRAMES = 1.0
 """Standard deviation by which the envelope is smoothed (chosen: 10 ms)."""
-LEAST_CONFIDENCE = 0.12
-"""Periodicity (`TempoEstimate.confidence`) below which a piece has no pulse (chosen: one
-render in twenty lies there)."""
+MIN_CONFIDENCE = 0.12
+"""Periodicity (`TempoEstimate.confidence`) below which a piece has no pulse (chosen: true of one
+render in twenty)."""
 SEARCH_SHARE = 0.12
-"""An onset belongs to a beat within this share of the period: less than half of a sixteenth."""
-LEAST_ONSET = 0.35
-"""Height of an onset that marks a beat, over the usual height at the beats (chosen)."""
-LEAST_INTERVALS = 6
-"""Fewer intervals between neighbouring marked beats say nothing about evenness (chosen)."""
+"""An onset belongs to a beat within this share of the period, less than half a sixteenth."""
+MIN_ONSET_HEIGHT = 0.35
+"""Minimum height of an onset that marks a beat, relative to the median at the beats (chosen)."""
+MIN_INTERVALS = 6
+"""Minimum number of intervals between neighbouring beats with an onset (chosen)."""
 
 
 def _envelope(waveform: Waveform) -> np.ndarray:
-    """Onset strength above its surroundings over its standard deviation, float64 [frame]."""
+    """Onset strength above its local mean, at unit standard deviation, float64 [frame]."""
     above = above_surroundings(onset_envelope(waveform), SMOOTHING_FRAMES)
     return above / (above.std() + 1e-9)
 
@@ -40,7 +40,7 @@ def _best_path(envelope: np.ndarray, period_frames: float) -> np.ndarray:
     steps = np.arange(round(period_frames / 2), round(2 * period_frames) + 1)
     penalty = -TIGHTNESS * np.log(steps / period_frames) ** 2
     longest = int(steps[-1])
-    # Frames before the piece: a path may begin anywhere, at no cost.
+    # Padded by frames before the piece: a path may begin anywhere, at no cost.
     total = np.zeros(longest + len(envelope))
     before = np.full(len(envelope), -1, dtype=np.int64)
     for frame, strength in enumerate(envelope):
@@ -61,7 +61,7 @@ def _best_path(envelope: np.ndarray, period_frames: float) -> np.ndarray:
 def _beat_frames(waveform: Waveform, envelope: np.ndarray) -> tuple[np.ndarray, float] | None:
     """Frames of the beats and the period in frames; None where there is no pulse."""
     tempo = measure_tempo(waveform)
-    if tempo.bpm is None or tempo.confidence < LEAST_CONFIDENCE:
+    if tempo.bpm is None or tempo.confidence < MIN_CONFIDENCE:
         return None
     period_frames = 60.0 * ENVELOPE_RATE_HZ / tempo.bpm
     return _best_path(envelope, period_frames), period_frames
@@ -72,13 +72,13 @@ def track_beats(waveform: Waveform) -> np.ndarray:
     found = _beat_frames(waveform, _envelope(waveform))
     if found is None:
         return np.zeros(0)
-    # As in `find_onsets`: the flux peaks half a hop to a hop after the note begins.
+    # As in `find_onsets`: the flux peaks half a hop to a hop after the note onset.
     return np.maximum(found[0] - 0.5, 0.0) / ENVELOPE_RATE_HZ
 
 
-def _onset_places(envelope: np.ndarray, beats: np.ndarray, reach: int) -> np.ndarray:
-    """Place of the onset next to each beat, in frames and fractions; nan where there is none."""
-    places = np.full(len(beats), np.nan)
+def _nearest_onsets(envelope: np.ndarray, beats: np.ndarray, reach: int) -> np.ndarray:
+    """Fractional frame of the onset nearest to each beat, float64 [beat]; nan without one."""
+    positions = np.full(len(beats), np.nan)
     heights = np.zeros(len(beats))
     for index, beat in enumerate(beats):
         first, last = max(beat - reach, 1), min(beat + reach, len(envelope) - 2)
@@ -89,33 +89,35 @@ def _onset_places(envelope: np.ndarray, beats: np.ndarray, reach: int) -> np.nda
         if middle < left or middle < right or middle <= 0.0:
             continue
         heights[index] = middle
-        places[index] = peak + 0.5 * (left - right) / (left - 2.0 * middle + right - 1e-12)
-    heard = heights[heights > 0.0]
-    if len(heard):
-        places[heights < LEAST_ONSET * np.median(heard)] = np.nan
-    return places
+        positions[index] = peak + 0.5 * (left - right) / (left - 2.0 * middle + right - 1e-12)
+    detected = heights[heights > 0.0]
+    if len(detected):
+        positions[heights < MIN_ONSET_HEIGHT * np.median(detected)] = np.nan
+    return positions
 
 
 def beat_variation(waveform: Waveform) -> float | None:
     """Coefficient of variation of the intervals between beats (standard deviation over mean).
 
-    Synthetic steady beats have less than .008, a tempo that goes up and down by 3 % about .02,
-    intervals that scatter by 3 % about .03. Renders of real scores have .017 (median) to .11 (99th
-    percentile), rubato and slow attacks included: 3 % cannot be told from those.
-    None where there is no pulse or where fewer than six intervals begin and end at an onset.
+    Synthetic steady beats have less than .008, a tempo that oscillates by 3 % about .02, intervals
+    with 3 % jitter about .03. Renders of real scores have .017 (median) to .11 (99th percentile),
+    including rubato and slow attacks: 3 % cannot be distinguished from those.
+
+    Returns:
+        None where there is no pulse, or where fewer than six intervals begin and end at an onset.
     """
     envelope = _envelope(waveform)
     found = _beat_frames(waveform, envelope)
     if found is None:
         return None
     beats, period_frames = found
-    places = _onset_places(envelope, beats, max(round(SEARCH_SHARE * period_frames), 2))
-    intervals = np.diff(places)
+    positions = _nearest_onsets(envelope, beats, max(round(SEARCH_SHARE * period_frames), 2))
+    intervals = np.diff(positions)
     intervals = intervals[np.isfinite(intervals)]
-    if len(intervals) < LEAST_INTERVALS:
+    if len(intervals) < MIN_INTERVALS:
         return None
-    # A step to another level of the metre is a mistake of the tracker, not a beat out of place.
+    # A step to another metrical level is an error of the tracker, not an irregular beat.
     intervals = intervals[np.abs(intervals / np.median(intervals) - 1.0) < 0.25]
-    if len(intervals) < LEAST_INTERVALS:
+    if len(intervals) < MIN_INTERVALS:
         return None
     return float(intervals.std() / intervals.mean())

@@ -1,8 +1,8 @@
-"""Frames of sound: what every detector here begins with.
+"""Framing, spectra and filter banks: the shared front end of the audio detectors.
 
-Enters: a `Waveform` of any rate. Leaves: mono float64 samples at a chosen rate, magnitude spectra
-[frame, bin], band energies [frame, band]. Pure numpy: these detectors judge the generator, so
-they share no code with its spectra.
+Input: a `Waveform` of any sample rate. Output: mono float64 samples at a chosen rate, magnitude
+spectra [frame, bin], band energies [frame, band]. Pure numpy: these detectors evaluate the
+generator, so they share no code with its spectra.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from melisma.values import Waveform
 
 
 def mono_samples(waveform: Waveform, rate_hz: int) -> np.ndarray:
-    """The mean of the channels, resampled: float64 [sample]."""
+    """The mean of the channels, resampled to `rate_hz`: float64 [sample]."""
     samples = waveform.mono.astype(np.float64)
     if waveform.rate_hz != rate_hz:
         samples = soxr.resample(samples, waveform.rate_hz, rate_hz)
@@ -22,11 +22,18 @@ def mono_samples(waveform: Waveform, rate_hz: int) -> np.ndarray:
 
 
 def magnitude_frames(samples: np.ndarray, window_samples: int, hop_samples: int) -> np.ndarray:
-    """Hann-windowed magnitudes, float32 [frame, bin]; frame i is centred on sample i * hop.
+    """Magnitude spectrogram with a Hann window.
 
-    A full-scale sine has magnitude about 1 in its bin.
+    Args:
+        samples: float64 [sample].
+        window_samples: length of the window and of the FFT.
+        hop_samples: distance of neighbouring frames.
+
+    Returns:
+        float32 [frame, bin]; frame i is centred on sample i * hop. A full-scale sine has a
+        magnitude of about 1 in its bin.
     """
-    # Mirrored edges: sound that is cut off at the end must not look like a burst of noise there.
+    # Reflected edges: a truncated ending must not look like a burst of noise.
     mode = "reflect" if len(samples) > window_samples + hop_samples else "constant"
     padded = np.pad(samples, (window_samples // 2, window_samples // 2 + hop_samples), mode=mode)
     frames = np.lib.stride_tricks.sliding_window_view(padded, window_samples)[::hop_samples]
@@ -39,9 +46,18 @@ def magnitude_frames(samples: np.ndarray, window_samples: int, hop_samples: int)
 def mel_filters(
     rate_hz: int, window_samples: int, bands: int, low_hz: float, high_hz: float
 ) -> np.ndarray:
-    """Triangular filters, evenly spaced in mel (O'Shaughnessy's formula), float32 [bin, band].
+    """Triangular mel filter bank (O'Shaughnessy's formula).
 
-    Each filter has peak 1; where a filter is narrower than a bin it takes the nearest bin.
+    Args:
+        rate_hz: sample rate.
+        window_samples: FFT length.
+        bands: number of filters.
+        low_hz: lower edge of the first filter.
+        high_hz: upper edge of the last filter.
+
+    Returns:
+        float32 [bin, band]. Each filter has peak 1; a filter narrower than a bin takes the nearest
+        bin.
     """
 
     def mel(hz: np.ndarray) -> np.ndarray:
@@ -66,13 +82,13 @@ def level_db(amplitude: np.ndarray) -> np.ndarray:
 
 
 def cell_levels_db(samples: np.ndarray, cell_samples: int) -> np.ndarray:
-    """Level of each whole cell of samples (root mean square) in decibels, float64 [cell]."""
+    """RMS level of each complete block of `cell_samples` samples in decibels, float64 [cell]."""
     cells = samples[: len(samples) // cell_samples * cell_samples].reshape(-1, cell_samples)
     return level_db(np.sqrt(np.mean(np.square(cells), axis=1)))
 
 
 def true_runs(true: np.ndarray) -> list[tuple[int, int]]:
-    """First and last + 1 of each run of a bool [place]."""
+    """Runs of True in a bool [position], as (first, last + 1)."""
     change = np.diff(np.concatenate([[0], true.astype(np.int8), [0]]))
     first, last = (np.flatnonzero(change == sign).tolist() for sign in (1, -1))
     return list(zip(first, last, strict=True))
@@ -81,7 +97,7 @@ def true_runs(true: np.ndarray) -> list[tuple[int, int]]:
 def autocorrelation(rows: np.ndarray) -> np.ndarray:
     """Unbiased autocorrelation of zero-mean rows, float64 [row, lag]; 1 at lag 0.
 
-    Lags beyond three quarters of the length, where little is left to compare, stay biased to 0.
+    Lags beyond three quarters of the length, where few samples overlap, stay biased towards 0.
     """
     length = rows.shape[1]
     size = 2 ** int(np.ceil(np.log2(2 * length)))

@@ -1,10 +1,9 @@
-"""The tonality of a piece, one of `values.TONALITIES`, and the chroma it was read from.
+"""Chroma and key estimation from audio; the key is one of `values.TONALITIES`.
 
 Spectral peaks of long windows vote for the pitch classes of which they may be a harmonic, with
-falling weight (Gomez, "Tonal description of polyphonic audio", 2006, section 3.2, harmonic pitch
-class profiles); the tuning is the circular mean of the peaks' distance from equal temperament.
-The mean chroma is compared with 24 rotated profiles of tonalities (Albrecht and Shanahan, "The
-use of large corpora to train a new type of key-finding algorithm", 2013) by correlation.
+decreasing weight (Gomez, "Tonal description of polyphonic audio", 2006, section 3.2, harmonic pitch
+class profiles); the tuning is the circular mean of the peaks' deviation from equal temperament.
+The mean chroma is correlated with the 24 rotated key profiles of `analysis/key_profiles.py`.
 """
 
 from __future__ import annotations
@@ -14,48 +13,40 @@ from dataclasses import dataclass
 import numpy as np
 
 from melisma.analysis.audio.frames import magnitude_frames, mono_samples
+from melisma.analysis.key_profiles import MAJOR_PROFILE, MINOR_PROFILE
 from melisma.values import Waveform
 from melisma.values.attributes import TONALITIES
 
 RATE_HZ = 12_000
 WINDOW_SAMPLES = 4_096
 HOP_SAMPLES = 1_024
-LOWEST_HZ = 55.0
-HIGHEST_HZ = 2_600.0
+MIN_HZ = 55.0
+MAX_HZ = 2_600.0
 HARMONICS = 5
 HARMONIC_DECAY = 0.6
 """Weight of a peak as harmonic h + 1 relative to harmonic h (the value of Gomez)."""
 
-MAJOR_PROFILE = np.array(
-    [0.238, 0.006, 0.111, 0.006, 0.137, 0.094, 0.016, 0.214, 0.009, 0.080, 0.008, 0.081]
-)
-MINOR_PROFILE = np.array(
-    [0.220, 0.006, 0.104, 0.123, 0.019, 0.103, 0.012, 0.214, 0.062, 0.022, 0.061, 0.052]
-)
-"""Albrecht and Shanahan 2013, the tonic first. Of four sets of profiles these agreed best with the
-notes of real scores when read from their renders."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class KeyEstimate:
-    """A tonality with the evidence."""
+    """An estimated key with its evidence."""
 
     tonality: str | None
-    """One of `TONALITIES`; None where nothing is pitched."""
+    """The key, one of `TONALITIES`; None without pitched content."""
     confidence: float
-    """0-1: how far its correlation lies above that of the best other tonality, times ten."""
+    """0 to 1: margin of its correlation over that of the second best key, times ten."""
     chroma: np.ndarray
-    """Share of each pitch class, C first, float64 [12]; sums to 1, zeros where all is silent."""
+    """Share of each pitch class, C first, float64 [12]; sums to 1, zeros for silence."""
     tuning_cents: float
-    """Distance of the tuning from A = 440 Hz, -50 to 50."""
+    """Deviation of the tuning from A = 440 Hz, -50 to 50 cents."""
     ranking: tuple[str, ...]
-    """All tonalities, the likeliest first; empty where nothing is pitched."""
+    """All keys, most likely first; empty without pitched content."""
 
 
 def _peaks(magnitudes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Spectral peaks: frame index, frequency in Hz (parabolic in decibels), magnitude."""
+    """Spectral peaks: frame index, frequency in Hz (parabolic interpolation), magnitude."""
     bin_hz = RATE_HZ / WINDOW_SAMPLES
-    low, high = int(LOWEST_HZ / bin_hz), int(HIGHEST_HZ / bin_hz)
+    low, high = int(MIN_HZ / bin_hz), int(MAX_HZ / bin_hz)
     inner = magnitudes[:, low:high]
     before, after = magnitudes[:, low - 1 : high - 1], magnitudes[:, low + 1 : high + 1]
     floor = 0.01 * np.maximum(magnitudes.max(axis=1, keepdims=True), 1e-6)
@@ -81,15 +72,15 @@ class _Partials:
     """Spectral peaks of a piece as pitches, one entry per peak."""
 
     frames: int
-    """Frames of the piece, about 12 a second."""
+    """Number of frames of the piece, about 12 per second."""
     frame: np.ndarray
-    """Which frame, int64 [peak]."""
+    """Frame index, int64 [peak]."""
     pitch: np.ndarray
     """MIDI pitch relative to the piece's own tuning, float64 [peak]."""
     weight: np.ndarray
     """Square root of the magnitude, float64 [peak]."""
     tuning: float
-    """Semitones from A = 440 Hz."""
+    """Deviation of the tuning from A = 440 Hz in semitones."""
 
 
 def _partials(waveform: Waveform) -> _Partials:
@@ -107,7 +98,7 @@ def _partials(waveform: Waveform) -> _Partials:
 
 
 def _vote(partials: _Partials, harmonics: int, highest_pitch: float = 128.0) -> np.ndarray:
-    """Votes of the peaks up to a pitch for their pitch classes, float64 [frame, 12]."""
+    """Votes of the peaks below `highest_pitch` for pitch classes, float64 [frame, 12]."""
     chroma = np.zeros((partials.frames, 12))
     weight = partials.weight * (partials.pitch < highest_pitch)
     for harmonic in range(1, harmonics + 1):
@@ -120,13 +111,17 @@ def _vote(partials: _Partials, harmonics: int, highest_pitch: float = 128.0) -> 
 
 
 def measure_chroma(waveform: Waveform) -> np.ndarray:
-    """Votes for each pitch class, C first, float64 [frame, 12], about 12 frames a second."""
+    """Chroma (harmonic pitch class profile), C first, float64 [frame, 12], about 12 frames/s."""
     return _vote(_partials(waveform), HARMONICS)
 
 
 def summarise_chroma(waveform: Waveform) -> np.ndarray:
-    """Shares of the pitch classes, float32 [4, 12]: of the whole, of the bass (to middle C), of
-    the last three seconds and of all frames with equal weight; rows of zeros for silence."""
+    """Shares of the pitch classes in four views of a piece.
+
+    Returns:
+        float32 [4, 12]: of the whole, of the bass (below middle C), of the last three seconds, and
+        of all frames with equal weight. Zeros for silence.
+    """
     partials = _partials(waveform)
     chroma = _vote(partials, HARMONICS)
     bass = _vote(partials, 1, highest_pitch=59.5)
@@ -136,8 +131,8 @@ def summarise_chroma(waveform: Waveform) -> np.ndarray:
     return (rows / (rows.sum(axis=1, keepdims=True) + 1e-9)).astype(np.float32)
 
 
-def rank_tonalities(chroma: np.ndarray) -> np.ndarray:
-    """Correlation of a chroma [12] with each of `TONALITIES`, float64 [24]."""
+def key_correlations(chroma: np.ndarray) -> np.ndarray:
+    """Pearson correlation of a chroma [12] with each profile of `TONALITIES`, float64 [24]."""
     centred = chroma - chroma.mean()
     centred = centred / (np.linalg.norm(centred) + 1e-12)
     scores = np.zeros(24)
@@ -150,14 +145,14 @@ def rank_tonalities(chroma: np.ndarray) -> np.ndarray:
 
 
 def measure_tonality(waveform: Waveform) -> KeyEstimate:
-    """The tonality of the whole piece, as one."""
+    """Estimates a single key for the whole piece."""
     partials = _partials(waveform)
     total = _vote(partials, HARMONICS).sum(axis=0)
     if total.sum() <= 0.0:
         return KeyEstimate(
             tonality=None, confidence=0.0, chroma=total, tuning_cents=0.0, ranking=()
         )
-    scores = rank_tonalities(total)
+    scores = key_correlations(total)
     order = np.argsort(-scores)
     confidence = float(np.clip(10.0 * (scores[order[0]] - scores[order[1]]), 0.0, 1.0))
     return KeyEstimate(

@@ -1,9 +1,9 @@
-"""Where notes begin, and how well two lists of beginnings agree.
+"""Onset detection, and precision and recall of detected onsets.
 
-Follows SuperFlux (Boeck and Widmer, "Maximum filter vibrato suppression for onset detection",
-DAFx 2013): logarithmic band energies, a maximum filter over neighbouring bands of the earlier
-frame so that vibrato is no onset, half-wave rectified difference, and the online peak picking of
-the same paper, section 3.
+Follows SuperFlux (Boeck and Widmer, "Maximum filter vibrato suppression for onset detection", DAFx
+2013): logarithmic band energies, a maximum filter over neighbouring bands of the earlier frame so
+that vibrato is not an onset, half-wave rectified difference, and the online peak picking of the
+same paper, section 3.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ ENVELOPE_RATE_HZ = RATE_HZ / HOP_SAMPLES
 WINDOW_SAMPLES = 1_024
 BANDS = 80
 COMPRESSION = 1_000.0
-"""Gain before the logarithm (tuned on clean renders): levels below -60 dB hardly count."""
+"""Gain before the logarithm (tuned on clean renders; levels below -60 dB hardly count)."""
 ONSET_TOLERANCE_SECONDS = 0.05
-"""Two onsets closer than this are the same one (the convention of MIREX and of mir_eval)."""
+"""Tolerance for matching two onsets (the convention of MIREX and of mir_eval)."""
 THRESHOLD = 0.2
-"""Height of a peak above its local mean, as a share of a strong onset of the piece (tuned)."""
+"""Minimum height of a peak above its local mean, relative to a strong onset (tuned)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class OnsetScore:
-    """How well found onsets agree with the reference."""
+    """Agreement of detected onsets with a reference."""
 
     precision: float
     recall: float
@@ -55,20 +55,29 @@ def onset_bands(waveform: Waveform) -> np.ndarray:
 
 
 def onset_envelope(waveform: Waveform) -> np.ndarray:
-    """Strength of onsets, float32 [frame] at `ENVELOPE_RATE_HZ`."""
+    """Onset strength envelope, float32 [frame] at `ENVELOPE_RATE_HZ`."""
     return onset_bands(waveform).mean(axis=1)
 
 
 def above_surroundings(rows: np.ndarray, smear_frames: float) -> np.ndarray:
-    """Envelopes at `ENVELOPE_RATE_HZ` (last axis: frame), smoothed, less their mean over one second
-    where that is above 0: what rises counts, not what is loud. float64, same shape."""
+    """Envelopes smoothed, minus their local mean over one second, half-wave rectified.
+
+    Keeps rises rather than loudness.
+
+    Args:
+        rows: envelopes at `ENVELOPE_RATE_HZ`, [..., frame].
+        smear_frames: standard deviation of the Gaussian smoothing.
+
+    Returns:
+        float64, same shape.
+    """
     smooth = gaussian_filter1d(rows.astype(np.float64), smear_frames, axis=-1)
     local = uniform_filter1d(smooth, round(ENVELOPE_RATE_HZ) + 1, axis=-1)
     return np.maximum(smooth - local, 0.0)
 
 
 def find_onsets(waveform: Waveform) -> np.ndarray:
-    """When notes begin, in seconds, ascending, float64 [onset]; empty for silence."""
+    """Note onsets in seconds, ascending, float64 [onset]; empty for silence."""
     envelope = onset_envelope(waveform)
     strong = float(np.percentile(envelope, 98)) if len(envelope) else 0.0
     if strong < 1e-3:
@@ -80,7 +89,7 @@ def find_onsets(waveform: Waveform) -> np.ndarray:
     for frame in np.flatnonzero(is_peak):
         if not frames or frame - frames[-1] > 3:
             frames.append(int(frame))
-    # The flux compares frames two hops apart: it peaks about one hop after the note's beginning.
+    # The flux compares frames two hops apart: it peaks about one hop after the note onset.
     return np.maximum(np.array(frames, dtype=np.float64) - 0.5, 0.0) / ENVELOPE_RATE_HZ
 
 
@@ -89,11 +98,11 @@ def match_onsets(
     found_seconds: np.ndarray,
     tolerance_seconds: float = ONSET_TOLERANCE_SECONDS,
 ) -> int:
-    """How many pairs can be matched one to one within the tolerance.
+    """Number of pairs that can be matched one to one within the tolerance.
 
-    Both lists ascend. Because all windows have the same width, taking the earliest partner that
-    is still free is a maximum matching (Glover, "Maximum matching in a convex bipartite graph",
-    1967).
+    Both lists are ascending. Because all windows have the same width, greedily taking the earliest
+    unmatched partner gives a maximum matching (Glover, "Maximum matching in a convex bipartite
+    graph", 1967).
     """
     matched = first = 0
     for onset in found_seconds:

@@ -1,11 +1,11 @@
-"""The felt tempo of a piece, in quarter notes a minute.
+"""Tempo estimation from audio, in quarter notes per minute.
 
-Envelopes of several frequency ranges (onsets.py) are compared with themselves (autocorrelation)
-and with sinusoids (Fourier tempogram; Grosche and Mueller, "Extracting predominant local pulse
-information", 2011); each candidate tempo is scored by how much periodicity lies at its beat, at
-its halves and at its bars, under a log-normal prior (Ellis, "Beat tracking by dynamic
-programming", 2007, section 2.2). The winner is then refined by the phase of its harmonics over
-the whole clip, which makes ten seconds enough for a fraction of a percent.
+The onset envelopes of several frequency ranges (onsets.py) give an autocorrelation tempogram
+and a Fourier tempogram (Grosche and Mueller, "Extracting predominant local pulse
+information", 2011); each candidate tempo is scored by the periodicity at its beat, at its
+subdivisions and at its bars, under a log-normal prior (Ellis, "Beat tracking by dynamic
+programming", 2007, section 2.2). The best candidate is then refined with its harmonics over the
+whole clip, so that ten seconds suffice for a precision of a fraction of a percent.
 """
 
 from __future__ import annotations
@@ -21,49 +21,55 @@ from melisma.values import Waveform
 SLOWEST_BPM = 40.0
 FASTEST_BPM = 220.0
 CANDIDATES = 428
-"""Evenly spaced in log tempo between the limits: .4 % apart."""
+"""Number of candidates, evenly spaced in log tempo between the limits: .4 % apart."""
 PRIOR_CENTRE_BPM = 105.0
 PRIOR_OCTAVES = 1.15
 """Centre and standard deviation of the prior (tuned on renders of real scores)."""
 GROUPS = ((0, 14), (14, 40), (40, BANDS))
-"""Bands of bass (to 430 Hz), middle (to 2.2 kHz) and treble, whose envelopes are kept apart."""
+"""Band ranges of bass (to 430 Hz), mid (to 2.2 kHz) and treble, each with its own envelope."""
 MULTIPLES = 4
 COMB_WEIGHTS = np.array([1.0, 0.6, 0.15, 0.5])
 PULSE_WEIGHTS = np.array([1.0, 0.7, 0.1, 0.4])
-"""Weights of correlation at 1 to 4 beats, and of the beat's harmonics (chosen: duple metres are
-commoner than triple)."""
+"""Weights of the autocorrelation at 1 to 4 beats, and of the harmonics of the beat (chosen: duple
+metres are more frequent than triple)."""
 TEMPO_TOLERANCE = 0.05
-"""A tempo within this share of the stated one is the same."""
+"""Relative deviation within which two tempi agree."""
 GROUP_WEIGHTS = np.array([0.75, 0.7, 1.7, 0.85]) / 4.0
 PULSE_SHARE = 1.5
-"""Weights of bass, middle, treble and all, and of the Fourier part against the correlation (tuned
-on 700 renders of real scores, on which they lift the share within 5 % from .60 to .64)."""
+"""Weights of bass, mid, treble and all, and of the Fourier part relative to the autocorrelation
+(tuned on 700 renders of real scores, where they raise the share within 5 % from .60 to .64)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TempoEstimate:
-    """A tempo with its rivals."""
+    """An estimated tempo with its alternatives."""
 
     bpm: float | None
-    """Quarter notes a minute; None where nothing repeats (silence, a held note)."""
+    """Quarter notes per minute; None where nothing repeats (silence, a sustained note)."""
     confidence: float
-    """0-1: the periodicity found at this tempo."""
+    """0 to 1: the periodicity at this tempo."""
     alternatives: tuple[float, ...]
-    """Other plausible tempi in bpm, the likelier first; usually half, double or a third."""
+    """Other plausible tempi in bpm, most likely first; usually half, double or a third."""
 
 
 def meets_tempo(
-    heard_bpm: float | None,
+    measured_bpm: float | None,
     stated_bpm: float,
     tolerance: float = TEMPO_TOLERANCE,
     *,
     octave: bool = False,
 ) -> bool:
-    """Whether a tempo lies within the tolerance of the stated one; None never does. Half and double
-    count only with `octave`."""
+    """Whether a measured tempo agrees with the stated one.
+
+    Args:
+        measured_bpm: None never agrees.
+        stated_bpm: the reference.
+        tolerance: maximum relative deviation.
+        octave: half and double tempo agree too.
+    """
     factors = (1.0, 2.0, 0.5) if octave else (1.0,)
-    return heard_bpm is not None and any(
-        abs(heard_bpm * factor / stated_bpm - 1.0) <= tolerance for factor in factors
+    return measured_bpm is not None and any(
+        abs(measured_bpm * factor / stated_bpm - 1.0) <= tolerance for factor in factors
     )
 
 
@@ -86,36 +92,42 @@ def _envelopes(waveform: Waveform) -> np.ndarray:
 
 
 def _fourier(envelopes: np.ndarray, frequencies_hz: np.ndarray) -> np.ndarray:
-    """Magnitude at any frequency, float64 [group, ...]; 1 for a pure sinusoid.
+    """Fourier magnitude at arbitrary frequencies, float64 [group, ...]; 1 for a pure sinusoid.
 
-    Read off a finely padded transform (about .003 Hz), linearly between its lines.
+    Interpolated linearly between the bins of a zero-padded FFT (about .003 Hz).
     """
     length = envelopes.shape[1]
     size = 2 ** int(np.ceil(np.log2(max(16 * length, 32_768))))
     window = np.hanning(length)
-    lines = np.abs(np.fft.rfft(envelopes * window, size, axis=1)) * (np.sqrt(2.0) / window.sum())
-    place = np.minimum(frequencies_hz * (size / ENVELOPE_RATE_HZ), lines.shape[1] - 2)
-    lower = place.astype(np.int64)
-    share = place - lower
-    return lines[:, lower] * (1.0 - share) + lines[:, lower + 1] * share
+    bins = np.abs(np.fft.rfft(envelopes * window, size, axis=1)) * (np.sqrt(2.0) / window.sum())
+    position = np.minimum(frequencies_hz * (size / ENVELOPE_RATE_HZ), bins.shape[1] - 2)
+    lower = position.astype(np.int64)
+    fraction = position - lower
+    return bins[:, lower] * (1.0 - fraction) + bins[:, lower + 1] * fraction
 
 
 def _tempogram(envelopes: np.ndarray) -> np.ndarray:
-    """Correlation and Fourier magnitude at multiples, float64 [group, 2, multiple, candidate]."""
+    """Autocorrelation and Fourier magnitude at multiples of the beat.
+
+    Returns:
+        float64 [group, 2, multiple, candidate].
+    """
     tempi = tempo_candidates()
     correlation = autocorrelation(envelopes)
     lags = np.arange(correlation.shape[1])
     multiples = np.arange(1, MULTIPLES + 1)[:, None]
-    wanted = ENVELOPE_RATE_HZ * 60.0 / tempi * multiples
-    combs = np.stack([np.interp(wanted, lags, row, right=0.0) for row in correlation])
+    comb_lags = ENVELOPE_RATE_HZ * 60.0 / tempi * multiples
+    combs = np.stack([np.interp(comb_lags, lags, row, right=0.0) for row in correlation])
     return np.stack([combs, _fourier(envelopes, tempi / 60.0 * multiples)], axis=1)
 
 
 def measure_tempogram(waveform: Waveform) -> np.ndarray:
-    """How periodic the onsets are at each candidate tempo: float32 [group, 2, 4, candidate].
+    """Autocorrelation and Fourier tempogram at each candidate tempo.
 
-    Groups are bass, middle, treble and all; then autocorrelation at 1 to 4 beats, and Fourier
-    magnitude at 1 to 4 times the beat's frequency. All zeros for silence.
+    Returns:
+        float32 [group, 2, 4, candidate]: the groups are bass, mid, treble and all; the second axis
+        is autocorrelation at 1 to 4 beats, then Fourier magnitude at 1 to 4 times the frequency of
+        the beat. All zeros for silence.
     """
     return _tempogram(_envelopes(waveform)).astype(np.float32)
 
@@ -141,12 +153,15 @@ def _refine(envelopes: np.ndarray, bpm: float) -> float:
 
 
 def refine_tempo(waveform: Waveform, bpm: float) -> float:
-    """The tempo near `bpm` (within 3 %) that fits the onsets of the whole piece best."""
+    """The tempo within 3 % of `bpm` that fits the onsets of the whole piece best."""
     return _refine(_envelopes(waveform), bpm)
 
 
 def measure_tempo(waveform: Waveform) -> TempoEstimate:
-    """The felt tempo of a piece of at least about three seconds."""
+    """Estimates the perceived tempo of a piece of at least about three seconds.
+
+    `bpm` is None for silence, where nothing repeats, and for pieces shorter than two seconds.
+    """
     envelopes = _envelopes(waveform)
     if not envelopes.any() or waveform.seconds < 2.0:
         return TempoEstimate(bpm=None, confidence=0.0, alternatives=())

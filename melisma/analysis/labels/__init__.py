@@ -1,3 +1,4 @@
-"""Facts of a performance from its notes: labels frame by frame, and attributes of a stretch of it.
+"""Ground-truth labels of a performance, from its notes: per frame, and attributes of an excerpt.
+
 Read `frame_labels.py` first, then `facts.py`.
 """

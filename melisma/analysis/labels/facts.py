@@ -1,6 +1,6 @@
-"""The attributes of a stretch of a performance, read off its notes: the truth about rendered sound.
+"""Attributes of an excerpt of a performance from its notes: the ground truth of rendered audio.
 
-Inputs: a `Performance`, a stretch of it with its `FrameLabels`. Output: `values.Facts`. Thresholds
+Inputs: a `Performance`, and the `FrameLabels` of an excerpt. Output: `values.Facts`. The thresholds
 are ours, set so that the outer classes hold a fifth to a third of real clips each.
 """
 
@@ -22,33 +22,32 @@ from melisma.values import Score
 from melisma.values.attributes import DENSITIES, DENSITY_ONSETS, FAMILIES, Facts, program_family
 from melisma.values.tokens import FRAME_RATE_HZ
 
-_LEAST_PRESENCE = 0.08
-"""Share of the clip's sounding frames below which an instrument is not named."""
+_MIN_PRESENCE = 0.08
+"""Share of the clip's sounding frames below which an instrument is not listed."""
 _LEAD_BONUS = 1.5
-"""A melody is heard first, whatever its share of the sound (chosen)."""
+"""Weight of the lead part: a melody is prominent whatever its share of the sound (chosen)."""
 _DYNAMICS_VELOCITY = (58.0, 86.0)
-"""Median velocity: soft below, loud from the second on."""
+"""Median velocity: soft below the first limit, loud from the second upwards."""
 _REGISTER_PITCH = (57.0, 69.0)
-"""Median MIDI pitch weighted by duration: low below, high from the second on."""
+"""Duration-weighted median MIDI pitch: low below the first, high from the second upwards."""
 _ARTICULATION_RATIO = (0.65, 0.93)
-"""Median of duration over the time to the part's next onset: staccato below, legato from on."""
-
-
+"""Median ratio of duration to the time until the part's next onset: staccato below the first limit,
+legato from the second upwards."""
 _SOLEMN_FAMILIES = {"organ": 1.0, "choir": 0.6, "brass": 0.6}
 """How much a prominent family makes music solemn (chosen)."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Heard:
-    """Notes of one part that begin or sound inside the clip, their times clamped to it."""
+class _PartExcerpt:
+    """Notes of one part that sound inside the clip."""
 
     part: Part
     start: np.ndarray
     """Seconds from the clip's start, float64 [note]; may be negative."""
     duration: np.ndarray
-    """Written length, seconds."""
+    """Full duration in seconds, float64 [note]."""
     inside: np.ndarray
-    """Seconds of each note that lie inside the clip, positive."""
+    """Seconds of each note that lie inside the clip, positive, float64 [note]."""
     pitch: np.ndarray
     velocity: np.ndarray
 
@@ -59,21 +58,29 @@ def performance_facts(
     seconds: float,
     labels: FrameLabels,
 ) -> Facts:
-    """What the notes of `seconds` seconds of a performance from `start_seconds` on say.
+    """Attributes of an excerpt of a performance.
 
-    `labels` are those of the same stretch. Style, composer, tradition and title stay open: notes
-    alone do not tell.
+    Args:
+        performance: the notes.
+        start_seconds: beginning of the excerpt.
+        seconds: length of the excerpt.
+        labels: frame labels of the same excerpt.
+
+    Returns:
+        Facts without style, composer, tradition and title, which notes alone do not determine.
     """
-    heard = [_hear(part, start_seconds, seconds) for part in performance.parts]
-    heard = [one for one in heard if len(one.pitch)]
-    families, instruments = _prominence(heard, labels)
+    excerpts = [_excerpt_of(part, start_seconds, seconds) for part in performance.parts]
+    excerpts = [excerpt for excerpt in excerpts if len(excerpt.pitch)]
+    families, instruments = _prominence(excerpts, labels)
     tempo = tempo_bpm(performance, start_seconds, seconds)
     metre = clip_metre(performance, start_seconds, seconds)
     tonality = estimate_tonality(performance, start_seconds, seconds)
-    pitched = [one for one in heard if is_pitched(one.part)]
-    onsets = _onsets_a_second(heard, seconds)
-    velocity = _weighted_median([(one.velocity, one.inside) for one in pitched or heard])
-    pitch = _weighted_median([(one.pitch, one.inside) for one in pitched])
+    pitched = [excerpt for excerpt in excerpts if is_pitched(excerpt.part)]
+    onsets = _onsets_per_second(excerpts, seconds)
+    velocity = _weighted_median(
+        [(excerpt.velocity, excerpt.inside) for excerpt in pitched or excerpts]
+    )
+    pitch = _weighted_median([(excerpt.pitch, excerpt.inside) for excerpt in pitched])
     ratio = _articulation_ratio(pitched)
     character = _character(
         tonality, tempo, onsets, velocity, pitch, ratio, dissonance(labels), families, instruments
@@ -84,59 +91,59 @@ def performance_facts(
         metre=metre,
         families=families,
         instruments=instruments,
-        lead=_lead_family(heard, families, labels),
-        moods=derive_moods(character) if heard else (),
-        density=_class_of(onsets, DENSITY_ONSETS, DENSITIES),
-        dynamics=_class_of(velocity, _DYNAMICS_VELOCITY, ("soft", "medium", "loud")),
-        register=_class_of(pitch, _REGISTER_PITCH, ("low", "middle", "high")),
-        articulation=_class_of(ratio, _ARTICULATION_RATIO, ("staccato", "mixed", "legato")),
+        lead=_lead_family(excerpts, families, labels),
+        moods=derive_moods(character) if excerpts else (),
+        density=_class_name(onsets, DENSITY_ONSETS, DENSITIES),
+        dynamics=_class_name(velocity, _DYNAMICS_VELOCITY, ("soft", "medium", "loud")),
+        register=_class_name(pitch, _REGISTER_PITCH, ("low", "middle", "high")),
+        articulation=_class_name(ratio, _ARTICULATION_RATIO, ("staccato", "mixed", "legato")),
     )
 
 
-def _hear(part: Part, start_seconds: float, seconds: float) -> _Heard:
+def _excerpt_of(part: Part, start_seconds: float, seconds: float) -> _PartExcerpt:
     start = part.start_seconds - start_seconds
     inside = np.minimum(start + part.duration_seconds, seconds) - np.maximum(start, 0.0)
-    kept = inside > 0
-    return _Heard(
+    audible = inside > 0
+    return _PartExcerpt(
         part=part,
-        start=start[kept],
-        duration=part.duration_seconds[kept],
-        inside=inside[kept],
-        pitch=part.pitch[kept],
-        velocity=part.velocity[kept],
+        start=start[audible],
+        duration=part.duration_seconds[audible],
+        inside=inside[audible],
+        pitch=part.pitch[audible],
+        velocity=part.velocity[audible],
     )
 
 
 def _prominence(
-    heard: list[_Heard], labels: FrameLabels
+    excerpts: list[_PartExcerpt], labels: FrameLabels
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Families and instrument names heard, by sounding time x loudness, strongest first."""
+    """Audible families and instrument names, by sounding time x loudness, most prominent first."""
     sounding = int(labels.family.any(axis=1).sum())
     if not sounding:
         return (), ()
     family_weight: dict[str, float] = {}
     name_weight: dict[str, float] = {}
-    for one in heard:
-        family = program_family(one.part.program, one.part.is_drum)
+    for excerpt in excerpts:
+        family = program_family(excerpt.part.program, excerpt.part.is_drum)
         presence = float(labels.family[:, FAMILIES.index(family)].sum()) / sounding
-        if presence < _LEAST_PRESENCE:
+        if presence < _MIN_PRESENCE:
             continue
-        share = _sounding_share(one, labels, sounding)
-        loudness = (float(np.average(one.velocity, weights=one.inside)) / 127) ** 2
-        weight = share * loudness * (_LEAD_BONUS if one.part.is_lead else 1.0)
+        share = _sounding_share(excerpt, labels, sounding)
+        loudness = (float(np.average(excerpt.velocity, weights=excerpt.inside)) / 127) ** 2
+        weight = share * loudness * (_LEAD_BONUS if excerpt.part.is_lead else 1.0)
         family_weight[family] = family_weight.get(family, 0.0) + weight
-        if share >= _LEAST_PRESENCE:
-            name = instrument_name(one.part.program, one.part.is_drum)
+        if share >= _MIN_PRESENCE:
+            name = instrument_name(excerpt.part.program, excerpt.part.is_drum)
             name_weight[name] = name_weight.get(name, 0.0) + weight
     return _by_weight(family_weight), _by_weight(name_weight)
 
 
-def _sounding_share(one: _Heard, labels: FrameLabels, sounding: int) -> float:
+def _sounding_share(excerpt: _PartExcerpt, labels: FrameLabels, sounding: int) -> float:
     """Share of the clip's sounding frames in which this part sounds."""
     frames = len(labels)
     steps = np.zeros(frames + 1)
-    first = np.clip((one.start * FRAME_RATE_HZ).astype(np.int64), 0, frames - 1)
-    length = np.maximum(one.inside * FRAME_RATE_HZ, 6 if one.part.is_drum else 1)
+    first = np.clip((excerpt.start * FRAME_RATE_HZ).astype(np.int64), 0, frames - 1)
+    length = np.maximum(excerpt.inside * FRAME_RATE_HZ, 6 if excerpt.part.is_drum else 1)
     last = np.clip(first + np.ceil(length).astype(np.int64), 0, frames)
     np.add.at(steps, first, 1)
     np.subtract.at(steps, last, 1)
@@ -147,31 +154,35 @@ def _by_weight(weights: dict[str, float]) -> tuple[str, ...]:
     return tuple(sorted(weights, key=lambda name: -weights[name]))
 
 
-def _lead_family(heard: list[_Heard], families: tuple[str, ...], labels: FrameLabels) -> str | None:
-    """Family of the lead part, else of the only pitched part, else of the part mostly on top."""
-    for one in heard:
-        family = program_family(one.part.program, one.part.is_drum)
-        if one.part.is_lead and family in families:
+def _lead_family(
+    excerpts: list[_PartExcerpt], families: tuple[str, ...], labels: FrameLabels
+) -> str | None:
+    """Family of the lead part, otherwise of the part that is most often the highest."""
+    for excerpt in excerpts:
+        family = program_family(excerpt.part.program, excerpt.part.is_drum)
+        if excerpt.part.is_lead and family in families:
             return family
-    pitched = [one for one in heard if is_pitched(one.part)]
+    pitched = [excerpt for excerpt in excerpts if is_pitched(excerpt.part)]
     on_top: dict[str, float] = {}
-    for one in pitched:
-        family = program_family(one.part.program, one.part.is_drum)
-        frame = np.clip((one.start * FRAME_RATE_HZ + 0.5).astype(np.int64), 0, len(labels) - 1)
-        topmost = (labels.top[frame] == one.pitch) & (one.start >= 0)
-        on_top[family] = on_top.get(family, 0.0) + float(one.inside[topmost].sum())
+    for excerpt in pitched:
+        family = program_family(excerpt.part.program, excerpt.part.is_drum)
+        frame = np.clip((excerpt.start * FRAME_RATE_HZ + 0.5).astype(np.int64), 0, len(labels) - 1)
+        topmost = (labels.top[frame] == excerpt.pitch) & (excerpt.start >= 0)
+        on_top[family] = on_top.get(family, 0.0) + float(excerpt.inside[topmost].sum())
     named = {family: weight for family, weight in on_top.items() if family in families}
     return max(named, key=lambda family: named[family]) if named else None
 
 
-def _onsets_a_second(heard: list[_Heard], seconds: float) -> float:
-    """Moments at which anything begins, a second; notes within 40 ms count as one."""
-    moments = np.concatenate([one.start[one.start >= 0] for one in heard] or [np.zeros(0)])
-    return len(np.unique((np.sort(moments) * FRAME_RATE_HZ).astype(np.int64))) / seconds
+def _onsets_per_second(excerpts: list[_PartExcerpt], seconds: float) -> float:
+    """Onsets per second; notes within one 40 ms frame count as one."""
+    onset_seconds = np.concatenate(
+        [excerpt.start[excerpt.start >= 0] for excerpt in excerpts] or [np.zeros(0)]
+    )
+    return len(np.unique((np.sort(onset_seconds) * FRAME_RATE_HZ).astype(np.int64))) / seconds
 
 
 def _weighted_median(columns: list[tuple[np.ndarray, np.ndarray]]) -> float | None:
-    """Median of the values of (value, weight) columns taken together; None without any."""
+    """Weighted median over all (values, weights) columns; None without columns."""
     if not columns:
         return None
     values = np.concatenate([value for value, _ in columns])
@@ -181,29 +192,31 @@ def _weighted_median(columns: list[tuple[np.ndarray, np.ndarray]]) -> float | No
     return float(values[order][np.searchsorted(total, total[-1] / 2)])
 
 
-def _articulation_ratio(pitched: list[_Heard]) -> float | None:
-    """Median, over all parts, of a note's length over the time to the part's next onset.
+def _articulation_ratio(pitched: list[_PartExcerpt]) -> float | None:
+    """Median, over all parts, of the ratio of a note's length to the time until the next onset.
 
-    Of notes struck together the shortest counts; waits over 1.5 s are rests, not articulation.
+    Of simultaneous notes the shortest counts; intervals over 1.5 s are rests, not articulation.
     """
     ratios: list[np.ndarray] = []
-    for one in pitched:
-        moments, group = np.unique(np.round(one.start, 2), return_inverse=True)
-        if len(moments) < 3:
+    for excerpt in pitched:
+        onset_seconds, group = np.unique(np.round(excerpt.start, 2), return_inverse=True)
+        if len(onset_seconds) < 3:
             continue
-        shortest = np.full(len(moments), np.inf)
-        np.minimum.at(shortest, group, one.duration)
-        waits = np.diff(moments)
-        fair = (waits > 0.06) & (waits < 1.5)
-        ratios.append(shortest[:-1][fair] / waits[fair])
-    together = np.concatenate(ratios) if ratios else np.zeros(0)
-    return float(np.median(together)) if len(together) >= 3 else None
+        shortest = np.full(len(onset_seconds), np.inf)
+        np.minimum.at(shortest, group, excerpt.duration)
+        intervals = np.diff(onset_seconds)
+        articulated = (intervals > 0.06) & (intervals < 1.5)
+        ratios.append(shortest[:-1][articulated] / intervals[articulated])
+    every_ratio = np.concatenate(ratios) if ratios else np.zeros(0)
+    return float(np.median(every_ratio)) if len(every_ratio) >= 3 else None
 
 
 def dissonance(labels: FrameLabels) -> float:
-    """Mean roughness of the sounding pitch classes: shares of seconds, sevenths and tritones.
+    """Mean roughness of the sounding pitch classes: weighted shares of seconds, sevenths and
+    tritones.
 
-    0 for triads and less, about 0.3 for a diminished seventh chord, 1 for clusters.
+    Returns:
+        0 for triads and less, about 0.3 for a diminished seventh chord, 1 for clusters.
     """
     classes = labels.pitch_class.astype(np.float64)
     harsh = np.zeros(len(classes))
@@ -211,20 +224,20 @@ def dissonance(labels: FrameLabels) -> float:
         both = (classes * np.roll(classes, interval, axis=1)).sum(axis=1)
         harsh += weight * (both / 2 if interval == 6 else both)
     pairs = classes.sum(axis=1)
-    heard = pairs > 1
-    return float((harsh[heard] / pairs[heard]).mean()) if heard.any() else 0.0
+    polyphonic = pairs > 1
+    return float((harsh[polyphonic] / pairs[polyphonic]).mean()) if polyphonic.any() else 0.0
 
 
-def _class_of(
-    value: float | None, borders: tuple[float, float], names: Sequence[str]
+def _class_name(
+    value: float | None, limits: tuple[float, float], names: Sequence[str]
 ) -> str | None:
     if value is None:
         return None
-    return names[int(value >= borders[0]) + int(value >= borders[1])]
+    return names[int(value >= limits[0]) + int(value >= limits[1])]
 
 
 def _scaled(value: float | None, middle: float, spread: float) -> float:
-    """Distance from the usual value in spreads, clamped to [-1.5, 1.5]; 0 if unknown."""
+    """Standardised deviation from the usual value, clamped to [-1.5, 1.5]; 0 if unknown."""
     return 0.0 if value is None else float(np.clip((value - middle) / spread, -1.5, 1.5))
 
 
@@ -257,7 +270,7 @@ def _character(
 
 
 def score_facts(score: Score, first_beat: float, stop_beat: float) -> Facts:
-    """What is true of a stretch of a score, from its notes alone."""
+    """Attributes of a score from `first_beat` to `stop_beat`, from its notes alone."""
     performance = as_written(score)
     first, stop = score.tempo.seconds(np.array([first_beat, stop_beat]))
     seconds = max(float(stop - first), 0.5)

@@ -1,8 +1,8 @@
-"""What sounds in each frame of a clip, read off its notes: the exact truth behind rendered sound.
+"""Frame labels of a clip from its notes: the exact ground truth of rendered audio.
 
-Enters: a `Performance` and a stretch of it. Leaves: `FrameLabels`, arrays at 25 frames a second.
-A note sounds in the frames of its half-open interval [start, start + duration), in one frame at
-least. Read `rolls.py` for the notes in frames, `chords.py` for the harmony.
+Inputs: a `Performance` and an excerpt of it. Output: `FrameLabels`, arrays at 25 frames per second.
+A note sounds in the frames of its half-open interval [start, start + duration), and in at least one
+frame. `rolls.py` quantises notes to frames, `chords.py` recognises the chords.
 """
 
 from __future__ import annotations
@@ -22,21 +22,22 @@ from melisma.analysis.labels.rolls import (
 )
 from melisma.symbolic.performance import Part, Performance
 from melisma.values.attributes import FAMILIES, program_family
+from melisma.values.errors import MelismaError
 from melisma.values.tokens import FRAME_RATE_HZ
 
 _CONTEXT_FRAMES = 50
-"""Frames around the clip that the harmony also hears, so that it does not depend on the cut."""
-_LONGEST_STRETCH_SECONDS = 1.0
-"""Felt beats longer than this are halved for the harmony (chosen)."""
+"""Frames of context around the clip for the chords, so that they do not depend on the cut."""
+_MAX_SEGMENT_SECONDS = 1.0
+"""Perceived beats longer than this are halved for the chords (chosen)."""
 _LEAD_GAP_FRAMES = 4
-"""A lead that pauses for so few frames (0.16 s) is held: breath and staccato are no rest."""
+"""Pauses of the lead up to this length (0.16 s) are filled: breath and staccato are no rests."""
 _DRUM_RING_FRAMES = 6
-"""Frames a drum is heard after its stroke, whatever its written length (chosen: 0.24 s)."""
+"""Frames that a drum sounds after its onset, whatever its notated length (chosen: 0.24 s)."""
 _DRUM_PROGRAMS = (116, 118)
-"""First and last melodic program that is a drum (taiko, toms, synthetic drum)."""
+"""First and last melodic program that is a drum (taiko, melodic tom, synth drum)."""
 
 DRUM_CLASSES: tuple[str, ...] = ("kick", "snare", "cymbal")
-"""Classes of drum strokes: kick; snare, clap, tom, hand drum; hi-hat, cymbal, shaker."""
+"""Classes of drum hits: kick; snare, clap, tom, hand drum; hi-hat, cymbal, shaker."""
 
 _DRUM_KEYS: tuple[tuple[int, ...], ...] = (
     (35, 36),
@@ -44,7 +45,7 @@ _DRUM_KEYS: tuple[tuple[int, ...], ...] = (
     (22, 26, 42, 44, 46, 49, 51, 52, 53, 54, 55, 57, 59, 69, 70, 80, 81, 82),
 )
 """General MIDI percussion keys of each class; 22, 26 and 58 are those of Roland drum modules.
-Bells, claves, whistles and other small things belong to none."""
+Bells, claves, whistles and other small percussion belong to no class."""
 
 
 def _drum_class_of_key() -> np.ndarray:
@@ -59,15 +60,15 @@ _DRUM_CLASS_OF_KEY = _drum_class_of_key()
 
 @dataclass(frozen=True, kw_only=True)
 class FrameLabels:
-    """Labels of one clip; the first axis of every array is the frame (25 a second)."""
+    """Labels of one clip; the first axis of every array is the frame (25 per second)."""
 
     pitch_class: np.ndarray
-    """uint8 [frame, 12], 1 where the pitch class sounds (drums apart)."""
+    """uint8 [frame, 12], 1 where the pitch class sounds (without drums)."""
     bass: np.ndarray
     """int8 [frame], 0 none, otherwise pitch class + 1 of the lowest sounding note."""
     top: np.ndarray
-    """int8 [frame], 0 none, otherwise the MIDI pitch of the lead's note, or, where the lead rests
-    or there is none, of the highest sounding note."""
+    """int8 [frame], 0 none, otherwise the MIDI pitch of the lead, or of the highest sounding note
+    where the lead rests or does not exist."""
     onset: np.ndarray
     """uint8 [frame, 12], 1 where a note of the pitch class begins."""
     drum: np.ndarray
@@ -75,9 +76,9 @@ class FrameLabels:
     chord: np.ndarray
     """int8 [frame], 0 none, 1..12 major, 13..24 minor (root pitch class + 1, + 12 if minor)."""
     beat_phase: np.ndarray
-    """float16 [frame] in [0, 1), the part of the felt beat gone by mid-frame; nan without beat."""
+    """float16 [frame] in [0, 1), phase of the perceived beat at mid-frame; nan without beats."""
     bar_phase: np.ndarray
-    """float16 [frame] in [0, 1), the part of the bar gone by mid-frame; nan without bars."""
+    """float16 [frame] in [0, 1), phase of the bar at mid-frame; nan without bars."""
     family: np.ndarray
     """uint8 [frame, family], 1 where a family of `FAMILIES` sounds."""
 
@@ -86,13 +87,18 @@ class FrameLabels:
 
 
 def frame_labels(performance: Performance, start_seconds: float, frames: int) -> FrameLabels:
-    """Labels of the `frames` frames from `start_seconds` on.
+    """Frame labels of an excerpt of a performance.
 
-    Raises `ValueError` where `frames` is not positive. Beyond the end of the performance the
-    labels are silence.
+    Args:
+        performance: the notes, beats and bars.
+        start_seconds: beginning of the excerpt.
+        frames: number of frames; beyond the end of the performance the labels are silence.
+
+    Raises:
+        MelismaError: if `frames` is not positive.
     """
     if frames < 1:
-        raise ValueError(f"labels need at least one frame, not {frames}")
+        raise MelismaError(f"labels need at least one frame, not {frames}")
     padded = frames + 2 * _CONTEXT_FRAMES
     inside = slice(_CONTEXT_FRAMES, _CONTEXT_FRAMES + frames)
     padded_start = start_seconds - _CONTEXT_FRAMES / FRAME_RATE_HZ
@@ -118,7 +124,7 @@ def frame_labels(performance: Performance, start_seconds: float, frames: int) ->
         family[:, index] |= active_frames(first, last, padded)[inside]
     loudness = summed_roll(pitched, padded)
     sounding = loudness[inside] > 0
-    edges = _stretch_edges(performance.beat_seconds, start_seconds, padded)
+    edges = _segment_edges(performance.beat_seconds, start_seconds, padded)
     mid_seconds = start_seconds + (np.arange(frames) + 0.5) / FRAME_RATE_HZ
     return FrameLabels(
         pitch_class=(sounding @ PITCH_TO_CLASS > 0).astype(np.uint8),
@@ -134,7 +140,7 @@ def frame_labels(performance: Performance, start_seconds: float, frames: int) ->
 
 
 def _held(sounding: np.ndarray, gap: int) -> np.ndarray:
-    """The roll [frame, 128] with silences of at most `gap` frames filled by what came before."""
+    """The roll [frame, 128] with silences of at most `gap` frames forward-filled."""
     frames = len(sounding)
     active = np.asarray(sounding.any(axis=1))
     index = np.arange(frames)
@@ -158,30 +164,28 @@ def _mark_drums(drum: np.ndarray, part: Part, frame: np.ndarray, pitch: np.ndarr
 
 
 def _highest(sounding: np.ndarray) -> np.ndarray:
-    """Highest pitch that sounds in each frame of a roll [frame, 128]; 0 where none does."""
+    """Highest sounding pitch in each frame of a roll [frame, 128]; 0 for silence."""
     return np.where(sounding.any(axis=1), 127 - sounding[:, ::-1].argmax(axis=1), 0)
 
 
-def _stretch_edges(beat_seconds: np.ndarray, start_seconds: float, padded: int) -> np.ndarray:
-    """Edges, in padded frames, of the stretches that may have a chord of their own.
+def _segment_edges(beat_seconds: np.ndarray, start_seconds: float, padded: int) -> np.ndarray:
+    """Edges, in padded frames, of the segments that may have different chords.
 
-    Felt beats, halved where slow; half seconds where there is no beat.
+    Perceived beats, halved where slow; half seconds where there are no beats.
     """
     begin = start_seconds - _CONTEXT_FRAMES / FRAME_RATE_HZ
     beats = np.asarray(beat_seconds, dtype=np.float64)
     if len(beats) < 2:
         beats = begin + np.arange(0, padded / FRAME_RATE_HZ, 0.5)
     gaps = np.diff(beats)
-    halves = (
-        beats[:-1][gaps > _LONGEST_STRETCH_SECONDS] + 0.5 * gaps[gaps > _LONGEST_STRETCH_SECONDS]
-    )
+    halves = beats[:-1][gaps > _MAX_SEGMENT_SECONDS] + 0.5 * gaps[gaps > _MAX_SEGMENT_SECONDS]
     marks = np.round((np.concatenate([beats, halves]) - begin) * FRAME_RATE_HZ).astype(np.int64)
     marks = np.unique(marks)
     return np.concatenate([[0], marks[(marks > 0) & (marks < padded)], [padded]])
 
 
 def phase(marks_seconds: np.ndarray, seconds: np.ndarray) -> np.ndarray:
-    """Linear phase in [0, 1) of times between ascending marks, float16; nan beyond them."""
+    """Phase in [0, 1) of times between ascending marks, linear, float16 [time]; nan outside."""
     if len(marks_seconds) < 2:
         return np.full(len(seconds), np.nan, dtype=np.float16)
     count = np.arange(len(marks_seconds), dtype=np.float64)
@@ -191,27 +195,35 @@ def phase(marks_seconds: np.ndarray, seconds: np.ndarray) -> np.ndarray:
 
 
 def stack_labels(labels: Sequence[FrameLabels]) -> dict[str, np.ndarray]:
-    """Labels of many clips of one length as arrays [clip, frame, ...] by field, for `np.savez`.
+    """Stacks the labels of clips of equal length, for `np.savez`.
 
-    Raises `ValueError` where there are none or their lengths differ.
+    Returns:
+        Arrays [clip, frame, ...] by field name.
+
+    Raises:
+        MelismaError: if there are no labels or their lengths differ.
     """
-    lengths = {len(one) for one in labels}
+    lengths = {len(clip_labels) for clip_labels in labels}
     if len(lengths) != 1:
-        raise ValueError(
-            f"only labels of clips of one length stack, these have {sorted(lengths)} frames"
+        raise MelismaError(
+            f"labels of clips of equal length can be stacked, these have {sorted(lengths)} frames"
         )
     return {
-        field.name: np.stack([getattr(one, field.name) for one in labels])
+        field.name: np.stack([getattr(clip_labels, field.name) for clip_labels in labels])
         for field in fields(FrameLabels)
     }
 
 
 def unstack_labels(arrays: Mapping[str, np.ndarray]) -> list[FrameLabels]:
-    """The labels of each clip from arrays that `stack_labels` made (other names are ignored)."""
+    """Inverse of `stack_labels`; arrays of other names are ignored.
+
+    Raises:
+        MelismaError: if an array is missing.
+    """
     names = [field.name for field in fields(FrameLabels)]
     missing = [name for name in names if name not in arrays]
     if missing:
-        raise ValueError(f"the arrays of labels lack {', '.join(missing)}")
+        raise MelismaError(f"the label arrays lack {', '.join(missing)}")
     columns = {name: arrays[name] for name in names}
     return [
         FrameLabels(**{name: column[index] for name, column in columns.items()})

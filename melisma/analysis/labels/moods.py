@@ -1,30 +1,31 @@
-"""Moods of a passage from its notes: valence and arousal first, words second.
+"""Moods of an excerpt from its musical features, by way of valence and arousal.
 
-The rule follows the findings collected by Gabrielsson and Lindström (in Juslin and Sloboda,
+The rules follow the findings collected by Gabrielsson and Lindström (in Juslin and Sloboda,
 Handbook of Music and Emotion, 2010, chapter 14): fast, loud, dense, staccato music is aroused;
 major, high, consonant music is pleasant; slow, low, minor music is sad; soft legato is tender.
-The weights and borders are ours, chosen on real scores so that each mood fits 5 to 30 % of clips.
+The weights and thresholds are ours, chosen on real scores so that each mood fits 5 to 30 % of
+clips.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-_LEAST_FIT = 0.5
-"""A mood is named where its fit exceeds this."""
-_MOST_MOODS = 3
+_MIN_FIT = 0.5
+"""Minimum fit of a mood."""
+_MAX_MOODS = 3
 _FAR_BELOW = 0.2
-"""A second or third mood is named only where its fit is so close to the first one's."""
+"""Maximum difference in fit of a second or third mood from the first."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Character:
-    """What a passage is like, each on a scale on which 0 is usual and +-1 is marked."""
+    """Features of an excerpt, on scales where 0 is average and +-1 pronounced."""
 
     brightness: float
-    """Major above 0, minor below; 0 without tonality."""
+    """Major above 0, minor below; 0 without a key."""
     speed: float
-    """Felt tempo and onsets together."""
+    """Perceived tempo and onset rate combined."""
     loudness: float
     height: float
     """Register."""
@@ -32,7 +33,7 @@ class Character:
     staccato: float
     """Short notes above 0, legato below."""
     weight: float
-    """0..1: organ, and less so choir and brass, sound solemn."""
+    """0..1: solemnity of the instruments: organ, and to a lesser degree choir and brass."""
     shimmer: float
     """1 for harp, mallets, synth pads, electric piano; 0 otherwise."""
     drive: float
@@ -83,7 +84,7 @@ def _fits(character: Character) -> dict[str, float]:
 
 
 def derive_moods(character: Character) -> tuple[str, ...]:
-    """None to three of `MOODS`, the best fitting first."""
+    """Up to three of `MOODS`, the best fitting first."""
     fits = sorted(_fits(character).items(), key=lambda item: -item[1])
-    least = max(_LEAST_FIT, fits[0][1] - _FAR_BELOW)
-    return tuple(mood for mood, fit in fits[:_MOST_MOODS] if fit >= least)
+    least = max(_MIN_FIT, fits[0][1] - _FAR_BELOW)
+    return tuple(mood for mood, fit in fits[:_MAX_MOODS] if fit >= least)

@@ -1,4 +1,4 @@
-"""Tempo and metre of a clip from the beats and bars under its notes."""
+"""Tempo and metre of a clip from the beats and bars of the performance."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ import numpy as np
 from melisma.symbolic.performance import Performance
 from melisma.values.attributes import TEMPO_RANGE_BPM
 
-_LEAST_BEATS = 4
-_MOST_TEMPO_VARIATION = 0.08
-"""Standard deviation of the beat's length, over its median, above which a tempo is free."""
+_MIN_BEATS = 4
+_MAX_TEMPO_VARIATION = 0.08
+"""Standard deviation of the beat intervals over their median, above which a tempo is free."""
 _THIRDS = (0.5, 0.25)
-"""Share of the onsets off the beat that fall on its thirds: in three above the first, in two
-below the second, undecided between (chosen)."""
+"""Share of the off-beat onsets that fall on thirds of the beat: ternary above the first limit,
+binary below the second, undecided in between (chosen)."""
 _PHASE_TOLERANCE = 0.07
-"""How far, in beats, played onsets may lie from a half, third or quarter (chosen)."""
+"""Maximum deviation of onsets from a half, third or quarter, in beats (chosen)."""
 
 
 def tempo_bpm(performance: Performance, start_seconds: float, seconds: float) -> float | None:
-    """Tempo of the felt beat, folded into `TEMPO_RANGE_BPM`.
+    """Tempo of the perceived beat in bpm, folded into `TEMPO_RANGE_BPM`.
 
-    None where there are fewer than four beats or their lengths vary by more than 8 %.
+    None if there are fewer than four beats or their intervals vary by more than 8 %.
     """
     gaps = np.diff(_within(performance.beat_seconds, start_seconds, seconds))
-    if len(gaps) < _LEAST_BEATS - 1:
+    if len(gaps) < _MIN_BEATS - 1:
         return None
     middle = float(np.median(gaps))
-    if middle <= 0 or float(gaps.std()) / middle > _MOST_TEMPO_VARIATION:
+    if middle <= 0 or float(gaps.std()) / middle > _MAX_TEMPO_VARIATION:
         return None
     tempo = 60.0 / middle
     low, high = TEMPO_RANGE_BPM
@@ -38,10 +38,10 @@ def tempo_bpm(performance: Performance, start_seconds: float, seconds: float) ->
 
 
 def clip_metre(performance: Performance, start_seconds: float, seconds: float) -> str | None:
-    """One of `METRES`: that of the performance, or else the one that the clip itself keeps.
+    """Metre of a clip, one of `METRES`: that of the performance, or else that of the clip's bars.
 
     Pieces that change metre between movements have none as a whole; then the beats of the bars in
-    the clip are counted, and thirds or halves of the beat tell 6/8 from 2/4.
+    the clip are counted, and ternary or binary division of the beat decides between 6/8 and 2/4.
     """
     if performance.metre is not None:
         return performance.metre
@@ -54,10 +54,10 @@ def clip_metre(performance: Performance, start_seconds: float, seconds: float) -
         return None
     count = counts.pop()
     thirds = _share_of_thirds(performance, start_seconds, seconds)
-    in_three, in_two = thirds > _THIRDS[0], thirds < _THIRDS[1]
+    ternary, binary = thirds > _THIRDS[0], thirds < _THIRDS[1]
     if count == 2:
-        return "6/8" if in_three else "2/4" if in_two else None
-    if count in (3, 4) and in_two:
+        return "6/8" if ternary else "2/4" if binary else None
+    if count in (3, 4) and binary:
         return f"{count}/4"
     return None
 
@@ -75,7 +75,7 @@ def _share_of_thirds(performance: Performance, start_seconds: float, seconds: fl
         phase = np.interp(onsets, beats, np.arange(len(beats), dtype=np.float64)) % 1.0
         thirds += int(_near(phase, (1 / 3, 2 / 3)).sum())
         others += int(_near(phase, (0.25, 0.5, 0.75)).sum())
-    # A quarter lies so near to a third that played onsets are counted where they lie nearest.
+    # Quarters and thirds are so close that each onset is assigned to the nearest.
     return thirds / max(thirds + others, 1)
 
 

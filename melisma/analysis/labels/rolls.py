@@ -1,4 +1,4 @@
-"""Notes as frames: piano rolls at 25 frames a second of a stretch of a performance."""
+"""Piano rolls of an excerpt of a performance, at 25 frames per second."""
 
 from __future__ import annotations
 
@@ -8,31 +8,36 @@ from melisma.symbolic.performance import Part, Performance
 from melisma.values.tokens import FRAME_RATE_HZ
 
 _FIRST_UNPITCHED_PROGRAM = 115
-"""From here on General MIDI has woodblocks, drums and sound effects, whose keys are no pitches."""
+"""General MIDI programs from here on are percussion and sound effects without pitch."""
 
 
 def is_pitched(part: Part) -> bool:
-    """Whether the part's keys are pitches (drums and sound effects have none)."""
+    """Whether the part has pitches (drums and sound effects have none)."""
     return not part.is_drum and part.program < _FIRST_UNPITCHED_PROGRAM
 
 
 def note_frames(
     part: Part, start_seconds: float, frames: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """First frame (may be negative), frame after the last, pitch and velocity of the notes heard.
+    """Notes of a part that overlap an excerpt, quantised to frames.
 
-    Frames count from `start_seconds`; only notes that overlap the `frames` frames from there on
-    are returned, int64 [note] each.
+    Args:
+        part: the notes.
+        start_seconds: time of frame 0.
+        frames: length of the excerpt in frames.
+
+    Returns:
+        First frame (may be negative), last frame + 1, pitch and velocity, int64 [note] each.
     """
     begin = (part.start_seconds - start_seconds) * FRAME_RATE_HZ
     end = begin + part.duration_seconds * FRAME_RATE_HZ
-    heard = (begin < frames) & (end > 0)
-    # A thousandth of a frame forgives rounding of times that lie exactly on a frame's edge.
-    first = np.floor(begin[heard] + 1e-3).astype(np.int64)
-    last = np.maximum(np.floor(end[heard] + 1e-3).astype(np.int64), first + 1)
+    audible = (begin < frames) & (end > 0)
+    # A tolerance of a thousandth of a frame, for rounding of times exactly on a frame edge.
+    first = np.floor(begin[audible] + 1e-3).astype(np.int64)
+    last = np.maximum(np.floor(end[audible] + 1e-3).astype(np.int64), first + 1)
     inside = (last > 0) & (first < frames)
-    pitch = np.clip(part.pitch[heard], 0, 127)
-    return first[inside], last[inside], pitch[inside], part.velocity[heard][inside]
+    pitch = np.clip(part.pitch[audible], 0, 127)
+    return first[inside], last[inside], pitch[inside], part.velocity[audible][inside]
 
 
 def note_roll(
@@ -46,7 +51,7 @@ def note_roll(
 
 
 def active_frames(first: np.ndarray, last: np.ndarray, frames: int) -> np.ndarray:
-    """Whether any of the notes from frame `first` up to `last` sounds, bool [frame]."""
+    """Whether any note sounds in each frame, bool [frame]; notes last from `first` up to `last`."""
     starts = np.bincount(np.maximum(first, 0), minlength=frames + 1)
     stops = np.bincount(np.minimum(last, frames), minlength=frames + 1)
     return np.cumsum(starts - stops)[:frames] > 0
@@ -55,7 +60,7 @@ def active_frames(first: np.ndarray, last: np.ndarray, frames: int) -> np.ndarra
 def summed_roll(
     notes: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]], frames: int
 ) -> np.ndarray:
-    """Summed velocity of the notes of several parts (as `note_frames` gives), [frame, 128]."""
+    """Summed velocity of the notes of several parts (results of `note_frames`), [frame, 128]."""
     if not notes:
         return np.zeros((frames, 128))
     first, last, pitch, velocity = (np.concatenate(column) for column in zip(*notes, strict=True))

@@ -1,1 +1,1 @@
-"""Pictures of music: piano rolls and spectrograms."""
+"""Plots of music: piano rolls and spectrograms."""

@@ -1,7 +1,7 @@
-"""A picture of a score: its notes over its bars, a colour for each instrument.
+"""Piano roll plots: the notes of a score over its bars, one colour per instrument.
 
-Wide pieces go on in further rows, like systems on a page; drums are a strip below each row.
-Enters: a `Score`. Leaves: a PNG file.
+Long pieces continue in further rows, like systems on a page; drums are a strip below each row.
+Input: a `Score`. Output: a PNG file or a matplotlib figure.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ from melisma.files import write_bytes
 from melisma.symbolic.instruments import instrument_name
 from melisma.values import Score, Track
 from melisma.values.attributes import PITCH_NAMES
+from melisma.values.errors import MelismaError
 
 ROW_BEATS = 64.0
-"""Quarter notes in a row, about (whole bars); chosen: sixteenths can still be told apart."""
-MOST_ROWS = 8
+"""Approximate quarter notes per row (rows hold whole bars; chosen: sixteenths stay distinct)."""
+MAX_ROWS = 8
 """Longer pieces get longer rows instead."""
 _WIDTH_INCHES = 12.0
 _ROW_INCHES = 2.3
@@ -34,12 +35,12 @@ _COLOURS = (
     "#1f5fa8", "#d1495b", "#2a9d5c", "#e08a1e", "#7a4fa3", "#1fa3a8", "#a86a3d", "#d070b0",
     "#6b7a1f", "#4a4a4a",
 )  # fmt: skip
-"""Instruments take these in turn, in the order of the tracks."""
+"""Colours assigned to the instruments in turn, in the order of the tracks."""
 _DRUM_COLOUR = "#333333"
 
 
 def bar_lines(score: Score) -> np.ndarray:
-    """Where the bars of a score begin by its metres, beats float64 [bar], up to its end."""
+    """Start of each bar by the metres of the score, in beats, float64 [bar]."""
     end = max(score.end_beats, 1e-6)
     stops = [metre.beat for metre in score.metres[1:]] + [end]
     lines = [
@@ -50,10 +51,10 @@ def bar_lines(score: Score) -> np.ndarray:
 
 
 def row_edges(score: Score) -> np.ndarray:
-    """Where rows begin and the last one ends, beats float64 [row + 1]; rows begin at bar lines."""
+    """Starts of the rows and end of the last one, in beats, float64 [row + 1]; at bar lines."""
     lines = bar_lines(score)
     end = max(score.end_beats, float(lines[-1]) + 1e-3)
-    length = max(ROW_BEATS, end / MOST_ROWS)
+    length = max(ROW_BEATS, end / MAX_ROWS)
     edges = [0.0]
     while end - edges[-1] > 1.25 * length:
         fitting = lines[(lines > edges[-1] + 1e-6) & (lines <= edges[-1] + length + 1e-6)]
@@ -61,20 +62,22 @@ def row_edges(score: Score) -> np.ndarray:
     return np.array([*edges, end])
 
 
-def _name(track: Track) -> str:
+def _instrument_of(track: Track) -> str:
     return instrument_name(track.program, track.is_drum)
 
 
 def _colours(score: Score) -> dict[str, str]:
     """Colour of each pitched instrument, in the order of the tracks."""
-    names = dict.fromkeys(_name(track) for track in score.tracks if not track.is_drum)
+    names = dict.fromkeys(_instrument_of(track) for track in score.tracks if not track.is_drum)
     return {name: _COLOURS[index % len(_COLOURS)] for index, name in enumerate(names)}
 
 
 def plot_piano_roll(score: Score, path: Path, title: str) -> None:
-    """Write a PNG of the piano roll, whole or not at all.
+    """Writes a piano roll as a PNG file, atomically.
 
-    Raises `ValueError` for a score without notes, `OSError` where nothing can be written.
+    Raises:
+        MelismaError: for a score without notes.
+        OSError: if the file cannot be written.
     """
     stream = io.BytesIO()
     score_figure(score, title).savefig(stream, format="png", dpi=_DOTS_PER_INCH)
@@ -82,9 +85,13 @@ def plot_piano_roll(score: Score, path: Path, title: str) -> None:
 
 
 def score_figure(score: Score, title: str) -> Figure:
-    """The piano roll as a figure; `ValueError` for a score without notes."""
+    """The piano roll as a matplotlib figure.
+
+    Raises:
+        MelismaError: for a score without notes.
+    """
     if not any(len(track.notes) for track in score.tracks):
-        raise ValueError("a piano roll needs notes, but the score holds none")
+        raise MelismaError("a piano roll needs notes, but the score has none")
     edges = row_edges(score)
     rows = len(edges) - 1
     drums = any(track.is_drum and len(track.notes) for track in score.tracks)
@@ -92,32 +99,32 @@ def score_figure(score: Score, title: str) -> Figure:
     heights = [_ROW_INCHES] * pitched + [_DRUM_INCHES] * drums
     figure = Figure(figsize=(_WIDTH_INCHES, rows * sum(heights) + 0.9), layout="constrained")
     FigureCanvasAgg(figure)
-    figure.suptitle(f"{_plain(title)}\n{_facts(score)}", fontsize=10)
+    figure.suptitle(f"{_title_line(title)}\n{_subtitle(score)}", fontsize=10)
     grid = figure.subplots(rows * len(heights), 1, squeeze=False, height_ratios=heights * rows)
     axes = iter(grid[:, 0])
     colours = _colours(score)
     widest = float(np.diff(edges).max())
     for first, last in pairwise(edges.tolist()):
-        mine = [next(axes) for _ in heights]
+        row_axes = [next(axes) for _ in heights]
         if pitched:
-            _draw_row(mine[0], score, colours, first, last)
+            _plot_notes(row_axes[0], score, colours, first, last)
         if drums:
-            _draw_drums(mine[-1], score, first, last)
-        for one in mine:  # a beat is as wide in a short row as in the others
-            one.set_xlim(first, first + widest)
+            _plot_drums(row_axes[-1], score, first, last)
+        for panel in row_axes:  # a beat is equally wide in all rows
+            panel.set_xlim(first, first + widest)
     grid[-1, 0].set_xlabel("bar")
-    _draw_legend(figure, colours, drums)
+    _add_legend(figure, colours, drums)
     return figure
 
 
-def _plain(title: str) -> str:
-    """One line; a "$" would start a formula."""
+def _title_line(title: str) -> str:
+    """The title on one line, at most 110 characters; "$" is escaped, as it starts a formula."""
     line = " ".join(title.split()).replace("$", r"\$")
     return line if len(line) <= 110 else line[:109] + "…"
 
 
-def _facts(score: Score) -> str:
-    """Tempo, metre and length as written."""
+def _subtitle(score: Score) -> str:
+    """Notated tempo, metre and length."""
     bpm = score.tempo.bpm
     tempo = f"{bpm[0]:.0f} bpm" if len(bpm) == 1 else f"{bpm.min():.0f}-{bpm.max():.0f} bpm"
     metres = list(dict.fromkeys(f"{m.numerator}/{m.denominator}" for m in score.metres))
@@ -125,7 +132,7 @@ def _facts(score: Score) -> str:
     return f"{tempo}, {metre}, {len(bar_lines(score))} bars, {score.seconds:.0f} s"
 
 
-def _mark_bars(axes: Axes, score: Score, first: float, stop: float, numbers: bool) -> None:
+def _plot_bar_lines(axes: Axes, score: Score, first: float, stop: float, numbers: bool) -> None:
     lines = bar_lines(score)
     shown = np.flatnonzero((lines >= first - 1e-6) & (lines < stop - 1e-6))
     for index in shown:
@@ -136,8 +143,10 @@ def _mark_bars(axes: Axes, score: Score, first: float, stop: float, numbers: boo
     axes.set_xticks(lines[ticks], labels, fontsize=7)
 
 
-def _draw_row(axes: Axes, score: Score, colours: dict[str, str], first: float, stop: float) -> None:
-    """The pitched notes of one row."""
+def _plot_notes(
+    axes: Axes, score: Score, colours: dict[str, str], first: float, stop: float
+) -> None:
+    """Plots the pitched notes of one row."""
     pitches = np.concatenate([t.notes.pitch for t in score.tracks if not t.is_drum])
     low, high = int(pitches.min()) - 2, int(pitches.max()) + 2
     for octave in range(0, 128, 12):
@@ -151,7 +160,7 @@ def _draw_row(axes: Axes, score: Score, colours: dict[str, str], first: float, s
         axes.add_collection(
             LineCollection(
                 list(lines),
-                colors=[(colours[_name(track)], float(alpha)) for alpha in shade],
+                colors=[(colours[_instrument_of(track)], float(alpha)) for alpha in shade],
                 linewidths=thickness,
                 capstyle="butt",
             )
@@ -159,7 +168,7 @@ def _draw_row(axes: Axes, score: Score, colours: dict[str, str], first: float, s
     axes.set_ylim(low, high)
     ticks = [pitch for pitch in range(0, 128, 12) if low <= pitch <= high]
     axes.set_yticks(ticks, [f"{PITCH_NAMES[p % 12]}{p // 12 - 1}" for p in ticks], fontsize=7)
-    _mark_bars(axes, score, first, stop, numbers=True)
+    _plot_bar_lines(axes, score, first, stop, numbers=True)
 
 
 def _visible(track: Track, first: float, stop: float) -> np.ndarray:
@@ -168,10 +177,10 @@ def _visible(track: Track, first: float, stop: float) -> np.ndarray:
 
 
 def _segments(track: Track, first: float, stop: float) -> np.ndarray:
-    """One horizontal line for each note in view, float64 [note, 2, 2]."""
+    """One horizontal line per visible note, (beat, pitch) of both ends, float64 [note, 2, 2]."""
     shown = _visible(track, first, stop)
     start = track.notes.start_beats[shown]
-    # A hair shorter than written, so that repeated notes stay apart.
+    # Slightly shorter than notated, so that repeated notes stay separate.
     end = start + np.maximum(track.notes.duration_beats[shown] * 0.95, 0.05)
     pitch = track.notes.pitch[shown].astype(np.float64)
     return np.stack([np.stack([start, pitch], axis=1), np.stack([end, pitch], axis=1)], axis=1)
@@ -181,8 +190,8 @@ def _velocities(track: Track, first: float, stop: float) -> np.ndarray:
     return track.notes.velocity[_visible(track, first, stop)]
 
 
-def _draw_drums(axes: Axes, score: Score, first: float, stop: float) -> None:
-    """Drum strokes of one row; each key that is used has a line, the lowest at the bottom."""
+def _plot_drums(axes: Axes, score: Score, first: float, stop: float) -> None:
+    """Plots the drum hits of one row; each key in use has a line, the lowest at the bottom."""
     drums = [track.notes for track in score.tracks if track.is_drum]
     keys = np.unique(np.concatenate([notes.pitch for notes in drums]))
     for notes in drums:
@@ -192,15 +201,15 @@ def _draw_drums(axes: Axes, score: Score, first: float, stop: float) -> None:
     axes.set_ylim(-0.7, len(keys) - 0.3)
     axes.set_yticks([])
     axes.set_ylabel("drums", fontsize=7, rotation=0, ha="right", va="center")
-    _mark_bars(axes, score, first, stop, numbers=False)
+    _plot_bar_lines(axes, score, first, stop, numbers=False)
 
 
-def _draw_legend(figure: Figure, colours: dict[str, str], drums: bool) -> None:
-    marks = [
+def _add_legend(figure: Figure, colours: dict[str, str], drums: bool) -> None:
+    handles = [
         Line2D([], [], color=colour, linewidth=4, label=name) for name, colour in colours.items()
     ]
     if drums:
-        marks.append(Line2D([], [], color=_DRUM_COLOUR, marker="|", linewidth=0, label="drums"))
+        handles.append(Line2D([], [], color=_DRUM_COLOUR, marker="|", linewidth=0, label="drums"))
     figure.legend(
-        handles=marks[:18], loc="outside lower center", ncols=6, fontsize=7, frameon=False
+        handles=handles[:18], loc="outside lower center", ncols=6, fontsize=7, frameon=False
     )

@@ -1,6 +1,6 @@
-"""A picture of sound: its waveform over its log-mel spectrogram, with seconds and hertz.
+"""Spectrogram plots: a waveform above its log-mel spectrogram, with axes in seconds and hertz.
 
-Enters: `Waveform`. Leaves: the data of the plot, or a PNG file.
+Input: a `Waveform`. Output: the data of the plot, or a PNG file.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ from matplotlib.figure import Figure
 from melisma.files import write_bytes
 from melisma.sound.spectra import log_mel
 from melisma.values import Waveform
+from melisma.values.errors import MelismaError
 
 MEL_BINS = 128
 _WINDOW_SECONDS = 0.085
-"""Chosen: resolves neighbouring notes from about middle C on and a drum's attack still."""
-_MOST_COLUMNS = 1_600
-"""Frames a picture shows; more than it has pixels would only be thrown away."""
+"""Chosen: resolves neighbouring notes from about middle C upwards, and still a drum's attack."""
+_MAX_COLUMNS = 1_600
+"""Maximum number of frames: the plot has no more pixels."""
 _DYNAMIC_RANGE_DB = 80.0
 _SIZE_INCHES = (10.7, 5.4)
 _DOTS_PER_INCH = 150
@@ -31,31 +32,35 @@ _TICKS_HZ = (100, 300, 600, 1000, 2000, 4000, 8000, 16000)
 
 
 @dataclass(frozen=True, kw_only=True)
-class SoundPicture:
-    """What a plot of sound shows."""
+class SpectrogramData:
+    """Data of a waveform and spectrogram plot."""
 
     column_seconds: np.ndarray
-    """float64 [column], the middle of each column of the spectrogram."""
+    """float64 [column], centre of each spectrogram column in seconds."""
     lowest: np.ndarray
-    """float32 [column], the lowest amplitude in each column."""
+    """float32 [column], minimum amplitude in each column."""
     highest: np.ndarray
-    """float32 [column], the highest amplitude in each column."""
+    """float32 [column], maximum amplitude in each column."""
     mel_db: np.ndarray
-    """float32 [bin, column], dB relative to the loudest cell, at least -80."""
+    """float32 [bin, column], dB relative to the loudest bin, at least -80."""
     bin_hz: np.ndarray
-    """float64 [bin], the middle of each mel bin."""
+    """float64 [bin], centre frequency of each mel bin."""
     seconds: float
-    """Duration."""
+    """Duration of the waveform."""
 
 
-def picture_data(waveform: Waveform) -> SoundPicture:
-    """The envelope and the log-mel spectrogram on one time axis of at most 1600 columns."""
+def spectrogram_data(waveform: Waveform) -> SpectrogramData:
+    """Amplitude envelope and log-mel spectrogram on one time axis of at most 1600 columns.
+
+    Raises:
+        MelismaError: for a waveform of length 0.
+    """
     sound = waveform.mono
     if len(sound) == 0:
-        raise ValueError("a picture needs sound, but its length is 0")
+        raise MelismaError("a spectrogram needs sound, but its length is 0")
     rate_hz = waveform.rate_hz
     window = 1 << round(np.log2(_WINDOW_SECONDS * rate_hz))
-    hop = max(window // 8, -(-len(sound) // _MOST_COLUMNS))
+    hop = max(window // 8, -(-len(sound) // _MAX_COLUMNS))
     columns = -(-len(sound) // hop)
     padded = np.pad(sound, (0, columns * hop - len(sound)))
     mel = log_mel(
@@ -68,37 +73,39 @@ def picture_data(waveform: Waveform) -> SoundPicture:
     mel_db = mel * (20.0 / np.log(10.0))
     mel_db = np.maximum(mel_db - mel_db.max(), -_DYNAMIC_RANGE_DB)
     blocks = padded.reshape(columns, hop)
-    return SoundPicture(
+    return SpectrogramData(
         column_seconds=(np.arange(columns) + 0.5) * hop / rate_hz,
         lowest=blocks.min(axis=1),
         highest=blocks.max(axis=1),
         mel_db=mel_db.astype(np.float32),
-        bin_hz=_mel_to_hz(_highest_mel(rate_hz) * np.arange(1, MEL_BINS + 1) / (MEL_BINS + 1)),
+        bin_hz=_mel_to_hz(_nyquist_mel(rate_hz) * np.arange(1, MEL_BINS + 1) / (MEL_BINS + 1)),
         seconds=waveform.seconds,
     )
 
 
 def plot_sound(waveform: Waveform, path: Path, title: str) -> None:
-    """Write a PNG of the waveform above its log-mel spectrogram, whole or not at all.
+    """Writes a PNG file of the waveform above its log-mel spectrogram, atomically.
 
-    Raises `ValueError` for sound of length 0, `OSError` where nothing can be written.
+    Raises:
+        MelismaError: for a waveform of length 0.
+        OSError: if the file cannot be written.
     """
-    data = picture_data(waveform)
+    data = spectrogram_data(waveform)
     figure = Figure(figsize=_SIZE_INCHES, layout="constrained")
     FigureCanvasAgg(figure)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(1, 2))
     # A "$" would start a formula.
-    line = " ".join(title.split()).replace("$", r"\$")
-    above.set_title(line if len(line) <= 100 else line[:99] + "…", fontsize=9)
-    _draw_waveform(above, data)
-    _draw_spectrogram(below, data, waveform.rate_hz)
+    title_line = " ".join(title.split()).replace("$", r"\$")
+    above.set_title(title_line if len(title_line) <= 100 else title_line[:99] + "…", fontsize=9)
+    _plot_waveform(above, data)
+    _plot_spectrogram(below, data, waveform.rate_hz)
     figure.colorbar(below.images[0], ax=below, label="level (dB)", pad=0.01)
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=_DOTS_PER_INCH)
     write_bytes(Path(path), stream.getvalue())
 
 
-def _draw_waveform(axes: Axes, data: SoundPicture) -> None:
+def _plot_waveform(axes: Axes, data: SpectrogramData) -> None:
     axes.fill_between(
         data.column_seconds, data.lowest, data.highest, linewidth=0.4, color="#205080"
     )
@@ -107,8 +114,8 @@ def _draw_waveform(axes: Axes, data: SoundPicture) -> None:
     axes.set_ylabel("amplitude")
 
 
-def _draw_spectrogram(axes: Axes, data: SoundPicture, rate_hz: int) -> None:
-    top = _highest_mel(rate_hz)
+def _plot_spectrogram(axes: Axes, data: SpectrogramData, rate_hz: int) -> None:
+    top = _nyquist_mel(rate_hz)
     axes.imshow(
         data.mel_db,
         origin="lower",
@@ -135,5 +142,5 @@ def _mel_to_hz(mel: np.ndarray) -> np.ndarray:
     return 700.0 * (10.0 ** (mel / 2595.0) - 1.0)
 
 
-def _highest_mel(rate_hz: int) -> float:
+def _nyquist_mel(rate_hz: int) -> float:
     return _hz_to_mel(rate_hz / 2)

@@ -1,1 +1,1 @@
-"""Facts measured of a score from its notes alone: tempo, key, metre, instruments, structure."""
+"""Score analysis from the notes alone: tempo, key, metre, instruments, structure."""

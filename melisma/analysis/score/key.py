@@ -1,44 +1,43 @@
-"""The tonality of a score, one of `values.TONALITIES`, from its notes alone.
+"""Key estimation of a score from its notes alone; the key is one of `values.TONALITIES`.
 
-Six views of the notes (as struck, the highest voice, the lowest voice, the opening, the first half,
-the last bass notes) are each compared with 24 rotated profiles (`rank_tonalities` in
-`analysis/audio/key.py`: Albrecht and Shanahan 2013) by correlation; the weighted sum decides.
-Pieces state their tonality where they begin, which is why the opening counts twice. Key signatures
-are never read.
+Six views of the notes (onsets, the highest voice, the lowest voice, the beginning, the first half,
+the last bass notes) are each correlated with the 24 rotated key profiles (`key_correlations` in
+`analysis/audio/key.py`); the weighted sum decides. Pieces establish their key at the beginning,
+which therefore counts twice. Key signatures are never read.
 
-Enters: a `Score`. Leaves: a `TonalityEstimate` with its rivals. Time is counted in beats, so the
-tempo does not matter; drums are not heard.
+Input: a `Score`. Output: a `KeyEstimate` with its ranking. Time is counted in beats, so the tempo
+does not matter; drums are ignored.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from melisma.analysis.audio.key import KeyEstimate, rank_tonalities
+from melisma.analysis.audio.key import KeyEstimate, key_correlations
 from melisma.values import Score
 from melisma.values.attributes import TONALITIES
 
-FRAMES_A_BEAT = 4
-"""Resolution of the sounding time (chosen: sixteenths)."""
-LONGEST_BEATS = 8.0
-"""A note sounds no longer than this (chosen: pedals and drones would drown the rest)."""
-OPENING_BEATS = 4
+FRAMES_PER_BEAT = 4
+"""Resolution of the piano roll (chosen: sixteenths)."""
+MAX_NOTE_BEATS = 8.0
+"""Longer notes are truncated (chosen: pedals and drones would dominate)."""
+BEGINNING_BEATS = 4
 ENDING_BEATS = 1
-"""Lengths of the opening and of the ending."""
+"""Lengths of the beginning and of the ending."""
 VIEW_WEIGHTS = np.array([4.0, 2.0, 1.5, 2.0, 2.0, 0.5]) / 12.0
 """Weights of the views, in the order of `_views`. Fitted (conditional logit, then rounded) to 3,500
-openings and whole pieces of the training pieces of the Mutopia project, whose files state the
-tonality; on 650 held-out ones the share right is .85, against .82 by the weights of
-`analysis.labels.key`, which knows neither beginning nor end of a piece."""
+beginnings and whole pieces of the training split of the Mutopia project, whose files state the key;
+on 650 held-out ones the accuracy is .85, against .82 with the weights of `analysis.labels.key`,
+which does not use the beginning and end of a piece."""
 COMPRESSION = 0.5
-"""Exponent of the shares: one long pedal note must not outweigh the scale."""
+"""Exponent of the shares: one long pedal note must not dominate the scale."""
 _DRUM_PROGRAMS = range(115, 120)
-"""Programs without a pitch that matters: woodblock, taiko, toms, synthetic drum, cymbal."""
+"""Programs without a definite pitch: woodblock, taiko, toms, synth drum, cymbal."""
 _CLASSES = np.eye(12)
 
 
 def pitched_notes(score: Score) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Start and duration in beats and pitch of all pitched notes, three arrays [note]."""
+    """Start in beats, duration in beats and pitch of all pitched notes, [note] each."""
     notes = [
         track.notes
         for track in score.tracks
@@ -54,10 +53,10 @@ def pitched_notes(score: Score) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _sounding(start: np.ndarray, duration: np.ndarray, pitch: np.ndarray) -> np.ndarray:
-    """Whether each pitch sounds in each frame in which anything does, bool [frame, 128]."""
-    first = np.floor(start * FRAMES_A_BEAT + 0.25).astype(np.int64)
+    """Binary piano roll of the frames in which anything sounds, bool [frame, 128]."""
+    first = np.floor(start * FRAMES_PER_BEAT + 0.25).astype(np.int64)
     first -= first.min()
-    length = np.ceil(np.minimum(duration, LONGEST_BEATS) * FRAMES_A_BEAT - 0.25).astype(np.int64)
+    length = np.ceil(np.minimum(duration, MAX_NOTE_BEATS) * FRAMES_PER_BEAT - 0.25).astype(np.int64)
     last = first + np.maximum(length, 1)
     steps = np.zeros((int(last.max()) + 1, 128), dtype=np.int32)
     np.add.at(steps, (first, pitch), 1)
@@ -67,7 +66,7 @@ def _sounding(start: np.ndarray, duration: np.ndarray, pitch: np.ndarray) -> np.
 
 
 def _views(score: Score) -> np.ndarray | None:
-    """Weights of the pitch classes in the six views, float64 [6, 12]; None without notes."""
+    """Shares of the pitch classes in the six views, float64 [6, 12]; None without notes."""
     start, duration, pitch = pitched_notes(score)
     if not len(pitch):
         return None
@@ -81,25 +80,27 @@ def _views(score: Score) -> np.ndarray | None:
             np.bincount(pitch % 12, minlength=12).astype(np.float64),
             top.sum(axis=0),
             bass.sum(axis=0),
-            classes[: OPENING_BEATS * FRAMES_A_BEAT].sum(axis=0),
+            classes[: BEGINNING_BEATS * FRAMES_PER_BEAT].sum(axis=0),
             classes[:half].sum(axis=0),
-            bass[-ENDING_BEATS * FRAMES_A_BEAT :].sum(axis=0),
+            bass[-ENDING_BEATS * FRAMES_PER_BEAT :].sum(axis=0),
         ]
     )
     return views / views.sum(axis=1, keepdims=True)
 
 
 def measure_score_tonality(score: Score) -> KeyEstimate:
-    """The tonality of the whole score, as one; `tonality` is None where nothing is pitched.
+    """Estimates a single key for the whole score.
 
-    The `chroma` of the estimate holds the shares of the pitch classes as struck; the tuning is 0.
+    Returns:
+        Estimate whose `tonality` is None without pitched notes; `chroma` holds the shares of the
+        pitch classes by onsets, the tuning is 0.
     """
     views = _views(score)
     if views is None:
         return KeyEstimate(
             tonality=None, confidence=0.0, chroma=np.zeros(12), tuning_cents=0.0, ranking=()
         )
-    scores = VIEW_WEIGHTS @ np.stack([rank_tonalities(view**COMPRESSION) for view in views])
+    scores = VIEW_WEIGHTS @ np.stack([key_correlations(view**COMPRESSION) for view in views])
     order = np.argsort(-scores, kind="stable")
     return KeyEstimate(
         tonality=TONALITIES[int(order[0])],

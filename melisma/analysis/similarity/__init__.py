@@ -1,1 +1,1 @@
-"""How near a piece comes to training music: indexes of clips and of melody fingerprints."""
+"""Similarity of a piece to training music: indexes of clips, melodies and melody fingerprints."""

@@ -1,21 +1,23 @@
-"""How near a piece comes to the clips that a model learned from: the longest run of semantic tokens
-that it shares with one, the five seconds that agree best, the clip that sounds most like it.
+"""Index of training clips: exact search for shared token runs, agreement and similarity.
 
-Follows the two questions of MusicLM's memorisation study (2301.11325, section 4.3): is a stretch
-the same token by token, and is the whole nearly the same. Here they are asked of *any* piece, and
-the search is exact. For runs, triples of stretches (a token and how long it is held) are hashed and
-sorted, found by bisection and followed to both ends; no run that counts can be missed, because it
-holds three whole stretches. For agreement, equal frames are counted at every alignment.
+For a piece it finds the longest run of semantic tokens shared with a clip, the five seconds that
+agree best, and the most similar clip in the joint embedding.
 
-Most frames repeat the one before them, and a held note or a rest is shared by everybody. So a run
-or an agreement counts only with `FEWEST_TOKENS` different tokens or more, and of each stretch of
-one token `HELD_FRAMES` at most.
+Follows the two criteria of MusicLM's memorisation study (2301.11325, section 4.3): exact matches of
+a token sequence, and approximate matches. Here they are applied to *any* piece, and the search is
+exact. For runs, trigrams of segments (a token with its duration) are hashed and sorted, found by
+bisection and extended to both ends; no run that counts can be missed, because it contains three
+complete segments. For agreement, equal frames are counted at every alignment.
 
-Tokens that a model drew show a copy exactly. Sound that went through a codec is heard anew with
-half of its frames changed: of 32 clips copied so, runs find 5 and agreement 27 (measured).
+Most frames repeat the previous one, and sustained notes and rests occur everywhere. A run or an
+agreement therefore counts only with at least `MIN_DISTINCT_TOKENS` different tokens, and at most
+`HELD_FRAMES` frames of each segment of one token count.
 
-Enters: first-level semantic tokens at 25 Hz and joint vectors of windows of 10 s. Leaves: a
-`Resemblance`, with limits that hold what held-out real clips reach (`clip_limits.py`).
+Tokens sampled by a model reveal a copy exactly. Audio that passed through a codec is encoded with
+half of its frames changed: of 32 such copies of clips, runs find 5 and agreement 27 (measured).
+
+Inputs: first-level semantic tokens at 25 Hz and joint vectors of windows of 10 s. Output: a
+`Resemblance`, with limits from held-out real clips (`clip_limits.py`).
 """
 
 from __future__ import annotations
@@ -28,21 +30,22 @@ import numpy as np
 import torch
 
 from melisma.files.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
-from melisma.files.compression import packed, unpacked
+from melisma.files.compression import compress, decompress
+from melisma.values.errors import MelismaError
 from melisma.values.tokens import FRAME_RATE_HZ
 
 KIND = "originality"
-"""What its checkpoint is called, and its file in a model's folder."""
-FEWEST_TOKENS = 5
-"""A run has at least so many different tokens (chosen: a second of real music has 6 at the median);
-five make three whole stretches, which is what the search hashes."""
+"""Kind of its checkpoint, and name of its file in a model's folder."""
+MIN_DISTINCT_TOKENS = 5
+"""Minimum number of different tokens in a run (chosen: a second of real music has a median of 6);
+five imply three complete segments, which is what the search hashes."""
 HELD_FRAMES = 10
-"""Of a stretch of one token, so many frames count (chosen: .4 s)."""
+"""Maximum number of frames that count in a segment of one token (chosen: .4 s)."""
 AGREEMENT_FRAMES = 125
-"""Frames that an agreement is looked for in: 5 s, as in the study."""
+"""Window length of an agreement: 5 s, as in the study."""
 LIMIT_SHARE = 0.99
-"""So many of the real, independent clips lie below a limit."""
-_TRIPLE = 3
+"""Quantile of real, independent clips that defines a limit."""
+_NGRAM = 3
 _FACTORS = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9], dtype=np.uint64)
 _CHUNK = 4_096
 _BLOCK = 500
@@ -50,18 +53,18 @@ _BLOCK = 500
 
 @dataclass(frozen=True, kw_only=True)
 class Limit:
-    """What independent music of one length reaches."""
+    """Similarity that independent music of one length rarely exceeds."""
 
     piece_seconds: float
     """Length of the pieces."""
     run_seconds: float
-    """So long a run `LIMIT_SHARE` of them do not pass."""
+    """`LIMIT_SHARE` quantile of the longest run."""
     agreement: float
-    """So high a share of equal frames in 5 s `LIMIT_SHARE` of them do not pass."""
+    """`LIMIT_SHARE` quantile of the share of equal frames in 5 s."""
     similarity: float
-    """So high a cosine `LIMIT_SHARE` of them do not pass."""
+    """`LIMIT_SHARE` quantile of the cosine similarity."""
     pieces: int
-    """Real held-out pieces that it rests on; where they were joined, each counts once."""
+    """Number of real held-out pieces; concatenated ones each count once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,15 +72,15 @@ class SharedTokens:
     """The longest run of tokens that a piece shares with a clip."""
 
     seconds: float
-    """Its length as it counts: of a held token `HELD_FRAMES` at most."""
+    """Counted length: at most `HELD_FRAMES` of a repeated token."""
     whole_seconds: float
-    """Its length from end to end."""
+    """Length from end to end."""
     clip: str
-    """The clip that has it."""
+    """Name of the clip."""
     clip_start_seconds: float
-    """Where in the clip it begins."""
+    """Start of the run in the clip."""
     piece_start_seconds: float
-    """Where in the piece it begins."""
+    """Start of the run in the piece."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,45 +88,49 @@ class Agreement:
     """The five seconds of a piece that agree best with five seconds of a clip."""
 
     share: float
-    """Share of the frames that are equal and count: of a held token `HELD_FRAMES` at most."""
+    """Share of equal frames that count: at most `HELD_FRAMES` of a repeated token."""
     clip: str
-    """The clip."""
+    """Name of the clip."""
     clip_start_seconds: float
-    """Where in the clip the first equal frame is."""
+    """Time of the first equal frame in the clip."""
     piece_start_seconds: float
-    """Where in the piece the first equal frame is."""
+    """Time of the first equal frame in the piece."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Resemblance:
-    """How near a piece comes to the clips of an index."""
+    """Similarity of a piece to the clips of an index."""
 
     run: SharedTokens | None
-    """None where no run counts."""
+    """None if no run counts."""
     agreement: Agreement | None
-    """None where no agreement counts."""
+    """None if no agreement counts."""
     similarity: float
-    """Highest cosine between a window of the piece and one of a clip."""
+    """Maximum cosine similarity between a window of the piece and one of a clip."""
     similar_clip: str
-    """The clip that has it."""
+    """Name of that clip."""
     limit: Limit | None
-    """What independent music of about this length reaches; None where nothing was measured."""
+    """Limit for pieces of this length; None if none was measured."""
 
     @property
     def run_seconds(self) -> float:
-        """Length of the run as it counts; 0 without one."""
+        """Counted length of the run; 0 without one."""
         return 0.0 if self.run is None else self.run.seconds
 
     @property
     def equal_share(self) -> float:
-        """Share of equal frames in the five seconds that agree best; 0 without an agreement."""
+        """Share of equal frames in the best five seconds; 0 without an agreement."""
         return 0.0 if self.agreement is None else self.agreement.share
 
     @property
     def excess(self) -> float:
-        """The greatest of the three in units of its limit; `ValueError` without limits."""
+        """The greatest of the three measures relative to its limit.
+
+        Raises:
+            MelismaError: for an index without limits.
+        """
         if self.limit is None:
-            raise ValueError(
+            raise MelismaError(
                 "this index has no limits: build it with held-out clips, see `clip_limits`"
             )
         limit = self.limit
@@ -135,46 +142,46 @@ class Resemblance:
 
     @property
     def too_similar(self) -> bool:
-        """Whether any limit is passed; `ValueError` for an index without limits."""
+        """Whether any limit is exceeded; `MelismaError` for an index without limits."""
         return self.excess > 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Stretches:
-    """Maximal stretches of one token in clips of equal length laid end to end."""
+class _Segments:
+    """Run-length encoding of concatenated clips of equal length."""
 
     begin: np.ndarray
-    """First frame of each, int64 [stretch]."""
+    """First frame of each segment of one token, int64 [segment]."""
     length: np.ndarray
-    """Frames of each, int64 [stretch]."""
+    """Frames of each segment, int64 [segment]."""
     hashes: np.ndarray
-    """Of every triple of whole stretches inside one clip, uint64 [triple]."""
-    places: np.ndarray
-    """First frame of each triple, int64 [triple]."""
+    """Hash of every trigram of complete segments inside one clip, uint64 [trigram]."""
+    positions: np.ndarray
+    """First frame of each trigram, int64 [trigram]."""
 
 
-def _stretches(tokens: np.ndarray) -> _Stretches:
-    """Stretches of tokens [clip, frame] and the hashes of their triples."""
+def _segments(tokens: np.ndarray) -> _Segments:
+    """Segments of tokens [clip, frame] and the hashes of their trigrams."""
     flat = tokens.reshape(-1).astype(np.uint64)
     frames = tokens.shape[1]
     edge = np.arange(len(flat)) % frames == 0
     begin = np.flatnonzero(edge | np.append(True, flat[1:] != flat[:-1]))
     length = np.diff(np.append(begin, len(flat)))
-    # The first and the last stretch of a clip may be cut by its edge: their length tells nothing.
-    whole = ~edge[begin] & ((begin + length) % frames != 0)
+    # The first and the last segment of a clip may be truncated: their length is unknown.
+    complete = ~edge[begin] & ((begin + length) % frames != 0)
     code = (flat[begin] << np.uint64(32)) | length.astype(np.uint64)
-    count = max(len(begin) - _TRIPLE + 1, 0)
+    count = max(len(begin) - _NGRAM + 1, 0)
     value, kept = np.zeros(count, dtype=np.uint64), np.ones(count, dtype=bool)
     for offset, factor in enumerate(_FACTORS):
         part = code[offset : offset + count]
         value = (value ^ (part * factor)) * factor
         value ^= value >> np.uint64(29)
-        kept &= whole[offset : offset + count]
-    return _Stretches(begin=begin, length=length, hashes=value[kept], places=begin[:count][kept])
+        kept &= complete[offset : offset + count]
+    return _Segments(begin=begin, length=length, hashes=value[kept], positions=begin[:count][kept])
 
 
 class ClipIndex:
-    """The tokens and vectors of many clips, searchable exactly."""
+    """Tokens and joint vectors of many clips, with exact search."""
 
     def __init__(
         self,
@@ -184,29 +191,38 @@ class ClipIndex:
         fingerprints: Mapping[str, str],
         limits: Sequence[Limit] = (),
     ) -> None:
-        """`tokens` [clip, frame] of the first semantic level; `vectors` [clip, window, width] of
-        unit length; `fingerprints` of the tokenizers that made them. `ValueError` where they do not
-        belong together."""
+        """Builds the index.
+
+        Args:
+            names: name of each clip.
+            tokens: first-level semantic tokens, [clip, frame].
+            vectors: joint vectors, [clip, window, width]; they are normalised.
+            fingerprints: fingerprints of the tokenizers that computed both.
+            limits: limits of similarity, see `clip_limits`.
+
+        Raises:
+            MelismaError: if the shapes do not match.
+        """
         if tokens.ndim != 2 or not tokens.size or vectors.ndim != 3 or not vectors.size:
-            raise ValueError(
+            raise MelismaError(
                 "an index needs tokens [clip, frame] and vectors [clip, window, width], "
                 f"not {tokens.shape} and {vectors.shape}"
             )
         if not len(names) == len(tokens) == len(vectors):
-            raise ValueError(
+            raise MelismaError(
                 f"{len(names)} names, {len(tokens)} clips of tokens and {len(vectors)} of vectors: "
                 "give one of each for every clip"
             )
         if any("\n" in name for name in names):
-            raise ValueError("the name of a clip has one line")
+            raise MelismaError("the name of a clip has one line")
         self.names = tuple(names)
         self.tokens = np.ascontiguousarray(tokens, dtype=np.uint16)
         self.vectors = _unit(vectors)
         self.fingerprints = dict(fingerprints)
         self.limits = tuple(sorted(limits, key=lambda limit: limit.piece_seconds))
-        found = _stretches(self.tokens)
+        found = _segments(self.tokens)
         order = np.argsort(found.hashes, kind="stable")
-        self._hashes, self._places = found.hashes[order], found.places[order]
+        self._hashes, self._positions = found.hashes[order], found.positions[order]
         flat = self.tokens.reshape(-1)
         self._by_token = np.argsort(flat, kind="stable").astype(np.int32)
         highest = int(flat.max()) + 1
@@ -216,14 +232,19 @@ class ClipIndex:
         return len(self.names)
 
     def nearest(self, tokens: np.ndarray, vectors: np.ndarray) -> Resemblance:
-        """The resemblance of a piece: first-level tokens [frame] and joint vectors [window, width].
+        """Compares a piece with all clips.
 
-        Vectors in the index are rebuilt from style tokens, and its limits are of such: give
-        `joint.vectors_of(joint.quantise(vectors))`.
+        Args:
+            tokens: first-level semantic tokens, [frame].
+            vectors: joint vectors, [window, width]. Those in the index are reconstructed from
+                style tokens, so pass `joint.dequantise(joint.quantise(vectors))`.
+
+        Raises:
+            MelismaError: for other shapes.
         """
         width = self.vectors.shape[2]
         if tokens.ndim != 1 or vectors.ndim != 2 or vectors.shape[1] != width or not len(vectors):
-            raise ValueError(
+            raise MelismaError(
                 f"a piece is tokens [frame] and vectors [window, {width}], not {tokens.shape} "
                 f"and {vectors.shape}"
             )
@@ -234,14 +255,14 @@ class ClipIndex:
             agreement=self.best_agreement(tokens),
             similarity=float(cosines[:, best].max()),
             similar_clip=self.names[best // self.vectors.shape[1]],
-            limit=self.limit_of(len(tokens) / FRAME_RATE_HZ),
+            limit=self.limit_for(len(tokens) / FRAME_RATE_HZ),
         )
 
-    def limit_of(self, piece_seconds: float) -> Limit | None:
-        """The limit of the next longer pieces that were measured.
+    def limit_for(self, piece_seconds: float) -> Limit | None:
+        """The limit of the next longer measured length.
 
-        A piece that is longer than all of these is held to the limit of the longest, which
-        independent music of its length passes more often.
+        A piece longer than all of these is compared with the limit of the longest, which
+        independent music of its length exceeds more often.
         """
         for limit in self.limits:
             if piece_seconds <= limit.piece_seconds:
@@ -249,11 +270,11 @@ class ClipIndex:
         return self.limits[-1] if self.limits else None
 
     def longest_run(self, tokens: np.ndarray) -> SharedTokens | None:
-        """The longest run of tokens [frame] that counts and that a clip has too."""
+        """The longest run of tokens [frame] shared with a clip that counts; None without one."""
         tokens = tokens.astype(np.int64)
         if not len(tokens):
             return None
-        own = _stretches(tokens[None])
+        own = _segments(tokens[None])
         clip, offset = self._alignments(own)
         held = np.repeat(own.begin, own.length)
         ends = held + np.repeat(own.length, own.length)
@@ -266,16 +287,16 @@ class ClipIndex:
         if not runs:
             return None
         which, first, last = (np.concatenate(parts) for parts in zip(*runs, strict=True))
-        # The first stretch may have begun before the run: it counts from the run's beginning.
+        # The first segment may begin before the run: it counts from the beginning of the run.
         edge = np.minimum(ends[first], last)
-        worth = np.minimum(edge - first, HELD_FRAMES) + counted[last] - counted[edge]
-        for best in np.argsort(-worth, kind="stable"):
+        counted_length = np.minimum(edge - first, HELD_FRAMES) + counted[last] - counted[edge]
+        for best in np.argsort(-counted_length, kind="stable"):
             begin, end = int(first[best]), int(last[best])
-            if len(np.unique(tokens[begin:end])) < FEWEST_TOKENS:
+            if len(np.unique(tokens[begin:end])) < MIN_DISTINCT_TOKENS:
                 continue
             owner, moved = int(clip[which[best]]), int(offset[which[best]])
             return SharedTokens(
-                seconds=float(worth[best]) / FRAME_RATE_HZ,
+                seconds=float(counted_length[best]) / FRAME_RATE_HZ,
                 whole_seconds=(end - begin) / FRAME_RATE_HZ,
                 clip=self.names[owner],
                 clip_start_seconds=(begin + moved) / FRAME_RATE_HZ,
@@ -283,43 +304,45 @@ class ClipIndex:
             )
         return None
 
-    def _alignments(self, own: _Stretches) -> tuple[np.ndarray, np.ndarray]:
-        """Clips and how far a piece is moved along them where a triple agrees, int64 [pair]."""
+    def _alignments(self, own: _Segments) -> tuple[np.ndarray, np.ndarray]:
+        """Clips, and offsets of a piece along them where a trigram matches, int64 [pair] each."""
         low = np.searchsorted(self._hashes, own.hashes, side="left")
         high = np.searchsorted(self._hashes, own.hashes, side="right")
         total = high - low
-        mine = np.repeat(own.places, total)
+        query = np.repeat(own.positions, total)
         begins = np.repeat(np.cumsum(total) - total, total)
-        theirs = self._places[np.arange(len(mine)) - begins + np.repeat(low, total)]
+        reference = self._positions[np.arange(len(query)) - begins + np.repeat(low, total)]
         frames = self.tokens.shape[1]
-        pairs = np.stack([theirs // frames, theirs % frames - mine], axis=1)
+        pairs = np.stack([reference // frames, reference % frames - query], axis=1)
         pairs = np.unique(pairs, axis=0)
         return pairs[:, 0], pairs[:, 1]
 
     def _runs(
         self, tokens: np.ndarray, clip: np.ndarray, offset: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Maximal equal runs along alignments: (number of the alignment among those given, first
-        frame in the piece, the frame after the last), int64 [run] each."""
+        """Maximal runs of equal frames along alignments.
+
+        Returns:
+            Index of the alignment, first frame in the piece, last frame + 1; int64 [run] each.
+        """
         same = self._same(tokens, clip, offset)
         padded = np.zeros((len(clip), same.shape[1] + 2), dtype=np.int8)
         padded[:, 1:-1] = same
         turn = np.diff(padded, axis=1)
         which, first = np.nonzero(turn == 1)
         _, last = np.nonzero(turn == -1)
-        long = last - first >= FEWEST_TOKENS
+        long = last - first >= MIN_DISTINCT_TOKENS
         which, first, last = which[long], first[long], last[long]
         return which, first - offset[which], last - offset[which]
 
     def _same(self, tokens: np.ndarray, clip: np.ndarray, offset: np.ndarray) -> np.ndarray:
-        """Whether the frames of clips equal those of a piece, bool [alignment, clip's frame]."""
-        place = np.arange(self.tokens.shape[1]) - offset[:, None]
-        inside = (place >= 0) & (place < len(tokens))
-        return inside & (self.tokens[clip] == tokens[place.clip(0, len(tokens) - 1)])
+        """Whether the frames of clips equal those of a piece, bool [alignment, clip frame]."""
+        piece_frame = np.arange(self.tokens.shape[1]) - offset[:, None]
+        inside = (piece_frame >= 0) & (piece_frame < len(tokens))
+        return inside & (self.tokens[clip] == tokens[piece_frame.clip(0, len(tokens) - 1)])
 
     def best_agreement(self, tokens: np.ndarray) -> Agreement | None:
-        """The five seconds of tokens [frame] that have most frames in common with five of a clip,
-        at one alignment."""
+        """The five seconds of tokens [frame] with most frames equal to a clip at one alignment."""
         tokens, best = tokens.astype(np.int64), None
         hop = _BLOCK - AGREEMENT_FRAMES
         for start in range(0, max(len(tokens) - AGREEMENT_FRAMES, 1), hop):
@@ -329,18 +352,18 @@ class ClipIndex:
         return best
 
     def _agreement(self, tokens: np.ndarray, start: int) -> Agreement | None:
-        """The same of a part of a piece that begins at the frame `start`."""
+        """`best_agreement` of an excerpt of a piece that begins at frame `start`."""
         if not len(tokens):
             return None
-        own = _stretches(tokens[None])
+        own = _segments(tokens[None])
         counts = np.arange(len(tokens)) - np.repeat(own.begin, own.length) < HELD_FRAMES
         masked = np.where(counts, tokens, -1)  # no clip has this token
         equal = self._equal_frames(masked)
         reach = self.tokens.shape[1] + len(tokens)
-        most, best, bar, above = 0, None, int(equal.max()), np.inf
-        # Alignments with the most equal frames first: the others cannot have more in five seconds.
-        while most < above - 1 and above > FEWEST_TOKENS:
-            some = np.flatnonzero((equal >= max(bar, FEWEST_TOKENS)) & (equal < above))
+        most, best, threshold, above = 0, None, int(equal.max()), np.inf
+        # Alignments with the most equal frames first: others cannot have more in five seconds.
+        while most < above - 1 and above > MIN_DISTINCT_TOKENS:
+            some = np.flatnonzero((equal >= max(threshold, MIN_DISTINCT_TOKENS)) & (equal < above))
             some = some[np.argsort(-equal[some], kind="stable")]
             for first in range(0, len(some), _CHUNK):
                 part = some[first : first + _CHUNK]
@@ -349,9 +372,9 @@ class ClipIndex:
                 clip, offset = part // reach, part % reach - len(tokens)
                 found = self._densest(masked, clip, offset, most)
                 if found is not None:
-                    most, which, place = found
-                    best = clip[which], place, place - offset[which]
-            above, bar = max(bar, FEWEST_TOKENS), bar // 2
+                    most, which, clip_frame = found
+                    best = clip[which], clip_frame, clip_frame - offset[which]
+            above, threshold = max(threshold, MIN_DISTINCT_TOKENS), threshold // 2
         if best is None:
             return None
         return Agreement(
@@ -362,22 +385,32 @@ class ClipIndex:
         )
 
     def _equal_frames(self, tokens: np.ndarray) -> np.ndarray:
-        """Equal frames at every alignment: int64 [clip * (frames of a clip + of the piece)], where
-        entry `clip * both + len(tokens) + offset` is a piece moved by `offset` along a clip."""
+        """Number of equal frames at every alignment.
+
+        Returns:
+            int64 [clip * (clip frames + piece frames)]; entry `clip * both + len(tokens) + offset`
+            is the piece moved by `offset` along a clip.
+        """
         frames, both = self.tokens.shape[1], self.tokens.shape[1] + len(tokens)
-        mine = np.flatnonzero((tokens >= 0) & (tokens < len(self._token_begins) - 1))
-        low, high = self._token_begins[tokens[mine]], self._token_begins[tokens[mine] + 1]
+        query = np.flatnonzero((tokens >= 0) & (tokens < len(self._token_begins) - 1))
+        low, high = self._token_begins[tokens[query]], self._token_begins[tokens[query] + 1]
         total = high - low
         begins = np.repeat(np.cumsum(total) - total - low, total)
-        theirs = self._by_token[np.arange(len(begins)) - begins].astype(np.int64)
-        place = theirs // frames * both + theirs % frames + len(tokens) - np.repeat(mine, total)
-        return np.bincount(place, minlength=len(self) * both)
+        reference = self._by_token[np.arange(len(begins)) - begins].astype(np.int64)
+        alignment = (
+            reference // frames * both + reference % frames + len(tokens) - np.repeat(query, total)
+        )
+        return np.bincount(alignment, minlength=len(self) * both)
 
     def _densest(
         self, tokens: np.ndarray, clip: np.ndarray, offset: np.ndarray, most: int
     ) -> tuple[int, int, int] | None:
-        """The five seconds with more than `most` equal frames: (their number, the alignment's
-        number, the first equal frame in the clip); None where there are none that count."""
+        """The five seconds with the most equal frames, if more than `most`.
+
+        Returns:
+            Number of equal frames, index of the alignment, first equal frame in the clip; None if
+            no window counts.
+        """
         same = self._same(tokens, clip, offset)
         total = np.zeros((len(clip), same.shape[1] + AGREEMENT_FRAMES), dtype=np.int32)
         total[:, 1 : same.shape[1] + 1] = same.cumsum(axis=1)[:, : total.shape[1] - 1]
@@ -388,23 +421,23 @@ class ClipIndex:
             if densest[which] <= most:
                 return None
             begin = int(inside[which].argmax())
-            places = begin + np.flatnonzero(same[which, begin : begin + AGREEMENT_FRAMES])
-            if len(np.unique(self.tokens[clip[which], places])) >= FEWEST_TOKENS:
-                return int(densest[which]), int(which), int(places[0])
+            positions = begin + np.flatnonzero(same[which, begin : begin + AGREEMENT_FRAMES])
+            if len(np.unique(self.tokens[clip[which], positions])) >= MIN_DISTINCT_TOKENS:
+                return int(densest[which]), int(which), int(positions[0])
         return None
 
     def write(self, path: Path) -> None:
-        """Writes one file, whole or not at all: tokens and names compressed, vectors as int8 rows.
+        """Writes one file atomically: tokens and names compressed, vectors as int8 rows.
 
-        About 700 bytes a clip of 20 s. Errors as `melisma.files.atomic.replacing`.
+        About 700 bytes per clip of 20 s. Errors as `melisma.files.atomic.atomic_write`.
         """
         clips, windows, width = self.vectors.shape
         checkpoint = Checkpoint(
             kind=KIND,
             settings={"clips": clips, "frames": self.tokens.shape[1], "windows": windows},
             tensors={
-                "tokens": packed(self.tokens.astype("<u2").tobytes()),
-                "names": packed("\n".join(self.names).encode()),
+                "tokens": compress(self.tokens.astype("<u2").tobytes()),
+                "names": compress("\n".join(self.names).encode()),
                 "vectors": torch.from_numpy(self.vectors).reshape(clips * windows, width),
             },
             fingerprints=self.fingerprints,
@@ -414,22 +447,29 @@ class ClipIndex:
 
     @classmethod
     def read(cls, path: Path, fingerprints: Mapping[str, str] | None = None) -> ClipIndex:
-        """Reads what `write` wrote. `ValueError` where it is no index, or where `fingerprints`, of
-        the tokenizers that are present, are not those that it was built with."""
+        """Reads the result of `write`.
+
+        Args:
+            path: the file.
+            fingerprints: fingerprints of the present tokenizers; None skips the check.
+
+        Raises:
+            MelismaError: if it is not an index, or was built with other tokenizers.
+        """
         checkpoint = read_checkpoint(path, kind=KIND)
         for name, built in checkpoint.fingerprints.items():
             present = (fingerprints or {}).get(name, built)
             if present != built:
-                raise ValueError(
-                    f"{path} holds what the {name} {built} heard, but the {name} here is "
+                raise MelismaError(
+                    f"{path} was made with the {name} {built}, but the {name} here is "
                     f"{present}: build it again with `melisma train index`"
                 )
         try:
             clips, frames, windows = (
                 int(checkpoint.settings[name]) for name in ("clips", "frames", "windows")
             )
-            tokens = unpacked(checkpoint.tensors["tokens"], clips * frames * 2)
-            names = unpacked(checkpoint.tensors["names"], clips * 2_000)
+            tokens = decompress(checkpoint.tensors["tokens"], clips * frames * 2)
+            names = decompress(checkpoint.tensors["names"], clips * 2_000)
             return cls(
                 names.decode().split("\n"),
                 np.frombuffer(tokens, dtype="<u2").reshape(clips, frames),
@@ -438,10 +478,10 @@ class ClipIndex:
                 [Limit(**limit) for limit in checkpoint.notes["limits"]],
             )
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise ValueError(f"{path} is a damaged index: build it again") from error
+            raise MelismaError(f"{path} is a damaged index: build it again") from error
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
-    """The same vectors of length 1, float32; zeros stay."""
+    """Normalises vectors to unit length, float32; zeros stay zero."""
     vectors = np.asarray(vectors, dtype=np.float32)
     return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True).clip(min=1e-9)

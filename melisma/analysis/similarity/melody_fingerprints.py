@@ -1,22 +1,23 @@
-"""Prints of the melodies of training pieces: small enough to lie beside the weights.
+"""Fingerprints of the melodies of training pieces: a compact index that ships with the weights.
 
-`melody_index.py` holds every step of every piece; this keeps the hashes of every seventh or eighth
-run of eight steps and still finds every run of `GUARANTEED_STEPS` steps that a score shares with a
-piece and the index would find. Winnowing (Schleimer, Wilkerson and Aiken, SIGMOD 2003, section 3)
-chooses alike in what is stored and in what is asked; here all runs of the asked score are looked
-up, so that an even spacing suffices, with half as many (as in BLAT: Kent, Genome Research 2002).
+`melody_index.py` holds every step of every piece; this stores the hashes of every seventh or eighth
+run of eight steps and still finds every run of at least `GUARANTEED_STEPS` steps that a score
+shares with a piece and the full index would find. Winnowing (Schleimer, Wilkerson and Aiken, SIGMOD
+2003, section 3) samples the stored and the queried document alike; here all runs of the query are
+looked up, so that an even spacing with half as many hashes suffices (as in BLAT: Kent, Genome
+Research 2002).
 
-Neighbours among the stored runs overlap or touch, so the steps of two that match at the same
-distance match without a hole: a chain of prints is a run that is shared note for note, and its
-length a lower bound. A lone print may be a collision of its 22 bits and counts for nothing; that
-two neighbours are happens to one piece in some thousands, and three never.
+Neighbouring stored runs overlap or touch, so the steps of two that match at the same distance match
+without a gap: a chain of fingerprints is a run that is shared note for note, and its length a lower
+bound. A single fingerprint may be a collision of its 22 bits and is not counted; two neighbours
+collide in one piece in some thousands, three never.
 
-What a piece repeats at length (a section, a doubled part, the top line of the whole where it is
-that of a part) is stored once: a run that leads over the seam of a repeat may be told in parts.
-Runs of scales and repeated notes start no match, as in the index.
+Long repetitions within a piece (a section, a doubled part, the top line of the whole that equals
+that of a part) are stored once: a run across the boundary of a repeat may be reported in parts.
+Runs of scales and repeated notes are not used as seeds, as in the index.
 
-Enters: training pieces by name, then `Score`s. Leaves: a `SharedRun` for each, and whether it is
-longer than real pieces of that duration share with each other.
+Inputs: training pieces by name, then `Score`s. Output: a `SharedRun` for each score, and whether it
+is longer than the runs that real pieces of that duration share with each other.
 """
 
 from __future__ import annotations
@@ -33,164 +34,179 @@ from melisma.analysis.similarity.melody_index import (
     LONG_NOTES,
     RUN_STEPS,
     SharedRun,
-    equal_pairs,
+    distinctive_runs,
+    matching_pairs,
     melodic_steps,
-    telling_runs,
 )
 from melisma.files.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
-from melisma.files.compression import packed, unpacked
+from melisma.files.compression import compress, decompress
 from melisma.values import Score
+from melisma.values.errors import MelismaError
 
 KIND = "score_prints"
-"""What its checkpoint is called, and its file in a model's folder."""
+"""Kind of its checkpoint, and name of its file in a model's folder."""
 SPACINGS = (7, 8)
-"""Distances between stored runs in turn; at most `RUN_STEPS`, so that neighbours overlap or touch,
-and the first the shorter."""
+"""Alternating distances between stored runs: at most `RUN_STEPS`, so that neighbours overlap or
+touch; the shorter comes first."""
 WINDOW = sum(SPACINGS)
-"""Of so many neighbouring runs two stored neighbours are part."""
+"""Any window of this many consecutive runs contains two stored neighbours."""
 GUARANTEED_STEPS = WINDOW + RUN_STEPS - 1
-"""A shared run of so many steps, a copy of 24 notes, is found."""
-LONGEST_EXTENSION_STEPS = 2 * (max(SPACINGS) - 1)
-"""A chain's run goes on for at most so many steps more, both ends together, where neither a repeat
-nor a scale follows."""
+"""A shared run of at least this many steps, a copy of 24 notes, is always found."""
+MAX_EXTENSION_STEPS = 2 * (max(SPACINGS) - 1)
+"""Maximum number of steps by which the true run exceeds a chain, both ends together, unless a
+repeat or a scale follows."""
 HASH_BITS = 22
-"""Chosen: 2.2 million prints and 1,500 runs of a score make 800 false matches of one print, and one
-of two neighbours in 2,600 scores."""
+"""Chosen: 2.2 million fingerprints and the 1,500 runs of a score give 800 false matches of a single
+fingerprint, and one of two neighbours in 2,600 scores."""
 _HASH_BYTES = 3
 REPEAT_STEPS = 40
-"""A stretch from this length on that its piece has had before is stored once (chosen: the ends of
-repeats are stored again, `WINDOW - 1` runs each, and shorter ones would save nothing)."""
-MOST_SEEDS = 200_000
-"""Matches of single prints that are followed; beyond, those of the rarest prints (keeps a query
-under a second; scores of a few minutes have some thousands)."""
-_TAKEN = {"run_steps": RUN_STEPS, "spacings": list(SPACINGS), "hash_bits": HASH_BITS}
+"""Minimum length of a repeat within a piece that is stored only once (chosen: the ends of repeats
+are stored again, `WINDOW - 1` runs each, so shorter ones would save nothing)."""
+MAX_SEEDS = 200_000
+"""Maximum number of seeds, those of the rarest fingerprints first (keeps a query under a second;
+scores of a few minutes have some thousands)."""
+_HASH_SETTINGS = {"run_steps": RUN_STEPS, "spacings": list(SPACINGS), "hash_bits": HASH_BITS}
+"""Settings of the checkpoint; files with other settings cannot be read."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FingerprintLimits:
-    """What real pieces of some durations share with the training pieces: more is too near."""
+    """Amount that real pieces share with the training pieces by duration: more is too similar."""
 
     seconds: tuple[float, ...]
-    """Durations that were measured, ascending."""
+    """Measured durations, ascending."""
     notes: tuple[float, ...]
-    """Longest shared run in notes, of each duration: the quantile over pieces."""
+    """Longest shared run in notes for each duration: the quantile over pieces."""
     share: tuple[float, ...]
-    """Share of steps in shared runs, likewise."""
+    """Share of steps in shared runs for each duration: the quantile over pieces."""
     quantile: float
-    """Of the pieces so many stay at or below the limits, 0 to 1."""
+    """Share of the pieces at or below the limits, 0 to 1."""
     pieces: tuple[int, ...]
-    """How many were measured of each duration."""
+    """Number of pieces measured for each duration."""
     seed: int
-    """What the pieces were drawn with."""
+    """Seed with which the pieces were chosen."""
 
     def __post_init__(self) -> None:
         columns = (self.seconds, self.notes, self.share, self.pieces)
         if not self.seconds or len({len(column) for column in columns}) != 1:
-            raise ValueError("limits need one duration or more, and a value of each for all")
+            raise MelismaError("limits need one or more durations, and all values for each")
         if list(self.seconds) != sorted(set(self.seconds)):
-            raise ValueError(f"the durations of limits ascend, these do not: {self.seconds}")
+            raise MelismaError(f"the durations of limits must ascend, not be {self.seconds}")
 
     @classmethod
-    def of(cls, told: dict[str, Any] | None) -> FingerprintLimits | None:
-        """From their JSON form; `TypeError` where it is another."""
-        if told is None:
+    def of(cls, row: dict[str, Any] | None) -> FingerprintLimits | None:
+        """Reads their JSON form (`dataclasses.asdict`); `TypeError` for anything else."""
+        if row is None:
             return None
         columns: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in told.items()
+            name: tuple(value) if isinstance(value, list) else value for name, value in row.items()
         }
         return cls(**columns)
 
     def at(self, seconds: float) -> tuple[float, float]:
-        """(notes, share) for a duration: on a line between those measured, theirs beyond them."""
+        """Limits (notes, share) for a duration, linearly interpolated, constant beyond the ends."""
         return (
             float(np.interp(seconds, self.seconds, self.notes)),
             float(np.interp(seconds, self.seconds, self.share)),
         )
 
     def excess(self, shared: SharedRun, seconds: float) -> float:
-        """How much a score of so many seconds shares, in units of the limits: the greater of run
-        and share; above 1 is too near."""
+        """The greater of run length and share relative to the limits; above 1 is too similar.
+
+        Args:
+            shared: the longest run of a score.
+            seconds: duration of the score.
+        """
         notes, share = self.at(seconds)
         return max(shared.notes / max(notes, 1.0), shared.share / max(share, 1e-3))
 
 
 def _runs(steps: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
-    """Hashes of all runs of `length` steps, uint64 [run], and which lie within one line, bool."""
+    """Hashes of all runs of `length` steps, uint64 [run], and whether each is within one line."""
     count = max(len(steps) - length + 1, 0)
     value = np.zeros(count, dtype=np.uint64)
-    whole = np.ones(count, dtype=bool)
+    within_line = np.ones(count, dtype=bool)
     powers = np.uint64(0x9E3779B97F4A7C15) ** np.arange(1, length + 1, dtype=np.uint64)
     for offset, power in enumerate(powers):
         code = steps[offset : offset + count]
         value += code.astype(np.uint64) * power
-        whole &= code != 0
-    # The finaliser of SplitMix64 (Steele, Lea and Flood 2014): every bit of the sum moves the top.
+        within_line &= code != 0
+    # The finaliser of SplitMix64 (Steele, Lea and Flood 2014): all bits affect the top bits.
     value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return value ^ (value >> np.uint64(31)), whole
+    return value ^ (value >> np.uint64(31)), within_line
 
 
-def _prints_of(steps: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of every run: 22 bits of its hash, uint32; whether it is in one line, and telling, bool."""
-    value, whole = _runs(steps, RUN_STEPS)
-    short = (value >> np.uint64(64 - HASH_BITS)).astype(np.uint32)
-    return short, whole, whole & telling_runs(steps)
+def _run_hashes(steps: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """22-bit hash of every run, uint32, whether it is within one line, and whether distinctive.
 
-
-def _repeated(steps: np.ndarray, runs: int) -> np.ndarray:
-    """Which runs lie inside a stretch that the piece has had before, bool [run].
-
-    Inside means `WINDOW - 1` runs from either end: any `WINDOW` neighbouring runs are then either
-    all kept, or all part of one stretch that stands earlier as well.
+    Returns:
+        uint32 [run], bool [run], bool [run].
     """
-    value, whole = _runs(steps, REPEAT_STEPS)
-    place = np.flatnonzero(whole)
-    _, first, which = np.unique(value[place], return_index=True, return_inverse=True)
-    back = place - place[first[which]]
-    again = np.flatnonzero(back > 0)
+    value, within_line = _runs(steps, RUN_STEPS)
+    run_hashes = (value >> np.uint64(64 - HASH_BITS)).astype(np.uint32)
+    return run_hashes, within_line, within_line & distinctive_runs(steps)
+
+
+def _inside_repeats(steps: np.ndarray, runs: int) -> np.ndarray:
+    """Whether each run lies inside a repeat of an earlier passage of the piece, bool [run].
+
+    Inside means at least `WINDOW - 1` runs from either end: any `WINDOW` consecutive runs are then
+    either all kept, or all part of one passage that also occurs earlier.
+    """
+    value, within_line = _runs(steps, REPEAT_STEPS)
+    position = np.flatnonzero(within_line)
+    _, first, which = np.unique(value[position], return_index=True, return_inverse=True)
+    distance_back = position - position[first[which]]
+    repeated = np.flatnonzero(distance_back > 0)
     inside = np.zeros(runs + 1, dtype=np.int64)
-    if not len(again):
+    if not len(repeated):
         return inside[:-1] > 0
-    place, back = place[again], back[again]
-    begins = np.flatnonzero(np.append(True, (np.diff(place) != 1) | (np.diff(back) != 0)))
-    ends = np.append(begins[1:], len(place)) - 1
+    position, distance_back = position[repeated], distance_back[repeated]
+    begins = np.flatnonzero(
+        np.append(True, (np.diff(position) != 1) | (np.diff(distance_back) != 0))
+    )
+    ends = np.append(begins[1:], len(position)) - 1
     margin = WINDOW - 1
-    np.add.at(inside, place[begins] + margin, 1)
-    np.subtract.at(inside, place[ends] + REPEAT_STEPS - RUN_STEPS - margin + 1, 1)
+    np.add.at(inside, position[begins] + margin, 1)
+    np.subtract.at(inside, position[ends] + REPEAT_STEPS - RUN_STEPS - margin + 1, 1)
     return np.cumsum(inside)[:-1] > 0
 
 
-def _stored(steps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The prints of a piece: hashes, uint32 [print], and how many steps each stands behind the one
-    before, uint8 [print], 0 where no step links them.
+def _select(steps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Selects the fingerprints of a piece.
 
-    The first and the last telling run of a passage are prints, the spacing begins anew at each, and
-    goes on for seven runs beyond them: of any `WINDOW` runs of which one is telling, a telling one
-    and its neighbour are then stored.
+    The first and the last distinctive run of a passage are fingerprints, the spacing restarts at
+    each of them and continues for seven runs beyond: of any `WINDOW` runs with a distinctive one, a
+    distinctive one and its neighbour are then stored.
+
+    Returns:
+        Hashes, uint32 [fingerprint], and distance in steps from the previous fingerprint, uint8
+        [fingerprint], 0 if they are not linked.
     """
-    short, whole, telling = _prints_of(steps)
-    if not len(short):
-        return short, np.zeros(0, dtype=np.uint8)
-    kept = whole & ~_repeated(steps, len(short))
-    telling = telling & kept
+    run_hashes, within_line, distinctive = _run_hashes(steps)
+    if not len(run_hashes):
+        return run_hashes, np.zeros(0, dtype=np.uint8)
+    kept = within_line & ~_inside_repeats(steps, len(run_hashes))
+    distinctive = distinctive & kept
     beyond = min(SPACINGS)
-    kept &= np.convolve(telling, np.ones(2 * beyond + 1, dtype=np.int64))[beyond:-beyond] > 0
+    kept &= np.convolve(distinctive, np.ones(2 * beyond + 1, dtype=np.int64))[beyond:-beyond] > 0
 
     def borders(mask: np.ndarray) -> np.ndarray:
         padded = np.concatenate([[False], mask, [False]])
         return mask & ~(padded[:-2] & padded[2:])
 
-    place = np.arange(len(kept))
-    anchor = np.maximum.accumulate(np.where(borders(kept) | borders(telling), place, -1))
-    chosen = np.flatnonzero(kept & np.isin((place - anchor) % WINDOW, (0, SPACINGS[0])))
+    position = np.arange(len(kept))
+    anchor = np.maximum.accumulate(np.where(borders(kept) | borders(distinctive), position, -1))
+    chosen = np.flatnonzero(kept & np.isin((position - anchor) % WINDOW, (0, SPACINGS[0])))
     gap = np.diff(chosen, prepend=-RUN_STEPS - 1)
     holes = np.cumsum(~kept)[chosen]
     gap[(gap > RUN_STEPS) | (np.diff(holes, prepend=-1) > 0)] = 0
-    return short[chosen], gap.astype(np.uint8)
+    return run_hashes[chosen], gap.astype(np.uint8)
 
 
 class MelodyFingerprints:
-    """Prints of many pieces, searchable; 13 bytes a print in memory, fewer than 3 in the file."""
+    """Searchable fingerprints of many pieces; 13 bytes each in memory, fewer than 3 in the file."""
 
     def __init__(
         self,
@@ -201,10 +217,17 @@ class MelodyFingerprints:
         titles: Mapping[str, str],
         limits: FingerprintLimits | None = None,
     ) -> None:
-        """`hashes` uint32 [print] and `gaps` uint8 [print] of all pieces, one after the other;
-        `counts` int32 [piece]: how many each has; `titles` of all pieces by name, in that order."""
+        """Indexes fingerprints.
+
+        Args:
+            hashes: of all pieces, concatenated, uint32 [fingerprint].
+            gaps: distance in steps from the previous fingerprint, uint8 [fingerprint].
+            counts: number of fingerprints of each piece, int32 [piece].
+            titles: titles of all pieces by name, in that order.
+            limits: what real pieces share with these pieces.
+        """
         if not len(hashes) == len(gaps) == counts.sum() or len(counts) != len(titles):
-            raise ValueError("prints, gaps and pieces do not belong together")
+            raise MelismaError("the numbers of fingerprints, gaps and pieces do not match")
         self._hashes, self._gaps, self._counts = hashes, gaps, counts
         self._titles = dict(titles)
         self._names = list(titles)
@@ -217,18 +240,25 @@ class MelodyFingerprints:
     def build(
         cls, pieces: Iterable[tuple[str, Score]], titles: Mapping[str, str] | None = None
     ) -> MelodyFingerprints:
-        """Prints of pieces with their names; what is told of each is its title, or else its name.
-        About a millisecond a piece."""
+        """Computes the fingerprints of pieces, in about a millisecond per piece.
+
+        Args:
+            pieces: unique names and scores.
+            titles: titles by name; a piece without one is reported by its name.
+
+        Raises:
+            MelismaError: for two pieces of one name.
+        """
         names: list[str] = []
         hashes: list[np.ndarray] = [np.zeros(0, dtype=np.uint32)]
         gaps: list[np.ndarray] = [np.zeros(0, dtype=np.uint8)]
         for name, score in pieces:
-            found, behind = _stored(melodic_steps(score))
+            found, gap = _select(melodic_steps(score))
             names.append(name)
             hashes.append(found)
-            gaps.append(behind)
+            gaps.append(gap)
         if len(set(names)) != len(names):
-            raise ValueError("two pieces have the same name: every piece needs its own")
+            raise MelismaError("two pieces have the same name: every piece needs its own")
         return cls(
             hashes=np.concatenate(hashes),
             gaps=np.concatenate(gaps),
@@ -241,67 +271,69 @@ class MelodyFingerprints:
 
     @property
     def fingerprints(self) -> int:
-        """How many prints there are."""
+        """Number of fingerprints."""
         return len(self._hashes)
 
     def title(self, piece: str) -> str:
-        """What is told of a piece; its name where it is not among them."""
+        """Title of a piece; its name if it is not in the index."""
         return self._titles.get(piece, piece)
 
     def write(self, path: Path) -> None:
-        """Writes the prints, whole or not at all; errors as `files.replacing`."""
+        """Writes the fingerprints atomically; errors as `files.atomic_write`."""
         # Little-endian words without their high byte.
         words = self._hashes.astype("<u4").view(np.uint8).reshape(-1, 4)
         tensors = {
-            "hashes": packed(words[:, :_HASH_BYTES].tobytes()),
-            "gaps": packed(self._gaps.tobytes()),
-            "counts": packed(self._counts.astype("<i4").tobytes()),
-            "titles": packed(json.dumps(self._titles).encode()),
+            "hashes": compress(words[:, :_HASH_BYTES].tobytes()),
+            "gaps": compress(self._gaps.tobytes()),
+            "counts": compress(self._counts.astype("<i4").tobytes()),
+            "titles": compress(json.dumps(self._titles).encode()),
         }
         notes = {"limits": None if self.limits is None else asdict(self.limits)}
-        write_checkpoint(path, Checkpoint(kind=KIND, settings=_TAKEN, tensors=tensors, notes=notes))
+        write_checkpoint(
+            path, Checkpoint(kind=KIND, settings=_HASH_SETTINGS, tensors=tensors, notes=notes)
+        )
 
     @classmethod
     def read(cls, path: Path) -> MelodyFingerprints:
-        """Reads what `write` wrote; `ValueError` with one sentence where it is something else."""
+        """Reads the result of `write`; `MelismaError` for anything else."""
         checkpoint = read_checkpoint(path, kind=KIND)
-        if checkpoint.settings != _TAKEN:
-            raise ValueError(
-                f"{path} holds prints taken as {checkpoint.settings}, here they are {_TAKEN}: "
-                "use the Melisma version that wrote them, or make them again"
+        if checkpoint.settings != _HASH_SETTINGS:
+            raise MelismaError(
+                f"{path} holds fingerprints with the settings {checkpoint.settings}, not "
+                f"{_HASH_SETTINGS}: use the Melisma version that wrote them, or make them again"
             )
         try:
             stored = checkpoint.tensors
-            counts = np.frombuffer(unpacked(stored["counts"]), dtype="<i4").astype(np.int32)
-            prints = int(counts.sum())
-            hashes = np.frombuffer(unpacked(stored["hashes"], _HASH_BYTES * prints), np.uint8)
+            counts = np.frombuffer(decompress(stored["counts"]), dtype="<i4").astype(np.int32)
+            total = int(counts.sum())
+            hashes = np.frombuffer(decompress(stored["hashes"], _HASH_BYTES * total), np.uint8)
             words = np.pad(hashes.reshape(-1, _HASH_BYTES), ((0, 0), (0, 4 - _HASH_BYTES)))
             return cls(
                 hashes=words.view("<u4")[:, 0].astype(np.uint32),
-                gaps=np.frombuffer(unpacked(stored["gaps"], prints), dtype=np.uint8),
+                gaps=np.frombuffer(decompress(stored["gaps"], total), dtype=np.uint8),
                 counts=counts,
-                titles=json.loads(unpacked(stored["titles"])),
+                titles=json.loads(decompress(stored["titles"])),
                 limits=FingerprintLimits.of(checkpoint.notes["limits"]),
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(
-                f"the prints in {path} are damaged: fetch or make them again"
+            raise MelismaError(
+                f"the fingerprints in {path} are damaged: fetch or make them again"
             ) from error
 
     def nearest(self, score: Score, without: str | None = None) -> SharedRun:
-        """The longest run that a score is sure to share with any piece but the one named `without`.
+        """The longest run that a score certainly shares with any piece except `without`.
 
-        Its notes are a lower bound: the run may be `LONGEST_EXTENSION_STEPS` longer. None shorter
-        than ten notes is told, and all of `GUARANTEED_STEPS` steps or more are found.
+        Its length is a lower bound: the true run may be `MAX_EXTENSION_STEPS` longer. Runs shorter
+        than ten notes are never reported, runs of at least `GUARANTEED_STEPS` steps always.
         """
         steps = melodic_steps(score)
-        short, whole, telling = _prints_of(steps)
-        # No print has this value: runs that cross a line match nothing.
-        short[~whole] = 1 << HASH_BITS
-        mine, theirs = self._seeds(short, telling, without)
-        before = self._follow(short, mine, theirs, -1)
-        after = self._follow(short, mine, theirs, 1)
-        begin, end = mine - before, mine + after + RUN_STEPS
+        run_hashes, within_line, distinctive = _run_hashes(steps)
+        # No fingerprint has this value: runs across two lines match nothing.
+        run_hashes[~within_line] = 1 << HASH_BITS
+        query, reference = self._seeds(run_hashes, distinctive, without)
+        before = self._extend(run_hashes, query, reference, -1)
+        after = self._extend(run_hashes, query, reference, 1)
+        begin, end = query - before, query + after + RUN_STEPS
         length = end - begin
         linked = before + after > 0
         if not linked.any():
@@ -313,44 +345,44 @@ class MelodyFingerprints:
         np.subtract.at(covered, end[long], 1)
         return SharedRun(
             notes=int(length[best]) + 1,
-            piece=self._names[int(self._owner(theirs[best]))],
+            piece=self._names[int(self._owner(reference[best]))],
             share=float((np.cumsum(covered) > 0).sum()) / max(int((steps != 0).sum()), 1),
         )
 
-    def _owner(self, prints: np.ndarray) -> np.ndarray:
-        """Numbers of the pieces that prints belong to."""
-        return np.searchsorted(self._begins, prints, side="right") - 1
+    def _owner(self, positions: np.ndarray) -> np.ndarray:
+        """Indices of the pieces that fingerprints at these positions belong to."""
+        return np.searchsorted(self._begins, positions, side="right") - 1
 
     def _seeds(
-        self, short: np.ndarray, telling: np.ndarray, without: str | None
+        self, run_hashes: np.ndarray, distinctive: np.ndarray, without: str | None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Pairs of a telling run of the score and a print that are alike, int64 [seed] each."""
-        asked = np.flatnonzero(telling)
-        which, place = equal_pairs(
-            short[asked], self._sorted, most_places=MOST_SEEDS, most_pairs=MOST_SEEDS
+        """Pairs of a distinctive run of the score and an equal fingerprint, int64 [seed] each."""
+        queries = np.flatnonzero(distinctive)
+        which, index = matching_pairs(
+            run_hashes[queries], self._sorted, max_occurrences=MAX_SEEDS, max_pairs=MAX_SEEDS
         )
-        mine, theirs = asked[which], self._order[place].astype(np.int64)
+        query, reference = queries[which], self._order[index].astype(np.int64)
         if without in self._titles:
-            other = self._owner(theirs) != self._names.index(without)
-            mine, theirs = mine[other], theirs[other]
-        return mine, theirs
+            other = self._owner(reference) != self._names.index(without)
+            query, reference = query[other], reference[other]
+        return query, reference
 
-    def _follow(
-        self, short: np.ndarray, mine: np.ndarray, theirs: np.ndarray, direction: int
+    def _extend(
+        self, run_hashes: np.ndarray, query: np.ndarray, reference: np.ndarray, direction: int
     ) -> np.ndarray:
-        """How many steps lie between each seed and the last linked print that matches, [seed]."""
-        distance = np.zeros(len(mine), dtype=np.int64)
-        going, at = np.arange(len(mine)), theirs
-        while len(going):
-            # The gap of a print says how far it is from the one before.
+        """Steps between each seed and the last linked fingerprint that matches, int64 [seed]."""
+        distance = np.zeros(len(query), dtype=np.int64)
+        active, at = np.arange(len(query)), reference
+        while len(active):
+            # The gap of a fingerprint is its distance from the previous one.
             link = at + 1 if direction > 0 else at
             gap = np.where(
                 link < self.fingerprints, self._gaps[np.minimum(link, self.fingerprints - 1)], 0
             )
             at = at + direction
-            here = mine[going] + direction * (distance[going] + gap)
-            alike = (gap > 0) & (here >= 0) & (here < len(short))
-            alike &= short[np.where(alike, here, 0)] == self._hashes[np.where(alike, at, 0)]
-            going, at, gap = going[alike], at[alike], gap[alike]
-            distance[going] += gap
+            here = query[active] + direction * (distance[active] + gap)
+            equal = (gap > 0) & (here >= 0) & (here < len(run_hashes))
+            equal &= run_hashes[np.where(equal, here, 0)] == self._hashes[np.where(equal, at, 0)]
+            active, at, gap = active[equal], at[equal], gap[equal]
+            distance[active] += gap
         return distance

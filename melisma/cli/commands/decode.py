@@ -23,7 +23,7 @@ def decode(
     check_audio_path(sound)
     grid = read_tokens(tokens)
     with progress_bar("decoding", quiet=quiet):
-        from melisma.generation import load_codec
+        from melisma.generation.loading import load_codec
 
         waveform = load_codec().decode(grid)
     write_audio(sound, waveform, None)

@@ -26,7 +26,7 @@ from melisma.cli import options
 from melisma.cli.arguments import PRECISIONS, check_precision, real, whole
 
 if TYPE_CHECKING:
-    from melisma.engine.resources.memory import Need, Workload
+    from melisma.engine.resources.memory import MemoryEstimate, Workload
     from melisma.generation.catalogue import ModelFacts
     from melisma.generation.forecast import Forecast
 
@@ -277,8 +277,9 @@ def _native() -> Check:
     """Whether numba compiles and runs a step, and keeps what it compiled."""
     start = time.perf_counter()
     try:
-        from melisma.engine.native import program
         from melisma.engine.resources.micro_benchmark import random_matrix, run_once
+        from melisma.simd.jit import cache_folder
+        from melisma.simd.selection import selected
 
         run_once(random_matrix(64, 64, "int8"))
     except Exception as error:  # whatever numba or the system cannot do
@@ -288,9 +289,7 @@ def _native() -> Check:
             remedy="install numba and llvmlite anew, pip install --force-reinstall numba",
         )
     seconds = time.perf_counter() - start
-    named = os.environ.get("NUMBA_CACHE_DIR")
-    folder = Path(named) if named else Path(program.__file__).parent / "__pycache__"
-    kept = "kept" if os.access(folder, os.W_OK) else "not kept"
+    kept = "not kept" if cache_folder(selected().name) is None else "kept"
     words = f"runs, first step after {seconds:.1f} s; what is compiled is {kept}"
     if kept == "not kept":
         words += ", but made anew each time: name a folder for it, NUMBA_CACHE_DIR"
@@ -345,10 +344,10 @@ def _model(
 ) -> tuple[list[Check], dict[str, object]]:
     """What the run that is asked about needs, and how long it takes; and the same as numbers."""
     from melisma.engine.resources.hardware import memory, processor
-    from melisma.engine.resources.memory import gigabytes, need_of
+    from melisma.engine.resources.memory import estimate_memory, gigabytes
     from melisma.generation.forecast import forecast
 
-    need, available = need_of(facts.sizes, precision, asked), memory().available_bytes
+    need, available = estimate_memory(facts.sizes, precision, asked), memory().available_bytes
     numbers: dict[str, object] = {
         "name": facts.name, "precision": precision, "seconds": asked.seconds,
         "licence": facts.licence, "memory_bytes": need.bytes, "memory_parts": dict(need.parts),
@@ -369,10 +368,10 @@ def _model(
 
 
 def _room(
-    facts: ModelFacts, precision: str, asked: Workload, need: Need, available: int | None
+    facts: ModelFacts, precision: str, asked: Workload, need: MemoryEstimate, available: int | None
 ) -> Check:
     """Memory, the largest parts first."""
-    from melisma.engine.resources.memory import fits, gigabytes, need_of
+    from melisma.engine.resources.memory import estimate_memory, fits, gigabytes
 
     parts = sorted(need.parts.items(), key=lambda part: -part[1])
     listed = [f"{name} {gigabytes(size)}" for name, size in parts]
@@ -383,7 +382,7 @@ def _room(
     smaller = [
         name
         for name in PRECISIONS[PRECISIONS.index(precision) + 1 :]
-        if fits(need_of(facts.sizes, name, asked).bytes, available)
+        if fits(estimate_memory(facts.sizes, name, asked).bytes, available)
     ]
     advice = f"--precision {smaller[0]} would fit" if smaller else "take a smaller model"
     return Check(

@@ -28,7 +28,7 @@ def encode(
     check_token_path(tokens)
     waveform = read_audio(sound)
     with progress_bar("encoding", quiet=quiet):
-        from melisma.generation import load_codec
+        from melisma.generation.loading import load_codec
 
         grid = load_codec().encode(waveform, levels)
     write_tokens(tokens, grid)

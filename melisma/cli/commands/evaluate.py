@@ -14,13 +14,14 @@ from melisma.cli.arguments import (
     LARGEST_SEED,
     MOST_CANDIDATES,
     MOST_PIECES,
-    check_model,
     check_precision,
+    named_model,
     real,
     whole,
 )
-from melisma.cli.judging import EvaluationRequest, run_evaluation
 from melisma.cli.progress import progress_bar
+from melisma.values.errors import MelismaError
+from melisma.values.sampling import SamplingParams
 
 if TYPE_CHECKING:
     from melisma.evaluate.report.card import Card
@@ -55,9 +56,7 @@ def evaluate(
         typer.Option(help="music, judge, signal or hub:NAME; repeat for more. The first three."),
     ] = None,
     count: Annotated[int, typer.Option(help="Pieces to judge, at most.")] = 200,
-    open_prompts: Annotated[
-        int, typer.Option(help="Open prompts drawn for the section on bias.")
-    ] = 60,
+    open_prompts: Annotated[int, typer.Option(help="Open prompts for the section on bias.")] = 60,
     seconds: Annotated[float, typer.Option(help="So much of every sound is judged.")] = 10.0,
     best_of: Annotated[
         int | None, typer.Option(help="Candidates a piece; the model's default if missing.")
@@ -66,7 +65,7 @@ def evaluate(
         list[str] | None,
         typer.Option(
             metavar="KEY=VALUE",
-            help="How the model draws, e.g. guidance_semantic=2.5; repeat for more.",
+            help="How the model is sampled, e.g. guidance_semantic=2.5; repeat for more.",
         ),
     ] = None,
     precision: options.Precision = None,
@@ -80,7 +79,7 @@ def evaluate(
     ] = None,
     page: Annotated[
         Path | None,
-        typer.Option(metavar="CARD", help="Only draw the page of a card that is there already."),
+        typer.Option(metavar="CARD", help="Only write the page of a card that is there already."),
     ] = None,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="The folder to write; it is made if missing.")
@@ -95,24 +94,26 @@ def evaluate(
     whole("--seed", seed, 0, LARGEST_SEED - MOST_PIECES)
     whole("--threads", threads, 1, 1024)
     real("--seconds", seconds, 1.0, 600.0)
-    check_place(output)
+    check_folder(output)
     if compare is not None:
         _compare(compare, reference, output, quiet=quiet)
         return
     if page is not None:
-        _draw_page(page, output, quiet=quiet)
+        _write_page(page, output, quiet=quiet)
         return
-    check_model(model)
+    chosen = named_model(model)
     check_precision(precision)
     if engine not in ("sound", "score"):
-        raise ValueError(f'no engine "{engine}": known are sound and score')
+        raise MelismaError(f'no engine "{engine}": known are sound and score')
     named = None if reference in ("default", "none") else Path(reference)
     for path in (folder, prompts, named):
         if path is not None and not path.exists():
-            raise FileNotFoundError(f"there is no {path}: check the name")
-    order = EvaluationRequest(
+            raise MelismaError(f"there is no {path}: check the name")
+    from melisma.evaluate.run import EvaluationRequest, run_evaluation
+
+    request = EvaluationRequest(
         folder=folder,
-        model=model,
+        model=chosen,
         engine=engine,
         prompts=prompts,
         subset=subset,
@@ -122,7 +123,7 @@ def evaluate(
         opened=open_prompts,
         seconds=seconds,
         best_of=best_of,
-        drawing=read_drawing(drawing or [], engine),
+        sampling=SamplingParams.of(read_sampling(drawing or [], engine)),
         precision=precision,
         seed=seed,
         threads=threads,
@@ -130,14 +131,14 @@ def evaluate(
         command=shlex.join(["melisma", *sys.argv[1:]]),
     )
     with progress_bar("judging", quiet=quiet) as progress:
-        card = run_evaluation(order, progress)
+        card = run_evaluation(request, progress)
     written = _write(card, output)
     if not quiet:
         print(summary(card))
         print(*written, sep="\n")
-    if order.problems:
-        told = " ".join(dict.fromkeys(order.problems))
-        raise ValueError(f"the rest was judged and written to {output}, but: {told}")
+    if request.problems:
+        remarks = " ".join(dict.fromkeys(request.problems))
+        raise MelismaError(f"the rest was judged and written to {output}, but: {remarks}")
 
 
 _SETTINGS = {
@@ -156,32 +157,32 @@ _SETTINGS = {
     ),
     "score": ("temperature", "top_k", "top_p", "guidance"),
 }
-"""Settings of drawing, by engine (of sound, those of three stages and of one; the model says which
-are its own); a test holds them against the dataclasses."""
+"""Sampling parameters, by engine (of sound, those of three stages and of one; the model says which
+are its own); a test holds them against the pipelines."""
 
 
-def read_drawing(words: list[str], engine: str) -> dict[str, float | int]:
-    """Settings of drawing from words like "guidance_semantic=2.5"."""
+def read_sampling(words: list[str], engine: str) -> dict[str, float | int]:
+    """Sampling parameters from words like "guidance_semantic=2.5"."""
     found: dict[str, float | int] = {}
     for word in words:
         name, _, value = word.partition("=")
         if name not in _SETTINGS[engine]:
             known = ", ".join(_SETTINGS[engine])
-            raise ValueError(f'no setting "{name}" of drawing by {engine}: known are {known}')
+            raise MelismaError(f'no sampling parameter "{name}" of {engine}: known are {known}')
         try:
             found[name] = int(value) if name.startswith("top_k") else float(value)
         except ValueError as error:
-            raise ValueError(f'"{word}" is no setting: write one like {name}=2') from error
+            raise MelismaError(f'"{word}" is no setting: write one like {name}=2') from error
         real(f"--drawing {name}", found[name], 0.0, 65_536.0)
     return found
 
 
-def check_place(output: Path) -> None:
+def check_folder(output: Path) -> None:
     """Raise unless the folder can be made."""
     if output.exists() and not output.is_dir():
-        raise NotADirectoryError(f"{output} is a file: give the name of a folder")
+        raise MelismaError(f"{output} is a file: give the name of a folder")
     if not output.exists() and not output.absolute().parent.is_dir():
-        raise FileNotFoundError(
+        raise MelismaError(
             f"the folder {output.parent} does not exist: create it, or choose another"
         )
 
@@ -207,43 +208,43 @@ def summary(card: Card) -> str:
         lines += [title] if rows else []
         for row in rows:
             one = row.figure
-            told = format_number(one.value, one.unit)
+            words = format_number(one.value, one.unit)
             if one.low is not None and one.high is not None:
-                told += f" ({format_number(one.low)} to {format_number(one.high)})"
+                words += f" ({format_number(one.low)} to {format_number(one.high)})"
             for word, number in (("chance", one.chance), ("real music", one.ceiling)):
-                told += "" if number is None else f", {word} {format_number(number)}"
-            lines.append(f"  {one.what}: {told}")
+                words += "" if number is None else f", {word} {format_number(number)}"
+            lines.append(f"  {one.what}: {words}")
     return "\n".join(lines)
 
 
-def _draw_page(path: Path, output: Path, *, quiet: bool) -> None:
+def _write_page(path: Path, output: Path, *, quiet: bool) -> None:
     from melisma.evaluate.report.card import read_card
     from melisma.evaluate.report.html import write_report
 
     card = read_card(path)
-    place = output / REPORT_NAME
-    write_report(place, card)
+    page_path = output / REPORT_NAME
+    write_report(page_path, card)
     if not quiet:
-        print(place)
+        print(page_path)
 
 
 def _compare(cards: tuple[Path, Path], reference: str, output: Path, *, quiet: bool) -> None:
-    from melisma.cli.judging import known_reference
     from melisma.evaluate.report.card import read_card
     from melisma.evaluate.report.comparison import compare_cards
     from melisma.evaluate.report.html import write_comparison
+    from melisma.evaluate.run import known_reference
 
     first, second = (read_card(path) for path in cards)
     found = compare_cards(first, second, known_reference(reference, first))
     output.mkdir(exist_ok=True)
-    place = output / "comparison.html"
-    write_comparison(place, first, second, found)
+    page_path = output / "comparison.html"
+    write_comparison(page_path, first, second, found)
     if not quiet:
-        print(_told(found))
-        print(place)
+        print(_lines(found))
+        print(page_path)
 
 
-def _told(found: ComparedCards) -> str:
+def _lines(found: ComparedCards) -> str:
     """One line a figure."""
     lines = [
         f"{one.verdict:>13}  {one.what}: {one.before:.4g} -> {one.after:.4g}, "

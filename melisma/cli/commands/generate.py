@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
-from collections.abc import Mapping
-from dataclasses import replace
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import melisma
 from melisma.cli import options
@@ -14,21 +16,27 @@ from melisma.cli.arguments import (
     LARGEST_SEED,
     MOST_CANDIDATES,
     MOST_PIECES,
-    check_model,
     check_precision,
     gather_words,
     make_prompts,
+    named_model,
     real,
     whole,
 )
-from melisma.cli.output_paths import PIPE, audio_places, picture_places
+from melisma.cli.output_paths import PIPE, audio_paths, plot_paths
 from melisma.cli.progress import Progress, progress_bar
 from melisma.cli.receipts import receipt_lines
-from melisma.cli.sounds import AudioRequest, run_audio_request
+from melisma.values.errors import MelismaError
+from melisma.values.model_ref import ModelRef
+from melisma.values.sampling import SamplingParams
+
+if TYPE_CHECKING:
+    from melisma.generation.requests.audio import AudioRequest
+    from melisma.generation.requests.facade import MelismaPipeline
 
 KEPT_SECONDS = 10.0
-"""How much of the end of `--continue-from` is kept, where nothing is said (MusicLM and MusicGen go
-on from as much or less)."""
+"""How much of the end of `--continue-from` a piece begins with by default:
+`facade.CONTINUED_SECONDS`, which loads torch."""
 
 
 def generate(
@@ -68,15 +76,15 @@ def generate(
     threads: options.Threads = None,
     quiet: options.Quiet = False,
 ) -> None:
-    """Make music from words, a tune or a beginning."""
+    """Make music from words, a melody or a beginning."""
     words = gather_words(prompts or [], prompts_file)
-    wishes = make_prompts(
+    texts = make_prompts(
         words, count=count, duration_seconds=duration, tempo_bpm=bpm, key=key, metre=metre
     )
     whole("--seed", seed, 0, LARGEST_SEED - MOST_PIECES)
     whole("--best-of", best_of, 1, MOST_CANDIDATES)
     whole("--threads", threads, 1, 1024)
-    drawing = _drawing(
+    sampling = _sampling(
         {
             "guidance": guidance,
             "guidance_coarse": guidance_coarse,
@@ -90,181 +98,189 @@ def generate(
             "top_p": top_p,
         }
     )
-    check_model(model)
+    reference = named_model(model)
     check_precision(precision)
-    check_engine(engine, drawing, rank)
-    check_given(engine, melody, continue_from, keep_seconds)
+    check_engine(engine, sampling, rank)
+    check_context(engine, melody, continue_from, keep_seconds)
     seed = secrets.randbelow(2**31) if seed is None else seed
     piped = stream and output == str(PIPE)
-    names = [wish.words for wish in wishes]
-    order = AudioRequest(
-        prompts=wishes,
-        places=[PIPE] * len(wishes) if piped else audio_places(output, form, names, seed),
-        pictures=picture_places(plot, len(wishes)),
+    names = [one.words for one in texts]
+    paths = [PIPE] * len(texts) if piped else audio_paths(output, form, names, seed)
+    plots = plot_paths(plot, len(texts))
+    from melisma.generation.requests.audio import AudioRequest
+    from melisma.generation.requests.facade import MelismaPipeline, audio_context, notes_of
+
+    notes = notes_of(
+        melody=melody,
+        continue_from=continue_from,
+        keep_seconds=KEPT_SECONDS if keep_seconds is None else keep_seconds,
+        precision=precision,
+    )
+    request = AudioRequest(
+        prompts=tuple(texts),
         seed=seed,
+        sampling=SamplingParams.of(sampling),
         best_of=best_of,
         rank=rank,
+        context=audio_context(
+            melody, continue_from, KEPT_SECONDS if keep_seconds is None else keep_seconds
+        ),
         receipt=receipt,
         original=original,
-        drawing=drawing,
-        melody=melody,
-        beginning=continue_from,
-        keep_seconds=KEPT_SECONDS if keep_seconds is None else keep_seconds,
-        model=model,
-        precision=precision,
-        threads=threads,
+        notes=notes,
     )
-    receipts = _fulfilled(order, engine, stream=stream, quiet=quiet)
-    if not piped:
-        _tell(receipts, as_json=as_json, quiet=quiet)
-
-
-def _fulfilled(
-    order: AudioRequest, engine: str, *, stream: bool, quiet: bool
-) -> list[dict[str, object]]:
-    """Makes everything and returns the receipts."""
     if stream:
-        from melisma.cli.listening import check_stream, run_stream
-
-        check_stream(order, engine)
-        return [run_stream(order, quiet=quiet)]
+        check_stream(request, engine, paths, plots)
+    announce(reference)
+    pipeline = MelismaPipeline(reference, threads=threads, precision=precision)
     with progress_bar("composing", quiet=quiet) as progress:
-        return _fulfil_by(engine, order, progress)
+        if engine != "score":
+            pipeline.expect_memory(request)
+        if stream:
+            rows = [run_to(pipeline, request, paths[0], progress)]
+        else:
+            rows = save_all(pipeline, request, engine, paths, plots, progress)
+    if not piped:
+        _print(rows, as_json=as_json, quiet=quiet)
 
 
-def _tell(receipts: list[dict[str, object]], *, as_json: bool, quiet: bool) -> None:
+def save_all(
+    pipeline: MelismaPipeline,
+    request: AudioRequest,
+    engine: str,
+    paths: Sequence[Path],
+    plots: Sequence[Path | None],
+    progress: Progress,
+) -> list[dict[str, object]]:
+    """Runs a request and writes every piece as soon as it is there; returns the receipts."""
+    from melisma.generation.requests.score import ScoreResult
+
+    rows: list[dict[str, object]] = []
+    results = pipeline.run(request, engine, progress)
+    for path, plot, (result, name, why) in zip(paths, plots, results, strict=True):
+        if isinstance(result, ScoreResult):
+            row = result.save(path.with_suffix(".mid"), audio=path, plot=plot)
+            sound = row["sound"]
+            assert isinstance(sound, dict)
+            facts = {key: sound[key] for key in ("seconds", "rate_hz", "loudness_lufs")}
+            row |= facts | {"path": str(path), "score": row["path"]}
+        else:
+            row = result.save(path, plot=plot)
+        rows.append(row | {"engine": name} | ({"engine_reason": why} if why else {}))
+    return rows
+
+
+def check_stream(
+    request: AudioRequest, engine: str, paths: Sequence[Path], plots: Sequence[Path | None]
+) -> None:
+    """Raise where what was requested needs the whole piece, or more than one."""
+    if len(request.prompts) != 1:
+        raise MelismaError("--stream writes one piece: give one prompt and no --count")
+    if engine != "sound":
+        raise MelismaError("--stream writes sound while it is sampled: leave out --engine")
+    wants = {
+        "--best-of": request.best_of not in (None, 1),
+        "--rank": request.rank != "words",
+        "--receipt": request.receipt,
+        "--original": request.original,
+        "--plot": list(plots) != [None],
+    }
+    if named := [name for name, wanted in wants.items() if wanted]:
+        raise MelismaError(
+            f"--stream cannot wait for the whole piece: leave out {', '.join(named)}"
+        )
+    if list(paths) == [PIPE] and sys.stdout.isatty():
+        raise MelismaError(
+            "--output - writes sound to standard output: send it to a player, e.g. | ffplay -i -"
+        )
+
+
+def run_to(
+    pipeline: MelismaPipeline, request: AudioRequest, path: Path, progress: Progress
+) -> dict[str, object]:
+    """Streams to a file or to standard output; returns the receipt."""
+    from melisma.generation.requests.stream import ListenerGone
+
+    try:
+        return pipeline.stream(request, sys.stdout.buffer if path == PIPE else path, progress)
+    except ListenerGone:
+        leave_pipe()
+        raise
+
+
+def leave_pipe() -> None:
+    """Nothing more goes to a pipe without a reader, not even when the program ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def announce(model: ModelRef) -> None:
+    """Says, before anything is fetched or generated, whose weights these are and what they may be
+    used for."""
+    if model.family != "musicgen":
+        return
+    words = (
+        f"{model.name}: published weights of MusicGen, licence {model.licence}: no commercial use"
+    )
+    if model.source == "hub":
+        from melisma.files.hub import hub_card
+
+        card = hub_card(model.name)
+        if not card.cached:
+            size = "" if card.bytes is None else f" ({card.bytes / 1e9:.1f} GB)"
+            words += f"; they are fetched from the hub now{size}"
+    print(f"melisma: {words}", file=sys.stderr)
+
+
+def _print(rows: Sequence[dict[str, object]], *, as_json: bool, quiet: bool) -> None:
     """Receipts for machines, or a line for each piece."""
     if as_json:
-        document = {"version": melisma.__version__, "pieces": receipts}
+        document = {"version": melisma.__version__, "pieces": rows}
         print(json.dumps(document, indent=2, ensure_ascii=False))
     elif not quiet:
-        for row in receipts:
+        for row in rows:
             print(_line(row))
 
 
-def check_engine(engine: str, drawing: Mapping[str, float | int], rank: str) -> None:
+def check_engine(engine: str, sampling: Mapping[str, float | int], rank: str) -> None:
     """Raise unless the engine is known, and the settings given are its own."""
     if engine not in ("sound", "score", "auto"):
-        raise ValueError(f'no engine "{engine}": known are sound, score, auto')
-    if engine == "score" and drawing:
-        names = ", ".join("--" + name.replace("_", "-") for name in drawing)
-        raise ValueError(
-            f"{names} set how sound is drawn: leave them out, or use `melisma compose`, which has "
+        raise MelismaError(f'no engine "{engine}": known are sound, score, auto')
+    if engine == "score" and sampling:
+        names = ", ".join("--" + name.replace("_", "-") for name in sampling)
+        raise MelismaError(
+            f"{names} set how sound is sampled: leave them out, or use `melisma compose`, which has "
             "settings for scores"
         )
     if rank not in ("words", "receipt"):
-        raise ValueError(f'no ranking "{rank}": known are words, receipt')
+        raise MelismaError(f'no ranking "{rank}": known are words, receipt')
     if engine == "score" and rank != "words":
-        raise ValueError(
-            "--rank ranks drawn sound: leave it out, scores are ranked by what their notes keep"
+        raise MelismaError(
+            "--rank ranks generated sound: leave it out, scores are ranked by how their notes "
+            "adhere to the prompt"
         )
 
 
-def check_given(
+def check_context(
     engine: str, melody: Path | None, beginning: Path | None, keep_seconds: float | None
 ) -> None:
-    """Raise unless the files are there, and only what draws sound is given them."""
+    """Raise unless the files are there, and go to the audio models."""
     for option, path in (("--melody", melody), ("--continue-from", beginning)):
         if path is None:
             continue
         if not path.is_file():
-            raise FileNotFoundError(f"there is no file {path}: {option} takes a sound file")
+            raise MelismaError(f"there is no file {path}: {option} takes a sound file")
         if engine != "sound":
-            raise ValueError(
-                f"{option} takes sound for the engine that draws sound: leave out --engine "
+            raise MelismaError(
+                f"{option} conditions the audio models: leave out --engine "
                 f"{engine}, or use `melisma compose` with a MIDI file"
             )
     if keep_seconds is not None and beginning is None:
-        raise ValueError("--keep-seconds says how much of --continue-from is kept: give a file")
+        raise MelismaError("--keep-seconds says how much of --continue-from is used: give a file")
     real("--keep-seconds", keep_seconds, 0.5, 60.0)
 
 
-def _fulfil_by(engine: str, order: AudioRequest, progress: Progress) -> list[dict[str, object]]:
-    """Every piece by its engine; neighbours of one engine are drawn together."""
-    chosen = [(engine, "")] * len(order.prompts)
-    if engine == "auto":
-        from melisma.generation.requests.routing import favoured_engine
-
-        chosen = [
-            favoured_engine(p.words, bool(p.tempo_bpm or p.tonality or p.metre))
-            for p in order.prompts
-        ]
-    receipts: list[dict[str, object]] = []
-    total = len(chosen)
-    while len(receipts) < total:
-        first = len(receipts)
-        stop = first + 1
-        while stop < total and chosen[stop][0] == chosen[first][0]:
-            stop += 1
-        part = replace(
-            order,
-            prompts=order.prompts[first:stop],
-            places=order.places[first:stop],
-            pictures=order.pictures[first:stop],
-            seed=order.seed + first,
-        )
-
-        def tell(share: float, first: int = first, count: int = stop - first) -> None:
-            progress((first + share * count) / total)
-
-        fulfil = _fulfil_scores if chosen[first][0] == "score" else run_audio_request
-        for receipt, (name, why) in zip(fulfil(part, tell), chosen[first:stop], strict=True):
-            receipts.append(receipt | {"engine": name} | ({"engine_reason": why} if why else {}))
-    return receipts
-
-
-def _fulfil_scores(order: AudioRequest, progress: Progress) -> list[dict[str, object]]:
-    """The pieces as scores, rendered; the scores themselves lie beside the sound."""
-    from melisma.cli.scoring import ScoreRequest, run_score_request
-
-    receipts: list[dict[str, object]] = []
-    total = len(order.prompts)
-    for number, prompt in enumerate(order.prompts):
-
-        def tell(share: float, number: int = number) -> None:
-            progress((number + share) / total)
-
-        metre = None if prompt.metre is None else tuple(map(int, prompt.metre.split("/")))
-        wish = {
-            "duration_seconds": prompt.duration_seconds,
-            "tempo_bpm": prompt.tempo_bpm,
-            "tonality": prompt.tonality,
-            "metre": metre,
-        }
-        place = order.places[number]
-        (receipt,) = run_score_request(
-            ScoreRequest(
-                words=[prompt.words],
-                wish=wish,
-                instruments=None,
-                continue_from=None,
-                infill=None,
-                melody=None,
-                seed=order.seed + number,
-                best_of=8 if order.best_of is None else order.best_of,
-                receipt=order.receipt,
-                original=order.original,
-                drawing={},
-                model=order.model,
-                threads=order.threads,
-                places=[place.with_suffix(".mid")],
-                sounds=[place],
-                pictures=[order.pictures[number]],
-                stems=[None],
-                soundfont=None,
-                room="studio",
-            ),
-            tell,
-        )
-        sound = receipt["sound"]
-        assert isinstance(sound, dict)
-        facts = {name: sound[name] for name in ("seconds", "rate_hz", "loudness_lufs")}
-        receipts.append(receipt | facts | {"path": str(place), "score": receipt["path"]})
-    return receipts
-
-
-def _drawing(given: Mapping[str, float | int | None]) -> dict[str, float | int]:
-    """The drawing settings that were given, each within its limits."""
+def _sampling(given: Mapping[str, float | int | None]) -> dict[str, float | int]:
+    """The sampling parameters that were given, each within its limits."""
     for name, number in given.items():
         option = "--" + name.replace("_", "-")
         if name.startswith("top_k"):

@@ -49,14 +49,14 @@ def _row(
     """A model as JSON has it."""
     from melisma.engine.resources.memory import (
         Workload,
+        estimate_memory,
         fits,
-        need_of,
-        recommended,
+        recommended_precision,
         sampling_seconds,
     )
 
     asked = Workload(seconds=seconds, pieces=facts.usual_candidates)
-    needs = {name: need_of(facts.sizes, name, asked).bytes for name in PRECISIONS}
+    needs = {name: estimate_memory(facts.sizes, name, asked).bytes for name in PRECISIONS}
     speeds: dict[str, float] = {}
     if facts.single:  # in stages, decoding and ranking take longer than drawing
         taken = {name: sampling_seconds(facts.sizes, name, asked, rates) for name in PRECISIONS}
@@ -78,7 +78,7 @@ def _row(
             }
             for name in PRECISIONS
         },
-        "recommended": recommended(needs, speeds, available),
+        "recommended": recommended_precision(needs, speeds, available),
     }
 
 
@@ -115,7 +115,7 @@ def _what_it_takes(
     threads = f"{rates.threads} thread{'s' * (rates.threads > 1)}"
     lines = [
         f"For {seconds:g} s of music: gigabytes of memory, and how many times real time.",
-        f"Measured on {threads}, which read {gigabytes(rates.read)}/s{room}.",
+        f"Measured on {threads}, which read {gigabytes(rates.read_bandwidth)}/s{room}.",
     ]
     if (busy := busy_programs()) is not None:
         lines.append(f"{busy:.1f} programs were running meanwhile: alone it is faster.")

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from melisma.cli.arguments import LARGEST_SEED, real, whole
+from melisma.values.errors import MelismaError
 
 _SOUNDFONT_FOLDERS = (
     Path("/usr/share/sounds/sf2"),
@@ -59,11 +60,11 @@ def prepare(
     whole("--seed", seed, 0, LARGEST_SEED)
     whole("--workers", workers, 1, 256)
     if split not in _SPLITS:
-        raise ValueError(f'no split "{split}": known are {", ".join(_SPLITS)}')
+        raise MelismaError(f'no split "{split}": known are {", ".join(_SPLITS)}')
     if world not in (None, "broad", "small"):
-        raise ValueError(f'no world "{world}": known are broad, small')
+        raise MelismaError(f'no world "{world}": known are broad, small')
     if tokens is not None and world == "broad":
-        raise ValueError(
+        raise MelismaError(
             "--tokens renders what the language model learns, the small world: leave --world broad "
             "out, or write clips of sound without --tokens"
         )
@@ -79,7 +80,7 @@ def prepare(
 
     ears = None
     if tokens is not None:
-        from melisma.generation.loading import model_folder
+        from melisma.generation.resolve import model_folder
 
         ears = model_folder(tokens)
 
@@ -89,7 +90,7 @@ def prepare(
     sources = read_sources(symbolic, tuple(licences) if licences else None)
     clips = ClipSettings(seed=seed, split=split)
     if ears is not None or world == "small":
-        clips = replace(clips, variety="tongue", core_programs=True)
+        clips = replace(clips, variety="narrow", core_programs=True)
         soundfonts = soundfonts[:1]
     if ears is None:
         from melisma.data.audio_shards import write_audio_shards

@@ -10,9 +10,9 @@ import typer
 
 import melisma
 from melisma.cli import options
-from melisma.cli.output_paths import audio_places, picture_places, stem_places
+from melisma.cli.output_paths import audio_paths, plot_paths, stem_paths
 from melisma.cli.progress import progress_bar
-from melisma.cli.sounding import RenderRequest, sound_score
+from melisma.values.errors import MelismaError
 
 
 def render(
@@ -30,43 +30,44 @@ def render(
     from melisma.sound.reverberation import ROOMS
 
     if room not in ROOMS:
-        raise ValueError(f'no room "{room}": known are {", ".join(ROOMS)}')
+        raise MelismaError(f'no room "{room}": known are {", ".join(ROOMS)}')
     from melisma.files.provenance import provenance_from_fields
+    from melisma.generation.requests.render import RenderRequest, run_render
     from melisma.symbolic.midi import midi_bytes, read_midi
     from melisma.symbolic.tags import read_midi_tags
 
     data = midi_bytes(file)
-    place = _place(file, output, form)
-    (picture,) = picture_places(plot, 1)
-    stem_places(stems, [place])
-    # Whoever wrote the score made it: its sound inherits who that was.
+    path = _path(file, output, form)
+    (picture,) = plot_paths(plot, 1)
+    stem_paths(stems, [path])
+    # The sound inherits the provenance of its score.
     tags = read_midi_tags(data)
-    order = RenderRequest(
+    request = RenderRequest(
         score=read_midi(data),
         provenance=None if tags is None else provenance_from_fields(tags),
         title=file.stem,
-        place=place,
-        picture=picture,
+        path=path,
+        plot=picture,
         stems=stems,
         soundfont=soundfont,
         room=room,
     )
     with progress_bar("rendering", quiet=quiet) as progress:
-        receipt = sound_score(order, progress)
+        receipt = run_render(request, progress)
     if as_json:
         print(json.dumps({"version": melisma.__version__} | receipt, indent=2, ensure_ascii=False))
     elif not quiet:
         _say(receipt)
 
 
-def _place(file: Path, output: str | None, form: str | None) -> Path:
+def _path(file: Path, output: str | None, form: str | None) -> Path:
     """Where the mix goes: a given file, or the score's name in a given or the current folder."""
     ending = (form or "wav").lower().removeprefix(".")
     if output is None:
         output = f"{file.stem}.{ending}"
     elif Path(output).is_dir() or output.endswith("/"):
         output = str(Path(output) / f"{file.stem}.{ending}")
-    return audio_places(output, form, [file.stem], 0)[0]
+    return audio_paths(output, form, [file.stem], 0)[0]
 
 
 def _say(receipt: dict[str, object]) -> None:

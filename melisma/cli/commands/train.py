@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from melisma.values.errors import MelismaError
+
 _PRECISIONS = ("auto", "float32", "bfloat16")
 """`nn.precision.COMPUTE_PRECISIONS`, which loads torch."""
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
@@ -43,9 +45,9 @@ def train(
     if resume and not output.exists():
         raise FileNotFoundError(f"there is no run in {output} to go on with: leave out --resume")
     if not _DEVICE.fullmatch(device):
-        raise ValueError(f'no device "{device}": known are auto, cpu, cuda and cuda:N')
+        raise MelismaError(f'no device "{device}": known are auto, cpu, cuda and cuda:N')
     if precision not in _PRECISIONS:
-        raise ValueError(f'no precision "{precision}": known are {", ".join(_PRECISIONS)}')
+        raise MelismaError(f'no precision "{precision}": known are {", ".join(_PRECISIONS)}')
 
     from melisma.nn.precision import set_compute_precision
     from melisma.recipes import run_recipe
@@ -60,6 +62,6 @@ def read_changes(words: list[str]) -> dict[str, str]:
     for word in words:
         name, equals, value = word.partition("=")
         if not equals or not re.fullmatch(r"[a-z_]\w*(\.[a-z_]\w*)*", name.strip()):
-            raise ValueError(f'"{word}" is no setting: write one like loop.updates=500')
+            raise MelismaError(f'"{word}" is no setting: write one like loop.updates=500')
         changes[name.strip()] = value.strip()
     return changes

@@ -1,3 +1,3 @@
-"""EnCodec with published weights (Défossez et al., 2210.13438): the network, its layers as streams,
-and the codec that the other floors use. Read `codec.py` first.
+"""EnCodec with published weights (Défossez et al., 2210.13438): the network, its streaming layers,
+and the codec's interface. Read `codec.py` first.
 """

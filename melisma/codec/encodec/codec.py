@@ -1,8 +1,8 @@
-"""A published EnCodec as the other floors use it: loading, stereo, waveforms and token grids.
+"""Interface of a published EnCodec: loading, stereo, waveforms and token grids.
 
 `load_published` reads the tensors of a `transformers` checkpoint; `EncodecCodec` is the codec
 with its rates, its vocabulary and its fingerprint. Stereo is MusicGen's (2306.05284, appendix on
-stereo): left and right go through the same mono codec, and their levels take turns.
+stereo): left and right are encoded by the same mono codec, and their levels are interleaved.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from torch import Tensor
 from melisma.codec.encodec.model import Encodec, EncodecSettings
 from melisma.codec.encodec.streaming import Layer, LayerState
 from melisma.files.checkpoint import fingerprint_of
+from melisma.values.errors import MelismaError
 from melisma.values.tokens import TokenGrid
 from melisma.values.waveform import Waveform
 
@@ -26,13 +27,13 @@ _SPELLINGS = {
     ".parametrizations.weight.original1": ".weight_v",
 }
 _TRAINING_STATE = (".codebook.cluster_size", ".codebook.embed_avg", ".codebook.inited")
-"""What the quantizer's moving averages are made of: decides nothing any more."""
+"""Moving averages of the quantizer's training, which inference does not use."""
 
 
 def interleave(left: Tensor, right: Tensor) -> Tensor:
     """Tokens of left and right, [batch, level, frame] each -> [batch, 2 * level, frame]."""
     if left.shape != right.shape or left.ndim != 3:
-        raise ValueError(
+        raise MelismaError(
             "left and right are [batch, level, frame] of one shape, "
             f"not {list(left.shape)} and {list(right.shape)}"
         )
@@ -42,19 +43,19 @@ def interleave(left: Tensor, right: Tensor) -> Tensor:
 def deinterleave(tokens: Tensor) -> tuple[Tensor, Tensor]:
     """The inverse of `interleave`: left is levels 0, 2, 4, ..., right is levels 1, 3, 5, ..."""
     if tokens.ndim != 3 or tokens.shape[1] % 2:
-        raise ValueError(
+        raise MelismaError(
             f"stereo tokens are [batch, an even number of levels, frame], not {list(tokens.shape)}"
         )
     return tokens[:, ::2], tokens[:, 1::2]
 
 
 def _some(names: list[str]) -> str:
-    """The first few names, and how many there are."""
+    """The first few names, and their number."""
     return f"{', '.join(names[:4])}{', ...' if len(names) > 4 else ''} ({len(names)} in all)"
 
 
 def _own_tensors(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The codec's tensors without the prefix, weight norm in one spelling, no training state."""
+    """The codec's tensors without prefix and training state, weight norm under uniform names."""
     found = {}
     for name, tensor in tensors.items():
         if name.startswith(prefix) and not name.endswith(_TRAINING_STATE):
@@ -66,7 +67,7 @@ def _own_tensors(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor
 
 
 def _fold(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weight norm (1602.07868, equation 2) becomes plain weights: direction times length."""
+    """Folds weight norm (1602.07868, equation 2) into plain weights: direction times length."""
     folded = {}
     for name, tensor in tensors.items():
         lengths = tensors.get(name.removesuffix("_v") + "_g")
@@ -74,7 +75,7 @@ def _fold(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
             direction = tensor.float()
             fits = direction.ndim == 3 and lengths.shape == (len(direction), 1, 1)
             if not fits:
-                raise ValueError(
+                raise MelismaError(
                     f"{name} is {list(tensor.shape)} and its lengths are {list(lengths.shape)}: "
                     "they belong to different layers"
                 )
@@ -86,34 +87,39 @@ def _fold(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def load_published(network: Encodec, tensors: Mapping[str, Tensor], *, prefix: str = "") -> None:
-    """Fills a network with the tensors of a `transformers` EnCodec, under their published names.
+    """Loads the tensors of a `transformers` EnCodec into a network.
 
-    `prefix`: what stands before those names, as "audio_encoder." in MusicGen's checkpoints;
-    tensors without it belong to others and are passed over. Any floating-point type is taken, and
-    weight norm in both spellings of torch, or already folded. `ValueError` names tensors that are
-    missing, of another shape, or unknown.
+    Args:
+        network: Network to fill.
+        tensors: Tensors under their published names, of any floating-point dtype, with weight norm
+            under either of torch's names or already folded.
+        prefix: Prefix of the codec's names, as "audio_encoder." in MusicGen's checkpoints; tensors
+            without it are ignored.
+
+    Raises:
+        ValueError: Tensors are missing, of another shape, or unknown.
     """
     found = _fold(_own_tensors(tensors, prefix))
     layers = {n: one for n, one in network.named_modules() if isinstance(one, Layer)}
-    wanted = {f"{n}.{own}": s for n, one in layers.items() for own, s in one.published().items()}
+    expected = {f"{n}.{own}": s for n, one in layers.items() for own, s in one.published().items()}
     books = [f"quantizer.layers.{level}.codebook.embed" for level in range(len(network.codes))]
-    wanted |= dict.fromkeys(books, tuple(network.codes.shape[1:]))
-    missing = [prefix + name for name in wanted if name not in found]
+    expected |= dict.fromkeys(books, tuple(network.codes.shape[1:]))
+    missing = [prefix + name for name in expected if name not in found]
     if missing:
-        raise ValueError(f"these EnCodec weights lack {_some(missing)}: fetch them again")
+        raise MelismaError(f"these EnCodec weights lack {_some(missing)}: fetch them again")
     unfit = [
         f"{prefix}{name} {list(found[name].shape)} instead of {list(shape)}"
-        for name, shape in wanted.items()
+        for name, shape in expected.items()
         if tuple(found[name].shape) != shape
     ]
     if unfit:
-        raise ValueError(
+        raise MelismaError(
             f"these EnCodec weights do not fit their settings: {_some(unfit)}; "
             "take the settings and the weights from one place"
         )
-    unknown = sorted(prefix + name for name in found if name not in wanted)
+    unknown = sorted(prefix + name for name in found if name not in expected)
     if unknown:
-        raise ValueError(
+        raise MelismaError(
             f"these EnCodec weights hold what the settings do not ask for: {_some(unknown)}; "
             "take the settings and the weights from one place"
         )
@@ -124,19 +130,30 @@ def load_published(network: Encodec, tensors: Mapping[str, Tensor], *, prefix: s
 
 
 class EncodecCodec:
-    """An EnCodec with published weights: waveforms in, token grids out, whole or as a stream.
+    """An EnCodec with published weights: waveforms <-> token grids, whole or streaming.
 
-    Tokens of the tensors' methods are [batch, level, frame], sound is [batch, channel, sample].
-    `channels` 2 with a mono network is MusicGen's stereo: twice the levels, left and right in
-    turns, both coded by the one network.
+    Token tensors are [batch, level, frame], audio tensors [batch, channel, sample]. Two channels
+    with a mono network are MusicGen's stereo: twice the levels, those of left and right
+    interleaved, both encoded by the one network.
     """
 
     def __init__(
         self, network: Encodec, fingerprint: str, *, channels: int = 1, device: str = "cpu"
     ) -> None:
+        """Wraps a network.
+
+        Args:
+            network: The network, with weights.
+            fingerprint: Fingerprint of what determines its tokens.
+            channels: Channels of the audio: the network's, or 2 with a mono network.
+            device: Device to run on.
+
+        Raises:
+            ValueError: The network cannot encode that number of channels.
+        """
         own = network.settings.audio_channels
         if channels != own and (own, channels) != (1, 2):
-            raise ValueError(
+            raise MelismaError(
                 f"a codec of {own} channels codes {'1 or 2' if own == 1 else own} channels, "
                 f"not {channels}"
             )
@@ -144,7 +161,7 @@ class EncodecCodec:
         self.fingerprint = fingerprint
         self.channels = channels
         self.device = device
-        self.in_turns = channels != own
+        self.interleaved = channels != own
         if torch.device(device).type == "cpu":
             network.pack()
 
@@ -159,19 +176,28 @@ class EncodecCodec:
         precision: str = "float32",
         device: str = "cpu",
     ) -> EncodecCodec:
-        """From the settings and the tensors of a `transformers` EnCodec.
+        """Builds a codec from the settings and tensors of a `transformers` EnCodec.
 
-        `prefix` as in `load_published`, `precision` (of the decoder) as in `Encodec`, `channels`
-        as many as the network has unless it is told 2. `ValueError` for what does not fit. The
-        fingerprint is of all but the decoder's weights, as published: neither the precision nor
-        the spelling of weight norm changes it.
+        The fingerprint covers all but the decoder's weights, as published: neither the precision
+        nor the naming of weight norm changes it.
+
+        Args:
+            config: Settings, as in config.json.
+            tensors: Tensors under their published names.
+            prefix: As in `load_published`.
+            channels: Channels of the audio; None: those of the network.
+            precision: Precision of the decoder, as in `Encodec`.
+            device: Device to run on.
+
+        Raises:
+            ValueError: Settings, tensors or channels do not fit.
         """
         settings = EncodecSettings.from_config(config)
         network = Encodec(settings, precision=precision)
         load_published(network, tensors, prefix=prefix)
         channels = settings.audio_channels if channels is None else channels
         own = _own_tensors(tensors, prefix)
-        # Not of the folded weights: their last digits differ between processors.
+        # Not of the folded weights: their last digits differ between CPUs.
         deciding = {name: one for name, one in own.items() if not name.startswith("decoder.")}
         fingerprint = fingerprint_of("encodec", asdict(settings) | {"channels": channels}, deciding)
         return cls(network, fingerprint, channels=channels, device=device)
@@ -194,45 +220,51 @@ class EncodecCodec:
     @property
     def levels(self) -> int:
         """Levels of a token grid; those of left and right together."""
-        return self.settings.levels * (2 if self.in_turns else 1)
+        return self.settings.levels * (2 if self.interleaved else 1)
 
     @property
     def vocabulary(self) -> int:
-        """Codes of each level."""
+        """Codebook size of each level."""
         return self.settings.codebook_size
 
     @property
     def lookahead_seconds(self) -> float:
-        """Sound by which a stream is late."""
+        """Delay of a decoding stream."""
         return self.network.lookahead_samples / self.rate_hz
 
     @torch.no_grad()
     def encode_sound(self, sound: Tensor) -> Tensor:
-        """Sound [batch, channel, sample] at the codec's rate -> tokens [batch, level, frame]."""
+        """Encodes audio [batch, channel, sample] to tokens [batch, level, frame].
+
+        Raises:
+            ValueError: Another shape.
+        """
         if sound.ndim != 3 or sound.shape[1] != self.channels:
-            raise ValueError(
+            raise MelismaError(
                 f"sound to encode is [batch, {self.channels}, sample], not {list(sound.shape)}"
             )
-        if not self.in_turns:
+        if not self.interleaved:
             return self.network.encode(sound.to(self.device))
-        # Left and right of all pieces, one below the other: [channel * batch, 1, sample].
-        below = torch.cat([sound[:, :1], sound[:, 1:]])
-        left, right = self.network.encode(below.to(self.device)).chunk(2)
+        # Left and right of all items, stacked along the batch: [channel * batch, 1, sample].
+        stacked = torch.cat([sound[:, :1], sound[:, 1:]])
+        left, right = self.network.encode(stacked.to(self.device)).chunk(2)
         return interleave(left, right)
 
     def encode(self, waveform: Waveform) -> TokenGrid:
-        """Tokens of a waveform at the codec's rate; a frame that has only begun is one.
+        """Encodes a waveform at the codec's sample rate; an incomplete last frame counts.
 
-        A mono codec hears the mean of the channels, a stereo one hears mono on both sides.
-        `ValueError` says what is allowed.
+        A mono codec encodes the mean of the channels; a stereo one encodes mono on both channels.
+
+        Raises:
+            ValueError: Another sample rate, or no samples.
         """
         if waveform.rate_hz != self.rate_hz:
-            raise ValueError(f"the codec hears {self.rate_hz} Hz, not {waveform.rate_hz}")
+            raise MelismaError(f"the codec encodes {self.rate_hz} Hz, not {waveform.rate_hz}")
         if waveform.samples.shape[1] == 0:
-            raise ValueError("there is no sound to encode")
-        heard = waveform.samples if self.channels == 2 else waveform.mono[None]
-        heard = np.array(np.broadcast_to(heard, (self.channels, heard.shape[1])))
-        sound = torch.from_numpy(heard)[None]
+            raise MelismaError("there is no sound to encode")
+        samples = waveform.samples if self.channels == 2 else waveform.mono[None]
+        samples = np.array(np.broadcast_to(samples, (self.channels, samples.shape[1])))
+        sound = torch.from_numpy(samples)[None]
         return TokenGrid(
             tokens=self.encode_sound(sound)[0].cpu().numpy(),
             vocabulary=self.vocabulary,
@@ -240,51 +272,63 @@ class EncodecCodec:
             fingerprint=self.fingerprint,
         )
 
-    def _below(self, tokens: Tensor) -> Tensor:
-        """Tokens as the network takes them: left and right one below the other."""
+    def _to_network(self, tokens: Tensor) -> Tensor:
+        """Tokens in the network's layout: left and right stacked along the batch."""
         if tokens.ndim != 3 or tokens.shape[1] != self.levels:
-            raise ValueError(
+            raise MelismaError(
                 f"the codec decodes tokens of {self.levels} levels, [batch, level, frame], "
                 f"not {list(tokens.shape)}"
             )
         tokens = tokens.to(self.device)
-        return torch.cat(deinterleave(tokens)) if self.in_turns else tokens
+        return torch.cat(deinterleave(tokens)) if self.interleaved else tokens
 
-    def _beside(self, sound: Tensor) -> Tensor:
-        """The network's sound, left and right side by side as channels."""
-        return torch.cat(sound.chunk(2), dim=1) if self.in_turns else sound
+    def _from_network(self, sound: Tensor) -> Tensor:
+        """The network's audio with left and right as channels."""
+        return torch.cat(sound.chunk(2), dim=1) if self.interleaved else sound
 
     def initial_state(self, batch: int = 1) -> tuple[LayerState, ...]:
-        """A decoding stream before its first block."""
-        return self.network.initial_state(batch * (2 if self.in_turns else 1))
+        """State of a decoding stream before its first block."""
+        return self.network.initial_state(batch * (2 if self.interleaved else 1))
 
     def step(
         self, tokens: Tensor, state: tuple[LayerState, ...]
     ) -> tuple[Tensor, tuple[LayerState, ...]]:
-        """Tokens [batch, level, frame] -> the sound that is now certain, and the new state.
+        """Decodes the next block of a stream.
 
-        The first blocks give `lookahead_seconds` less than went in; `finish` says the rest.
+        The output is delayed by `lookahead_seconds`: the first blocks return that much less audio
+        than their tokens cover, `finish` returns the rest.
+
+        Args:
+            tokens: [batch, level, frame].
+            state: State after the previous block.
+
+        Returns:
+            (audio float32 [batch, channel, sample], new state).
         """
-        sound, state = self.network.step(self._below(tokens), state)
-        return self._beside(sound), state
+        sound, state = self.network.step(self._to_network(tokens), state)
+        return self._from_network(sound), state
 
     def finish(self, state: tuple[LayerState, ...]) -> Tensor:
-        """The rest of a stream, [batch, channel, sample]."""
-        return self._beside(self.network.finish(state))
+        """Returns the rest of a stream, [batch, channel, sample]."""
+        return self._from_network(self.network.finish(state))
 
     def decode_tokens(self, tokens: Tensor) -> Tensor:
-        """Tokens [batch, level, frame] -> sound float32 [batch, channel, sample]."""
-        return self._beside(self.network.decode_tokens(self._below(tokens)))
+        """Decodes tokens [batch, level, frame] to audio float32 [batch, channel, sample]."""
+        return self._from_network(self.network.decode_tokens(self._to_network(tokens)))
 
     def decode(self, grid: TokenGrid) -> Waveform:
-        """Sound of a token grid of this codec. `ValueError` where another codec made it."""
+        """Decodes a token grid.
+
+        Raises:
+            ValueError: Another codec encoded the grid, or its shape does not fit.
+        """
         if grid.fingerprint != self.fingerprint:
-            raise ValueError(
+            raise MelismaError(
                 f"these tokens were made by the codec {grid.fingerprint}, this is "
                 f"{self.fingerprint}: decode them with the codec that made them"
             )
         if grid.tokens.shape[0] != self.levels or grid.tokens.shape[1] == 0:
-            raise ValueError(
+            raise MelismaError(
                 f"the codec decodes {self.levels} levels of one frame or more, "
                 f"not {list(grid.tokens.shape)}"
             )

@@ -1,36 +1,36 @@
-"""EnCodec as published for MusicGen: waveform <-> tokens, whole or block by block.
+"""EnCodec network as published for MusicGen: waveform <-> tokens, whole or streaming.
 
 EnCodec (2210.13438). Section 3.1, the network: a convolution, then for each ratio residual units
 and a strided convolution that doubles the width, an LSTM, a convolution to the latent; the decoder
-is the mirror image. Section 3.2, the residual vector quantizer: each level takes the code nearest
-to what the levels before left over. MusicGen (2306.05284), section 3.1, uses one of 32 kHz mono,
-not causal, with four codebooks of 2,048 at 50 Hz. (Its stereo is in `codec.py`, with loading.)
+mirrors it. Section 3.2, the residual vector quantizer: each level takes the code nearest to the
+residual of the previous levels. MusicGen (2306.05284), section 3.1, uses one of 32 kHz mono, not
+causal, with four codebooks of 2,048 at 50 Hz. (Its stereo is in `codec.py`, with loading.)
 
-Weights come in the layout of the library `transformers` (class `EncodecModel`); tokens are those
-of that library, and sound agrees with it to rounding. What is refused: `normalize`,
-`chunk_length_s` and the norm `time_group_norm` (encodec_48khz), because there a token's sound
-depends on the loudness and the norm of its whole second, which the tokens do not carry.
+Weights are in the layout of the library `transformers` (class `EncodecModel`); tokens equal those
+of that library, and audio agrees with it to rounding. Not supported: `normalize`, `chunk_length_s`
+and the norm `time_group_norm` (encodec_48khz), because they make decoding depend on the loudness
+and the norm of a whole second, which the tokens do not carry.
 
-Sound is float32 [batch, channel, sample], tokens int64 [batch, level, frame]. Sound is encoded in
-blocks: the memory does not grow with its length, and the tokens are those of the whole.
+Audio is float32 [batch, channel, sample], tokens int64 [batch, level, frame]. Audio is encoded in
+blocks: the memory does not grow with its duration, and the tokens equal those of the whole.
 
-**Decoding as a stream.** The published convolutions hear ahead: 3 frames in the first, then a few
-samples at each rate. Their layers hold exactly that (`streaming.py`), so sound is late by
-`Encodec.lookahead_samples`: 2,402 samples, 75 ms or 3.8 frames, at the 32 kHz sizes. Sound leaves
-as soon as it is certain, to the sample, and nothing is computed twice: blocks of 1, 10, 25 and of
-all frames take the same multiplications. What small blocks cost is reading the weights once a
-block: at the 32 kHz sizes on one thread, a second of sound in blocks of 10 frames took 5 % longer
-than in blocks of 25 (in bfloat16 19 %), and those 5 % longer than blocks of 50 (in bfloat16 10 %).
-A causal model (encodec_24khz) is never late, but where padding is a reflection its first
-convolution needs seven frames before it says the first.
+**Streaming decoding.** The published convolutions look ahead: 3 frames in the first, then a few
+samples at each rate. Their layers buffer exactly that (`streaming.py`), so audio is delayed by
+`Encodec.lookahead_samples`: 2,402 samples, 75 ms or 3.8 frames, at the 32 kHz sizes. A sample is
+emitted as soon as it is final, and nothing is computed twice: blocks of 1, 10, 25 and of all frames
+take the same multiplications. The cost of small blocks is reading the weights once per block: at
+the 32 kHz sizes on one thread, a second of audio in blocks of 10 frames took 5 % longer than in
+blocks of 25 (in bfloat16 19 %), and those 5 % longer than blocks of 50 (in bfloat16 10 %). A causal
+model (encodec_24khz) has no delay, but with reflection padding its first convolution needs seven
+frames before it emits the first.
 
 **Speed.** A second at 32 kHz takes some 4 billion multiply-adds, nearly all in matrix products
-that run near the peak of a core; the LSTM reads its weights for every frame. `Encodec.pack` keeps
-those in the layout of the kernel: blocks of 25 frames took a third less time in all. The precision
-"bfloat16" takes the decoder's weights and rows in bfloat16: another 44 % less where the processor
-multiplies them (measured with AVX512-BF16; without, it is slower than float32), with an error 39 dB
-below the sound. (All with random weights, on one thread; the error of trained ones may differ.)
-The encoder is always float32, because tokens must not depend on how fast they are played.
+that run near the peak of a core; the LSTM reads its weights for every frame. `Encodec.pack` stores
+those in the kernel's layout: blocks of 25 frames took a third less time in all. The precision
+"bfloat16" takes the decoder's weights and activations in bfloat16: another 44 % less where the CPU
+has bfloat16 multiplication (measured with AVX512-BF16; without, it is slower than float32), with an
+error 39 dB below the signal. (All with random weights, on one thread; the error of trained ones may
+differ.) The encoder is always float32, because tokens must not depend on the chosen speed.
 """
 
 from __future__ import annotations
@@ -53,12 +53,13 @@ from melisma.codec.encodec.streaming import (
     Upsampling,
 )
 from melisma.nn.precision import COMPUTE_DTYPES
+from melisma.values.errors import MelismaError
 
 BLOCK_FRAMES = 50
-"""Frames encoded or decoded at once where all are there (1 s at 50 Hz): bounds the memory; blocks
-from 25 to 100 frames took the same time."""
+"""Frames encoded or decoded at once where all are available (1 s at 50 Hz): bounds the memory;
+blocks from 25 to 100 frames took the same time."""
 
-_NOT_OURS = {
+_IGNORED = {
     "_attn_implementation_autoset", "_commit_hash", "_name_or_path", "add_cross_attention",
     "architectures", "attn_implementation", "auto_map", "bad_words_ids", "begin_suppress_tokens",
     "bos_token_id", "chunk_size_feed_forward", "cross_attention_hidden_size",
@@ -75,27 +76,27 @@ _NOT_OURS = {
     "tie_word_embeddings", "tokenizer_class", "top_k", "top_p", "torch_dtype", "torchscript",
     "transformers_version", "typical_p", "use_bfloat16",
 }  # fmt: skip
-"""What `transformers` writes into the settings of every model; nothing of it concerns a codec."""
+"""Keys that `transformers` writes into the config of every model and that a codec does not use."""
 
 _WHOLE = {
     "sampling_rate": 24_000, "audio_channels": 1, "hidden_size": 128, "num_filters": 32,
     "num_residual_layers": 1, "kernel_size": 7, "last_kernel_size": 7, "residual_kernel_size": 3,
     "dilation_growth_rate": 2, "compress": 2, "num_lstm_layers": 2, "codebook_size": 1024,
 }  # fmt: skip
-"""Settings that are whole numbers, with the values that `transformers` gives where none stand."""
+"""Integer settings, with the defaults of `transformers`."""
 _YES_OR_NO = {"use_causal_conv": True, "use_conv_shortcut": True}
 _REFUSED = {
     "normalize": (False, "the loudness of each piece would not be in the tokens"),
     "chunk_length_s": (None, "pieces that fade into each other are not cut and joined here"),
     "norm_type": ("weight_norm", "a norm over the whole piece cannot be streamed"),
 }
-"""The only value of each that is taken, and why no other."""
+"""The only supported value of each, and the reason."""
 _OTHERS = {"upsampling_ratios", "pad_mode", "trim_right_ratio", "target_bandwidths", "codebook_dim"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class EncodecSettings:
-    """Sizes of a published EnCodec, under the names of the published layout where they agree."""
+    """Sizes of a published EnCodec, under the published names where they agree."""
 
     sampling_rate: int
     """Samples per second."""
@@ -122,21 +123,21 @@ class EncodecSettings:
     num_lstm_layers: int
     """Layers of the LSTMs."""
     codebook_size: int
-    """Codes of each level."""
+    """Codebook size of each level."""
     levels: int
-    """Levels of the quantizer: what the highest of the `target_bandwidths` affords."""
+    """Levels of the quantizer: those of the highest of the `target_bandwidths`."""
     use_causal_conv: bool
-    """Whether the convolutions look back only."""
+    """Whether the convolutions are causal."""
     use_conv_shortcut: bool
     """Whether a residual unit's input is convolved before it is added."""
     pad_mode: str
-    """Padding at the true ends: "reflect", "constant" or "replicate"."""
+    """Padding at the ends of the audio: "reflect", "constant" or "replicate"."""
     trim_right_ratio: float
-    """Share of a causal transposed convolution's surplus that is cut off its right end."""
+    """Fraction of a causal transposed convolution's surplus that is trimmed from its right end."""
 
     @property
     def samples_per_frame(self) -> int:
-        """Samples of sound under one frame of tokens."""
+        """Audio samples per frame of tokens."""
         return math.prod(self.upsampling_ratios)
 
     @property
@@ -146,9 +147,10 @@ class EncodecSettings:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> EncodecSettings:
-        """From the settings of a `transformers` EnCodec (its `config.json`, or `to_dict()`).
+        """Parses the config of a `transformers` EnCodec (its `config.json`, or `to_dict()`).
 
-        `ValueError` names a setting that is unknown, wrong, or of a kind that is refused.
+        Raises:
+            ValueError: A setting is unknown, invalid or not supported.
         """
         _expect_encodec(config)
         whole = {name: _whole_number(config, name, value) for name, value in _WHOLE.items()}
@@ -186,23 +188,23 @@ class EncodecSettings:
 
 def _expect(fits: bool, name: str, value: object, allowed: str) -> None:
     if not fits:
-        raise ValueError(f"the EnCodec setting {name} is {allowed}, not {value!r}")
+        raise MelismaError(f"the EnCodec setting {name} is {allowed}, not {value!r}")
 
 
 def _expect_encodec(config: Mapping[str, Any]) -> None:
     kind = config.get("model_type", "encodec")
     _expect(kind == "encodec", "model_type", kind, '"encodec"')
-    known = _WHOLE.keys() | _YES_OR_NO.keys() | _REFUSED.keys() | _OTHERS | _NOT_OURS
+    known = _WHOLE.keys() | _YES_OR_NO.keys() | _REFUSED.keys() | _OTHERS | _IGNORED
     unknown = sorted(str(name) for name in config if name not in known)
     if unknown:
-        raise ValueError(
+        raise MelismaError(
             f"EnCodec has no setting {', '.join(unknown)}: "
             "correct it, or remove it if it means nothing"
         )
     for name, (allowed, reason) in _REFUSED.items():
         value = config.get(name, allowed)
         if value != allowed:
-            raise ValueError(
+            raise MelismaError(
                 f"the EnCodec setting {name} is {value!r}, but only {allowed!r} is taken: {reason}"
             )
 
@@ -215,7 +217,7 @@ def _whole_number(config: Mapping[str, Any], name: str, default: int) -> int:
 
 
 def _levels(config: Mapping[str, Any], whole: Mapping[str, int], samples_per_frame: int) -> int:
-    """Levels that the highest bandwidth (kbit/s) affords, counted as `transformers` does."""
+    """Number of levels at the highest bandwidth (kbit/s), computed as `transformers` does."""
     bandwidths = config.get("target_bandwidths", (1.5, 3.0, 6.0, 12.0, 24.0))
     fits = isinstance(bandwidths, list | tuple) and len(bandwidths) > 0
     fits = fits and all(type(one) in (int, float) and 0 < one < 10_000 for one in bandwidths)
@@ -237,7 +239,7 @@ def _convolution(
     dilation: int = 1,
     activate: bool = False,
 ) -> Convolution:
-    """A convolution from the first to the second width, padded as the settings say."""
+    """A convolution from the first to the second width, with the settings' padding."""
     return Convolution(
         width_in=widths[0],
         width_out=widths[1],
@@ -266,13 +268,13 @@ def _residuals(settings: EncodecSettings, width: int, dtype: torch.dtype) -> lis
 
 
 def _encoder(settings: EncodecSettings) -> Stack:
-    """Sound [batch, sample, channel] -> latents [batch, frame, width], always float32."""
+    """Audio [batch, sample, channel] -> latents [batch, frame, width], always float32."""
     dtype, width = torch.float32, settings.num_filters
     enter = _convolution(
         settings, (settings.audio_channels, width), settings.kernel_size, dtype=dtype
     )
     layers: dict[int, Layer] = {0: enter}
-    index = 1  # the published one, in which an ELU is a layer too
+    index = 1  # the published index, which counts ELUs as layers
     for ratio in reversed(settings.upsampling_ratios):
         for layer in _residuals(settings, width, dtype):
             layers[index] = layer
@@ -290,7 +292,7 @@ def _encoder(settings: EncodecSettings) -> Stack:
 
 
 def _decoder(settings: EncodecSettings, dtype: torch.dtype) -> Stack:
-    """Latents [batch, frame, width] -> sound [batch, sample, channel]."""
+    """Latents [batch, frame, width] -> audio [batch, sample, channel]."""
     width = settings.num_filters * 2 ** len(settings.upsampling_ratios)
     enter = _convolution(settings, (settings.hidden_size, width), settings.kernel_size, dtype=dtype)
     lstm = Recurrence(width=width, layers=settings.num_lstm_layers, dtype=dtype)
@@ -317,10 +319,11 @@ def _decoder(settings: EncodecSettings, dtype: torch.dtype) -> Stack:
 
 
 class Encodec(nn.Module):
-    """The network. Its weights are zeros until `load_published` fills them.
+    """The network, for inference only. Its weights are zeros until `load_published` fills them.
 
-    `precision` of the decoder: "float32", or "bfloat16" (see the module's words on speed).
-    Nothing here learns: all methods run without gradients.
+    Args:
+        settings: Sizes of the network.
+        precision: Of the decoder: "float32", or "bfloat16" (see the module's notes on speed).
     """
 
     codes: Tensor
@@ -328,7 +331,7 @@ class Encodec(nn.Module):
     def __init__(self, settings: EncodecSettings, *, precision: str = "float32") -> None:
         super().__init__()
         if precision not in COMPUTE_DTYPES:
-            raise ValueError(f'the precision is "float32" or "bfloat16", not "{precision}"')
+            raise MelismaError(f'the precision is "float32" or "bfloat16", not "{precision}"')
         self.settings = settings
         self.encoder = _encoder(settings)
         self.decoder = _decoder(settings, COMPUTE_DTYPES[precision])
@@ -337,20 +340,22 @@ class Encodec(nn.Module):
 
     @property
     def lookahead_samples(self) -> int:
-        """Samples by which the decoder's stream is late, beyond the frame it is in."""
-        late = 0
+        """Delay of the decoder's stream in samples, beyond the current frame."""
+        delay = 0
         for layer in self.decoder.all():
-            late = layer.lateness(late)
-        return late
+            delay = layer.delay(delay)
+        return delay
 
     @property
     def lookahead_frames(self) -> int:
-        """Whole frames that must have come, past a frame, before that frame is said whole."""
+        """Number of further frames that must have arrived before a frame is emitted completely."""
         return -(-self.lookahead_samples // self.settings.samples_per_frame)
 
     def pack(self) -> None:
-        """Keeps the LSTMs' weights in the layout that the CPU's kernel wants: once, after
-        loading. The sums stay the same; the network stays on the CPU from then on."""
+        """Converts the LSTMs' weights to the layout of the CPU kernel, once after loading.
+
+        The results stay the same; the network cannot leave the CPU afterwards.
+        """
         for stack in (self.encoder, self.decoder):
             for layer in stack.all():
                 if isinstance(layer, Recurrence):
@@ -358,16 +363,24 @@ class Encodec(nn.Module):
 
     @torch.no_grad()
     def encode(self, sound: Tensor, levels: int | None = None) -> Tensor:
-        """Sound [batch, channel, sample] -> tokens [batch, level, frame]; a frame for each begun.
+        """Encodes audio; an incomplete last frame counts.
 
-        `levels`: how many of them, all by default. `ValueError` for another shape.
+        Args:
+            sound: [batch, channel, sample].
+            levels: Number of levels, all by default.
+
+        Returns:
+            Tokens int64 [batch, level, frame].
+
+        Raises:
+            ValueError: Another shape or number of levels.
         """
         count = self.settings.levels if levels is None else levels
         if not 1 <= count <= self.settings.levels:
-            raise ValueError(f"this codec has 1 to {self.settings.levels} levels, not {count}")
+            raise MelismaError(f"this codec has 1 to {self.settings.levels} levels, not {count}")
         channels = self.settings.audio_channels
         if sound.ndim != 3 or sound.shape[1] != channels or sound.shape[2] == 0:
-            raise ValueError(
+            raise MelismaError(
                 f"sound to encode is [batch, {channels}, sample] of one sample or more, "
                 f"not {list(sound.shape)}"
             )
@@ -383,7 +396,7 @@ class Encodec(nn.Module):
         """Latent [batch, frame, width] -> tokens [batch, level, frame]."""
         residual, tokens = latent, []
         for codes in self.codes[:levels]:
-            # The squared distance in the published order of sums, so that near ties fall alike.
+            # The squared distance in the published order of summation, so that near ties agree.
             squares = residual.square().sum(-1, keepdim=True)
             found = (squares - 2 * residual @ codes.T + codes.square().sum(-1)).argmin(dim=-1)
             residual = residual - codes[found]
@@ -391,47 +404,55 @@ class Encodec(nn.Module):
         return torch.stack(tokens, dim=1)
 
     def _latent(self, tokens: Tensor) -> Tensor:
-        """Tokens [batch, level, frame] -> latent [batch, frame, width]; says what is wrong."""
+        """Tokens [batch, level, frame] -> latent [batch, frame, width]; `ValueError` if invalid."""
         levels, codes = self.settings.levels, self.settings.codebook_size
         if tokens.ndim != 3 or not 1 <= tokens.shape[1] <= levels:
-            raise ValueError(
+            raise MelismaError(
                 f"tokens to decode are [batch, 1 to {levels} levels, frame], "
                 f"not {list(tokens.shape)}"
             )
         tokens = tokens.to(self.codes.device)
         if tokens.numel() and (int(tokens.min()) < 0 or int(tokens.max()) >= codes):
-            raise ValueError(f"a token lies outside the vocabulary of {codes}")
+            raise MelismaError(f"a token lies outside the vocabulary of {codes}")
         latent = self.codes[0][tokens[:, 0]]
         for level in range(1, tokens.shape[1]):
             latent = latent + self.codes[level][tokens[:, level]]
         return latent
 
     def initial_state(self, batch: int = 1) -> tuple[LayerState, ...]:
-        """A decoding stream before its first block."""
+        """State of a decoding stream before its first block."""
         return self.decoder.initial_state(batch)
 
     @torch.no_grad()
     def step(
         self, tokens: Tensor, state: tuple[LayerState, ...], *, last: bool = False
     ) -> tuple[Tensor, tuple[LayerState, ...]]:
-        """Tokens [batch, level, frame] of any number of frames -> the sound that is now certain.
+        """Decodes the next block of a stream.
 
-        Sound [batch, channel, sample], `lookahead_samples` late; with `last` all of it. The
-        number of levels is the same in every block. `ValueError` says what is allowed.
+        Args:
+            tokens: [batch, level, frame], any number of frames; the same levels in every block.
+            state: State after the previous block.
+            last: Whether the stream ends here, so that all remaining audio is returned.
+
+        Returns:
+            (audio float32 [batch, channel, sample], delayed by `lookahead_samples`; new state).
+
+        Raises:
+            ValueError: Another shape, or a token outside the vocabulary.
         """
         sound, state = self.decoder.step(self._latent(tokens), state, last)
         return sound.float().transpose(1, 2), state
 
     @torch.no_grad()
     def finish(self, state: tuple[LayerState, ...]) -> Tensor:
-        """The rest of a stream, [batch, channel, sample]."""
+        """Returns the rest of a stream, [batch, channel, sample]."""
         batch = state[0].tensors[0].shape[0]
-        nothing = self.codes.new_zeros(batch, 0, self.settings.hidden_size)
-        sound, _ = self.decoder.step(nothing, state, True)
+        empty = self.codes.new_zeros(batch, 0, self.settings.hidden_size)
+        sound, _ = self.decoder.step(empty, state, True)
         return sound.float().transpose(1, 2)
 
     def decode_tokens(self, tokens: Tensor) -> Tensor:
-        """Tokens [batch, level, frame] -> sound float32 [batch, channel, sample]."""
+        """Decodes tokens [batch, level, frame] to audio float32 [batch, channel, sample]."""
         state, pieces = self.initial_state(len(tokens)), []
         for block in tokens.split(BLOCK_FRAMES, dim=-1):
             sound, state = self.step(block, state)

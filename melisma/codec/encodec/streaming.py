@@ -1,20 +1,20 @@
-"""The layers of EnCodec as streams: any number of rows enters, those that are certain leave.
+"""Streaming layers of EnCodec: each takes any number of rows and emits those that are final.
 
 EnCodec (2210.13438), section 3.1: strided convolutions with residual units, a two-layer LSTM at
-the frame rate, the mirror image in the decoder. As published for music the convolutions are not
-causal: each looks as far ahead as back. That hinders no stream. A layer here holds the rows that
-a later output still needs, and says an output as soon as all it depends on has come; so nothing
-is computed twice, whatever the size of the blocks, and the pieces said are those of the whole.
-Padding (a reflection, as published) is put only where the sound truly begins and ends.
+the frame rate, mirrored in the decoder. As published for music the convolutions are not causal:
+each looks as far ahead as back. They can still be streamed: a layer buffers the rows that a later
+output needs, and emits an output as soon as all its inputs have arrived; so nothing is computed
+twice, whatever the block size, and the result equals that of the whole. Padding (a reflection, as
+published) is applied only at the beginning and end of the audio.
 
-Rows are [batch, row, width], one row an instant at the layer's own rate. Each convolution is a
-sum of matrix products, one a tap, which for every size of EnCodec was as fast as a convolution
+Rows are [batch, row, width], one row per time step at the layer's own rate. Each convolution is a
+sum of matrix products, one per tap, which for every size of EnCodec was as fast as a convolution
 or faster; a change of rate by `ratio` has kernels of twice that length (section 3.1) and so is
-two taps over rows that are cut or joined by `ratio`.
+two taps over rows that are split or joined by `ratio`.
 
-State: `LayerState`. `step(block, state, last)`: with `last` the end of the sound follows `block`.
-Weights are buffers in the layout that is fast; `published` names the tensors of the published
-layout with their shapes, `load` takes them.
+State: `LayerState`. In `step(block, state, last)`, `last` says that the audio ends after `block`.
+Weights are buffers in the layout of the computation; `published` names the tensors of the published
+layout with their shapes, `load` copies them.
 """
 
 from __future__ import annotations
@@ -31,41 +31,50 @@ from torch.nn import functional as F
 
 @dataclass(frozen=True, kw_only=True)
 class LayerState:
-    """What one layer carries from block to block."""
+    """State of one layer between blocks."""
 
     tensors: tuple[Tensor, ...] = ()
-    """Rows that later outputs need, or an LSTM's hidden and cell states."""
-    begun: bool = False
-    """Whether the beginning of the sound is behind us."""
+    """Buffered rows that later outputs need, or an LSTM's hidden and cell states."""
+    started: bool = False
+    """Whether the layer has processed the beginning of the audio."""
 
 
 class Layer(nn.Module, ABC):
-    """A layer that streams."""
+    """A streaming layer."""
 
     def published(self) -> dict[str, tuple[int, ...]]:
         """Shapes of this layer's own published tensors (weight norm folded), by name."""
         return {}
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Takes the tensors that `published` names."""
+        """Copies the tensors that `published` names."""
 
     @abstractmethod
     def initial_state(self, batch: int) -> LayerState:
-        """Before the first row."""
+        """State before the first row."""
 
     @abstractmethod
     def step(self, block: Tensor, state: LayerState, last: bool) -> tuple[Tensor, LayerState]:
-        """[batch, row, width] -> the rows that are now certain, and the new state."""
+        """Processes the next block of a stream.
 
-    def lateness(self, rows: int) -> int:
-        """Rows by which the outputs trail where the inputs trail by `rows`, at their own rates."""
+        Args:
+            block: [batch, row, width].
+            state: State after the previous block.
+            last: Whether the stream ends after this block.
+
+        Returns:
+            (output rows that are final, new state).
+        """
+
+    def delay(self, rows: int) -> int:
+        """Delay of the outputs in rows where the inputs are delayed by `rows`, at their rates."""
         return rows
 
 
 def _sum_of_taps(rows: Tensor, taps: Tensor, bias: Tensor, hop: int = 1) -> Tensor:
     """Rows [batch, row, in], taps [tap, in, out] -> [batch, row - (tap - 1) * hop, out].
 
-    All batches in one product: the rows in which two of them meet are computed and dropped.
+    All items of the batch in one product: rows that span two items are computed and dropped.
     """
     batch, count, width = rows.shape
     span = (len(taps) - 1) * hop
@@ -81,8 +90,8 @@ def _sum_of_taps(rows: Tensor, taps: Tensor, bias: Tensor, hop: int = 1) -> Tens
 
 
 def _padded(rows: Tensor, left: int, right: int, mode: str) -> Tensor:
-    """Pads [batch, row, width] along the rows as the published model does: where a piece is too
-    short to be reflected, silence is put behind it first and cut off afterwards."""
+    """Pads [batch, row, width] along the rows as the published model does: where the input is too
+    short for the reflection, zeros are appended first and removed afterwards."""
     if left == right == 0:
         return rows
     missing = max(0, max(left, right) - rows.shape[1] + 1) if mode == "reflect" else 0
@@ -92,7 +101,7 @@ def _padded(rows: Tensor, left: int, right: int, mode: str) -> Tensor:
 
 
 class Convolution(Layer):
-    """Convolution with padding: `stride` 1 and any kernel, or a kernel of twice the stride."""
+    """Padded convolution: `stride` 1 and any kernel, or a kernel of twice the stride."""
 
     taps: Tensor
     bias: Tensor
@@ -127,46 +136,46 @@ class Convolution(Layer):
         return {"conv.weight": (width_out, width_in, self.kernel_rows), "conv.bias": (width_out,)}
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Takes `conv.weight` and `conv.bias`."""
+        """Copies `conv.weight` and `conv.bias`."""
         self.taps.copy_(tensors["conv.weight"].permute(2, 1, 0).reshape(self.taps.shape))
         self.bias.copy_(tensors["conv.bias"])
 
     def initial_state(self, batch: int) -> LayerState:
-        """No rows yet."""
+        """No buffered rows."""
         width_in = self.taps.shape[1] // self.stride
         return LayerState(tensors=(self.taps.new_empty(batch, 0, width_in),))
 
-    def lateness(self, rows: int) -> int:
-        """The rows that it looks ahead come on top (for a stride of 1)."""
+    def delay(self, rows: int) -> int:
+        """Adds the lookahead of the convolution (for a stride of 1)."""
         return rows + self.right
 
     def window(
         self, block: Tensor, state: LayerState, last: bool
     ) -> tuple[Tensor, int, LayerState]:
-        """Held and new rows, padded at the ends: (rows, how many outputs they make, new state)."""
+        """Buffered and new rows, padded at the ends: (rows, number of outputs, new state)."""
         rows = torch.cat([state.tensors[0].to(block.dtype), block], dim=1)
-        # Rows without which the padding of the beginning, or that of an early end, is uncertain.
+        # Rows without which the padding at the beginning, or at an early end, is not yet known.
         needed = self.right + self.stride - 1
         needed = max(self.left, needed) if self.padding == "reflect" else needed
-        if rows.shape[1] == 0 or (not state.begun and not last and rows.shape[1] <= needed):
+        if rows.shape[1] == 0 or (not state.started and not last and rows.shape[1] <= needed):
             return rows[:, :0], 0, LayerState(tensors=(rows,))
-        left = 0 if state.begun else self.left
+        left = 0 if state.started else self.left
         right = 0
-        if last:  # filled up to whole strides, so that no sample is left out
-            before = self.left if state.begun else 0
+        if last:  # padded to whole strides, so that no sample is dropped
+            before = self.left if state.started else 0
             right = self.right + (before - rows.shape[1]) % self.stride
         rows = _padded(rows, left, right, self.padding)
-        # With a stride one row more is held than the next output needs: the reflection of the
-        # end may reach back that far.
+        # With a stride, one row more is buffered than the next output needs: the reflection at
+        # the end may reach back that far.
         spare = 1 if self.stride > 1 and not last else 0
         span = self.dilation * (self.kernel_rows - 1)
         outputs = max(0, (rows.shape[1] - span - 1 - spare) // self.stride + 1)
-        held = rows[:, outputs * self.stride :]
-        # A copy, so that a whole block is not kept alive by the few rows of it that are held.
-        return rows, outputs, LayerState(tensors=(held.clone(),), begun=True)
+        buffered = rows[:, outputs * self.stride :]
+        # A copy, so that the few buffered rows do not keep the memory of the whole block.
+        return rows, outputs, LayerState(tensors=(buffered.clone(),), started=True)
 
     def apply_to(self, rows: Tensor, outputs: int) -> Tensor:
-        """The first `outputs` outputs over the rows of `window`."""
+        """Computes the first `outputs` outputs over the rows of `window`."""
         if self.stride == 1:
             return _sum_of_taps(rows, self.taps, self.bias, self.dilation)[:, :outputs]
         batch, _, width = rows.shape
@@ -175,7 +184,7 @@ class Convolution(Layer):
         return _sum_of_taps(rows, self.taps, self.bias)
 
     def step(self, block: Tensor, state: LayerState, last: bool) -> tuple[Tensor, LayerState]:
-        """[batch, row, in] -> [batch, row, out]; with `activate` through an ELU first."""
+        """[batch, row, in] -> [batch, row, out]; with `activate` an ELU is applied first."""
         block = F.elu(block) if self.activate else block
         rows, outputs, state = self.window(block, state, last)
         return self.apply_to(rows, outputs), state
@@ -210,35 +219,35 @@ class Upsampling(Layer):
         return {"conv.weight": shape, "conv.bias": (self.width_out,)}
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Takes `conv.weight` and `conv.bias`."""
+        """Copies `conv.weight` and `conv.bias`."""
         new, old = tensors["conv.weight"].permute(0, 2, 1).flatten(1).chunk(2, dim=1)
         self.taps.copy_(torch.stack([old, new]))
         self.bias.copy_(tensors["conv.bias"].repeat(self.ratio))
 
     def initial_state(self, batch: int) -> LayerState:
-        """Silence before the first row."""
+        """A row of zeros before the first row."""
         return LayerState(tensors=(self.taps.new_zeros(batch, 1, self.taps.shape[1]),))
 
-    def lateness(self, rows: int) -> int:
-        """The rows that are cut off the beginning come on top."""
+    def delay(self, rows: int) -> int:
+        """Adds the rows that are trimmed from the beginning."""
         return rows * self.ratio + self.left
 
     def step(self, block: Tensor, state: LayerState, last: bool) -> tuple[Tensor, LayerState]:
-        """[batch, row, in] -> [batch, ratio * row, out], `left` rows late."""
-        if block.shape[1] == 0 and not (last and state.begun):
+        """[batch, row, in] -> [batch, ratio * row, out], delayed by `left` rows."""
+        if block.shape[1] == 0 and not (last and state.started):
             return block.new_empty(len(block), 0, self.width_out), state
         rows = torch.cat([state.tensors[0].to(block.dtype), F.elu(block)], dim=1)
-        held = LayerState(tensors=(rows[:, -1:].clone(),), begun=True)
+        new_state = LayerState(tensors=(rows[:, -1:].clone(),), started=True)
         if last:
             rows = F.pad(rows, (0, 0, 0, 1))
         out = _sum_of_taps(rows, self.taps, self.bias)
         out = out.reshape(len(block), -1, self.width_out)
         stop = out.shape[1] - self.right if last else out.shape[1]
-        return out[:, 0 if state.begun else self.left : stop], held
+        return out[:, 0 if state.started else self.left : stop], new_state
 
 
 class Residual(Layer):
-    """ELU, convolution, ELU, pointwise convolution; what came in is added."""
+    """Residual unit: ELU, convolution, ELU, pointwise convolution, and a skip connection."""
 
     def __init__(self, wide: Convolution, pointwise: Convolution, shortcut: Convolution | None):
         super().__init__()
@@ -255,25 +264,25 @@ class Residual(Layer):
         """That of the wide convolution."""
         return self._convolution("1").initial_state(batch)
 
-    def lateness(self, rows: int) -> int:
+    def delay(self, rows: int) -> int:
         """That of the wide convolution."""
-        return self._convolution("1").lateness(rows)
+        return self._convolution("1").delay(rows)
 
     def step(self, block: Tensor, state: LayerState, last: bool) -> tuple[Tensor, LayerState]:
-        """[batch, row, width] -> as wide, later by the look-ahead."""
+        """[batch, row, width] -> the same width, delayed by the lookahead."""
         wide, pointwise = self._convolution("1"), self._convolution("3")
-        # The rows are held before their ELU, which commutes with every padding and is cheap.
+        # Rows are buffered before the ELU, which commutes with every padding and is cheap.
         rows, outputs, state = wide.window(block, state, last)
         hidden = wide.apply_to(F.elu(rows), outputs)
         hidden = pointwise.apply_to(F.elu(hidden), outputs)
-        entered = rows[:, wide.left : wide.left + outputs]
+        skip = rows[:, wide.left : wide.left + outputs]
         if self.shortcut is not None:
-            entered = self.shortcut.apply_to(entered, outputs)
-        return hidden + entered, state
+            skip = self.shortcut.apply_to(skip, outputs)
+        return hidden + skip, state
 
 
 class Recurrence(Layer):
-    """An LSTM over the rows; what came in is added. State: hidden and cell, a pair a layer."""
+    """LSTM over the rows with a skip connection. State: a pair (hidden, cell) per layer."""
 
     def __init__(self, *, width: int, layers: int, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
@@ -291,18 +300,18 @@ class Recurrence(Layer):
         return shapes
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Takes the LSTM's weights; not after `pack`."""
+        """Copies the LSTM's weights; not after `pack`."""
         assert self.lstm is not None
         self.lstm.load_state_dict({n.removeprefix("lstm."): t for n, t in tensors.items()})
 
     def pack(self) -> None:
-        """Gives the weights the layout of oneDNN's kernel, once instead of at every call.
+        """Converts the weights to the layout of oneDNN's kernel, once instead of at every call.
 
-        The sums are the same; at the 32 kHz sizes (width 1,024) blocks of 25 frames take a third
-        of the time, because most of such a call goes into that change of layout. Afterwards the
-        layer runs on the CPU only and has no plain weights. A torch without that kernel keeps
-        them and loses nothing but time. (The two operations are torch's own, what its compiler
-        calls for a frozen model; they are not documented, so their failure is provided for.)
+        The results are the same; at the 32 kHz sizes (width 1,024) blocks of 25 frames take a third
+        of the time, because that conversion dominates such a call. Afterwards the layer runs on the
+        CPU only and has no plain weights. A torch without that kernel keeps them and is merely
+        slower. (The two operations are those that torch's compiler calls for a frozen model; they
+        are not documented, so their failure is handled.)
         """
         if self.lstm is None or not torch.backends.mkldnn.is_available():
             return
@@ -318,7 +327,7 @@ class Recurrence(Layer):
                 packed.append((first, second, *biases))
             self.packed = packed
             self._packed_step(trial, (trial,) * (2 * self.layers))
-        except (AttributeError, RuntimeError):  # another torch, or a kernel that it lacks here
+        except (AttributeError, RuntimeError):  # another torch version, or no such kernel here
             self.packed = []
             return
         self.lstm = None
@@ -327,7 +336,7 @@ class Recurrence(Layer):
         """Zeros."""
         device = "cpu" if self.lstm is None else next(self.lstm.parameters()).device
         zeros = torch.zeros(1, batch, self.width, dtype=self.dtype, device=device)
-        return LayerState(tensors=(zeros,) * (2 * self.layers), begun=True)
+        return LayerState(tensors=(zeros,) * (2 * self.layers), started=True)
 
     def _packed_step(
         self, rows: Tensor, tensors: tuple[Tensor, ...]
@@ -347,9 +356,9 @@ class Recurrence(Layer):
         self,
         block: Tensor,
         state: LayerState,
-        last: bool,  # noqa: ARG002 - the end is no news to what looks back only
+        last: bool,  # noqa: ARG002 - the layer is causal
     ) -> tuple[Tensor, LayerState]:
-        """[batch, row, width] -> the same shape; never late."""
+        """[batch, row, width] -> the same shape, without delay."""
         if block.shape[1] == 0:
             return block, state
         rows = block.to(self.dtype).transpose(0, 1).contiguous()
@@ -360,11 +369,11 @@ class Recurrence(Layer):
             out, (hidden, cell) = self.lstm(rows, (hidden, cell))
             pairs = zip(hidden.split(1), cell.split(1), strict=True)
             tensors = tuple(tensor for pair in pairs for tensor in pair)
-        return block + out.transpose(0, 1), LayerState(tensors=tensors, begun=True)
+        return block + out.transpose(0, 1), LayerState(tensors=tensors, started=True)
 
 
 class Stack(nn.Module):
-    """Layers one after another, under their published indices."""
+    """Sequence of layers under their published indices."""
 
     def __init__(self, layers: Mapping[int, Layer]) -> None:
         super().__init__()
@@ -377,13 +386,13 @@ class Stack(nn.Module):
             yield layer
 
     def initial_state(self, batch: int) -> tuple[LayerState, ...]:
-        """One state a layer."""
+        """One state per layer."""
         return tuple(layer.initial_state(batch) for layer in self.all())
 
     def step(
         self, block: Tensor, state: tuple[LayerState, ...], last: bool
     ) -> tuple[Tensor, tuple[LayerState, ...]]:
-        """[batch, row, width] through all layers: what is certain of the result, and the states."""
+        """[batch, row, width] through all layers: (output rows that are final, new states)."""
         states = []
         for layer, one in zip(self.all(), state, strict=True):
             block, new = layer.step(block, one, last)

@@ -1,7 +1,7 @@
-"""Songs become band arrangements: a score is read as a lead sheet, and a lead sheet is arranged in
-one of the first eight `values.attributes.STYLES`.
+"""Band arrangements of songs: score -> lead sheet -> arrangement in one of eight styles.
 
-May import `values` only. Read `arranger.py` first, then `styles/swing.py` for what a style is.
+The styles are the first eight of `values.attributes.STYLES`. May import `values` only. Read
+`arranger.py` first, then `styles/swing.py` as an example of a style.
 """
 
 from melisma.data.arrange.arranger import arrange, styles_for

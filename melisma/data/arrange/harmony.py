@@ -1,11 +1,11 @@
-"""Which chords a song uses: a hidden Markov model over chord templates.
+"""Chord and key estimation: a hidden Markov model over chord templates.
 
-Enters: rows of sounding notes and a grid of spans; leaves: one chord per change. The emission is
-the log-likelihood of a span's pitch class profile under each chord's template, with a bonus for
-the root in the bass and a prior from the tonality around; the best path is found as in Viterbi
+Inputs: notes and a grid of time spans. Output: one chord per change. The emission is the
+log-likelihood of the span's pitch class profile under each chord's template, with a bonus for the
+root in the bass and a prior from the local key; the best path is found with the Viterbi algorithm
 (after Bello and Pickens 2005, "A robust mid-level representation for harmonic content", and
 Temperley 2001, "The Cognition of Basic Musical Structures", chapter 6: changes prefer strong
-beats). The tonality is found with the profiles of Temperley 2001, chapter 7.
+beats). The key is found with the profiles of Temperley 2001, chapter 7.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ _QUALITY_PRIOR: dict[str, float] = {
     "aug": -2.4,
     "sus4": -2.4,
 }
-"""Log-odds of each quality beside a major triad (chosen: triads and dominants rule songs)."""
+"""Log-odds of each quality relative to a major triad (chosen: most chords of songs are triads or
+dominant sevenths)."""
 
 CHORD_STATES: tuple[tuple[int, str], ...] = tuple(
     (root, quality) for quality in QUALITIES for root in range(12)
@@ -41,11 +42,11 @@ CHORD_STATES: tuple[tuple[int, str], ...] = tuple(
 """Root and quality of each state."""
 
 _SHARPNESS = 5.0
-"""Weight of one beat's profile against the priors (a guess; chords of ten songs looked right)."""
+"""Weight of one beat's profile relative to the priors (estimated; checked on ten songs)."""
 
 
 def _templates() -> np.ndarray:
-    """Probabilities of each pitch class under each state, float64 [state, 12]."""
+    """Probability of each pitch class under each state, float64 [state, 12]."""
     rows = []
     for root, quality in CHORD_STATES:
         row = np.full(12, 0.02)
@@ -60,7 +61,7 @@ _LOG_TEMPLATES = np.log(_templates())
 
 
 def _tonality_shapes() -> np.ndarray:
-    """Degree profiles of all tonalities, each with mean 0 and norm 1, float64 [24, 12]."""
+    """Degree profiles of all keys, each with mean 0 and norm 1, float64 [24, 12]."""
     shapes = np.array(
         [np.roll(shape, tonic) for shape in (_MAJOR_PROFILE, _MINOR_PROFILE) for tonic in range(12)]
     )
@@ -72,7 +73,14 @@ _TONALITY_SHAPES = _tonality_shapes()
 
 
 def find_tonality(profile: np.ndarray) -> tuple[int, np.ndarray]:
-    """The tonality whose profile correlates best with a pitch class profile, and all 24 scores."""
+    """Find the key whose profile correlates best with a pitch class profile.
+
+    Args:
+        profile: float64 [12].
+
+    Returns:
+        Index into `TONALITIES`, and the correlation with all keys, float64 [24].
+    """
     centred = profile - profile.mean()
     scores = _TONALITY_SHAPES @ centred / max(float(np.linalg.norm(centred)), 1e-9)
     return int(np.argmax(scores)), scores
@@ -80,19 +88,26 @@ def find_tonality(profile: np.ndarray) -> tuple[int, np.ndarray]:
 
 @dataclass(frozen=True, kw_only=True)
 class Profiles:
-    """What sounds in each span."""
+    """Pitch class content of each span."""
 
     weight: np.ndarray
-    """Sounding beats by pitch class, float64 [span, 12]."""
+    """Weighted sounding duration of each pitch class in beats, float64 [span, 12]."""
     bass: np.ndarray
     """Weight of each pitch class as the lowest note, float64 [span, 12], rows sum to 1 or 0."""
 
 
 def span_profiles(notes: Notes, edges: np.ndarray) -> Profiles:
-    """Profiles of the spans between `edges` (beats, ascending, [span + 1]).
+    """Compute the pitch class profiles of time spans.
 
-    A note counts half as much with every beat since it began: pianos decay, and pedals hold notes
-    into the next chord.
+    The weight of a note is halved with every beat since its onset: pianos decay, and the pedal
+    holds notes into the next chord.
+
+    Args:
+        notes: All notes.
+        edges: Boundaries of the spans in beats, ascending, float64 [span + 1].
+
+    Returns:
+        The profiles.
     """
     spans = len(edges) - 1
     weight = np.zeros((spans, 12))
@@ -107,25 +122,25 @@ def span_profiles(notes: Notes, edges: np.ndarray) -> Profiles:
             if overlap <= 0:
                 continue
             accent = 1.25 if abs(start - edges[span]) < 1e-6 else 1.0
-            faded = 0.5 ** max(edges[span] - start, 0.0)
-            if faded < 0.1:
+            decay = 0.5 ** max(edges[span] - start, 0.0)
+            if decay < 0.1:
                 break
-            weight[span, pitch % 12] += min(overlap, 2.0) ** 0.75 * accent * faded
-            if faded > 0.2:
-                lowest[span].append((int(pitch), overlap * faded))
+            weight[span, pitch % 12] += min(overlap, 2.0) ** 0.75 * accent * decay
+            if decay > 0.2:
+                lowest[span].append((int(pitch), overlap * decay))
     bass = np.zeros((spans, 12))
     for span, sounding in enumerate(lowest):
         if sounding:
-            floor = min(pitch for pitch, _ in sounding)
+            lowest_pitch = min(pitch for pitch, _ in sounding)
             for pitch, overlap in sounding:
-                if pitch <= floor + 4:
-                    bass[span, pitch % 12] += overlap * 0.6 ** (pitch - floor)
+                if pitch <= lowest_pitch + 4:
+                    bass[span, pitch % 12] += overlap * 0.6 ** (pitch - lowest_pitch)
             bass[span] /= bass[span].sum()
     return Profiles(weight=weight, bass=bass)
 
 
 def _tonality_prior(tonality: int) -> np.ndarray:
-    """Log prior of each state in a tonality, float64 [state]."""
+    """Log prior of each state in a key, float64 [state]."""
     tonic, minor = tonality % 12, tonality >= 12
     scale = {0, 2, 3, 5, 7, 8, 10, 11} if minor else {0, 2, 4, 5, 7, 9, 11}
     prior = np.empty(len(CHORD_STATES))
@@ -148,7 +163,7 @@ _TONALITY_PRIORS = np.array([_tonality_prior(tonality) for tonality in range(24)
 
 
 def _transitions() -> np.ndarray:
-    """Log score of moving from state to state (a change), float64 [state, state]."""
+    """Log score of each change of state, float64 [from, to]."""
     count = len(CHORD_STATES)
     score = np.zeros((count, count))
     for before, (root, quality) in enumerate(CHORD_STATES):
@@ -171,27 +186,27 @@ _TRANSITIONS = _transitions()
 def find_chords(
     profiles: Profiles, edges: np.ndarray, change_cost: np.ndarray, bars: np.ndarray
 ) -> tuple[list[Chord], float]:
-    """The best chord path and how well it explains the notes.
+    """Find the most likely chord sequence.
 
     Args:
-        profiles: of the spans.
-        edges: beats [span + 1].
-        change_cost: cost of a change at the start of each span, float64 [span].
-        bars: the bar of each span, int64 [span].
+        profiles: Profiles of the spans.
+        edges: Boundaries of the spans in beats, float64 [span + 1].
+        change_cost: Cost of a change at the start of each span, float64 [span].
+        bars: Bar of each span, int64 [span].
 
     Returns:
-        Chords merged over equal spans, and the log-likelihood of the path.
+        Chords, one for each change, and the log-likelihood of the path.
     """
     total = profiles.weight.sum(axis=1, keepdims=True)
     share = profiles.weight / np.maximum(total, 1e-9)
     lengths = np.diff(edges)[:, None]
-    trust = _SHARPNESS * np.minimum(lengths, 2.0) * (total > 0)
-    emission = trust * (share @ _LOG_TEMPLATES.T) + profiles.bass @ _bass_scores()
+    weight = _SHARPNESS * np.minimum(lengths, 2.0) * (total > 0)
+    emission = weight * (share @ _LOG_TEMPLATES.T) + profiles.bass @ _bass_scores()
     for bar in range(0, int(bars.max()) + 1, 2):
-        near = np.abs(bars - bar) <= 4
-        local, _ = find_tonality(profiles.weight[near].sum(axis=0) + 1e-6 * np.arange(12))
-        here = (bars == bar) | (bars == bar + 1)
-        emission[here] += _TONALITY_PRIORS[local]
+        nearby = np.abs(bars - bar) <= 4
+        local, _ = find_tonality(profiles.weight[nearby].sum(axis=0) + 1e-6 * np.arange(12))
+        current = (bars == bar) | (bars == bar + 1)
+        emission[current] += _TONALITY_PRIORS[local]
     path, likelihood = _viterbi(emission, change_cost)
     chords: list[Chord] = []
     for span, state in enumerate(path):
@@ -208,13 +223,13 @@ def _bass_scores() -> np.ndarray:
     """Log score of each state given the pitch class of the bass, float64 [12, state]."""
     scores = np.full((12, len(CHORD_STATES)), -1.2)
     for state, (root, quality) in enumerate(CHORD_STATES):
-        for place, step in enumerate(QUALITIES[quality]):
-            scores[(root + step) % 12, state] = (1.0, 0.2, 0.0, -0.6)[place]
+        for tone, step in enumerate(QUALITIES[quality]):
+            scores[(root + step) % 12, state] = (1.0, 0.2, 0.0, -0.6)[tone]
     return scores
 
 
 def _viterbi(emission: np.ndarray, change_cost: np.ndarray) -> tuple[np.ndarray, float]:
-    """The best path of states and its log-likelihood."""
+    """The best path of states, int64 [span], and its log-likelihood."""
     spans, states = emission.shape
     best = emission[0].copy()
     back = np.zeros((spans, states), dtype=np.int64)

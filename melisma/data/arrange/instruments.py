@@ -1,98 +1,100 @@
-"""What each General MIDI instrument can play: its range, its singing register, how it sounds on.
+"""General MIDI instruments: range, best melodic register, sustain and level.
 
-The register keeps arrangements playable and the lead audible; ranges follow the instrumentation
-tables of Adler 2016, "The Study of Orchestration", narrowed to what soundfonts play well.
+They keep arrangements playable and the lead audible. Ranges follow the instrumentation tables of
+Adler 2016, "The Study of Orchestration", narrowed to what soundfonts render well.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from melisma.values.errors import MelismaError
+
 
 @dataclass(frozen=True, kw_only=True)
 class Instrument:
-    """Register of one program."""
+    """Range and register of a program."""
 
     low: int
     high: int
     """Lowest and highest MIDI pitch."""
     centre: int
-    """Where a melody sits best (median MIDI pitch)."""
+    """Best median MIDI pitch of a melody."""
     sustains: bool
-    """Whether a held note keeps its level (bowed, blown) or decays (plucked, struck)."""
+    """Whether a held note keeps its level (bowed, blown), or decays (plucked, struck)."""
 
 
-def _run(low: int, high: int, centre: int, sustains: bool) -> Instrument:
+def _instrument(low: int, high: int, centre: int, sustains: bool) -> Instrument:
     return Instrument(low=low, high=high, centre=centre, sustains=sustains)
 
 
-_PIANO = _run(28, 103, 72, False)
-_SYNTH = _run(40, 96, 72, True)
+_PIANO = _instrument(28, 103, 72, False)
+_SYNTH = _instrument(40, 96, 72, True)
 
 INSTRUMENTS: dict[int, Instrument] = {
     **dict.fromkeys((0, 1, 2, 3), _PIANO),
-    4: _run(33, 96, 70, False),
-    5: _run(33, 96, 71, False),
-    6: _run(36, 88, 70, False),
-    7: _run(36, 84, 66, False),
-    8: _run(60, 103, 82, False),
-    9: _run(72, 105, 86, False),
-    10: _run(60, 100, 82, False),
-    11: _run(53, 89, 72, False),
-    12: _run(45, 93, 70, False),
-    13: _run(65, 103, 82, False),
-    14: _run(60, 79, 70, False),
-    15: _run(48, 86, 72, False),
-    **dict.fromkeys((16, 17, 18, 19, 20), _run(36, 91, 70, True)),
-    21: _run(48, 91, 73, True),
-    22: _run(55, 91, 72, True),
-    23: _run(48, 91, 72, True),
-    24: _run(40, 83, 66, False),
-    25: _run(40, 83, 66, False),
-    26: _run(40, 84, 66, False),
-    27: _run(40, 86, 67, False),
-    28: _run(40, 80, 62, False),
-    29: _run(40, 88, 70, True),
-    30: _run(40, 88, 70, True),
-    **dict.fromkeys((32, 33, 34, 35, 36, 37, 38, 39), _run(28, 60, 40, False)),
-    40: _run(55, 96, 75, True),
-    41: _run(48, 84, 67, True),
-    42: _run(36, 79, 60, True),
-    43: _run(28, 60, 40, True),
-    44: _run(48, 88, 67, True),
-    45: _run(43, 88, 67, False),
-    46: _run(36, 96, 71, False),
-    47: _run(36, 57, 43, False),
-    **dict.fromkeys((48, 49, 50, 51), _run(36, 93, 72, True)),
-    **dict.fromkeys((52, 53, 54), _run(48, 81, 68, True)),
-    56: _run(54, 84, 69, True),
-    57: _run(43, 74, 61, True),
-    58: _run(28, 58, 40, True),
-    59: _run(54, 82, 69, True),
-    60: _run(43, 79, 64, True),
-    61: _run(43, 82, 66, True),
-    62: _run(43, 84, 68, True),
-    63: _run(43, 84, 68, True),
-    64: _run(56, 87, 71, True),
-    65: _run(49, 81, 67, True),
-    66: _run(44, 79, 64, True),
-    67: _run(36, 69, 55, True),
-    68: _run(58, 87, 73, True),
-    69: _run(52, 81, 67, True),
-    70: _run(34, 74, 59, True),
-    71: _run(50, 88, 70, True),
-    72: _run(74, 103, 86, True),
-    73: _run(60, 96, 78, True),
-    74: _run(60, 94, 77, True),
-    75: _run(60, 93, 76, True),
-    76: _run(60, 90, 74, True),
-    78: _run(60, 96, 78, True),
-    79: _run(60, 90, 76, True),
+    4: _instrument(33, 96, 70, False),
+    5: _instrument(33, 96, 71, False),
+    6: _instrument(36, 88, 70, False),
+    7: _instrument(36, 84, 66, False),
+    8: _instrument(60, 103, 82, False),
+    9: _instrument(72, 105, 86, False),
+    10: _instrument(60, 100, 82, False),
+    11: _instrument(53, 89, 72, False),
+    12: _instrument(45, 93, 70, False),
+    13: _instrument(65, 103, 82, False),
+    14: _instrument(60, 79, 70, False),
+    15: _instrument(48, 86, 72, False),
+    **dict.fromkeys((16, 17, 18, 19, 20), _instrument(36, 91, 70, True)),
+    21: _instrument(48, 91, 73, True),
+    22: _instrument(55, 91, 72, True),
+    23: _instrument(48, 91, 72, True),
+    24: _instrument(40, 83, 66, False),
+    25: _instrument(40, 83, 66, False),
+    26: _instrument(40, 84, 66, False),
+    27: _instrument(40, 86, 67, False),
+    28: _instrument(40, 80, 62, False),
+    29: _instrument(40, 88, 70, True),
+    30: _instrument(40, 88, 70, True),
+    **dict.fromkeys((32, 33, 34, 35, 36, 37, 38, 39), _instrument(28, 60, 40, False)),
+    40: _instrument(55, 96, 75, True),
+    41: _instrument(48, 84, 67, True),
+    42: _instrument(36, 79, 60, True),
+    43: _instrument(28, 60, 40, True),
+    44: _instrument(48, 88, 67, True),
+    45: _instrument(43, 88, 67, False),
+    46: _instrument(36, 96, 71, False),
+    47: _instrument(36, 57, 43, False),
+    **dict.fromkeys((48, 49, 50, 51), _instrument(36, 93, 72, True)),
+    **dict.fromkeys((52, 53, 54), _instrument(48, 81, 68, True)),
+    56: _instrument(54, 84, 69, True),
+    57: _instrument(43, 74, 61, True),
+    58: _instrument(28, 58, 40, True),
+    59: _instrument(54, 82, 69, True),
+    60: _instrument(43, 79, 64, True),
+    61: _instrument(43, 82, 66, True),
+    62: _instrument(43, 84, 68, True),
+    63: _instrument(43, 84, 68, True),
+    64: _instrument(56, 87, 71, True),
+    65: _instrument(49, 81, 67, True),
+    66: _instrument(44, 79, 64, True),
+    67: _instrument(36, 69, 55, True),
+    68: _instrument(58, 87, 73, True),
+    69: _instrument(52, 81, 67, True),
+    70: _instrument(34, 74, 59, True),
+    71: _instrument(50, 88, 70, True),
+    72: _instrument(74, 103, 86, True),
+    73: _instrument(60, 96, 78, True),
+    74: _instrument(60, 94, 77, True),
+    75: _instrument(60, 93, 76, True),
+    76: _instrument(60, 90, 74, True),
+    78: _instrument(60, 96, 78, True),
+    79: _instrument(60, 90, 76, True),
     **dict.fromkeys(range(80, 104), _SYNTH),
-    105: _run(48, 84, 67, False),
-    108: _run(53, 89, 72, False),
+    105: _instrument(48, 84, 67, False),
+    108: _instrument(53, 89, 72, False),
 }
-"""Register by General MIDI program."""
+"""Instrument by General MIDI program."""
 
 _LEVELS_DB: dict[int, tuple[int, ...]] = {
     -14: (13,),
@@ -117,24 +119,24 @@ _LEVEL_DB: dict[int, float] = {
 
 
 def level_db(program: int) -> float:
-    """How loud a program is beside the median program at equal velocity, in decibels.
+    """Level of a program relative to the median program at equal velocity, in decibels.
 
-    Measured on FluidR3 GM: loudest 0.4 s of three notes about the centre, velocity 90.
+    Measured on FluidR3 GM: the loudest 0.4 s of three notes around the centre, velocity 90.
     """
     return _LEVEL_DB.get(program, 0.0)
 
 
 def velocity_factor(program: int) -> float:
-    """By how much the velocities of a program are scaled so that parts keep their balance.
+    """Factor on the velocities of a program that balances it with other parts.
 
-    Velocity acts as 40 log10 in soundfont synthesis (SoundFont 2.04, section 8.4.1); half of the
-    difference is taken back, because soundfonts differ.
+    The gain of soundfont synthesis is 40 log10 of the velocity (SoundFont 2.04, section 8.4.1);
+    only half of the level difference is compensated, because soundfonts differ.
     """
     return 10.0 ** (-0.5 * level_db(program) / 40.0)
 
 
-def within(program: int, pitch: int) -> int:
-    """The pitch moved by octaves into the range of a program."""
+def to_range(program: int, pitch: int) -> int:
+    """Transpose a pitch by octaves into the range of a program."""
     instrument = INSTRUMENTS[program]
     while pitch < instrument.low:
         pitch += 12
@@ -144,9 +146,17 @@ def within(program: int, pitch: int) -> int:
 
 
 def fit_octave(pitches: list[int], instrument: Instrument) -> int:
-    """The shift in whole octaves (semitones) that puts a line best into an instrument's register.
+    """Find the octave shift that puts a line best into the register of an instrument.
 
-    Raises `ValueError` where the line is wider than the instrument.
+    Args:
+        pitches: MIDI pitches of the line, at least one.
+        instrument: The instrument.
+
+    Returns:
+        Shift in semitones, a multiple of 12.
+
+    Raises:
+        MelismaError: If the line does not fit into the range of the instrument.
     """
     best: tuple[float, int] | None = None
     for shift in range(-48, 49, 12):
@@ -158,7 +168,7 @@ def fit_octave(pitches: list[int], instrument: Instrument) -> int:
         if best is None or distance < best[0]:
             best = (distance, shift)
     if best is None:
-        raise ValueError(
+        raise MelismaError(
             f"a line from {min(pitches)} to {max(pitches)} does not fit an instrument of "
             f"{instrument.low} to {instrument.high}: choose another instrument"
         )

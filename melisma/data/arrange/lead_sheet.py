@@ -1,8 +1,8 @@
-"""From a score of a song to its lead sheet: find the melody, the bars, the chords, the phrases.
+"""Extraction of a lead sheet from a score: melody, bars, chords and phrases.
 
-Enters: a `Score` of notation (voice with piano, a hymn in parts, a tune over an accompaniment);
-leaves: a `LeadSheet`, or None where the song does not lend itself to an arrangement (too short,
-changing metre, no clear melody, harmony that simple chords do not explain).
+Input: a `Score` (voice with piano, a hymn in parts, a melody with accompaniment). Output: a
+`LeadSheet`, or None if the song is unsuitable for an arrangement (too short, changing metre, no
+clear melody, harmony that simple chords do not explain).
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ _VOICE_NAME = re.compile(
     r"voice|vocal|sing|gesang|chant|canto|voce|voix|sopran|discant|g[łl]os|[śs]piew|melod|cantus",
     re.IGNORECASE,
 )
-_FEWEST_BARS = 8
-_FEWEST_NOTES = 24
-_SHORTEST_NOTE_BEATS = 0.11
-"""Shorter notes are written-out ornaments and are left out of the melody."""
-_LEAST_EXPLAINED = 0.82
-_LEAST_FIT = 0.8
-"""Least share of notes, and of accented melody notes, that are chord tones (chosen: the lowest
-tenth of 120 songs, where bars or harmony looked most doubtful)."""
-_MOST_FAR = 0.22
-"""Most time that chords with two or more tones outside the tonality may take: songs that wander
-beyond secondary dominants lose their way without their accompaniment (chosen)."""
-_MOST_CHROMATIC = 0.2
-_MOST_LEAPS = 0.15
-_MOST_NOTES_A_BEAT = 1.9
-_WIDEST = 26
-"""What still counts as a tune: share of notes outside the scale, share of leaps beyond a fifth,
+_MIN_BARS = 8
+_MIN_NOTES = 24
+_MIN_NOTE_BEATS = 0.11
+"""Shorter notes are written-out ornaments and are removed from the melody."""
+_MIN_CHORD_TONES = 0.82
+_MIN_MELODY_FIT = 0.8
+"""Smallest share of notes, and of accented melody notes, that are chord tones (chosen: rejects the
+lowest tenth of 120 songs, whose bars or harmony looked most doubtful)."""
+_MAX_FOREIGN = 0.22
+"""Largest share of time of chords with two or more tones outside the key: songs that modulate
+beyond secondary dominants are incoherent without their own accompaniment (chosen)."""
+_MAX_CHROMATIC = 0.2
+_MAX_LEAPS = 0.15
+_MAX_NOTES_PER_BEAT = 1.9
+_MAX_SPAN = 26
+"""Limits of a singable melody: share of notes outside the scale, share of leaps beyond a fifth,
 pace, and range in semitones (chosen: beyond, it is an instrumental figure)."""
 _RARE = ("dim", "dim7", "m7b5", "aug", "sus4", "maj7")
-_MOST_RARE = 0.35
-"""Most share of chords of rare qualities: more of them mean that the harmony was guessed."""
+_MAX_RARE = 0.35
+"""Largest share of chords of rare qualities: more indicate unreliable chords."""
 
 _METRES: dict[tuple[int, int], tuple[str, float]] = {
     (2, 4): ("2/4", 1.0),
@@ -53,16 +53,23 @@ _METRES: dict[tuple[int, int], tuple[str, float]] = {
     (6, 4): ("6/8", 0.5),
     (12, 8): ("6/8", 1.0),
 }
-"""Metre of the sheet and factor on the beats for each time signature."""
+"""Metre of the lead sheet, and factor on the beats, for each time signature."""
 _BAR_BEATS = {"2/4": 2.0, "3/4": 3.0, "4/4": 4.0, "6/8": 3.0}
 
 
 def read_lead_sheet(score: Score) -> LeadSheet | None:
-    """The lead sheet of a song, None where the song is unsuitable."""
-    stretch = _longest_stretch(score)
-    if stretch is None:
+    """Extract the lead sheet of a song.
+
+    Args:
+        score: The song.
+
+    Returns:
+        The lead sheet; None if the song is unsuitable.
+    """
+    section = _longest_section(score)
+    if section is None:
         return None
-    start, end, metre, factor = stretch
+    start, end, metre, factor = section
     pitched = [track for track in score.tracks if not track.is_drum and len(track.notes)]
     lead = _find_melody_track(pitched)
     if lead is None:
@@ -75,53 +82,53 @@ def read_lead_sheet(score: Score) -> LeadSheet | None:
         for index, track in enumerate(pitched)
         if index != lead
     ]
-    everything = _join([melody, *others])
+    all_notes = _join([melody, *others])
     if not any(len(other) for other in others):
         return None
     bar_beats = _BAR_BEATS[metre]
     best: tuple[float, float] | None = None
-    for offset, strength in _find_downbeats(everything, bar_beats):
+    for offset, strength in _find_downbeats(all_notes, bar_beats):
         _, _, likelihood = _harmonise(
-            _shift(melody, -offset % bar_beats), _shift(everything, -offset % bar_beats), metre
+            _shift(melody, -offset % bar_beats), _shift(all_notes, -offset % bar_beats), metre
         )
-        beats = float(everything.start_beats.max()) + 1.0
-        worth = likelihood / beats + 0.35 * strength + (0.02 if offset == 0.0 else 0.0)
-        if best is None or worth > best[0]:
-            best = (worth, -offset % bar_beats)
+        beats = float(all_notes.start_beats.max()) + 1.0
+        plausibility = likelihood / beats + 0.35 * strength + (0.02 if offset == 0.0 else 0.0)
+        if best is None or plausibility > best[0]:
+            best = (plausibility, -offset % bar_beats)
     assert best is not None
-    return _build(score.title, _shift(melody, best[1]), _shift(everything, best[1]), metre)
+    return _build(score.title, _shift(melody, best[1]), _shift(all_notes, best[1]), metre)
 
 
 def _harmonise(
-    melody: Notes, everything: Notes, metre: str
+    melody: Notes, all_notes: Notes, metre: str
 ) -> tuple[list[Chord], np.ndarray, float]:
-    """Chords, the pitch class profile of the whole, and the likelihood of the chords."""
-    ends = everything.start_beats + everything.duration_beats
+    """Chords, the pitch class profile of all notes float64 [12], and the log-likelihood."""
+    ends = all_notes.start_beats + all_notes.duration_beats
     edges, costs, span_bars = _spans(metre, int(np.ceil(ends.max() / _BAR_BEATS[metre])))
-    profiles = span_profiles(everything, edges)
+    profiles = span_profiles(all_notes, edges)
     doubled = replace(profiles, weight=profiles.weight + span_profiles(melody, edges).weight)
     chords, likelihood = find_chords(doubled, edges, costs, span_bars)
     return chords, doubled.weight.sum(axis=0), likelihood
 
 
-def _explained(everything: Notes, chords: list[Chord]) -> float:
-    """Share of notes (by length) that are tones of the chord they begin in."""
+def _chord_tone_share(all_notes: Notes, chords: list[Chord]) -> float:
+    """Share of notes, weighted by length, that are tones of the chord at their onset."""
     tones = np.zeros((len(chords), 12))
     for row, chord in zip(tones, chords, strict=True):
         row[list(chord.pitch_classes)] = 1.0
     starts = np.array([chord.start_beat for chord in chords])
-    index = np.searchsorted(starts, everything.start_beats + 1e-6, side="right") - 1
-    weight = np.minimum(everything.duration_beats, 2.0)
-    inside = tones[np.maximum(index, 0), everything.pitch % 12]
+    index = np.searchsorted(starts, all_notes.start_beats + 1e-6, side="right") - 1
+    weight = np.minimum(all_notes.duration_beats, 2.0)
+    inside = tones[np.maximum(index, 0), all_notes.pitch % 12]
     return float((weight * inside).sum() / max(weight.sum(), 1e-9))
 
 
-def _build(title: str, melody: Notes, everything: Notes, metre: str) -> LeadSheet | None:
-    """The sheet of a melody and all notes, bars complete from beat 0."""
+def _build(title: str, melody: Notes, all_notes: Notes, metre: str) -> LeadSheet | None:
+    """Build the lead sheet of notes whose first bar begins at beat 0; None if unsuitable."""
     bar_beats = _BAR_BEATS[metre]
-    bars = int(np.ceil((everything.start_beats + everything.duration_beats).max() / bar_beats))
-    chords, profile, _ = _harmonise(melody, everything, metre)
-    if _explained(everything, chords) < _LEAST_EXPLAINED:
+    bars = int(np.ceil((all_notes.start_beats + all_notes.duration_beats).max() / bar_beats))
+    chords, profile, _ = _harmonise(melody, all_notes, metre)
+    if _chord_tone_share(all_notes, chords) < _MIN_CHORD_TONES:
         return None
     tonality, _ = find_tonality(profile)
     sheet = LeadSheet(
@@ -134,39 +141,39 @@ def _build(title: str, melody: Notes, everything: Notes, metre: str) -> LeadShee
         phrase_bars=(0,),
     )
     sheet = _without_empty_bars(sheet)
-    if sheet is None or melody_fit(sheet) < _LEAST_FIT:
+    if sheet is None or melody_fit(sheet) < _MIN_MELODY_FIT:
         return None
-    sheet = _settle_tonality(sheet)
-    if not _is_plain(sheet):
+    sheet = _correct_tonality(sheet)
+    if not _is_simple(sheet):
         return None
     return replace(sheet, phrase_bars=_find_phrases(sheet))
 
 
-def _is_plain(sheet: LeadSheet) -> bool:
-    """Whether the tune is singable and the harmony stays near its tonality."""
+def _is_simple(sheet: LeadSheet) -> bool:
+    """Whether the melody is singable and the harmony stays close to the key."""
     tonic = sheet.tonality % 12
     steps = (0, 2, 3, 5, 7, 8, 10, 11) if sheet.is_minor else (0, 2, 4, 5, 7, 9, 11)
     scale = {(tonic + step) % 12 for step in steps}
     pitch = sheet.melody.pitch
-    whole = sheet.bars * sheet.bar_beats
-    ends = [*(chord.start_beat for chord in sheet.chords[1:]), whole]
-    far = sum(
+    total_beats = sheet.bars * sheet.bar_beats
+    ends = [*(chord.start_beat for chord in sheet.chords[1:]), total_beats]
+    foreign = sum(
         end - chord.start_beat
         for chord, end in zip(sheet.chords, ends, strict=True)
         if len(set(chord.pitch_classes) - scale) >= 2
     )
     return (
-        far / whole <= _MOST_FAR
-        and float(np.mean([int(p) % 12 not in scale for p in pitch])) <= _MOST_CHROMATIC
-        and float(np.mean(np.abs(np.diff(pitch)) > 7)) <= _MOST_LEAPS
-        and len(pitch) / whole <= _MOST_NOTES_A_BEAT
-        and int(pitch.max() - pitch.min()) <= _WIDEST
-        and float(np.mean([chord.quality in _RARE for chord in sheet.chords])) <= _MOST_RARE
+        foreign / total_beats <= _MAX_FOREIGN
+        and float(np.mean([int(p) % 12 not in scale for p in pitch])) <= _MAX_CHROMATIC
+        and float(np.mean(np.abs(np.diff(pitch)) > 7)) <= _MAX_LEAPS
+        and len(pitch) / total_beats <= _MAX_NOTES_PER_BEAT
+        and int(pitch.max() - pitch.min()) <= _MAX_SPAN
+        and float(np.mean([chord.quality in _RARE for chord in sheet.chords])) <= _MAX_RARE
     )
 
 
-def _settle_tonality(sheet: LeadSheet) -> LeadSheet:
-    """The tonality told again from the last chord: songs end on their tonic."""
+def _correct_tonality(sheet: LeadSheet) -> LeadSheet:
+    """Switch to the relative key if the last chord is its tonic: songs end on their tonic."""
     last = sheet.chords[-1]
     tonic, minor = sheet.tonality % 12, sheet.is_minor
     third_is_minor = last.quality in ("min", "min7")
@@ -176,8 +183,8 @@ def _settle_tonality(sheet: LeadSheet) -> LeadSheet:
     return sheet
 
 
-def _longest_stretch(score: Score) -> tuple[float, float, str, float] | None:
-    """Start and end beat, metre and beat factor of the longest stretch in one known metre."""
+def _longest_section(score: Score) -> tuple[float, float, str, float] | None:
+    """Start and end beat, metre and beat factor of the longest section in one supported metre."""
     end = score.end_beats
     if end <= 0:
         return None
@@ -185,22 +192,22 @@ def _longest_stretch(score: Score) -> tuple[float, float, str, float] | None:
     for metre in sorted(score.metres, key=lambda metre: metre.beat):
         if not merged or merged[-1][1:] != (metre.numerator, metre.denominator):
             merged.append((metre.beat, metre.numerator, metre.denominator))
-    stretches = []
+    sections = []
     for index, (beat, numerator, denominator) in enumerate(merged):
         until = merged[index + 1][0] if index + 1 < len(merged) else end
         if (numerator, denominator) in _METRES:
-            stretches.append((until - beat, beat, until, (numerator, denominator)))
-    if not stretches:
+            sections.append((until - beat, beat, until, (numerator, denominator)))
+    if not sections:
         return None
-    length, start, until, signature = max(stretches)
+    length, start, until, signature = max(sections)
     metre_name, factor = _METRES[signature]
-    if length * factor < _FEWEST_BARS * _BAR_BEATS[metre_name]:
+    if length * factor < _MIN_BARS * _BAR_BEATS[metre_name]:
         return None
     return start, until, metre_name, factor
 
 
 def _find_melody_track(tracks: list[Track]) -> int | None:
-    """The track that sings: a voice if there is one, otherwise the highest monophonic one."""
+    """Index of the melody track: the vocal part, otherwise the highest monophonic part."""
     if len(tracks) < 2:
         return None
     voices = [
@@ -212,7 +219,7 @@ def _find_melody_track(tracks: list[Track]) -> int | None:
     candidates = [
         index
         for index in candidates
-        if len(tracks[index].notes) >= _FEWEST_NOTES and _overlap(tracks[index].notes) < 0.15
+        if len(tracks[index].notes) >= _MIN_NOTES and _overlap(tracks[index].notes) < 0.15
     ]
     if not candidates:
         return None
@@ -222,7 +229,7 @@ def _find_melody_track(tracks: list[Track]) -> int | None:
 
 
 def _overlap(notes: Notes) -> float:
-    """Share of notes that start while an earlier one still sounds."""
+    """Share of notes that start while an earlier note still sounds."""
     if len(notes) < 2:
         return 0.0
     ends = np.maximum.accumulate(notes.start_beats + notes.duration_beats)
@@ -230,7 +237,7 @@ def _overlap(notes: Notes) -> float:
 
 
 def _cut(notes: Notes, start: float, end: float, factor: float) -> Notes:
-    """Notes that start within [start, end), from beat 0 on, times the factor."""
+    """Notes that start in [start, end), moved to beat 0 and scaled by the factor."""
     inside = (notes.start_beats >= start - 1e-6) & (notes.start_beats < end - 1e-6)
     begins = notes.start_beats[inside] - start
     lengths = np.minimum(notes.duration_beats[inside], end - start - begins)
@@ -251,8 +258,8 @@ def _join(parts: list[Notes]) -> Notes:
 
 
 def _monophonic(notes: Notes) -> Notes | None:
-    """The top line without ornaments, each note ended by the next; None if too few remain."""
-    rows = [row for row in rows_from_notes(notes) if row[1] >= _SHORTEST_NOTE_BEATS]
+    """Monophonic top line without ornaments; None if too few notes remain."""
+    rows = [row for row in rows_from_notes(notes) if row[1] >= _MIN_NOTE_BEATS]
     line: list[tuple[float, float, int, int]] = []
     for start, duration, pitch, velocity in rows:
         grid = round(start * 24) / 24
@@ -263,16 +270,19 @@ def _monophonic(notes: Notes) -> Notes | None:
             before = line[-1]
             line[-1] = (before[0], grid - before[0], before[2], before[3])
         line.append((grid, duration, pitch, velocity))
-    if len(line) < _FEWEST_NOTES:
+    if len(line) < _MIN_NOTES:
         return None
     return notes_from_rows(line)
 
 
 def _find_downbeats(notes: Notes, bar_beats: float) -> list[tuple[float, float]]:
-    """Likely offsets of the first barline in beats with their strength (0 to 1), at most four.
+    """Find likely positions of the first bar line.
 
-    Converters place a pickup bar at beat 0, so barlines are found again: low and long notes begin
-    there, and (the caller's part) harmony changes there.
+    File converters put a pickup bar at beat 0, so bar lines are estimated anew: low and long notes
+    begin there and (checked by the caller) the harmony changes there.
+
+    Returns:
+        Up to four offsets in beats, each with its strength (0 to 1).
     """
     low = float(np.percentile(notes.pitch, 25))
     strength = np.minimum(notes.duration_beats, 2.0) * np.where(notes.pitch <= low, 2.0, 1.0)
@@ -289,70 +299,73 @@ def _find_downbeats(notes: Notes, bar_beats: float) -> list[tuple[float, float]]
 
 
 def _spans(metre: str, bars: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Edges in beats, cost of a change at each span's start, and bar of each span."""
-    places = {
+    """Edges of the spans in beats, cost of a chord change at the start of each, and its bar."""
+    positions = {
         "4/4": ((0.0, 0.5), (1.0, 3.4), (2.0, 1.2), (3.0, 3.4)),
         "3/4": ((0.0, 0.5), (1.0, 3.6), (2.0, 2.4)),
         "2/4": ((0.0, 0.5), (1.0, 1.7)),
         "6/8": ((0.0, 0.5), (1.5, 1.4)),
     }[metre]
     bar_beats = _BAR_BEATS[metre]
-    starts = [bar * bar_beats + place for bar in range(bars) for place, _ in places]
-    costs = [cost for _ in range(bars) for _, cost in places]
-    span_bars = [bar for bar in range(bars) for _ in places]
+    starts = [bar * bar_beats + new_bar for bar in range(bars) for new_bar, _ in positions]
+    costs = [cost for _ in range(bars) for _, cost in positions]
+    span_bars = [bar for bar in range(bars) for _ in positions]
     return np.array([*starts, bars * bar_beats]), np.array(costs), np.array(span_bars)
 
 
 def melody_fit(sheet: LeadSheet) -> float:
-    """Share of melody notes on beats 1 and middle of the bar that are chord tones."""
+    """Share of the melody notes at the start and middle of bars that are chord tones."""
     half = {"4/4": 2.0, "3/4": 3.0, "2/4": 2.0, "6/8": 1.5}[sheet.metre]
-    hits = [
+    is_chord_tone = [
         int(pitch) % 12 in sheet.chord_at(float(start)).pitch_classes
         for start, pitch in zip(sheet.melody.start_beats, sheet.melody.pitch, strict=True)
         if abs(start / half - round(start / half)) < 0.02
     ]
-    return float(np.mean(hits)) if hits else 0.0
+    return float(np.mean(is_chord_tone)) if is_chord_tone else 0.0
 
 
 def _without_empty_bars(sheet: LeadSheet) -> LeadSheet | None:
-    """The sheet with interludes cut: of bars without a melody note at most one in a row stays."""
+    """Remove interludes: of consecutive bars without melody at most the first stays.
+
+    Returns None if too little remains.
+    """
     bar_beats = sheet.bar_beats
     ends = sheet.melody.start_beats + sheet.melody.duration_beats
-    sung = np.zeros(sheet.bars, dtype=bool)
+    has_melody = np.zeros(sheet.bars, dtype=bool)
     for start, end in zip(sheet.melody.start_beats, ends, strict=True):
         first, last = int(start / bar_beats + 1e-6), int(np.ceil(end / bar_beats - 1e-6))
-        sung[first : min(last, sheet.bars)] = True
-    kept: list[int] = []
+        has_melody[first : min(last, sheet.bars)] = True
+    kept_bars: list[int] = []
     for bar in range(sheet.bars):
-        begun, ended = sung[:bar].any(), not sung[bar:].any()
-        if sung[bar] or (begun and not ended and sung[bar - 1]):
-            kept.append(bar)
-    if len(kept) < _FEWEST_BARS:
+        started, ended = has_melody[:bar].any(), not has_melody[bar:].any()
+        if has_melody[bar] or (started and not ended and has_melody[bar - 1]):
+            kept_bars.append(bar)
+    if len(kept_bars) < _MIN_BARS:
         return None
-    place = {bar: index for index, bar in enumerate(kept)}
+    new_bar = {bar: index for index, bar in enumerate(kept_bars)}
     rows = []
     for start, duration, pitch, velocity in rows_from_notes(sheet.melody):
         bar = int(start / bar_beats + 1e-6)
-        if bar in place:
-            rows.append((start + (place[bar] - bar) * bar_beats, duration, pitch, velocity))
-    if len(rows) < max(_FEWEST_NOTES, 0.9 * len(kept)):
+        if bar in new_bar:
+            rows.append((start + (new_bar[bar] - bar) * bar_beats, duration, pitch, velocity))
+    if len(rows) < max(_MIN_NOTES, 0.9 * len(kept_bars)):
         return None
     chords: list[Chord] = []
-    for bar in kept:
+    for bar in kept_bars:
         begin = bar * bar_beats
         inside = [c for c in sheet.chords if begin + 1e-6 < c.start_beat < begin + bar_beats - 1e-6]
         for chord in [replace(sheet.chord_at(begin), start_beat=begin), *inside]:
-            moved = replace(chord, start_beat=chord.start_beat + (place[bar] - bar) * bar_beats)
+            moved = replace(chord, start_beat=chord.start_beat + (new_bar[bar] - bar) * bar_beats)
             same = chords and (chords[-1].root, chords[-1].quality) == (chord.root, chord.quality)
             if not same:
                 chords.append(moved)
     melody = notes_from_rows(rows)
-    return replace(sheet, melody=melody, chords=tuple(chords), bars=len(kept))
+    return replace(sheet, melody=melody, chords=tuple(chords), bars=len(kept_bars))
 
 
 def _find_phrases(sheet: LeadSheet) -> tuple[int, ...]:
-    """First bars of phrases: lengths of 4 are liked best, and breaths before the barline."""
-    breath = np.zeros(sheet.bars + 1)
+    """First bars of phrases: prefers phrases of four bars, and pauses before the bar line."""
+    pause = np.zeros(sheet.bars + 1)
     starts = sheet.melody.start_beats
     ends = starts + sheet.melody.duration_beats
     for bar in range(1, sheet.bars):
@@ -363,15 +376,15 @@ def _find_phrases(sheet: LeadSheet) -> tuple[int, ...]:
         last = before[-1]
         following = starts[last + 1] if last + 1 < len(starts) else line + sheet.bar_beats
         gap = following - ends[last]
-        breath[bar] = min(gap, 1.0) + 0.4 * min(following - starts[last], 3.0)
-    liking = {2: -0.8, 3: -0.6, 4: 0.8, 5: -0.7, 6: -0.3, 7: -0.9, 8: 0.5}
+        pause[bar] = min(gap, 1.0) + 0.4 * min(following - starts[last], 3.0)
+    length_score = {2: -0.8, 3: -0.6, 4: 0.8, 5: -0.7, 6: -0.3, 7: -0.9, 8: 0.5}
     best = np.full(sheet.bars + 1, -np.inf)
     best[0] = 0.0
     back = np.zeros(sheet.bars + 1, dtype=np.int64)
     for bar in range(1, sheet.bars + 1):
         for length in range(1, 9):
             if length <= bar:
-                value = best[bar - length] + liking.get(length, -1.5) + breath[bar]
+                value = best[bar - length] + length_score.get(length, -1.5) + pause[bar]
                 if value > best[bar]:
                     best[bar], back[bar] = value, bar - length
     firsts: list[int] = []

@@ -1,7 +1,7 @@
-"""Fitting a song to another metre or another pace, as arrangers do when a waltz becomes a ballad.
+"""Conversion of a song to another metre or pace, e.g. of a waltz into a ballad.
 
-Every change is a piecewise linear map of time that is the same for melody and chords, so the two
-stay together: bars are joined, or one beat of each bar is prolonged.
+Every conversion is a piecewise linear map of time, applied to melody and chords alike so that they
+stay aligned: bars are joined, or one beat of each bar is lengthened.
 """
 
 from __future__ import annotations
@@ -13,27 +13,39 @@ import numpy as np
 
 from melisma.data.arrange.sheet import Chord, LeadSheet
 from melisma.values import Notes
+from melisma.values.errors import MelismaError
 
 METRE_CHANGES: frozenset[tuple[str, str]] = frozenset(
     [("2/4", "4/4"), ("3/4", "4/4"), ("6/8", "4/4"), ("2/4", "3/4"), ("4/4", "3/4"), ("6/8", "3/4")]
 )
-"""Pairs of metres, from and to, that `refit` knows."""
+"""Conversions that `refit` supports: (from, to)."""
 
 
 def refit(sheet: LeadSheet, metre: str, narrow: bool = False) -> LeadSheet:
-    """The song in another metre; `ValueError` where there is no musical way from one to the other.
+    """Convert a song to another metre.
 
-    2/4 becomes 4/4 by joining bars, 3/4 becomes 4/4 by prolonging a beat in which nothing happens,
-    6/8 becomes 4/4 by prolonging the first eighth of each group, 6/8 becomes 3/4 by counting
-    eighths as quarters. 4/4 and 2/4 become 3/4 by prolonging the first beat of each half bar, or
-    where `narrow` (for calm tunes) by drawing together the emptier half of each bar.
+    2/4 becomes 4/4 by joining bars; 3/4 becomes 4/4 by lengthening a beat without inner onsets; 6/8
+    becomes 4/4 by lengthening the first eighth of each group; 6/8 becomes 3/4 by counting eighths
+    as quarters. 4/4 and 2/4 become 3/4 by lengthening the first beat of each half bar or, if
+    `narrow`, by shortening the half of each bar with fewer onsets.
+
+    Args:
+        sheet: The song.
+        metre: One of `METRES`.
+        narrow: For slow melodies in 2/4 and 4/4: shorten bars of four beats to three.
+
+    Returns:
+        The converted song.
+
+    Raises:
+        MelismaError: If there is no conversion between the metres.
     """
     change = (sheet.metre, metre)
     if sheet.metre == metre:
         return sheet
     if change not in METRE_CHANGES:
         known = sorted(target for source, target in METRE_CHANGES if source == sheet.metre)
-        raise ValueError(
+        raise MelismaError(
             f"a song in {sheet.metre} cannot be fitted to {metre}: it can become "
             f"{' or '.join(known)}"
         )
@@ -53,8 +65,16 @@ def refit(sheet: LeadSheet, metre: str, narrow: bool = False) -> LeadSheet:
     return _map_blocks(sheet, "3/4", 2.0, lambda _: ((0.0, 1.0, 2.0), (0.0, 2.0, 3.0)))
 
 
-def settle_chords(song: LeadSheet, cell_beats: float) -> LeadSheet:
-    """One chord for each cell of the bar: the one that lasts longest there and bears the tune."""
+def simplify_chords(song: LeadSheet, cell_beats: float) -> LeadSheet:
+    """Keep one chord per cell: the one that lasts longest and fits the melody best.
+
+    Args:
+        song: The song.
+        cell_beats: Length of a cell in beats.
+
+    Returns:
+        The song with chord changes at cell boundaries only.
+    """
     cells = round(song.bars * song.bar_beats / cell_beats)
     starts = np.array([chord.start_beat for chord in song.chords])
     ends = np.append(starts[1:], song.bars * song.bar_beats)
@@ -63,18 +83,18 @@ def settle_chords(song: LeadSheet, cell_beats: float) -> LeadSheet:
     chosen: list[Chord] = []
     for cell in range(cells):
         begin, end = cell * cell_beats, (cell + 1) * cell_beats
-        here = np.flatnonzero((starts < end - 1e-6) & (ends > begin + 1e-6))
-        if not len(here):
+        sounding = np.flatnonzero((starts < end - 1e-6) & (ends > begin + 1e-6))
+        if not len(sounding):
             continue
-        sung = np.minimum(note_ends, end) - np.maximum(notes.start_beats, begin)
-        sung = np.where(sung > 0, sung, 0.0)
+        overlap = np.minimum(note_ends, end) - np.maximum(notes.start_beats, begin)
+        overlap = np.where(overlap > 0, overlap, 0.0)
 
-        def worth(index: int, begin: float = begin, end: float = end, sung=sung) -> float:
+        def score(index: int, begin: float = begin, end: float = end, overlap=overlap) -> float:
             share = min(ends[index], end) - max(starts[index], begin)
             tones = np.isin(notes.pitch % 12, song.chords[index].pitch_classes)
-            return float(share + 0.8 * sung[tones].sum() + 0.1 * (starts[index] <= begin + 1e-6))
+            return float(share + 0.8 * overlap[tones].sum() + 0.1 * (starts[index] <= begin + 1e-6))
 
-        best = song.chords[max((int(index) for index in here), key=worth)]
+        best = song.chords[max((int(index) for index in sounding), key=score)]
         if not chosen or (chosen[-1].root, chosen[-1].quality) != (best.root, best.quality):
             chosen.append(replace(best, start_beat=begin))
     chosen[0] = replace(chosen[0], start_beat=0.0)
@@ -82,14 +102,14 @@ def settle_chords(song: LeadSheet, cell_beats: float) -> LeadSheet:
 
 
 def stretch(sheet: LeadSheet, factor: int) -> LeadSheet:
-    """The song with every note `factor` times as long, the metre kept: more bars, a calmer tune."""
+    """Lengthen all notes by `factor` in the same metre: more bars, a slower melody."""
     return _map_blocks(
         sheet, sheet.metre, sheet.bar_beats, lambda _: ((0.0, 1.0), (0.0, float(factor)))
     )
 
 
 def halve(sheet: LeadSheet) -> LeadSheet:
-    """The song with every note half as long, two bars in one: for tunes in long notes."""
+    """Halve all note values, so that two bars become one: for melodies in long notes."""
     return _join_bars(sheet, sheet.metre, 0.5)
 
 
@@ -99,20 +119,20 @@ Anchors = tuple[tuple[float, ...], tuple[float, ...]]
 def _map_blocks(
     sheet: LeadSheet, metre: str, block_beats: float, anchors: Callable[[int], Anchors]
 ) -> LeadSheet:
-    """The sheet with each block of beats mapped by its own anchors (from, to)."""
+    """Map each block of beats piecewise linearly by its own anchors (from, to)."""
     blocks = round(sheet.bars * sheet.bar_beats / block_beats)
     source: list[float] = []
     target: list[float] = []
-    here = 0.0
+    position = 0.0
     for block in range(blocks):
         before, after = anchors(block)
         unit = block_beats / before[-1]
-        for one, other in zip(before[:-1], after[:-1], strict=True):
-            source.append(block * block_beats + one * unit)
-            target.append(here + other * unit if unit != 1.0 else here + other)
-        here += after[-1] * unit
+        for before_beat, after_beat in zip(before[:-1], after[:-1], strict=True):
+            source.append(block * block_beats + before_beat * unit)
+            target.append(position + after_beat * unit if unit != 1.0 else position + after_beat)
+        position += after[-1] * unit
     source.append(blocks * block_beats)
-    target.append(here)
+    target.append(position)
     return _apply(sheet, metre, np.array(source), np.array(target))
 
 
@@ -137,12 +157,14 @@ def _apply(sheet: LeadSheet, metre: str, source: np.ndarray, target: np.ndarray)
 
 
 def _join_bars(sheet: LeadSheet, metre: str, factor: float = 1.0) -> LeadSheet:
-    """Two bars in one; an upbeat bar is put before where phrases mostly begin in odd bars."""
+    """Join pairs of bars; if most phrases begin in odd bars, an empty bar is inserted first."""
     odd = sum(bar % 2 for bar in sheet.phrase_bars[1:])
-    late = (sheet.bar_beats if 2 * odd > len(sheet.phrase_bars) - 1 else 0.0) * factor
-    whole = sheet.bars * sheet.bar_beats
-    joined = _apply(sheet, metre, np.array([0.0, whole]), np.array([late, late + whole * factor]))
-    if late:
+    offset = (sheet.bar_beats if 2 * odd > len(sheet.phrase_bars) - 1 else 0.0) * factor
+    total = sheet.bars * sheet.bar_beats
+    joined = _apply(
+        sheet, metre, np.array([0.0, total]), np.array([offset, offset + total * factor])
+    )
+    if offset:
         first = replace(joined.chords[0], start_beat=0.0)
         joined = replace(
             joined,
@@ -153,7 +175,7 @@ def _join_bars(sheet: LeadSheet, metre: str, factor: float = 1.0) -> LeadSheet:
 
 
 def _contract(melody: Notes, bar: int) -> Anchors:
-    """Which half of a 4/4 bar becomes a single beat: the one in which fewer notes begin."""
+    """Anchors that shorten the half of a 4/4 bar with fewer onsets to a single beat."""
     begins = melody.start_beats - 4.0 * bar
     first = int(((begins > -0.01) & (begins < 1.99)).sum())
     second = int(((begins > 1.99) & (begins < 3.99)).sum())
@@ -163,17 +185,17 @@ def _contract(melody: Notes, bar: int) -> Anchors:
 
 
 def _prolong(melody: Notes, bar: int) -> Anchors:
-    """Which quarter of a 3/4 bar becomes a half: the first unless quick notes begin within it."""
+    """Anchors that double one quarter of a 3/4 bar: the first unless quick notes begin in it."""
     begins = melody.start_beats - 3.0 * bar
-    crowd = [
+    density = [
         float(((begins > beat + 0.01) & (begins < beat + 0.99)).sum()) + 0.3 * beat
         for beat in range(3)
     ]
-    missing = [not (np.abs(begins - beat) < 0.01).any() for beat in range(3)]
-    if missing[1] and not missing[0]:
-        return (0.0, 2.0, 3.0), (0.0, 3.0 if crowd[2] > 1 else 2.0, 4.0)
+    has_no_onset = [not (np.abs(begins - beat) < 0.01).any() for beat in range(3)]
+    if has_no_onset[1] and not has_no_onset[0]:
+        return (0.0, 2.0, 3.0), (0.0, 3.0 if density[2] > 1 else 2.0, 4.0)
     return {
         0: ((0.0, 1.0, 2.0, 3.0), (0.0, 2.0, 3.0, 4.0)),
         1: ((0.0, 1.0, 2.0, 3.0), (0.0, 1.0, 3.0, 4.0)),
         2: ((0.0, 1.0, 2.0, 3.0), (0.0, 1.0, 2.0, 4.0)),
-    }[int(np.argmin(crowd))]
+    }[int(np.argmin(density))]

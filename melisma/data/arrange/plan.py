@@ -1,8 +1,7 @@
-"""What a band agrees on before it plays: the tune, the chords, the bars and their loudness.
+"""Plan of an arrangement: melody, chords, bars and their intensity; and the writer of a part.
 
-`arranger.py` makes the plan; every player (`data/arrange/accompaniment/drums.py`,
-`data/arrange/accompaniment/bass.py`, `data/arrange/accompaniment/comping.py`,
-`data/arrange/accompaniment/tune.py`) reads it and returns a `Line`.
+`arranger.py` makes the plan; the modules of `accompaniment` (`drums.py`, `bass.py`, `comping.py`,
+`tune.py`) read it and fill a `PartWriter`.
 """
 
 from __future__ import annotations
@@ -12,12 +11,13 @@ from functools import cached_property
 
 import numpy as np
 
-from melisma.data.arrange.instruments import velocity_factor, within
+from melisma.data.arrange.instruments import to_range, velocity_factor
 from melisma.data.arrange.sheet import Chord, notes_from_rows
 from melisma.values import Notes, Track
+from melisma.values.errors import MelismaError
 
 Row = tuple[float, float, int, int]
-"""Start beats, duration beats, pitch, velocity."""
+"""Start in beats, duration in beats, pitch, velocity."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,9 +29,9 @@ class Bar:
     kind: str
     """"intro", "song" or "ending"."""
     section: int
-    """Counts sections of about eight bars, from 0."""
-    place: int
-    """Bars since the phrase began."""
+    """Number of the section (of about eight bars), from 0."""
+    bar_in_phrase: int
+    """Position in the phrase, from 0."""
     phrase_bars: int
     """Length of the phrase in bars."""
     section_begins: bool
@@ -40,13 +40,13 @@ class Bar:
 
     @property
     def ends_phrase(self) -> bool:
-        """Whether the next bar begins a phrase."""
-        return self.place == self.phrase_bars - 1
+        """Whether this is the last bar of its phrase."""
+        return self.bar_in_phrase == self.phrase_bars - 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class Span:
-    """A chord with its time."""
+    """A chord with its time range and the chord that follows."""
 
     start_beat: float
     end_beat: float
@@ -56,7 +56,7 @@ class Span:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """The whole arrangement before any part is written."""
+    """The arrangement before any part is written."""
 
     style: str
     melody: Notes
@@ -78,7 +78,7 @@ class Plan:
 
     @cached_property
     def spans(self) -> list[Span]:
-        """The chords with their ends; the last is followed by itself."""
+        """All chords with their ends; the last one is followed by itself."""
         starts = [chord.start_beat for chord in self.chords]
         ends = [*starts[1:], self.end_beat]
         following = [*self.chords[1:], self.chords[-1]]
@@ -92,7 +92,7 @@ class Plan:
         return np.array([chord.start_beat for chord in self.chords])
 
     def bar_at(self, beat: float) -> Bar:
-        """The bar at a beat; beats outside belong to the first or last bar."""
+        """The bar at a beat, limited to the first and last bar."""
         index = int((beat + 1e-6) // self.bar_beats)
         return self.bars[min(max(index, 0), len(self.bars) - 1)]
 
@@ -101,7 +101,7 @@ class Plan:
         return max(int(np.searchsorted(self._chord_starts, beat + 1e-6, side="right")) - 1, 0)
 
     def melody_between(self, start: float, end: float) -> list[tuple[int, float]]:
-        """Pitches of the melody that sound in [start, end) with their overlap in beats."""
+        """Melody pitches that sound in [start, end), each with its overlap in beats."""
         notes = self.melody
         ends = notes.start_beats + notes.duration_beats
         inside = np.flatnonzero((notes.start_beats < end - 0.02) & (ends > start + 0.02))
@@ -115,7 +115,7 @@ class Plan:
 
     @property
     def scale(self) -> frozenset[int]:
-        """Pitch classes of the tonality (harmonic and natural minor together)."""
+        """Pitch classes of the key (natural and harmonic minor combined)."""
         tonic = self.tonality % 12
         steps = (0, 2, 3, 5, 7, 8, 10, 11) if self.tonality >= 12 else (0, 2, 4, 5, 7, 9, 11)
         return frozenset((tonic + step) % 12 for step in steps)
@@ -123,37 +123,44 @@ class Plan:
 
 @dataclass
 class PartWriter:
-    """A part that is being written; `track` closes it."""
+    """Collects the notes of a part; `track` finishes it."""
 
     program: int
     name: str
     is_drum: bool = False
     rows: list[Row] = field(default_factory=list)
     delay_seconds: float = 0.0
-    """How far behind the beat the player sits."""
+    """Delay behind the beat."""
 
     def add(self, start: float, duration: float, pitch: int, velocity: float) -> None:
-        """One note; the velocity is rounded and kept between 1 and 127."""
+        """Add a note.
+
+        Args:
+            start: Start in beats.
+            duration: Duration in beats.
+            pitch: MIDI pitch, or percussion key.
+            velocity: Rounded and limited to 1-127.
+        """
         self.rows.append((start, duration, pitch, min(max(round(velocity), 1), 127)))
 
     def track(self) -> Track:
-        """The finished part; a note ends where the same pitch begins again."""
+        """Build the track: a note ends where the same pitch begins again; pitches are in range."""
         latest: dict[int, int] = {}
         rows: list[Row] = []
         for row in sorted(self.rows, key=lambda row: (row[0], row[2])):
-            before = latest.get(row[2])
-            if before is not None:
-                start, duration, pitch, velocity = rows[before]
+            previous = latest.get(row[2])
+            if previous is not None:
+                start, duration, pitch, velocity = rows[previous]
                 if row[0] - start < 0.03:
-                    rows[before] = (start, max(duration, row[1]), pitch, max(velocity, row[3]))
+                    rows[previous] = (start, max(duration, row[1]), pitch, max(velocity, row[3]))
                     continue
-                rows[before] = (start, min(duration, row[0] - start), pitch, velocity)
+                rows[previous] = (start, min(duration, row[0] - start), pitch, velocity)
             latest[row[2]] = len(rows)
             rows.append(row)
         if not self.is_drum:
             factor = velocity_factor(self.program)
             rows = [
-                (start, length, within(self.program, pitch), round(velocity * factor))
+                (start, length, to_range(self.program, pitch), round(velocity * factor))
                 for start, length, pitch, velocity in rows
             ]
         return Track(
@@ -167,21 +174,29 @@ class PartWriter:
 _LEVELS = {"X": 1.0, "x": 0.82, "o": 0.64, "g": 0.4}
 
 
-def hits(pattern: str, bar_beats: float) -> list[tuple[float, float, float]]:
-    """Start and length in beats and level of each hit of a bar written as a string.
+def parse_pattern(pattern: str, bar_beats: float) -> list[tuple[float, float, float]]:
+    """Parse the rhythm of one bar.
 
-    The bar is divided evenly by the characters (bar marks "|" and spaces are not counted):
-    X accent, x normal, o soft, g ghost, - holds the hit before, . is silent.
+    Args:
+        pattern: The characters divide the bar evenly ("|" and spaces are ignored): X accent, x
+            normal, o soft, g ghost, - prolongs the previous hit, . is a rest.
+        bar_beats: Length of the bar in beats.
+
+    Returns:
+        Start in beats, length in beats and level (0.4 to 1) of each hit.
+
+    Raises:
+        MelismaError: If the pattern has another character.
     """
     cells = pattern.replace("|", "").replace(" ", "")
     step = bar_beats / len(cells)
-    found: list[tuple[float, float, float]] = []
+    result: list[tuple[float, float, float]] = []
     for index, cell in enumerate(cells):
         if cell in _LEVELS:
-            found.append((index * step, step, _LEVELS[cell]))
-        elif cell == "-" and found:
-            start, length, level = found[-1]
-            found[-1] = (start, length + step, level)
+            result.append((index * step, step, _LEVELS[cell]))
+        elif cell == "-" and result:
+            start, length, level = result[-1]
+            result[-1] = (start, length + step, level)
         elif cell != ".":
-            raise ValueError(f'a pattern is written with X x o g - and ., not "{cell}"')
-    return found
+            raise MelismaError(f'a pattern is written with X x o g - and ., not "{cell}"')
+    return result

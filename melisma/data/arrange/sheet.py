@@ -1,8 +1,7 @@
-"""A lead sheet as a value: a melody, its chords, its metre and its phrases.
+"""Lead sheet: a melody with its chords, metre and phrases, without the accompaniment.
 
-It is what remains of a song when its accompaniment is taken away; `lead_sheet.py` reads it from a
-score, `arranger.py` writes a band arrangement from it. All times are beats (quarter notes) from
-the start of the first bar, and the first bar is complete.
+`lead_sheet.py` extracts it from a score, `arranger.py` arranges it for a band. All times are beats
+(quarter notes) from the start of the first bar, which is complete.
 """
 
 from __future__ import annotations
@@ -25,12 +24,12 @@ QUALITIES: dict[str, tuple[int, ...]] = {
     "aug": (0, 4, 8),
     "sus4": (0, 5, 7),
 }
-"""Semitones above the root of each chord quality."""
+"""Semitones above the root of the tones of each chord quality."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Chord:
-    """A chord that holds from a beat until the next chord."""
+    """A chord that lasts until the next one."""
 
     start_beat: float
     root: int
@@ -42,13 +41,13 @@ class Chord:
 
     @property
     def pitch_classes(self) -> tuple[int, ...]:
-        """Pitch classes from the root up."""
+        """Pitch classes in order from the root."""
         return tuple((self.root + step) % 12 for step in QUALITIES[self.quality])
 
 
 @dataclass(frozen=True, kw_only=True)
 class LeadSheet:
-    """A song to arrange."""
+    """A song to be arranged."""
 
     title: str
     melody: Notes
@@ -81,12 +80,12 @@ class LeadSheet:
 
 
 def transpose_chord(chord: Chord, semitones: int) -> Chord:
-    """The chord moved by semitones."""
+    """Transpose a chord."""
     return replace(chord, root=(chord.root + semitones) % 12, bass=(chord.bass + semitones) % 12)
 
 
 def notes_from_rows(rows: list[tuple[float, float, int, int]]) -> Notes:
-    """Notes from (start beats, duration beats, pitch, velocity), sorted by start and pitch."""
+    """Build notes from (start in beats, duration in beats, pitch, velocity) rows; sorts them."""
     ordered = sorted(rows, key=lambda row: (row[0], row[2]))
     return Notes(
         start_beats=np.array([row[0] for row in ordered], dtype=np.float64),
@@ -97,7 +96,7 @@ def notes_from_rows(rows: list[tuple[float, float, int, int]]) -> Notes:
 
 
 def rows_from_notes(notes: Notes) -> list[tuple[float, float, int, int]]:
-    """The inverse of `notes_from_rows`."""
+    """Rows (start in beats, duration in beats, pitch, velocity); inverse of `notes_from_rows`."""
     return [
         (float(start), float(duration), int(pitch), int(velocity))
         for start, duration, pitch, velocity in zip(

@@ -1,6 +1,6 @@
-"""Songs to arrange: draws a style, a song that suits it, and perhaps a drummer's own groove.
+"""Random arrangements: a style, a suitable song, and possibly a recorded drum groove.
 
-Enters: sources. Leaves: an arranged `Score` (track 0 leads) with its style and its source.
+Input: sources. Output: an arranged `Score` (track 0 is the lead) with its style and source.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from melisma.values.attributes import STYLES
 
 ARRANGED_STYLES: tuple[str, ...] = STYLES[:8]
 SONG_WEIGHTS: dict[str, float] = {"openscore_lieder": 0.55, "mutopia": 0.25, "polish_scores": 0.2}
-"""Corpora that hold tunes with chords, and how often each gives one (chosen)."""
-LONGEST_SONG_SECONDS = 480.0
-"""Longer pieces are no songs."""
-TRIES = 8
-"""Songs looked at before giving up."""
+"""Corpora of melodies with accompaniment, and the probability of each (chosen)."""
+MAX_SONG_SECONDS = 480.0
+"""Longer pieces are not treated as songs."""
+ATTEMPTS = 8
+"""Songs tried for one arrangement."""
 GROOVE_SHARE = 0.35
-"""Probability that a played groove replaces the programmed drums where one fits."""
-GROOVE_STRETCH = 1.2
-"""A groove is played at most this much faster or slower than it was recorded."""
+"""Probability that a recorded groove replaces the programmed drums, if one fits."""
+MAX_GROOVE_STRETCH = 1.2
+"""Largest factor between the tempo of the arrangement and that of the recorded groove."""
 
-_GROOVES: dict[str, str] = {
+_GROOVE_PATTERNS: dict[str, str] = {
     "rock": r"^(rock|punk|pop)",
     "dance": r"^(dance|pop|hiphop)",
     "lo-fi": r"^(hiphop|soul|neworleans)",
@@ -37,28 +37,29 @@ _GROOVES: dict[str, str] = {
     "swing": r"^jazz(?!/funk)",
     "march": r"march",
 }
-"""Words of groove styles that go with an arranged style."""
+"""Pattern of the groove styles that fit each arranged style."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Arranged:
-    """One arrangement."""
+class Arrangement:
+    """An arrangement and where it comes from."""
 
     score: Score
     style: str
     source: Source
     groove: Source | None
+    """The recorded drum groove, if one is used."""
 
 
 class Songbook:
-    """Draws arrangements from the songs and grooves among some sources."""
+    """Samples arrangements of the songs among some sources, with grooves among them."""
 
     def __init__(self, sources: Sequence[Source]) -> None:
         self._songs = {
             corpus: [
                 source
                 for source in sources
-                if source.corpus == corpus and 15.0 <= source.seconds <= LONGEST_SONG_SECONDS
+                if source.corpus == corpus and 15.0 <= source.seconds <= MAX_SONG_SECONDS
             ]
             for corpus in SONG_WEIGHTS
         }
@@ -69,12 +70,19 @@ class Songbook:
     def __len__(self) -> int:
         return sum(len(songs) for songs in self._songs.values())
 
-    def draw(self, rng: np.random.Generator) -> Arranged | None:
-        """An arrangement, styles evenly; None where no song drawn fits."""
+    def sample(self, rng: np.random.Generator) -> Arrangement | None:
+        """Sample an arrangement; all styles are equally likely.
+
+        Args:
+            rng: Random generator.
+
+        Returns:
+            The arrangement; None if none of `ATTEMPTS` songs fits the style.
+        """
         corpora = list(self._songs)
         weights = np.array([SONG_WEIGHTS[corpus] for corpus in corpora])
         style = str(rng.choice(ARRANGED_STYLES))
-        for _ in range(TRIES):
+        for _ in range(ATTEMPTS):
             songs = self._songs[str(rng.choice(corpora, p=weights / weights.sum()))]
             source = songs[int(rng.integers(len(songs)))]
             sheet = self._sheet(source)
@@ -85,11 +93,11 @@ class Songbook:
                 score = arrange(sheet, style, np.random.default_rng(seed))
                 groove = self._groove(style, score, rng)
                 if groove is not None:
-                    bars = _drum_notes(groove)
-                    score = arrange(sheet, style, np.random.default_rng(seed), bars)
-            except ValueError:  # a tune too wide for any instrument of the style
+                    drum_notes = _drum_notes(groove)
+                    score = arrange(sheet, style, np.random.default_rng(seed), drum_notes)
+            except ValueError:  # the melody is too wide for the instruments of the style
                 continue
-            return Arranged(score=score, style=style, source=source, groove=groove)
+            return Arrangement(score=score, style=style, source=source, groove=groove)
         return None
 
     def _sheet(self, source: Source) -> LeadSheet | None:
@@ -100,18 +108,18 @@ class Songbook:
     def _groove(self, style: str, score: Score, rng: np.random.Generator) -> Source | None:
         drums = any(track.is_drum for track in score.tracks)
         four = score.metres[0].bar_beats == 4.0
-        if not drums or not four or style not in _GROOVES or rng.random() >= GROOVE_SHARE:
+        if not drums or not four or style not in _GROOVE_PATTERNS or rng.random() >= GROOVE_SHARE:
             return None
-        bpm, words = float(score.tempo.bpm[0]), re.compile(_GROOVES[style])
-        fitting = [
+        bpm, pattern = float(score.tempo.bpm[0]), re.compile(_GROOVE_PATTERNS[style])
+        matching = [
             groove
             for groove in self._grooves
             if groove.bpm is not None
-            and bpm / GROOVE_STRETCH <= groove.bpm <= bpm * GROOVE_STRETCH
+            and bpm / MAX_GROOVE_STRETCH <= groove.bpm <= bpm * MAX_GROOVE_STRETCH
             and "4-4" in groove.identity
-            and words.search(groove.style or "")
+            and pattern.search(groove.style or "")
         ]
-        return fitting[int(rng.integers(len(fitting)))] if fitting else None
+        return matching[int(rng.integers(len(matching)))] if matching else None
 
 
 def _drum_notes(groove: Source) -> Notes:

@@ -1,4 +1,4 @@
-"""What a style is made of, and the feel that is common to its players."""
+"""Definition of an arranged style, and the rhythmic feel (swing, delay) of its parts."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from melisma.values.attributes import program_family
 
 
 def straight(tempo_bpm: float) -> float:
-    """No swing, at any tempo."""
+    """Swing function without swing: 0.5 at any tempo."""
     del tempo_bpm
     return 0.5
 
 
-def weighted(weights: dict[float, tuple[int, ...]]) -> dict[int, float]:
-    """Weight of each program from the programs of each weight."""
+def program_weights(weights: dict[float, tuple[int, ...]]) -> dict[int, float]:
+    """Invert weight -> programs to program -> weight."""
     return {program: weight for weight, programs in weights.items() for program in programs}
 
 
@@ -28,26 +28,26 @@ class Style:
 
     name: str
     metre: str
-    """Metre it is written in."""
+    """Metre of the arrangement."""
     tempo_bpm: tuple[float, float]
-    """Slowest and fastest, quarter notes a minute."""
+    """Lowest and highest tempo, quarter notes per minute."""
     notes_a_second: tuple[float, float]
-    """A tune with fewer or more notes a second is written in half or double values."""
+    """Limits of the melody's pace, notes per second; outside, note values are halved or doubled."""
     leads: dict[int, float]
-    """Programs that may carry the tune with their weights."""
+    """Programs for the lead, with their weights."""
     band: Callable[[Plan, int, np.random.Generator], list[PartWriter]]
-    """Writes all parts for a plan and a lead program; the first line is the lead."""
+    """Writes all parts, given the plan, the lead program and a random generator; the lead first."""
     chord_beats: float = 2.0
-    """Harmony changes no faster than this."""
+    """Shortest distance of chord changes."""
     swing: Callable[[float], float] = straight
-    """Where in the beat (or half beat) the second half begins, given the tempo: 0.5 is straight,
-    0.667 a triplet."""
+    """Tempo -> position in the swung unit at which its second half begins: 0.5 is straight, 0.667 a
+    triplet."""
     swing_unit_beats: float = 1.0
-    """Length that is divided unevenly: 1 for swung eighths, 0.5 for swung sixteenths."""
+    """Length of the swung unit: 1 for swung eighths, 0.5 for swung sixteenths."""
 
 
 def jazz_swing(tempo_bpm: float) -> float:
-    """Swing falls with tempo: near triplets at 120, almost even at 240.
+    """Swing position by tempo: near triplets at 120 bpm, almost straight at 240.
 
     After Friberg and Sundström 2002, "Swing ratios and ensemble timing in jazz performance",
     figure 3 (drummers' ratio 3 at slow, 2 at medium, 1 at very fast tempi), softened below 120.
@@ -56,22 +56,22 @@ def jazz_swing(tempo_bpm: float) -> float:
 
 
 def apply_feel(style: Style, line: PartWriter, tempo_bpm: float) -> PartWriter:
-    """The line with its off-beats swung and its player's distance from the beat."""
+    """Apply the swing of the style and the delay of the part, in place; returns the part."""
     ratio = style.swing(tempo_bpm)
-    late = line.delay_seconds * tempo_bpm / 60.0
-    line.rows = [_swung(row, ratio, style.swing_unit_beats, late) for row in line.rows]
+    delay_beats = line.delay_seconds * tempo_bpm / 60.0
+    line.rows = [_apply_swing(row, ratio, style.swing_unit_beats, delay_beats) for row in line.rows]
     return line
 
 
-def _swung(row: Row, ratio: float, unit: float, late: float) -> Row:
+def _apply_swing(row: Row, ratio: float, unit: float, delay_beats: float) -> Row:
     start, duration, pitch, velocity = row
     end = start + duration
     begin = _warp(start, ratio, unit)
-    return begin + late, max(_warp(end, ratio, unit) - begin, 0.03), pitch, velocity
+    return begin + delay_beats, max(_warp(end, ratio, unit) - begin, 0.03), pitch, velocity
 
 
 def _warp(beat: float, ratio: float, unit: float) -> float:
-    """A position moved so that halves of the unit fall at `ratio`; triplets stay."""
+    """Move a position so that halves of the unit fall at `ratio`; triplets are unchanged."""
     whole, part = divmod(beat / unit, 1.0)
     if min(abs(part - 1 / 3), abs(part - 2 / 3)) < 0.02:
         return beat
@@ -80,7 +80,7 @@ def _warp(beat: float, ratio: float, unit: float) -> float:
 
 
 def choose(rng: np.random.Generator, options: Sequence[int], lead: int | None = None) -> int:
-    """A program at random, of another family than the lead where there is one."""
+    """Choose a program at random, of another family than the lead if possible."""
     if lead is not None:
         family = program_family(lead, False)
         others = [program for program in options if program_family(program, False) != family]

@@ -1,3 +1,4 @@
-"""Captions from known attributes: vocabulary, phrases, sentences, and what people wrote. Read
-`writer.py` first.
+"""Captions: text written from known attributes, and attributes read from text that people wrote.
+
+Read `writer.py` first.
 """

@@ -1,14 +1,14 @@
-"""Sentences that people wrote about music, with what their keywords say.
+"""Reader of captions that people wrote, with the attributes that their keywords name.
 
-Enters: a folder with `musiccaps.csv` (Agostinelli et al. 2023, CC BY-SA 4.0),
+Input: a folder with `musiccaps.csv` (Agostinelli et al. 2023, CC BY-SA 4.0),
 `acestep_examples.csv` (ACE-Step 1.5, MIT), `audioset_music_ontology.csv` (Gemmeke et al. 2017,
-CC BY-SA 4.0) and `musecoco_templates.csv` (Lu et al. 2023, MIT); each may be missing. Leaves:
-`HumanSentence` values. `song_describer.csv` is left for evaluation.
+CC BY-SA 4.0) and `musecoco_templates.csv` (Lu et al. 2023, MIT); some may be missing. Outputs:
+`HumanSentence` values. `song_describer.csv` is reserved for evaluation.
 
-A description of MusicCaps comes in up to four shapes: whole; its aspects as tags; only its scenic
-sentences ("may be playing in a coffee shop"); only their scenic ends ("in a coffee shop"). All
-shapes carry the attributes that the *whole* description names, so that places and uses, which name
-no attribute themselves, are tied to what people mean by them.
+A description of MusicCaps is used in up to four shapes: whole; its aspects as tags; only its scenic
+sentences ("may be playing in a coffee shop"); only the ends of these ("in a coffee shop"). Every
+shape has the attributes that the *whole* description names, so that places and uses, which name no
+attribute themselves, are associated with what people mean by them.
 """
 
 from __future__ import annotations
@@ -34,26 +34,35 @@ from melisma.data.captions.vocabulary import (
 from melisma.joint.instrument_words import named_families
 from melisma.values import Facts
 from melisma.values.attributes import FAMILIES, METRES, MOODS, STYLES, TONALITIES
+from melisma.values.errors import MelismaError
 
 SHAPES: tuple[str, ...] = ("whole", "tags", "scene", "place", "template")
 
 
 @dataclass(frozen=True, kw_only=True)
 class HumanSentence:
-    """A text and what is known of the music it describes."""
+    """A text by a person, and what is known about the music it describes."""
 
     text: str
     shape: str
     """One of `SHAPES`."""
     facts: Facts
     tempo_range_bpm: tuple[float, float] | None
-    """The tempi meant where the words give no number; None where nothing is said of tempo."""
+    """Lowest and highest tempo meant by words without a number; None if tempo is not mentioned."""
 
 
 def human_sentences(folder: Path, rng: np.random.Generator) -> Iterator[HumanSentence]:
-    """Every sentence of the files that the folder has, in a fixed order.
+    """Read all sentences of the caption files in a folder, in a fixed order.
 
-    `rng` fills the templates. Raises `ValueError` where the folder holds none of the files.
+    Args:
+        folder: Folder with at least one of the files named in the module docstring.
+        rng: Random generator that fills the templates of MuseCoco.
+
+    Yields:
+        The sentences, file by file.
+
+    Raises:
+        MelismaError: If the folder contains none of the files.
     """
     readers = {
         "musiccaps.csv": _musiccaps,
@@ -63,7 +72,7 @@ def human_sentences(folder: Path, rng: np.random.Generator) -> Iterator[HumanSen
     }
     found = [name for name in readers if (folder / name).is_file()]
     if not found:
-        raise ValueError(f"{folder} holds no captions: one of {', '.join(readers)} is needed")
+        raise MelismaError(f"{folder} holds no captions: one of {', '.join(readers)} is needed")
     for name in found:
         with (folder / name).open(newline="", encoding="utf-8") as file:
             yield from readers[name](list(csv.DictReader(file)))
@@ -95,22 +104,22 @@ def _musiccaps(rows: list[dict[str, str]]) -> Iterator[HumanSentence]:
     for row in rows:
         aspects = [a for a in _aspects(row["aspect_list"]) if not _ABOUT_SOUND_QUALITY.search(a)]
         caption = " ".join(row["caption"].split())
-        read = keyword_facts(". ".join([*aspects, caption]))
-        yield _sentence(caption, "whole", read)
+        keywords = keyword_facts(". ".join([*aspects, caption]))
+        yield _sentence(caption, "whole", keywords)
         if aspects:
-            yield _sentence(", ".join(aspects), "tags", read)
+            yield _sentence(", ".join(aspects), "tags", keywords)
         sentences = re.split(r"(?<=[.!?])\s+", caption)
         scenic = [s for s in sentences if _SCENIC.search(s) and not any(named_families(s))]
         if not scenic:
             continue
-        yield _sentence(" ".join(scenic), "scene", read)
+        yield _sentence(" ".join(scenic), "scene", keywords)
         for sentence in scenic:
             if end := _SCENIC_END.search(sentence):
-                yield _sentence(end.group(1).strip(" ."), "place", read)
+                yield _sentence(end.group(1).strip(" ."), "place", keywords)
 
 
 def _aspects(cell: str) -> list[str]:
-    """The aspect list, which the file holds as a Python list; empty where it is malformed."""
+    """The aspect list, stored as a Python literal; empty if it is malformed."""
     try:
         value = ast.literal_eval(cell)
     except (SyntaxError, ValueError):
@@ -118,9 +127,9 @@ def _aspects(cell: str) -> list[str]:
     return [str(item) for item in value] if isinstance(value, list) else []
 
 
-def _sentence(text: str, shape: str, read: KeywordFacts) -> HumanSentence:
+def _sentence(text: str, shape: str, keywords: KeywordFacts) -> HumanSentence:
     return HumanSentence(
-        text=text, shape=shape, facts=read.facts, tempo_range_bpm=read.tempo_range_bpm
+        text=text, shape=shape, facts=keywords.facts, tempo_range_bpm=keywords.tempo_range_bpm
     )
 
 
@@ -128,7 +137,7 @@ def _sentence(text: str, shape: str, read: KeywordFacts) -> HumanSentence:
 
 
 def _acestep(rows: list[dict[str, str]]) -> Iterator[HumanSentence]:
-    """English examples; their columns of tempo, tonality and metre go in as stated words."""
+    """English examples, without and with the columns of tempo, key and metre written out."""
     for row in rows:
         caption = " ".join(row["caption"].split())
         if not caption.isascii() or row["vocal_language"] not in ("en", "unknown"):
@@ -144,12 +153,12 @@ def _acestep(rows: list[dict[str, str]]) -> Iterator[HumanSentence]:
 
 
 def _audioset(rows: list[dict[str, str]]) -> Iterator[HumanSentence]:
-    """Names of genres, instruments and moods with the first sentence of their definition."""
+    """Names of genres, instruments and moods, without and with the start of their definition."""
     for row in rows:
         name, definition = row["name"], row["description"].split(". ")[0]
-        read = keyword_facts(f"{name}. {definition}")
+        keywords = keyword_facts(f"{name}. {definition}")
         yield _sentence(name, "tags", keyword_facts(name))
-        yield _sentence(f"{name}: {definition}", "whole", read)
+        yield _sentence(f"{name}: {definition}", "whole", keywords)
 
 
 # --- MuseCoco ------------------------------------------------------------------------------------
@@ -164,9 +173,9 @@ _SLOT_OF = {
 }
 _TEMPO_OF = {"T1_0": (115.0, 175.0), "T1_1": (48.0, 80.0), "T1_2": (80.0, 115.0)}
 LONGEST_TEMPLATE = 260
-"""Characters; the longer templates are essays about music (chosen after reading them)."""
-FILLS = 3
-"""How often each template is filled."""
+"""Characters; longer templates are essays about music (chosen after inspecting them)."""
+FILLS_PER_TEMPLATE = 3
+"""Number of sentences made from each template."""
 
 
 def _musecoco(rows: list[dict[str, str]], rng: np.random.Generator) -> Iterator[HumanSentence]:
@@ -174,15 +183,15 @@ def _musecoco(rows: list[dict[str, str]], rng: np.random.Generator) -> Iterator[
         codes = set(row["attributes"].split())
         template = " ".join(row["template"].split())
         slots = set(re.findall(r"\[[A-Z_0-9]+\]", template))
-        wanted = {_SLOT_OF[code] for code in codes & set(_SLOT_OF)}
-        if not codes or codes - _FILLABLE or slots != wanted or len(template) > LONGEST_TEMPLATE:
+        expected = {_SLOT_OF[code] for code in codes & set(_SLOT_OF)}
+        if not codes or codes - _FILLABLE or slots != expected or len(template) > LONGEST_TEMPLATE:
             continue
-        for _ in range(FILLS):
+        for _ in range(FILLS_PER_TEMPLATE):
             yield _filled(template, codes, rng)
 
 
 def _filled(template: str, codes: set[str], rng: np.random.Generator) -> HumanSentence:
-    """The template with random attributes in its slots."""
+    """Fill the slots of a template with random attributes."""
     families = tuple(
         FAMILIES[int(i)] for i in rng.choice(len(FAMILIES), int(rng.integers(1, 4)), replace=False)
     )

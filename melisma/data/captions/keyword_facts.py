@@ -1,8 +1,8 @@
-"""From human words about music to the attributes that the words name.
+"""Keyword matcher: musical attributes named in a free-text description of music.
 
-Enters: a description written by anybody. Leaves: `KeywordFacts`, what its keywords say about tempo,
-instruments, moods, style and loudness; unknown where no keyword stands. It reads descriptions
-(MusicCaps, AudioSet) well enough to tie their scenic words to attributes; it is no understanding.
+Input: any English description. Output: `KeywordFacts`, i.e. tempo, instruments, moods, style,
+dynamics and other attributes that keywords name; the others are unknown. Pattern matching without
+understanding, accurate enough on MusicCaps and AudioSet to associate scenic words with attributes.
 """
 
 from __future__ import annotations
@@ -27,8 +27,7 @@ _TEMPO_WORDS: tuple[tuple[str, float, float], ...] = (
     (r"(?:fast|quick|rapid|brisk)(?:er)?(?:[- ](?:tempo|paced?))?|up[- ]?tempo|allegro|vivace",
      115, 175),
 )  # fmt: skip
-"""Patterns, the first that matches wins, with the tempi meant by it (chosen, as in
-`vocabulary.py`)."""
+"""Pattern, lowest and highest tempo in bpm (chosen as in `vocabulary.py`); first match wins."""
 
 _MORE_MOODS: dict[str, tuple[str, ...]] = {
     "calm": ("meditative", "lullaby", "meditation", "pleasant", "laid-back", "slow jam", "zen",
@@ -76,7 +75,7 @@ _STYLE_PATTERNS: tuple[tuple[str, str], ...] = (
     (r"classical|chamber music|concerto|sonata", "classical"),
     (r"drum (?:loop|groove|beat|solo|break|pattern)s?|drums only|beat ?box\w*", "drum groove"),
 )  # fmt: skip
-"""Patterns by style, the most telling first; the first that matches wins."""
+"""Pattern and style, the most specific first; the first match wins."""
 
 _SOFT = r"soft(?:ly)?|quiet(?:ly)?|hushed|gentle|lullaby|soothing|mellow|delicate|whispered|serene"
 _LOUD = r"loud(?:ly)?|aggressive|heavy|powerful|booming|harsh|blasting|hard[- ]hitting|thunderous"
@@ -88,22 +87,28 @@ _SUNG = r"\b(?:male|female|lead|child|man|woman|boy|girl|rap|rapping|singers?|si
 
 @dataclass(frozen=True, kw_only=True)
 class KeywordFacts:
-    """What keywords say. `facts.tempo_bpm` is set only where a number stands."""
+    """Attributes named by keywords. `facts.tempo_bpm` is set only if the text gives a number."""
 
     facts: Facts
     tempo_range_bpm: tuple[float, float] | None
-    """Lowest and highest tempo that the tempo words mean; None where there are none."""
+    """Lowest and highest tempo in bpm meant by tempo words; None without any, or with a number."""
 
 
 def keyword_facts(words: str) -> KeywordFacts:
-    """The attributes that a description names.
+    """Find the attributes that a description names.
+
+    Args:
+        words: An English description.
+
+    Returns:
+        The named attributes; those without a keyword, or with contradictory ones, are unknown.
 
     >>> read = keyword_facts("Slow tempo, mellow jazz with a saxophone. Very relaxing.")
     >>> read.facts.style, read.facts.moods, read.facts.families, read.tempo_range_bpm
     ('swing', ('calm',), ('reeds',), (48.0, 80.0))
     """
     text = words.lower()
-    # Solo singing is no choir, the only kind of voice that there is in the corpus.
+    # The corpus has no voice except choirs; solo singing must not count as a choir.
     unsung = text if "choir" in text or "choral" in text else re.sub(_SUNG, " ", text)
     number, style = read_tempo(text), _first(_STYLE_PATTERNS, text)
     families = named_families(unsung)[0]
@@ -134,7 +139,7 @@ def _first(patterns: tuple[tuple[str, str], ...], text: str) -> str | None:
 
 
 def _either(text: str, *choices: tuple[str, str]) -> str | None:
-    """The one choice whose pattern stands in the text; None where none or both do."""
+    """The value whose pattern occurs in the text; None if no pattern or more than one does."""
     found = [value for value, pattern in choices if re.search(rf"\b(?:{pattern})\b", text)]
     return found[0] if len(found) == 1 else None
 
@@ -155,8 +160,8 @@ def _mood_patterns() -> tuple[tuple[str, re.Pattern[str]], ...]:
     return tuple((mood, pattern(mood, words)) for mood, words in MOOD_WORDS.items())
 
 
-def _moods(text: str, most: int = 3) -> tuple[str, ...]:
-    """Moods by how often their words stand in the text, at most `most`."""
+def _moods(text: str, limit: int = 3) -> tuple[str, ...]:
+    """Up to `limit` moods, those with the most matching words first."""
     counts = {mood: len(pattern.findall(text)) for mood, pattern in _mood_patterns()}
     ranked = sorted((mood for mood in counts if counts[mood]), key=lambda m: -counts[m])
-    return tuple(ranked[:most])
+    return tuple(ranked[:limit])

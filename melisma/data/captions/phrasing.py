@@ -1,8 +1,8 @@
-"""What one caption knows and has said, and the phrases for single attributes.
+"""State of one caption under construction, and phrases for single attributes.
 
-Enters: a `Telling`, which holds the facts, the generator and what has been said, so that nothing is
-said twice. Leaves: plain strings, each of which states a fact or nothing at all. The forms built of
-them (tags, sentences, wishes) are in `sentences.py`.
+Inputs: a `CaptionState`, which holds the facts, the random generator and the attributes already
+mentioned, so that nothing is mentioned twice. Outputs: strings, each of which states one fact or is
+empty. `sentences.py` combines them into tags, sentences and requests.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from melisma.values.attributes import program_family
 SOLO_FAMILIES = frozenset(
     {"piano", "electric piano", "harpsichord", "organ", "accordion", "guitar", "harp"}
 )
-"""Families in which one instrument alone is surely one player."""
+"""Families whose instruments, if alone, certainly mean a single player."""
 
 _ORCHESTRA = frozenset(
     {"strings", "brass", "reeds", "flutes", "harp", "drums", "mallets", "choir", "piano"}
@@ -42,35 +42,51 @@ _ORCHESTRA = frozenset(
 
 
 class CaptionState:
-    """The facts, and what one caption has said of them so far."""
+    """Facts about a clip, and which of them one caption has mentioned so far.
+
+    Args:
+        facts: What is known about the clip.
+        rng: Random generator of all choices of wording.
+        exact: Whether tempo and key may appear as a number and a name ("90 bpm", "D minor").
+    """
 
     def __init__(self, *, facts: Facts, rng: np.random.Generator, exact: bool) -> None:
         self.facts = facts
         self.rng = rng
         self.exact = exact
-        """Whether tempo and tonality may stand as numbers and names."""
-        self.said: set[str] = set()
+        self.mentioned: set[str] = set()
+        """Names of the attributes of `Facts` that the caption has mentioned."""
 
-    def chance(self, share: float) -> bool:
-        return bool(self.rng.random() < share)
+    def chance(self, probability: float) -> bool:
+        """True with this probability."""
+        return bool(self.rng.random() < probability)
 
     def pick(self, options: tuple[str, ...] | list[str]) -> str:
+        """Choose one of the options, all equally likely."""
         return choose(self.rng, options)
 
-    def unsaid(self, attribute: str) -> bool:
-        """Whether the attribute is known and not yet said."""
-        if attribute in self.said:
+    def unmentioned(self, attribute: str) -> bool:
+        """Whether an attribute is known and not yet mentioned."""
+        if attribute in self.mentioned:
             return False
         if attribute == "instruments":
             return bool(self.facts.instruments or self.facts.families)
         value = getattr(self.facts, attribute)
         return value is not None and value != ()
 
-    def say(self, attribute: str, share: float) -> bool:
-        """Decide whether to say an attribute now; where it is said, remember that."""
-        if not self.unsaid(attribute) or not self.chance(share):
+    def mention(self, attribute: str, probability: float) -> bool:
+        """Decide at random whether to mention an attribute now, and record it if so.
+
+        Args:
+            attribute: Name of a field of `Facts`.
+            probability: Probability of mentioning it, if it is known and not yet mentioned.
+
+        Returns:
+            Whether the caller is to mention it.
+        """
+        if not self.unmentioned(attribute) or not self.chance(probability):
             return False
-        self.said.add(attribute)
+        self.mentioned.add(attribute)
         return True
 
 
@@ -79,27 +95,35 @@ def _instrument_families() -> dict[str, str]:
     return {name: program_family(program, False) for program, name in enumerate(INSTRUMENTS)}
 
 
-def instrument_synonym(telling: CaptionState, name: str) -> str:
-    """The name, or another that people use for the same instrument."""
-    return telling.pick(INSTRUMENT_SYNONYMS.get(name, (name,)))
+def instrument_synonym(state: CaptionState, name: str) -> str:
+    """The instrument's name or a synonym, chosen at random."""
+    return state.pick(INSTRUMENT_SYNONYMS.get(name, (name,)))
 
 
-def shown_instruments(telling: CaptionState, most: int = 4) -> list[str]:
-    """Names of up to `most` instruments, the prominent ones first; empty where none is known."""
-    facts, rng = telling.facts, telling.rng
-    telling.said.add("instruments")
-    if facts.instruments and not telling.chance(0.12):
-        count = min(len(facts.instruments), int(rng.integers(1, most + 1)))
+def instrument_names(state: CaptionState, limit: int = 4) -> list[str]:
+    """Names of instruments or of their families, and record that instruments were mentioned.
+
+    Args:
+        state: State of the caption.
+        limit: Largest number of names.
+
+    Returns:
+        1 to `limit` different names, usually the most prominent first; empty if none is known.
+    """
+    facts, rng = state.facts, state.rng
+    state.mentioned.add("instruments")
+    if facts.instruments and not state.chance(0.12):
+        count = min(len(facts.instruments), int(rng.integers(1, limit + 1)))
         names = list(facts.instruments[:count])
-        if len(names) > 1 and telling.chance(0.2):
+        if len(names) > 1 and state.chance(0.2):
             rng.shuffle(names)
-        return list(dict.fromkeys(instrument_synonym(telling, name) for name in names))
-    count = min(len(facts.families), int(rng.integers(1, most + 1)))
-    return list(dict.fromkeys(telling.pick(FAMILY_WORDS[f]) for f in facts.families[:count]))
+        return list(dict.fromkeys(instrument_synonym(state, name) for name in names))
+    count = min(len(facts.families), int(rng.integers(1, limit + 1)))
+    return list(dict.fromkeys(state.pick(FAMILY_WORDS[f]) for f in facts.families[:count]))
 
 
-def is_alone(facts: Facts) -> bool:
-    """Whether surely one player is heard."""
+def is_solo(facts: Facts) -> bool:
+    """Whether the facts certainly describe a single player."""
     return (
         len(facts.families) == 1
         and len(facts.instruments) <= 1
@@ -107,8 +131,8 @@ def is_alone(facts: Facts) -> bool:
     )
 
 
-def is_pair(facts: Facts) -> bool:
-    """Whether two different instruments are heard, neither of them a choir or a kit."""
+def is_duo(facts: Facts) -> bool:
+    """Whether the facts describe two different instruments, neither a choir, drums nor a synth."""
     return (
         len(facts.instruments) == 2
         and len(facts.families) == 2
@@ -117,113 +141,116 @@ def is_pair(facts: Facts) -> bool:
     )
 
 
-def forces(telling: CaptionState) -> str | None:
-    """A word for the group of players, None where the facts do not decide it."""
-    families = set(telling.facts.families)
-    if is_alone(telling.facts):
-        return telling.pick(("solo", "solo instrument", "one instrument alone"))
-    if is_pair(telling.facts):
-        return telling.pick(("duo", "duet", "two instruments"))
+def ensemble_name(state: CaptionState) -> str | None:
+    """A name for the ensemble, e.g. "duo" or "big band"; None if the facts determine none."""
+    families = set(state.facts.families)
+    if is_solo(state.facts):
+        return state.pick(("solo", "solo instrument", "one instrument alone"))
+    if is_duo(state.facts):
+        return state.pick(("duo", "duet", "two instruments"))
     if {"strings", "brass"} <= families <= _ORCHESTRA and families & {"reeds", "flutes"}:
-        return telling.pick(("orchestra", "full orchestra", "orchestral"))
-    if {"brass", "reeds", "drums", "bass"} <= families and telling.facts.style == "swing":
-        return telling.pick(("big band", "jazz band"))
+        return state.pick(("orchestra", "full orchestra", "orchestral"))
+    if {"brass", "reeds", "drums", "bass"} <= families and state.facts.style == "swing":
+        return state.pick(("big band", "jazz band"))
     if {"drums", "bass"} <= families and families & {"piano", "guitar", "electric guitar"}:
-        return telling.pick(("band", "full band", "combo"))
+        return state.pick(("band", "full band", "combo"))
     if families == {"drums"}:
-        return telling.pick(("drums only", "just drums", "percussion only"))
-    if families == {"strings"} and len(telling.facts.instruments) >= 3:
-        return telling.pick(("string ensemble", "strings only", "chamber music"))
-    return telling.pick(("ensemble", "group")) if len(families) >= 3 else None
+        return state.pick(("drums only", "just drums", "percussion only"))
+    if families == {"strings"} and len(state.facts.instruments) >= 3:
+        return state.pick(("string ensemble", "strings only", "chamber music"))
+    return state.pick(("ensemble", "group")) if len(families) >= 3 else None
 
 
-def tonality_words(telling: CaptionState) -> str:
-    """The tonality as a bare name, e.g. "F sharp minor", "Bb major"."""
-    assert telling.facts.tonality is not None
-    tonic, mode = telling.facts.tonality.split()
+def tonality_name(state: CaptionState) -> str:
+    """The name of the key, e.g. "F sharp minor", "Bb major"."""
+    assert state.facts.tonality is not None
+    tonic, mode = state.facts.tonality.split()
     spellings = TONIC_SPELLINGS[tonic]
-    name = spellings[0] if telling.chance(0.45) else telling.pick(spellings)
+    name = spellings[0] if state.chance(0.45) else state.pick(spellings)
     return f"{name} {mode}"
 
 
-def tonality_phrase(telling: CaptionState) -> str:
-    """ "in D minor", or only the mode where this caption holds no names of tonalities."""
-    telling.said.add("tonality")
-    assert telling.facts.tonality is not None
-    mode = telling.facts.tonality.split()[1]
-    if telling.exact:
-        name = tonality_words(telling)
-        return telling.pick((f"in {name}", f"in {name}", f"in the key of {name}"))
-    return telling.pick((f"in a {mode} key", f"in a {mode} key", f"in {mode}"))
+def tonality_phrase(state: CaptionState) -> str:
+    """ "in D minor"; only the mode ("in a minor key") in a caption without exact values."""
+    state.mentioned.add("tonality")
+    assert state.facts.tonality is not None
+    mode = state.facts.tonality.split()[1]
+    if state.exact:
+        name = tonality_name(state)
+        return state.pick((f"in {name}", f"in {name}", f"in the key of {name}"))
+    return state.pick((f"in a {mode} key", f"in a {mode} key", f"in {mode}"))
 
 
-def tempo_number(telling: CaptionState) -> str:
+def tempo_number(state: CaptionState) -> str:
     """The tempo as a number with its unit: "90 bpm"."""
-    assert telling.facts.tempo_bpm is not None
-    bpm = round(telling.facts.tempo_bpm)
-    return telling.pick(
+    assert state.facts.tempo_bpm is not None
+    bpm = round(state.facts.tempo_bpm)
+    return state.pick(
         (f"{bpm} bpm", f"{bpm} bpm", f"{bpm} BPM", f"{bpm} beats per minute", f"{bpm}bpm")
     )
 
 
-def tempo_phrase(telling: CaptionState) -> str:
-    """An adverbial: "at 90 bpm", "at a slow tempo", "marked andante"."""
-    telling.said.add("tempo_bpm")
-    bpm = telling.facts.tempo_bpm
+def tempo_phrase(state: CaptionState) -> str:
+    """An adverbial of tempo: "at 90 bpm", "at a slow tempo", "marked andante"."""
+    state.mentioned.add("tempo_bpm")
+    bpm = state.facts.tempo_bpm
     assert bpm is not None
-    if telling.exact:
-        number = tempo_number(telling)
-        return telling.pick(
+    if state.exact:
+        number = tempo_number(state)
+        return state.pick(
             (f"at {number}", f"at {number}", f"at around {number}", f"at tempo {round(bpm)}",
              f"with a tempo of {number}")
         )  # fmt: skip
     italian = italian_tempi(bpm)
-    if italian and telling.chance(0.15):
-        return telling.pick((f"marked {telling.pick(italian)}", f"({telling.pick(italian)})"))
-    return "at " + telling.pick(tempo_nouns(bpm))
+    if italian and state.chance(0.15):
+        return state.pick((f"marked {state.pick(italian)}", f"({state.pick(italian)})"))
+    return "at " + state.pick(tempo_nouns(bpm))
 
 
-def metre_phrase(telling: CaptionState) -> str:
-    """ "in 3/4", "in waltz time"."""
-    telling.said.add("metre")
-    assert telling.facts.metre is not None
-    return telling.pick(METRE_PHRASES[telling.facts.metre])
+def metre_phrase(state: CaptionState) -> str:
+    """An adverbial of metre: "in 3/4", "in waltz time"."""
+    state.mentioned.add("metre")
+    assert state.facts.metre is not None
+    return state.pick(METRE_PHRASES[state.facts.metre])
 
 
-def mood_words(telling: CaptionState, most: int = 2) -> list[str]:
-    """One to `most` adjectives for different moods, or two for the same one."""
-    telling.said.add("moods")
-    moods = list(telling.facts.moods)
-    telling.rng.shuffle(moods)
-    if most > 1 and telling.chance(0.2):
+def mood_words(state: CaptionState, limit: int = 2) -> list[str]:
+    """1 to `limit` adjectives for the moods, sometimes two of them for the same mood."""
+    state.mentioned.add("moods")
+    moods = list(state.facts.moods)
+    state.rng.shuffle(moods)
+    if limit > 1 and state.chance(0.2):
         moods = [moods[0], *moods]
-    count = int(telling.rng.integers(1, most + 1))
-    return list(dict.fromkeys(telling.pick(MOOD_WORDS[mood]) for mood in moods[:count]))
+    count = int(state.rng.integers(1, limit + 1))
+    return list(dict.fromkeys(state.pick(MOOD_WORDS[mood]) for mood in moods[:count]))
 
 
-def composer_name(telling: CaptionState) -> str | None:
-    """ "Chopin" or "Frédéric Chopin" from catalogue forms; None where it is nobody's name."""
-    if telling.facts.style in ("game", "drum groove"):
-        return None  # their authors' names tell a listener nothing
-    raw = telling.facts.composer or ""
+def composer_name(state: CaptionState) -> str | None:
+    """The composer's name in ordinary form, e.g. "Chopin" for "Chopin, Frédéric".
+
+    None if the field is empty, names no person ("Anonymous"), or means nothing to a listener.
+    """
+    if state.facts.style in ("game", "drum groove"):
+        return None  # listeners do not know the authors of these
+    raw = state.facts.composer or ""
     name = re.sub(r"\(.*?\)|[\d~?]+\s*[-–]\s*[\d~?]*", "", raw).strip(" .;,")
     name = re.sub(r"^(?:[A-Z]\.\s*)+", "", name)
-    nobody = r"anon|trad|unknown|various|project|volks|folk|contributors|tune|english|\d|/|&| and "
-    if len(name) < 3 or re.search(nobody, name, re.I):
+    no_name = r"anon|trad|unknown|various|project|volks|folk|contributors|tune|english|\d|/|&| and "
+    if len(name) < 3 or re.search(no_name, name, re.I):
         return None
     if "," in name:
         last, first = (part.strip() for part in name.split(",", 1))
-        return last if telling.chance(0.6) else f"{first} {last}".strip()
-    return name.split()[-1] if telling.chance(0.6) else name
+        return last if state.chance(0.6) else f"{first} {last}".strip()
+    return name.split()[-1] if state.chance(0.6) else name
 
 
-def composer_phrase(telling: CaptionState) -> str:
-    """ "in the style of Chopin", or nothing."""
-    telling.said.add("composer")
-    name = composer_name(telling)
+def composer_phrase(state: CaptionState) -> str:
+    """ "in the style of Chopin", or "" if the composer has no usable name."""
+    state.mentioned.add("composer")
+    name = composer_name(state)
     if name is None:
         return ""
-    return telling.pick((f"in the style of {name}", f"in the manner of {name}", f"like {name}"))
+    return state.pick((f"in the style of {name}", f"in the manner of {name}", f"like {name}"))
 
 
 _FORCES_OF_TRADITION: tuple[tuple[str, frozenset[str]], ...] = (
@@ -234,92 +261,95 @@ _FORCES_OF_TRADITION: tuple[tuple[str, frozenset[str]], ...] = (
 )
 
 
-def tradition_name(telling: CaptionState) -> str | None:
-    """The tradition, unless it names players who are not heard (scores are re-orchestrated)."""
-    name, families = telling.facts.tradition, set(telling.facts.families)
+def tradition_name(state: CaptionState) -> str | None:
+    """The tradition, or None if it repeats the style or names instruments that the clip lacks.
+
+    (It may name such instruments because scores are re-orchestrated.)
+    """
+    name, families = state.facts.tradition, set(state.facts.families)
     if name is None or not set(named_families(name)[0]) <= families:
         return None
-    style = telling.facts.style
-    if style and "style" in telling.said and any(tag in name for tag in STYLE_TAGS[style]):
-        return None  # said already
+    style = state.facts.style
+    if style and "style" in state.mentioned and any(tag in name for tag in STYLE_TAGS[style]):
+        return None  # the style has said it already
     for word, needed in _FORCES_OF_TRADITION:
         if word in name and not needed & families:
             return None
     return name
 
 
-def tradition_phrase(telling: CaptionState) -> str:
-    """ "in the tradition of Polish church music", "like a nocturne", or nothing."""
-    telling.said.add("tradition")
-    name = tradition_name(telling)
+def tradition_phrase(state: CaptionState) -> str:
+    """ "in the tradition of Polish church music", "like a nocturne", or "" if it does not apply."""
+    state.mentioned.add("tradition")
+    name = tradition_name(state)
     if name is None:
         return ""
     if is_mass(name):
-        return telling.pick((f"in the tradition of {name}", f"in the style of {name}"))
+        return state.pick((f"in the tradition of {name}", f"in the style of {name}"))
     one = f"{article(name)} {name}"
-    return telling.pick((f"like {one}", f"in the manner of {one}"))
+    return state.pick((f"like {one}", f"in the manner of {one}"))
 
 
-def tradition_sentence(telling: CaptionState) -> str:
-    """ "It is a kind of polonaise.", or nothing."""
-    telling.said.add("tradition")
-    name = tradition_name(telling)
+def tradition_sentence(state: CaptionState) -> str:
+    """ "It is a kind of polonaise.", or "" if the tradition does not apply."""
+    state.mentioned.add("tradition")
+    name = tradition_name(state)
     if name is None:
         return ""
     if is_mass(name):
-        return telling.pick((f"It is {name}.", f"It belongs to {name}.", f"It sounds like {name}."))
-    return telling.pick((f"It is a kind of {name}.", f"It sounds like {article(name)} {name}."))
+        return state.pick((f"It is {name}.", f"It belongs to {name}.", f"It sounds like {name}."))
+    return state.pick((f"It is a kind of {name}.", f"It sounds like {article(name)} {name}."))
 
 
 def is_mass(name: str) -> bool:
-    """Whether a repertoire stands without an article (church music, unlike a polonaise)."""
+    """Whether the name of a tradition is a mass noun ("church music", unlike "polonaise")."""
     return name.endswith(("music", "drumming", "guitar", "jazz", "ragtime", "opera"))
 
 
-def lead_name(telling: CaptionState) -> str:
-    """The instrument that leads where only one is of the leading family, or else the family."""
-    facts = telling.facts
+def lead_name(state: CaptionState) -> str:
+    """The lead instrument if only one belongs to the lead family, otherwise the family's name."""
+    facts = state.facts
     assert facts.lead is not None
-    of_lead = [n for n in facts.instruments if _instrument_families().get(n) == facts.lead]
-    if len(of_lead) == 1 and telling.chance(0.75):
-        return instrument_synonym(telling, of_lead[0])
+    in_lead_family = [n for n in facts.instruments if _instrument_families().get(n) == facts.lead]
+    if len(in_lead_family) == 1 and state.chance(0.75):
+        return instrument_synonym(state, in_lead_family[0])
     return FAMILY_WORDS[facts.lead][0]
 
 
-def backing(telling: CaptionState) -> str:
-    """One or two families behind the lead, as a list in words; "" where there is none."""
-    others = [f for f in telling.facts.families if f != telling.facts.lead][:2]
-    names = [telling.pick(FAMILY_WORDS[f]) for f in others]
-    return joined(telling.rng, list(dict.fromkeys(names)))
+def backing(state: CaptionState) -> str:
+    """Up to two families other than the lead, as a list in words; "" if there are none."""
+    others = [f for f in state.facts.families if f != state.facts.lead][:2]
+    names = [state.pick(FAMILY_WORDS[f]) for f in others]
+    return joined(state.rng, list(dict.fromkeys(names)))
 
 
-def lead_phrase(telling: CaptionState) -> str:
-    """Who carries the melody: "with a flute melody over strings"."""
-    telling.said.add("lead")
-    name, over = lead_name(telling), backing(telling)
+def lead_phrase(state: CaptionState) -> str:
+    """A phrase about the lead: "with a flute melody over strings"."""
+    state.mentioned.add("lead")
+    name, behind = lead_name(state), backing(state)
     options = [f"led by {with_article(name)}", f"with the {name} in front",
                f"with the {name} carrying the melody", f"with the melody on {name}",
                f"with {with_article(name)} as the lead"]  # fmt: skip
-    if over:
-        options += [f"with {with_article(name)} over {over}", f"with {name} melody over {over}",
-                    f"with {with_article(name)} playing the tune over {over}"]  # fmt: skip
-    return telling.pick(options)
+    if behind:
+        options += [f"with {with_article(name)} over {behind}", f"with {name} melody over {behind}",
+                    f"with {with_article(name)} playing the tune over {behind}"]  # fmt: skip
+    return state.pick(options)
 
 
-def instrument_phrase(telling: CaptionState) -> str:
-    """ "for flute and piano", "with a clarinet and strings", "on the organ"."""
-    names = shown_instruments(telling)
+def instrument_phrase(state: CaptionState) -> str:
+    """ "for flute and piano", "with a clarinet and strings"; "" if no instrument is known."""
+    names = instrument_names(state)
     if not names:
         return ""
-    plain = joined(telling.rng, names)
-    if is_alone(telling.facts) and telling.chance(0.7):
-        return telling.pick(
+    plain = joined(state.rng, names)
+    if is_solo(state.facts) and state.chance(0.7):
+        return state.pick(
             (f"for solo {plain}", f"for {plain} alone", f"on {plain}", f"on solo {plain}",
              f"for {plain}", f"played on the {plain}", f"with only {with_article(plain)}",
              f"for {with_article(plain)} on its own")
         )  # fmt: skip
-    dressed = joined(telling.rng, [with_article(name) for name in names])
-    return telling.pick(
-        (f"for {plain}", f"for {plain}", f"with {plain}", f"with {dressed}", f"featuring {dressed}",
-         f"played by {dressed}", f"on {plain}")
+    nouns = joined(state.rng, [with_article(name) for name in names])
+    return state.pick(
+        (f"for {plain}", f"for {plain}", f"with {plain}", f"with {nouns}", f"featuring {nouns}",
+         f"played by {nouns}", f"on {plain}")
     )  # fmt: skip

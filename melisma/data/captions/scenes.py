@@ -1,7 +1,7 @@
-"""Scenes, uses and images, and the musical attributes people mean by them.
+"""Scenes, uses and images with the musical attributes that people associate with them.
 
-Enters: `values.Facts`. Leaves: a scene that the facts allow. A scene is added to a caption only
-where it contradicts no known fact and at least one mood or style speaks for it.
+Input: `values.Facts`. Output: a scene compatible with them. A scene is added to a caption only if
+it contradicts no known fact and at least one mood or style supports it.
 """
 
 from __future__ import annotations
@@ -19,29 +19,29 @@ from melisma.values import Facts
 
 @dataclass(frozen=True, kw_only=True)
 class Scene:
-    """One scene in words, and what it implies."""
+    """A scene in words, and the attributes it implies."""
 
     text: str
     """A noun phrase, e.g. "a walk through fresh snow"."""
     kind: str
-    """"use" (follows "for"), "place" (where it plays, with its preposition) or "image"."""
+    """"use" (follows "for"), "place" (with its preposition) or "image"."""
     moods: tuple[str, ...]
-    """Of `MOODS`, the fitting ones."""
+    """Compatible values of `MOODS`."""
     tempo_bpm: tuple[float, float]
-    """Fitting tempi, lowest and highest."""
+    """Lowest and highest compatible tempo."""
     styles: tuple[str, ...]
-    """Of `STYLES`, the fitting ones; empty where any will do."""
+    """Compatible values of `STYLES`; empty: any."""
     dynamics: str | None
-    """Of `DYNAMICS`, None where any will do."""
+    """The implied value of `DYNAMICS`; None: any."""
     families: tuple[str, ...]
-    """Of `FAMILIES`, those that one expects; empty where any will do."""
+    """Values of `FAMILIES` that listeners expect; empty: any."""
     mode: str | None
-    """"major" or "minor", None where either will do."""
+    """"major" or "minor"; None: either."""
 
 
 @cache
 def all_scenes() -> tuple[Scene, ...]:
-    """Every scene of `scenes.csv`, in its order."""
+    """All scenes of `scenes.csv`, in file order."""
     table = (
         resources.files("melisma.data.captions").joinpath("scenes.csv").read_text(encoding="utf-8")
     )
@@ -75,22 +75,30 @@ _OPPOSITES = frozenset(
 )  # fmt: skip
 
 
-def are_opposites(one: str, other: str) -> bool:
+def are_opposites(first: str, second: str) -> bool:
     """Whether two moods exclude each other.
 
     >>> are_opposites("happy", "sad"), are_opposites("sad", "tender")
     (True, False)
     """
-    return frozenset((one, other)) in _OPPOSITES
+    return frozenset((first, second)) in _OPPOSITES
 
 
 def _opposed(mood: str, moods: tuple[str, ...]) -> bool:
-    """Whether a mood stands against a scene that does not name it."""
+    """Whether a mood excludes one of the moods and is not among them."""
     return mood not in moods and any(are_opposites(mood, other) for other in moods)
 
 
 def fits(scene: Scene, facts: Facts) -> bool:
-    """Whether the scene contradicts nothing, and at least one mood or style speaks for it."""
+    """Whether a scene may be added to a caption.
+
+    Args:
+        scene: The scene.
+        facts: What is known about the clip.
+
+    Returns:
+        True if no known fact contradicts the scene and at least one mood or style supports it.
+    """
     if facts.tempo_bpm and not scene.tempo_bpm[0] <= facts.tempo_bpm <= scene.tempo_bpm[1]:
         return False
     if facts.style and scene.styles and facts.style not in scene.styles:
@@ -110,17 +118,26 @@ def fits(scene: Scene, facts: Facts) -> bool:
     return bool(facts.moods) or bool(facts.style and scene.styles)
 
 
-def fitting_scene(facts: Facts, rng: np.random.Generator, tries: int = 40) -> Scene | None:
-    """A random scene that fits, None where `tries` random ones do not."""
+def fitting_scene(facts: Facts, rng: np.random.Generator, attempts: int = 40) -> Scene | None:
+    """Choose a random scene that `fits`.
+
+    Args:
+        facts: What is known about the clip.
+        rng: Random generator.
+        attempts: Number of random scenes to test.
+
+    Returns:
+        The first scene that fits; None if none of the tested scenes does.
+    """
     scenes = all_scenes()
-    for index in rng.permutation(len(scenes))[:tries]:
+    for index in rng.permutation(len(scenes))[:attempts]:
         if fits(scenes[int(index)], facts):
             return scenes[int(index)]
     return None
 
 
 def scene_clause(scene: Scene, rng: np.random.Generator) -> str:
-    """A clause with a leading space that ends a sentence about the piece."""
+    """A clause about the scene, with its leading punctuation or space, to end a sentence."""
     text = scene.text
     if scene.kind == "use":
         options = [f" for {text}", f" for {text}", f", good for {text}", f", perfect for {text}"]
@@ -132,7 +149,7 @@ def scene_clause(scene: Scene, rng: np.random.Generator) -> str:
 
 
 def scene_phrase(scene: Scene, rng: np.random.Generator) -> str:
-    """A sentence of its own about where or when the piece belongs."""
+    """A complete sentence that places the music in the scene."""
     text = scene.text
     if scene.kind == "use":
         options = [f"It would suit {text}.", f"It could be used for {text}.",

@@ -1,7 +1,7 @@
-"""The forms a caption takes: tags, a fragment, one sentence, a wish, a casual line, a description.
+"""Forms of a caption: tags, a fragment, a sentence, a request, a casual line, a description.
 
-Enters: a `Telling`. Leaves: plain strings in British spelling; `writer.py` chooses the form and
-roughens the surface.
+Inputs: a `phrasing.CaptionState`. Outputs: strings in British spelling. `writer.py` chooses the
+form and varies spelling, case and punctuation.
 """
 
 from __future__ import annotations
@@ -11,20 +11,20 @@ from melisma.data.captions.phrasing import (
     backing,
     composer_name,
     composer_phrase,
-    forces,
+    ensemble_name,
+    instrument_names,
     instrument_phrase,
     instrument_synonym,
-    is_alone,
-    is_pair,
+    is_duo,
+    is_solo,
     lead_name,
     lead_phrase,
     metre_phrase,
     mood_words,
-    shown_instruments,
     tempo_number,
     tempo_phrase,
+    tonality_name,
     tonality_phrase,
-    tonality_words,
     tradition_name,
     tradition_phrase,
     tradition_sentence,
@@ -35,7 +35,7 @@ from melisma.data.captions.vocabulary import (
     DYNAMICS_WORDS,
     METRE_TAGS,
     REGISTER_WORDS,
-    STYLE_MANNERS,
+    STYLE_ADVERBIALS,
     STYLE_NOUNS,
     STYLE_TAGS,
     article,
@@ -61,269 +61,277 @@ _QUALITIES = (
 )
 
 
-def tags(telling: CaptionState) -> str:
-    """Comma-separated tags in any order: "piano, waltz, slow, D minor"."""
-    facts, found = telling.facts, list[str]()
-    if telling.say("style", 0.75) and facts.style:
-        found.append(telling.pick(STYLE_TAGS[facts.style]))
-    if telling.say("instruments", 0.85):
-        found += shown_instruments(telling)
-        group = forces(telling)
-        if group and telling.chance(0.3):
-            found.append(group)
-    if telling.say("tempo_bpm", 0.7) and facts.tempo_bpm:
-        found.append(_tempo_tag(telling, facts.tempo_bpm))
-    if telling.say("tonality", 0.6) and facts.tonality:
+def tags(state: CaptionState) -> str:
+    """Tags in random order: "piano, waltz, slow, D minor"."""
+    facts, parts = state.facts, list[str]()
+    if state.mention("style", 0.75) and facts.style:
+        parts.append(state.pick(STYLE_TAGS[facts.style]))
+    if state.mention("instruments", 0.85):
+        parts += instrument_names(state)
+        group = ensemble_name(state)
+        if group and state.chance(0.3):
+            parts.append(group)
+    if state.mention("tempo_bpm", 0.7) and facts.tempo_bpm:
+        parts.append(_tempo_tag(state, facts.tempo_bpm))
+    if state.mention("tonality", 0.6) and facts.tonality:
         mode = facts.tonality.split()[1]
-        bare = telling.pick((f"{mode} key", mode, f"{mode} mode"))
-        found.append(tonality_words(telling) if telling.exact else bare)
-    if telling.say("moods", 0.6):
-        found += mood_words(telling, most=3)
-    for name, share, words in _QUALITIES:
-        if telling.say(name, share):
-            found.append(telling.pick(words[getattr(facts, name)]))
-    if telling.say("metre", 0.3) and facts.metre:
-        found.append(telling.pick(METRE_TAGS[facts.metre]))
-    if len(facts.families) > 1 and telling.say("lead", 0.12):
-        name = lead_name(telling)
+        bare = state.pick((f"{mode} key", mode, f"{mode} mode"))
+        parts.append(tonality_name(state) if state.exact else bare)
+    if state.mention("moods", 0.6):
+        parts += mood_words(state, limit=3)
+    for name, probability, words in _QUALITIES:
+        if state.mention(name, probability):
+            parts.append(state.pick(words[getattr(facts, name)]))
+    if state.mention("metre", 0.3) and facts.metre:
+        parts.append(state.pick(METRE_TAGS[facts.metre]))
+    if len(facts.families) > 1 and state.mention("lead", 0.12):
+        name = lead_name(state)
         forms = ("{} melody", "melody on {}", "{} lead")
-        found.append(telling.pick(forms[:2] if "bass" in name else forms).format(name))
-    if telling.say("tradition", 0.3) and (repertoire := tradition_name(telling)):
-        found.append(repertoire)
-    if telling.say("composer", 0.2) and (name := composer_name(telling)):
-        found.append(name)
-    if _lacks_drums(telling) and telling.chance(0.06):
-        found.append(telling.pick(("no drums", "without drums", "no percussion", "drumless")))
-    if not found:
-        found = [telling.pick(GENERIC_NOUNS), *shown_instruments(telling)]
-    telling.rng.shuffle(found)
-    found = list(dict.fromkeys(found))[:9]
-    return telling.pick((", ", ", ", ", ", ", ", " ", " / ")).join(found)
+        parts.append(state.pick(forms[:2] if "bass" in name else forms).format(name))
+    if state.mention("tradition", 0.3) and (repertoire := tradition_name(state)):
+        parts.append(repertoire)
+    if state.mention("composer", 0.2) and (name := composer_name(state)):
+        parts.append(name)
+    if _lacks_drums(state) and state.chance(0.06):
+        parts.append(state.pick(("no drums", "without drums", "no percussion", "drumless")))
+    if not parts:
+        parts = [state.pick(GENERIC_NOUNS), *instrument_names(state)]
+    state.rng.shuffle(parts)
+    parts = list(dict.fromkeys(parts))[:9]
+    return state.pick((", ", ", ", ", ", ", ", " ", " / ")).join(parts)
 
 
-def _lacks_drums(telling: CaptionState) -> bool:
-    return bool(telling.facts.families) and "drums" not in telling.facts.families
+def _lacks_drums(state: CaptionState) -> bool:
+    return bool(state.facts.families) and "drums" not in state.facts.families
 
 
-def _tempo_tag(telling: CaptionState, tempo_bpm: float) -> str:
-    if telling.exact:
-        return tempo_number(telling)
+def _tempo_tag(state: CaptionState, tempo_bpm: float) -> str:
+    if state.exact:
+        return tempo_number(state)
     italian = italian_tempi(tempo_bpm)
-    if italian and telling.chance(0.2):
-        return telling.pick(italian)
+    if italian and state.chance(0.2):
+        return state.pick(italian)
     level = "slow" if tempo_bpm < 80 else "medium" if tempo_bpm < 112 else "fast"
-    return telling.pick((*tempo_adjectives(tempo_bpm), f"{level} tempo", f"{level} tempo"))
+    return state.pick((*tempo_adjectives(tempo_bpm), f"{level} tempo", f"{level} tempo"))
 
 
-def adjectives(telling: CaptionState, most: int = 3) -> list[str]:
-    """Up to `most` adjectives before the noun, joined as people join them."""
-    facts, found = telling.facts, list[str]()
-    if telling.say("moods", 0.6):
-        found += mood_words(telling)
-    if not telling.exact and telling.say("tempo_bpm", 0.5) and facts.tempo_bpm:
-        found.insert(0, telling.pick(tempo_adjectives(facts.tempo_bpm)))
-    if facts.dynamics in ("soft", "loud") and telling.say("dynamics", 0.2):
-        found.append(telling.pick(DYNAMICS_WORDS[facts.dynamics][:3]))
-    if facts.density in ("sparse", "busy") and telling.say("density", 0.12):
-        found.append(telling.pick(DENSITY_WORDS[facts.density][:2]))
-    found = list(dict.fromkeys(found))[:most]
-    if len(found) < 2:
-        return found
-    if telling.chance(0.3):
-        return [", ".join(found[:-1]) + " and " + found[-1]]
-    return [", ".join(found)] if telling.chance(0.6) else found
+def adjectives(state: CaptionState, limit: int = 3) -> list[str]:
+    """Up to `limit` adjectives to precede the noun, separate or joined by commas and "and"."""
+    facts, parts = state.facts, list[str]()
+    if state.mention("moods", 0.6):
+        parts += mood_words(state)
+    if not state.exact and state.mention("tempo_bpm", 0.5) and facts.tempo_bpm:
+        parts.insert(0, state.pick(tempo_adjectives(facts.tempo_bpm)))
+    if facts.dynamics in ("soft", "loud") and state.mention("dynamics", 0.2):
+        parts.append(state.pick(DYNAMICS_WORDS[facts.dynamics][:3]))
+    if facts.density in ("sparse", "busy") and state.mention("density", 0.12):
+        parts.append(state.pick(DENSITY_WORDS[facts.density][:2]))
+    parts = list(dict.fromkeys(parts))[:limit]
+    if len(parts) < 2:
+        return parts
+    if state.chance(0.3):
+        return [", ".join(parts[:-1]) + " and " + parts[-1]]
+    return [", ".join(parts)] if state.chance(0.6) else parts
 
 
-def head_noun(telling: CaptionState) -> str:
-    """What the piece is: its style's noun, its players, or just "piece"."""
-    facts = telling.facts
+def head_noun(state: CaptionState) -> str:
+    """The noun: from the style ("waltz"), the instruments ("cello solo"), or plain "piece"."""
+    facts = state.facts
     plain = _DRUM_NOUNS if facts.families == ("drums",) else GENERIC_NOUNS
-    if telling.say("style", 0.75) and facts.style:
-        if telling.chance(0.15):
-            return f"{telling.pick(plain)} {telling.pick(STYLE_MANNERS[facts.style])}"
-        return telling.pick(STYLE_NOUNS[facts.style])
-    if is_alone(facts) and telling.say("instruments", 0.5):
-        name = shown_instruments(telling, most=1)[0]
-        return telling.pick((f"{name} solo", f"solo {name} piece", f"{name} piece"))
-    if is_pair(facts) and telling.say("instruments", 0.3):
-        one, two = (instrument_synonym(telling, name) for name in facts.instruments)
-        return telling.pick((f"{one} and {two} duet", f"duo for {one} and {two}"))
-    return telling.pick(plain)
+    if state.mention("style", 0.75) and facts.style:
+        if state.chance(0.15):
+            return f"{state.pick(plain)} {state.pick(STYLE_ADVERBIALS[facts.style])}"
+        return state.pick(STYLE_NOUNS[facts.style])
+    if is_solo(facts) and state.mention("instruments", 0.5):
+        name = instrument_names(state, limit=1)[0]
+        return state.pick((f"{name} solo", f"solo {name} piece", f"{name} piece"))
+    if is_duo(facts) and state.mention("instruments", 0.3):
+        one, two = (instrument_synonym(state, name) for name in facts.instruments)
+        return state.pick((f"{one} and {two} duet", f"duo for {one} and {two}"))
+    return state.pick(plain)
 
 
-def _closing_phrases(telling: CaptionState, share: float) -> list[str]:
-    """Tempo, tonality, metre, composer and the like, to follow the noun."""
-    facts, found = telling.facts, list[str]()
-    more = share + 0.25 * telling.exact
-    if telling.unsaid("tempo_bpm") and telling.chance(more):
-        found.append(tempo_phrase(telling))
-    if telling.unsaid("tonality") and telling.chance(more):
-        found.append(tonality_phrase(telling))
-    if telling.unsaid("metre") and telling.chance(0.2):
-        found.append(metre_phrase(telling))
-    if telling.say("style", 0.25) and facts.style:
-        found.append(telling.pick(STYLE_MANNERS[facts.style]))
-    if telling.unsaid("composer") and telling.chance(0.2):
-        found.append(composer_phrase(telling))
-    if telling.unsaid("tradition") and telling.chance(0.15):
-        found.append(tradition_phrase(telling))
-    telling.rng.shuffle(found)
-    return [phrase for phrase in found if phrase]
+def _closing_phrases(state: CaptionState, probability: float) -> list[str]:
+    """Phrases to follow the noun (tempo, key, metre, style, composer), in random order."""
+    facts, parts = state.facts, list[str]()
+    likelihood = probability + 0.25 * state.exact
+    if state.unmentioned("tempo_bpm") and state.chance(likelihood):
+        parts.append(tempo_phrase(state))
+    if state.unmentioned("tonality") and state.chance(likelihood):
+        parts.append(tonality_phrase(state))
+    if state.unmentioned("metre") and state.chance(0.2):
+        parts.append(metre_phrase(state))
+    if state.mention("style", 0.25) and facts.style:
+        parts.append(state.pick(STYLE_ADVERBIALS[facts.style]))
+    if state.unmentioned("composer") and state.chance(0.2):
+        parts.append(composer_phrase(state))
+    if state.unmentioned("tradition") and state.chance(0.15):
+        parts.append(tradition_phrase(state))
+    state.rng.shuffle(parts)
+    return [phrase for phrase in parts if phrase]
 
 
-def _body(telling: CaptionState, share: float, instrument_share: float) -> str:
-    """Adjectives, noun and what follows, without an article."""
-    parts = [*adjectives(telling), head_noun(telling)]
-    if telling.unsaid("instruments") and telling.chance(instrument_share):
-        parts.append(instrument_phrase(telling))
-    parts += _closing_phrases(telling, share)
-    if telling.unsaid("lead") and len(telling.facts.families) > 1 and telling.chance(0.15):
-        parts.append(lead_phrase(telling))
+def _body(state: CaptionState, probability: float, instrument_share: float) -> str:
+    """The noun phrase without its article: adjectives, noun, and phrases that follow it."""
+    parts = [*adjectives(state), head_noun(state)]
+    if state.unmentioned("instruments") and state.chance(instrument_share):
+        parts.append(instrument_phrase(state))
+    parts += _closing_phrases(state, probability)
+    if state.unmentioned("lead") and len(state.facts.families) > 1 and state.chance(0.15):
+        parts.append(lead_phrase(state))
     return " ".join(part for part in parts if part)
 
 
-def short_phrase(telling: CaptionState) -> str:
+def short_phrase(state: CaptionState) -> str:
     """A fragment without a verb: "slow tender waltz for flute and harp in D minor"."""
-    body = _body(telling, 0.45, 0.75)
-    return f"{article(body)} {body}" if telling.chance(0.3) else body
+    body = _body(state, 0.45, 0.75)
+    return f"{article(body)} {body}" if state.chance(0.3) else body
 
 
-def one_sentence(telling: CaptionState, scene: str) -> str:
-    """A sentence about the whole piece; `scene` is a clause with its leading space or nothing."""
-    body = _body(telling, 0.4, 0.85)
-    opening = telling.pick(
+def one_sentence(state: CaptionState, scene: str) -> str:
+    """One sentence about the whole piece.
+
+    Args:
+        state: State of the caption.
+        scene: A clause with a leading space to append, or "".
+    """
+    body = _body(state, 0.4, 0.85)
+    template = state.pick(
         ("{a} {b}", "this is {a} {b}", "{a} {b}", "we hear {a} {b}", "here is {a} {b}",
          "the recording features {a} {b}", "this music is {a} {b}", "you can hear {a} {b}",
          "the clip contains {a} {b}", "it is {a} {b}", "this is a recording of {a} {b}")
     )  # fmt: skip
-    text = opening.format(a=article(body), b=body) + scene + "."
+    text = template.format(a=article(body), b=body) + scene + "."
     return text[0].upper() + text[1:]
 
 
-def imperative(telling: CaptionState, scene: str) -> str:
-    """A wish: "write me a slow waltz for harp"."""
-    body = _body(telling, 0.4, 0.75)
-    opening = telling.pick(
+def imperative(state: CaptionState, scene: str) -> str:
+    """A request: "write me a slow waltz for harp". `scene` as in `one_sentence`."""
+    body = _body(state, 0.4, 0.75)
+    template = state.pick(
         ("write me {a} {b}", "play {a} {b}", "make {a} {b}", "I want {a} {b}", "give me {a} {b}",
          "compose {a} {b}", "can you play {a} {b}", "I'd like {a} {b}", "please create {a} {b}",
          "generate {a} {b}", "I need {a} {b}", "could I have {a} {b}", "let me hear {a} {b}",
          "I'm looking for {a} {b}", "please play me {a} {b}", "could you write {a} {b}")
     )  # fmt: skip
-    end = "?" if opening.startswith(("can", "could")) else telling.pick((".", "", "."))
-    text = opening.format(a=article(body), b=body) + scene + end
-    return text[0].upper() + text[1:] if telling.chance(0.6) else text
+    end = "?" if template.startswith(("can", "could")) else state.pick((".", "", "."))
+    text = template.format(a=article(body), b=body) + scene + end
+    return text[0].upper() + text[1:] if state.chance(0.6) else text
 
 
-def casual(telling: CaptionState, scene: str) -> str:
-    """How people talk: "something slow and sad on the piano, in a minor key"."""
-    facts = telling.facts
-    words = mood_words(telling, 2) if telling.unsaid("moods") else []
-    if not telling.exact and telling.say("tempo_bpm", 0.6) and facts.tempo_bpm:
-        words.append(telling.pick(tempo_adjectives(facts.tempo_bpm)))
-    if telling.say("dynamics", 0.3) and facts.dynamics in ("soft", "loud"):
-        words.append(telling.pick(DYNAMICS_WORDS[facts.dynamics][:2]))
-    rest = _closing_phrases(telling, 0.5)
-    if telling.say("instruments", 0.75):
-        names = joined(telling.rng, shown_instruments(telling, 3))
-        rest.insert(0, telling.pick((f"with {names}", f"on {names}", f"for {names}")))
-    opening = telling.pick(("something", "something", "music that is", "some music,", "anything"))
+def casual(state: CaptionState, scene: str) -> str:
+    """Colloquial: "something slow and sad on the piano"; `scene` as in `one_sentence`."""
+    facts = state.facts
+    words = mood_words(state, 2) if state.unmentioned("moods") else []
+    if not state.exact and state.mention("tempo_bpm", 0.6) and facts.tempo_bpm:
+        words.append(state.pick(tempo_adjectives(facts.tempo_bpm)))
+    if state.mention("dynamics", 0.3) and facts.dynamics in ("soft", "loud"):
+        words.append(state.pick(DYNAMICS_WORDS[facts.dynamics][:2]))
+    rest = _closing_phrases(state, 0.5)
+    if state.mention("instruments", 0.75):
+        names = joined(state.rng, instrument_names(state, 3))
+        rest.insert(0, state.pick((f"with {names}", f"on {names}", f"for {names}")))
+    start = state.pick(("something", "something", "music that is", "some music,", "anything"))
     if not words:
-        opening = telling.pick(("something", "some music", "music"))
-    text = " ".join([opening, joined(telling.rng, list(dict.fromkeys(words))), *rest])
-    return " ".join(text.split()) + scene + telling.pick(("", "", ".", " please"))
+        start = state.pick(("something", "some music", "music"))
+    text = " ".join([start, joined(state.rng, list(dict.fromkeys(words))), *rest])
+    return " ".join(text.split()) + scene + state.pick(("", "", ".", " please"))
 
 
-def long_description(telling: CaptionState, scene: str | None) -> str:
-    """Two or three sentences, as MusicCaps writes them."""
-    if telling.chance(0.35) and telling.unsaid("instruments"):
-        first = _contents_sentence(telling)
+def long_description(state: CaptionState, scene: str | None) -> str:
+    """A description of up to five sentences, as in MusicCaps.
+
+    Args:
+        state: State of the caption.
+        scene: A sentence to append, or None.
+    """
+    if state.chance(0.35) and state.unmentioned("instruments"):
+        first = _contents_sentence(state)
     else:
-        first = one_sentence(telling, "")
-    more = statements(telling)
-    telling.rng.shuffle(more)
-    more = more[: int(telling.rng.integers(1, 4))]
+        first = one_sentence(state, "")
+    extra = statements(state)
+    state.rng.shuffle(extra)
+    extra = extra[: int(state.rng.integers(1, 4))]
     if scene is not None:
-        more.append(scene)
-    return " ".join([first, *more])
+        extra.append(scene)
+    return " ".join([first, *extra])
 
 
-def _contents_sentence(telling: CaptionState) -> str:
+def _contents_sentence(state: CaptionState) -> str:
     """ "This song contains a flute and a piano."."""
-    facts = telling.facts
+    facts = state.facts
     noun = "piece"
-    if telling.say("style", 0.5) and facts.style:
-        noun = telling.pick(STYLE_NOUNS[facts.style])
-    names = shown_instruments(telling)
-    dressed = joined(telling.rng, [with_article(name) for name in names])
-    return telling.pick(
-        (f"This {noun} contains {dressed}.", f"This {noun} features {dressed}.",
-         f"In this {noun} we hear {dressed}.", f"The {noun} is played by {dressed}.")
+    if state.mention("style", 0.5) and facts.style:
+        noun = state.pick(STYLE_NOUNS[facts.style])
+    names = instrument_names(state)
+    nouns = joined(state.rng, [with_article(name) for name in names])
+    return state.pick(
+        (f"This {noun} contains {nouns}.", f"This {noun} features {nouns}.",
+         f"In this {noun} we hear {nouns}.", f"The {noun} is played by {nouns}.")
     )  # fmt: skip
 
 
-def statements(telling: CaptionState) -> list[str]:
-    """One sentence for each fact that is known and not yet said."""
-    facts, found = telling.facts, list[str]()
-    if telling.unsaid("lead") and len(facts.families) > 1:
-        found.append(_lead_sentence(telling))
-    if telling.unsaid("tempo_bpm") and facts.tempo_bpm:
-        found.append(_tempo_sentence(telling, facts.tempo_bpm))
-    if telling.unsaid("tonality"):
-        words = tonality_phrase(telling)
-        found.append(telling.pick((f"It is {words}.", f"The piece is {words}.")))
-    if telling.unsaid("moods"):
-        words = joined(telling.rng, mood_words(telling, 3))
-        found.append(
-            telling.pick(
+def statements(state: CaptionState) -> list[str]:
+    """One sentence for each attribute that is known and not yet mentioned."""
+    facts, parts = state.facts, list[str]()
+    if state.unmentioned("lead") and len(facts.families) > 1:
+        parts.append(_lead_sentence(state))
+    if state.unmentioned("tempo_bpm") and facts.tempo_bpm:
+        parts.append(_tempo_sentence(state, facts.tempo_bpm))
+    if state.unmentioned("tonality"):
+        words = tonality_phrase(state)
+        parts.append(state.pick((f"It is {words}.", f"The piece is {words}.")))
+    if state.unmentioned("moods"):
+        words = joined(state.rng, mood_words(state, 3))
+        parts.append(
+            state.pick(
                 (f"It sounds {words}.", f"The mood is {words}.", f"It feels {words}.",
                  f"The atmosphere is {words}.", f"The piece is {words}.")
             )
         )  # fmt: skip
-    if telling.unsaid("metre"):
-        metre = metre_phrase(telling)
-        found.append(
+    if state.unmentioned("metre"):
+        metre = metre_phrase(state)
+        parts.append(
             f"The music moves {metre}."
             if metre.startswith("with")
-            else telling.pick((f"It is {metre}.", f"The music moves {metre}."))
+            else state.pick((f"It is {metre}.", f"The music moves {metre}."))
             if metre.startswith("in")
             else f"There are {metre}."
         )
-    found += _quality_sentences(telling)
-    if telling.unsaid("composer") and (name := composer_name(telling)):
-        found.append(telling.pick((f"It sounds like {name}.", f"It is in the style of {name}.")))
-    if telling.unsaid("tradition") and (sentence := tradition_sentence(telling)):
-        found.append(sentence)
-    if _lacks_drums(telling) and telling.chance(0.2):
-        found.append(
-            telling.pick(
-                ("There are no drums.", "No percussion is heard.", "There is no drum kit.")
-            )
+    parts += _quality_sentences(state)
+    if state.unmentioned("composer") and (name := composer_name(state)):
+        parts.append(state.pick((f"It sounds like {name}.", f"It is in the style of {name}.")))
+    if state.unmentioned("tradition") and (sentence := tradition_sentence(state)):
+        parts.append(sentence)
+    if _lacks_drums(state) and state.chance(0.2):
+        parts.append(
+            state.pick(("There are no drums.", "No percussion is heard.", "There is no drum kit."))
         )
-    return found
+    return parts
 
 
-def _lead_sentence(telling: CaptionState) -> str:
-    name, over = lead_name(telling), backing(telling)
+def _lead_sentence(state: CaptionState) -> str:
+    name, behind = lead_name(state), backing(state)
     ending = "" if is_plural(name) else "s"
-    verb = telling.pick(("carry the melody", "carry the tune")) if not ending else ""
-    verb = verb or telling.pick(("carries the melody", "carries the tune"))
+    verb = state.pick(("carry the melody", "carry the tune")) if not ending else ""
+    verb = verb or state.pick(("carries the melody", "carries the tune"))
     options = [f"The {name} {verb}.", f"The {name} take{ending} the lead.",
                f"The main melody is played by {with_article(name)}."]  # fmt: skip
-    if over:
-        options += [f"The {name} {verb} over {over}.",
-                    f"There is a melody on {name} over {over}."]  # fmt: skip
-    return telling.pick(options)
+    if behind:
+        options += [f"The {name} {verb} over {behind}.",
+                    f"There is a melody on {name} over {behind}."]  # fmt: skip
+    return state.pick(options)
 
 
-def _tempo_sentence(telling: CaptionState, tempo_bpm: float) -> str:
-    telling.said.add("tempo_bpm")
-    if telling.exact:
-        number = tempo_number(telling)
-        return telling.pick((f"The tempo is {number}.", f"It runs at {number}.",
+def _tempo_sentence(state: CaptionState, tempo_bpm: float) -> str:
+    state.mentioned.add("tempo_bpm")
+    if state.exact:
+        number = tempo_number(state)
+        return state.pick((f"The tempo is {number}.", f"It runs at {number}.",
                              f"It is played at {number}."))  # fmt: skip
     plain = [w for w in tempo_adjectives(tempo_bpm) if not {" ", "-"} & set(w)]
-    level, pace = telling.pick(plain), telling.pick(tempo_nouns(tempo_bpm))
-    return telling.pick(
+    level, pace = state.pick(plain), state.pick(tempo_nouns(tempo_bpm))
+    return state.pick(
         (f"The tempo is {level}.", f"It is played at {pace}.", f"The pace is {level}.")
     )
 
@@ -345,9 +353,9 @@ _QUALITY_SENTENCES: dict[tuple[str, str], tuple[str, ...]] = {
 }
 
 
-def _quality_sentences(telling: CaptionState) -> list[str]:
+def _quality_sentences(state: CaptionState) -> list[str]:
     return [
-        telling.pick(options)
+        state.pick(options)
         for (name, value), options in _QUALITY_SENTENCES.items()
-        if telling.unsaid(name) and getattr(telling.facts, name) == value
+        if state.unmentioned(name) and getattr(state.facts, name) == value
     ]

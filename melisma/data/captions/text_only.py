@@ -1,8 +1,8 @@
-"""Sentences with their truth and without sound, so that words can be learned by the million.
+"""Synthetic captions with their facts and without audio, for training text models on millions.
 
-Enters: a random generator. Leaves: a sentence and the `values.Facts` it speaks of. The pieces are
-imagined: every tempo, tonality and instrument comes up, a style usually with its own tempo, metre
-and instruments, and moods that the tempo, the mode and the loudness allow.
+Input: a random generator. Output: a sentence and the `values.Facts` it describes. The pieces do not
+exist; their facts are sampled so that every tempo, tonality and instrument occurs, most styles have
+their typical tempo, metre and instruments, and moods agree with tempo, mode and dynamics.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from melisma.values.attributes import (
     program_family,
 )
 
-USUAL: dict[str, tuple[float, float, str, str]] = {
+STYLE_PROFILES: dict[str, tuple[float, float, str, str]] = {
     "waltz": (84, 190, "3/4", "piano,strings,accordion,flutes,reeds,harp"),
     "march": (92, 132, "2/4,4/4,6/8", "brass,drums,flutes,reeds"),
     "ballad": (50, 88, "4/4,6/8", "piano,guitar,strings,electric piano,bass,drums"),
@@ -56,12 +56,13 @@ USUAL: dict[str, tuple[float, float, str, str]] = {
     "game": (76, 185, "4/4,3/4", "synth,electric guitar,strings,bass,drums"),
     "drum groove": (65, 190, "4/4,6/8", "drums"),
 }
-"""For each style: lowest and highest usual bpm, metres, families (chosen by ear and reading)."""
+"""For each style: lowest and highest typical bpm, metres, families (chosen by listening and
+reading)."""
 
-USUAL_SHARE = 0.65
-"""Share of imagined pieces whose style brings its usual surroundings."""
-FORGETTING = 0.3
-"""Share of the attributes that a piece does not know, so that each is met alone, too."""
+PROFILE_SHARE = 0.65
+"""Share of pieces whose tempo, metre and families follow the profile of their style."""
+DROP_PROBABILITY = 0.3
+"""Probability that an attribute is unknown, so that each also occurs without the others."""
 
 _SLOW_MOODS = frozenset({"calm", "sad", "tender", "solemn", "dreamy", "dark"})
 _FAST_MOODS = frozenset({"happy", "energetic", "playful", "tense", "dark"})
@@ -69,17 +70,17 @@ _MINOR_MOODS = frozenset({"sad", "tense", "dark", "solemn", "dreamy", "energetic
 _MAJOR_MOODS = frozenset({"calm", "happy", "tender", "energetic", "solemn", "playful", "dreamy"})
 
 
-def attribute_sentences(rng: np.random.Generator) -> tuple[str, Facts]:
-    """A caption of an imagined piece, and the facts it was written from."""
-    facts = imagine_facts(rng)
+def attribute_sentence(rng: np.random.Generator) -> tuple[str, Facts]:
+    """A caption of a random piece, and the facts it was written from."""
+    facts = random_facts(rng)
     return write_captions(facts, rng, 1)[0], facts
 
 
-def scene_sentences(rng: np.random.Generator) -> tuple[str, Facts]:
-    """A scene in words, without a musical term, and one piece of music that would suit it.
+def scene_sentence(rng: np.random.Generator) -> tuple[str, Facts]:
+    """A scene in words, without musical terms, and random facts of a piece that suits it.
 
-    What a scene leaves open (one of three styles, a range of tempi) is drawn, so that many draws
-    show the whole of what the scene allows.
+    What the scene leaves open (one of several styles, a range of tempi) is sampled, so that many
+    samples cover everything the scene allows.
     """
     scenes = all_scenes()
     scene = scenes[int(rng.integers(len(scenes)))]
@@ -92,11 +93,11 @@ def scene_sentences(rng: np.random.Generator) -> tuple[str, Facts]:
         text = f"music for {scene.text}"
     else:
         text = scene.text
-    return finish(text, rng), suited_facts(scene, rng)
+    return finish(text, rng), facts_of_scene(scene, rng)
 
 
-def suited_facts(scene: Scene, rng: np.random.Generator) -> Facts:
-    """One draw of what the scene implies."""
+def facts_of_scene(scene: Scene, rng: np.random.Generator) -> Facts:
+    """Sample the facts of a piece that suits a scene."""
     low, high = np.log(scene.tempo_bpm)
     fitting = [t for t in TONALITIES if scene.mode and t.endswith(scene.mode)]
     count = min(len(scene.families), int(rng.integers(1, 4)))
@@ -111,64 +112,72 @@ def suited_facts(scene: Scene, rng: np.random.Generator) -> Facts:
     )
 
 
-def imagine_facts(rng: np.random.Generator) -> Facts:
-    """One random piece, of which each attribute is known or not by chance."""
+def random_facts(rng: np.random.Generator) -> Facts:
+    """Sample the facts of a random piece.
+
+    Args:
+        rng: Random generator.
+
+    Returns:
+        Plausible facts; each attribute is unknown with probability `DROP_PROBABILITY`, but at least
+        the families, the style or a mood is known.
+    """
     style = choose(rng, STYLES)
-    usual = rng.random() < USUAL_SHARE
-    low, high, metres, families_text = USUAL[style]
-    if not usual:
+    typical = rng.random() < PROFILE_SHARE
+    low, high, metres, families_text = STYLE_PROFILES[style]
+    if not typical:
         low, high = 42.0, 215.0
     tempo = float(np.exp(rng.uniform(np.log(low), np.log(high))))
-    families = _choose_families(rng, families_text.split(",") if usual else list(FAMILIES))
+    families = _random_families(rng, families_text.split(",") if typical else list(FAMILIES))
     tonality = None if families == ("drums",) else choose(rng, TONALITIES)
     dynamics = choose(rng, DYNAMICS)
     facts = Facts(
         tempo_bpm=float(round(tempo)),
         tonality=tonality,
-        metre=choose(rng, metres.split(",") if usual else list(METRES)),
+        metre=choose(rng, metres.split(",") if typical else list(METRES)),
         families=families,
-        instruments=_name_instruments(rng, families),
+        instruments=_random_instruments(rng, families),
         lead=next((f for f in families if f not in ("drums", "bass")), None),
-        style=style if usual else None,
-        moods=_imagine_moods(rng, tempo, tonality, dynamics),
+        style=style if typical else None,
+        moods=_random_moods(rng, tempo, tonality, dynamics),
         density=choose(rng, DENSITIES),
         dynamics=dynamics,
         register=None if families == ("drums",) else choose(rng, REGISTERS),
         articulation=None if families == ("drums",) else choose(rng, ARTICULATIONS),
     )
-    return _forget(facts, rng)
+    return _drop_attributes(facts, rng)
 
 
-def _choose_families(rng: np.random.Generator, options: list[str]) -> tuple[str, ...]:
+def _random_families(rng: np.random.Generator, options: list[str]) -> tuple[str, ...]:
     count = min(int(rng.integers(1, 5)), len(options))
     chosen = [options[int(i)] for i in rng.permutation(len(options))[:count]]
-    # A melody is named first: rhythm instruments follow.
+    # The lead is named first: rhythm instruments follow.
     return tuple(sorted(chosen, key=lambda family: family in ("drums", "bass")))
 
 
-_SOUND_EFFECTS_FROM = 120
-"""General MIDI programs from here on are no instruments."""
+_FIRST_SOUND_EFFECT = 120
+"""First General MIDI program that is a sound effect, not an instrument."""
 
 
 @cache
 def _names_by_family() -> dict[str, tuple[str, ...]]:
     names: dict[str, list[str]] = {family: [] for family in FAMILIES}
-    for program, name in enumerate(INSTRUMENTS[:_SOUND_EFFECTS_FROM]):
+    for program, name in enumerate(INSTRUMENTS[:_FIRST_SOUND_EFFECT]):
         names[program_family(program, False)].append(name)
     return {family: tuple(found) for family, found in names.items()} | {"drums": ("drums",)}
 
 
-def _name_instruments(rng: np.random.Generator, families: tuple[str, ...]) -> tuple[str, ...]:
-    """One instrument of each family; none in a quarter of the pieces, which speak of families."""
+def _random_instruments(rng: np.random.Generator, families: tuple[str, ...]) -> tuple[str, ...]:
+    """One instrument of each family; none in a quarter of the pieces, which name families only."""
     if rng.random() < 0.25:
         return ()
     return tuple(choose(rng, _names_by_family()[family]) for family in families)
 
 
-def _imagine_moods(
+def _random_moods(
     rng: np.random.Generator, tempo_bpm: float, tonality: str | None, dynamics: str
 ) -> tuple[str, ...]:
-    """Up to three moods that agree with tempo, mode and loudness and with one another."""
+    """Up to three moods that agree with tempo, mode and dynamics and with one another."""
     allowed = set(MOODS)
     if tempo_bpm < 75:
         allowed &= _SLOW_MOODS
@@ -187,15 +196,15 @@ def _imagine_moods(
     return tuple(chosen)
 
 
-def _forget(facts: Facts, rng: np.random.Generator) -> Facts:
-    """Drops each attribute by chance; families and instruments go together, and some word stays."""
-    gone: dict[str, object] = {
+def _drop_attributes(facts: Facts, rng: np.random.Generator) -> Facts:
+    """Drop attributes at random (families with instruments), never all that a text may name."""
+    dropped: dict[str, object] = {
         name: () if name == "moods" else None
         for name in ("tempo_bpm", "tonality", "metre", "style", "moods", "density", "dynamics",
                      "register", "articulation", "lead")
-        if rng.random() < FORGETTING
+        if rng.random() < DROP_PROBABILITY
     }  # fmt: skip
-    if rng.random() < FORGETTING / 2:
-        gone |= {"families": (), "instruments": (), "lead": None}
-    left = dataclasses.replace(facts, **gone)
-    return left if left.families or left.style or left.moods else facts
+    if rng.random() < DROP_PROBABILITY / 2:
+        dropped |= {"families": (), "instruments": (), "lead": None}
+    remaining = dataclasses.replace(facts, **dropped)
+    return remaining if remaining.families or remaining.style or remaining.moods else facts

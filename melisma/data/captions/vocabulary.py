@@ -1,9 +1,9 @@
-"""The words people use for each value of each musical attribute.
+"""Words and phrases of captions for each value of each musical attribute.
 
-Enters: values of the closed vocabularies of `values.attributes`. Leaves: plain English words and
-phrases, in British spelling (`writer.py` turns half of the captions into American spelling).
-Every list was written for this program; the ranges of the Italian tempo words follow the marks on
-a common metronome, widened a little because people are not strict about them.
+Inputs: values of the closed vocabularies of `values.attributes`. Outputs: English words and
+phrases in British spelling (`writer.py` converts half of the captions to American spelling). All
+lists were written for this project; the ranges of the Italian tempo words follow the marks on a
+common metronome, slightly widened because people do not use them strictly.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ TEMPO_WORDS: tuple[tuple[float, float, tuple[str, ...]], ...] = (
     (112, 400, ("fast", "quick", "up-tempo", "brisk", "fast-paced", "swift", "rapid")),
     (150, 400, ("very fast", "really fast", "extremely fast", "racing", "breakneck", "very quick")),
 )
-"""Adjectives for a tempo: from bpm, to bpm, words (very slow lies under 60; chosen)."""
+"""Lowest bpm, bpm below which the words apply, adjectives (the limits were chosen)."""
 
 TEMPO_NOUNS: tuple[tuple[float, float, tuple[str, ...]], ...] = (
     (0, 60, ("a very slow tempo", "a very slow pace", "a crawl", "an extremely slow tempo")),
@@ -26,7 +26,7 @@ TEMPO_NOUNS: tuple[tuple[float, float, tuple[str, ...]], ...] = (
     (112, 400, ("a fast tempo", "a quick pace", "a brisk pace", "high speed", "a rapid tempo")),
     (150, 400, ("a very fast tempo", "breakneck speed", "a furious pace", "a racing tempo")),
 )
-"""Noun phrases for a tempo, to follow "at"."""
+"""Lowest bpm, bpm below which they apply, noun phrases to follow "at"."""
 
 ITALIAN_TEMPI: tuple[tuple[float, float, str], ...] = (
     (0, 48, "grave"),
@@ -58,7 +58,7 @@ TONIC_SPELLINGS: dict[str, tuple[str, ...]] = {
     "Bb": ("Bb", "B flat", "B-flat", "B♭", "A#", "A sharp"),
     "B": ("B",),
 }
-"""Spellings of each tonic; the plain one first."""
+"""Spellings of each tonic, the standard one first."""
 
 METRE_TAGS: dict[str, tuple[str, ...]] = {
     "2/4": ("2/4", "2/4 time", "two-four time", "in two"),
@@ -92,7 +92,7 @@ FAMILY_WORDS: dict[str, tuple[str, ...]] = {
     "synth": ("synth", "synthesiser", "electronic sounds", "synths"),
     "drums": ("drums", "percussion", "drum kit", "beats"),
 }
-"""Words for a family where its instrument is not named."""
+"""Words for a family whose instrument is not named."""
 
 INSTRUMENT_SYNONYMS: dict[str, tuple[str, ...]] = {
     "piano": ("piano", "piano", "piano", "grand piano", "acoustic piano"),
@@ -146,7 +146,7 @@ INSTRUMENT_SYNONYMS: dict[str, tuple[str, ...]] = {
     "polysynth pad": ("polysynth", "synth chords"),
     "synth bass": ("synth bass", "electronic bass"),
 }
-"""Other words for some of the names in `instruments.INSTRUMENTS`."""
+"""Synonyms of some of the names in `instruments.INSTRUMENTS`, the name itself included."""
 
 STYLE_NOUNS: dict[str, tuple[str, ...]] = {
     "waltz": ("waltz", "waltz tune", "ballroom waltz", "waltz"),
@@ -188,7 +188,7 @@ STYLE_TAGS: dict[str, tuple[str, ...]] = {
     "game": ("video game music", "game music", "game soundtrack", "vgm", "retro game"),
     "drum groove": ("drum groove", "drums only", "drum loop", "beat", "drum break"),
 }
-STYLE_MANNERS: dict[str, tuple[str, ...]] = {
+STYLE_ADVERBIALS: dict[str, tuple[str, ...]] = {
     "waltz": ("in the manner of a waltz", "with a waltz feel"),
     "march": ("in march style", "like a march"),
     "ballad": ("in ballad style", "like a ballad"),
@@ -280,22 +280,22 @@ AMERICAN: dict[str, str] = {
     "honour": "honor", "travelling": "traveling", "film": "movie",
     "jewellery": "jewelry", "grandfather's": "grandpa's", "cosy": "cozy", "mum": "mom",
 }  # fmt: skip
-"""British spellings and words, and what an American would write."""
+"""British words and spellings with their American equivalents."""
 
 _MASS_NAMES = frozenset({
     "brass", "percussion", "mallet percussion", "tuned percussion", "pitched percussion", "celli",
     "synth brass", "pizzicato", "polysynth",
 })  # fmt: skip
-"""Names that stand without an article though they are no plural."""
+"""Mass nouns: without an article though not plural."""
 
 
 def is_plural(noun: str) -> bool:
-    """Whether a name is in the plural (drums, strings), unlike bass and brass."""
+    """Whether a name is plural (drums, strings), unlike bass and brass."""
     return noun.endswith("s") and not noun.endswith(("bass", "brass"))
 
 
 def article(noun: str) -> str:
-    """ "a" or "an", as the sound of the noun's start asks (an EDM track, a euphonium)."""
+    """ "a" or "an", by the initial sound (an EDM track, a euphonium)."""
     first = noun.split()[0]
     if first.isupper() and len(first) > 1:
         return "an" if first[0] in "AEFHILMNORSX" else "a"
@@ -306,7 +306,7 @@ def article(noun: str) -> str:
 
 
 def with_article(noun: str) -> str:
-    """The noun with "a" or "an"; plural and mass names stay bare.
+    """The noun with "a" or "an"; plural and mass nouns without an article.
 
     >>> with_article("oboe"), with_article("drums"), with_article("bass")
     ('an oboe', 'drums', 'a bass')
@@ -317,27 +317,27 @@ def with_article(noun: str) -> str:
 
 
 def choose(rng: np.random.Generator, options: tuple[str, ...] | list[str]) -> str:
-    """One of the options, evenly."""
+    """Choose one of the options, all equally likely."""
     return options[int(rng.random() * len(options))]
 
 
 def tempo_adjectives(tempo_bpm: float) -> tuple[str, ...]:
-    """Every adjective that is true of a tempo."""
+    """All adjectives that apply to a tempo."""
     return tuple(w for lo, hi, words in TEMPO_WORDS if lo <= tempo_bpm < hi for w in words)
 
 
 def tempo_nouns(tempo_bpm: float) -> tuple[str, ...]:
-    """Noun phrases true of a tempo, to follow "at"."""
+    """All noun phrases that apply to a tempo, to follow "at"."""
     return tuple(w for lo, hi, words in TEMPO_NOUNS if lo <= tempo_bpm < hi for w in words)
 
 
 def italian_tempi(tempo_bpm: float) -> tuple[str, ...]:
-    """Italian tempo words true of a tempo."""
+    """All Italian tempo words that apply to a tempo."""
     return tuple(word for lo, hi, word in ITALIAN_TEMPI if lo <= tempo_bpm <= hi)
 
 
 def joined(rng: np.random.Generator, nouns: list[str]) -> str:
-    """A list in words: "x", "x and y", "x, y and z" (sometimes with the Oxford comma)."""
+    """Join nouns: "x", "x and y", "x, y and z" (at random "&" or the Oxford comma)."""
     if len(nouns) < 2:
         return "".join(nouns)
     last_link = choose(rng, (" and ", " and ", " & " if len(nouns) == 2 else ", and "))

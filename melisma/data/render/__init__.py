@@ -1,3 +1,1 @@
-"""A score becomes a performance, and the performance sound: orchestration, expressive timing,
-synthesis and room acoustics.
-"""
+"""Rendering of scores as audio: orchestration, expressive performance, synthesis, acoustics."""

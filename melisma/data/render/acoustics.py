@@ -1,6 +1,6 @@
-"""Rooms, equalisation, noise and level for rendered sound.
+"""Room reverberation, equalisation, noise and level of rendered audio.
 
-Enters and leaves: float32 [sample] at 24 kHz. The rooms are those of `sound/reverberation.py`.
+Input and output: float32 [sample] at 24 kHz. The rooms are those of `sound/reverberation.py`.
 """
 
 from __future__ import annotations
@@ -16,46 +16,65 @@ from scipy.fft import next_fast_len
 from melisma.sound.reverberation import room_response
 from melisma.values.tokens import SAMPLE_RATE_HZ
 
+WIDE, NARROW = "wide", "narrow"
+"""Values of `RenderVariety.variety`: diverse audio to train the tokenizers, uniform audio to train
+the token language models."""
 ROOMS = 24
-"""Rooms in the ears' variety."""
+"""Number of rooms of the wide variety."""
 NARROW_ROOMS: tuple[int, ...] = (6, 15)
-"""The two rooms of the tongue's variety: a studio of half a second, a hall of 1.1 s."""
-SHORTEST_DECAY_SECONDS, LONGEST_DECAY_SECONDS = 0.2, 1.8
+"""The two rooms of the narrow variety: a studio of half a second, a hall of 1.1 s."""
+MIN_DECAY_SECONDS, MAX_DECAY_SECONDS = 0.2, 1.8
 PEAK = 0.97
-"""No sample exceeds this."""
+"""Largest absolute value of a sample."""
 
 
 def synthetic_room(index: int) -> np.ndarray:
-    """The impulse response of one of `ROOMS` rooms, float32 [sample], direct path at sample 0 left
-    out; energy 1. Decay times (60 dB) are spread evenly in logarithm over 0.2-1.8 s.
+    """Impulse response of one of `ROOMS` rooms, without the direct path, of energy 1.
+
+    Decay times (60 dB) are spaced logarithmically over 0.2-1.8 s.
+
+    Args:
+        index: 0 to `ROOMS` - 1, the longest decay last.
+
+    Returns:
+        float32 [sample] at 24 kHz.
     """
-    span = math.log(LONGEST_DECAY_SECONDS / SHORTEST_DECAY_SECONDS)
-    decay_seconds = SHORTEST_DECAY_SECONDS * math.exp(span * index / (ROOMS - 1))
+    span = math.log(MAX_DECAY_SECONDS / MIN_DECAY_SECONDS)
+    decay_seconds = MIN_DECAY_SECONDS * math.exp(span * index / (ROOMS - 1))
     return room_response(decay_seconds, SAMPLE_RATE_HZ, np.random.default_rng(9_000 + index))[0]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finish:
-    """What happens to a dry sound."""
+    """Acoustic processing of a dry signal."""
 
     room: int | None
-    """Index of the room, None for dry."""
+    """Index of the room; None: dry."""
     wet: float
-    """Energy of the room against the direct sound."""
+    """Energy of the reverberation relative to the direct sound."""
     low_shelf_db: float
     high_shelf_db: float
     tilt_db: float
-    """Rise per octave around 1 kHz."""
+    """Gain per octave around 1 kHz."""
     noise_db: float | None
-    """Level of pink noise against the music, None for none."""
+    """Level of pink noise relative to the music; None: no noise."""
     level_db: float
-    """Loudness of the busy stretches, dB RMS of full scale."""
+    """Gated RMS level in dB relative to full scale."""
 
 
-def draw_finish(rng: np.random.Generator, variety: str, mean_velocity: float) -> Finish:
-    """A finish for the "ears" (wide) or the "tongue" (narrow); loud playing sounds louder."""
+def sample_finish(rng: np.random.Generator, variety: str, mean_velocity: float) -> Finish:
+    """Sample the acoustic processing of a clip.
+
+    Args:
+        rng: Random generator.
+        variety: `WIDE` or `NARROW`.
+        mean_velocity: Mean MIDI velocity; a louder performance gets a higher level.
+
+    Returns:
+        The settings.
+    """
     louder = float(np.clip((mean_velocity - 72.0) / 10.0, -2.5, 2.5))
-    if variety == "tongue":
+    if variety == NARROW:
         return Finish(
             room=int(rng.choice(NARROW_ROOMS)),
             wet=float(rng.uniform(0.08, 0.16)),
@@ -84,9 +103,17 @@ def finish_sound(
     rooms: dict[int, np.ndarray],
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """Room, equalisation, noise and level; drops the lead-in. float32 [sample - lead-in].
+    """Apply room, equalisation, noise and level to a dry signal.
 
-    `rooms` keeps the impulse responses between calls.
+    Args:
+        dry: float [sample] at 24 kHz.
+        lead_in_samples: Samples at the start to drop.
+        finish: What to apply.
+        rooms: Cache of impulse responses by room; extended as needed.
+        rng: Random generator of the noise.
+
+    Returns:
+        float32 [sample - lead-in], at most `PEAK` in absolute value.
     """
     response = None
     if finish.room is not None:
@@ -102,12 +129,14 @@ def finish_sound(
         gain = gain * (1.0 + math.sqrt(finish.wet) * rfft(response, n=length))
     sound = irfft(spectrum * gain, n=length)[lead_in_samples : len(dry)]
     if finish.noise_db is not None:
-        sound = sound + _pink(rng, len(sound)) * _busy_level(sound) * 10 ** (finish.noise_db / 20)
-    return _level(sound, finish.level_db)
+        sound = sound + _pink_noise(rng, len(sound)) * _gated_rms(sound) * 10 ** (
+            finish.noise_db / 20
+        )
+    return _set_level(sound, finish.level_db)
 
 
 def _equalisation(frequency: np.ndarray, finish: Finish) -> np.ndarray:
-    """Amplitude at each frequency: gentle shelves at 200 Hz and 4 kHz, a tilt, no rumble."""
+    """Amplitude at each frequency: shelves at 200 Hz and 4 kHz, a tilt, a high-pass at 22 Hz."""
     frequency = np.maximum(frequency, 1.0)
     low = finish.low_shelf_db / (1.0 + (frequency / 200.0) ** 2)
     high = finish.high_shelf_db / (1.0 + (4_000.0 / frequency) ** 2)
@@ -117,11 +146,11 @@ def _equalisation(frequency: np.ndarray, finish: Finish) -> np.ndarray:
 
 
 def _fast_length(length: int) -> int:
-    """The next length whose Fourier transform is fast."""
+    """The smallest length of a fast Fourier transform that is at least `length`."""
     return int(cast(int, next_fast_len(length, real=True)))
 
 
-def _pink(rng: np.random.Generator, length: int) -> np.ndarray:
+def _pink_noise(rng: np.random.Generator, length: int) -> np.ndarray:
     padded = _fast_length(length)
     spectrum = rfft(rng.standard_normal(padded))
     spectrum /= np.sqrt(np.maximum(np.arange(len(spectrum)), 20.0))
@@ -129,7 +158,7 @@ def _pink(rng: np.random.Generator, length: int) -> np.ndarray:
     return noise / (float(np.std(noise)) + 1e-9)
 
 
-def _busy_level(sound: np.ndarray) -> float:
+def _gated_rms(sound: np.ndarray) -> float:
     """RMS of the 0.4 s blocks within 10 dB of the mean (the gate of ITU-R BS.1770-4)."""
     block = int(0.4 * SAMPLE_RATE_HZ)
     count = max(len(sound) // block, 1)
@@ -138,18 +167,18 @@ def _busy_level(sound: np.ndarray) -> float:
     return math.sqrt(float(np.mean(energy[energy >= gate])))
 
 
-def _level(sound: np.ndarray, level_db: float) -> np.ndarray:
-    busy = _busy_level(sound)
-    if busy < 1e-6:
+def _set_level(sound: np.ndarray, level_db: float) -> np.ndarray:
+    rms = _gated_rms(sound)
+    if rms < 1e-6:
         return sound.astype(np.float32)
-    sound = sound * (10 ** (level_db / 20) / busy)
+    sound = sound * (10 ** (level_db / 20) / rms)
     peak = float(np.max(np.abs(sound)))
     if peak > PEAK:
-        # Round off the highest peaks above half scale, then lower what is left of them.
+        # Soft clipping above the knee, then scaling if peaks remain.
         knee = 0.6
-        over = np.abs(sound) > knee
-        reach = 1.0 - knee
-        rounded = knee + reach * np.tanh((np.abs(sound[over]) - knee) / reach)
-        sound[over] = np.sign(sound[over]) * rounded
+        above_knee = np.abs(sound) > knee
+        headroom = 1.0 - knee
+        rounded = knee + headroom * np.tanh((np.abs(sound[above_knee]) - knee) / headroom)
+        sound[above_knee] = np.sign(sound[above_knee]) * rounded
         sound *= min(1.0, PEAK / float(np.max(np.abs(sound))))
     return sound.astype(np.float32)

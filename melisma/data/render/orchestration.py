@@ -1,9 +1,9 @@
-"""Who plays what: programs for the parts of a score, and which part leads.
+"""Orchestration: General MIDI programs for the parts of a score, and the lead part.
 
-Enters: a `Score`. Leaves: a `Score` whose tracks may be split, joined to other instruments or moved
-by octaves into a playable range, and the index of the leading track. Notation for voice or piano
-is far more common than notation for accordion; drawing instruments evenly over the families makes
-every family heard, and heard as lead.
+Input: a `Score`. Output: a `Score` whose tracks may be split, given other instruments or transposed
+by octaves into a playable range, and the index of the lead track. Notation for voice or piano is
+far more common than notation for accordion; sampling instruments evenly over the families makes
+every family occur, also as the lead.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ VOICE_NAME = re.compile(
     re.IGNORECASE,
 )
 
-LEADS: dict[str, tuple[int, ...]] = {
+LEAD_PROGRAMS: dict[str, tuple[int, ...]] = {
     "piano": (0, 1),
     "electric piano": (4, 5),
     "harpsichord": (6, 7),
@@ -41,20 +41,20 @@ LEADS: dict[str, tuple[int, ...]] = {
     "flutes": (72, 73, 73, 74, 75, 77, 78, 79),
     "synth": (80, 81, 82, 84, 85, 87),
 }
-"""Programs that can carry a melody, by family; repeats make one likelier."""
+"""Programs that can play a melody, by family; repeated entries are more likely."""
 
-ACCOMPANIMENTS: tuple[int, ...] = (
+ACCOMPANIMENT_PROGRAMS: tuple[int, ...] = (
     0, 0, 1, 4, 5, 6, 11, 16, 19, 21, 24, 24, 25, 26, 27, 46, 46, 48, 49, 50, 88, 89, 90, 91,
 )  # fmt: skip
-"""Programs that can carry chords."""
+"""Programs that can play chords; repeated entries are more likely."""
 
-SOLOISTS: tuple[int, ...] = (
+SOLO_PROGRAMS: tuple[int, ...] = (
     4, 5, 6, 6, 7, 8, 10, 11, 12, 16, 17, 19, 19, 20, 21, 23, 24, 24, 25, 26, 27, 46, 46, 15,
     107, 48, 49, 50, 81, 88, 90,
 )  # fmt: skip
-"""Programs that can play a piano piece alone."""
+"""Programs that can play a piano piece alone; repeated entries are more likely."""
 
-CONSORTS: tuple[tuple[int, ...], ...] = (
+ENSEMBLES: tuple[tuple[int, ...], ...] = (
     (40, 41, 42, 43),
     (48, 49),
     (64, 65, 66, 67),
@@ -79,7 +79,7 @@ CONSORTS: tuple[tuple[int, ...], ...] = (
     (4, 5, 33),
     (6, 7),
 )
-"""Ensembles of one colour; each part takes the member whose range fits it best."""
+"""Homogeneous ensembles; each part gets the member whose range fits it best."""
 
 
 _CORE_RUNS: tuple[tuple[int, int, int], ...] = (
@@ -94,30 +94,38 @@ _CORE_RUNS: tuple[tuple[int, int, int], ...] = (
 
 
 def core_program(program: int) -> int:
-    """The program of the same family, among 27, that stands for this one in a small world."""
+    """Map a program to a representative of its family among 27 core programs."""
     return next(core for first, last, core in _CORE_RUNS if first <= program <= last)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Casting:
-    """How freely instruments are exchanged; probabilities in [0, 1]."""
+class OrchestrationSettings:
+    """Probabilities, in [0, 1], of replacing instruments."""
 
     keep_solo: float = 0.4
-    """A keyboard piece stays on its own instrument."""
+    """A keyboard piece keeps its instrument."""
     split_solo: float = 0.35
-    """A keyboard piece gives its melody to another instrument."""
+    """The melody of a keyboard piece is given to another instrument."""
     swap_accompaniment: float = 0.5
-    """The keyboard under a song becomes another instrument."""
+    """The keyboard accompaniment of a song is replaced by another instrument."""
     swap_ensemble: float = 0.35
-    """A whole ensemble becomes one of another colour."""
+    """A whole ensemble is replaced by one of `ENSEMBLES`."""
     swap_lead: float = 0.25
-    """The leading part of an ensemble becomes another instrument."""
+    """The lead of an ensemble is replaced by another instrument."""
 
 
-def orchestrate(score: Score, rng: np.random.Generator, casting: Casting) -> tuple[Score, int]:
-    """The score with its instruments drawn anew, and the index of the leading track.
+def orchestrate(
+    score: Score, rng: np.random.Generator, settings: OrchestrationSettings
+) -> tuple[Score, int]:
+    """Replace instruments of a score at random.
 
-    The index is -1 where nothing leads (drums alone).
+    Args:
+        score: The score; tracks without notes are dropped.
+        rng: Random generator.
+        settings: Probabilities of each kind of replacement.
+
+    Returns:
+        The score, and the index of the lead track (-1: no lead, drums only).
     """
     tracks = [track for track in score.tracks if len(track.notes)]
     pitched = [i for i, track in enumerate(tracks) if not track.is_drum]
@@ -127,18 +135,18 @@ def orchestrate(score: Score, rng: np.random.Generator, casting: Casting) -> tup
     keyboards = [i for i in pitched if tracks[i].program <= 7 or 16 <= tracks[i].program <= 20]
     band = len(pitched) < len(tracks)
     if voices and len(voices) <= 2 and not band:
-        lead = _song(tracks, voices, keyboards, rng, casting)
+        lead = _orchestrate_song(tracks, voices, keyboards, rng, settings)
     elif len(keyboards) == len(pitched) and not band:
-        lead = _keyboard_piece(tracks, pitched, rng, casting)
+        lead = _orchestrate_keyboard(tracks, pitched, rng, settings)
     else:
-        lead = _ensemble(tracks, pitched, voices, rng, casting, band)
+        lead = _orchestrate_ensemble(tracks, pitched, voices, rng, settings, band)
     if lead < 0:
         lead = leading_track(tracks)
     return replace(score, tracks=tuple(tracks)), lead
 
 
 def is_voice(track: Track) -> bool:
-    """Whether a track stands for singers."""
+    """Whether a track is a vocal part."""
     if track.is_drum:
         return False
     if 52 <= track.program <= 54:
@@ -146,142 +154,155 @@ def is_voice(track: Track) -> bool:
     return track.program == 0 and VOICE_NAME.search(track.name) is not None
 
 
-def _song(
+def _orchestrate_song(
     tracks: list[Track],
     voices: list[int],
     keyboards: list[int],
     rng: np.random.Generator,
-    casting: Casting,
+    settings: OrchestrationSettings,
 ) -> int:
     lead = max(voices, key=lambda i: float(np.mean(tracks[i].notes.pitch)))
     for voice in voices:
-        tracks[voice] = draw_lead(tracks[voice], rng)
-    if keyboards and rng.random() < casting.swap_accompaniment:
-        program = int(rng.choice(ACCOMPANIMENTS))
+        tracks[voice] = with_random_lead(tracks[voice], rng)
+    if keyboards and rng.random() < settings.swap_accompaniment:
+        program = int(rng.choice(ACCOMPANIMENT_PROGRAMS))
         for index in keyboards:
             tracks[index] = replace(tracks[index], program=program)
     return lead
 
 
-def _keyboard_piece(
-    tracks: list[Track], pitched: list[int], rng: np.random.Generator, casting: Casting
+def _orchestrate_keyboard(
+    tracks: list[Track],
+    pitched: list[int],
+    rng: np.random.Generator,
+    settings: OrchestrationSettings,
 ) -> int:
-    drawn = rng.random()
-    if drawn < casting.keep_solo:
+    choice = rng.random()
+    if choice < settings.keep_solo:
         piano = int(rng.choice((0, 0, 0, 1, 1, 2, 3)))
         for index in pitched:
             if tracks[index].program <= 3:
                 tracks[index] = replace(tracks[index], program=piano)
         return -1
-    if drawn >= casting.keep_solo + casting.split_solo:
-        program = int(rng.choice(SOLOISTS))
+    if choice >= settings.keep_solo + settings.split_solo:
+        program = int(rng.choice(SOLO_PROGRAMS))
         for index in pitched:
             tracks[index] = replace(tracks[index], program=program)
         return -1
     top = max(pitched, key=lambda i: float(np.mean(tracks[i].notes.pitch)))
     melody, rest = split_top_line(tracks[top])
     program = tracks[top].program
-    if rng.random() < casting.swap_accompaniment:
-        program = int(rng.choice(ACCOMPANIMENTS))
+    if rng.random() < settings.swap_accompaniment:
+        program = int(rng.choice(ACCOMPANIMENT_PROGRAMS))
     for index in pitched:
         tracks[index] = replace(tracks[index], program=program)
     if len(rest.notes):
         tracks[top] = replace(rest, program=program)
-        tracks.append(draw_lead(melody, rng))
+        tracks.append(with_random_lead(melody, rng))
         return len(tracks) - 1
-    tracks[top] = draw_lead(melody, rng)
+    tracks[top] = with_random_lead(melody, rng)
     return top
 
 
-def _ensemble(
+def _orchestrate_ensemble(
     tracks: list[Track],
     pitched: list[int],
     voices: list[int],
     rng: np.random.Generator,
-    casting: Casting,
+    settings: OrchestrationSettings,
     band: bool,
 ) -> int:
     melodic = [i for i in pitched if tracks[i].program not in (47, *range(112, 128))]
-    if not band and len(melodic) >= 2 and rng.random() < casting.swap_ensemble:
-        consort = CONSORTS[int(rng.integers(len(CONSORTS)))]
+    if not band and len(melodic) >= 2 and rng.random() < settings.swap_ensemble:
+        ensemble = ENSEMBLES[int(rng.integers(len(ENSEMBLES)))]
         for index in melodic:
-            tracks[index] = _member(tracks[index], consort)
+            tracks[index] = _with_best_fit(tracks[index], ensemble)
         return -1
     if len(voices) >= 3 and rng.random() < 0.5:
-        consort = CONSORTS[int(rng.integers(len(CONSORTS)))]
+        ensemble = ENSEMBLES[int(rng.integers(len(ENSEMBLES)))]
         for index in voices:
-            tracks[index] = _member(tracks[index], consort)
+            tracks[index] = _with_best_fit(tracks[index], ensemble)
         return -1
     lead = leading_track(tracks)
-    if lead >= 0 and rng.random() < casting.swap_lead:
-        tracks[lead] = draw_lead(tracks[lead], rng)
+    if lead >= 0 and rng.random() < settings.swap_lead:
+        tracks[lead] = with_random_lead(tracks[lead], rng)
     return lead
 
 
 def split_top_line(track: Track) -> tuple[Track, Track]:
-    """The highest note of every onset, and the rest. The melody is cut to sound one at a time."""
+    """Split a track into its top line and the rest.
+
+    Returns:
+        The highest note of every onset, shortened to be monophonic, and the other notes.
+    """
     notes = track.notes
     last = np.append(np.diff(notes.start_beats) > 0.02, True)
-    # Onsets while a higher melody note still sounds belong to the accompaniment.
-    keep = last.copy()
+    # Onsets below a melody note that still sounds belong to the accompaniment.
+    is_melody = last.copy()
     sounding_until, sounding_pitch = -1.0, 0
     for index in np.flatnonzero(last):
         start, pitch = float(notes.start_beats[index]), int(notes.pitch[index])
         if start < sounding_until - 0.1 and pitch < sounding_pitch - 4:
-            keep[index] = False
+            is_melody[index] = False
         else:
             sounding_until, sounding_pitch = start + float(notes.duration_beats[index]), pitch
-    line = take(notes, keep)
+    line = select_notes(notes, is_melody)
     gaps = np.append(np.diff(line.start_beats), np.inf)
     line = replace(line, duration_beats=np.minimum(line.duration_beats, np.maximum(gaps, 0.03)))
-    return replace(track, notes=line), replace(track, notes=take(notes, ~keep))
+    return replace(track, notes=line), replace(track, notes=select_notes(notes, ~is_melody))
 
 
-def take(notes: Notes, which: np.ndarray) -> Notes:
-    """The notes that a mask or an index [note] picks."""
+def select_notes(notes: Notes, index_or_mask: np.ndarray) -> Notes:
+    """Select notes by a boolean mask [note] or an array of indices."""
     return Notes(
-        start_beats=notes.start_beats[which],
-        duration_beats=notes.duration_beats[which],
-        pitch=notes.pitch[which],
-        velocity=notes.velocity[which],
+        start_beats=notes.start_beats[index_or_mask],
+        duration_beats=notes.duration_beats[index_or_mask],
+        pitch=notes.pitch[index_or_mask],
+        velocity=notes.velocity[index_or_mask],
     )
 
 
-def draw_lead(track: Track, rng: np.random.Generator) -> Track:
-    """The track on a lead instrument, families evenly, moved by octaves where its range asks."""
-    families = list(LEADS)
+def with_random_lead(track: Track, rng: np.random.Generator) -> Track:
+    """Give a track a random lead instrument (families evenly), and move it into its range."""
+    families = list(LEAD_PROGRAMS)
     for index in rng.permutation(len(families)):
-        program = int(rng.choice(LEADS[families[index]]))
-        shift, inside = _octave(track.notes.pitch, program)
-        if inside >= 0.97:
-            return _moved(track, program, shift)
-    return _moved(track, 0, 0)
+        program = int(rng.choice(LEAD_PROGRAMS[families[index]]))
+        shift, in_range = _best_octave(track.notes.pitch, program)
+        if in_range >= 0.97:
+            return _with_program(track, program, shift)
+    return _with_program(track, 0, 0)
 
 
-def _member(track: Track, consort: Sequence[int]) -> Track:
-    fits = [(_octave(track.notes.pitch, program), program) for program in consort]
-    (shift, _), program = max(fits, key=lambda fit: (round(fit[0][1], 2), -abs(fit[0][0])))
-    return _moved(track, program, shift)
+def _with_best_fit(track: Track, ensemble: Sequence[int]) -> Track:
+    options = [(_best_octave(track.notes.pitch, program), program) for program in ensemble]
+    (shift, _), program = max(
+        options, key=lambda option: (round(option[0][1], 2), -abs(option[0][0]))
+    )
+    return _with_program(track, program, shift)
 
 
-def _octave(pitch: np.ndarray, program: int) -> tuple[int, float]:
-    """The smallest octave shift in semitones that fits best, and the share of notes in range."""
+def _best_octave(pitch: np.ndarray, program: int) -> tuple[int, float]:
+    """The smallest best-fitting octave shift in semitones, and the share of notes in range."""
     low, high = RANGES[program]
-    best, best_inside = 0, -1.0
+    best, best_in_range = 0, -1.0
     for shift in (0, 12, -12):
-        inside = float(np.mean((pitch + shift >= low) & (pitch + shift <= high)))
-        if inside > best_inside + 0.05:
-            best, best_inside = shift, inside
-    return best, best_inside
+        in_range = float(np.mean((pitch + shift >= low) & (pitch + shift <= high)))
+        if in_range > best_in_range + 0.05:
+            best, best_in_range = shift, in_range
+    return best, best_in_range
 
 
-def _moved(track: Track, program: int, shift: int) -> Track:
+def _with_program(track: Track, program: int, shift: int) -> Track:
     notes = replace(track.notes, pitch=np.clip(track.notes.pitch + shift, 0, 127))
     return replace(track, program=program, notes=notes)
 
 
 def leading_track(tracks: Sequence[Track]) -> int:
-    """The track that carries the melody, or -1: mostly on top, loud, in single notes."""
+    """Find the track that carries the melody: mostly highest, loud, monophonic.
+
+    Returns:
+        Index of the track; -1 if there are only drums and bass.
+    """
     candidates = [
         i
         for i, t in enumerate(tracks)
@@ -302,8 +323,10 @@ def leading_track(tracks: Sequence[Track]) -> int:
             span = tops[row, start : max(stop, start + 1)]
             np.maximum(span, pitch, out=span)
         chords = len(notes) / max(len(np.unique(notes.start_beats)), 1)
-        named = 0.3 if is_voice(tracks[index]) else 0.0
-        salience[row] = named + 0.006 * float(np.mean(notes.velocity)) - 0.15 * min(chords - 1, 2)
+        voice_bonus = 0.3 if is_voice(tracks[index]) else 0.0
+        salience[row] = (
+            voice_bonus + 0.006 * float(np.mean(notes.velocity)) - 0.15 * min(chords - 1, 2)
+        )
     highest = tops.max(axis=0)
     on_top = ((tops == highest) & (highest > 0)).sum(axis=1) / max((highest > 0).sum(), 1)
     active = (tops > 0).mean(axis=1)

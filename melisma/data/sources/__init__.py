@@ -1,3 +1,4 @@
-"""Pieces that corpora are made from: notation with licence and composer, train and held-out splits,
-excerpts, repertoires. Read `pieces.py` first.
+"""Sources of training data: notation with licence and composer, splits, excerpts, traditions.
+
+Read `pieces.py` first.
 """

@@ -1,7 +1,7 @@
-"""The pieces of music a corpus is made from: notation with its licence and its maker.
+"""Source pieces: MIDI notation with licence, composer and other metadata.
 
-Enters: a folder with one folder per corpus, each holding `metadata.csv` and either `midi.tar.zst`
-or the MIDI files themselves. Leaves: one `Source` per piece, its MIDI bytes in memory (30 MB for
+Input: a folder with one folder per corpus, each with `metadata.csv` and either `midi.tar.zst` or
+the MIDI files themselves. Output: one `Source` per piece with its MIDI bytes in memory (30 MB for
 10,000 pieces). `splits.py` decides which works are held out.
 """
 
@@ -15,19 +15,20 @@ from pathlib import Path
 
 from melisma.symbolic import read_midi
 from melisma.values import Score
+from melisma.values.errors import MelismaError
 
 ARCHIVE_NAME = "midi.tar.zst"
 METADATA_NAME = "metadata.csv"
 COMMERCIAL_COMPOSITIONS: tuple[str, ...] = ("pop909",)
-"""Corpora whose files are free but whose songs are not: never learnt from by default."""
+"""Corpora of free files of copyrighted songs: excluded from training by default."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """One piece: notation as bytes, and whose it is. None where the metadata say nothing."""
+    """One piece: a MIDI file and its metadata; None: not stated in the metadata."""
 
     identity: str
-    """Unique: corpus/path inside its archive, e.g. "mutopia/midi/x.mid"."""
+    """Unique identifier: corpus/path in its archive, e.g. "mutopia/midi/x.mid"."""
     corpus: str
     group: str
     """The work this file belongs to, unique within its corpus."""
@@ -38,19 +39,19 @@ class Source:
     title: str | None = None
     composer: str | None = None
     style: str | None = None
-    """As the corpus writes it, e.g. "Baroque" or "funk/groove1"."""
+    """As given in the corpus, e.g. "Baroque" or "funk/groove1"."""
     instruments: str | None = None
-    """As the corpus writes them, e.g. "Voice, Piano"."""
+    """As given in the corpus, e.g. "Voice, Piano"."""
     tempo: str | None = None
-    """As the corpus writes it."""
+    """As given in the corpus."""
     bpm: float | None = None
-    """Quarter notes a minute where a person measured them (drum grooves)."""
+    """Quarter notes per minute, if annotated by a person (drum grooves)."""
     kind: str | None = None
-    """Of drum grooves: "beat", "fill" or a pattern's kind."""
+    """For drum grooves: "beat", "fill" or the kind of the pattern."""
     seconds: float = 0.0
-    """Length as written."""
+    """Notated length."""
     notes: int = 0
-    """How many notes the file has."""
+    """Number of notes in the file."""
 
 
 def read_sources(
@@ -58,41 +59,60 @@ def read_sources(
     licences: tuple[str, ...] | None = None,
     without: tuple[str, ...] = COMMERCIAL_COMPOSITIONS,
 ) -> list[Source]:
-    """All pieces under a folder, sorted by identity.
+    """Read all pieces of all corpora in a folder.
 
-    `licences` keeps only rows whose licence begins with one of these (e.g. "CC0", "Public
-    domain"); `without` leaves out corpora by name. Raises `ValueError` where the folder holds no
-    corpus, or a corpus lacks a file that its metadata name.
+    Args:
+        folder: Folder with one folder per corpus.
+        licences: Keep only pieces whose licence begins with one of these (e.g. "CC0", "Public
+            domain"); None: all.
+        without: Names of corpora to exclude.
+
+    Returns:
+        The pieces, sorted by identity.
+
+    Raises:
+        MelismaError: If the folder is missing or has no corpus, a corpus lacks a file named in its
+            metadata, or no piece has one of the licences.
     """
     if not folder.is_dir():
-        raise ValueError(f"there is no folder {folder}: give one that holds corpora of MIDI files")
+        raise MelismaError(
+            f"there is no folder {folder}: give one that holds corpora of MIDI files"
+        )
     corpora = sorted(path.parent for path in folder.glob(f"*/{METADATA_NAME}"))
     corpora = [path for path in corpora if path.name not in without]
     if not corpora:
-        raise ValueError(
+        raise MelismaError(
             f"{folder} holds no corpus: each is a folder with {METADATA_NAME} and {ARCHIVE_NAME}"
         )
     sources = [source for path in corpora for source in _read_corpus(path, licences)]
     if not sources:
-        raise ValueError(f"no piece in {folder} has one of the licences {licences}")
+        raise MelismaError(f"no piece in {folder} has one of the licences {licences}")
     return sorted(sources, key=lambda source: source.identity)
 
 
-def read_midi_folder(folder: Path, say: Callable[[str], None] = print) -> list[Source]:
-    """Every MIDI file under a folder, sorted by path, each a work of its own; files that cannot be
-    read are left out, and told of.
+def read_midi_folder(folder: Path, report: Callable[[str], None] = print) -> list[Source]:
+    """Read all MIDI files under a folder as separate works with the licence "unknown".
 
-    Their licence is "unknown": whoever trains on them answers for it. Raises `ValueError` where
-    there is none that can be read.
+    The user is responsible for the right to train on them.
+
+    Args:
+        folder: Folder to search recursively.
+        report: Called with a message if files were unreadable and are skipped.
+
+    Returns:
+        The pieces, sorted by path.
+
+    Raises:
+        MelismaError: If the folder has no readable MIDI file.
     """
-    sources, damaged = [], []
+    sources, skipped = [], []
     for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in (".mid", ".midi")):
         name = path.relative_to(folder).as_posix()
         try:
             data = path.read_bytes()
             score = read_midi(data)
         except (ValueError, OSError) as error:
-            damaged.append(f"{name}: {error}")
+            skipped.append(f"{name}: {error}")
             continue
         sources.append(
             Source(
@@ -108,15 +128,19 @@ def read_midi_folder(folder: Path, say: Callable[[str], None] = print) -> list[S
                 notes=sum(len(track.notes) for track in score.tracks),
             )
         )
-    if damaged:
-        say(f"{len(damaged)} files were left out, e.g. {damaged[0]}")
+    if skipped:
+        report(f"{len(skipped)} files were left out, e.g. {skipped[0]}")
     if not sources:
-        raise ValueError(f"{folder} holds no MIDI file that can be read: give one that does")
+        raise MelismaError(f"{folder} holds no MIDI file that can be read: give one that does")
     return sources
 
 
 def read_score(source: Source) -> Score:
-    """The notation of a source; `ValueError` where its bytes are damaged."""
+    """Parse the notation of a source.
+
+    Raises:
+        MelismaError: If the MIDI bytes are invalid.
+    """
     return read_midi(source.midi_bytes)
 
 
@@ -125,14 +149,14 @@ def _read_corpus(folder: Path, licences: tuple[str, ...] | None) -> Iterator[Sou
         rows = list(csv.DictReader(file))
     if licences is not None:
         rows = [row for row in rows if row["licence"].startswith(licences)]
-    wanted = {row["file"] for row in rows}
-    held = _read_archive(folder / ARCHIVE_NAME, wanted) if (folder / ARCHIVE_NAME).exists() else {}
+    names = {row["file"] for row in rows}
+    files = _read_archive(folder / ARCHIVE_NAME, names) if (folder / ARCHIVE_NAME).exists() else {}
     for row in rows:
-        data = held.get(row["file"])
+        data = files.get(row["file"])
         if data is None:
             path = folder / row["file"]
             if not path.is_file():
-                raise ValueError(
+                raise MelismaError(
                     f"{folder} lacks {row['file']}, which its {METADATA_NAME} names: "
                     "fetch the corpus again"
                 )
@@ -140,10 +164,10 @@ def _read_corpus(folder: Path, licences: tuple[str, ...] | None) -> Iterator[Sou
         yield _source(folder.name, row, data)
 
 
-def _read_archive(path: Path, wanted: set[str]) -> dict[str, bytes]:
-    import zstandard  # of the extra "train"; composing imports this module too
+def _read_archive(path: Path, names: set[str]) -> dict[str, bytes]:
+    import zstandard  # part of the extra "train"; composing imports this module too
 
-    held: dict[str, bytes] = {}
+    files: dict[str, bytes] = {}
     with (
         path.open("rb") as file,
         zstandard.ZstdDecompressor().stream_reader(file) as stream,
@@ -151,15 +175,15 @@ def _read_archive(path: Path, wanted: set[str]) -> dict[str, bytes]:
     ):
         for member in archive:
             name = member.name.removeprefix("./")
-            if name in wanted:
+            if name in names:
                 content = archive.extractfile(member)
                 if content is not None:
-                    held[name] = content.read()
-    return held
+                    files[name] = content.read()
+    return files
 
 
 def _first(row: Mapping[str, str], *columns: str) -> str | None:
-    """The first of some columns that says anything."""
+    """The first non-empty value among some columns."""
     for column in columns:
         text = (row.get(column) or "").strip()
         if text:

@@ -1,7 +1,8 @@
-"""Style and tradition of a piece, from what its corpus says about it.
+"""Style, tradition and composer of a piece from the metadata of its corpus.
 
-Enters: a `Source` (corpus, raw style, composer, title, instruments). Leaves: one of `STYLES` and
-a tradition in words. What is unclear stays None: a wrong word teaches more harm than none.
+Input: a `Source` (corpus, style, composer, title, instruments). Outputs: one of `STYLES`, a
+tradition in words, and the composer's name. Unclear cases give None: a wrong label does more harm
+in training than a missing one.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _RAW_STYLES: tuple[tuple[str, str], ...] = (
     (r"waltz", "waltz"),
     (r"\bsong", "song"),
 )
-"""Words of the corpora's style and genre columns, the first that fits wins."""
+"""Patterns for the style and genre columns of the corpora; the first match wins."""
 
 _TITLE_STYLES: tuple[tuple[str, str], ...] = (
     (r"\b(waltz|waltzes|valse|walzer|walc|walce|valc|valz)\b", "waltz"),
@@ -43,7 +44,7 @@ _TITLE_STYLES: tuple[tuple[str, str], ...] = (
         "folk",
     ),
 )
-"""Words of titles that name a kind of piece."""
+"""Patterns for titles that name a kind of piece; the first match wins."""
 
 _KINDS: tuple[tuple[str, str], ...] = (
     (r"\bmazur\w*", "Polish mazurka"),
@@ -60,7 +61,7 @@ _KINDS: tuple[tuple[str, str], ...] = (
     (r"\b(contre|contra|country )dan[cs]e", "country dance"),
     (r"\b(etude|étude|study|studies)\b", "study"),
 )
-"""Kinds of piece that are named in a title, used as the tradition."""
+"""Patterns for kinds of piece in a title, and the tradition they mean; the first match wins."""
 
 _VOICES = (
     r"voi[cx]|canto|cant[ou]s|sopr|alto\b(?! viola)|tenor|"
@@ -76,7 +77,7 @@ _INSTRUMENT_TRADITIONS: tuple[tuple[str, str, str], ...] = (
     (r"\bguitar", "guitar", "classical guitar"),
     (r"string (quartet|trio|quintet)", "strings", "string chamber music"),
 )
-"""Pattern of the written instruments, the only family heard, the tradition."""
+"""Pattern of the notated instruments, the only family that may play, the tradition."""
 
 _DRUM_STYLE_NAMES = {
     "hiphop": "hip-hop", "afrocuban": "Afro-Cuban", "afro-cuban": "Afro-Cuban", "latin": "Latin",
@@ -95,73 +96,92 @@ def _first_match(text: str, table: tuple[tuple[str, str], ...]) -> str | None:
 
 
 def source_composer(source: Source) -> str | None:
-    """The composer's family name; None for nobody, and for game music, whose authors go by
-    pseudonyms that name no style."""
+    """The composer's family name; None if unknown.
+
+    Also None for game music and pop songs, whose authors (often pseudonyms) do not identify a
+    style.
+    """
     if source.corpus in ("freedoom", "blasphemer", "pop909"):
         return None
     return family_name(source.composer)
 
 
 def source_style(source: Source, metre: str | None) -> str | None:
-    """The style of a piece, one of `STYLES`, or None where its corpus does not tell."""
+    """Derive the style of a piece.
+
+    Args:
+        source: The piece.
+        metre: One of `METRES`, or None if unknown.
+
+    Returns:
+        One of `STYLES`, or None if the metadata do not determine it.
+    """
     if source.corpus in ("groove", "drum_patterns"):
         return "drum groove"
     if source.corpus in ("freedoom", "blasphemer"):
         return "game"
-    when = period(source.composer)
-    if when == "impressionist":
-        return when
+    era = period(source.composer)
+    if era == "impressionist":
+        return era
     title = f"{source.title or ''} {source.identity.rsplit('/', 1)[-1].replace('-', ' ')}"
-    raw = source.style or ""
-    named = _first_match(title, _TITLE_STYLES)
-    if named == "waltz" and metre not in (None, "3/4"):
-        named = None
+    genre = source.style or ""
+    title_style = _first_match(title, _TITLE_STYLES)
+    if title_style == "waltz" and metre not in (None, "3/4"):
+        title_style = None
     if source.corpus == "openscore_lieder":
         return "song"
     if source.corpus == "polish_scores":
-        return _polish_style(raw, named, when, source.instruments or "")
-    if source.corpus == "openscore_orchestra" and named == "church":
-        return when or named
-    if named in ("waltz", "march") and when in (None, "romantic"):
-        return named
-    told = _first_match(raw, _RAW_STYLES)
-    # Volunteers write "Classical" for all art music: the composer knows better.
-    if told == "classical" and when is not None:
-        return when
-    return told or when or named
+        return _polish_style(genre, title_style, era, source.instruments or "")
+    if source.corpus == "openscore_orchestra" and title_style == "church":
+        return era or title_style
+    if title_style in ("waltz", "march") and era in (None, "romantic"):
+        return title_style
+    raw_style = _first_match(genre, _RAW_STYLES)
+    # Volunteers write "Classical" for all art music: the composer's era is more reliable.
+    if raw_style == "classical" and era is not None:
+        return era
+    return raw_style or era or title_style
 
 
-def _polish_style(genre: str, named: str | None, when: str | None, parts: str) -> str | None:
+def _polish_style(genre: str, title_style: str | None, era: str | None, parts: str) -> str | None:
     if "Sacred" in genre:
         return "church"
     from_genre = _first_match(genre, _RAW_STYLES)
     if from_genre in ("song", "waltz", "march", "folk"):
         return from_genre
-    if named == "folk" and when is not None:
-        return when
-    if named is not None:
-        return named
+    if title_style == "folk" and era is not None:
+        return era
+    if title_style is not None:
+        return title_style
     names = [name.strip(' .[]"').lower() for name in parts.split(";")]
     voices = [name for name in names if re.search(_VOICES, name)]
-    others = {name for name in names if name not in voices}
-    if voices and any(re.search(r"organ|fondament|continuo", name) for name in others):
+    instruments = {name for name in names if name not in voices}
+    if voices and any(re.search(r"organ|fondament|continuo", name) for name in instruments):
         return "church"
-    if voices and when != "romantic" and any("violino" in name for name in others):
-        return "church"  # the archives of monasteries: hardly anything worldly is for these
-    if voices and others and all(re.search(r"pian|fortep", name) for name in others):
+    if voices and era != "romantic" and any("violino" in name for name in instruments):
+        return "church"  # from monastery archives: almost all music for these parts is sacred
+    if voices and instruments and all(re.search(r"pian|fortep", name) for name in instruments):
         return "song"
-    return when
+    return era
 
 
 def source_tradition(source: Source, style: str | None, families: tuple[str, ...]) -> str | None:
-    """The repertoire a clip belongs to, in words, or None.
+    """Derive the tradition (repertoire) of a clip.
 
-    Repertoires that are named after their instruments are told only where `families`, those
-    heard, are theirs: a string quartet played by saxophones is none.
+    Traditions named after instruments require these instruments: a string quartet played by
+    saxophones is not one.
+
+    Args:
+        source: The piece.
+        style: One of `STYLES`, or None.
+        families: Families that play in the clip.
+
+    Returns:
+        The tradition in words, e.g. "art song", or None.
     """
-    raw = (source.style or "").strip()
+    genre = (source.style or "").strip()
     if source.corpus in ("groove", "drum_patterns"):
-        word = re.split(r"[/;]", raw)[0].strip().lower()
+        word = re.split(r"[/;]", genre)[0].strip().lower()
         return f"{_DRUM_STYLE_NAMES.get(word, word)} drumming" if word else "drumming"
     if source.corpus in ("freedoom", "blasphemer"):
         return "video game music"
@@ -176,16 +196,16 @@ def source_tradition(source: Source, style: str | None, families: tuple[str, ...
         return "choral and orchestral church music" if sacred else "orchestral music"
     if source.corpus == "pop909":
         return "Chinese pop song"
-    return _kind_tradition(source, style, raw) or _instrument_tradition(source, families)
+    return _kind_tradition(source, style, genre) or _instrument_tradition(source, families)
 
 
-def _kind_tradition(source: Source, style: str | None, raw: str) -> str | None:
-    """A tradition by the kind of piece."""
+def _kind_tradition(source: Source, style: str | None, genre: str) -> str | None:
+    """The tradition according to the kind of piece."""
     polish = source.corpus == "polish_scores"
-    kind = _first_match(f"{source.title or ''} {raw}", _KINDS)
+    kind = _first_match(f"{source.title or ''} {genre}", _KINDS)
     if kind is not None:
         return kind
-    if re.search(r"opera|oratorio", raw, re.IGNORECASE):
+    if re.search(r"opera|oratorio", genre, re.IGNORECASE):
         return "Polish opera" if polish else "opera"
     if style == "church":
         return "Polish church music" if polish else "church hymn"
@@ -193,16 +213,16 @@ def _kind_tradition(source: Source, style: str | None, raw: str) -> str | None:
         return "Polish song" if polish else "song"
     if style == "folk":
         return "folk music"
-    if "jazz" in raw.lower():
+    if "jazz" in genre.lower():
         return "ragtime" if family_name(source.composer) == "Joplin" else "jazz"
     return None
 
 
 def _instrument_tradition(source: Source, families: tuple[str, ...]) -> str | None:
-    """A tradition by the instruments a piece is for, where they are heard."""
+    """The tradition according to the notated instruments, if these play in the clip."""
     written = (source.instruments or "").lower()
-    for pattern, needed, tradition in _INSTRUMENT_TRADITIONS:
-        if re.search(pattern, written) and families == (needed,):
+    for pattern, family, tradition in _INSTRUMENT_TRADITIONS:
+        if re.search(pattern, written) and families == (family,):
             return tradition
     pianos = re.fullmatch(r"(\W*(piano|fortepian|pianoforte))+\W*", written)
     if (pianos or source.corpus == "piano_midi_de") and families == ("piano",):

@@ -1,10 +1,10 @@
-"""Which works are held out, so that no tune stands on both sides.
+"""Train, held-out and judge splits without leakage: no melody is in two splits.
 
-Files belong together where they share a work (`group`), a composer and title, or more than 30 % of
-their melodies of nine intervals (the same tune typeset twice). Joined files share one fate: a hash
-of the component's smallest identity holds out about 8 %, and sets another 8 % aside for the
-judges, which must not know the pieces that the generator learns from. Where few clips stand for
-many works, `spread_over_works` chooses them.
+Files are connected if they share a work (`group`), a composer and title, or more than 30 % of their
+melodies of nine intervals (near-duplicates: the same melody typeset twice). All files of a
+connected component get the same split: a hash of the component's smallest identity holds out about
+8 %, and reserves another 8 % for the judges (evaluation models), which must not be trained on the
+generator's training pieces. `spread_over_works` selects a few clips that represent many works.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ import numpy as np
 from melisma.data.sources.pieces import Source, read_score
 from melisma.values import Notes
 
-INTERVALS = 9
-"""Length of a compared melody in intervals (chosen: ten notes name a tune)."""
-SHARED = 0.3
-"""Share of the shorter file's melodies that makes two files twins (chosen)."""
-LEAST_MELODIES = 12
-"""Files with fewer distinct melodies than this are not compared (chosen)."""
-COMMON = 40
-"""A melody found in more files than this is a scale or an Alberti bass and says nothing."""
+MELODY_INTERVALS = 9
+"""Length of a compared melody in intervals (chosen: ten notes identify a melody)."""
+DUPLICATE_SHARE = 0.3
+"""Two files are near-duplicates above this share of the smaller one's melodies (chosen)."""
+MIN_MELODIES = 12
+"""Files with fewer distinct melodies are not compared (chosen)."""
+MAX_FILES_PER_MELODY = 40
+"""A melody in more files than this is a common figure (scale, Alberti bass) and is ignored."""
 HELD_PERCENT = 8
-"""Share of components that is held out."""
+"""Percentage of components that is held out."""
 JUDGE_PERCENT = 8
-"""Share of components that only judges are trained on."""
+"""Percentage of components on which only judges are trained."""
 
 
 def hashed_split(name: str) -> str:
-    """ "held" or "judge" for about 8 % of names each, else "train"; the same on every machine."""
+    """Deterministic split of a name: "held" and "judge" for about 8 % each, otherwise "train"."""
     number = int(hashlib.sha1(name.encode()).hexdigest()[:8], 16) % 100
     if number < HELD_PERCENT:
         return "held"
@@ -45,10 +45,14 @@ def hashed_split(name: str) -> str:
 
 
 def assign_splits(sources: Sequence[Source], cache: Path | None = None) -> dict[str, str]:
-    """identity -> "train", "held" or "judge" for every source; about 20 s for 10,000 pieces.
+    """Assign every source to a split; takes about 20 s for 10,000 pieces.
 
-    With a cache (JSON) the answer is read from there if it knows every source, and written there
-    otherwise.
+    Args:
+        sources: All pieces.
+        cache: JSON file. It is read if it contains every source, and written otherwise.
+
+    Returns:
+        Identity -> "train", "held" or "judge".
     """
     if cache is not None and cache.is_file():
         known = json.loads(cache.read_text(encoding="utf-8"))
@@ -64,16 +68,22 @@ def assign_splits(sources: Sequence[Source], cache: Path | None = None) -> dict[
     }
     if cache is not None:
         cache.parent.mkdir(parents=True, exist_ok=True)
-        beside = cache.with_suffix(f".{os.getpid()}.part")
-        beside.write_text(json.dumps(splits, indent=0, sort_keys=True), encoding="utf-8")
-        os.replace(beside, cache)
+        temporary = cache.with_suffix(f".{os.getpid()}.part")
+        temporary.write_text(json.dumps(splits, indent=0, sort_keys=True), encoding="utf-8")
+        os.replace(temporary, cache)
     return splits
 
 
 def spread_over_works(groups: Sequence[str], count: int, seed: int | None = None) -> list[int]:
-    """Up to `count` rows of these works in rounds: one of each work, then a second of each ...
+    """Select rows evenly over works: one row of each work, then a second of each, and so on.
 
-    In their own order, or with a seed at random within a round.
+    Args:
+        groups: Work of each row.
+        count: Largest number of rows.
+        seed: Seed of a random order; None: the given order.
+
+    Returns:
+        Indices of the selected rows, at most `count`.
     """
     numbers = np.arange(len(groups))
     if seed is not None:
@@ -87,7 +97,7 @@ def spread_over_works(groups: Sequence[str], count: int, seed: int | None = None
 
 
 def _components(sources: Sequence[Source]) -> list[int]:
-    """The component of each source, as the index of its root."""
+    """Connected component of each source, as the index of its root (union-find)."""
     parent = list(range(len(sources)))
 
     def root(index: int) -> int:
@@ -98,33 +108,33 @@ def _components(sources: Sequence[Source]) -> list[int]:
 
     first: dict[tuple[str, str], int] = {}
     for index, source in enumerate(sources):
-        for name in _names(source):
+        for name in _work_keys(source):
             parent[root(index)] = root(first.setdefault(name, index))
-    for left, right in _twins([_melodies(source) for source in sources]):
+    for left, right in _near_duplicates([_melodies(source) for source in sources]):
         parent[root(int(left))] = root(int(right))
     return [root(index) for index in range(len(sources))]
 
 
-def _names(source: Source) -> list[tuple[str, str]]:
+def _work_keys(source: Source) -> list[tuple[str, str]]:
     names = [(source.corpus, source.group)]
-    title, composer = _plain(source.title), _plain(source.composer)
+    title, composer = _normalized_words(source.title), _normalized_words(source.composer)
     family = composer.split(" ")[0] if composer else ""
     if len(title) >= 8 and family and family not in ("anonymous", "traditional", "trad", "anon"):
         names.append((composer, title))
     return names
 
 
-def _plain(text: str | None) -> str:
+def _normalized_words(text: str | None) -> str:
     if text is None:
         return ""
-    letters = unicodedata.normalize("NFKD", text.lower())
-    letters = "".join(c for c in letters if not unicodedata.combining(c))
-    letters = re.sub(r"\([^)]*\)", " ", letters)
-    return " ".join(sorted(re.findall(r"[a-z0-9]+", letters)))
+    normalized = unicodedata.normalize("NFKD", text.lower())
+    normalized = "".join(c for c in normalized if not unicodedata.combining(c))
+    normalized = re.sub(r"\([^)]*\)", " ", normalized)
+    return " ".join(sorted(re.findall(r"[a-z0-9]+", normalized)))
 
 
 def _melodies(source: Source) -> np.ndarray:
-    """Distinct melodies of nine intervals as uint64 hashes, from the top line of every part."""
+    """Hashes of the distinct melodies of nine intervals in the top lines, uint64 [melody]."""
     try:
         score = read_score(source)
     except ValueError:
@@ -134,21 +144,23 @@ def _melodies(source: Source) -> np.ndarray:
 
 
 def _line_melodies(notes: Notes) -> np.ndarray:
-    """Hashes uint64 [melody] of the top line's windows of nine intervals."""
-    # Notes are sorted by start, then pitch: the last of an onset is its highest.
+    """Hashes of the windows of nine intervals of the top line, uint64 [melody]."""
+    # Notes are sorted by start, then pitch: the last note of an onset is the highest.
     last = np.append(np.diff(notes.start_beats) > 1e-3, True)
     intervals = np.diff(notes.pitch[last]) + 128
-    if len(intervals) < INTERVALS:
+    if len(intervals) < MELODY_INTERVALS:
         return np.zeros(0, dtype=np.uint64)
-    windows = np.lib.stride_tricks.sliding_window_view(intervals, INTERVALS).astype(np.uint64)
+    windows = np.lib.stride_tricks.sliding_window_view(intervals, MELODY_INTERVALS).astype(
+        np.uint64
+    )
     ordered = np.sort(windows, axis=1)
-    telling = (np.diff(ordered, axis=1) > 0).sum(axis=1) >= 3  # four different intervals or more
-    powers = np.uint64(1_000_003) ** np.arange(INTERVALS, dtype=np.uint64)
-    return (windows[telling] * powers).sum(axis=1, dtype=np.uint64)
+    distinctive = (np.diff(ordered, axis=1) > 0).sum(axis=1) >= 3  # four or more different ones
+    powers = np.uint64(1_000_003) ** np.arange(MELODY_INTERVALS, dtype=np.uint64)
+    return (windows[distinctive] * powers).sum(axis=1, dtype=np.uint64)
 
 
-def _twins(melodies: Sequence[np.ndarray]) -> np.ndarray:
-    """Pairs of files [pair, 2] that share more than 30 % of the smaller one's melodies."""
+def _near_duplicates(melodies: Sequence[np.ndarray]) -> np.ndarray:
+    """Pairs of files that share more than 30 % of the smaller one's melodies, int64 [pair, 2]."""
     sizes = np.array([len(m) for m in melodies])
     owner = np.repeat(np.arange(len(melodies)), sizes)
     found = np.concatenate(melodies) if len(melodies) else np.zeros(0, dtype=np.uint64)
@@ -157,7 +169,7 @@ def _twins(melodies: Sequence[np.ndarray]) -> np.ndarray:
     edges = np.flatnonzero(np.append(True, found[1:] != found[:-1])) if len(found) else found
     counts = np.diff(np.append(edges, len(found)))
     codes: list[np.ndarray] = []
-    for count in range(2, COMMON + 1):
+    for count in range(2, MAX_FILES_PER_MELODY + 1):
         starts = edges[counts == count]
         if not len(starts):
             continue
@@ -169,5 +181,5 @@ def _twins(melodies: Sequence[np.ndarray]) -> np.ndarray:
     pair, shared = np.unique(np.concatenate(codes), return_counts=True)
     left, right = pair // len(melodies), pair % len(melodies)
     smaller = np.minimum(sizes[left], sizes[right])
-    near = (smaller >= LEAST_MELODIES) & (shared > SHARED * smaller)
-    return np.stack([left[near], right[near]], axis=1)
+    duplicate = (smaller >= MIN_MELODIES) & (shared > DUPLICATE_SHARE * smaller)
+    return np.stack([left[duplicate], right[duplicate]], axis=1)

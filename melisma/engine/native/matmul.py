@@ -1,8 +1,15 @@
-"""Products of rows with packed matrices, shared by all threads tile by tile.
+"""Matrix products of rows with packed weights, tile by tile.
 
-Enters: float32 [row, input] and a matrix as `packing.py` lays it out. Leaves: float32 [row,
-output], written or added. Rows meet integer weights as integers: `quantize_rows` makes them so,
-once in each thread, which costs less than waiting until one has done it for all.
+Input: x float32 [row, input], and a matrix as `packing.py` lays it out. Output: float32 [row,
+output], written or accumulated. Work items are tiles of the matrix, which the threads share; a
+thread multiplies its tiles by all rows, a few rows at a time:
+
+                 tile 0      tile 1      tile 2 (partly padding)
+    rows 0-3   [ kernel ]  [ kernel ]  [ kernel -> scratch -> out ]
+    rows 4-5   [ kernel ]  [ kernel ]  [ kernel -> scratch -> out ]
+
+Integer weights are multiplied by integer activations: `quantize_rows` quantizes them, once in each
+thread, which costs less than waiting for one thread to do it for all.
 """
 
 from __future__ import annotations
@@ -10,7 +17,8 @@ from __future__ import annotations
 import numpy as np
 
 from melisma.engine.native.packing import byte_layout
-from melisma.engine.native.quantization import abs_max_of, quantize_to
+from melisma.engine.native.pointers import FloatTileArguments, IntTileArguments
+from melisma.engine.native.quantization import abs_max_kernel, quantize_kernel
 from melisma.simd.dispatch import compiled
 from melisma.simd.selection import selected
 from melisma.simd.tiles import float_tile, quantized_tile, rows_in_registers, tile_outputs
@@ -19,141 +27,180 @@ from melisma.simd.vectors import floats_at, ints_at
 _ISA = selected()
 TILE = tile_outputs(_ISA)
 """Outputs of one tile."""
-_MOST_FLOAT_ROWS, _MOST_ROWS = rows_in_registers(_ISA)
-_FLOAT_1, _FLOAT_2, _FLOAT_3, _FLOAT_4 = (float_tile(_ISA, rows, "float32") for rows in range(1, 5))
-_SHORT_1, _SHORT_2, _SHORT_3, _SHORT_4 = (
+_MAX_FLOAT_ROWS, _MAX_INT_ROWS = rows_in_registers(_ISA)
+_FLOAT32_1, _FLOAT32_2, _FLOAT32_3, _FLOAT32_4 = (
+    float_tile(_ISA, rows, "float32") for rows in range(1, 5)
+)
+_BFLOAT16_1, _BFLOAT16_2, _BFLOAT16_3, _BFLOAT16_4 = (
     float_tile(_ISA, rows, "bfloat16") for rows in range(1, 5)
 )
-_BYTE_1, _BYTE_2, _BYTE_4 = (quantized_tile(_ISA, rows, 8) for rows in (1, 2, 4))
-_HALF_1, _HALF_2, _HALF_4 = (quantized_tile(_ISA, rows, 4) for rows in (1, 2, 4))
-_ABS_MAX = abs_max_of(_ISA)
-_TO_BYTES, _TO_SHORTS = (quantize_to(_ISA, kind) for kind in ("int8", "int16"))
+_INT8_1, _INT8_2, _INT8_4 = (quantized_tile(_ISA, rows, 8) for rows in (1, 2, 4))
+_INT4_1, _INT4_2, _INT4_4 = (quantized_tile(_ISA, rows, 4) for rows in (1, 2, 4))
+_ABS_MAX = abs_max_kernel(_ISA)
+_QUANTIZE_INT8, _QUANTIZE_INT16 = (quantize_kernel(_ISA, dtype) for dtype in ("int8", "int16"))
 
 FLOAT32, BFLOAT16, INT8, INT4 = range(4)
-"""Numbers of `packing.PRECISIONS`."""
-_X_BYTES_INT8 = byte_layout(_ISA, "int8").x_bytes
-_X_BYTES_INT4 = byte_layout(_ISA, "int4").x_bytes
+"""Indices into `packing.PRECISIONS`."""
+_ACTIVATION_BYTES_INT8 = byte_layout(_ISA, "int8").activation_bytes
+_ACTIVATION_BYTES_INT4 = byte_layout(_ISA, "int4").activation_bytes
 
 
 @compiled
-def quantize_rows(x, width, group_size, out, x_bytes, scales, sums, zero, rows):
-    """x float32 [row, width] -> whole numbers from -127 to 127 of the same shape, int8 (or int16,
-    where `x_bytes` is 2); the scale float32 of each group [row, group]; and -`zero` times the sum
-    of its numbers, int32: storing weights without sign adds as much, with the other sign."""
-    groups = width // group_size
-    for one in range(rows * groups):
-        at, to = x + 4 * one * group_size, out + x_bytes * one * group_size
-        most = max(_ABS_MAX(at, group_size), np.float32(1e-20))
-        back = np.float32(127.0) / most
-        if x_bytes == 2:
-            total = _TO_SHORTS(at, back, group_size, to)
-        else:
-            total = _TO_BYTES(at, back, group_size, to)
-        floats_at(scales)[one] = most / np.float32(127.0)
-        ints_at(sums)[one] = np.int32(-zero) * total
+def quantize_rows(x, width, group_size, out, activation_bytes, zero_point, rows):
+    """Quantizes activations to integers from -127 to 127, in groups with a scale each.
 
-
-@compiled
-def _float_tiles(kind, rows, weights, x, x_stride, out, out_stride, add, inputs):
-    if kind == FLOAT32:
-        if rows == 4:
-            _FLOAT_4(weights, x, x_stride, out, out_stride, add, inputs)
-        elif rows == 3:
-            _FLOAT_3(weights, x, x_stride, out, out_stride, add, inputs)
-        elif rows == 2:
-            _FLOAT_2(weights, x, x_stride, out, out_stride, add, inputs)
-        else:
-            _FLOAT_1(weights, x, x_stride, out, out_stride, add, inputs)
-    elif rows == 4:
-        _SHORT_4(weights, x, x_stride, out, out_stride, add, inputs)
-    elif rows == 3:
-        _SHORT_3(weights, x, x_stride, out, out_stride, add, inputs)
-    elif rows == 2:
-        _SHORT_2(weights, x, x_stride, out, out_stride, add, inputs)
-    else:
-        _SHORT_1(weights, x, x_stride, out, out_stride, add, inputs)
-
-
-@compiled
-def _rows_at_once(left):
-    return 4 if left >= 4 and _MOST_ROWS >= 4 else (2 if left >= 2 else 1)
-
-
-@compiled
-def _put(room, out, out_width, count, rows, add):
-    """The part of a tile [row, TILE] that counts -> out [row, out_width]."""
-    for row in range(rows):
-        a, to = floats_at(room + 4 * row * TILE), floats_at(out + 4 * row * out_width)
-        for i in range(count):
-            to[i] = a[i] + (to[i] if add else np.float32(0.0))
-
-
-@compiled
-def multiply_floats(kind, weights, outputs, inputs, x, out, add, spare, rows, first, last, thread):
-    """out [row, output] (+)= x [row, input] times a matrix of floats; `add` is 0 or 1. Pieces:
-    tiles.
-
-    `spare`: float32 [thread, 4, TILE], room for a last tile that is not full.
+    Args:
+        x: float32 [row, width].
+        width: A multiple of `group_size`.
+        group_size: Numbers that share a scale.
+        out: `QuantizedRows`, written.
+        activation_bytes: 1 for int8, 2 for int16.
+        zero_point: Of the weights. A group's integers are summed and multiplied by -zero_point:
+            what unsigned weights add to the product, with the opposite sign.
+        rows: Number of rows.
     """
-    tile_bytes = TILE * inputs * (4 if kind == FLOAT32 else 2)
-    room = spare + 16 * TILE * thread
+    groups = width // group_size
+    for group in range(rows * groups):
+        at = x + 4 * group * group_size
+        to = out.integers + activation_bytes * group * group_size
+        largest = max(_ABS_MAX(at, group_size), np.float32(1e-20))
+        scale = np.float32(127.0) / largest
+        if activation_bytes == 2:
+            total = _QUANTIZE_INT16(at, scale, group_size, to)
+        else:
+            total = _QUANTIZE_INT8(at, scale, group_size, to)
+        floats_at(out.scales)[group] = largest / np.float32(127.0)
+        ints_at(out.sums)[group] = np.int32(-zero_point) * total
+
+
+@compiled
+def _float_tile(dtype, rows, tile):
+    """Calls the kernel of a number of rows with `FloatTileArguments`."""
+    if dtype == FLOAT32:
+        if rows == 4:
+            _FLOAT32_4(*tile)
+        elif rows == 3:
+            _FLOAT32_3(*tile)
+        elif rows == 2:
+            _FLOAT32_2(*tile)
+        else:
+            _FLOAT32_1(*tile)
+    elif rows == 4:
+        _BFLOAT16_4(*tile)
+    elif rows == 3:
+        _BFLOAT16_3(*tile)
+    elif rows == 2:
+        _BFLOAT16_2(*tile)
+    else:
+        _BFLOAT16_1(*tile)
+
+
+@compiled
+def _int_rows(remaining):
+    """Rows of the next integer kernel."""
+    return 4 if remaining >= 4 and _MAX_INT_ROWS >= 4 else (2 if remaining >= 2 else 1)
+
+
+@compiled
+def _copy_tile(scratch, out, out_width, count, rows, add):
+    """The first `count` outputs of a tile [row, TILE] -> out [row, out_width]."""
+    for row in range(rows):
+        source, to = floats_at(scratch + 4 * row * TILE), floats_at(out + 4 * row * out_width)
+        for i in range(count):
+            to[i] = source[i] + (to[i] if add else np.float32(0.0))
+
+
+@compiled
+def multiply_floats(matrix, x, out, add, scratch, rows, first, last):
+    """out [row, output] (+)= x [row, input] times a float matrix. Work items: tiles.
+
+    Args:
+        matrix: `FloatMatrix`.
+        x: float32 [row, input].
+        out: float32 [row, output].
+        add: 1 to accumulate, 0 to overwrite.
+        scratch: float32 [4, TILE] of the thread, for the last tile if it is padded.
+        rows: Number of rows.
+        first: First work item.
+        last: One after the last.
+    """
+    inputs, outputs = matrix.inputs, matrix.outputs
+    tile_bytes = TILE * inputs * (4 if matrix.dtype == FLOAT32 else 2)
     for tile in range(first, last):
-        w, full = weights + tile * tile_bytes, (tile + 1) * TILE <= outputs
+        weights, full = matrix.weights + tile * tile_bytes, (tile + 1) * TILE <= outputs
         row = 0
         while row < rows:
-            step = min(rows - row, _MOST_FLOAT_ROWS)
-            xr, to = x + 4 * row * inputs, out + 4 * (row * outputs + tile * TILE)
-            if full:
-                _float_tiles(kind, step, w, xr, 4 * inputs, to, 4 * outputs, add, inputs)
-            else:
-                _float_tiles(kind, step, w, xr, 4 * inputs, room, 4 * TILE, 0, inputs)
-                _put(room, to, outputs, outputs - tile * TILE, step, add)
+            step = min(rows - row, _MAX_FLOAT_ROWS)
+            x_rows, to = x + 4 * row * inputs, out + 4 * (row * outputs + tile * TILE)
+            kernel_out, stride = (to, 4 * outputs) if full else (scratch, 4 * TILE)
+            kernel_add = add if full else 0
+            _float_tile(
+                matrix.dtype, step,
+                FloatTileArguments(
+                    weights, x_rows, 4 * inputs, kernel_out, stride, kernel_add, inputs
+                ),
+            )  # fmt: skip
+            if not full:
+                _copy_tile(scratch, to, outputs, outputs - tile * TILE, step, add)
             row += step
 
 
 @compiled
-def _quantized_tiles(kind, rows, w, gs, rs, x, xb, xs, xc, gb, out, ob, add, groups, size):
-    if kind == INT8:
+def _int_tile(dtype, rows, tile):
+    """Calls the kernel of a number of rows with `IntTileArguments`."""
+    if dtype == INT8:
         if rows == 4:
-            _BYTE_4(w, gs, rs, x, xb, xs, xc, gb, out, ob, add, groups, size)
+            _INT8_4(*tile)
         elif rows == 2:
-            _BYTE_2(w, gs, rs, x, xb, xs, xc, gb, out, ob, add, groups, size)
+            _INT8_2(*tile)
         else:
-            _BYTE_1(w, gs, rs, x, xb, xs, xc, gb, out, ob, add, groups, size)
+            _INT8_1(*tile)
     elif rows == 4:
-        _HALF_4(w, gs, rs, x, xb, xs, xc, gb, out, ob, add, groups, size)
+        _INT4_4(*tile)
     elif rows == 2:
-        _HALF_2(w, gs, rs, x, xb, xs, xc, gb, out, ob, add, groups, size)
+        _INT4_2(*tile)
     else:
-        _HALF_1(w, gs, rs, x, xb, xs, xc, gb, out, ob, add, groups, size)
+        _INT4_1(*tile)
 
 
 @compiled
-def multiply_quantized(
-    kind, weights, group_scales, row_scales, outputs, inputs, group_size,
-    x, x_scales, x_sums, out, add, spare, rows, first, last, thread,
-):  # fmt: skip
-    """The same for integers in groups; x as `quantize_rows` made it."""
-    groups = inputs // group_size
-    tile_bytes = TILE * inputs if kind == INT8 else TILE * inputs // 2
-    room = spare + 16 * TILE * thread
-    xb, gb = (_X_BYTES_INT8 if kind == INT8 else _X_BYTES_INT4) * inputs, 4 * groups
+def multiply_quantized(matrix, x, out, add, scratch, rows, first, last):
+    """out [row, output] (+)= x times an integer matrix. Work items: tiles.
+
+    Args:
+        matrix: `IntMatrix`.
+        x: `QuantizedRows`.
+        out: float32 [row, output].
+        add: 1 to accumulate, 0 to overwrite.
+        scratch: float32 [4, TILE] of the thread, for the last tile if it is padded.
+        rows: Number of rows.
+        first: First work item.
+        last: One after the last.
+    """
+    inputs, outputs = matrix.inputs, matrix.outputs
+    groups = inputs // matrix.group_size
+    int8 = matrix.dtype == INT8
+    tile_bytes = TILE * inputs if int8 else TILE * inputs // 2
+    x_stride = (_ACTIVATION_BYTES_INT8 if int8 else _ACTIVATION_BYTES_INT4) * inputs
+    group_stride = 4 * groups
     for tile in range(first, last):
-        w, full = weights + tile * tile_bytes, (tile + 1) * TILE <= outputs
-        gs, rs = group_scales + 2 * tile * TILE * groups, row_scales + 4 * tile * TILE
+        weights, full = matrix.weights + tile * tile_bytes, (tile + 1) * TILE <= outputs
+        group_scales = matrix.group_scales + 2 * tile * TILE * groups
+        row_scales = matrix.row_scales + 4 * tile * TILE
         row = 0
         while row < rows:
-            step = _rows_at_once(rows - row)
-            xr, to = x + xb * row, out + 4 * (row * outputs + tile * TILE)
-            xs, xc = x_scales + gb * row, x_sums + gb * row
-            if full:
-                ob = 4 * outputs
-                _quantized_tiles(
-                    kind, step, w, gs, rs, xr, xb, xs, xc, gb, to, ob, add, groups, group_size
-                )
-            else:
-                _quantized_tiles(
-                    kind, step, w, gs, rs, xr, xb, xs, xc, gb, room, 4 * TILE, 0, groups, group_size
-                )
-                _put(room, to, outputs, outputs - tile * TILE, step, add)
+            step = _int_rows(rows - row)
+            to = out + 4 * (row * outputs + tile * TILE)
+            kernel_out, stride = (to, 4 * outputs) if full else (scratch, 4 * TILE)
+            kernel_add = add if full else 0
+            _int_tile(
+                matrix.dtype, step,
+                IntTileArguments(
+                    weights, group_scales, row_scales, x.integers + x_stride * row, x_stride,
+                    x.scales + group_stride * row, x.sums + group_stride * row, group_stride,
+                    kernel_out, stride, kernel_add, groups, matrix.group_size,
+                ),
+            )  # fmt: skip
+            if not full:
+                _copy_tile(scratch, to, outputs, outputs - tile * TILE, step, add)
             row += step

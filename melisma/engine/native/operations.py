@@ -1,9 +1,9 @@
-"""The operations of a step, one function each: what they read and write lies at raw addresses.
+"""Element-wise and row-wise operations of a decoding step: embedding, normalization, activation.
 
-Every operation is shared by all threads: it is cut into pieces, and a thread does those from
-`first` to before `last` that it has claimed (`program.py`). Vectors of the batch are float32 [row,
-width]; rows are sequences, or places of one sequence side by side while a beginning is read in.
-Products with matrices are in `matmul.py`, attention is in `attention.py`.
+Every operation is shared by all threads: it is cut into work items, and a thread executes those
+that it has claimed, first, ..., last - 1 (`program.py`). Arguments are raw addresses. Activations
+are float32 [row, width]; a row is a sequence, or during the prefill a position of a sequence.
+Matrix products are in `matmul.py`, attention is in `attention.py`.
 """
 
 from __future__ import annotations
@@ -15,19 +15,22 @@ from melisma.simd.dispatch import compiled
 from melisma.simd.vectors import float_of_bits, floats_at, longs_at, sum_floats, sum_squares
 
 ACTIVATED = 64
-"""Numbers that are activated as one piece."""
+"""Numbers of a row that are one work item of `activate_rows`."""
 
 
 @compiled
-def embed_rows(
-    tables, levels, tokens, width, first_extra, first_index, second_extra, second_index, out,
-    first, last,
-):  # fmt: skip
-    """out[row] = sum of the tokens' table rows + a row of each extra table. Pieces: rows.
+def embed_rows(embedding, tokens, width, out, first, last):
+    """out[row] = sum of the embeddings of its tokens + a row of each extra table. Work items: rows.
 
-    `tables`: address of the tables' addresses, each float32 [entry, width]; tokens int64
-    [row, level], -1 for none; indices int64 [row], -1 for none.
+    Args:
+        embedding: `EmbeddingPointers`.
+        tokens: int64 [row, level], -1 for none.
+        width: Of the embeddings.
+        out: float32 [row, width].
+        first: First work item.
+        last: One after the last.
     """
+    levels = embedding.levels
     for row in range(first, last):
         to = floats_at(out + 4 * row * width)
         for i in range(width):
@@ -35,61 +38,73 @@ def embed_rows(
         for level in range(levels):
             token = longs_at(tokens)[row * levels + level]
             if token >= 0:
-                table = floats_at(longs_at(tables)[level] + 4 * token * width)
+                table = floats_at(longs_at(embedding.tables)[level] + 4 * token * width)
                 for i in range(width):
                     to[i] += table[i]
-        index = longs_at(first_index)[row]
+        index = longs_at(embedding.first_index)[row]
         if index >= 0:
-            extra = floats_at(first_extra + 4 * index * width)
+            extra = floats_at(embedding.first_extra + 4 * index * width)
             for i in range(width):
                 to[i] += extra[i]
-        index = longs_at(second_index)[row]
+        index = longs_at(embedding.second_index)[row]
         if index >= 0:
-            extra = floats_at(second_extra + 4 * index * width)
+            extra = floats_at(embedding.second_extra + 4 * index * width)
             for i in range(width):
                 to[i] += extra[i]
 
 
 @compiled
-def normalise_rows(
-    x, out, weight, bias, width, epsilon_bits, centred, told, told_first, slots, first, last
-):
-    """Norm of every row: RMS, or `centred` with a bias (LayerNorm); then scaled and shifted.
-    Pieces: rows.
+def normalise_rows(norm, x, width, out, rows, first, last):
+    """RMSNorm or LayerNorm of every row, scaled and shifted by a modulation. Work items: rows.
 
-    `told`: address of float32 [slot, 4 * width], of which [told_first * width, + 2 * width) are
-    scale and shift; 0 for none. `slots`: int64 [row].
+    Args:
+        norm: `NormPointers`.
+        x: float32 [row, width].
+        width: Of a row.
+        out: float32 [row, width].
+        rows: `RowPointers`.
+        first: First work item.
+        last: One after the last.
     """
-    epsilon = float_of_bits(np.int32(epsilon_bits))
-    w = floats_at(weight)
+    epsilon = float_of_bits(np.int32(norm.epsilon_bits))
+    w = floats_at(norm.weight)
     for row in range(first, last):
         a, to = floats_at(x + 4 * row * width), floats_at(out + 4 * row * width)
         mean = np.float32(0.0)
-        if centred:
+        if norm.centred:
             mean = sum_floats(x + 4 * row * width, width) / np.float32(width)
-        spread = sum_squares(x + 4 * row * width, mean, width)
-        scale = np.float32(1.0) / np.sqrt(spread / np.float32(width) + epsilon)
-        if centred:
-            b = floats_at(bias)
+        squares = sum_squares(x + 4 * row * width, mean, width)
+        scale = np.float32(1.0) / np.sqrt(squares / np.float32(width) + epsilon)
+        if norm.centred:
+            b = floats_at(norm.bias)
             for i in range(width):
                 to[i] = (a[i] - mean) * scale * w[i] + b[i]
         else:
             for i in range(width):
                 to[i] = a[i] * scale * w[i]
-        if told != 0:
-            at = told + 4 * width * (4 * longs_at(slots)[row] + told_first)
-            up, shift = floats_at(at), floats_at(at + 4 * width)
+        if norm.modulation != 0:
+            sequence = longs_at(rows.sequence_index)[row]
+            at = norm.modulation + 4 * width * (4 * sequence + norm.modulation_offset)
+            gain, shift = floats_at(at), floats_at(at + 4 * width)
             for i in range(width):
-                to[i] = to[i] * (np.float32(1.0) + up[i]) + shift[i]
+                to[i] = to[i] * (np.float32(1.0) + gain[i]) + shift[i]
 
 
 @compiled
 def activate_rows(x, out, width, gated, first, last):
-    """GELU of [row, width], or, `gated`, SiLU of the first half of [row, 2 * width] times the
-    second (SwiGLU, 2002.05202). Pieces: blocks of `ACTIVATED` numbers of all rows."""
+    """GELU or SwiGLU (2002.05202). Work items: blocks of `ACTIVATED` numbers of all rows.
+
+    Args:
+        x: float32 [row, width], or [row, 2 * width] if gated.
+        out: float32 [row, width].
+        width: Of the output.
+        gated: 1 for SiLU of the first half of a row times the second; 0 for GELU.
+        first: First work item.
+        last: One after the last.
+    """
     blocks = (width + ACTIVATED - 1) // ACTIVATED
-    for one in range(first, last):
-        row, begin = one // blocks, one % blocks * ACTIVATED
+    for item in range(first, last):
+        row, begin = item // blocks, item % blocks * ACTIVATED
         count = min(ACTIVATED, width - begin)
         to = floats_at(out + 4 * (row * width + begin))
         if gated:

@@ -1,1 +1,1 @@
-"""What a model needs and what this machine has: memory estimates, hardware, micro-benchmarks."""
+"""Memory estimates of models, hardware detection, and micro-benchmarks of this machine."""

@@ -1,10 +1,10 @@
-"""How fast this machine really is, tried on a little of a model that need not be there.
+"""Micro-benchmarks of this machine: matrix products, decoding steps, codecs, weight packing.
 
-Enters: sizes (`capacity.StageShape`). Leaves: seconds, or bytes a second. Weights are random, and
-only as many layers are made as no cache holds, so a trial takes a second and little memory. What
-every step does is done by the code that draws: products, attention to keys and values as they are
-at the middle of the piece, heads, the choice of tokens. Torch is loaded by what
-tries layers, codecs and whole models, not by `measure_rates`.
+Input: sizes of a model (`memory.StageShape`), which need not be available. Output: seconds, or
+bytes per second. Weights are random, and only as many layers are created as exceed the cache, so a
+benchmark takes a second and little memory. Steps run the code of the CPU engine: matrix products,
+attention to a KV cache as it is in the middle of a piece, output heads, and sampling.
+`measure_rates` does not load torch; benchmarks of layers and codecs do.
 """
 
 from __future__ import annotations
@@ -28,55 +28,57 @@ if TYPE_CHECKING:
 
     from melisma.engine.native.trunk import KVCache, PackedTrunk
 
-_TRIAL_SECONDS = 0.25
-"""Length of one trial: long enough for a hundred steps, short enough for five trials (chosen)."""
-_LEAST_RUNS = 15
-"""Runs that a trial wants to see, for which it may take four times as long."""
+_BENCHMARK_SECONDS = 0.25
+"""Duration of a benchmark: long enough for a hundred steps, short enough for five (chosen)."""
+_MIN_RUNS = 15
+"""Least runs of a benchmark, for which it may take four times as long."""
 _ROWS = 2
 """Rows of a step: one piece with guidance."""
 _WIDTH = 1_024
-"""Inputs and outputs of the matrices that the rates are tried on (MusicGen's smallest has them)."""
+"""Inputs of the matrices that rates are measured on (those of MusicGen's smallest model)."""
 
 
 def _fastest(run: Callable[[], object]) -> float:
-    """Seconds of the fastest run: what the machine can do when it is left alone."""
-    return float(np.min(_taken(run, _TRIAL_SECONDS)))
+    """Seconds of the fastest run: the speed of the machine without disturbance."""
+    return float(np.min(_run_seconds(run, _BENCHMARK_SECONDS)))
 
 
 def _typical(run: Callable[[], object]) -> float:
-    """Seconds of a typical run, the median: what other programs take is taken now, too."""
-    return float(np.median(_taken(run, _TRIAL_SECONDS)))
+    """Seconds of the median run: the speed beside other programs."""
+    return float(np.median(_run_seconds(run, _BENCHMARK_SECONDS)))
 
 
-def _taken(run: Callable[[], object], seconds: float) -> list[float]:
-    """Seconds of some runs, after one in which numba compiles what it has not in its cache."""
+def _run_seconds(run: Callable[[], object], seconds: float) -> list[float]:
+    """Seconds of each run, after a warm-up run in which numba compiles."""
     run()
-    taken: list[float] = []
-    begun = start = time.perf_counter()
-    # On a busy machine a trial goes on until it has seen some whole runs.
-    while start < begun + seconds or (len(taken) < _LEAST_RUNS and start < begun + 4 * seconds):
+    measured: list[float] = []
+    begin = start = time.perf_counter()
+    # On a busy machine the benchmark continues until it has enough runs.
+    while start < begin + seconds or (len(measured) < _MIN_RUNS and start < begin + 4 * seconds):
         run()
         now = time.perf_counter()
-        taken.append(now - start)
+        measured.append(now - start)
         start = now
-    return taken
+    return measured
 
 
 def random_matrix(outputs: int, inputs: int, precision: str) -> Packed:
-    """A packed matrix whose tiles are all alike: speed does not depend on what is multiplied, and
-    a tile is packed in a moment where a whole matrix takes seconds."""
+    """A packed matrix of random weights that repeats one tile.
+
+    Speed does not depend on the weights, and packing a tile is much faster than a whole matrix.
+    """
     values = np.random.default_rng(0).normal(size=(TILE, inputs)).astype(np.float32)
-    return _stretched(pack(values, precision), outputs)
+    return _repeat_tile(pack(values, precision), outputs)
 
 
-def _stretched(tile: Packed, outputs: int) -> Packed:
-    """The matrix of one tile, over so many outputs; every array in memory of its own."""
+def _repeat_tile(tile: Packed, outputs: int) -> Packed:
+    """Repeats a matrix of one tile to `outputs` outputs; every array is a copy."""
     tiles = -(-outputs // TILE)
 
     def repeated(array: np.ndarray | None) -> np.ndarray | None:
         if array is None:
             return None
-        # A stride of nothing repeats without a copy; `aligned` makes the only one.
+        # Broadcasting repeats without a copy; `aligned` makes the only one.
         return aligned(np.broadcast_to(array, (tiles, *array.shape))).reshape(-1, *array.shape[1:])
 
     weights = repeated(tile.weights)
@@ -92,23 +94,23 @@ def _stretched(tile: Packed, outputs: int) -> Packed:
 
 
 def run_once(matrix: Packed) -> None:
-    """A product on one thread, to see that native code runs."""
+    """Runs a matrix product on one thread, to check that native code works."""
     _chain([matrix], 1).run(_ROWS)
 
 
 def measure_rates(threads: int) -> Rates:
-    """How fast this machine reads memory, and multiplies weights of each precision, and what an
-    operation costs besides; about two seconds."""
+    """Measures memory bandwidth, matrix products of each precision, and the fixed cost of an
+    operation; takes about two seconds."""
     return Rates(
         threads=threads,
-        read=read_bandwidth(threads),
-        products={precision: _product_rate(precision, threads) for precision in PRECISIONS},
+        read_bandwidth=read_bandwidth(threads),
+        matmul_bandwidth={precision: _product_rate(precision, threads) for precision in PRECISIONS},
         operation_seconds=_operation_seconds(threads),
     )
 
 
 def _chain(matrices: list[Packed], threads: int) -> Program:
-    """A program of one product after another."""
+    """A program of consecutive matrix products."""
     program = Program(_ROWS, threads)
     x = program.scratch((_ROWS, matrices[0].inputs))
     x[:] = 1.0
@@ -118,40 +120,49 @@ def _chain(matrices: list[Packed], threads: int) -> Program:
 
 
 def _product_rate(precision: str, threads: int) -> float:
-    """Bytes of weights that are multiplied in a second."""
-    one = random_matrix(4 * _WIDTH, _WIDTH, precision)
-    count = -(-beyond_cache_bytes() // one.bytes)
+    """Bytes of weights per second in matrix products."""
+    size = random_matrix(4 * _WIDTH, _WIDTH, precision).bytes
+    count = -(-beyond_cache_bytes() // size)
     matrices = [random_matrix(4 * _WIDTH, _WIDTH, precision) for _ in range(count)]
     program = _chain(matrices, threads)
-    return count * one.bytes / _fastest(lambda: program.run(_ROWS))
+    return count * size / _fastest(lambda: program.run(_ROWS))
 
 
 def _operation_seconds(threads: int) -> float:
-    """What an operation costs however small it is: the barrier between threads. Few operations a
-    run, so that some run is not interrupted on a busy machine either."""
+    """Fixed cost of an operation: the synchronization of threads. A run has few operations, so that
+    even on a busy machine some run is not interrupted."""
     count = 20
     program = _chain([random_matrix(TILE, TILE, "float32")] * count, threads)
     return _fastest(lambda: program.run(_ROWS)) / count
 
 
-def time_step(shape: StageShape, precision: str, asked: Workload, threads: int) -> float:
-    """Seconds of one step of a causal stage at the middle of its pieces.
+def time_step(shape: StageShape, precision: str, workload: Workload, threads: int) -> float:
+    """Measures one decoding step of a causal stage in the middle of a piece.
 
-    Tried on some layers of the true sizes, all of them in a small model; the rest are counted as
-    layers that take as long.
+    Some layers of the true sizes are run, in a small model all of them; the remaining ones are
+    assumed to take as long.
+
+    Args:
+        shape: Sizes of the stage.
+        precision: Of its weights.
+        workload: The batch.
+        threads: Threads to compute with.
+
+    Returns:
+        Seconds.
     """
-    trunk = _some_layers(shape, precision)
+    trunk = _random_trunk(shape, precision)
     layers = len(trunk.layers)
-    whole = _step_program(shape, trunk, asked, threads, ends=True)
+    whole = _step_program(shape, trunk, workload, threads, sampled=True)
     seconds = _typical(lambda: whole(1))
     if layers == shape.layers:
         return seconds
-    inner = _step_program(shape, trunk, asked, threads, ends=False)
+    inner = _step_program(shape, trunk, workload, threads, sampled=False)
     return seconds + (shape.layers - layers) * _typical(lambda: inner(1)) / layers
 
 
-def _some_layers(shape: StageShape, precision: str) -> PackedTrunk:
-    """A trunk of random weights, as many layers as no cache holds, at most all."""
+def _random_trunk(shape: StageShape, precision: str) -> PackedTrunk:
+    """A trunk of random weights with `benchmarked_layers` layers."""
     import torch
 
     from melisma.engine.native.trunk import PackedTrunk
@@ -176,95 +187,110 @@ def _some_layers(shape: StageShape, precision: str) -> PackedTrunk:
         positions="sinusoidal",
         text=shape.text,
     )
-    one = PackedTrunk.of(trunk_shape, tensor, precision)
+    one_layer = PackedTrunk.of(trunk_shape, tensor, precision)
     outputs = shape.matrices
 
     def layer() -> Any:
-        thin = one.layers[0]
-        named = {field.name: getattr(thin, field.name) for field in fields(thin)}
+        template = one_layer.layers[0]
+        values = {field.name: getattr(template, field.name) for field in fields(template)}
         matrices = {
-            name: _stretched(value, outputs[name][0])
-            for name, value in named.items()
+            name: _repeat_tile(value, outputs[name][0])
+            for name, value in values.items()
             if isinstance(value, Packed)
         }
-        return replace(thin, **matrices)
+        return replace(template, **matrices)
 
-    count = tried_layers(shape, precision)
+    count = benchmarked_layers(shape, precision)
     layers = tuple(layer() for _ in range(count))
-    return replace(one, shape=replace(trunk_shape, layers=count), layers=layers)
+    return replace(one_layer, shape=replace(trunk_shape, layers=count), layers=layers)
 
 
-def tried_layers(shape: StageShape, precision: str) -> int:
-    """As many as no cache holds, at most all."""
+def benchmarked_layers(shape: StageShape, precision: str) -> int:
+    """Layers that a benchmark creates: as many as exceed the cache, at most all."""
     return min(shape.layers, max(2, -(-beyond_cache_bytes() // shape.layer_bytes(precision))))
 
 
 def _step_program(
-    shape: StageShape, trunk: PackedTrunk, asked: Workload, threads: int, *, ends: bool
+    shape: StageShape, trunk: PackedTrunk, workload: Workload, threads: int, *, sampled: bool
 ) -> Callable[[int], None]:
-    """A step to run, with `ends` from tokens to tokens; otherwise of the layers alone."""
+    """A function that runs decoding steps: from tokens to sampled tokens, or only the layers."""
     from melisma.engine.native.trunk import add_trunk
 
-    rows = asked.rows
+    rows = workload.rows
     program = Program(rows, threads, distinct=True)
     hidden = program.scratch((rows, shape.width))
-    middle, window = shape.middle(asked), shape.window(asked)
-    past = _filled_past(shape, trunk, asked)
-    program.slots[:], program.positions[:] = np.arange(rows), middle
-    desk = _desk(shape, asked)
-    if ends:
-        program.begin_step(desk)
+    middle, window = shape.middle(workload), shape.window(workload)
+    cache = _filled_cache(shape, trunk, workload)
+    program.sequence_index[:], program.positions[:] = np.arange(rows), middle
+    batch = _batch_state(shape, workload)
+    if sampled:
+        program.begin_step(batch)
         tables = [np.ones((shape.vocabulary + 1, shape.width), np.float32)] * shape.levels
-        nothing = aligned_zeros((1, shape.width), np.float32)
+        zeros = aligned_zeros((1, shape.width), np.float32)
         program.embed(
-            tables, desk.tokens, (nothing, nothing), (desk.frame_index, desk.place_index), hidden
+            tables, batch.tokens, (zeros, zeros), (batch.frame_index, batch.position_index), hidden
         )
-    out = add_trunk(program, trunk, past, hidden, window=window, angles=None)
-    if ends:
+    out = add_trunk(program, trunk, cache, hidden, window=window, angles=None)
+    if sampled:
         heads = random_matrix(shape.sampled_levels * shape.vocabulary, shape.width, trunk.precision)
-        program.multiply(heads, out, desk.logits, add=False)
-        program.sample(desk)
+        program.multiply(heads, out, batch.logits, add=False)
+        program.sample(batch)
 
     def run(steps: int) -> None:
-        desk.step[:] = middle - shape.prefix_positions(asked)
+        batch.step[:] = middle - shape.prefix_positions(workload)
         program.run(rows, steps)
 
     return run
 
 
-def _desk(shape: StageShape, asked: Workload) -> BatchState:
-    """Requests half drawn."""
-    steps = shape.steps(asked.seconds)
-    desk = BatchState(
-        asked.pieces, asked.branches, shape.offsets, shape.stride, shape.vocabulary, steps, 1,
-        placed=False,
+def _batch_state(shape: StageShape, workload: Workload) -> BatchState:
+    """State of a batch in the middle of its pieces."""
+    steps = shape.steps(workload.seconds)
+    batch = BatchState(
+        workload.pieces, workload.branches, shape.offsets, shape.stride, shape.vocabulary, steps, 1,
+        absolute_positions=False,
     )  # fmt: skip
-    desk.frames[:], desk.before[:] = shape.frames(asked.seconds), shape.prefix_positions(asked)
-    desk.frame_base[:] = -1
-    desk.grid[:] = 0
-    desk.temperature[:], desk.guidance[:], desk.top_k[:], desk.top_p[:] = 1.0, 3.0, 250, 1.0
-    desk.noise[:] = 1.0
-    return desk
+    batch.frames[:], batch.prefix_lengths[:] = (
+        shape.frames(workload.seconds),
+        shape.prefix_positions(workload),
+    )
+    batch.frame_base[:] = -1
+    batch.grid[:] = 0
+    batch.temperature[:], batch.guidance[:], batch.top_k[:], batch.top_p[:] = 1.0, 3.0, 250, 1.0
+    batch.noise[:] = 1.0
+    return batch
 
 
-def _filled_past(shape: StageShape, trunk: PackedTrunk, asked: Workload) -> KVCache:
-    """Keys and values written to: memory that was never written is not read from memory."""
+def _filled_cache(shape: StageShape, trunk: PackedTrunk, workload: Workload) -> KVCache:
+    """A KV cache whose memory has been written to: pages never written are not read from memory."""
     from melisma.engine.native.trunk import KVCache
 
-    past = KVCache(
-        trunk, asked.rows, shape.cache_positions(asked), asked.words if shape.text else 0
+    cache = KVCache(
+        trunk,
+        workload.rows,
+        shape.cache_positions(workload),
+        workload.text_tokens if shape.text else 0,
     )
-    for kept in (*past.layers, *past.texts):
-        for array in kept.arrays():
-            # About .008 as bfloat16.
+    for part in (*cache.layers, *cache.texts):
+        for array in part.arrays():
+            # 0x3C00 is 0.008 as bfloat16.
             array[:] = {np.uint16: 0x3C00, np.int8: 1}.get(array.dtype.type, 0.01)
-    past.text_lengths[:] = asked.words if past.texts else 0
-    return past
+    cache.text_lengths[:] = workload.text_tokens if cache.texts else 0
+    return cache
 
 
 def time_codec(config: Mapping[str, Any], channels: int, precision: str, threads: int) -> float:
-    """Seconds in which a published codec of these settings decodes a second of sound; its weights
-    are zeros. `precision`: "float32" or "bfloat16", of its decoder."""
+    """Measures how long an EnCodec model with zero weights takes to decode a second of sound.
+
+    Args:
+        config: Its settings in the format of transformers.
+        channels: Channels of the sound.
+        precision: Of its decoder, "float32" or "bfloat16".
+        threads: Threads of PyTorch.
+
+    Returns:
+        Seconds.
+    """
     import torch
 
     from melisma.codec.encodec.model import Encodec, EncodecSettings
@@ -275,15 +301,15 @@ def time_codec(config: Mapping[str, Any], channels: int, precision: str, threads
         settings = EncodecSettings.from_config(config)
         network = Encodec(settings, precision=precision).eval()
         network.pack()
-        turns = channels if settings.audio_channels == 1 else 1
+        batch = channels if settings.audio_channels == 1 else 1
         frames = round(settings.frame_rate_hz)
-        tokens = torch.zeros(turns, settings.levels, frames, dtype=torch.int64)
+        tokens = torch.zeros(batch, settings.levels, frames, dtype=torch.int64)
         return _typical(lambda: network.decode_tokens(tokens))
     finally:
         torch.set_num_threads(before)
 
 
 def time_packing(precision: str) -> float:
-    """Seconds in which a million weights are made ready, once when a model is loaded."""
+    """Measures how long packing a million weights takes, once when a model is loaded; seconds."""
     weights = np.random.default_rng(0).normal(size=(_WIDTH, _WIDTH)).astype(np.float32)
     return _typical(lambda: pack(weights, precision)) / weights.size * 1e6

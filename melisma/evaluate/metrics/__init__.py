@@ -1,2 +1,2 @@
-"""Metrics over sets of pieces, each with its interval. Read `figures.py` first: what a metric
-returns."""
+"""Metrics over sets of pieces, each with its interval. Read `figures.py` first: the rows that
+metrics return."""

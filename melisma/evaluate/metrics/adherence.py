@@ -1,7 +1,8 @@
-"""Whether pieces do what the words say: lead family, tempo, tonality, similarity, faults.
+"""Adherence of sound to its prompt: lead family, tempo, key, text similarity, freedom from faults.
 
-Enters: pieces with what was asked of each (`Wish`), and a `Judge`. Leaves: one `MeasuredAttributes`
-per piece, and the rows of the table. The ceiling comes from the same functions on true renders.
+Input: pieces with the `RequestedAttributes` of each, and a `Judge`. Output: one
+`MeasuredAttributes` per piece, and rows of the table. The ceiling comes from the same functions on
+real renders.
 """
 
 from __future__ import annotations
@@ -28,12 +29,12 @@ from melisma.joint.settings_words import read_settings
 from melisma.values import Facts, Waveform
 
 ACCOMPANYING = ("drums", "bass")
-"""Families that lead nothing where another is named."""
+"""Families that are not the lead where another is named."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RequestedAttributes:
-    """What is asked of one piece; None where it is left open."""
+    """Attributes that a prompt requests; None where it leaves them open."""
 
     words: str
     lead: str | None = None
@@ -45,7 +46,7 @@ class RequestedAttributes:
 
 @dataclass(frozen=True, kw_only=True)
 class MeasuredAttributes:
-    """What judges and detectors heard in one piece."""
+    """Attributes that the judge and the detectors measured in one piece."""
 
     lead: str
     tempo_bpm: float
@@ -62,10 +63,10 @@ class MeasuredAttributes:
 
 def read_requests(path: Path) -> list[RequestedAttributes]:
     """Reads a list of stated prompts, one JSON object a line."""
-    wishes: list[RequestedAttributes] = []
+    requests: list[RequestedAttributes] = []
     for line in path.read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
-        wishes.append(
+        requests.append(
             RequestedAttributes(
                 words=row["prompt"],
                 lead=row["lead"],
@@ -73,25 +74,29 @@ def read_requests(path: Path) -> list[RequestedAttributes]:
                 tonality=row["tonality"],
             )
         )
-    return wishes
+    return requests
 
 
 def requested_of(facts: Facts, words: str) -> RequestedAttributes:
-    """A true render's facts as if someone had asked for them."""
+    """The facts of a real render as requested attributes."""
     return RequestedAttributes(
         words=words, lead=facts.lead, tempo_bpm=facts.tempo_bpm, tonality=facts.tonality
     )
 
 
 def stated_attributes(words: str, facts: Facts | None = None) -> RequestedAttributes:
-    """What words state outright, nothing guessed; with the `facts` of a true piece its own numbers
-    in the place of rounded ones.
+    """Attributes that a text states explicitly; nothing is inferred.
 
-    A lead is stated where one family alone is named beside drums and bass.
+    A lead is stated where exactly one family is named beside drums and bass.
+
+    Args:
+        words: The prompt.
+        facts: Facts of the real piece that the text describes: exact numbers in place of rounded
+            ones, and only families that the piece has.
     """
-    said = read_settings(words)
-    tunes = [family for family in said.families if family not in ACCOMPANYING]
-    tempo_bpm, tonality = said.tempo_bpm, said.tonality
+    stated = read_settings(words)
+    tunes = [family for family in stated.families if family not in ACCOMPANYING]
+    tempo_bpm, tonality = stated.tempo_bpm, stated.tonality
     if facts is not None:
         tempo_bpm = tempo_bpm and facts.tempo_bpm
         tonality = tonality and facts.tonality
@@ -101,12 +106,14 @@ def stated_attributes(words: str, facts: Facts | None = None) -> RequestedAttrib
         lead=lead if facts is None or lead == facts.lead else None,
         tempo_bpm=tempo_bpm,
         tonality=tonality,
-        families=said.families if facts is None else tuple(set(said.families) & {*facts.families}),
+        families=stated.families
+        if facts is None
+        else tuple(set(stated.families) & {*facts.families}),
     )
 
 
 def measure_attributes(waveform: Waveform, judge: Judge) -> MeasuredAttributes:
-    """Everything the judges say of one piece."""
+    """Measures the attributes of one piece with the judge and the detectors."""
     verdict = judge.judge_all([waveform])[0]
     return MeasuredAttributes(
         lead=verdict.lead,
@@ -120,9 +127,14 @@ def measure_attributes(waveform: Waveform, judge: Judge) -> MeasuredAttributes:
 
 
 def contrast(words: np.ndarray, sound: np.ndarray) -> np.ndarray:
-    """Per piece, similarity to its own words minus the mean to the others' words, float64 [n].
+    """Similarity of each piece to its own text minus the mean similarity to the other texts.
 
-    Both [n, width] unit vectors, n two or more.
+    Args:
+        words: Embeddings of the texts, unit vectors [piece, width], two or more.
+        sound: Embeddings of the pieces, unit vectors [piece, width].
+
+    Returns:
+        float64 [piece].
     """
     similarity = np.asarray(words, dtype=np.float64) @ np.asarray(sound, dtype=np.float64).T
     count = len(similarity)
@@ -132,11 +144,11 @@ def contrast(words: np.ndarray, sound: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True, kw_only=True)
 class Adherence:
-    """Yes or no per piece and question; only pieces for which it was asked."""
+    """Whether each piece meets each request; every array covers only pieces with that request."""
 
     lead: np.ndarray
     lead_family: np.ndarray
-    """The family asked for, for balancing."""
+    """The requested family, for balancing."""
     tempo: np.ndarray
     signal_tempo: np.ndarray
     tonality: np.ndarray
@@ -147,35 +159,35 @@ class Adherence:
 
 
 def compare(
-    wishes: Sequence[RequestedAttributes], heard: Sequence[MeasuredAttributes], judge: Judge
+    requests: Sequence[RequestedAttributes], measured: Sequence[MeasuredAttributes], judge: Judge
 ) -> Adherence:
-    """What was heard against what was asked, piece by piece."""
-    pairs = list(zip(wishes, heard, strict=True))
-    led = [(w, h) for w, h in pairs if w.lead is not None]
-    toned = [(w, h) for w, h in pairs if w.tonality is not None]
-    timed = [(w.tempo_bpm, h) for w, h in pairs if w.tempo_bpm is not None]
-    words = judge.read_words([w.words for w in wishes])
+    """Compares measured with requested attributes, piece by piece."""
+    pairs = list(zip(requests, measured, strict=True))
+    led = [(r, m) for r, m in pairs if r.lead is not None]
+    keyed = [(r, m) for r, m in pairs if r.tonality is not None]
+    timed = [(r.tempo_bpm, m) for r, m in pairs if r.tempo_bpm is not None]
+    words = judge.read_words([r.words for r in requests])
     return Adherence(
-        lead=np.array([w.lead == h.lead for w, h in led]),
-        lead_family=np.array([w.lead for w, _ in led]),
-        tempo=np.array([meets_tempo(h.tempo_bpm, bpm) for bpm, h in timed]),
-        signal_tempo=np.array([meets_tempo(h.signal_tempo_bpm, bpm) for bpm, h in timed]),
-        tonality=np.array([w.tonality == h.tonality for w, h in toned]),
-        signal_tonality=np.array([w.tonality == h.signal_tonality for w, h in toned]),
-        contrast=contrast(words, np.stack([h.embedding for h in heard])),
-        clean=np.array([h.clean for h in heard]),
+        lead=np.array([r.lead == m.lead for r, m in led]),
+        lead_family=np.array([r.lead for r, _ in led]),
+        tempo=np.array([meets_tempo(m.tempo_bpm, bpm) for bpm, m in timed]),
+        signal_tempo=np.array([meets_tempo(m.signal_tempo_bpm, bpm) for bpm, m in timed]),
+        tonality=np.array([r.tonality == m.tonality for r, m in keyed]),
+        signal_tonality=np.array([r.tonality == m.signal_tonality for r, m in keyed]),
+        contrast=contrast(words, np.stack([m.embedding for m in measured])),
+        clean=np.array([m.clean for m in measured]),
     )
 
 
-def tempo_chance(wishes: Sequence[RequestedAttributes]) -> float:
-    """How often the best constant answer meets the stated tempi."""
-    stated = [w.tempo_bpm for w in wishes if w.tempo_bpm is not None]
+def tempo_chance(requests: Sequence[RequestedAttributes]) -> float:
+    """Accuracy of the best constant answer for the stated tempi."""
+    stated = [r.tempo_bpm for r in requests if r.tempo_bpm is not None]
     shares = [np.mean([meets_tempo(guess, bpm) for bpm in stated]) for guess in stated]
     return float(max(shares, default=0.0))
 
 
 def _ratio_interval(outputs: np.ndarray, truth: np.ndarray) -> Interval:
-    """Mean of one contrast over the mean of another, both drawn anew."""
+    """Ratio of two mean contrasts, both resampled."""
     count = len(outputs)
     rng = np.random.default_rng(1)
 
@@ -188,15 +200,20 @@ def _ratio_interval(outputs: np.ndarray, truth: np.ndarray) -> Interval:
 
 
 def adherence_figures(
-    asked: Sequence[RequestedAttributes],
+    requests: Sequence[RequestedAttributes],
     outputs: Adherence,
     truth: Adherence,
     command: str,
     label: str,
 ) -> list[Figure]:
-    """Rows of the table: outputs with the ceiling of true renders.
+    """Rows of the table.
 
-    `label` names how the outputs were drawn, e.g. "best of 4".
+    Args:
+        requests: Requested attributes of the outputs.
+        outputs: Their adherence.
+        truth: Adherence of real renders, the ceiling.
+        command: The command that makes these rows.
+        label: How the outputs were generated, e.g. "best of 4".
     """
 
     def row(what: str, values: np.ndarray, ceiling: np.ndarray, chance: float) -> Figure | None:
@@ -208,19 +225,19 @@ def adherence_figures(
         return figure_of(name, interval, chance=chance, ceiling=top, command=command)
 
     families = len(np.unique(outputs.lead_family))
-    guess = tempo_chance(asked)
+    guess = tempo_chance(requests)
     figures = [
         row("stated tempo within 5 %, judge", outputs.tempo, truth.tempo, guess),
         row("stated tempo within 5 %, signal", outputs.signal_tempo, truth.signal_tempo, guess),
-        row("stated tonality, judge", outputs.tonality, truth.tonality, 1 / 24),
-        row("stated tonality, signal", outputs.signal_tonality, truth.signal_tonality, 1 / 24),
+        row("stated key, judge", outputs.tonality, truth.tonality, 1 / 24),
+        row("stated key, signal", outputs.signal_tonality, truth.signal_tonality, 1 / 24),
         row("free of clicks, dropouts, dead silence", outputs.clean, truth.clean, 1.0),
     ]
     if families:
         figures.insert(
             0,
             figure_of(
-                f"lead instrument's family heard ({label})",
+                f"lead instrument's family recognised ({label})",
                 balanced_interval(outputs.lead, outputs.lead_family),
                 chance=1 / families,
                 ceiling=_lead_ceiling(outputs, truth),
@@ -238,7 +255,7 @@ def adherence_figures(
 
 
 def _lead_ceiling(outputs: Adherence, truth: Adherence) -> float | None:
-    """Balanced accuracy on true renders, over the families that were asked for."""
+    """Balanced accuracy on real renders, over the requested families."""
     same = np.isin(truth.lead_family, np.unique(outputs.lead_family))
     if not same.any():
         return None

@@ -1,8 +1,7 @@
-"""How much of the sound a codec keeps: ViSQOL, onsets found again, log-mel distance, SI-SDR; and
-how it uses its codes.
+"""Fidelity of a codec (ViSQOL, onset F1, log-mel distance, SI-SDR), and its use of the codebooks.
 
 ViSQOL in audio mode (Chinen et al., "ViSQOL v3", 2004.09584) comes from the PyPI package
-`visqol-python`, Opus from the command `opusenc`; both serve measurement only and are looked for
+`visqol-python`, Opus from the command `opusenc`; both serve measurement only and are looked up
 when they are called.
 """
 
@@ -24,6 +23,7 @@ import soxr
 from melisma.analysis.audio.frames import level_db, magnitude_frames, mel_filters, mono_samples
 from melisma.analysis.audio.onsets import find_onsets, score_onsets
 from melisma.values import TokenGrid, Waveform
+from melisma.values.errors import MelismaError
 
 VISQOL_RATE_HZ = 48_000
 """The rate of ViSQOL's audio mode."""
@@ -40,11 +40,11 @@ Scorer = Callable[[np.ndarray, np.ndarray], float]
 
 
 def visqol_scorer() -> Scorer:
-    """ViSQOL's audio mode; `ValueError` where the package is missing."""
+    """Loads ViSQOL's audio mode; `ValueError` where the package is missing."""
     try:
         package = importlib.import_module("visqol")
     except ImportError as error:
-        raise ValueError(
+        raise MelismaError(
             "ViSQOL is not installed: `pip install visqol-python` brings it"
         ) from error
     api = package.VisqolApi()
@@ -66,27 +66,33 @@ def at_visqol_rate(waveform: Waveform) -> np.ndarray:
 
 
 def opinion_score(original: Waveform, coded: Waveform, scorer: Scorer) -> float:
-    """Mean opinion score of a reconstruction, cut to the common length."""
+    """Predicted mean opinion score of a reconstruction, both cut to the common length."""
     reference, degraded = at_visqol_rate(original), at_visqol_rate(coded)
     length = min(len(reference), len(degraded))
     return scorer(reference[:length], degraded[:length])
 
 
 def onset_ratio(truth_seconds: np.ndarray, original: Waveform, coded: Waveform) -> float:
-    """F1 of onsets found in the reconstruction over F1 in the original, both against the truth;
-    nan where the detector finds nothing right in the original."""
+    """Onset F1 in the reconstruction over onset F1 in the original.
+
+    Args:
+        truth_seconds: True onsets, float64 [onset].
+        original: The original sound.
+        coded: Its reconstruction.
+
+    Returns:
+        The ratio; nan where F1 is 0 in the original.
+    """
     before = score_onsets(truth_seconds, find_onsets(original)).f1
     after = score_onsets(truth_seconds, find_onsets(coded)).f1
     return after / before if before > 0 else float("nan")
 
 
 def code_with_opus(waveform: Waveform, kilobits: float) -> tuple[Waveform, float]:
-    """The sound after `opusenc --hard-cbr`, and the file's real bitrate in kbit/s.
-
-    Raises `ValueError` where opusenc or a decoder for it is missing.
-    """
+    """The sound after `opusenc --hard-cbr` at `kilobits` kbit/s, and the file's actual bitrate in
+    kbit/s; `ValueError` where opusenc or a decoder for it is missing."""
     if shutil.which("opusenc") is None:
-        raise ValueError("opusenc is not installed: the system package opus-tools brings it")
+        raise MelismaError("opusenc is not installed: the system package opus-tools brings it")
     with tempfile.TemporaryDirectory() as folder:
         source, coded = Path(folder) / "in.wav", Path(folder) / "out.opus"
         soundfile.write(source, waveform.samples.T, waveform.rate_hz, subtype="PCM_16")
@@ -100,11 +106,11 @@ def code_with_opus(waveform: Waveform, kilobits: float) -> tuple[Waveform, float
 def log_mel_distance(original: Waveform, coded: Waveform) -> float:
     """Mean distance of 80 log-mel bands in dB, cut to the common length; 0 for a copy.
 
-    The L1 of EnCodec's and DAC's training (2210.13438, 2306.06546) at one resolution: 43 ms
-    windows, 40 Hz to 12 kHz, levels below -80 dB of full scale counting as that. Phases do not
-    count. Raises `ValueError` where there is no sound.
+    The L1 loss of EnCodec's and DAC's training (2210.13438, 2306.06546) at one resolution: 43 ms
+    windows, 40 Hz to 12 kHz, levels clamped at -80 dB below full scale. It ignores phase. Raises
+    `ValueError` for empty sound.
     """
-    first, second = _equally_long(original, coded)
+    first, second = _common_length(original, coded)
     filters = mel_filters(MEL_RATE_HZ, MEL_WINDOW_SAMPLES, MEL_BANDS, 40.0, MEL_RATE_HZ / 2)
     before, after = (
         level_db(np.maximum(magnitudes @ filters, MEL_FLOOR))
@@ -120,63 +126,67 @@ def si_sdr_db(original: Waveform, coded: Waveform) -> float:
     """Scale-invariant signal-to-distortion ratio in dB (Le Roux et al., "SDR - half-baked or well
     done?", 1811.02508, section 2.2), cut to the common length and not aligned.
 
-    Infinite for a scaled copy, minus infinity for silence or sound that has nothing in common, nan
-    where the original is silent. It counts phases, which a codec of few bits need not keep: low
-    values may sound well.
+    Infinite for a scaled copy, minus infinity for silence or uncorrelated sound, nan where the
+    original is silent. It depends on phase, which a codec at a low bitrate need not preserve: low
+    values may sound good.
     """
-    target, estimate = _equally_long(original, coded)
+    target, estimate = _common_length(original, coded)
     energy = float(target @ target)
     if energy == 0.0:
         return math.nan
-    kept = (float(estimate @ target) / energy) * target
-    wanted, lost = float(kept @ kept), float(np.square(estimate - kept).sum())
-    if wanted == 0.0:
+    projection = (float(estimate @ target) / energy) * target
+    signal, distortion = (
+        float(projection @ projection),
+        float(np.square(estimate - projection).sum()),
+    )
+    if signal == 0.0:
         return -math.inf
-    return 10.0 * math.log10(wanted / lost) if lost > 0.0 else math.inf
+    return 10.0 * math.log10(signal / distortion) if distortion > 0.0 else math.inf
 
 
-def _equally_long(original: Waveform, coded: Waveform) -> tuple[np.ndarray, np.ndarray]:
+def _common_length(original: Waveform, coded: Waveform) -> tuple[np.ndarray, np.ndarray]:
     """Mono float64 [sample] at 24 kHz of both, cut to the common length."""
     first, second = mono_samples(original, MEL_RATE_HZ), mono_samples(coded, MEL_RATE_HZ)
     length = min(len(first), len(second))
     if length == 0:
-        raise ValueError("there is no sound to compare")
+        raise MelismaError("there is no sound to compare")
     return first[:length], second[:length]
 
 
 @dataclass(frozen=True, kw_only=True)
 class LevelUse:
-    """How one level of a codec uses its codebook."""
+    """Use of the codebook of one level of a codec."""
 
     used: float
-    """Share of the entries that occur at all, 0 to 1."""
+    """Share of the entries that occur, 0 to 1."""
     entropy_bits: float
-    """Of one token, by how often each occurs, Miller and Madow's correction added."""
+    """Entropy of one token by its frequency, with Miller and Madow's correction."""
     capacity_bits: float
-    """What a token could hold: log2 of the vocabulary."""
+    """Largest possible entropy: log2 of the vocabulary."""
     tokens: int
-    """How many were counted; with few tokens an entry may be missing by chance."""
+    """Number of tokens counted; with few an entry may be missing by chance."""
 
 
 def code_use(grids: Sequence[TokenGrid]) -> list[LevelUse]:
-    """Of each level over all grids, which have one vocabulary and one number of levels.
+    """Codebook use of each level over all grids, which share a vocabulary and a number of levels.
 
-    The entropy of counts is too small by about (used entries - 1) / (2 tokens) nats (Miller, "Note
-    on the bias of information estimates", 1955), which is added, up to the capacity.
+    The entropy of counts is biased by about -(used entries - 1) / (2 tokens) nats (Miller, "Note
+    on the bias of information estimates", 1955), which is corrected, up to the capacity. Raises
+    `ValueError` for no grid, or grids that differ.
     """
     if not grids or len({(len(grid.tokens), grid.vocabulary) for grid in grids}) != 1:
-        raise ValueError("give one grid or more, all with the same levels and vocabulary")
+        raise MelismaError("give one grid or more, all with the same levels and vocabulary")
     vocabulary = grids[0].vocabulary
     found = []
     for level in range(len(grids[0].tokens)):
         tokens = np.concatenate([grid.tokens[level] for grid in grids])
         counts = np.bincount(tokens, minlength=vocabulary)
         shares = counts[counts > 0] / len(tokens)
-        nats = -(shares * np.log(shares)).sum() + (len(shares) - 1) / (2 * len(tokens))
+        entropy = -(shares * np.log(shares)).sum() + (len(shares) - 1) / (2 * len(tokens))
         found.append(
             LevelUse(
                 used=len(shares) / vocabulary,
-                entropy_bits=min(float(nats) / math.log(2.0), math.log2(vocabulary)),
+                entropy_bits=min(float(entropy) / math.log(2.0), math.log2(vocabulary)),
                 capacity_bits=math.log2(vocabulary),
                 tokens=len(tokens),
             )
@@ -185,11 +195,11 @@ def code_use(grids: Sequence[TokenGrid]) -> list[LevelUse]:
 
 
 def nominal_kilobits(uses: Sequence[LevelUse], frame_rate_hz: float) -> float:
-    """Bitrate in kbit/s where every token is stored as it is."""
+    """Bitrate in kbit/s without entropy coding."""
     return frame_rate_hz * sum(use.capacity_bits for use in uses) / 1000.0
 
 
 def entropy_kilobits(uses: Sequence[LevelUse], frame_rate_hz: float) -> float:
-    """Estimated bitrate in kbit/s after an entropy coder that knows how often each token occurs,
-    but nothing of its neighbours."""
+    """Estimated bitrate in kbit/s after an order-0 entropy coder, which knows the frequency of each
+    token but no context."""
     return frame_rate_hz * sum(use.entropy_bits for use in uses) / 1000.0

@@ -1,6 +1,6 @@
-"""How a figure is told: a Markdown row for people, JSON for machines.
+"""Rows of a table of metrics, as Markdown for people and JSON for machines.
 
-Every figure carries the command that made it, chance and ceiling, so that no number stands alone.
+Every row holds the command that made it, chance and ceiling, so that no number stands alone.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 
 from melisma.evaluate.metrics.statistics import Interval
 from melisma.files.atomic import write_bytes
+from melisma.values.errors import MelismaError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,11 +26,11 @@ class Figure:
     high: float | None = None
     """Ends of the 95 % bootstrap interval."""
     chance: float | None = None
-    """What guessing gives."""
+    """The value for guessing."""
     ceiling: float | None = None
-    """The same judge's result on true held-out renders after the codec's round trip."""
+    """The same metric of held-out real renders after the codec's round trip."""
     count: int = 0
-    """Pieces it rests on."""
+    """Number of pieces."""
     unit: str = ""
     command: str = ""
     """What to run for this row."""
@@ -53,7 +54,7 @@ def figure_of(
     command: str = "",
     details: dict[str, float | str] | None = None,
 ) -> Figure:
-    """A row from an interval."""
+    """Makes a row from an interval; the other arguments are fields of `Figure`."""
     return Figure(
         what=what,
         value=interval.value,
@@ -74,7 +75,7 @@ HEADER = (
 
 
 def format_number(value: float | None, unit: str = "") -> str:
-    """A number with as many digits as it deserves, and its unit; empty for None."""
+    """A number rounded to about three digits, and its unit; empty for None."""
     if value is None:
         return ""
     digits = 3 if abs(value) < 1.5 else 2 if abs(value) < 20 else 1
@@ -101,12 +102,12 @@ def markdown_row(figure: Figure) -> str:
 
 
 def markdown_table(figures: Sequence[Figure]) -> str:
-    """Header and rows."""
+    """A Markdown table of rows, with its header."""
     return "\n".join([HEADER, *(markdown_row(figure) for figure in figures)])
 
 
 def write_figures(path: Path, figures: Sequence[Figure]) -> None:
-    """Writes figures as a JSON list; the folder is made where it is missing."""
+    """Writes rows as a JSON list; the folder is created if missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = [dataclasses.asdict(figure) for figure in figures]
     text = json.dumps(rows, indent=1, ensure_ascii=False, allow_nan=True)
@@ -114,8 +115,8 @@ def write_figures(path: Path, figures: Sequence[Figure]) -> None:
 
 
 def read_figures(path: Path) -> list[Figure]:
-    """Reads what `write_figures` wrote; `ValueError` where it is something else."""
+    """Reads a file of `write_figures`; `ValueError` for anything else."""
     try:
         return [Figure(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
     except (json.JSONDecodeError, TypeError) as error:
-        raise ValueError(f"{path} holds no figures: run its benchmark again") from error
+        raise MelismaError(f"{path} holds no figures: run its benchmark again") from error

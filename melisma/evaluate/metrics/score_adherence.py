@@ -1,14 +1,13 @@
-"""Whether generated scores do what their prompts say, and how they compare with real music.
+"""Adherence of generated scores to their prompts, and comparison with real music.
 
-Tempo, tonality, metre and instruments are read from the *notes* (`melisma/measure/score_*.py`) and,
+Tempo, key, metre and instruments are measured from the *notes* (`melisma/analysis/score`) and,
 where there is sound, tempo from the sound as well; never from the tempo and metre events of the
-file, which were put there because they were asked for. The maker is recognised by
-`evaluate/models/tradition_classifier.py`, copies by `analysis/similarity/melody_index.py`. The same
-functions on held-out real pieces with their own facts give the ceilings.
+file, which repeat the request. The tradition is recognised by `models/tradition_classifier.py`,
+copies by `analysis/similarity/melody_index.py`. The same functions on held-out real pieces with
+their own facts give the ceilings.
 
-Enters: `RequestedScoreAttributes`s and `Score`s. Leaves: one `MeasuredScoreAttributes` per piece,
-and rows of the table. The tolerances of this card stand here; a receipt is stricter with the tempo
-(5 %).
+Input: `RequestedScoreAttributes` and `Score`s. Output: one `MeasuredScoreAttributes` per piece, and
+rows of the table. The tolerances are those of cards; a receipt is stricter with the tempo (5 %).
 """
 
 from __future__ import annotations
@@ -28,6 +27,7 @@ from melisma.analysis.score.metre import BAR_BEATS, MetreEvidence, measure_score
 from melisma.analysis.score.structure import ScoreStructure, measure_score_structure
 from melisma.analysis.score.tempo import measure_score_tempo
 from melisma.analysis.similarity.melody_index import SharedRun
+from melisma.evaluate.legacy_keys import NEAR_TRADITION_KEY, TRADITION_KEY
 from melisma.evaluate.metrics.figures import Figure, figure_of
 from melisma.evaluate.metrics.statistics import (
     Interval,
@@ -39,6 +39,7 @@ from melisma.evaluate.models.tradition_classifier import TRADITION_CLASSES, Trad
 from melisma.joint.settings_words import read_settings
 from melisma.values import Score, Waveform
 from melisma.values.attributes import FAMILIES, METRE_KINDS
+from melisma.values.errors import MelismaError
 
 TEMPO_TOLERANCE = 0.08
 """A tempo stated as a number is met within this share (two bins of the tempo attribute)."""
@@ -50,17 +51,17 @@ TEMPO_WORD_BPM: dict[str, tuple[float, float]] = {
     "very fast": (144.0, 999.0),
 }
 """A tempo stated as a word is met within these limits, both included; they overlap, because people
-do not agree where slow ends (compare `data.captions.vocabulary.TEMPO_WORDS`, which speaks of strict
-ranges)."""
+do not agree where slow ends (compare `data.captions.vocabulary.TEMPO_WORDS`, whose ranges are
+disjoint)."""
 TOP_TRADITIONS = 3
-"""The maker that was asked for is also counted among the likeliest three."""
+"""The requested tradition is also counted where it is among the three likeliest."""
 USUAL_SHARE = 0.95
-"""Share of the real pieces whose longest shared run is taken for usual."""
+"""Quantile of the longest shared run of real pieces above which a run is unusual."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RequestedScoreAttributes:
-    """What is asked of one piece; None or empty where the words leave it open."""
+    """Attributes that a prompt requests of a score; None or empty where it leaves them open."""
 
     words: str
     wording: str = "own"
@@ -70,41 +71,42 @@ class RequestedScoreAttributes:
     """One of `TEMPO_WORD_BPM`; prompts state a number or a word, real pieces count for both."""
     tonality: str | None = None
     mode: str | None = None
-    """"major" or "minor"; also where the tonality is stated."""
+    """"major" or "minor"; also where the key is stated."""
     metre: str | None = None
     families: tuple[str, ...] = ()
     programs: tuple[int, ...] = ()
     """General MIDI programs of the instruments, `DRUMS` for kits; empty where only families are
-    meant."""
+    named."""
     complete: bool = True
-    """Whether all instruments are named; else others may join in, and only recall counts."""
+    """Whether all instruments are named; otherwise others may play as well, and only recall
+    counts."""
     tradition: str | None = None
-    """One of `makers.MAKERS`."""
+    """One of `TRADITION_CLASSES`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MeasuredScoreAttributes:
-    """What was found in one piece."""
+    """Attributes measured in one score."""
 
     tempo_bpm: float | None
     """From the notes."""
     sound_tempo_bpm: float | None
-    """From the sound; None also where there is none."""
+    """From the sound; None also where no sound was given."""
     tonality: str | None
     metre: MetreEvidence | None
-    """Of the metre that was asked for; None where none was."""
+    """Evidence for the requested metre; None where none was requested."""
     families: tuple[str, ...]
     programs: tuple[int, ...]
     traditions: np.ndarray | None
-    """Probability of each of `MAKERS`, float64; zeros where too few notes say nothing, None where
-    there was no judge."""
+    """Probability of each of `TRADITION_CLASSES`, float64 [class]; zeros where there are too few
+    notes, None without a classifier."""
     structure: ScoreStructure
     shared: SharedRun | None
-    """None where there was no index of training pieces."""
+    """Longest run shared with a training piece; None without an index."""
 
 
 def stated_score_attributes(words: str) -> RequestedScoreAttributes:
-    """What words state outright: tempo, tonality, metre, families of instruments."""
+    """Attributes that a text states explicitly: tempo, key, metre, families of instruments."""
     stated = read_settings(words)
     return RequestedScoreAttributes(
         words=words,
@@ -118,13 +120,17 @@ def stated_score_attributes(words: str) -> RequestedScoreAttributes:
 
 
 def score_prompts_file() -> Path:
-    """The prompts that come with the program, half of them in wordings that our grammar did not
-    write."""
+    """Path of the prompts that are part of the package, half of them not written by our caption
+    grammar."""
     return Path(__file__).with_name("score_prompts.jsonl")
 
 
 def read_score_requests(path: Path) -> list[RequestedScoreAttributes]:
-    """Reads a list of prompts, one JSON object a line; `ValueError` where a fact is unknown."""
+    """Reads a list of prompts with their requests, one JSON object per line.
+
+    Raises:
+        ValueError: If a row states an unknown tempo word, metre or tradition.
+    """
     prompts: list[RequestedScoreAttributes] = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines()):
         row = json.loads(line)
@@ -139,7 +145,7 @@ def read_score_requests(path: Path) -> list[RequestedScoreAttributes]:
             families=tuple(row["families"]),
             programs=tuple(row["programs"]),
             complete=row["complete"],
-            tradition=row["maker"],
+            tradition=row[TRADITION_KEY],
         )
         known = (
             prompt.tempo_word in (None, *TEMPO_WORD_BPM)
@@ -147,7 +153,7 @@ def read_score_requests(path: Path) -> list[RequestedScoreAttributes]:
             and prompt.tradition in (None, *TRADITION_CLASSES)
         )
         if not known:
-            raise ValueError(f"{path} states an unknown fact in line {number + 1}: {line}")
+            raise MelismaError(f"{path} states an unknown fact in line {number + 1}: {line}")
         prompts.append(prompt)
     return prompts
 
@@ -159,15 +165,20 @@ def measure_score(
     nearest: Callable[[Score], SharedRun] | None,
     sound: Waveform | None = None,
 ) -> MeasuredScoreAttributes:
-    """Everything that is measured of one piece; its bars are those of the metre asked for.
+    """Measures everything about one score.
 
-    `nearest` finds what a score shares with training pieces.
+    Args:
+        score: The piece; its bars are those of the requested metre, 4/4 by default.
+        prompt: What was requested.
+        judge: Classifier of traditions, if any.
+        nearest: Finds the longest run shared with training pieces, if there is an index.
+        sound: The rendered score, for the tempo in the sound.
     """
     bar_beats = BAR_BEATS.get(prompt.metre or "4/4", 4.0)
-    makers = None
+    traditions = None
     if judge is not None:
-        answer = judge.judge(score)
-        makers = np.zeros(len(TRADITION_CLASSES)) if answer is None else answer
+        found = judge.judge(score)
+        traditions = np.zeros(len(TRADITION_CLASSES)) if found is None else found
     return MeasuredScoreAttributes(
         tempo_bpm=measure_score_tempo(score).bpm,
         sound_tempo_bpm=None if sound is None else measure_tempo(sound).bpm,
@@ -175,39 +186,48 @@ def measure_score(
         metre=None if prompt.metre is None else measure_score_metre(score, prompt.metre),
         families=playing_families(score, bar_beats),
         programs=playing_programs(score, bar_beats),
-        traditions=makers,
+        traditions=traditions,
         structure=measure_score_structure(score, bar_beats),
         shared=None if nearest is None else nearest(score),
     )
 
 
-def meets_tempo_word(heard_bpm: float | None, word: str, octave: bool = False) -> bool:
-    """Whether a tempo is what a word of `TEMPO_WORD_BPM` says; `octave` as above."""
+def meets_tempo_word(bpm: float | None, word: str, octave: bool = False) -> bool:
+    """Whether a tempo is in the range of a word of `TEMPO_WORD_BPM`.
+
+    Args:
+        bpm: The measured tempo, if any.
+        word: The requested word.
+        octave: Whether half and double the tempo count as well.
+    """
     low, high = TEMPO_WORD_BPM[word]
-    if heard_bpm is None:
+    if bpm is None:
         return False
     factors = (1.0, 0.5, 2.0) if octave else (1.0,)
-    return any(low <= heard_bpm * factor <= high for factor in factors)
+    return any(low <= bpm * factor <= high for factor in factors)
 
 
 def instrument_marks(
-    heard: MeasuredScoreAttributes, prompt: RequestedScoreAttributes
+    measured: MeasuredScoreAttributes, prompt: RequestedScoreAttributes
 ) -> tuple[float, float | None]:
-    """F1 of the families and of the programs (None where none is named), recall where the prompt
-    leaves room for more."""
-    families = match_instruments(prompt.families, heard.families)
+    """F1 of the families and of the programs (None where none is named); recall instead where the
+    prompt does not name all instruments."""
+    families = match_instruments(prompt.families, measured.families)
     mark = families.f1 if prompt.complete else families.recall
     if not prompt.programs:
         return mark, None
-    programs = match_instruments(prompt.programs, heard.programs)
+    programs = match_instruments(prompt.programs, measured.programs)
     return mark, programs.f1 if prompt.complete else programs.recall
 
 
-def tradition_rank(heard: MeasuredScoreAttributes, maker: str) -> int:
-    """How many makers are likelier than the one asked for; their number where nothing was heard."""
-    if heard.traditions is None or not heard.traditions.any():
+def tradition_rank(measured: MeasuredScoreAttributes, tradition: str) -> int:
+    """Rank of the requested tradition, 0 for the likeliest; the number of classes where nothing was
+    recognised."""
+    if measured.traditions is None or not measured.traditions.any():
         return len(TRADITION_CLASSES)
-    return int((heard.traditions > heard.traditions[TRADITION_CLASSES.index(maker)]).sum())
+    return int(
+        (measured.traditions > measured.traditions[TRADITION_CLASSES.index(tradition)]).sum()
+    )
 
 
 Pair = tuple[RequestedScoreAttributes, MeasuredScoreAttributes]
@@ -215,63 +235,69 @@ Mark = Callable[[RequestedScoreAttributes, MeasuredScoreAttributes], float | Non
 
 
 def _number_mark(octave: bool, sound: bool) -> Mark:
-    def mark(prompt: RequestedScoreAttributes, heard: MeasuredScoreAttributes) -> float | None:
-        if prompt.tempo_bpm is None or (sound and heard.sound_tempo_bpm is None):
+    def mark(prompt: RequestedScoreAttributes, measured: MeasuredScoreAttributes) -> float | None:
+        if prompt.tempo_bpm is None or (sound and measured.sound_tempo_bpm is None):
             return None
-        bpm = heard.sound_tempo_bpm if sound else heard.tempo_bpm
+        bpm = measured.sound_tempo_bpm if sound else measured.tempo_bpm
         return float(meets_tempo(bpm, prompt.tempo_bpm, TEMPO_TOLERANCE, octave=octave))
 
     return mark
 
 
 def _word_mark(octave: bool) -> Mark:
-    def mark(prompt: RequestedScoreAttributes, heard: MeasuredScoreAttributes) -> float | None:
+    def mark(prompt: RequestedScoreAttributes, measured: MeasuredScoreAttributes) -> float | None:
         if prompt.tempo_word is None:
             return None
-        return float(meets_tempo_word(heard.tempo_bpm, prompt.tempo_word, octave))
+        return float(meets_tempo_word(measured.tempo_bpm, prompt.tempo_word, octave))
 
     return mark
 
 
 def _tonality_mark(
-    prompt: RequestedScoreAttributes, heard: MeasuredScoreAttributes
+    prompt: RequestedScoreAttributes, measured: MeasuredScoreAttributes
 ) -> float | None:
-    return None if prompt.tonality is None else float(heard.tonality == prompt.tonality)
+    return None if prompt.tonality is None else float(measured.tonality == prompt.tonality)
 
 
-def _mode_mark(prompt: RequestedScoreAttributes, heard: MeasuredScoreAttributes) -> float | None:
+def _mode_mark(prompt: RequestedScoreAttributes, measured: MeasuredScoreAttributes) -> float | None:
     if prompt.mode is None:
         return None
-    return float(heard.tonality is not None and heard.tonality.endswith(prompt.mode))
+    return float(measured.tonality is not None and measured.tonality.endswith(prompt.mode))
 
 
-def _kind_mark(prompt: RequestedScoreAttributes, heard: MeasuredScoreAttributes) -> float | None:
-    if prompt.metre is None or heard.metre is None:
+def _kind_mark(prompt: RequestedScoreAttributes, measured: MeasuredScoreAttributes) -> float | None:
+    if prompt.metre is None or measured.metre is None:
         return None
-    return float(heard.metre.kind == METRE_KINDS[prompt.metre])
+    return float(measured.metre.kind == METRE_KINDS[prompt.metre])
 
 
-def _metre_mark(prompt: RequestedScoreAttributes, heard: MeasuredScoreAttributes) -> float | None:
-    return None if prompt.metre is None or heard.metre is None else float(heard.metre.agrees)
+def _metre_mark(
+    prompt: RequestedScoreAttributes, measured: MeasuredScoreAttributes
+) -> float | None:
+    return None if prompt.metre is None or measured.metre is None else float(measured.metre.agrees)
 
 
-def _full_mark(prompt: RequestedScoreAttributes, heard: MeasuredScoreAttributes) -> float | None:
-    return None if prompt.metre is None or heard.metre is None else heard.metre.full_share
+def _full_mark(prompt: RequestedScoreAttributes, measured: MeasuredScoreAttributes) -> float | None:
+    return None if prompt.metre is None or measured.metre is None else measured.metre.full_share
 
 
-def _family_mark(prompt: RequestedScoreAttributes, heard: MeasuredScoreAttributes) -> float | None:
-    return instrument_marks(heard, prompt)[0] if prompt.families else None
+def _family_mark(
+    prompt: RequestedScoreAttributes, measured: MeasuredScoreAttributes
+) -> float | None:
+    return instrument_marks(measured, prompt)[0] if prompt.families else None
 
 
-def _program_mark(prompt: RequestedScoreAttributes, heard: MeasuredScoreAttributes) -> float | None:
-    return instrument_marks(heard, prompt)[1] if prompt.families else None
+def _program_mark(
+    prompt: RequestedScoreAttributes, measured: MeasuredScoreAttributes
+) -> float | None:
+    return instrument_marks(measured, prompt)[1] if prompt.families else None
 
 
-def _maker_mark(within: int) -> Mark:
-    def mark(prompt: RequestedScoreAttributes, heard: MeasuredScoreAttributes) -> float | None:
-        if prompt.tradition is None or heard.traditions is None:
+def _tradition_mark(within: int) -> Mark:
+    def mark(prompt: RequestedScoreAttributes, measured: MeasuredScoreAttributes) -> float | None:
+        if prompt.tradition is None or measured.traditions is None:
             return None
-        return float(tradition_rank(heard, prompt.tradition) < within)
+        return float(tradition_rank(measured, prompt.tradition) < within)
 
     return mark
 
@@ -289,25 +315,29 @@ MARKS: Mapping[str, tuple[str, Mark]] = {
     ),
     "tempo_word": ("tempo word, notes", _word_mark(octave=False)),
     "tempo_word_octave": ("tempo word, half and double count", _word_mark(octave=True)),
-    "tonality": ("stated tonality, notes", _tonality_mark),
+    "tonality": ("stated key, notes", _tonality_mark),
     "mode": ("major or minor, notes", _mode_mark),
     "metre_kind": ("kind of metre, notes", _kind_mark),
-    "metre": ("bars full and accented as the metre says", _metre_mark),
+    "metre": ("bars full and accented as the metre requires", _metre_mark),
     "full_bars": ("share of full bars", _full_mark),
     "families": ("instrument families, F1", _family_mark),
     "programs": ("instruments by program, F1", _program_mark),
-    "maker": ("maker recognised", _maker_mark(1)),
-    "maker_near": (f"maker among the likeliest {TOP_TRADITIONS}", _maker_mark(TOP_TRADITIONS)),
+    TRADITION_KEY: ("tradition recognised", _tradition_mark(1)),
+    NEAR_TRADITION_KEY: (
+        f"tradition among the likeliest {TOP_TRADITIONS}",
+        _tradition_mark(TOP_TRADITIONS),
+    ),
 }
-"""Key -> name of the row, and mark of one piece (None where it was not asked for)."""
+"""Key -> name of the row, and the mark of one piece from 0 to 1 (None where it was not
+requested)."""
 _ANSWERS: Mapping[str, Callable[[RequestedScoreAttributes], str | None]] = {
-    "tonality": lambda wish: wish.tonality,
-    "mode": lambda wish: wish.mode,
-    "metre_kind": lambda wish: METRE_KINDS.get(wish.metre or ""),
-    "maker": lambda wish: wish.tradition,
-    "maker_near": lambda wish: wish.tradition,
+    "tonality": lambda prompt: prompt.tonality,
+    "mode": lambda prompt: prompt.mode,
+    "metre_kind": lambda prompt: METRE_KINDS.get(prompt.metre or ""),
+    TRADITION_KEY: lambda prompt: prompt.tradition,
+    NEAR_TRADITION_KEY: lambda prompt: prompt.tradition,
 }
-"""What is asked, where the best constant answer is the commonest."""
+"""Requested classes by key, for which chance is the share of the commonest."""
 _OF_WORDINGS = (
     "tempo",
     "tempo_word",
@@ -315,26 +345,26 @@ _OF_WORDINGS = (
     "mode",
     "metre_kind",
     "families",
-    "maker",
+    TRADITION_KEY,
 )
-"""Marks that make up the share of wishes met, told for each wording."""
+"""Marks whose mean is the share of requests met, reported for each wording."""
 
 
 def marks(pairs: Sequence[Pair], mark: Mark) -> np.ndarray:
-    """The marks of the pieces of which something was asked, float64 [piece]."""
-    found = [mark(prompt, heard) for prompt, heard in pairs]
+    """Marks of the pieces with such a request, float64 [piece]."""
+    found = [mark(prompt, measured) for prompt, measured in pairs]
     return np.array([value for value in found if value is not None], dtype=np.float64)
 
 
 def adherence_mark(pair: Pair) -> float | None:
-    """Mean mark of one piece over what its prompt states; None where it states nothing."""
+    """Mean mark of one piece over the requests of its prompt; None where it has none."""
     found = [MARKS[key][1](*pair) for key in _OF_WORDINGS]
-    told = [value for value in found if value is not None]
-    return float(np.mean(told)) if told else None
+    stated = [value for value in found if value is not None]
+    return float(np.mean(stated)) if stated else None
 
 
 def _constant_tempo_chance(prompts: Sequence[RequestedScoreAttributes]) -> float | None:
-    """How often the best constant answer meets the stated numbers."""
+    """Accuracy of the best constant answer for the stated numbers."""
     stated = [prompt.tempo_bpm for prompt in prompts if prompt.tempo_bpm is not None]
     if not stated:
         return None
@@ -345,7 +375,7 @@ def _constant_tempo_chance(prompts: Sequence[RequestedScoreAttributes]) -> float
 
 
 def _constant_family_chance(prompts: Sequence[RequestedScoreAttributes]) -> float | None:
-    """The mean F1 of the best generator that only ever plays one family."""
+    """Mean F1 of the best generator that always plays a single family."""
     wanted = [prompt.families for prompt in prompts if prompt.families]
     if not wanted:
         return None
@@ -356,22 +386,28 @@ def _constant_family_chance(prompts: Sequence[RequestedScoreAttributes]) -> floa
 
 
 def mark_chance(key: str, prompts: Sequence[RequestedScoreAttributes]) -> float | None:
-    """What guessing gives for a key of `MARKS`: the best constant answer. None: unknown."""
+    """The mark of the best constant answer for a key of `MARKS`; None where it is not known."""
     if key in ("tempo", "tempo_octave", "tempo_sound", "tempo_sound_octave"):
         return _constant_tempo_chance(prompts)
     if key == "families":
         return _constant_family_chance(prompts)
     if key not in _ANSWERS:
         return None
-    answers = [answer for wish in prompts if (answer := _ANSWERS[key](wish)) is not None]
-    return constant_chance(answers, TOP_TRADITIONS if key == "maker_near" else 1)
+    answers = [answer for prompt in prompts if (answer := _ANSWERS[key](prompt)) is not None]
+    return constant_chance(answers, TOP_TRADITIONS if key == NEAR_TRADITION_KEY else 1)
 
 
 def score_figures(
     outputs: Sequence[Pair], truth: Sequence[Pair], command: str, label: str
 ) -> list[Figure]:
-    """Rows of the table: what is asked against what is found, with the marks that held-out real
-    pieces get for their own facts as the ceiling (none where `truth` is empty)."""
+    """Rows of the table.
+
+    Args:
+        outputs: Requested and measured attributes of the outputs.
+        truth: The same of held-out real pieces with their own facts: the ceiling; may be empty.
+        command: The command that makes these rows.
+        label: How the outputs were generated.
+    """
     figures: list[Figure] = []
     prompts = [prompt for prompt, _ in outputs]
     for key, (name, mark) in MARKS.items():
@@ -390,29 +426,29 @@ def score_figures(
         )
     for wording in dict.fromkeys(prompt.wording for prompt, _ in outputs):
         met = [adherence_mark(pair) for pair in outputs if pair[0].wording == wording]
-        told = np.array([value for value in met if value is not None])
-        if len(told):
-            name = f"share of wishes met, {wording} wording ({label})"
-            figures.append(figure_of(name, mean_interval(told), command=command))
+        known = np.array([value for value in met if value is not None])
+        if len(known):
+            name = f"share of requests met, {wording} wording ({label})"
+            figures.append(figure_of(name, mean_interval(known), command=command))
     return figures + _beside_real(outputs, truth, command, label)
 
 
 def _beside_real(
     outputs: Sequence[Pair], truth: Sequence[Pair], command: str, label: str
 ) -> list[Figure]:
-    """Figures of structure and of copies; the ceiling is the same figure of real pieces."""
+    """Rows on structure and on copies; the ceiling is the same metric of real pieces."""
 
     def row(name: str, interval: Interval, real: float | None) -> Figure:
         return figure_of(f"{name} ({label})", interval, ceiling=real, command=command)
 
     figures = []
     for field in dataclasses.fields(ScoreStructure):
-        values = np.array([getattr(heard.structure, field.name) for _, heard in outputs])
-        real = np.array([getattr(heard.structure, field.name) for _, heard in truth])
+        values = np.array([getattr(measured.structure, field.name) for _, measured in outputs])
+        real = np.array([getattr(measured.structure, field.name) for _, measured in truth])
         name = field.name.replace("_", " ")
         figures.append(row(name, mean_interval(values), float(real.mean()) if len(real) else None))
-    runs = [heard.shared for _, heard in outputs if heard.shared is not None]
-    known = [heard.shared for _, heard in truth if heard.shared is not None]
+    runs = [measured.shared for _, measured in outputs if measured.shared is not None]
+    known = [measured.shared for _, measured in truth if measured.shared is not None]
     if runs:
         notes, shares = (np.array([getattr(r, f) for r in runs]) for f in ("notes", "share"))
         real_notes, real_shares = (

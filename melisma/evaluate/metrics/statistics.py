@@ -1,7 +1,7 @@
-"""How sure a figure is: bootstrap intervals, areas under curves, recall among candidates.
+"""Statistics of metrics: bootstrap intervals, area under the curve, recall among candidates.
 
-Enters: arrays with one entry per piece. Leaves: `Interval`s and plain numbers. Every random draw
-comes from a seed, so that a table can be printed again.
+Input: arrays with one entry per piece. Output: `Interval`s and plain numbers. Everything random
+comes from a seed, so that a table can be reproduced.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import norm, rankdata
 
+from melisma.values.errors import MelismaError
+
 REPEATS = 2_000
 """Bootstrap samples (Efron and Tibshirani, "An introduction to the bootstrap", 1993, chapter 13:
 a thousand or more for percentile intervals)."""
@@ -21,38 +23,51 @@ a thousand or more for percentile intervals)."""
 
 @dataclass(frozen=True, kw_only=True)
 class Interval:
-    """A figure with its 95 % interval."""
+    """A value with its 95 % interval."""
 
     value: float
     low: float
     high: float
     count: int
-    """Pieces it rests on."""
+    """Number of pieces."""
 
 
 def bootstrap(
     statistic: Callable[[np.ndarray], float], count: int, seed: int = 0, repeats: int = REPEATS
 ) -> Interval:
-    """95 % percentile interval of a statistic of piece indices.
+    """95 % percentile interval of a statistic of pieces.
 
-    `statistic` gets an int64 array of indices below `count`, with repeats; values that are not a
-    number (a class missing from a draw) are left out.
+    Unlike `scipy.stats.bootstrap` it accepts a single piece and samples whose statistic is not a
+    number (a class may be missing from a sample; these are left out).
+
+    Args:
+        statistic: Called with indices of pieces, int64 [count], with repeats.
+        count: Number of pieces.
+        seed: Of the resampling.
+        repeats: Number of bootstrap samples.
+
+    Raises:
+        ValueError: If there is no piece.
     """
     if count < 1:
-        raise ValueError("no piece was measured, so there is no figure: give one or more")
+        raise MelismaError("no piece was measured, so there is no value: give one or more")
     rng = np.random.default_rng(seed)
-    drawn = [statistic(rng.integers(0, count, size=count)) for _ in range(repeats)]
-    finite = np.array([value for value in drawn if np.isfinite(value)])
+    resampled = [statistic(rng.integers(0, count, size=count)) for _ in range(repeats)]
+    finite = np.array([value for value in resampled if np.isfinite(value)])
     value = statistic(np.arange(count))
     low, high = np.percentile(finite, [2.5, 97.5]) if len(finite) else (value, value)
     return Interval(value=float(value), low=float(low), high=float(high), count=count)
 
 
 def mean_interval(values: np.ndarray, seed: int = 0) -> Interval:
-    """Mean of one number (or yes and no) per piece.
+    """Mean of one number (or yes and no) per piece, with its interval.
 
-    Where all say yes or all say no, a bootstrap has no width; then the interval is Wilson's (of a
-    count: of the share of pieces that have any).
+    Where all are 1 or all are 0, a bootstrap interval has no width; then it is Wilson's (for a
+    count: that of the share of pieces that have any).
+
+    Args:
+        values: Numbers or booleans [piece].
+        seed: Of the bootstrap.
     """
     values = np.asarray(values, dtype=np.float64)
     if len(values) and (not values.any() or (values == 1.0).all()):
@@ -63,40 +78,56 @@ def mean_interval(values: np.ndarray, seed: int = 0) -> Interval:
 
 
 def wilson(share: np.ndarray, count: int, z: float) -> tuple[np.ndarray, np.ndarray]:
-    """Wilson's score interval (1927) of shares of `count` pieces, at `z` standard deviations."""
+    """Wilson's score interval (1927) of proportions.
+
+    Args:
+        share: Proportions, float [any].
+        count: Number of pieces of each.
+        z: Half width in standard deviations.
+
+    Returns:
+        Lower and upper ends, in the shape of `share`.
+    """
     middle = (share + z**2 / (2 * count)) / (1 + z**2 / count)
     half = z / (1 + z**2 / count) * np.sqrt(share * (1 - share) / count + (z / (2 * count)) ** 2)
     return middle - half, middle + half
 
 
 def constant_chance(answers: Sequence[Hashable], tries: int = 1) -> float | None:
-    """How often the commonest answer (or the `tries` commonest), always given, is right; None where
-    nothing is asked."""
+    """Accuracy of always giving the commonest answer (or the `tries` commonest); None without
+    answers."""
     common = Counter(answers).most_common(tries)
     return sum(count for _, count in common) / len(answers) if answers else None
 
 
 def median_interval(values: np.ndarray, seed: int = 0) -> Interval:
-    """Median of one number per piece."""
+    """Median of one number per piece, with its bootstrap interval."""
     values = np.asarray(values, dtype=np.float64)
     return bootstrap(lambda index: float(np.median(values[index])), len(values), seed)
 
 
 def recentred(
     value: float,
-    drawn: np.ndarray,
+    resampled: np.ndarray,
     count: int,
     *,
     lowest: float = -math.inf,
     highest: float = math.inf,
 ) -> Interval:
-    """95 % interval of a distance, or of a difference of two, from bootstrap draws of it, moved so
-    that their mean is the value; within `lowest` and `highest`.
+    """95 % interval of a distance, or of a difference of two, from its bootstrap samples, shifted
+    so that their mean is the value.
 
-    A bootstrap sample holds fewer different pieces, which alone makes a distance larger; percentile
+    A bootstrap sample holds fewer distinct pieces, which alone makes a distance larger; percentile
     intervals would lie above the value itself.
+
+    Args:
+        value: The distance of all pieces.
+        resampled: The distance of every bootstrap sample, float64 [sample].
+        count: Number of pieces.
+        lowest: Lower bound of the interval.
+        highest: Upper bound of the interval.
     """
-    low, high = np.percentile(drawn - drawn.mean(), [2.5, 97.5])
+    low, high = np.percentile(resampled - resampled.mean(), [2.5, 97.5])
     return Interval(
         value=value,
         low=max(value + float(low), lowest),
@@ -106,7 +137,13 @@ def recentred(
 
 
 def balanced_interval(values: np.ndarray, groups: np.ndarray, seed: int = 0) -> Interval:
-    """Mean over groups of the mean within each, e.g. accuracy where each family counts alike."""
+    """Mean over groups of the mean within each, e.g. balanced accuracy.
+
+    Args:
+        values: Numbers or booleans [piece].
+        groups: Group of each piece [piece].
+        seed: Of the bootstrap.
+    """
     values = np.asarray(values, dtype=np.float64)
     _, membership = np.unique(np.asarray(groups), return_inverse=True)
 
@@ -119,8 +156,13 @@ def balanced_interval(values: np.ndarray, groups: np.ndarray, seed: int = 0) -> 
 
 
 def area_under_curve(scores: np.ndarray, truth: np.ndarray) -> float:
-    """Probability that a true piece scores above a false one (ties count half); nan where all
-    pieces are alike (Mann and Whitney)."""
+    """Area under the ROC curve: the probability that a positive piece scores above a negative one,
+    ties counting half (Mann and Whitney); nan where all pieces are of one class.
+
+    Args:
+        scores: float [piece].
+        truth: bool [piece].
+    """
     truth = np.asarray(truth, dtype=bool)
     positives, negatives = int(truth.sum()), int((~truth).sum())
     if positives == 0 or negatives == 0:
@@ -131,11 +173,12 @@ def area_under_curve(scores: np.ndarray, truth: np.ndarray) -> float:
 
 
 def ranks_of_true(similarity: np.ndarray) -> np.ndarray:
-    """Rank (0 is best) of each row's own column in [text, music]; ties count against us."""
+    """Rank (0 is best) of each row's own column in [text, music]; ties count as worse, int64
+    [text]."""
     own = np.diagonal(similarity)[:, None]
     return (similarity >= own).sum(axis=1) - 1
 
 
 def recall_interval(similarity: np.ndarray, within: int, seed: int = 0) -> Interval:
-    """Share of rows whose own column is among the best `within`."""
+    """Recall at `within`: share of rows whose own column is among the best, with its interval."""
     return mean_interval(ranks_of_true(similarity) < within, seed)

@@ -1,3 +1,3 @@
-"""Models that judge, and features of sound and notes that they read. They share no weight with the
-generator. Read `judge.py` first.
+"""Evaluation models, and the features of sound and notes that they take. They share no weights with
+the generator. Read `judge.py` first.
 """

@@ -1,7 +1,7 @@
-"""What the judges hear: features of a piece that share no weight and no code with the generator's.
+"""Audio features of the judge, which share no weights and no code with the generator's.
 
-Enters: a `Waveform`. Leaves: a `Hearing`, a log-mel picture for timbre, the tempogram for tempo
-and chroma for tonality. Silence gives zeros throughout.
+Input: a `Waveform`. Output: `AudioFeatures`: a log-mel spectrogram for timbre, the tempogram for
+tempo and chroma for the key. Silence yields zeros throughout.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ RATE_HZ = 24_000
 WINDOW_SAMPLES = 1_024
 HOP_SAMPLES = 480
 MEL_RATE_HZ = RATE_HZ // HOP_SAMPLES
-"""Frames of the mel picture per second."""
+"""Frames of the log-mel spectrogram per second."""
 BANDS = 80
 FLOOR = 1e-4
-"""Band magnitude that counts as silence after the level is made even (-80 dB)."""
+"""Band magnitude that counts as silence after the level is normalised (-80 dB)."""
 TEMPOGRAM_WIDTH = 32
-"""Four groups, two kinds, four multiples; see `measure_tempogram`."""
+"""Four groups of bands, two kinds of onset strength, four multiples; see `measure_tempogram`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,7 @@ class AudioFeatures:
 
 
 def extract_features(waveform: Waveform) -> AudioFeatures:
-    """Features of a piece of one second or more; the level is made even first."""
+    """Features of a piece of one second or more; its level (RMS) is normalised first."""
     samples = mono_samples(waveform, RATE_HZ)
     level = float(np.sqrt(np.mean(np.square(samples)))) if len(samples) else 0.0
     samples = samples * (0.1 / level) if level > 1e-5 else samples * 0.0
@@ -56,10 +56,11 @@ def extract_features(waveform: Waveform) -> AudioFeatures:
     )
 
 
-def stack_mels(hearings: Sequence[AudioFeatures]) -> np.ndarray:
-    """Mel pictures of one length as float32 [piece, frame, band]; shorter ones end in silence."""
-    frames = max(len(hearing.mel) for hearing in hearings)
-    stacked = np.zeros((len(hearings), frames, BANDS), dtype=np.float32)
-    for row, hearing in zip(stacked, hearings, strict=True):
-        row[: len(hearing.mel)] = hearing.mel
+def stack_mels(features: Sequence[AudioFeatures]) -> np.ndarray:
+    """Log-mel spectrograms as float32 [piece, frame, band]; shorter ones are padded with
+    silence."""
+    frames = max(len(one.mel) for one in features)
+    stacked = np.zeros((len(features), frames, BANDS), dtype=np.float32)
+    for row, one in zip(stacked, features, strict=True):
+        row[: len(one.mel)] = one.mel
     return stacked

@@ -1,104 +1,34 @@
-"""Embeddings of sound for Fréchet distances: windows of a piece -> vectors.
+"""Our own embeddings of sound, and embeddings by name.
 
 Four kinds: `MusicTowerEmbedding`, the joint embedding of a Melisma model (the generator is
-conditioned by it, so it knows the material and may flatter); `JudgeEmbedding`, the independent
-judge's; `SignalStatistics`, trained on nothing; and `hub_embedding.HubEmbedding`, a public encoder.
-Figures of different embeddings, or fingerprints, cannot be compared.
-
-Enters: a `Waveform` of any rate, one or two channels, any length above 0. It is mixed to mono (mean
-of the channels), resampled (soxr, high quality) and brought to `LEVEL_LUFS` as a whole; silence
-stays silence. Leaves: float32 [window, width], windows in order; the first begins with the piece,
-the others each a hop later, as many as fit. Sound shorter than a window is one window that ends in
-silence; a tail shorter than a hop is not heard.
+conditioned on it, so it may favour the generator's outputs); `JudgeEmbedding`, that of the
+independent judge; `SignalStatistics`, which is not trained; and `hub_embedding.HubEmbedding`, a
+public encoder. Distances in different embeddings, or under different fingerprints, are not
+comparable. Inputs and outputs are those of `embedding.Embedding`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import final
 
 import numpy as np
-import soxr
 import torch
 
 from melisma.evaluate.models import signal_features
 from melisma.evaluate.models.audio_features import extract_features, stack_mels
+from melisma.evaluate.models.embedding import HOP_SECONDS, WINDOW_SECONDS, Embedding
+from melisma.evaluate.models.hub_embedding import read_hub_embedding
 from melisma.evaluate.models.judge import EMBEDDING_WIDTH, Judge
-from melisma.generation.loading import model_folder
-from melisma.joint import Joint, summarise
+from melisma.generation.resolve import model_folder
+from melisma.joint import JointEmbedding, summarise
 from melisma.semantic import SemanticTokenizer
-from melisma.sound.loudness import integrated_lufs
-from melisma.tokenizers import TokenizerPaths, read_towers, trunk_states
+from melisma.tokenizers import TokenizerPaths, pool_trunk_states, read_towers
 from melisma.values import Waveform
+from melisma.values.errors import MelismaError
 from melisma.values.tokens import SAMPLE_RATE_HZ
-
-LEVEL_LUFS = -20.0
-"""Level at which every embedding hears (the median of the renders that the music tower learned
-from; nothing is clamped, so peaks may pass 1)."""
-WINDOW_SECONDS = 5.0
-HOP_SECONDS = 2.5
-"""Windows of our own embeddings (chosen: three in ten seconds, so that a piece has a spread of its
-own. The music tower learned from ten seconds, the judge from ten and from shorter crops; of 60
-clips the first five seconds are as similar to the whole as .92 and .97, to other clips .03 and .10,
-and the mean over all moves by a sixth and a third of what halves of the clips differ by)."""
-
-
-class Embedding(ABC):
-    """A frozen ear. `embed` is what callers use; the others say what it is."""
-
-    kind: str
-    """What its fingerprint calls it."""
-    name: str
-    """Short and steady: "music", "judge", "signal" or "hub:..."."""
-    rate_hz: int
-    window_seconds: float
-    hop_seconds: float
-    width: int
-    """Numbers per window."""
-
-    @property
-    @abstractmethod
-    def decided_by(self) -> str:
-        """Weights or constants that decide the vectors, as a hash."""
-
-    @abstractmethod
-    def embed_windows(self, windows: np.ndarray) -> np.ndarray:
-        """Mono windows at the embedding's rate and level, float32 [window, sample] -> float32
-        [window, width]."""
-
-    @property
-    def fingerprint(self) -> str:
-        """Twelve hexadecimal digits that change with anything that decides the vectors."""
-        what = [
-            self.kind, self.rate_hz, self.window_seconds, self.hop_seconds, self.width,
-            LEVEL_LUFS, self.decided_by,
-        ]  # fmt: skip
-        return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:12]
-
-    @final
-    def embed(self, waveform: Waveform) -> np.ndarray:
-        """Vectors of a piece's windows, float32 [window, width]. `ValueError` for no sound."""
-        windows = self._windows(waveform)
-        vectors = self.embed_windows(windows)
-        assert vectors.shape == (len(windows), self.width)
-        return vectors.astype(np.float32)
-
-    def _windows(self, waveform: Waveform) -> np.ndarray:
-        mono = waveform.mono
-        if waveform.rate_hz != self.rate_hz and len(mono):
-            mono = soxr.resample(mono, waveform.rate_hz, self.rate_hz, quality="HQ")
-        if not len(mono):
-            raise ValueError("there is no sound to embed: the piece is empty")
-        lufs = integrated_lufs(Waveform(samples=mono[None], rate_hz=self.rate_hz))
-        gain = 0.0 if lufs is None else 10.0 ** ((LEVEL_LUFS - lufs) / 20.0)
-        samples = (mono * gain).astype(np.float32)
-        length = round(self.window_seconds * self.rate_hz)
-        hop = round(self.hop_seconds * self.rate_hz)
-        samples = np.pad(samples, (0, max(length - len(samples), 0)))
-        return np.lib.stride_tricks.sliding_window_view(samples, length)[::hop].copy()
 
 
 @final
@@ -107,7 +37,7 @@ class MusicTowerEmbedding(Embedding):
 
     kind = "MusicTower"
 
-    def __init__(self, semantic: SemanticTokenizer, joint: Joint) -> None:
+    def __init__(self, semantic: SemanticTokenizer, joint: JointEmbedding) -> None:
         self.semantic, self.joint = semantic, joint
         self.name, self.rate_hz = "music", SAMPLE_RATE_HZ
         self.window_seconds, self.hop_seconds = WINDOW_SECONDS, HOP_SECONDS
@@ -115,24 +45,28 @@ class MusicTowerEmbedding(Embedding):
 
     @classmethod
     def read(cls, model: str = "default") -> MusicTowerEmbedding:
-        """Of a shipped model by name, or of a folder; `ValueError` says what there is."""
+        """Reads the towers of a shipped model by name, or of a folder.
+
+        Raises:
+            ValueError: If there is no such model; the message names those that exist.
+        """
         return cls(*read_towers(TokenizerPaths.of(model_folder(model))))
 
     @property
-    def decided_by(self) -> str:
+    def weights_fingerprint(self) -> str:
         return f"{self.semantic.fingerprint} {self.joint.fingerprint}"
 
     def embed_windows(self, windows: np.ndarray) -> np.ndarray:
         sound = torch.from_numpy(windows)
-        heard = self.semantic.encode_states(sound)
-        trunk = trunk_states(heard, 0, heard.middle.shape[1])
+        states = self.semantic.encode_states(sound)
+        trunk = pool_trunk_states(states, 0, states.middle.shape[1])
         return self.joint.embed_music(summarise(sound).numpy(), trunk)
 
 
 @final
 class JudgeEmbedding(Embedding):
-    """The independent judge's embedding of sound: unit vectors. It has other pieces, soundfonts,
-    features and another objective than the generator."""
+    """The independent judge's embedding of sound: unit vectors. Its training pieces, soundfonts,
+    features and objective all differ from the generator's."""
 
     kind = "JudgeTower"
 
@@ -143,25 +77,25 @@ class JudgeEmbedding(Embedding):
         self.width = EMBEDDING_WIDTH
 
     @property
-    def decided_by(self) -> str:
+    def weights_fingerprint(self) -> str:
         return self.judge.fingerprint
 
     @torch.no_grad()
     def embed_windows(self, windows: np.ndarray) -> np.ndarray:
-        heard = [
+        features = [
             extract_features(Waveform(samples=one[None], rate_hz=self.rate_hz)) for one in windows
         ]
-        reading = self.judge.network(
-            torch.from_numpy(stack_mels(heard)),
-            torch.from_numpy(np.stack([one.tempogram for one in heard])),
-            torch.from_numpy(np.stack([one.chroma for one in heard])),
+        output = self.judge.network(
+            torch.from_numpy(stack_mels(features)),
+            torch.from_numpy(np.stack([one.tempogram for one in features])),
+            torch.from_numpy(np.stack([one.chroma for one in features])),
         )
-        return reading.embedding.numpy()
+        return output.embedding.numpy()
 
 
 @final
 class SignalStatistics(Embedding):
-    """Figures of signal processing, trained on nothing; `signal_features.py` says which."""
+    """Features of signal processing, not trained; see `signal_features.py`."""
 
     kind = "SignalStatistics"
 
@@ -171,7 +105,7 @@ class SignalStatistics(Embedding):
         self.width = signal_features.FIGURES
 
     @property
-    def decided_by(self) -> str:
+    def weights_fingerprint(self) -> str:
         version = [signal_features.VERSION, signal_features.BLOCKS, signal_features.SCALES.tolist()]
         return hashlib.sha256(json.dumps(version).encode()).hexdigest()[:12]
 
@@ -180,16 +114,21 @@ class SignalStatistics(Embedding):
 
 
 OWN_EMBEDDINGS = ("music", "judge", "signal")
-"""Those that a reference set is measured by, and a card if no others are asked for."""
+"""Embeddings of a reference set, and of a card where no others are requested."""
 
 
 def named_embedding(
     spec: str, *, model: str = "default", judge: Judge | Path | None = None
 ) -> Embedding:
-    """The embedding called "music", "judge", "signal" or "hub:NAME_OR_FOLDER".
+    """Loads an embedding by its name.
 
-    `model`: whose music tower; `judge`: a judge or the folder of one, needed for "judge". Raises
-    `ValueError` for other names and for what is missing.
+    Args:
+        spec: "music", "judge", "signal" or "hub:NAME_OR_FOLDER".
+        model: The model whose music tower is "music".
+        judge: A judge, or the folder of one; required for "judge".
+
+    Raises:
+        ValueError: For another name, or where weights or packages are missing.
     """
     if spec == "music":
         return MusicTowerEmbedding.read(model)
@@ -197,15 +136,12 @@ def named_embedding(
         return SignalStatistics()
     if spec == "judge":
         if judge is None:
-            raise ValueError(
+            raise MelismaError(
                 'the embedding "judge" needs the folder of a judge: `melisma train judge` makes one'
             )
         return JudgeEmbedding(Judge.read(judge) if isinstance(judge, Path) else judge)
     if spec.startswith("hub:"):
-        # Late, because it builds on this file.
-        from melisma.evaluate.models.hub_embedding import read_hub_embedding
-
         return read_hub_embedding(spec.removeprefix("hub:"))
-    raise ValueError(
+    raise MelismaError(
         f'there is no embedding "{spec}": known are music, judge, signal and hub:NAME_OR_FOLDER'
     )

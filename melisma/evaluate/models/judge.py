@@ -1,15 +1,15 @@
-"""Learned judges: which family leads, which sound, how fast, in which tonality, to which words.
+"""The judge: an evaluation model for lead instrument, instruments, tempo, key and text similarity.
 
-They are trained on other pieces and other soundfonts than the generator and share no weight with
-it; `melisma train judge` makes them anew. Four small heads over three features
-(`audio_features.py`): one network for every tenth of a second of the log-mel picture, pooled over
-time (instruments); a convolution along the tempo axis of the tempogram (tempo; the trunk's view of
-the texture votes for the octave); a network that hears chroma from each tonic in turn (tonality;
-equal under transposition by construction); and a contrastive pair of embeddings of sound and words
-(Radford et al., "Learning transferable visual models from natural language supervision",
-2103.00020, section 2.3).
+It is trained on other pieces and other soundfonts than the generator and shares no weights with it;
+`melisma train judge` trains it again. Four small heads over three features (`audio_features.py`):
+one network for every tenth of a second of the log-mel spectrogram, pooled over time (instruments);
+a convolution along the tempo axis of the tempogram (tempo; an additive bias from the timbre encoder
+resolves the octave); a network that reads chroma relative to each tonic in turn (key; equivariant
+to transposition by construction); and a contrastive pair of embeddings of sound and text (Radford
+et al., "Learning transferable visual models from natural language supervision", 2103.00020,
+section 2.3).
 
-Enters: `Waveform`s and sentences. Leaves: `Verdict`s and unit vectors [n, `EMBEDDING_WIDTH`].
+Input: `Waveform`s and sentences. Output: `Verdict`s and unit vectors [n, `EMBEDDING_WIDTH`].
 """
 
 from __future__ import annotations
@@ -41,36 +41,37 @@ from melisma.values.attributes import FAMILIES, TONALITIES
 CHECKPOINT_NAME = "judge.safetensors"
 EMBEDDING_WIDTH = 128
 MOMENT_FRAMES = 5
-"""Frames of the mel picture that are heard as one moment (.1 s)."""
+"""Frames of the log-mel spectrogram that are summarised as one step (.1 s)."""
 TEMPI = tempo_candidates().reshape(-1, 2).prod(axis=1) ** 0.5
-"""Tempi that the judge tells apart, .8 % apart, in bpm."""
+"""Classes of tempo in bpm, .8 % apart."""
 TEXTURE_BASES = 10
-"""Cosines along log tempo by which the texture may favour a range of tempi."""
+"""Cosines along log tempo of which the bias from timbre to tempo is made."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class JudgeSettings:
-    """Sizes of the judge."""
+    """Sizes of the judge. Its `repr` is hashed into the fingerprint, so neither the class nor a
+    field may be renamed."""
 
     moment: int = 192
-    """Width of what is said about a tenth of a second."""
+    """Width of the features of a tenth of a second."""
     trunk: int = 256
-    """Width of what is said about the timbre of a piece."""
+    """Width of the timbre encoder's output."""
     pulse: int = 48
-    """Width along the tempo axis."""
+    """Channels along the tempo axis."""
     words: int = 96
-    """Width of a word's row."""
+    """Width of a word embedding."""
     dropout: float = 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
-class JudgeReading:
-    """Raw answers for a batch."""
+class JudgeOutput:
+    """Outputs of all heads for a batch."""
 
     lead: Tensor
     """Logits over `FAMILIES`, [batch, 17]."""
     families: Tensor
-    """Logits of each family sounding at all, [batch, 17]."""
+    """Logits of the presence of each family, [batch, 17]."""
     tempo: Tensor
     """Logits over `TEMPI`, [batch, 214]."""
     tonality: Tensor
@@ -81,14 +82,14 @@ class JudgeReading:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What the judge hears in one piece."""
+    """Predictions for one piece."""
 
     lead: str
     """Of `FAMILIES`."""
     lead_probabilities: np.ndarray
     """float32 [17]."""
     family_probabilities: np.ndarray
-    """Of each family sounding at all, float32 [17]."""
+    """Presence of each family, float32 [17]."""
     tempo_bpm: float
     tonality: str
     tonality_probabilities: np.ndarray
@@ -97,8 +98,8 @@ class Verdict:
     """Unit vector, float32 [EMBEDDING_WIDTH]."""
 
 
-class Timbre(nn.Module):
-    """Mel pictures [batch, frame, band] -> what is heard, [batch, trunk]."""
+class TimbreEncoder(nn.Module):
+    """Log-mel spectrograms [batch, frame, band] -> features of timbre, [batch, trunk]."""
 
     def __init__(self, settings: JudgeSettings) -> None:
         super().__init__()
@@ -119,18 +120,19 @@ class Timbre(nn.Module):
         )
 
     def forward(self, mel: Tensor) -> Tensor:
-        """Each moment is told by its mean, its spread and its rise (attacks) in every band."""
-        kept = mel[:, : mel.shape[1] // MOMENT_FRAMES * MOMENT_FRAMES]
-        frames = kept.unflatten(1, (-1, MOMENT_FRAMES))
+        """Every step is described by the mean, standard deviation and rise (attacks) of each
+        band."""
+        whole = mel[:, : mel.shape[1] // MOMENT_FRAMES * MOMENT_FRAMES]
+        frames = whole.unflatten(1, (-1, MOMENT_FRAMES))
         rise = (frames[:, :, 1:] - frames[:, :, :-1]).clamp(min=0.0).sum(2)
-        told = torch.cat([frames.mean(2) - 1.5, 2.0 * frames.std(2), rise], dim=-1)
-        seen = self.moment(told)
-        pooled = torch.cat([seen.mean(1), seen.amax(1), seen.std(1, unbiased=False)], dim=-1)
+        steps = torch.cat([frames.mean(2) - 1.5, 2.0 * frames.std(2), rise], dim=-1)
+        hidden = self.moment(steps)
+        pooled = torch.cat([hidden.mean(1), hidden.amax(1), hidden.std(1, unbiased=False)], dim=-1)
         return self.out(pooled)
 
 
-class Pulse(nn.Module):
-    """Tempograms [batch, width, candidate] and the trunk -> logits [batch, tempo]."""
+class TempogramHead(nn.Module):
+    """Tempograms [batch, width, candidate] and features of timbre -> logits [batch, tempo]."""
 
     def __init__(self, settings: JudgeSettings) -> None:
         super().__init__()
@@ -146,8 +148,8 @@ class Pulse(nn.Module):
         self.texture = nn.Linear(settings.trunk, TEXTURE_BASES)
         nn.init.zeros_(self.texture.weight)
         nn.init.zeros_(self.texture.bias)
-        place = (torch.arange(len(TEMPI)) + 0.5) / len(TEMPI)
-        bases = torch.cos(torch.pi * torch.arange(1, TEXTURE_BASES + 1)[:, None] * place)
+        position = (torch.arange(len(TEMPI)) + 0.5) / len(TEMPI)
+        bases = torch.cos(torch.pi * torch.arange(1, TEXTURE_BASES + 1)[:, None] * position)
         self.register_buffer("bases", bases, persistent=False)
 
     def forward(self, tempogram: Tensor, trunk: Tensor) -> Tensor:
@@ -156,8 +158,8 @@ class Pulse(nn.Module):
         return logits + (self.prior + self.texture(trunk)) @ bases
 
 
-class Tonic(nn.Module):
-    """Chroma [batch, 4, 12] -> logits [batch, 24], the same network at every tonic."""
+class KeyHead(nn.Module):
+    """Chroma [batch, 4, 12] -> logits over keys [batch, 24], the same network for every tonic."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -167,12 +169,12 @@ class Tonic(nn.Module):
         )  # fmt: skip
 
     def forward(self, chroma: Tensor) -> Tensor:
-        turned = torch.stack([chroma.roll(-tonic, dims=-1) for tonic in range(12)], dim=1)
-        return self.layers((turned * 12.0 - 1.0).flatten(2)).transpose(1, 2).flatten(1)
+        rolled = torch.stack([chroma.roll(-tonic, dims=-1) for tonic in range(12)], dim=1)
+        return self.layers((rolled * 12.0 - 1.0).flatten(2)).transpose(1, 2).flatten(1)
 
 
-class WordReader(nn.Module):
-    """Hashed sentences -> unit vectors; rows flat, with the place where each sentence begins."""
+class SentenceEncoder(nn.Module):
+    """Hashed sentences -> unit vectors; rows are flat, with the offset of each sentence."""
 
     def __init__(self, settings: JudgeSettings) -> None:
         super().__init__()
@@ -191,32 +193,32 @@ class WordReader(nn.Module):
 
 
 class JudgeNetwork(nn.Module):
-    """All heads."""
+    """The network of the judge: the timbre encoder and all heads."""
 
     def __init__(self, settings: JudgeSettings) -> None:
         super().__init__()
         self.settings = settings
-        self.timbre = Timbre(settings)
+        self.timbre = TimbreEncoder(settings)
         self.lead = nn.Linear(settings.trunk, len(FAMILIES))
         self.families = nn.Linear(settings.trunk, len(FAMILIES))
-        self.pulse = Pulse(settings)
-        self.tonic = Tonic()
+        self.pulse = TempogramHead(settings)
+        self.tonic = KeyHead()
         width = settings.trunk + len(TEMPI) // 4 + len(TONALITIES)
         self.sound = nn.Sequential(
             nn.Linear(width, 256), nn.GELU(), nn.Dropout(settings.dropout),
             nn.Linear(256, EMBEDDING_WIDTH),
         )  # fmt: skip
-        self.words = WordReader(settings)
+        self.words = SentenceEncoder(settings)
         self.log_scale = nn.Parameter(torch.tensor(2.3))
 
-    def forward(self, mel: Tensor, tempogram: Tensor, chroma: Tensor) -> JudgeReading:
+    def forward(self, mel: Tensor, tempogram: Tensor, chroma: Tensor) -> JudgeOutput:
         trunk = self.timbre(mel)
         tempo = self.pulse(tempogram, trunk.detach())
         tonality = self.tonic(chroma)
         likely = tempo.detach().softmax(-1)[:, None]
         coarse = 4.0 * F.avg_pool1d(likely, 4)[:, 0]
         facts = torch.cat([trunk, coarse * 3.0, tonality.detach().softmax(-1) * 3.0], dim=-1)
-        return JudgeReading(
+        return JudgeOutput(
             lead=self.lead(trunk),
             families=self.families(trunk),
             tempo=tempo,
@@ -226,21 +228,21 @@ class JudgeNetwork(nn.Module):
 
 
 def flatten_rows(sentences: Sequence[str]) -> tuple[Tensor, Tensor]:
-    """Hashed rows int64 [row] of all sentences, and where each begins, int64 [sentence]."""
+    """Hashed rows of all sentences, int64 [row], and the offset of each, int64 [sentence]."""
     rows = [hash_words(sentence) for sentence in sentences]
     starts = np.cumsum([0, *(len(row) for row in rows[:-1])])
     return torch.tensor([entry for row in rows for entry in row]), torch.from_numpy(starts)
 
 
 class Judge:
-    """A trained judge, ready to listen."""
+    """A trained judge in evaluation mode."""
 
     def __init__(self, network: JudgeNetwork) -> None:
         self.network = network.eval()
 
     @property
     def fingerprint(self) -> str:
-        """Twelve digits that change with anything that decides a verdict."""
+        """Twelve hexadecimal digits that change with anything that a verdict depends on."""
         digest = hashlib.sha256(repr(self.network.settings).encode())
         for name, tensor in sorted(self.network.state_dict().items()):
             digest.update(name.encode() + tensor.float().numpy().tobytes())
@@ -248,14 +250,15 @@ class Judge:
 
     @classmethod
     def read(cls, folder: Path) -> Judge:
-        """Reads what `melisma train judge` wrote into a folder; `ValueError` otherwise."""
+        """Reads the weights in a folder of `melisma train judge`; `ValueError` for anything
+        else."""
         checkpoint = read_checkpoint(folder / CHECKPOINT_NAME, kind="judge")
         network = JudgeNetwork(JudgeSettings(**checkpoint.settings))
         network.load_state_dict(checkpoint.tensors)
         return cls(network)
 
     def write(self, folder: Path, notes: dict[str, object]) -> None:
-        """Writes the weights beneath a folder, which is made where it is missing."""
+        """Writes the weights to a folder, which is created if missing, with `notes`."""
         folder.mkdir(parents=True, exist_ok=True)
         checkpoint = Checkpoint(
             kind="judge",
@@ -267,31 +270,36 @@ class Judge:
 
     @torch.no_grad()
     def judge_all(self, waveforms: Sequence[Waveform]) -> list[Verdict]:
-        """A verdict on each piece, heard one after the other."""
+        """Predictions for each piece, one piece at a time."""
         return [self.judge(extract_features(waveform), waveform) for waveform in waveforms]
 
     @torch.no_grad()
-    def judge(self, hearing: AudioFeatures, waveform: Waveform | None = None) -> Verdict:
-        """A verdict from features; with the sound the tempo is refined to a fraction of 1 %."""
-        reading = self.network(
-            torch.from_numpy(stack_mels([hearing])),
-            torch.from_numpy(hearing.tempogram)[None],
-            torch.from_numpy(hearing.chroma)[None],
+    def judge(self, features: AudioFeatures, waveform: Waveform | None = None) -> Verdict:
+        """Predictions from features.
+
+        Args:
+            features: Features of one piece.
+            waveform: The sound itself, with which the tempo is refined to a fraction of 1 %.
+        """
+        output = self.network(
+            torch.from_numpy(stack_mels([features])),
+            torch.from_numpy(features.tempogram)[None],
+            torch.from_numpy(features.chroma)[None],
         )
-        tempo = float(TEMPI[int(reading.tempo[0].argmax())])
-        lead = reading.lead[0].softmax(-1).numpy()
-        tonality = reading.tonality[0].softmax(-1).numpy()
+        tempo = float(TEMPI[int(output.tempo[0].argmax())])
+        lead = output.lead[0].softmax(-1).numpy()
+        tonality = output.tonality[0].softmax(-1).numpy()
         return Verdict(
             lead=FAMILIES[int(lead.argmax())],
             lead_probabilities=lead,
-            family_probabilities=reading.families[0].sigmoid().numpy(),
+            family_probabilities=output.families[0].sigmoid().numpy(),
             tempo_bpm=tempo if waveform is None else refine_tempo(waveform, tempo),
             tonality=TONALITIES[int(tonality.argmax())],
             tonality_probabilities=tonality,
-            embedding=reading.embedding[0].numpy(),
+            embedding=output.embedding[0].numpy(),
         )
 
     @torch.no_grad()
     def read_words(self, sentences: Sequence[str]) -> np.ndarray:
-        """Unit vectors of sentences, float32 [sentence, EMBEDDING_WIDTH]."""
+        """Embeddings of sentences: unit vectors, float32 [sentence, EMBEDDING_WIDTH]."""
         return self.network.words(*flatten_rows(sentences)).numpy()

@@ -1,18 +1,19 @@
-"""Figures of a window of sound by signal processing alone: timbre, attacks, pulse, harmony, level.
+"""Features of a window of sound by signal processing alone: timbre, attacks, pulse, harmony, level.
 
 Nothing here is trained and nothing is taken from a reference set. Six blocks:
 
 * cepstrum: 20 coefficients of 40 mel bands in decibels (Davis and Mermelstein, 1980), mean and
-  spread over time;
-* attacks: rise from frame to frame in four regions, mean and spread (spectral flux);
+  standard deviation over time;
+* attacks: rise from frame to frame in four regions of bands, mean and standard deviation (spectral
+  flux);
 * modulation: strength of the level's fluctuation in three regions, by octaves from .5 to 32 Hz;
 * harmony: autocorrelation around the circle of pitch classes, of the mean chroma and of single
-  moments; its evenness; how fast it changes. A transposed window has the same figures: the
-  distance asks what sort of harmony there is, not in which tonality;
-* shape: centre and 85 % edge of the spectrum, flatness;
-* level: spread, range and crest.
+  frames; its entropy; how fast it changes. A transposed window has the same features: the
+  distance compares kinds of harmony, not keys;
+* shape: spectral centroid, 85 % roll-off and flatness;
+* level: standard deviation, range and crest.
 
-Enters: samples float [sample] at 24 kHz, two seconds or more (octaves from .5 Hz). Leaves: float32
+Input: samples float [sample] at 24 kHz, two seconds or more (octaves from .5 Hz). Output: float32
 [`FIGURES`], each divided by its constant of `SCALES`.
 """
 
@@ -27,7 +28,7 @@ from scipy.fft import dct
 from melisma.analysis.audio.frames import level_db, magnitude_frames, mel_filters
 
 VERSION = 1
-"""Changes with any formula of this file."""
+"""To be raised with any change of a formula of this file; it is part of the fingerprint."""
 RATE_HZ = 24_000
 WINDOW_SAMPLES = 1_024
 HOP_SAMPLES = 240
@@ -47,7 +48,7 @@ CHROMA_HOP_SAMPLES = 2_400
 """341 ms windows resolve semitones from about 100 Hz up."""
 CHROMA_RANGE_HZ = (80.0, 2_000.0)
 CHANGE_FRAMES = 5
-"""Moments half a second apart are compared."""
+"""Distance of the chroma frames that are compared: half a second."""
 
 BLOCKS: tuple[tuple[str, int], ...] = (
     ("cepstrum mean", COEFFICIENTS),
@@ -58,11 +59,20 @@ BLOCKS: tuple[tuple[str, int], ...] = (
     ("shape", 6),
     ("level", 3),
 )
+"""Blocks and their widths; they are part of the fingerprint."""
 FIGURES = sum(width for _, width in BLOCKS)
+"""Length of a vector of features."""
 
 
 def signal_figures(samples: np.ndarray) -> np.ndarray:
-    """The figures of one window, float32 [`FIGURES`]; finite for silence."""
+    """Features of one window.
+
+    Args:
+        samples: Mono sound at `RATE_HZ`, float [sample].
+
+    Returns:
+        float32 [`FIGURES`], finite for silence.
+    """
     samples = np.asarray(samples, dtype=np.float64)
     magnitudes = magnitude_frames(samples, WINDOW_SAMPLES, HOP_SAMPLES).astype(np.float64)
     levels = level_db(np.maximum(magnitudes @ _bands(), FLOOR))
@@ -88,7 +98,8 @@ def _bands() -> np.ndarray:
 
 
 def _attacks(levels: np.ndarray) -> np.ndarray:
-    """Band levels in dB [frame, band] -> mean and spread of the rise in each region, [8]."""
+    """Band levels in dB [frame, band] -> mean and standard deviation of the rise in each region,
+    [8]."""
     rise = np.maximum(levels[2:] - levels[:-2], 0.0)
     regions = _regions(rise, ATTACK_EDGES)
     return np.concatenate([regions.mean(axis=0), regions.std(axis=0)])
@@ -115,7 +126,7 @@ def _modulation(levels: np.ndarray) -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def _pitch_classes() -> tuple[np.ndarray, np.ndarray]:
-    """Spectral lines in range, and how much each says of every pitch class, [line, 12]."""
+    """Spectral lines in range, and the weight of each in every pitch class, [line, 12]."""
     lines_hz = np.fft.rfftfreq(CHROMA_WINDOW_SAMPLES, 1.0 / RATE_HZ)
     chosen = np.flatnonzero((lines_hz >= CHROMA_RANGE_HZ[0]) & (lines_hz <= CHROMA_RANGE_HZ[1]))
     pitches = 69.0 + 12.0 * np.log2(lines_hz[chosen] / 440.0)
@@ -124,7 +135,7 @@ def _pitch_classes() -> tuple[np.ndarray, np.ndarray]:
 
 
 def _harmony(samples: np.ndarray) -> np.ndarray:
-    """Samples -> figures of the chroma that a transposition leaves alone, [14]."""
+    """Samples -> features of the chroma that are invariant to transposition, [14]."""
     lines, shares = _pitch_classes()
     magnitudes = magnitude_frames(samples, CHROMA_WINDOW_SAMPLES, CHROMA_HOP_SAMPLES)
     chroma = magnitudes[:, lines].astype(np.float64) @ shares
@@ -145,22 +156,23 @@ def _circle(chroma: np.ndarray) -> np.ndarray:
 
 
 def _shape(magnitudes: np.ndarray) -> np.ndarray:
-    """Magnitudes [frame, bin] -> mean and spread of centre, edge (octaves), flatness (dB), [6]."""
+    """Magnitudes [frame, bin] -> mean and standard deviation of centroid and roll-off (octaves) and
+    flatness (dB), [6]."""
     power = np.square(magnitudes) + 1e-10
     lines_hz = np.fft.rfftfreq(WINDOW_SAMPLES, 1.0 / RATE_HZ)
     total = power.sum(axis=1)
     centre = np.log2((power @ lines_hz) / total + 1.0)
     edge = (power.cumsum(axis=1) < 0.85 * total[:, None]).sum(axis=1)
     flatness = 10.0 * (np.log10(power).mean(axis=1) - np.log10(power.mean(axis=1)))
-    told = np.stack(
+    shape = np.stack(
         [centre, np.log2(lines_hz[np.minimum(edge, len(lines_hz) - 1)] + 1.0), flatness]
     )
-    return np.concatenate([told.mean(axis=1), told.std(axis=1)])
+    return np.concatenate([shape.mean(axis=1), shape.std(axis=1)])
 
 
 def _level(magnitudes: np.ndarray) -> np.ndarray:
-    """Magnitudes [frame, bin] -> spread, range from the 10th to the 95th percentile, and peak over
-    mean of the level in dB, [3]."""
+    """Magnitudes [frame, bin] -> standard deviation, range from the 10th to the 95th percentile,
+    and peak over mean of the level in dB, [3]."""
     amplitude = np.sqrt(np.square(magnitudes).sum(axis=1))
     levels = level_db(np.maximum(amplitude, FLOOR))
     low, high = np.percentile(levels, [10, 95])
@@ -184,6 +196,6 @@ SCALES = np.array([
     # level
     4.1, 11, 3.2,
 ])  # fmt: skip
-"""What each figure is divided by, in the units of the block (measured once: the standard deviation
-over 900 windows of five seconds of 300 held-out renders at -20 LUFS), so that each counts about
-alike. Frozen: other constants are another embedding."""
+"""Divisor of each feature, in the units of its block (measured once: the standard deviation over
+900 windows of five seconds of 300 held-out renders at -20 LUFS), so that all count about alike.
+Frozen: other constants would be another embedding."""

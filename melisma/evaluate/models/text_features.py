@@ -1,8 +1,8 @@
-"""Sentences as hashed words and word pairs: the judge's own reading of text.
+"""Text features of the judge: sentences as hashed words and word pairs.
 
-Enters: a sentence. Leaves: row numbers of a table. There is no vocabulary to learn, so the judge
+Input: a sentence. Output: row numbers of an embedding table. No vocabulary is learned, so the judge
 shares nothing with the generator's tokenizer (Joulin et al., "Bag of tricks for efficient text
-classification", 1607.01759, section 2.2). Numbers that may be tempi also vote for a coarse bin, so
+classification", 1607.01759, section 2.2). Numbers that may be tempi also select a coarse bin, so
 that 119 bpm is near 121 bpm.
 """
 
@@ -34,8 +34,8 @@ def hash_words(text: str) -> list[int]:
     low, high = TEMPO_RANGE_BPM
     for word in words:
         if word.isdigit() and low <= int(word) <= high:
-            place = tempo_bin(int(word))
-            tokens.extend(f"tempo bin {bin_ // 2}" for bin_ in (place, place + 1))
+            first = tempo_bin(int(word))
+            tokens.extend(f"tempo bin {bin_ // 2}" for bin_ in (first, first + 1))
     return [zlib.crc32(token.encode()) % TABLE_ROWS for token in tokens or [""]]
 
 

@@ -1,12 +1,12 @@
-"""Who might have written it: a judge of composers and traditions from the notes alone.
+"""Classifier of composers and traditions from the notes alone: who might have written a piece.
 
-Twelve makers with enough pieces; a small network over the figures of `tradition_features.py`,
-several of them trained from different beginnings and averaged. It is trained on real windows, a
-class weighing as much as any other, and tells for a generated piece whether the style that was
-asked for is recognised; its ceiling is the share right on real pieces that it has not seen.
+Twelve classes with enough pieces; a small network over the features of `tradition_features.py`,
+trained several times from different initial weights and averaged. It is trained on windows of real
+pieces with all classes weighted equally, and says whether the requested tradition is recognised in
+a generated piece; its accuracy on held-out real pieces is the ceiling.
 
-Enters: figures with their makers. Leaves: a `TraditionClassifier`, written and read as a
-    checkpoint.
+Input: features with their classes. Output: a `TraditionClassifier`, written and read as a
+checkpoint.
 """
 
 from __future__ import annotations
@@ -24,15 +24,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from melisma.data.sources.repertoire import source_composer, source_style
+from melisma.evaluate.legacy_keys import TRADITIONS_KEY
 from melisma.evaluate.models.tradition_features import WIDTH, score_windows, window_features
 from melisma.files.checkpoint import Checkpoint, expect_fit, read_checkpoint, write_checkpoint
 from melisma.values import Score
+from melisma.values.errors import MelismaError
 
 if TYPE_CHECKING:
     from melisma.data.sources.pieces import Source
 
-CHECKPOINT_NAME = "makers.safetensors"
-CHECKPOINT_KIND = "makers"
+CHECKPOINT_NAME = f"{TRADITIONS_KEY}.safetensors"
+CHECKPOINT_KIND = TRADITIONS_KEY
 TRADITION_CLASSES: tuple[str, ...] = (
     "baroque",
     "Viennese classics",
@@ -47,7 +49,7 @@ TRADITION_CLASSES: tuple[str, ...] = (
     "game music",
     "impressionists",
 )
-"""The classes; the order is that of the network's answers."""
+"""The classes, in the order of the network's outputs."""
 
 _COMPOSERS: dict[str, tuple[str, ...]] = {
     "baroque": (
@@ -68,19 +70,19 @@ _COMPOSERS: dict[str, tuple[str, ...]] = {
     ),
     "impressionists": ("Debussy", "Ravel", "Satie"),
 }  # fmt: skip
-"""Family names, as `values.composers` spells them, of the makers that are known by name."""
+"""Class -> family names of its composers, as `values.composers` spells them."""
 
 _BETWEEN = ("Zieleński",)
-"""Of no maker here: his church music is Polish, and two centuries older than the rest."""
+"""In no class: his church music is Polish, and two centuries older than the rest of that class."""
 
 
 def class_of_composer(name: str | None) -> str | None:
-    """The maker, one of `MAKERS`, that a composer's family name belongs to."""
-    return next((maker for maker, names in _COMPOSERS.items() if name in names), None)
+    """The class, one of `TRADITION_CLASSES`, of a composer by family name; None for others."""
+    return next((tradition for tradition, names in _COMPOSERS.items() if name in names), None)
 
 
 def class_of_source(source: Source) -> str | None:
-    """The maker of a piece, one of `MAKERS`; None for music of other kinds."""
+    """The class of a piece, one of `TRADITION_CLASSES`; None for music of other kinds."""
     text = f"{source.title or ''} {source.style or ''}"
     if re.search(r"\brags?\b|ragtime", text, re.IGNORECASE):
         return "ragtime"
@@ -102,18 +104,18 @@ def class_of_source(source: Source) -> str | None:
 
 @dataclass(frozen=True, kw_only=True)
 class TraditionSettings:
-    """How the judge is built and trained."""
+    """Sizes and training settings of the classifier."""
 
     hidden: int = 96
     """Width of the hidden layer."""
     dropout: float = 0.5
-    """Of figures (half as much) and of the hidden layer."""
+    """Of the features (half as much) and of the hidden layer."""
     members: int = 3
-    """Networks whose answers are averaged."""
+    """Networks whose probabilities are averaged."""
     updates: int = 500
     batch: int = 192
     rate: float = 2e-3
-    """Highest learning rate; falls to 0 along a cosine."""
+    """Peak learning rate; decays to 0 along a cosine."""
     decay: float = 0.05
     """Weight decay (AdamW)."""
     smoothing: float = 0.05
@@ -121,7 +123,7 @@ class TraditionSettings:
 
 
 class TraditionNetwork(nn.Module):
-    """Standardised figures [batch, `WIDTH`] -> logits [batch, maker]."""
+    """Standardised features [batch, `WIDTH`] -> logits [batch, class]."""
 
     def __init__(self, settings: TraditionSettings) -> None:
         super().__init__()
@@ -133,12 +135,12 @@ class TraditionNetwork(nn.Module):
             nn.Linear(settings.hidden, len(TRADITION_CLASSES)),
         )
 
-    def forward(self, figures: Tensor) -> Tensor:
-        return self.layers(figures)
+    def forward(self, features: Tensor) -> Tensor:
+        return self.layers(features)
 
 
 class TraditionClassifier:
-    """Several networks with the mean and the spread of the figures they were trained on."""
+    """An ensemble of networks, with the mean and standard deviation of its training features."""
 
     def __init__(
         self,
@@ -151,24 +153,28 @@ class TraditionClassifier:
         self._networks = [network.eval() for network in networks]
         self._mean, self._spread = mean, spread
 
-    def probabilities(self, figures: np.ndarray) -> np.ndarray:
-        """Of each maker, float64 [window, maker], for figures [window, `WIDTH`]."""
-        scaled = torch.from_numpy(_standard(figures, self._mean, self._spread))
+    def probabilities(self, features: np.ndarray) -> np.ndarray:
+        """Probability of each class, float64 [window, class], for features [window, `WIDTH`]."""
+        scaled = torch.from_numpy(_standardised(features, self._mean, self._spread))
         with torch.inference_mode():
-            answers = [network(scaled).softmax(dim=1) for network in self._networks]
-        return torch.stack(answers).mean(dim=0).double().numpy()
+            outputs = [network(scaled).softmax(dim=1) for network in self._networks]
+        return torch.stack(outputs).mean(dim=0).double().numpy()
 
     def judge(self, score: Score) -> np.ndarray | None:
-        """Probability of each of `MAKERS`, float64 [maker], the windows of a piece together; None
-        for a piece with too few notes."""
-        figures = piece_figures(score)
-        if not len(figures):
+        """Probability of each of `TRADITION_CLASSES` for a whole piece.
+
+        Returns:
+            float64 [class], the normalised geometric mean over windows; None for a piece with too
+            few notes.
+        """
+        features = piece_features(score)
+        if not len(features):
             return None
-        together = np.exp(np.log(self.probabilities(figures) + 1e-6).mean(axis=0))
+        together = np.exp(np.log(self.probabilities(features) + 1e-6).mean(axis=0))
         return together / together.sum()
 
     def write(self, path: Path) -> None:
-        """Writes the judge, whole or not at all; errors as `files.replacing`."""
+        """Writes the checkpoint atomically; errors as `files.atomic_write`."""
         tensors = {
             f"{index}.{name}": value
             for index, network in enumerate(self._networks)
@@ -176,17 +182,17 @@ class TraditionClassifier:
         }
         tensors["mean"] = torch.from_numpy(self._mean)
         tensors["spread"] = torch.from_numpy(self._spread)
-        settings = dataclasses.asdict(self.settings) | {"makers": list(TRADITION_CLASSES)}
+        settings = dataclasses.asdict(self.settings) | {TRADITIONS_KEY: list(TRADITION_CLASSES)}
         write_checkpoint(path, Checkpoint(kind=CHECKPOINT_KIND, settings=settings, tensors=tensors))
 
     @classmethod
     def read(cls, path: Path) -> TraditionClassifier:
-        """Reads what `write` wrote; `ValueError` with one sentence where it is something else."""
+        """Reads a checkpoint of `write`; `ValueError` for anything else, or other classes."""
         checkpoint = read_checkpoint(path, kind=CHECKPOINT_KIND)
         with expect_fit(CHECKPOINT_KIND):
             settings = dict(checkpoint.settings)
-            if tuple(settings.pop("makers")) != TRADITION_CLASSES:
-                raise KeyError("other makers")
+            if tuple(settings.pop(TRADITIONS_KEY)) != TRADITION_CLASSES:
+                raise KeyError("other classes")
             built = TraditionSettings(**settings)
             networks = []
             for index in range(built.members):
@@ -199,42 +205,58 @@ class TraditionClassifier:
         return cls(built, networks, mean, spread)
 
 
-def _standard(figures: np.ndarray, mean: np.ndarray, spread: np.ndarray) -> np.ndarray:
-    return np.clip((figures - mean) / spread, -5.0, 5.0).astype(np.float32)
+def _standardised(features: np.ndarray, mean: np.ndarray, spread: np.ndarray) -> np.ndarray:
+    return np.clip((features - mean) / spread, -5.0, 5.0).astype(np.float32)
 
 
-def piece_figures(score: Score, most: int | None = None) -> np.ndarray:
-    """Figures of the windows of a piece, float32 [window, `WIDTH`]; of `most`, spread over it."""
+def piece_features(score: Score, most: int | None = None) -> np.ndarray:
+    """Features of the windows of a piece.
+
+    Args:
+        score: The piece.
+        most: Largest number of windows; where there are more, that many evenly over the piece.
+
+    Returns:
+        float32 [window, `WIDTH`]; windows that hold too little are left out.
+    """
     windows = score_windows(score)
     if most is not None and len(windows) > most:
         chosen = np.linspace(0, len(windows) - 1, most).round().astype(int)
         windows = [windows[index] for index in chosen]
-    figures = [window_features(window) for window in windows]
-    rows = [row for row in figures if row is not None]
+    features = [window_features(window) for window in windows]
+    rows = [row for row in features if row is not None]
     return np.stack(rows) if rows else np.zeros((0, WIDTH), dtype=np.float32)
 
 
 def train_classifier(
-    figures: np.ndarray,
-    makers: np.ndarray,
+    features: np.ndarray,
+    classes: np.ndarray,
     pieces: np.ndarray,
     seed: int,
     settings: TraditionSettings | None = None,
 ) -> TraditionClassifier:
-    """A judge from figures [window, `WIDTH`], indices into `MAKERS` and of pieces [window] each.
+    """Trains a classifier; classes are sampled equally often, a piece of n windows counts as the
+    root of n.
 
-    Makers are drawn equally often; a piece of n windows counts as the root of n. Raises
-    `ValueError` for no window.
+    Args:
+        features: float32 [window, `WIDTH`].
+        classes: Index into `TRADITION_CLASSES` of each window, int [window].
+        pieces: Piece of each window, int [window].
+        seed: Of initial weights and batches.
+        settings: Sizes and training settings; by default `TraditionSettings()`.
+
+    Raises:
+        ValueError: If there is no window.
     """
-    if not len(figures):
-        raise ValueError("there is no window to learn makers from: give pieces with notes in them")
+    if not len(features):
+        raise MelismaError("there is no window to train on: give pieces with notes in them")
     settings = settings or TraditionSettings()
-    mean = figures.mean(axis=0)
-    # A figure that hardly ever differs from 0 must not become loud by being scaled.
-    spread = np.maximum(figures.std(axis=0), 0.02).astype(np.float32)
-    scaled = torch.from_numpy(_standard(figures, mean, spread))
-    weights = torch.from_numpy(_balance(makers, pieces))
-    truth = torch.from_numpy(np.asarray(makers, dtype=np.int64))
+    mean = features.mean(axis=0)
+    # A feature that is almost always 0 must not be amplified by the scaling.
+    spread = np.maximum(features.std(axis=0), 0.02).astype(np.float32)
+    scaled = torch.from_numpy(_standardised(features, mean, spread))
+    weights = torch.from_numpy(_balance(classes, pieces))
+    truth = torch.from_numpy(np.asarray(classes, dtype=np.int64))
     networks = []
     for member in range(settings.members):
         with torch.random.fork_rng(devices=[]):
@@ -243,30 +265,30 @@ def train_classifier(
     return TraditionClassifier(settings, networks, mean, spread)
 
 
-def _balance(makers: np.ndarray, pieces: np.ndarray) -> np.ndarray:
-    """Weight of each window in drawing, float64 [window]; each maker's sum to 1."""
+def _balance(classes: np.ndarray, pieces: np.ndarray) -> np.ndarray:
+    """Sampling weight of each window, float64 [window]; those of each class sum to 1."""
     _, piece = np.unique(pieces, return_inverse=True)
     weight = 1.0 / np.bincount(piece)[piece] ** 0.5
-    total = np.bincount(makers, weights=weight, minlength=len(TRADITION_CLASSES))
-    return weight / total[makers]
+    total = np.bincount(classes, weights=weight, minlength=len(TRADITION_CLASSES))
+    return weight / total[classes]
 
 
 def _train_one(
-    settings: TraditionSettings, figures: Tensor, truth: Tensor, weights: Tensor
+    settings: TraditionSettings, features: Tensor, truth: Tensor, weights: Tensor
 ) -> TraditionNetwork:
     network = TraditionNetwork(settings)
     optimizer = torch.optim.AdamW(
         network.parameters(), lr=settings.rate, weight_decay=settings.decay
     )
-    plan = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.updates)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.updates)
     network.train()
     for _ in range(settings.updates):
-        drawn = torch.multinomial(weights, settings.batch, replacement=True)
+        sampled = torch.multinomial(weights, settings.batch, replacement=True)
         loss = F.cross_entropy(
-            network(figures[drawn]), truth[drawn], label_smoothing=settings.smoothing
+            network(features[sampled]), truth[sampled], label_smoothing=settings.smoothing
         )
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        plan.step()
+        schedule.step()
     return network

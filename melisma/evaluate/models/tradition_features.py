@@ -1,10 +1,10 @@
-"""What the notes of a window say about who wrote it: figures for `tradition_classifier.py`.
+"""Features of a window of notes by which `tradition_classifier.py` recognises who wrote it.
 
-Figures see pitches relative to the tonic (`analysis.score.key`), onsets within the beat, and
-texture. They do not see programs, tracks, drums, velocities, tempo, bar lines or written durations,
-by which one could tell corpora apart by how they were converted.
+They see pitches relative to the tonic (`analysis.score.key`), onsets within the beat, and texture.
+They do not see programs, tracks, drums, velocities, tempo, bar lines or written durations, because
+these would identify a corpus by how its files were converted.
 
-Enters: a `Score`. Leaves: windows of it, and for each a vector float32 [`WIDTH`].
+Input: a `Score`. Output: windows of it, and for each a vector float32 [`WIDTH`].
 """
 
 from __future__ import annotations
@@ -21,23 +21,24 @@ from melisma.values.attributes import TONALITIES
 WINDOW_BEATS = 64.0
 """Length of a window in quarter notes: 16 bars of 4/4, 32 of 2/4."""
 WIDTH = 2067
-"""Length of a vector of figures."""
+"""Length of a vector of features."""
 FEWEST_NOTES = 40
-"""Windows with fewer notes say nothing."""
+"""Windows with fewer notes are left out."""
 TICKS_A_BEAT = 12
 WAITS = np.array([1, 2, 3, 4, 6, 8, 9, 12, 18, 24, 36, 48])
 """Classes of the time between onsets, in twelfths of a quarter note."""
 LAGS = np.array([6, 12, 18, 24, 36, 48, 72, 96, 192])
-"""Distances at which onsets are compared with themselves, in twelfths of a quarter note."""
+"""Lags of the autocorrelation of onsets, in twelfths of a quarter note."""
 _BORDERS = np.array([-4.5, -2.5, -0.5, 0.5, 2.5, 4.5])
-"""Borders of classes of moves, in semitones: leap, third, step down, none, step, third, leap up."""
+"""Borders of classes of intervals in semitones: leap, third, step down, none, step, third, leap
+up."""
 _MOVES = len(_BORDERS) + 1
 _MOST_TOGETHER = 7
 
 
 @dataclass(frozen=True, kw_only=True)
 class _OnsetWindow:
-    """A window as onsets; pitches are relative to the tonic in what is counted by class."""
+    """A window as onsets; pitches are absolute, the tonic is given beside them."""
 
     tick: np.ndarray
     """Onset of each note, int64 [note], ascending."""
@@ -56,9 +57,14 @@ class _OnsetWindow:
 
 
 def score_windows(score: Score, window_beats: float = WINDOW_BEATS) -> list[Score]:
-    """Pitched notes of a score in consecutive windows that hold enough notes, in one track each.
+    """Consecutive windows of a score that hold `FEWEST_NOTES` pitched notes or more.
 
-    A score shorter than a window and a half is one window.
+    Args:
+        score: A piece; one shorter than a window and a half is one window.
+        window_beats: Length of a window in quarter notes.
+
+    Returns:
+        Windows with one track each, whose first beat is beat 0.
     """
     start, duration, pitch = pitched_notes(score)
     if not len(start):
@@ -80,7 +86,7 @@ def _cut(
     if len(inside) < FEWEST_NOTES:
         return None
     inside = inside[np.lexsort((pitch[inside], start[inside]))]
-    # Beats stay where they were: a window begins on a beat, so onsets keep their place in it.
+    # Whole beats are subtracted: onsets keep their position within the beat.
     notes = Notes(
         start_beats=start[inside] - np.floor(first),
         duration_beats=duration[inside],
@@ -116,7 +122,7 @@ def _window(score: Score) -> _OnsetWindow | None:
 
 
 def _share(counts: np.ndarray) -> np.ndarray:
-    """Square roots of shares (Hellinger), flat; zeros where nothing was counted."""
+    """Square roots of relative frequencies (Hellinger), flat; zeros where nothing was counted."""
     flat = np.asarray(counts, dtype=np.float64).ravel()
     return np.sqrt(flat / max(float(flat.sum()), 1e-9))
 
@@ -130,7 +136,8 @@ def _pairs(left: np.ndarray, right: np.ndarray, size: int) -> np.ndarray:
 
 
 def _melody(line: np.ndarray, wait: np.ndarray, tonic: int) -> list[np.ndarray]:
-    """Intervals, moves in pairs and threes, degrees and their transitions of one line [onset]."""
+    """Intervals, their classes in pairs and threes, degrees, rhythm and transitions of one voice
+    [onset]."""
     interval = np.diff(line)
     move = np.digitize(interval, _BORDERS)
     degree = (line - tonic) % 12
@@ -147,8 +154,8 @@ def _melody(line: np.ndarray, wait: np.ndarray, tonic: int) -> list[np.ndarray]:
     ]
 
 
-def _line(window: _OnsetWindow, pitch: np.ndarray) -> list[np.ndarray]:
-    """Figures of the top or the low line: its onsets on its own side of the middle pitch."""
+def _voice(window: _OnsetWindow, pitch: np.ndarray) -> list[np.ndarray]:
+    """Features of the highest or lowest voice, from its onsets on its side of the median pitch."""
     middle = float(np.median(window.pitch))
     own = pitch >= middle if pitch is window.top else pitch <= middle
     moments, line = window.moments[own], pitch[own]
@@ -156,7 +163,8 @@ def _line(window: _OnsetWindow, pitch: np.ndarray) -> list[np.ndarray]:
 
 
 def _chords(window: _OnsetWindow) -> list[np.ndarray]:
-    """What is struck together: intervals above the lowest note, sizes, degrees of bass and all."""
+    """Notes of one onset: intervals above the lowest, their number, degrees of the bass and of
+    all."""
     above = window.pitch - window.low[window.group]
     together = np.bincount(window.group)
     degree = (window.pitch - window.tonic) % 12
@@ -178,8 +186,8 @@ def _chords(window: _OnsetWindow) -> list[np.ndarray]:
     ]
 
 
-def _places(window: _OnsetWindow) -> list[np.ndarray]:
-    """Where in the beat and how soon again something begins."""
+def _rhythm(window: _OnsetWindow) -> list[np.ndarray]:
+    """Positions of onsets in the beat, times between them, and their autocorrelation."""
     waits = np.argmin(np.abs(np.diff(window.moments)[:, None] - WAITS), axis=1)
     busy = np.bincount(window.moments // TICKS_A_BEAT - window.moments[0] // TICKS_A_BEAT)
     length = int(window.moments[-1] - window.moments[0]) + 1
@@ -198,7 +206,7 @@ def _places(window: _OnsetWindow) -> list[np.ndarray]:
 
 
 def _texture(window: _OnsetWindow) -> list[np.ndarray]:
-    """Register, span, contrary motion, repetition: plain numbers, and registers as shares."""
+    """Register, span, contrary motion, repetition: plain numbers, and histograms of registers."""
     top, low = window.top.astype(np.float64), window.low.astype(np.float64)
     up, down = np.sign(np.diff(top)), np.sign(np.diff(low))
     motion = (up + 1) * 3 + down + 1
@@ -224,15 +232,19 @@ def _texture(window: _OnsetWindow) -> list[np.ndarray]:
 
 
 def window_features(window: Score) -> np.ndarray | None:
-    """Figures of one window, float32 [`WIDTH`]; None where it holds too little."""
-    seen = _window(window)
-    if seen is None:
+    """Features of one window, float32 [`WIDTH`]; None for fewer than four onsets or no clear key.
+
+    Args:
+        window: One of `score_windows`.
+    """
+    onsets = _window(window)
+    if onsets is None:
         return None
     parts = [
-        *_line(seen, seen.top),
-        *_line(seen, seen.low),
-        *_chords(seen),
-        *_places(seen),
-        *_texture(seen),
+        *_voice(onsets, onsets.top),
+        *_voice(onsets, onsets.low),
+        *_chords(onsets),
+        *_rhythm(onsets),
+        *_texture(onsets),
     ]
     return np.concatenate(parts).astype(np.float32)

@@ -1,1 +1,1 @@
-"""Reference sets: held-out music, measured once and kept, that outputs are compared with."""
+"""Reference sets: stored measurements of held-out music that outputs are compared with."""

@@ -1,12 +1,12 @@
-"""The reference set: held-out music that outputs are compared with, measured once and kept.
+"""The reference set of sound: stored measurements of held-out music that outputs are compared with.
 
-Every piece of it has its words and its facts, and is measured twice: as it is (`raw`), and after
-the codec's round trip at the levels that the generator draws (`coded`), because every output
-passes the codec, too. The sound itself is not kept. The prompts of the set are the words of its
-pieces, so that an output and the true piece for the same words can be compared as a pair, as
+Every piece has its text and its facts, and is measured twice: as it is (`raw`), and after the
+codec's round trip at the levels that the generator predicts (`coded`), because every output passes
+through the codec, too. The sound itself is not stored. The prompts of the set are the texts of its
+pieces, so that an output and the real piece for the same text can be compared as a pair, as
 MusicCaps is used (MusicLM, 2301.11325, section 5.1).
 
-Enters: clips with facts and words. Leaves: a `Reference`, as a value and as one safetensors file.
+Input: clips with facts and texts. Output: a `Reference`, as a value and as one safetensors file.
 """
 
 from __future__ import annotations
@@ -22,82 +22,95 @@ from typing import Any
 import numpy as np
 import torch
 
+from melisma.evaluate.legacy_keys import TEXTS_KEY
 from melisma.evaluate.measured import Measured, measure_piece
 from melisma.evaluate.metrics.adherence import RequestedAttributes, stated_attributes
-from melisma.evaluate.models.embeddings import Embedding
+from melisma.evaluate.models.embedding import Embedding
 from melisma.evaluate.models.judge import Judge
 from melisma.files.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from melisma.values import Facts, Waveform
+from melisma.values.errors import MelismaError
 
 KIND = "reference"
 VERDICTS = "verdicts"
 """Key of the judge's fingerprint; "judge" is the embedding of that name."""
 FILE_NAME = "reference.safetensors"
-"""Where a model's folder keeps its reference set."""
+"""Its file in a model's folder."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reference:
-    """Measured held-out music."""
+    """Measurements of held-out music."""
 
     name: str
-    """What it is, in words."""
+    """Description of the set."""
     seconds: float
     """Length of a piece."""
     prompts: tuple[str, ...]
-    """Words of every piece."""
+    """Text of every piece."""
     groups: tuple[str, ...]
-    """The work that each piece is of."""
+    """The work of each piece."""
     facts: tuple[Facts, ...]
     raw: tuple[Measured, ...]
     coded: tuple[Measured, ...]
     fingerprints: Mapping[str, str]
-    """Of the judge (`VERDICTS`), of every embedding by its name, and of the codec ("codec")."""
+    """Fingerprints of the judge (`VERDICTS`), of every embedding by its name, and of the codec
+    ("codec")."""
     levels: int
     """Codec levels of `coded`."""
     digest: str
-    """Its identity: first 16 hexadecimal digits of the SHA-256 of words, facts and raw embeddings
-    as they were measured, whatever part of it is in use."""
+    """Identity of the whole set, also where only a part of it is in use: first 16 hexadecimal
+    digits of the SHA-256 of texts, facts and raw embeddings."""
 
     def __len__(self) -> int:
         return len(self.prompts)
 
-    def true(self, *, decoded: bool) -> tuple[Measured, ...]:
-        """Its pieces as outputs are: through the codec where those were `decoded` by it."""
+    def real_pieces(self, *, decoded: bool) -> tuple[Measured, ...]:
+        """The measurements to compare outputs with: after the codec where outputs were `decoded` by
+        it."""
         return self.coded if decoded else self.raw
 
     def requested(self) -> list[RequestedAttributes]:
-        """What the words of every piece state of it."""
+        """The attributes that the text of every piece states."""
         return [
             stated_attributes(words, facts)
             for facts, words in zip(self.facts, self.prompts, strict=True)
         ]
 
     def fit(self, judge: str, embeddings: Mapping[str, str]) -> tuple[Reference | None, list[str]]:
-        """What of it was measured by a judge and embeddings of these fingerprints, and sentences
-        about what was not; None where nothing is left."""
+        """The part of the set that was measured by a judge and embeddings of these fingerprints.
+
+        Args:
+            judge: Fingerprint of the judge.
+            embeddings: Name -> fingerprint of the embeddings.
+
+        Returns:
+            The set with the windows of those embeddings only, None if the judge is another; and a
+            sentence for everything that does not match.
+        """
         if self.fingerprints.get(VERDICTS) != judge:
             return None, [
                 "The reference set was measured by another judge, so nothing is compared with it: "
                 "make one for this judge with `melisma train reference`, or take its own."
             ]
-        fit = [n for n, print_ in embeddings.items() if self.fingerprints.get(n) == print_]
-        told = [
+        fit = [name for name, own in embeddings.items() if self.fingerprints.get(name) == own]
+        problems = [
             f"The reference set was not measured by the embedding {name}, so it has no Fréchet "
-            "distance: give --reference a folder of real sound, which is measured anew."
+            "distance: give --reference a folder of real sound, which is then measured."
             for name in embeddings
             if name not in fit
         ]
 
-        def kept(pieces: tuple[Measured, ...]) -> tuple[Measured, ...]:
+        def restricted(pieces: tuple[Measured, ...]) -> tuple[Measured, ...]:
             return tuple(
                 dataclasses.replace(one, windows={n: one.windows[n] for n in fit}) for one in pieces
             )
 
-        return dataclasses.replace(self, raw=kept(self.raw), coded=kept(self.coded)), told
+        part = dataclasses.replace(self, raw=restricted(self.raw), coded=restricted(self.coded))
+        return part, problems
 
     def first(self, count: int) -> Reference:
-        """Its first pieces."""
+        """The set of its first `count` pieces."""
         return dataclasses.replace(
             self,
             prompts=self.prompts[:count],
@@ -110,15 +123,15 @@ class Reference:
 
 @dataclass(frozen=True, kw_only=True)
 class TruePiece:
-    """One piece of held-out music."""
+    """One piece of held-out real music."""
 
     sound: Waveform
     words: str
     facts: Facts
     group: str
-    """The work that it is of."""
+    """The work that it is from."""
     onsets_seconds: np.ndarray | None = None
-    """Where notes and drums begin, float64 [onset]; None where it is not known."""
+    """Onsets of notes and drums, float64 [onset]; None where they are not known."""
 
 
 def measure_reference(
@@ -133,21 +146,33 @@ def measure_reference(
     codec_values: Callable[[TruePiece, Waveform], dict[str, float]] | None = None,
     follow: Callable[[Sequence[TruePiece]], Iterable[TruePiece]] = iter,
 ) -> Reference:
-    """Measures pieces as they are and through the codec; `ValueError` for less than two.
+    """Measures pieces as they are and after the codec's round trip.
 
-    `codec_values` measures what the codec loses of a piece; its numbers join those of `coded`.
-    `follow` hands on the pieces and may show how far it is.
+    Args:
+        name: Description of the set.
+        pieces: Real music, two pieces or more.
+        through_codec: The codec's round trip.
+        judge: The independent evaluation model.
+        embeddings: Those whose windows are stored.
+        codec_fingerprint: Fingerprint of the codec.
+        levels: Codec levels of the round trip.
+        codec_values: Measures the fidelity of a round trip; its numbers are added to those of
+            `coded`.
+        follow: Wraps the iteration over pieces, e.g. to show progress.
+
+    Raises:
+        ValueError: For fewer than two pieces.
     """
     if len(pieces) < 2:
-        raise ValueError(f"a reference set needs two pieces or more, not {len(pieces)}")
+        raise MelismaError(f"a reference set needs two pieces or more, not {len(pieces)}")
     raw: list[Measured] = []
     coded: list[Measured] = []
     for piece in follow(pieces):
         raw.append(measure_piece(piece.sound, judge, embeddings))
         sound = through_codec(piece.sound)
         found = measure_piece(sound, judge, embeddings)
-        lost = {} if codec_values is None else codec_values(piece, sound)
-        coded.append(dataclasses.replace(found, values={**found.values, **lost}))
+        fidelity = {} if codec_values is None else codec_values(piece, sound)
+        coded.append(dataclasses.replace(found, values={**found.values, **fidelity}))
     seconds = max(one.sound.seconds for one in pieces)
     return Reference(
         name=name,
@@ -178,7 +203,7 @@ def _digest(name: str, seconds: float, pieces: Sequence[TruePiece], raw: Sequenc
 
 
 def _tensors(part: str, pieces: Sequence[Measured]) -> dict[str, torch.Tensor]:
-    """Arrays of all pieces; windows that a piece does not have are nan."""
+    """Arrays of all pieces; missing windows are nan."""
     out = {
         f"{part}/tags": torch.from_numpy(np.stack([one.tags for one in pieces])),
         f"{part}/vector": torch.from_numpy(np.stack([one.vector for one in pieces])),
@@ -205,7 +230,7 @@ def split_windows(stacked: np.ndarray) -> list[np.ndarray]:
 
 
 def write_reference(path: Path, reference: Reference) -> None:
-    """Writes one file (float16), whole or not at all."""
+    """Writes one file (float16), atomically."""
     parts = {"raw": reference.raw, "coded": reference.coded}
     rows = [
         {
@@ -213,7 +238,7 @@ def write_reference(path: Path, reference: Reference) -> None:
             "group": reference.groups[i],
             "facts": dataclasses.asdict(facts),
             **{
-                part: {"values": dict(pieces[i].values), "told": dict(pieces[i].told)}
+                part: {"values": dict(pieces[i].values), TEXTS_KEY: dict(pieces[i].texts)}
                 for part, pieces in parts.items()
             },
         }
@@ -238,7 +263,7 @@ def write_reference(path: Path, reference: Reference) -> None:
 
 
 def read_reference(path: Path) -> Reference:
-    """Reads a file of `write_reference`; `ValueError` where it is something else or damaged."""
+    """Reads a file of `write_reference`; `ValueError` for anything else, or a damaged file."""
     checkpoint = read_checkpoint(path, kind=KIND)
     rows: list[dict[str, Any]] = checkpoint.notes["rows"]
     arrays = {name: tensor.numpy() for name, tensor in checkpoint.tensors.items()}
@@ -275,7 +300,7 @@ def _measured(
     return tuple(
         Measured(
             values=row[part]["values"],
-            told=row[part]["told"],
+            texts=row[part][TEXTS_KEY],
             tags=arrays[f"{part}/tags"][i],
             vector=arrays[f"{part}/vector"][i],
             windows={name: pieces[i] for name, pieces in windows.items()},

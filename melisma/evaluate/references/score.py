@@ -1,10 +1,10 @@
-"""The reference of composed scores: real held-out pieces, measured once and kept.
+"""The reference set of scores: stored measurements of real held-out pieces.
 
-Openings of pieces with what is known of them, and what the same functions that judge outputs find
-in them: the ceilings of every row, and what form, copies and players are like in real music. The
-notes themselves are not kept.
+Excerpts with their known attributes and the measurements of the same functions that judge outputs:
+the ceilings of every row, and the form, copies and instruments of real music. The notes themselves
+are not stored.
 
-Enters: `Pair`s of `score_adherence`. Leaves: a `ScoreReference`, as a value and as a file.
+Input: `Pair`s of `score_adherence`. Output: a `ScoreReference`, as a value and as a file.
 """
 
 from __future__ import annotations
@@ -22,6 +22,12 @@ import torch
 from melisma.analysis.score.metre import MetreEvidence
 from melisma.analysis.score.structure import ScoreStructure
 from melisma.analysis.similarity.melody_index import SharedRun
+from melisma.evaluate.legacy_keys import (
+    MEASURED_KEY,
+    REQUESTED_KEY,
+    TRADITION_KEY,
+    TRADITIONS_KEY,
+)
 from melisma.evaluate.metrics.score_adherence import (
     MeasuredScoreAttributes,
     Pair,
@@ -31,7 +37,7 @@ from melisma.files.checkpoint import Checkpoint, read_checkpoint, write_checkpoi
 
 KIND = "score reference"
 FILE_NAME = "score_reference.safetensors"
-"""Where a model's folder keeps it."""
+"""Its file in a model's folder."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +45,7 @@ class ScoreReference:
     """Measured real pieces."""
 
     name: str
-    """What they are, in words."""
+    """Description of the pieces."""
     pairs: tuple[Pair, ...]
 
     @property
@@ -50,19 +56,20 @@ class ScoreReference:
 
 
 def _rows(pairs: Sequence[Pair]) -> list[dict[str, Any]]:
-    """JSON values under the names of the file's layout, of which the digest is; what the tradition
-    classifier found, which is not shipped, is left out."""
+    """JSON values under the keys of the file, which are also hashed in the digest; probabilities of
+    traditions are left out, because their classifier is not shipped."""
     rows = []
-    for requested, measured in pairs:
-        asked = dataclasses.asdict(requested)
-        found = dataclasses.asdict(dataclasses.replace(measured, traditions=None))
-        asked["maker"], found["makers"] = asked.pop("tradition"), found.pop("traditions")
-        rows.append({"wish": asked, "heard": found})
+    for request, measurement in pairs:
+        requested = dataclasses.asdict(request)
+        measured = dataclasses.asdict(dataclasses.replace(measurement, traditions=None))
+        requested[TRADITION_KEY] = requested.pop("tradition")
+        measured[TRADITIONS_KEY] = measured.pop("traditions")
+        rows.append({REQUESTED_KEY: requested, MEASURED_KEY: measured})
     return json.loads(json.dumps(rows))
 
 
 def write_score_reference(path: Path, reference: ScoreReference) -> None:
-    """Writes one file, whole or not at all."""
+    """Writes one file, atomically."""
     checkpoint = Checkpoint(
         kind=KIND,
         settings={"name": reference.name, "digest": reference.digest},
@@ -73,11 +80,14 @@ def write_score_reference(path: Path, reference: ScoreReference) -> None:
 
 
 def read_score_reference(path: Path) -> ScoreReference:
-    """Reads a file of `write_score_reference`; `ValueError` where it is something else."""
+    """Reads a file of `write_score_reference`; `ValueError` for anything else."""
     checkpoint = read_checkpoint(path, kind=KIND)
     return ScoreReference(
         name=checkpoint.settings["name"],
-        pairs=tuple((_wish(row["wish"]), _heard(row["heard"])) for row in checkpoint.notes["rows"]),
+        pairs=tuple(
+            (_read_requested(row[REQUESTED_KEY]), _read_measured(row[MEASURED_KEY]))
+            for row in checkpoint.notes["rows"]
+        ),
     )
 
 
@@ -85,18 +95,18 @@ def _tuples(row: dict[str, Any]) -> dict[str, Any]:
     return {name: tuple(value) if isinstance(value, list) else value for name, value in row.items()}
 
 
-def _wish(row: dict[str, Any]) -> RequestedScoreAttributes:
-    fields = {name: value for name, value in row.items() if name != "maker"}
-    return RequestedScoreAttributes(**_tuples(fields), tradition=row["maker"])
+def _read_requested(row: dict[str, Any]) -> RequestedScoreAttributes:
+    fields = {name: value for name, value in row.items() if name != TRADITION_KEY}
+    return RequestedScoreAttributes(**_tuples(fields), tradition=row[TRADITION_KEY])
 
 
-def _heard(row: dict[str, Any]) -> MeasuredScoreAttributes:
+def _read_measured(row: dict[str, Any]) -> MeasuredScoreAttributes:
     metre, shared = row["metre"], row["shared"]
     return MeasuredScoreAttributes(
         **_tuples(
-            {name: value for name, value in row.items() if name != "makers"}
+            {name: value for name, value in row.items() if name != TRADITIONS_KEY}
             | {
-                "traditions": row["makers"],
+                "traditions": row[TRADITIONS_KEY],
                 "metre": None if metre is None else MetreEvidence(**metre),
                 "shared": None if shared is None else SharedRun(**shared),
                 "structure": ScoreStructure(**row["structure"]),

@@ -1,9 +1,9 @@
-"""Real pieces as if someone had asked for them: openings with their own facts, for ceilings.
+"""Excerpts of real pieces with their own attributes as requests, for the ceilings of scores.
 
-Enters: held-out sources. Leaves: pairs of `RequestedScoreAttributes` and `Score`. A fact is stated
-only where the corpus can be trusted with it: tempi of OpenScore, piano-midi.de and Freedoom where
-they are steady; tonalities of Mutopia's key signatures (which name the mode) and of titles; metres
-that a piece keeps from the first bar on. The instruments stated are all that have a part.
+Input: held-out sources. Output: pairs of `RequestedScoreAttributes` and `Score`. An attribute is
+stated only where the corpus is reliable about it: tempi of OpenScore, piano-midi.de and Freedoom
+where they are steady; keys of Mutopia's key signatures (which name the mode) and of titles; metres
+that do not change within the excerpt. The instruments stated are all that have a part.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from symusic import core
 
 from melisma.analysis.score.metre import BAR_BEATS
 from melisma.data.arrange.songbook import Songbook
-from melisma.data.sources.excerpts import cut_score, settle_downbeat
+from melisma.data.sources.excerpts import correct_downbeats, cut_score
 from melisma.data.sources.pieces import Source, read_score
 from melisma.evaluate.metrics.score_adherence import RequestedScoreAttributes
 from melisma.evaluate.models.tradition_classifier import class_of_source
@@ -25,25 +25,26 @@ from melisma.values import Score
 from melisma.values.attributes import PITCH_NAMES, program_family
 
 OPENING_SECONDS = 45.0
-"""Length of an opening (chosen: about that of a generated piece)."""
+"""Length of an excerpt (chosen: about that of a generated piece)."""
 FEWEST_NOTES = 40
 TRUSTED_TEMPI = (
     "openscore_lieder", "openscore_quartets", "openscore_orchestra", "piano_midi_de", "freedoom",
 )  # fmt: skip
 DEFAULT_BPM = 120.0
-"""What programs write where no tempo was given; a lone tempo of it states nothing."""
+"""The default tempo of MIDI files; where it is the only tempo, none is stated."""
 MOST_VARIATION = 0.15
-"""Standard deviation of the beat's length over its median, above which a tempo is free."""
+"""Standard deviation of the beat's length over its median above which a tempo is rubato."""
 _TITLE = re.compile(r"\bin ([A-G])[ -]?(flat|sharp|b|#)?[ -]?(major|minor)\b", re.IGNORECASE)
 _MOVEMENTS = re.compile(
     r"sonat|concert|suite|symph|partita|quart|trio|quint|octet|serenade|mass|divert", re.IGNORECASE
 )
-"""Works whose title names the tonality of the first movement only."""
+"""Works whose title names the key of the first movement only."""
 _SHIFTS = {"flat": -1, "b": -1, "sharp": 1, "#": 1}
 
 
 def title_tonality(title: str | None) -> str | None:
-    """The tonality in a title of a piece in one movement, e.g. "Prelude in C minor"."""
+    """The key in the title of a piece in one movement, e.g. "Prelude in C minor"; None if there is
+    none."""
     match = _TITLE.search(title or "")
     if match is None or _MOVEMENTS.search(title or ""):
         return None
@@ -53,8 +54,8 @@ def title_tonality(title: str | None) -> str | None:
 
 
 def signed_tonality(source: Source) -> str | None:
-    """The tonality of the key signature with which a piece of Mutopia begins and goes on for 32
-    quarter notes."""
+    """The key of the key signature at the beginning of a piece of Mutopia, if it holds for 32
+    quarter notes; None otherwise."""
     if source.corpus != "mutopia":
         return None
     parsed = core.ScoreTick.from_midi(source.midi_bytes)
@@ -70,15 +71,15 @@ def signed_tonality(source: Source) -> str | None:
 
 
 def _tempo(source: Source, score: Score) -> float | None:
-    """The felt tempo of a stretch, None where it is not to be trusted."""
+    """The perceived tempo of an excerpt; None where the corpus or the beat is not reliable."""
     if source.corpus not in TRUSTED_TEMPI or not len(score.tempo.bpm):
         return None
     if len(score.tempo.bpm) == 1 and score.tempo.bpm[0] == DEFAULT_BPM:
         return None
-    return _felt(score)
+    return _steady_tempo(score)
 
 
-def _felt(score: Score) -> float | None:
+def _steady_tempo(score: Score) -> float | None:
     gaps = np.diff(score.tempo.seconds(beat_grid(score).beats))
     if len(gaps) < 8 or gaps.std() > MOST_VARIATION * np.median(gaps):
         return None
@@ -87,7 +88,7 @@ def _felt(score: Score) -> float | None:
 
 
 def tempo_word(bpm: float | None) -> str | None:
-    """What a person would call a tempo."""
+    """The word for a tempo: "slow", "moderate" or "fast"; None for None."""
     if bpm is None:
         return None
     return "slow" if bpm < 78 else "moderate" if bpm < 115 else "fast"
@@ -103,13 +104,14 @@ def _metre(score: Score) -> str | None:
 
 
 def _parts(score: Score) -> tuple[str, ...]:
-    """Families that have a part."""
+    """Families of the instruments that have a part."""
     return tuple(dict.fromkeys(program_family(t.program, t.is_drum) for t in score.tracks))
 
 
 def opening_excerpt(score: Score) -> Score | None:
-    """The first 45 seconds of a score from its first bar line on; None where little is played."""
-    score = settle_downbeat(score)
+    """The first 45 seconds of a score from its first bar line on; None for fewer than
+    `FEWEST_NOTES` notes."""
+    score = correct_downbeats(score)
     bars = beat_grid(score).bars
     first = float(bars[0]) if len(bars) else 0.0
     begins = float(score.tempo.seconds(np.array(first)))
@@ -121,7 +123,13 @@ def opening_excerpt(score: Score) -> Score | None:
 def real_excerpts(
     sources: Sequence[Source], rng: np.random.Generator, count: int
 ) -> list[tuple[RequestedScoreAttributes, Score]]:
-    """Openings of at most `count` pieces, drawn, with what is known of them."""
+    """Excerpts of at most `count` pieces in random order, with their known attributes.
+
+    Args:
+        sources: Held-out pieces; drum corpora are skipped.
+        rng: Decides the order.
+        count: Largest number of excerpts.
+    """
     pieces: list[tuple[RequestedScoreAttributes, Score]] = []
     suited = [s for s in sources if s.corpus not in ("groove", "drum_patterns")]
     for index in rng.permutation(len(suited)):
@@ -155,15 +163,15 @@ def real_excerpts(
 def arranged_songs(
     sources: Sequence[Source], rng: np.random.Generator, count: int
 ) -> list[tuple[RequestedScoreAttributes, Score]]:
-    """Openings of arrangements, whose tempo and metre are exact."""
+    """Excerpts of `count` random arrangements, whose tempo and metre are exact."""
     book = Songbook(sources)
     pieces: list[tuple[RequestedScoreAttributes, Score]] = []
     while len(pieces) < count and len(book):
-        arranged = book.draw(rng)
+        arranged = book.sample(rng)
         score = None if arranged is None else opening_excerpt(arranged.score)
         if arranged is None or score is None:
             continue
-        bpm = _felt(score)
+        bpm = _steady_tempo(score)
         prompt = RequestedScoreAttributes(
             words=f"{arranged.style}: {arranged.source.identity}",
             wording="arranged",

@@ -1,3 +1,3 @@
-"""Cards of an evaluation as values and files, comparisons of two, and pages for people. Read
+"""Cards of an evaluation as values and files, comparisons of two cards, and HTML reports. Read
 `card.py` first.
 """

@@ -1,12 +1,13 @@
-"""The card of an evaluation: what was measured, under which protocol, how sure it is.
+"""The card of an evaluation: what was measured, under which protocol, with which intervals.
 
 A card is one JSON file. It holds the frozen protocol (reference set and its hash, embeddings and
 their fingerprints, rate, level, length, count, seeds, versions), every figure with its 95 %
-interval, chance and ceiling, the numbers of every piece, the data of the plots, and a sentence for
-everything that could not be measured. The embeddings of the pieces lie beside it in a safetensors
-file of the same name, so that Fréchet distances of two cards can be compared by pairs.
+interval, chance and ceiling, the values of every piece, the data of the plots, and a sentence for
+everything that could not be measured. The embeddings of the pieces are stored beside it in a
+safetensors file of the same name, so that Fréchet distances of two cards can be compared by pairs.
 
-Enters and leaves: `Card` and its JSON. `comparison.py` compares two, `html.py` draws one.
+Input and output: `Card` and its JSON. `comparison.py` compares two, `html.py` renders one. JSON
+keys are the names of the fields, apart from `legacy_keys.py`.
 """
 
 from __future__ import annotations
@@ -22,11 +23,13 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
+from melisma.evaluate.legacy_keys import TEXTS_KEY
 from melisma.evaluate.metrics.figures import Figure
 from melisma.files.atomic import write_bytes
+from melisma.values.errors import MelismaError
 
 CARD_NAME = "card.json"
-"""Its file in the folder of an evaluation."""
+"""File of a card in the folder of an evaluation."""
 CARD_KIND = "melisma evaluation card"
 CARD_VERSION = 1
 """Changes with the meaning of any field or metric: cards of two versions cannot be compared."""
@@ -45,39 +48,39 @@ SECTIONS: dict[str, str] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """Everything that decides what the figures mean. Frozen: it is written before the figures."""
+    """Everything that the meaning of the figures depends on."""
 
     subject: str
     """"sound" or "score": which metrics apply."""
     reference: str
-    """Name of the reference set; empty where there was none."""
+    """Name of the reference set; empty without one."""
     reference_hash: str
-    """First 16 hexadecimal digits of the SHA-256 of what is compared with."""
+    """Its digest: first 16 hexadecimal digits of a SHA-256."""
     prompts: str
     """Name of the list of prompts."""
     prompts_hash: str
-    """The same of the prompts, one a line."""
+    """The same of the prompts, one per line."""
     embeddings: Mapping[str, str]
     """Name -> fingerprint."""
     judge: str
-    """Fingerprint of the judge; empty where there was none."""
+    """Fingerprint of the judge; empty without one."""
     rate_hz: int
-    """Rate at which sound is judged; sound of other rates is resampled (soxr, high quality)."""
+    """Sampling rate at which sound is judged; other rates are resampled (soxr, high quality)."""
     level: str
-    """How levels are made even before judging, in words."""
+    """How levels are normalised, in words."""
     seconds: float
-    """So much of the beginning of every piece is judged."""
+    """Length of the excerpt at the beginning of every piece that is judged."""
     count: int
-    """Pieces."""
+    """Number of pieces."""
     seed: int
-    """Seed of the first piece, and of what is drawn at random in the measuring."""
+    """Seed of the first piece, and of everything random in the metrics."""
     repeats: int
     """Bootstrap samples of every interval (of Fréchet distances: `frechet.REPEATS`)."""
     version: int = CARD_VERSION
 
     def differences(self, other: Protocol) -> list[str]:
-        """What keeps two cards from being compared, in sentences; empty where nothing does."""
-        told = []
+        """Differences that make two cards incomparable, in words; empty where there are none."""
+        found = []
         names = {
             "version": "version of the protocol",
             "subject": "subject",
@@ -90,8 +93,8 @@ class Protocol:
         for name, words in names.items():
             mine, theirs = getattr(self, name), getattr(other, name)
             if mine != theirs:
-                told.append(f"the {words} differs: {mine or 'none'} and {theirs or 'none'}")
-        return told
+                found.append(f"the {words} differs: {mine or 'none'} and {theirs or 'none'}")
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,19 +102,19 @@ class CardRow:
     """One figure of a card."""
 
     key: str
-    """Short and steady, e.g. "fad_music": what two cards are compared by."""
+    """Short and stable, e.g. "fad_music": rows of two cards are matched by it."""
     section: str
     """One of `SECTIONS`."""
     figure: Figure
     better: str = ""
     """"higher", "lower", or empty where neither is better."""
     average: str = "mean"
-    """"mean" or "median": what the figure is of the pieces' numbers."""
+    """"mean" or "median": how the figure is computed from the values of pieces."""
     goals: Mapping[str, float] = field(default_factory=dict)
-    """Name -> the value to reach, e.g. {"C + 5F": 1.8}."""
+    """Name -> target value, e.g. {"C + 5F": 1.8}."""
 
     def met(self) -> dict[str, bool]:
-        """Which goals are reached by the value itself."""
+        """Whether the value itself meets each goal."""
         if self.better not in ("higher", "lower"):
             return {}
         sign = 1.0 if self.better == "higher" else -1.0
@@ -120,16 +123,16 @@ class CardRow:
 
 @dataclass(frozen=True, kw_only=True)
 class PieceRow:
-    """What was measured of one piece."""
+    """Results for one piece."""
 
     name: str
-    """File or number; two cards are paired by it."""
+    """File or number; pieces of two cards are matched by it."""
     prompt: str
     """Empty where there was none."""
     values: Mapping[str, float]
-    """Key of a figure -> the number of this piece, of which the figure is the mean."""
-    told: Mapping[str, str] = field(default_factory=dict)
-    """What was found, in words: tempo, tonality, nearest training clip ..."""
+    """Key of a row -> the value of this piece, of which the figure is the mean or median."""
+    texts: Mapping[str, str] = field(default_factory=dict)
+    """Findings in words: tempo, key, nearest training clip ... (on disk under `TEXTS_KEY`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,7 +142,7 @@ class Card:
     title: str
     """What was judged, in words."""
     judged: Mapping[str, str]
-    """Model, fingerprint, settings of drawing, folder, licence: whatever names the outputs."""
+    """Model, fingerprint, sampling settings, folder, licence: whatever identifies the outputs."""
     protocol: Protocol
     rows: tuple[CardRow, ...]
     pieces: tuple[PieceRow, ...]
@@ -153,34 +156,40 @@ class Card:
     """Name of an embedding -> float32 [piece, window, width], in the order of `pieces`."""
 
     def row(self, key: str) -> CardRow | None:
-        """A figure by its key."""
+        """The row of a key; None if there is none."""
         return next((row for row in self.rows if row.key == key), None)
 
     def section(self, name: str) -> tuple[CardRow, ...]:
-        """The figures of one section."""
+        """The rows of one section."""
         return tuple(row for row in self.rows if row.section == name)
 
 
 def embeddings_path(path: Path) -> Path:
-    """Where the embeddings of a card lie."""
+    """Path of the embeddings of a card at `path`."""
     return path.with_suffix(".safetensors")
 
 
 def write_card(path: Path, card: Card) -> None:
-    """Writes a card, and its embeddings beside it; the folder is made where it is missing."""
+    """Writes a card, and its embeddings beside it; the folder is created if missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if card.embeddings:
         arrays = {name: rows.astype(np.float16) for name, rows in card.embeddings.items()}
         write_bytes(embeddings_path(path), save(arrays))
     tree = dataclasses.asdict(dataclasses.replace(card, embeddings={}))
     del tree["embeddings"]
+    tree["pieces"] = [_rename_key(piece, "texts", TEXTS_KEY) for piece in tree["pieces"]]
     document = {"kind": CARD_KIND, **tree}
     text = json.dumps(_plain(document), indent=1, ensure_ascii=False, allow_nan=False)
     write_bytes(path, (text + "\n").encode("utf-8"))
 
 
+def _rename_key(row: Mapping[str, Any], old: str, new: str) -> dict[str, Any]:
+    """A row with one key renamed, in the same order."""
+    return {new if key == old else key: value for key, value in row.items()}
+
+
 def _plain(value: Any) -> Any:
-    """JSON values: numbers that are none become null, numpy's own become Python's."""
+    """JSON values: nan and infinity become null, numpy types become Python's."""
     if isinstance(value, Mapping):
         return {str(key): _plain(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
@@ -195,19 +204,25 @@ def _plain(value: Any) -> Any:
 
 
 def read_card(path: Path) -> Card:
-    """Reads a card, from its file or the folder that it was written to; `ValueError` where it is
-    something else, or of another version."""
+    """Reads a card.
+
+    Args:
+        path: Its file, or the folder that it was written to.
+
+    Raises:
+        ValueError: If it is not a card, is damaged, or has another version.
+    """
     path = path / CARD_NAME if path.is_dir() else path
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is no card: it is not JSON") from error
+        raise MelismaError(f"{path} is no card: it is not JSON") from error
     if not isinstance(document, dict) or document.get("kind") != CARD_KIND:
-        raise ValueError(f"{path} is no card: `melisma evaluate` writes them")
+        raise MelismaError(f"{path} is no card: `melisma evaluate` writes them")
     protocol = document.get("protocol")
     version = protocol.get("version") if isinstance(protocol, dict) else None
     if version != CARD_VERSION:
-        raise ValueError(
+        raise MelismaError(
             f"{path} is a card of version {version}, this program knows version {CARD_VERSION}: "
             "evaluate again"
         )
@@ -224,7 +239,7 @@ def read_card(path: Path) -> Card:
             embeddings=_read_embeddings(embeddings_path(path)),
         )
     except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} is no whole card: evaluate again") from error
+        raise MelismaError(f"{path} is no whole card: evaluate again") from error
 
 
 def _read_row(row: dict[str, Any]) -> CardRow:
@@ -237,7 +252,7 @@ def _read_row(row: dict[str, Any]) -> CardRow:
 
 def _read_piece(row: dict[str, Any]) -> PieceRow:
     values = {key: float("nan") if value is None else value for key, value in row["values"].items()}
-    return PieceRow(**{**row, "values": values})
+    return PieceRow(**{**_rename_key(row, TEXTS_KEY, "texts"), "values": values})
 
 
 def _read_embeddings(path: Path) -> dict[str, np.ndarray]:
@@ -246,4 +261,4 @@ def _read_embeddings(path: Path) -> dict[str, np.ndarray]:
     try:
         return {name: rows.astype(np.float32) for name, rows in load_file(path).items()}
     except SafetensorError as error:
-        raise ValueError(f"{path} is damaged: evaluate again") from error
+        raise MelismaError(f"{path} is damaged: evaluate again") from error

@@ -1,11 +1,11 @@
-"""Two cards side by side: which differences are sure.
+"""Comparison of two cards: which differences are significant.
 
-Pieces are paired by name and drawn anew together (paired bootstrap: Efron and Tibshirani, "An
+Pieces are paired by name and resampled together (paired bootstrap: Efron and Tibshirani, "An
 introduction to the bootstrap", 1993, section 8.3), so that what both share, above all the prompt,
 cancels. A difference counts as better or worse only where its 95 % interval excludes zero.
 
-Enters: two `Card`s of one protocol. Leaves: a `Difference` for every figure that both have and that
-rests on single pieces, or on their embeddings (Fréchet distances).
+Input: two `Card`s of one protocol. Output: a `Difference` for every figure that both have and that
+is computed from single pieces, or from their embeddings (Fréchet distances).
 """
 
 from __future__ import annotations
@@ -19,29 +19,31 @@ from melisma.evaluate.metrics.frechet import Pieces, frechet_distance, paired_fr
 from melisma.evaluate.metrics.statistics import Interval, bootstrap
 from melisma.evaluate.references.audio import Reference, split_windows
 from melisma.evaluate.report.card import Card, CardRow
+from melisma.values.errors import MelismaError
 
 FEWEST_PAIRS = 6
-"""With fewer no sign test can reach .05, and a bootstrap finds sure differences in noise."""
+"""With fewer pairs no sign test can reach .05, and a bootstrap is significant for noise."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """One figure of two cards."""
+    """The difference of one figure between two cards."""
 
     key: str
     what: str
     before: float
-    """Of the first card, over the pieces that both have."""
+    """Value of the first card, over the pieces that both have."""
     after: float
-    """Of the second."""
+    """Value of the second."""
     change: Interval
     """Second minus first, 95 % by pairs."""
     better: str
-    """As in `Row`."""
+    """As in `CardRow`."""
 
     @property
     def verdict(self) -> str:
-        """ "better", "worse", "changed" (neither is better) or "no difference": the second's."""
+        """The second compared with the first: "better", "worse", "changed" (where neither direction
+        is better) or "no difference"."""
         if self.change.low <= 0.0 <= self.change.high:
             return "no difference"
         if self.better not in ("higher", "lower"):
@@ -51,25 +53,31 @@ class Difference:
 
 @dataclass(frozen=True, kw_only=True)
 class ComparedCards:
-    """All differences, and what could not be compared."""
+    """All differences, and sentences about what could not be compared."""
 
     differences: tuple[Difference, ...]
     notes: tuple[str, ...]
     pairs: int
-    """Pieces that both cards have."""
+    """Number of pieces that both cards have."""
 
 
 def compare_cards(
     first: Card, second: Card, reference: Reference | None = None, seed: int = 0
 ) -> ComparedCards:
-    """Every figure that both cards have, by pairs of pieces of one name and one prompt.
+    """Compares every figure that both cards have, by pairs of pieces of one name and one prompt.
 
-    `reference` is the set that both were compared with; without it Fréchet distances are left out.
-    Raises `ValueError` where the protocols differ, or no piece is in both.
+    Args:
+        first: The baseline.
+        second: The card that is compared with it.
+        reference: The reference set of both; without it Fréchet distances are left out.
+        seed: Of the bootstrap.
+
+    Raises:
+        ValueError: If the protocols differ, or fewer than `FEWEST_PAIRS` pieces are in both.
     """
     apart = first.protocol.differences(second.protocol)
     if apart:
-        raise ValueError(
+        raise MelismaError(
             "these cards follow different protocols and cannot be compared: " + "; ".join(apart)
         )
     theirs = {(piece.name, piece.prompt): i for i, piece in enumerate(second.pieces)}
@@ -79,7 +87,7 @@ def compare_cards(
         if (piece.name, piece.prompt) in theirs
     ]
     if len(pairs) < FEWEST_PAIRS:
-        raise ValueError(
+        raise MelismaError(
             f"these cards have {len(pairs)} pieces of the same name and prompt in common, "
             f"{FEWEST_PAIRS} or more are needed: judge the same list of prompts for both"
         )
@@ -104,7 +112,7 @@ def compare_cards(
 
 
 def _missing(name: str, first: Card, second: Card, reference: Reference | None) -> str | None:
-    """What it takes to compare Fréchet distances by an embedding and is not there; None for all."""
+    """The reason why Fréchet distances in an embedding cannot be compared; None if they can."""
     if first.protocol.embeddings[name] != second.protocol.embeddings.get(name):
         return "the cards have different embeddings of that name"
     if name not in first.embeddings or name not in second.embeddings:
@@ -123,12 +131,12 @@ def _frechet(
     reference: Reference,
     seed: int,
 ) -> Difference:
-    """Fréchet distances of both, the same pieces drawn for both."""
+    """The difference of Fréchet distances, the same pieces resampled for both."""
     real = Pieces.of([one.windows[name] for one in reference.raw], reference.groups)
     sides = []
-    for card, places in ((first, [i for i, _ in pairs]), (second, [j for _, j in pairs])):
+    for card, indices in ((first, [i for i, _ in pairs]), (second, [j for _, j in pairs])):
         windows = split_windows(card.embeddings[name])
-        sides.append(Pieces.of([windows[place] for place in places]))
+        sides.append(Pieces.of([windows[index] for index in indices]))
     before, after = (frechet_distance(side.gaussian(), real.gaussian()) for side in sides)
     return Difference(
         key=row.key,
@@ -143,7 +151,7 @@ def _frechet(
 def _difference(
     row: CardRow, first: Card, second: Card, pairs: list[tuple[int, int]], seed: int
 ) -> Difference | None:
-    """The means (or medians) of one figure over pairs; None where too few pairs have it."""
+    """The difference of the means (or medians) over pairs; None where too few pairs have values."""
     before = np.array([first.pieces[i].values.get(row.key, math.nan) for i, _ in pairs])
     after = np.array([second.pieces[j].values.get(row.key, math.nan) for _, j in pairs])
     both = np.isfinite(before) & np.isfinite(after)

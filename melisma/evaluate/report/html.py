@@ -1,12 +1,12 @@
-"""The report of a card, or of two, as a page that opens anywhere.
+"""The report of a card, or of two, as a self-contained HTML page.
 
-One self-contained HTML file, readable wide and on a phone, light and dark: the verdict in plain
-words, every figure with its interval, chance and ceiling drawn beside it, the plots, what could not
-be measured, every piece in a table that can be sorted, and the protocol. Plots lie in
-`Card.plots` by name, each a mapping as `plots.py` says, with `title` and perhaps `section` (one of
-`card.SECTIONS`; Quality where it is not said).
+One HTML file, readable wide and on a phone, light and dark: the verdict in plain words, every
+figure with its interval, chance and ceiling plotted beside it, the plots, what could not be
+measured, every piece in a sortable table, and the protocol. Plots are the values of `Card.plots`,
+each a mapping as described in `plots.py`, with `title` and optionally `section` (one of
+`card.SECTIONS`; Quality by default).
 
-Enters: `Card`s. Leaves: HTML.
+Input: `Card`s. Output: HTML.
 """
 
 from __future__ import annotations
@@ -57,28 +57,28 @@ PROTOCOL_NAMES: Mapping[str, str] = {
     "repeats": "Bootstrap samples",
     "version": "Version of the protocol",
 }
-"""Fields of `Protocol`, as a reader calls them."""
+"""Fields of `Protocol` and their names on the page."""
 CAPTIONS: Mapping[str, str] = {
-    "frechet": "The dashed line leads to infinitely many pieces (∞).",
-    "shares": "Bars: outputs. Upright marks: the corpus. + surely too often, \N{MINUS SIGN} surely "
-    "too seldom (95 %, all classes together).",
+    "frechet": "The dashed line extrapolates to infinitely many pieces (∞).",
+    "shares": "Bars: outputs. Vertical marks: the corpus. + significantly too often, "
+    "\N{MINUS SIGN} significantly too seldom (95 %, all classes together).",
     "histogram": "Bars: outputs. Outline, where there is one: real music.",
 }
 CHANGE_HEADS = ("what", "first", "second", "change", "95 %", "", "second is", "n")
 ORDER = ("worse", "better", "changed", "no difference")
-"""In which differences are told."""
+"""Order in which differences are listed."""
 
 
 def write_report(path: Path, card: Card) -> None:
-    """Writes the page of a card, whole or not at all; the folder is made where it is missing."""
+    """Writes the page of a card, atomically; the folder is created if missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(path, report_page(card).encode("utf-8"))
 
 
 def report_page(card: Card) -> str:
-    """The page of a card."""
-    unknown = {row.section: row.section for row in card.rows if row.section not in SECTIONS}
-    names = {**SECTIONS, **unknown}
+    """The page of a card, as HTML."""
+    others = {row.section: row.section for row in card.rows if row.section not in SECTIONS}
+    names = {**SECTIONS, **others}
     sections = {name: _figures(card, name, title) for name, title in names.items()}
     tail = {
         "notes": section("notes", "What could not be measured", [notes(card.notes)]),
@@ -138,43 +138,42 @@ def _figures(card: Card, name: str, title: str) -> str:
         for data in card.plots.values()
         if isinstance(data, Mapping) and data.get("section", "quality") == name
     ]
-    drawn = f'<div class="plots">{"".join(plots)}</div>' if any(plots) else ""
-    return section(name, title, [table, drawn])
+    grid = f'<div class="plots">{"".join(plots)}</div>' if any(plots) else ""
+    return section(name, title, [table, grid])
 
 
 def _plot(data: Mapping[str, Any]) -> str:
-    drawing = render_plot(data)
+    plot = render_plot(data)
     title = str(data.get("title", ""))
-    if not drawing:
-        return f"<figure><h3>{escape(title)}</h3>{paragraph('This plot cannot be drawn.')}</figure>"
+    if not plot:
+        failure = paragraph("This plot cannot be rendered.")
+        return f"<figure><h3>{escape(title)}</h3>{failure}</figure>"
     caption = str(data.get("caption", "")) or CAPTIONS.get(str(data["kind"]), "")
     return (
-        f"<figure><h3>{escape(title)}</h3>{drawing}"
-        f"<figcaption>{escape(caption)}</figcaption></figure>"
+        f"<figure><h3>{escape(title)}</h3>{plot}<figcaption>{escape(caption)}</figcaption></figure>"
     )
 
 
 def _protocol(card: Card) -> dict[str, str]:
-    told = {}
+    fields = {}
     for field in dataclasses.fields(card.protocol):
         value = getattr(card.protocol, field.name)
         if isinstance(value, Mapping):
-            value = ", ".join(f"{name} ({print_})" for name, print_ in value.items())
+            value = ", ".join(f"{name} ({hash_})" for name, hash_ in value.items())
         elif isinstance(value, float):
             value = f"{value:g}"
-        told[PROTOCOL_NAMES.get(field.name, field.name)] = str(value)
-    return told
+        fields[PROTOCOL_NAMES.get(field.name, field.name)] = str(value)
+    return fields
 
 
 def _pieces(card: Card) -> str:
-    """The table of all pieces, a column for every figure that is a mean over pieces."""
+    """The table of all pieces, with a column for every figure that is a mean over pieces."""
     if not card.pieces:
         return ""
     keys = list(dict.fromkeys(key for piece in card.pieces for key in piece.values))
-    spoken = {row.key: row.figure.what for row in card.rows}
-    words = {"name": "piece", "prompt": "prompt"}
-    heads = [_head(told, "", told) for told in words.values()]
-    heads += [_head(key.replace("_", " "), "n", spoken.get(key, key)) for key in keys]
+    names = {row.key: row.figure.what for row in card.rows}
+    heads = [_head(name, "", name) for name in ("piece", "prompt")]
+    heads += [_head(key.replace("_", " "), "n", names.get(key, key)) for key in keys]
     heads.append(_head("found", "", "what was found, in words"))
     rows = [_piece(piece, keys) for piece in card.pieces]
     hint = paragraph("Press the name of a column to sort by it.", "soft")
@@ -201,18 +200,18 @@ def _piece(piece: PieceRow, keys: Sequence[str]) -> str:
             f'<td class="n" data-v="{value if known else ""}">'
             f"{short_number(value) if known else ''}</td>"
         )
-    told = "; ".join(f"{name.replace('_', ' ')}: {words}" for name, words in piece.told.items())
-    return f'<tr>{"".join(cells)}<td class="told">{escape(told)}</td></tr>'
+    texts = "; ".join(f"{name.replace('_', ' ')}: {text}" for name, text in piece.texts.items())
+    return f'<tr>{"".join(cells)}<td class="texts">{escape(texts)}</td></tr>'
 
 
 def write_comparison(path: Path, first: Card, second: Card, compared: ComparedCards) -> None:
-    """Writes the page of two cards, as `write_report`."""
+    """Writes the comparison of two cards, as `write_report`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(path, comparison_page(first, second, compared).encode("utf-8"))
 
 
 def comparison_page(first: Card, second: Card, compared: ComparedCards) -> str:
-    """The page of two cards: every difference, its interval, and what it means."""
+    """The comparison of two cards as HTML: every difference, its interval and its verdict."""
     found = sorted(compared.differences, key=lambda one: ORDER.index(one.verdict))
     counts = {word: sum(one.verdict == word for one in found) for word in ORDER}
     heads = table_heads(CHANGE_HEADS)
@@ -260,9 +259,9 @@ def _both(first: Card, second: Card) -> str:
 
 
 def _headline(counts: Mapping[str, int], pairs: int) -> str:
-    told = f"Over {pairs} pairs the second is better in {counts['better']}, worse in"
-    told += f" {counts['worse']}; {counts['no difference']} show no sure difference"
-    return told + (f", {counts['changed']} changed." if counts["changed"] else ".")
+    words = f"Over {pairs} pairs the second is better in {counts['better']}, worse in"
+    words += f" {counts['worse']}; {counts['no difference']} show no significant difference"
+    return words + (f", {counts['changed']} changed." if counts["changed"] else ".")
 
 
 def _difference(one: Difference) -> str:
@@ -274,7 +273,7 @@ def _difference(one: Difference) -> str:
         Cell(number(one.after), "second"),
         Cell(sign + number(change.value), "change", "n value"),
         Cell(interval_words(change.low, change.high), "95 %"),
-        Cell("", "", "bar", drawing=bar),
+        Cell("", "", "bar", svg=bar),
         Cell(one.verdict, "second is", "n verdict-word"),
         Cell(str(change.count), "n"),
     ]

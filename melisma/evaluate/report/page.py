@@ -1,10 +1,10 @@
-"""The frame of a report: one HTML file that needs nothing from outside.
+"""The frame of a report: one HTML file without external resources.
 
-Style and script lie inside it, and its content security policy allows only these, by their hashes
-for the script; there are no fonts, pictures or addresses. Everything that comes from a card is
-escaped where it is put in.
+Style and script are inline, and the content security policy allows only these, the script by its
+hash; there are no fonts, images or addresses. Everything that comes from a card is escaped where it
+is inserted.
 
-Enters: parts of a page as HTML, words as text. Leaves: HTML.
+Input: parts of a page as HTML, words as text. Output: HTML.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from html import escape
 from importlib import resources
 
+from melisma.evaluate.legacy_keys import SENTENCE_KEY
 from melisma.evaluate.metrics.figures import Figure
 from melisma.evaluate.report.plots import interval_bar, number, percent
 
@@ -51,7 +52,7 @@ def page(title: str, body: Sequence[str]) -> str:
 
 
 def section(name: str, title: str, parts: Sequence[str]) -> str:
-    """A part of a page with its heading; empty where it holds nothing."""
+    """A section of a page with its heading; an empty string without content."""
     inside = "\n".join(part for part in parts if part)
     if not inside:
         return ""
@@ -59,27 +60,27 @@ def section(name: str, title: str, parts: Sequence[str]) -> str:
 
 
 def paragraph(words: str, kind: str = "") -> str:
-    """One paragraph."""
+    """One paragraph; `kind` is its class."""
     given = f' class="{escape(kind)}"' if kind else ""
     return f"<p{given}>{escape(words)}</p>"
 
 
 def facts(pairs: Mapping[str, str]) -> str:
-    """Names and what they stand for."""
+    """A list of names and their values; empty values are left out."""
     rows = [
-        f"<dt>{escape(name)}</dt><dd>{escape(told)}</dd>" for name, told in pairs.items() if told
+        f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in pairs.items() if text
     ]
     return f"<dl>{''.join(rows)}</dl>" if rows else ""
 
 
 def notes(sentences: Sequence[str]) -> str:
-    """Sentences, one below the other."""
+    """A list of sentences."""
     rows = "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences)
     return f'<ul class="notes">{rows}</ul>' if rows else ""
 
 
 def scrolling(label: str, kind: str, heads: str, rows: Sequence[str]) -> str:
-    """A table that scrolls inside itself, also by the keyboard. Heads and rows are HTML."""
+    """A table that scrolls horizontally, also by keyboard; `heads` and `rows` are HTML."""
     return (
         f'<div class="scroll {kind}" role="region" tabindex="0" aria-label="{escape(label)}">'
         f"<table><thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
@@ -87,26 +88,26 @@ def scrolling(label: str, kind: str, heads: str, rows: Sequence[str]) -> str:
 
 
 def interval_words(low: float | None, high: float | None) -> str:
-    """ "a to b"; empty where there is none."""
+    """ "low to high"; empty without an interval."""
     if low is None or high is None:
         return ""
     return f"{number(low)} to {number(high)}"
 
 
 def _details(figure: Figure) -> str:
-    """What else a figure says, in one line; an outcome in words says all."""
+    """The details of a figure in one line; only the outcome in words where there is one."""
     if isinstance(outcome := figure.details.get("outcome"), str):
         return outcome
-    told = [
+    parts = [
         f"{name}: {value}" if isinstance(value, str) else f"{name} {number(value)}"
         for name, value in figure.details.items()
-        if value != "" and name != "told"  # which the verdict says
+        if value != "" and name != SENTENCE_KEY  # which is part of the verdict
     ]
-    return " · ".join(told)
+    return " · ".join(parts)
 
 
 def figure_row(figure: Figure, better: str, goals: Mapping[str, float]) -> str:
-    """One figure as a row below `FIGURE_HEADS`."""
+    """One figure as a row of a table with `FIGURE_HEADS`."""
     small = [BETTER.get(better, ""), _details(figure)]
     small += [f"goal {name}: {number(goal)}" for name, goal in goals.items()]
     under = "".join(f"<small>{escape(words)}</small>" for words in small if words)
@@ -122,7 +123,7 @@ def figure_row(figure: Figure, better: str, goals: Mapping[str, float]) -> str:
     cells = [
         Cell(number(figure.value, figure.unit), "value", "n value"),
         Cell(interval_words(figure.low, figure.high), "95 %"),
-        Cell("", "", "bar", drawing=bar),
+        Cell("", "", "bar", svg=bar),
         Cell("" if figure.chance is None else number(figure.chance), "chance"),
         Cell("" if figure.ceiling is None else number(figure.ceiling), "ceiling"),
         Cell("" if share is None or better != "higher" else percent(share), "of ceiling"),
@@ -137,25 +138,25 @@ class Cell:
 
     words: str
     head: str
-    """Name of its column, told again where a phone shows the row as a block."""
+    """Name of its column, repeated where a narrow screen shows the row as a block."""
     kind: str = "n"
-    drawing: str = ""
-    """SVG, in place of words."""
+    svg: str = ""
+    """An image in place of words."""
 
 
 def table_row(what: str, cells: Sequence[Cell], kind: str = "") -> str:
     """One row; `what` is HTML."""
     tail = "".join(
         f'<td class="{cell.kind}" data-head="{escape(cell.head)}">'
-        f"{cell.drawing or escape(cell.words)}</td>"
+        f"{cell.svg or escape(cell.words)}</td>"
         for cell in cells
     )
     return f'<tr class="{kind}"><td class="what">{what}</td>{tail}</tr>'
 
 
 def table_heads(names: Sequence[str]) -> str:
-    """The heads of a table of figures; the first and the nameless stand at the left."""
+    """The heads of a table of figures; the first and the nameless are left-aligned."""
     return "".join(
-        f'<th{"" if place == 0 or not name else " class=n"} scope="col">{escape(name)}</th>'
-        for place, name in enumerate(names)
+        f'<th{"" if index == 0 or not name else " class=n"} scope="col">{escape(name)}</th>'
+        for index, name in enumerate(names)
     )

@@ -1,17 +1,17 @@
-"""Drawings of a report as SVG: bars of figures, distances, shares, histograms.
+"""Plots of a report as SVG: bars of figures, distances, shares, histograms.
 
-Small, sharp and without a library: every function takes numbers and gives one `<svg>` as text.
-Colours are the classes of `report.css`, so that a drawing follows the reader's light or dark
-setting. Names come from files and prompts and are escaped here. A drawing is 360 units wide: the
-width of a phone, where its letters keep their size.
+Every function takes numbers and returns one `<svg>` as text, small and without a library. Colours
+are classes of `report.css`, so that a plot follows the reader's light or dark setting. Names come
+from files and prompts and are escaped here. A plot is 360 units wide: the width of a phone, where
+its letters keep their size.
 
-Enters: numbers, or the data of a plot of a card (a mapping of JSON values with its `kind`):
+Input: numbers, or the data of a plot of a card (a mapping of JSON values with its `kind`):
 
 - "frechet": `sizes`, `distances`, `value`, `slope` (see `frechet.FrechetInfinity`);
 - "shares": `classes`, `outputs`, `corpus`, `low`, `high` (see `bias.AttributeBias`);
-- "histogram": `edges`, `counts`, perhaps `reference` (counts of real music) and `unit`.
+- "histogram": `edges`, `counts`, optionally `reference` (counts of real music) and `unit`.
 
-Leaves: SVG.
+Output: SVG.
 """
 
 from __future__ import annotations
@@ -27,43 +27,43 @@ from matplotlib.ticker import MaxNLocator
 
 WIDTH = 360
 BAR_WIDTH, BAR_HEIGHT = 168, 24
-"""Of the bar beside a figure."""
+"""Size of the bar beside a figure."""
 PLOT_HEIGHT = 220
 ROW_HEIGHT = 24
 LABEL_WIDTH = 132
-"""For the names of classes, about twenty letters."""
+"""Width of the names of classes, about twenty letters."""
 MOST_CLASSES = 12
-"""So many classes are drawn; the others are counted (chosen: what one reads)."""
+"""Largest number of classes that are plotted; the others are counted (chosen: legible)."""
 _MARGIN_LEFT, _MARGIN_RIGHT, _MARGIN_TOP, _MARGIN_BOTTOM = 50, 12, 10, 40
 _PADDING = 5.0
 
 
 def number(value: float | None, unit: str = "") -> str:
-    """A number as people read it: three figures or so; "not known" where there is none."""
+    """A number rounded to about three digits, with its unit; "not known" where it is not finite."""
     if value is None or not math.isfinite(value):
         return "not known"
     size = abs(value)
     if size and size < 0.001:
-        told = f"{size:.1e}"
+        digits = f"{size:.1e}"
     else:
-        told = f"{size:.{3 if size < 1 else 2 if size < 20 else 1 if size < 1000 else 0}f}"
+        digits = f"{size:.{3 if size < 1 else 2 if size < 20 else 1 if size < 1000 else 0}f}"
     sign = "\N{MINUS SIGN}" if value < 0 else ""
-    return f"{sign}{told} {unit}".rstrip()
+    return f"{sign}{digits} {unit}".rstrip()
 
 
 def short_number(value: float) -> str:
-    """The same, whole numbers without a fraction: yes and no, counts."""
+    """As `number`, but whole numbers (0 and 1, counts) without decimals."""
     return f"{value:.0f}" if value == round(value) and abs(value) < 1e6 else number(value)
 
 
 def percent(share: float) -> str:
-    """A share as people read it, e.g. "91 %"."""
+    """A share in percent, e.g. "91 %"."""
     return f"{share:.0%}".replace("%", "\N{NO-BREAK SPACE}%").replace("-", "\N{MINUS SIGN}")
 
 
 def value_range(numbers: Sequence[float], around_zero: bool = False) -> tuple[float, float]:
-    """Ends of the axis for numbers: 0 to 1 for shares, from 0 where none is below, else around
-    them all; with `around_zero` as far below 0 as above."""
+    """Limits of the axis for numbers: 0 to 1 for shares, from 0 where none is negative, otherwise
+    around all of them; with `around_zero` symmetric around 0."""
     known = [one for one in numbers if math.isfinite(one)] or [0.0]
     low, high = min(known), max(known)
     if around_zero:
@@ -79,22 +79,22 @@ def value_range(numbers: Sequence[float], around_zero: bool = False) -> tuple[fl
 
 @dataclass(frozen=True, kw_only=True)
 class Axis:
-    """From numbers to places."""
+    """A linear axis: numbers -> coordinates."""
 
     low: float
     high: float
     start: float
-    """Place of `low`."""
+    """Coordinate of `low`."""
     stop: float
-    """Place of `high`."""
+    """Coordinate of `high`."""
 
-    def place(self, value: float) -> str:
-        """Where a number lies, within the axis, as SVG text."""
+    def position(self, value: float) -> str:
+        """The coordinate of a number, clamped to the axis, as SVG text."""
         share = (value - self.low) / ((self.high - self.low) or 1.0)
         return f"{self.start + min(max(share, 0.0), 1.0) * (self.stop - self.start):.1f}"
 
     def ticks(self, most: int = 5) -> list[float]:
-        """Round numbers within the axis."""
+        """Up to about `most` round numbers within the axis."""
         found = MaxNLocator(nbins=most).tick_values(self.low, self.high)
         return [float(one) for one in found if self.low - 1e-9 <= one <= self.high + 1e-9]
 
@@ -108,7 +108,7 @@ def _line(kind: str, x1: str, y1: str, x2: str, y2: str) -> str:
 
 
 def _svg(kind: str, width: int, height: int, words: str, parts: Sequence[str]) -> str:
-    """One drawing; its words are read out where it cannot be seen."""
+    """One `<svg>`; its words are read by screen readers."""
     return (
         f'<svg class="{kind}" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
         f'role="img" aria-label="{escape(words)}"><title>{escape(words)}</title>'
@@ -126,8 +126,9 @@ def interval_bar(
     goals: Mapping[str, float] | None = None,
     around_zero: bool = False,
 ) -> str:
-    """One figure on a line: a dot for the value, a whisker for its interval, an open circle for
-    chance, a tall mark for the ceiling, a triangle for each goal. Empty where there is no value."""
+    """Plots one figure on a line: a dot for the value, a whisker for its interval, an open circle
+    for chance, a tall mark for the ceiling, a triangle for each goal. Empty where the value is not
+    finite."""
     if not math.isfinite(value):
         return ""
     goals = goals or {}
@@ -136,39 +137,41 @@ def interval_bar(
     first, last = value_range(list(known.values()), around_zero)
     axis = Axis(low=first, high=last, start=_PADDING, stop=BAR_WIDTH - _PADDING)
     middle = f"{BAR_HEIGHT / 2:g}"
-    parts = [_line("rail", axis.place(axis.low), middle, axis.place(axis.high), middle)]
+    parts = [_line("rail", axis.position(axis.low), middle, axis.position(axis.high), middle)]
     if axis.low < 0.0 <= axis.high:
-        parts.append(_line("zero", axis.place(0.0), "4", axis.place(0.0), f"{BAR_HEIGHT - 4}"))
+        parts.append(
+            _line("zero", axis.position(0.0), "4", axis.position(0.0), f"{BAR_HEIGHT - 4}")
+        )
     if "ceiling" in known:
-        x = axis.place(known["ceiling"])
+        x = axis.position(known["ceiling"])
         parts.append(_line("ceiling", x, "2", x, f"{BAR_HEIGHT - 2}"))
     for name in goals:
         if name in known:
-            x = float(axis.place(known[name]))
+            x = float(axis.position(known[name]))
             parts.append(f'<path class="goal" d="M{x - 4:.1f} 1h8l-4 6z"/>')
     if "chance" in known:
-        x = axis.place(known["chance"])
+        x = axis.position(known["chance"])
         parts.append(f'<circle class="chance" cx="{x}" cy="{middle}" r="3"/>')
     if "from" in known and "to" in known:
-        a, b = axis.place(known["from"]), axis.place(known["to"])
+        a, b = axis.position(known["from"]), axis.position(known["to"])
         parts.append(_line("whisker", a, middle, b, middle))
-    parts.append(f'<circle class="dot" cx="{axis.place(value)}" cy="{middle}" r="4"/>')
+    parts.append(f'<circle class="dot" cx="{axis.position(value)}" cy="{middle}" r="4"/>')
     words = ", ".join(f"{name} {number(one)}" for name, one in known.items())
     return _svg("bar", BAR_WIDTH, BAR_HEIGHT, words, parts)
 
 
 def _frame(x: Axis, y: Axis, x_name: str, y_name: str, x_ticks: Mapping[float, str]) -> list[str]:
-    """Grid, numbers and names of the axes."""
+    """Grid, tick labels and names of the axes."""
     bottom, right = PLOT_HEIGHT - _MARGIN_BOTTOM, f"{WIDTH - _MARGIN_RIGHT}"
     parts = []
     for tick in y.ticks():
-        place = y.place(tick)
-        parts.append(_line("grid", f"{_MARGIN_LEFT}", place, right, place))
-        parts.append(_text(f"{_MARGIN_LEFT - 6}", f"{float(place) + 4:.1f}", f"{tick:g}", "end"))
-    for tick, told in x_ticks.items():
-        place = x.place(tick)
-        parts.append(_line("rail", place, f"{bottom}", place, f"{bottom + 4}"))
-        parts.append(_text(place, f"{bottom + 17}", told, "middle"))
+        position = y.position(tick)
+        parts.append(_line("grid", f"{_MARGIN_LEFT}", position, right, position))
+        parts.append(_text(f"{_MARGIN_LEFT - 6}", f"{float(position) + 4:.1f}", f"{tick:g}", "end"))
+    for tick, label in x_ticks.items():
+        position = x.position(tick)
+        parts.append(_line("rail", position, f"{bottom}", position, f"{bottom + 4}"))
+        parts.append(_text(position, f"{bottom + 17}", label, "middle"))
     parts.append(_line("rail", f"{_MARGIN_LEFT}", f"{bottom}", right, f"{bottom}"))
     middle = f"{(_MARGIN_LEFT + WIDTH - _MARGIN_RIGHT) / 2:g}"
     parts.append(_text(middle, f"{PLOT_HEIGHT - 5}", x_name, "middle", "name"))
@@ -197,21 +200,30 @@ def _axes(xs: Sequence[float], ys: Sequence[float], *, x_from: float | None) -> 
 def frechet_plot(
     sizes: Sequence[int], distances: Sequence[float], value: float, slope: float, title: str
 ) -> str:
-    """Distances over 1/n with their line to infinitely many pieces, the ringed dot at the left."""
+    """Plots distances over 1/n with the line to infinitely many pieces, the large dot at the
+    left."""
     inverse = [1.0 / size for size in sizes]
     right = max(inverse) * 1.04
     x, y = _axes([0.0, right], [*distances, value, value + slope * right], x_from=0.0)
     ticks = {0.0: "∞"}
-    for size in sorted(sizes, reverse=True):  # numbers that stand too close would touch
-        if float(x.place(1.0 / size)) - float(x.place(max(ticks))) >= 34.0:
+    for size in sorted(sizes, reverse=True):  # labels that are too close would overlap
+        if float(x.position(1.0 / size)) - float(x.position(max(ticks))) >= 34.0:
             ticks[1.0 / size] = str(size)
     parts = _frame(x, y, "pieces (even steps of 1/n)", "distance", ticks)
     parts.append(
-        _line("fit", x.place(0.0), y.place(value), x.place(right), y.place(value + slope * right))
+        _line(
+            "fit",
+            x.position(0.0),
+            y.position(value),
+            x.position(right),
+            y.position(value + slope * right),
+        )
     )
     for at, distance in zip(inverse, distances, strict=True):
-        parts.append(f'<circle class="point" cx="{x.place(at)}" cy="{y.place(distance)}" r="3"/>')
-    parts.append(f'<circle class="dot" cx="{x.place(0.0)}" cy="{y.place(value)}" r="5"/>')
+        parts.append(
+            f'<circle class="point" cx="{x.position(at)}" cy="{y.position(distance)}" r="3"/>'
+        )
+    parts.append(f'<circle class="dot" cx="{x.position(0.0)}" cy="{y.position(value)}" r="5"/>')
     words = f"{title}: {number(value)} for infinitely many pieces"
     return _svg("plot", WIDTH, PLOT_HEIGHT, words, parts)
 
@@ -224,39 +236,45 @@ def share_bars(
     high: Sequence[float],
     title: str,
 ) -> str:
-    """A bar for the outputs' share of each class, a mark for the corpus; classes that come surely
-    too often or too seldom have a + or a - before their names."""
-    sure = [a > 0.0 or b < 0.0 for a, b in zip(low, high, strict=True)]
-    order = sorted(range(len(classes)), key=lambda i: (-sure[i], -max(outputs[i], corpus[i])))[
-        :MOST_CLASSES
-    ]
+    """Plots a bar for the outputs' share of each class and a mark for the corpus; classes that are
+    significantly too frequent or too rare have a + or a - before their names."""
+    significant = [a > 0.0 or b < 0.0 for a, b in zip(low, high, strict=True)]
+    order = sorted(
+        range(len(classes)), key=lambda i: (-significant[i], -max(outputs[i], corpus[i]))
+    )[:MOST_CLASSES]
     order.sort()
     top = max([*(max(outputs[i], corpus[i]) for i in order), 1e-9])
     axis = Axis(low=0.0, high=top, start=LABEL_WIDTH, stop=WIDTH - 46)
-    parts, told = [], []
+    parts, labels = [], []
     for row, i in enumerate(order):
         y = row * ROW_HEIGHT
         sign = "+ " if low[i] > 0.0 else "\N{MINUS SIGN} " if high[i] < 0.0 else ""
         label = sign + _short(classes[i])
         parts.append(
-            _text(f"{LABEL_WIDTH - 8}", f"{y + 16}", label, "end", "sure" if sure[i] else "label")
+            _text(
+                f"{LABEL_WIDTH - 8}",
+                f"{y + 16}",
+                label,
+                "end",
+                "sure" if significant[i] else "label",
+            )
         )
-        width = float(axis.place(outputs[i])) - LABEL_WIDTH
-        kind = "share" if sure[i] else "share pale"
+        width = float(axis.position(outputs[i])) - LABEL_WIDTH
+        kind = "share" if significant[i] else "share pale"
         parts.append(
             f'<rect class="{kind}" x="{LABEL_WIDTH}" y="{y + 5}" width="{width:.1f}" height="14"/>'
         )
-        x = axis.place(corpus[i])
+        x = axis.position(corpus[i])
         parts.append(_line("ceiling", x, f"{y + 2}", x, f"{y + 22}"))
-        end = max(float(axis.place(outputs[i])), float(x)) + 6
+        end = max(float(axis.position(outputs[i])), float(x)) + 6
         parts.append(_text(f"{end:.1f}", f"{y + 16}", percent(outputs[i])))
-        told.append(f"{classes[i]} {percent(outputs[i])} (corpus {percent(corpus[i])})")
+        labels.append(f"{classes[i]} {percent(outputs[i])} (corpus {percent(corpus[i])})")
     height = len(order) * ROW_HEIGHT
     left = len(classes) - len(order)
     if left:
         parts.append(_text("0", f"{height + 16}", f"and {left} more, rarer or as expected"))
         height += ROW_HEIGHT
-    return _svg("plot", WIDTH, height, f"{title}: {', '.join(told)}", parts)
+    return _svg("plot", WIDTH, height, f"{title}: {', '.join(labels)}", parts)
 
 
 def _short(name: str, most: int = 19) -> str:
@@ -271,22 +289,22 @@ def histogram(
     reference: Sequence[float] | None = None,
     unit: str = "",
 ) -> str:
-    """Shares of pieces between edges; real music as a stepped outline."""
+    """Plots shares of pieces between edges; real music as a stepped outline."""
     shares = np.asarray(counts, dtype=np.float64) / max(float(np.sum(counts)), 1.0)
     real = np.asarray(reference or [], dtype=np.float64)
     real = real / max(float(real.sum()), 1.0)
     x, y = _axes(edges, [0.0, *shares, *real, 1e-6], x_from=None)
     parts = _frame(x, y, unit, "share of pieces", {one: f"{one:g}" for one in x.ticks()})
     for share, start, stop in zip(shares, edges[:-1], edges[1:], strict=True):
-        left, top = float(x.place(start)), float(y.place(float(share)))
-        width = max(float(x.place(stop)) - left - 1.0, 0.5)
+        left, top = float(x.position(start)), float(y.position(float(share)))
+        width = max(float(x.position(stop)) - left - 1.0, 0.5)
         parts.append(
             f'<rect class="share" x="{left:.1f}" y="{top:.1f}" width="{width:.1f}" '
-            f'height="{float(y.place(0.0)) - top:.1f}"/>'
+            f'height="{float(y.position(0.0)) - top:.1f}"/>'
         )
     if len(real):
         steps = [
-            f"{x.place(at)},{y.place(float(share))}"
+            f"{x.position(at)},{y.position(float(share))}"
             for share, start, stop in zip(real, edges[:-1], edges[1:], strict=True)
             for at in (start, stop)
         ]
@@ -295,8 +313,8 @@ def histogram(
 
 
 def render_plot(data: Mapping[str, Any]) -> str:
-    """The drawing of a card's plot by its kind; empty where the kind is unknown, or the data are
-    not whole (cards are files, and files are edited)."""
+    """Renders a card's plot by its kind; empty where the kind is unknown or the data are incomplete
+    (cards are files, which may be edited)."""
     title = str(data.get("title", ""))
     try:
         if data["kind"] == "frechet":

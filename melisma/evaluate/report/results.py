@@ -1,6 +1,6 @@
-"""What the sections of a card have found so far: rows, numbers of every piece, plots, notes.
+"""Results of the sections of a card, collected: rows, values of every piece, plots, notes.
 
-Enters: one number a piece. Leaves: `Row`s with intervals, and the `PieceRow`s of the card.
+Input: one number per piece. Output: `CardRow`s with intervals, and the `PieceRow`s of the card.
 """
 
 from __future__ import annotations
@@ -19,25 +19,26 @@ from melisma.evaluate.report.card import CardRow, PieceRow
 
 @dataclass(kw_only=True)
 class Results:
-    """What the sections have found so far."""
+    """Results that the sections have added so far."""
 
     rows: list[CardRow] = field(default_factory=list)
     values: list[dict[str, float]] = field(default_factory=list)
-    """Per piece: key of a row -> its number."""
-    told: list[dict[str, str]] = field(default_factory=list)
+    """Per piece: key of a row -> its value."""
+    texts: list[dict[str, str]] = field(default_factory=list)
+    """Per piece: findings in words by name."""
     plots: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     @classmethod
     def of(cls, count: int) -> Results:
-        """Nothing found yet in so many pieces."""
-        return cls(values=[{} for _ in range(count)], told=[{} for _ in range(count)])
+        """Empty results for `count` pieces."""
+        return cls(values=[{} for _ in range(count)], texts=[{} for _ in range(count)])
 
     def piece_rows(self, names: Sequence[tuple[str, str]]) -> tuple[PieceRow, ...]:
-        """The numbers of every piece, by its name and prompt."""
+        """The rows of all pieces, from the name and prompt of each."""
         return tuple(
-            PieceRow(name=name, prompt=prompt, values=values, told=told)
-            for (name, prompt), values, told in zip(names, self.values, self.told, strict=True)
+            PieceRow(name=name, prompt=prompt, values=values, texts=texts)
+            for (name, prompt), values, texts in zip(names, self.values, self.texts, strict=True)
         )
 
     def add(
@@ -52,7 +53,18 @@ class Results:
         ceiling: float | None = None,
         unit: str = "",
     ) -> None:
-        """A row that is the mean of one number a piece; nan where a piece has none."""
+        """Adds a row that is the mean of one number per piece.
+
+        Args:
+            key: Key of the row, and of the value of each piece.
+            section: One of `card.SECTIONS`.
+            what: Name of the row.
+            numbers: float [piece], nan where a piece has none; without any number no row is added.
+            better: "higher", "lower" or empty.
+            chance: The value for guessing.
+            ceiling: The value of real music.
+            unit: Unit of the numbers.
+        """
         for values, number in zip(self.values, numbers, strict=True):
             if math.isfinite(number):
                 values[key] = float(number)

@@ -1,6 +1,6 @@
-"""What a card says, in plain words: which goals are reached, what is strong, what is weak.
+"""The verdict on a card in plain words: which goals are met, what is strong, what is weak.
 
-Enters: a `Card`. Leaves: a `CardVerdict`: a headline, one `GoalLine` for each goal, and sentences.
+Input: a `Card`. Output: a `CardVerdict`: a headline, one `GoalLine` for each goal, and sentences.
 """
 
 from __future__ import annotations
@@ -8,15 +8,16 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from melisma.evaluate.legacy_keys import SENTENCE_KEY
 from melisma.evaluate.report.card import Card, CardRow
 from melisma.evaluate.report.plots import number, percent
 
 MOST_NAMED = 3
-"""So many strong and weak figures are named."""
+"""Largest number of strong, and of weak, figures that are named."""
 NEAR_CEILING = 0.9
-"""From this share of the ceiling on a figure counts as strong (chosen)."""
+"""Share of the ceiling from which a figure counts as strong (chosen)."""
 FAR_FROM_CEILING = 0.7
-"""Below this share it counts as weak (chosen)."""
+"""Share of the ceiling below which it counts as weak (chosen)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,14 +26,14 @@ class GoalLine:
 
     words: str
     met: bool
-    """By the value itself."""
+    """Whether the value itself meets it."""
     sure: bool
-    """Whether the whole 95 % interval lies on the same side."""
+    """Whether the whole 95 % interval lies on the same side of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CardVerdict:
-    """The top of a report."""
+    """The summary at the top of a report."""
 
     headline: str
     goals: tuple[GoalLine, ...]
@@ -40,17 +41,17 @@ class CardVerdict:
 
 
 def verdict_of(card: Card) -> CardVerdict:
-    """The verdict on a card, from nothing but its figures."""
+    """The verdict on a card, computed from its figures only."""
     goals = tuple(line for row in card.rows for line in goal_lines(row))
     sentences = [
         _named(card, "As good as real music, or nearly", strong=True),
         _named(card, "Farthest from real music", strong=False),
-        *(str(row.figure.details["told"]) for row in card.rows if _tells_bias(row)),
+        *(str(row.figure.details[SENTENCE_KEY]) for row in card.rows if _states_bias(row)),
     ]
     if card.notes:
         count = len(card.notes)
         words = "One thing" if count == 1 else f"{count} things"
-        sentences.append(f"{words} could not be measured; the reasons stand at the end.")
+        sentences.append(f"{words} could not be measured; the reasons are given below.")
     return CardVerdict(
         headline=_headline(card, goals), goals=goals, sentences=tuple(s for s in sentences if s)
     )
@@ -69,7 +70,7 @@ def _headline(card: Card, goals: tuple[GoalLine, ...]) -> str:
 
 
 def goal_lines(row: CardRow) -> list[GoalLine]:
-    """A line for each goal of a figure; none where the figure has no value or no direction."""
+    """A line for each goal of a row; none where the figure is not finite or has no direction."""
     figure = row.figure
     if not math.isfinite(figure.value):
         return []
@@ -88,16 +89,16 @@ def goal_lines(row: CardRow) -> list[GoalLine]:
     return lines
 
 
-def _tells_bias(row: CardRow) -> bool:
-    """Whether a row is about a habit that is surely there."""
+def _states_bias(row: CardRow) -> bool:
+    """Whether a row is about a significant bias."""
     details = row.figure.details
     named = bool(details.get("too often") or details.get("too seldom"))
-    return row.section == "bias" and "told" in details and named
+    return row.section == "bias" and SENTENCE_KEY in details and named
 
 
 def _named(card: Card, words: str, *, strong: bool) -> str:
     """The figures nearest to their ceilings, or farthest from them; only where higher is better,
-    because only there a share of the ceiling means something."""
+    because a share of the ceiling has no meaning otherwise."""
     shares = [
         (share, row.figure.what)
         for row in card.rows
@@ -108,5 +109,5 @@ def _named(card: Card, words: str, *, strong: bool) -> str:
         and (share >= NEAR_CEILING if strong else share < FAR_FROM_CEILING)
     ]
     shares.sort(reverse=strong)
-    told = [f"{what} ({percent(share)} of the ceiling)" for share, what in shares[:MOST_NAMED]]
-    return f"{words}: {'; '.join(told)}." if told else ""
+    parts = [f"{what} ({percent(share)} of the ceiling)" for share, what in shares[:MOST_NAMED]]
+    return f"{words}: {'; '.join(parts)}." if parts else ""

@@ -1,3 +1,3 @@
-"""The sections of a card: which metrics a set of sounds or scores is given, and what a model does
-unasked.
+"""Sections of a card: the metrics of a set of sounds or scores, and the bias of a model under open
+prompts.
 """

@@ -1,8 +1,8 @@
-"""The card of a set of sounds: outputs of a model, or any folder.
+"""Sections of the card of a set of sounds: outputs of a model, or any folder.
 
-Enters: pieces of sound with their prompts, the judge, the embeddings, a reference set. Leaves: a
-`Card`. Every section is a function from what was measured to rows; what a section needs and does
-not have is told in a note, and the rest goes on.
+Input: measured pieces with their prompts, the judge and a reference set. Output: rows of a `Card`.
+Every section is a function from measurements to rows; a section that lacks what it needs adds a
+note instead.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from melisma.analysis.audio.tempo import meets_tempo
-from melisma.analysis.receipt import HEARD_PROBABILITY
+from melisma.analysis.receipt import PRESENT_PROBABILITY
 from melisma.analysis.similarity.clip_index import Resemblance
 from melisma.evaluate.measured import Measured
 from melisma.evaluate.metrics.adherence import RequestedAttributes, contrast, tempo_chance
@@ -50,18 +50,18 @@ FAULT_NAMES: Mapping[str, tuple[str, str]] = {
     "stuck_share": ("share in a stuck loop", ""),
     "level_change_db": ("change of level from one .4 s to the next", "dB"),
 }
-"""Value of `Measured` -> its name in the table, and its unit."""
+"""Key of `Measured.values` -> its name in the table, and its unit."""
 FAULT_PLOTS = ("hiss_db", "warble", "beat_variation")
-"""Faults of degree, whose place among real music says more than their mean."""
+"""Continuous faults, for which a histogram beside real music says more than the mean."""
 PLOT_CLASSES = 16
-"""Classes of a histogram (chosen: what one sees on a telephone)."""
+"""Bins of a histogram (chosen: legible on a phone)."""
 FEWEST_FOR_DISTANCE = 8
-"""Fewer pieces have no Fréchet distance worth telling (chosen; see `frechet_infinity`)."""
+"""With fewer pieces no Fréchet distance is measured (chosen; see `frechet_infinity`)."""
 FEWEST_FOR_GOALS = 100
 """With fewer pieces F is so large that its multiples are no goal (chosen; F of the music tower is
 .28 at 50 pieces, .11 at 200)."""
 DEPTH_OF_GOALS = (5.0, 2.0)
-"""Goals of a Fréchet distance: so many times F, above C for what the codec decoded."""
+"""Goals of a Fréchet distance as multiples of F, added to C for sound that the codec decoded."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,31 +71,31 @@ class JudgedSound:
     name: str
     prompt: str
     """Empty where it is not known."""
-    wish: RequestedAttributes | None
-    """What the prompt asks for; None where nothing is known of it."""
-    twin: int | None
-    """The piece of the reference set that has this prompt; None where there is none."""
+    requested: RequestedAttributes | None
+    """What the prompt requests; None where it is not known."""
+    reference_index: int | None
+    """Index of the piece of the reference set with the same prompt; None where there is none."""
     measured: Measured
 
 
 def add_quality(
-    found: Results,
+    results: Results,
     pieces: Sequence[JudgedSound],
     reference: Reference | None,
     seed: int,
     *,
     decoded: bool,
 ) -> None:
-    """Fréchet distances, extrapolated ones, and how far each piece lies from real music.
+    """Adds Fréchet distances, extrapolated ones, and the distance of each piece from real music.
 
-    Beside them F, the distance of two halves of real music, and C, that of the codec's round trips.
-    Outputs that were `decoded` by the codec are held against C, others against F.
+    The details hold F, the distance of two halves of real music, and C, that of the codec's round
+    trips. Outputs that were `decoded` by the codec are compared with C, others with F.
     """
     if reference is None:
-        found.notes.append("No Fréchet distance: there is no reference set to compare with.")
+        results.notes.append("No Fréchet distance: there is no reference set to compare with.")
         return
     if len(pieces) < FEWEST_FOR_DISTANCE:
-        found.notes.append(
+        results.notes.append(
             f"No Fréchet distance: {len(pieces)} pieces are too few, {FEWEST_FOR_DISTANCE} or more "
             "are needed, and some hundreds to trust it."
         )
@@ -130,18 +130,18 @@ def add_quality(
             ceiling=codec if decoded else floor,
             details=details,
         )
-        found.rows.append(
+        results.rows.append(
             CardRow(
                 key=f"fad_{name}", section="quality", figure=figure, better="lower", goals=goals
             )
         )
-        _add_infinity(found, name, outputs, raw, coded if decoded else raw, seed)
+        _add_infinity(results, name, outputs, raw, coded if decoded else raw, seed)
 
 
 def _add_infinity(
-    found: Results, name: str, outputs: Pieces, raw: Pieces, best: Pieces, seed: int
+    results: Results, name: str, outputs: Pieces, raw: Pieces, best: Pieces, seed: int
 ) -> None:
-    """The extrapolated distance; `best` are the real pieces that outputs are held against."""
+    """Adds the extrapolated distance; `best` are the real pieces that give the ceiling."""
     line = matched_infinity(outputs, raw, seed=seed)
     floor = matched_infinity(raw, raw, seed=seed, derived=True)
     perfect = matched_infinity(best, raw, seed=seed, derived=True)
@@ -152,10 +152,10 @@ def _add_infinity(
         count=len(outputs),
         details={"F": floor.value, "r2": line.r2},
     )
-    found.rows.append(
+    results.rows.append(
         CardRow(key=f"fad_infinity_{name}", section="quality", figure=figure, better="lower")
     )
-    found.plots[f"fad_infinity_{name}"] = {
+    results.plots[f"fad_infinity_{name}"] = {
         "kind": "frechet",
         "title": f"Fréchet distance over the number of pieces, {name}",
         "sizes": line.sizes.tolist(),
@@ -164,114 +164,115 @@ def _add_infinity(
         "slope": line.slope,
     }
     each = piece_distances(outputs, raw)
-    for values, number in zip(found.values, each.values, strict=True):
+    for values, number in zip(results.values, each.values, strict=True):
         values[f"distance_{name}"] = float(number)
-    for place in each.outliers:
-        found.told[place][f"outlier, {name}"] = f"{each.values[place]:.3g}"
+    for index in each.outliers:
+        results.texts[index][f"outlier, {name}"] = f"{each.values[index]:.3g}"
 
 
-def marks(wish: RequestedAttributes, heard: Measured) -> dict[str, float]:
-    """Whether a piece does what was asked, 1 or 0 by key; only what was asked for."""
+def marks(requested: RequestedAttributes, measured: Measured) -> dict[str, float]:
+    """Whether a piece meets its requests, 1 or 0 by key of `MARKS`; only what was requested. For
+    families it is the share that is detected."""
     out: dict[str, float] = {}
-    if wish.lead is not None:
-        out["lead"] = float(heard.told["lead"] == wish.lead)
-    if wish.families:
-        named = [FAMILIES.index(family) for family in wish.families]
-        out["families"] = float(np.mean(heard.tags[named] >= HEARD_PROBABILITY))
-    if wish.tempo_bpm is not None:
+    if requested.lead is not None:
+        out["lead"] = float(measured.texts["lead"] == requested.lead)
+    if requested.families:
+        named = [FAMILIES.index(family) for family in requested.families]
+        out["families"] = float(np.mean(measured.tags[named] >= PRESENT_PROBABILITY))
+    if requested.tempo_bpm is not None:
         for key in ("tempo_judge", "tempo_signal"):
-            # Where no tempo was found the number is nan, which meets nothing.
-            out[key] = float(meets_tempo(heard.values[key], wish.tempo_bpm))
-    if wish.tonality is not None:
+            # Where no tempo was found the value is nan, which meets no request.
+            out[key] = float(meets_tempo(measured.values[key], requested.tempo_bpm))
+    if requested.tonality is not None:
         for key in ("tonality_judge", "tonality_signal"):
-            out[key] = float(heard.told[key] == wish.tonality)
+            out[key] = float(measured.texts[key] == requested.tonality)
     return out
 
 
 MARKS: Mapping[str, str] = {
-    "lead": "lead instrument's family heard, where one is named",
-    "families": "named families heard",
+    "lead": "lead instrument's family recognised, where one is named",
+    "families": "named families detected",
     "tempo_judge": "tempo within 5 %, judge",
     "tempo_signal": "tempo within 5 %, signal",
-    "tonality_judge": "tonality, judge",
-    "tonality_signal": "tonality, signal",
+    "tonality_judge": "key, judge",
+    "tonality_signal": "key, signal",
 }
 """Keys of `marks` and their names in the table."""
 
 
 def add_adherence(
-    found: Results,
+    results: Results,
     pieces: Sequence[JudgedSound],
     reference: Reference | None,
-    true: Sequence[Measured],
+    real_pieces: Sequence[Measured],
 ) -> None:
-    """Whether pieces do what their words say, beside the same judges on the `true` pieces of the
+    """Adds adherence of pieces to their prompts; the ceiling is that of the `real_pieces` of the
     reference set."""
-    asked = [one.wish for one in pieces]
-    if not any(one is not None for one in asked):
-        found.notes.append("Adherence was not measured: nothing is known of what was asked for.")
+    requests = [one.requested for one in pieces if one.requested is not None]
+    if not requests:
+        results.notes.append("Adherence was not measured: it is not known what was requested.")
         return
-    wishes = [one for one in asked if one is not None]
-    tempo = tempo_chance(wishes)
-    tonality = constant_chance([one.tonality for one in wishes if one.tonality is not None])
+    tempo = tempo_chance(requests)
+    tonality = constant_chance([one.tonality for one in requests if one.tonality is not None])
     chances = {
-        "lead": constant_chance([one.lead for one in wishes if one.lead is not None]),
+        "lead": constant_chance([one.lead for one in requests if one.lead is not None]),
         "families": _families_chance(pieces),
         "tempo_judge": tempo,
         "tempo_signal": tempo,
         "tonality_judge": tonality,
         "tonality_signal": tonality,
     }
-    told = [] if reference is None else reference.requested()
-    truth = [marks(wish, one) for wish, one in zip(told, true, strict=True)]
-    ours = [{} if one.wish is None else marks(one.wish, one.measured) for one in pieces]
+    stated = [] if reference is None else reference.requested()
+    truth = [marks(request, one) for request, one in zip(stated, real_pieces, strict=True)]
+    ours = [{} if one.requested is None else marks(one.requested, one.measured) for one in pieces]
     for key, what in MARKS.items():
         numbers = np.array([row.get(key, math.nan) for row in ours])
         known = [row[key] for row in truth if key in row]
         ceiling = float(np.mean(known)) if known else None
-        found.add(
+        results.add(
             key, "adherence", what, numbers, better="higher", chance=chances[key], ceiling=ceiling
         )
 
 
 def _families_chance(pieces: Sequence[JudgedSound]) -> float:
-    """Share of named families that are heard in pieces for other words, on average."""
-    wishes = [one.wish.families for one in pieces if one.wish is not None and one.wish.families]
-    if not wishes:
+    """Mean share of pieces, of any prompt, in which the named families are detected."""
+    requests = [one.requested for one in pieces if one.requested is not None]
+    named = [one.families for one in requests if one.families]
+    if not named:
         return 0.0
-    usual = np.mean([one.measured.tags >= HEARD_PROBABILITY for one in pieces], axis=0)
-    return float(np.mean([usual[[FAMILIES.index(f) for f in named]].mean() for named in wishes]))
+    usual = np.mean([one.measured.tags >= PRESENT_PROBABILITY for one in pieces], axis=0)
+    return float(np.mean([usual[[FAMILIES.index(f) for f in each]].mean() for each in named]))
 
 
 def add_similarity(
-    found: Results,
+    results: Results,
     pieces: Sequence[JudgedSound],
     reference: Reference | None,
-    true: Sequence[Measured],
+    real_pieces: Sequence[Measured],
     judge: Judge,
 ) -> None:
-    """Cycle consistency by an embedding that neither selected nor trained the outputs:
+    """Adds cycle consistency in an embedding that neither ranked outputs nor trained the generator:
     (outputs - shuffled) / (true - shuffled), the denominator taken as exact."""
-    told = [i for i, one in enumerate(pieces) if one.prompt]
-    if len({pieces[i].prompt for i in told}) < 2:
-        found.notes.append("Cycle consistency was not measured: it needs two prompts or more.")
+    with_prompt = [i for i, one in enumerate(pieces) if one.prompt]
+    if len({pieces[i].prompt for i in with_prompt}) < 2:
+        results.notes.append("Cycle consistency was not measured: it needs two prompts or more.")
         return
-    words = judge.read_words([pieces[i].prompt for i in told])
-    own = contrast(words, np.stack([pieces[i].measured.vector for i in told]))
+    words = judge.read_words([pieces[i].prompt for i in with_prompt])
+    own = contrast(words, np.stack([pieces[i].measured.vector for i in with_prompt]))
     numbers = np.full(len(pieces), math.nan)
-    numbers[told] = own
+    numbers[with_prompt] = own
     prompts = [] if reference is None else list(reference.prompts)
-    worded = [i for i, words in enumerate(prompts) if words]
-    if len(worded) < 2:
-        found.add(
-            "similarity", "adherence", "similarity to the own words above the others'", numbers,
+    captioned = [i for i, words in enumerate(prompts) if words]
+    if len(captioned) < 2:
+        results.add(
+            "similarity", "adherence", "similarity to its own text above the other texts", numbers,
             better="higher", chance=0.0,
         )  # fmt: skip
         return
-    vectors = np.stack([true[i].vector for i in worded])
-    truth = contrast(judge.read_words([prompts[i] for i in worded]), vectors)
+    vectors = np.stack([real_pieces[i].vector for i in captioned])
+    truth = contrast(judge.read_words([prompts[i] for i in captioned]), vectors)
     numbers = numbers / truth.mean()
-    found.add(
+    results.add(
         "similarity",
         "adherence",
         "cycle consistency, (outputs - shuffled) / (true - shuffled)",
@@ -282,26 +283,34 @@ def add_similarity(
     )
 
 
+def _paired(pieces: Sequence[JudgedSound]) -> list[tuple[int, int]]:
+    """Indices of pieces, and of the real pieces for the same text."""
+    return [
+        (i, one.reference_index) for i, one in enumerate(pieces) if one.reference_index is not None
+    ]
+
+
 def add_divergence(
-    found: Results,
+    results: Results,
     pieces: Sequence[JudgedSound],
     reference: Reference | None,
-    true: Sequence[Measured],
+    real_pieces: Sequence[Measured],
 ) -> None:
-    """KLD between what the tagger hears in outputs and in the true pieces for the same words."""
-    twins = [(i, one.twin) for i, one in enumerate(pieces) if one.twin is not None]
-    if reference is None or len(twins) < 2:
-        found.notes.append(
-            "KLD was not measured: it compares outputs with the true pieces for the same words, "
+    """Adds the KLD of the tagger's classes between outputs and the real pieces for the same
+    text."""
+    paired = _paired(pieces)
+    if reference is None or len(paired) < 2:
+        results.notes.append(
+            "KLD was not measured: it compares outputs with the real pieces for the same texts, "
             "and these prompts are not of the reference set."
         )
         return
-    real = np.stack([reference.raw[twin].tags for _, twin in twins])
-    made = np.stack([pieces[i].measured.tags for i, _ in twins])
-    best = np.stack([true[twin].tags for _, twin in twins])
+    real = np.stack([reference.raw[index].tags for _, index in paired])
+    made = np.stack([pieces[i].measured.tags for i, _ in paired])
+    best = np.stack([real_pieces[index].tags for _, index in paired])
     numbers = np.full(len(pieces), math.nan)
-    numbers[[i for i, _ in twins]] = class_divergence(real, made)
-    found.add(
+    numbers[[i for i, _ in paired]] = class_divergence(real, made)
+    results.add(
         "kld",
         "adherence",
         "KLD of families of instruments, nats",
@@ -312,18 +321,22 @@ def add_divergence(
     )
 
 
-def add_faults(found: Results, pieces: Sequence[JudgedSound], true: Sequence[Measured]) -> None:
-    """Artefacts, beside those of the `true` pieces."""
+def add_faults(
+    results: Results, pieces: Sequence[JudgedSound], real_pieces: Sequence[Measured]
+) -> None:
+    """Adds artefacts; the ceiling is those of the `real_pieces`."""
     for key, (what, unit) in FAULT_NAMES.items():
         numbers = np.array([one.measured.values[key] for one in pieces])
-        known = np.array([one.values[key] for one in true])
+        known = np.array([one.values[key] for one in real_pieces])
         ceiling = float(np.nanmean(known)) if np.isfinite(known).any() else None
-        found.add(key, "faults", what, numbers, better="lower", ceiling=ceiling, unit=unit)
+        results.add(key, "faults", what, numbers, better="lower", ceiling=ceiling, unit=unit)
         if key in FAULT_PLOTS and np.isfinite(numbers).any():
-            found.plots[key] = _fault_histogram(numbers, known, what, unit)
+            results.plots[key] = _fault_histogram(numbers, known, what, unit)
     free = np.array([float(not one.measured.values["faults"]) for one in pieces])
-    ceiling = float(np.mean([not one.values["faults"] for one in true])) if true else None
-    found.add(
+    ceiling = (
+        float(np.mean([not one.values["faults"] for one in real_pieces])) if real_pieces else None
+    )
+    results.add(
         "faultless", "faults", "pieces without any fault", free, better="higher", ceiling=ceiling
     )
 
@@ -331,8 +344,8 @@ def add_faults(found: Results, pieces: Sequence[JudgedSound], true: Sequence[Mea
 def _fault_histogram(
     numbers: np.ndarray, real: np.ndarray, what: str, unit: str
 ) -> dict[str, object]:
-    """A card's plot of how outputs and real pieces are spread; the outermost classes hold what is
-    beyond the middle 98 % of both."""
+    """Data of a histogram of outputs and real pieces; the outermost bins hold everything beyond the
+    middle 98 % of both."""
     both = np.concatenate([numbers[np.isfinite(numbers)], real[np.isfinite(real)]])
     low, high = (float(border) for border in np.quantile(both, (0.01, 0.99)))
     if high <= low:
@@ -355,40 +368,41 @@ def _fault_histogram(
 
 
 def add_wins(
-    found: Results,
+    results: Results,
     pieces: Sequence[JudgedSound],
     reference: Reference | None,
     judge: Judge,
     label: str,
     seed: int,
 ) -> None:
-    """Outputs against the true pieces for the same words, by the judge's ear for the words."""
-    twins = [(i, one.twin) for i, one in enumerate(pieces) if one.twin is not None]
-    if reference is None or len(twins) < 2:
-        found.notes.append("Wins were not counted: these prompts are not of the reference set.")
+    """Adds win rates of outputs against the real pieces for the same text, by the judge's
+    similarity to that text."""
+    paired = _paired(pieces)
+    if reference is None or len(paired) < 2:
+        results.notes.append("Wins were not counted: these prompts are not of the reference set.")
         return
-    words = judge.read_words([pieces[i].prompt for i, _ in twins])
+    words = judge.read_words([pieces[i].prompt for i, _ in paired])
 
-    def near(vectors: list[np.ndarray]) -> np.ndarray:
+    def similarity(vectors: list[np.ndarray]) -> np.ndarray:
         return (words * np.stack(vectors)).sum(axis=1)
 
     systems = {
-        label: near([pieces[i].measured.vector for i, _ in twins]),
-        "true, coded": near([reference.coded[twin].vector for _, twin in twins]),
-        "true": near([reference.raw[twin].vector for _, twin in twins]),
+        label: similarity([pieces[i].measured.vector for i, _ in paired]),
+        "true, coded": similarity([reference.coded[index].vector for _, index in paired]),
+        "true": similarity([reference.raw[index].vector for _, index in paired]),
     }
-    for (i, _), score in zip(twins, systems[label], strict=True):
-        found.values[i]["words_cosine"] = float(score)
+    for (i, _), score in zip(paired, systems[label], strict=True):
+        results.values[i]["words_cosine"] = float(score)
     roles = dict(zip(systems, ("outputs", "coded", "true"), strict=True))
     tournament = compare_systems(systems, seed=seed)
     for name, total in tournament.totals.items():
         figure = figure_of(f"wins of {name}, of {total.count} comparisons", total)
         better = "higher" if name == label else ""
-        found.rows.append(
+        results.rows.append(
             CardRow(key=f"wins_of_{roles[name]}", section="wins", figure=figure, better=better)
         )
     for pair in tournament.comparisons:
-        found.rows.append(
+        results.rows.append(
             CardRow(
                 key=f"wins_{roles[pair.first]}_{roles[pair.second]}",
                 section="wins",
@@ -399,13 +413,14 @@ def add_wins(
 
 
 def add_originality(
-    found: Results,
+    results: Results,
     near: Sequence[Resemblance | None],
     index: Callable[[Waveform], Resemblance] | None,
 ) -> None:
-    """How near every piece comes to a training clip: by equal tokens and by the joint vector."""
+    """Adds the similarity of every piece to its nearest training clip, by equal tokens and by the
+    joint embedding."""
     if index is None:
-        found.notes.append(
+        results.notes.append(
             "Originality was not measured: the model has no index of its training clips "
             "(`melisma train index` makes one)."
         )
@@ -416,17 +431,17 @@ def add_originality(
     flagged = [math.nan if one is None else float(one.too_similar) for one in near]
     rows = {
         "shared_seconds": ("longest run of tokens shared with a training clip", shared, "s"),
-        "shared_frames": ("share of 5 s that is as in a training clip", agreement, ""),
+        "shared_frames": ("share of 5 s that equals a training clip", agreement, ""),
         "nearest_cosine": ("cosine to the nearest training clip", cosine, ""),
-        "too_near": ("pieces nearer than independent music gets", flagged, ""),
+        "too_near": ("pieces nearer than independent music", flagged, ""),
     }
     for key, (what, numbers, unit) in rows.items():
-        found.add(key, "originality", what, np.array(numbers), better="lower", unit=unit)
-    for told, one in zip(found.told, near, strict=True):
+        results.add(key, "originality", what, np.array(numbers), better="lower", unit=unit)
+    for texts, one in zip(results.texts, near, strict=True):
         if one is not None:
-            told["nearest training clip"] = one.similar_clip
+            texts["nearest training clip"] = one.similar_clip
         if one is not None and one.run is not None:
-            told["longest shared run"] = f"{one.run_seconds:.2f} s of {one.run.clip}"
+            texts["longest shared run"] = f"{one.run_seconds:.2f} s of {one.run.clip}"
 
 
 CODEC_ROWS: Mapping[str, tuple[str, str, str]] = {
@@ -435,11 +450,11 @@ CODEC_ROWS: Mapping[str, tuple[str, str, str]] = {
     "codec_log_mel": ("log-mel distance of the codec alone", "lower", ""),
     "codec_si_sdr": ("SI-SDR of the codec alone", "higher", "dB"),
 }
-"""Values that the coded pieces of a reference set may have: name, what is better, unit."""
+"""Optional values of the coded pieces of a reference set: name, which direction is better, unit."""
 
 
-def add_codec(found: Results, reference: Reference | None) -> None:
-    """What the codec alone loses: measured when the reference set was made, the same for all."""
+def add_codec(results: Results, reference: Reference | None) -> None:
+    """Adds the fidelity of the codec alone, which was measured with the reference set."""
     if reference is None:
         return
     for key, (what, better, unit) in CODEC_ROWS.items():
@@ -449,21 +464,21 @@ def add_codec(found: Results, reference: Reference | None) -> None:
             figure = figure_of(
                 f"{what}, {reference.levels} levels", mean_interval(known), unit=unit
             )
-            found.rows.append(CardRow(key=key, section="codec", figure=figure, better=better))
+            results.rows.append(CardRow(key=key, section="codec", figure=figure, better=better))
 
 
 def add_bias(
-    found: Results, opened: Sequence[Measured], true: Sequence[Measured], seed: int
+    results: Results, opened: Sequence[Measured], real_pieces: Sequence[Measured], seed: int
 ) -> None:
-    """What prompts bring that leave everything open, beside the `true` pieces of the corpus, both
-    heard by the same judge, so that its mistakes cancel."""
-    if not opened or not true:
-        missing = "there is no reference set" if opened else "no open prompts were drawn"
-        found.notes.append(f"Bias was not measured: {missing}.")
+    """Adds the bias of outputs to open prompts against the `real_pieces` of the corpus, both
+    measured by the same judge, so that its errors cancel."""
+    if not opened or not real_pieces:
+        missing = "there is no reference set" if opened else "there are no outputs to open prompts"
+        results.notes.append(f"Bias was not measured: {missing}.")
         return
-    biases, told = measure_bias(
-        [traits_of(one) for one in opened], [traits_of(one) for one in true], seed
+    biases, problems = measure_bias(
+        [traits_of(one) for one in opened], [traits_of(one) for one in real_pieces], seed
     )
-    found.rows += bias_rows(biases)
-    found.notes += told
-    found.plots |= bias_plots(biases)
+    results.rows += bias_rows(biases)
+    results.notes += problems
+    results.plots |= bias_plots(biases)

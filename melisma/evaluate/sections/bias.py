@@ -1,14 +1,14 @@
-"""What comes when nothing is asked for: habits of a model, against the music it learnt from.
+"""Bias of a model under open prompts, against the music it was trained on.
 
 A generator repeats and sharpens what is frequent in its corpus, cultures and instruments alike
 (MusicLM, 2301.11325, section 7 and its model card, "risks"). Prompts that name no style,
-instrument, tonality or tradition (`open_prompts.txt`) leave the choice to the model; what it
-chooses is counted and compared with the corpus: total variation distance and Jensen-Shannon
-divergence (Lin, "Divergence measures based on the Shannon entropy", 1991) of each attribute, and
-the classes that come too often or too seldom. Few pieces lie at a distance from any corpus, so
-each distance is told with its floor: so many pieces of the corpus against the rest of it.
+instrument, key or tradition (`open_prompts.txt`) leave the choice to the model; its choices are
+counted and compared with the corpus: total variation distance and Jensen-Shannon divergence (Lin,
+"Divergence measures based on the Shannon entropy", 1991) of each attribute, and the classes that
+are too frequent or too rare. Few pieces lie at a distance from any corpus, so each distance is
+reported with its floor: the distance of as many pieces of the corpus from the rest of it.
 
-Enters: `Traits`, one per piece, of outputs and of the corpus. Leaves: `AttributeBias`, one per
+Input: `Traits`, one per piece, of outputs and of the corpus. Output: `AttributeBias`, one per
 attribute, and the rows of a card.
 """
 
@@ -25,12 +25,14 @@ import numpy as np
 from scipy.special import rel_entr
 from scipy.stats import norm
 
-from melisma.analysis.receipt import HEARD_PROBABILITY
+from melisma.analysis.receipt import PRESENT_PROBABILITY
+from melisma.evaluate.legacy_keys import SENTENCE_KEY
 from melisma.evaluate.metrics.figures import figure_of
 from melisma.evaluate.metrics.statistics import REPEATS, Interval, recentred, wilson
 from melisma.evaluate.report.card import CardRow
 from melisma.evaluate.report.plots import percent
 from melisma.values.attributes import FAMILIES
+from melisma.values.errors import MelismaError
 
 if TYPE_CHECKING:
     from melisma.evaluate.measured import Measured
@@ -40,37 +42,37 @@ ATTRIBUTES: dict[str, str] = {
     "families": "instrument families",
     "tempo": "tempo",
     "mode": "major or minor",
-    "tonality": "tonality",
+    "tonality": "key",
     "metre": "metre",
 }
-"""Attributes whose choice is counted, with their names in a report."""
+"""Attributes that are counted, with their names in a report."""
 TEMPO_EDGES_BPM = (60, 80, 100, 120, 140, 170)
-"""Borders of the classes of tempo (chosen: coarse enough that sixty outputs fill them)."""
+"""Borders of the classes of tempo (chosen: coarse enough for sixty outputs)."""
 TEMPO_CLASSES: tuple[str, ...] = (
     f"below {TEMPO_EDGES_BPM[0]} bpm",
     *(f"{low} to {high} bpm" for low, high in itertools.pairwise(TEMPO_EDGES_BPM)),
     f"{TEMPO_EDGES_BPM[-1]} bpm and more",
 )
 NOTHING = "none found"
-"""The class of a piece in which the attribute was looked for and is not there."""
+"""The class of a piece in which the attribute was measured and not found."""
 SPLITS = 400
-"""Random parts of the corpus for the floor (chosen: its 95th percentile rests on twenty)."""
+"""Random parts of the corpus for the floor (chosen: twenty lie beyond its 95th percentile)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class OpenPrompt:
-    """Words that leave everything open."""
+    """A prompt that leaves every attribute open."""
 
     words: str
     group: str
-    """ "occasion", "mood", "place" or "neutral"."""
+    """ "event", "mood", "place" or "neutral"."""
 
 
 def open_prompts(count: int) -> list[str]:
-    """Words of so many open prompts, or of all there are, evenly from every group."""
+    """The words of `count` open prompts, or of all, evenly from every group."""
     known = read_open_prompts()
     count = min(count, len(known))
-    return [known[place * len(known) // count].words for place in range(count)]
+    return [known[index * len(known) // count].words for index in range(count)]
 
 
 @cache
@@ -90,7 +92,7 @@ def read_open_prompts() -> tuple[OpenPrompt, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class Traits:
-    """What one piece is; None or empty where it is not there, or was not looked for."""
+    """Attributes of one piece; None or empty where they were not found, or not measured."""
 
     lead: str | None = None
     families: tuple[str, ...] = ()
@@ -116,16 +118,16 @@ class Traits:
 
 
 def traits_of(measured: Measured) -> Traits:
-    """What the judge hears in a piece of sound; it knows no styles."""
+    """Attributes of a piece of sound as measured by the judge and the metre detector."""
     tempo = measured.values["tempo_judge"]
     return Traits(
-        lead=measured.told["lead"] or None,
+        lead=measured.texts["lead"] or None,
         families=tuple(
-            f for f, p in zip(FAMILIES, measured.tags, strict=True) if p >= HEARD_PROBABILITY
+            f for f, p in zip(FAMILIES, measured.tags, strict=True) if p >= PRESENT_PROBABILITY
         ),
         tempo_bpm=None if np.isnan(tempo) else tempo,
-        tonality=measured.told["tonality_judge"] or None,
-        metre=measured.told["metre"] or None,
+        tonality=measured.texts["tonality_judge"] or None,
+        metre=measured.texts["metre"] or None,
     )
 
 
@@ -144,40 +146,42 @@ class AttributeBias:
     classes: tuple[str, ...]
     """All that occur, the most frequent of the corpus first; tempi from slow to fast."""
     outputs: np.ndarray
-    """Share of the outputs, float64 [class]."""
+    """Share of outputs with each class, float64 [class]."""
     corpus: np.ndarray
-    """Share of the corpus, float64 [class]."""
+    """Share of the corpus with each class, float64 [class]."""
     low: np.ndarray
     high: np.ndarray
     """Ends of the interval of outputs - corpus, float64 [class]: 95 % for all classes together
     (Newcombe's score interval, 1998, method 10, with Bonferroni's correction)."""
     distance: Interval
-    """Total variation of the two distributions, 0 alike to 1 nothing in common."""
+    """Total variation distance of the two distributions, from 0 (equal) to 1 (disjoint)."""
     divergence: Interval
-    """Jensen-Shannon, in bits, 0 to 1."""
+    """Jensen-Shannon divergence in bits, 0 to 1."""
     floor: float
-    """Mean distance of so many pieces of the corpus from the rest of it."""
+    """Mean distance of random parts of the corpus from the rest of it."""
     floor_high: float
-    """95 % of such parts lie nearer."""
+    """95th percentile of these distances."""
     divergence_floor: float
+    """Mean divergence of these parts."""
     floor_count: int
-    """Pieces of the corpus that the floor draws: as many as outputs, at most half of the corpus."""
+    """Pieces of a random part: as many as outputs, at most half of the corpus."""
     corpus_count: int
+    """Pieces of the corpus."""
 
     @property
     def is_biased(self) -> bool:
-        """Whether outputs lie farther from the corpus than chance puts parts of it."""
+        """Whether outputs lie farther from the corpus than 95 % of its random parts."""
         return self.distance.value > self.floor_high
 
     @property
     def over(self) -> tuple[str, ...]:
-        """Classes that surely come too often, the greatest excess first."""
+        """Classes that are significantly too frequent, the greatest excess first."""
         order = np.argsort(-(self.outputs - self.corpus), kind="stable")
         return tuple(self.classes[i] for i in order if self.low[i] > 0.0)
 
     @property
     def under(self) -> tuple[str, ...]:
-        """Classes that surely come too seldom, the greatest lack first."""
+        """Classes that are significantly too rare, the greatest deficit first."""
         order = np.argsort(self.outputs - self.corpus, kind="stable")
         return tuple(self.classes[i] for i in order if self.high[i] < 0.0)
 
@@ -185,23 +189,23 @@ class AttributeBias:
         """The finding in words."""
         name = ATTRIBUTES[self.attribute].capitalize()
         if not (self.is_biased or self.over or self.under):
-            return f"{name}: spread as in the corpus, as far as {self.distance.count} pieces tell."
+            return f"{name}: no difference from the corpus found in {self.distance.count} pieces."
         far = f"{name}: {self.distance.value:.2f} from the corpus"
         parts = [
             f"{words} {self._shares(classes)}"
             for words, classes in (("too often", self.over), ("too seldom", self.under))
             if classes
         ]
-        return "; ".join([f"{far}, where chance makes {self.floor:.2f}", *parts]) + "."
+        return "; ".join([f"{far}, expected by chance {self.floor:.2f}", *parts]) + "."
 
     def _shares(self, classes: Sequence[str], most: int = 4) -> str:
-        told = []
+        listed = []
         for name in classes[:most]:
-            place = self.classes.index(name)
-            ours, real = percent(self.outputs[place]), percent(self.corpus[place])
-            told.append(f"{name} ({ours}, corpus {real})")
+            index = self.classes.index(name)
+            ours, real = percent(self.outputs[index]), percent(self.corpus[index])
+            listed.append(f"{name} ({ours}, corpus {real})")
         more = len(classes) - most
-        return ", ".join(told) + (f" and {more} more" if more > 0 else "")
+        return ", ".join(listed) + (f" and {more} more" if more > 0 else "")
 
 
 def variation(p: np.ndarray, q: np.ndarray) -> np.ndarray:
@@ -226,25 +230,35 @@ def measure_bias(
     seed: int = 0,
     repeats: int = REPEATS,
 ) -> tuple[list[AttributeBias], list[str]]:
-    """Every attribute that was found in both, and sentences about those that could not be compared.
+    """Measures the bias of every attribute that was found in both.
 
-    Raises `ValueError` for fewer than two outputs, or fewer than four pieces of the corpus.
+    Args:
+        outputs: Attributes of outputs to open prompts, two or more.
+        corpus: Attributes of pieces of the corpus, four or more.
+        seed: Of bootstrap samples and random parts.
+        repeats: Number of bootstrap samples.
+
+    Returns:
+        The biases, and a sentence for every attribute that could not be compared.
+
+    Raises:
+        ValueError: For too few pieces.
     """
     if len(outputs) < 2 or len(corpus) < 4:
-        raise ValueError(
+        raise MelismaError(
             f"{len(outputs)} outputs cannot be compared with {len(corpus)} pieces of the corpus: "
             "give two or more, and four or more"
         )
-    found, told = [], []
+    found, problems = [], []
     for attribute, name in ATTRIBUTES.items():
         ours = [one.of(attribute) for one in outputs]
         theirs = [one.of(attribute) for one in corpus]
         lacking = [w for w, side in (("outputs", ours), ("corpus", theirs)) if not any(side)]
         if lacking:
-            told.append(f"no {name} is known of the {' and the '.join(lacking)}: not compared")
+            problems.append(f"no {name} is known of the {' and the '.join(lacking)}: not compared")
         else:
             found.append(_measure_attribute(attribute, ours, theirs, seed, repeats))
-    return found, told
+    return found, problems
 
 
 def _measure_attribute(
@@ -254,7 +268,7 @@ def _measure_attribute(
     seed: int,
     repeats: int,
 ) -> AttributeBias:
-    """One attribute from the classes of every piece."""
+    """The bias of one attribute, from the classes of every piece."""
     counts = dict.fromkeys((c for one in (*theirs, *ours) for c in one or (NOTHING,)), 0)
     for one in theirs:
         for name in one or (NOTHING,):
@@ -295,24 +309,24 @@ def _measure_attribute(
 
 def _table(pieces: list[tuple[str, ...]], classes: list[str]) -> np.ndarray:
     """Whether each piece has each class, float64 [piece, class]."""
-    place = {name: index for index, name in enumerate(classes)}
+    columns = {name: index for index, name in enumerate(classes)}
     table = np.zeros((len(pieces), len(classes)))
     for row, found in zip(table, pieces, strict=True):
-        row[[place[name] for name in found or (NOTHING,)]] = 1.0
+        row[[columns[name] for name in found or (NOTHING,)]] = 1.0
     return table
 
 
 def _floor_parts(
     real: np.ndarray, count: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, int]:
-    """Distributions [split, class] of random parts of the corpus and of what is left, and how many
-    pieces a part has."""
+    """Distributions [split, class] of random parts of the corpus and of the remaining pieces, and
+    the number of pieces of a part."""
     count = min(count, len(real) // 2)
     total = real.sum(axis=0)
     chosen = np.argpartition(rng.random((SPLITS, len(real))), count - 1, axis=1)[:, :count]
-    drawn = np.zeros((SPLITS, len(real)))
-    np.put_along_axis(drawn, chosen, 1.0, axis=1)
-    parts = drawn @ real
+    members = np.zeros((SPLITS, len(real)))
+    np.put_along_axis(members, chosen, 1.0, axis=1)
+    parts = members @ real
     return _normal(parts), _normal(total - parts), count
 
 
@@ -327,7 +341,7 @@ def _difference_intervals(mine: np.ndarray, real: np.ndarray) -> tuple[np.ndarra
 
 
 def bias_rows(biases: Sequence[AttributeBias], command: str = "") -> list[CardRow]:
-    """A row of a card for each attribute; the ceiling is the floor: what real music gets."""
+    """A row of a card for each attribute; the ceiling is the floor, the distance of real music."""
     return [
         CardRow(
             key=f"bias_{one.attribute}",
@@ -345,7 +359,7 @@ def bias_rows(biases: Sequence[AttributeBias], command: str = "") -> list[CardRo
                     "from": one.divergence.low,
                     "to": one.divergence.high,
                     "its floor": one.divergence_floor,
-                    "told": one.sentence(),
+                    SENTENCE_KEY: one.sentence(),
                 },
             ),
             better="lower",
@@ -355,7 +369,7 @@ def bias_rows(biases: Sequence[AttributeBias], command: str = "") -> list[CardRo
 
 
 def bias_plots(biases: Sequence[AttributeBias]) -> dict[str, dict[str, Any]]:
-    """Data of the bars of a card's report (`evaluate/report/plots.py`, kind "shares"), by name of
+    """Data of bar plots for a card's report (`evaluate/report/plots.py`, kind "shares"), by name of
     the plot."""
     return {
         f"bias_{one.attribute}": {

@@ -1,6 +1,6 @@
-"""The card of a set of scores: outputs of the score model, or any folder of MIDI files.
+"""Sections of the card of a set of scores: outputs of the score model, or any folder of MIDI files.
 
-Enters: scores with their prompts, and a reference of real pieces. Leaves: rows of a `Card`:
+Input: measured scores with their prompts, and a reference of real pieces. Output: rows of a `Card`:
 adherence from the notes, form, originality. Rendered sound is judged by `audio.py`.
 """
 
@@ -36,43 +36,44 @@ class JudgedScore:
     name: str
     prompt: str
     """Empty where it is not known."""
-    wish: RequestedScoreAttributes
-    """What is asked for; a wish without wishes where nothing is known."""
-    heard: MeasuredScoreAttributes
+    requested: RequestedScoreAttributes
+    """What the prompt requests; all attributes open where nothing is known."""
+    measured: MeasuredScoreAttributes
 
 
 def add_score_adherence(
-    found: Results, pieces: Sequence[JudgedScore], reference: ScoreReference | None
+    results: Results, pieces: Sequence[JudgedScore], reference: ScoreReference | None
 ) -> None:
-    """Whether the notes do what the words say, beside real pieces and their own facts."""
-    pairs = [(one.wish, one.heard) for one in pieces]
+    """Adds adherence of the notes to the prompts; the ceiling is real pieces with their own
+    facts."""
+    pairs = [(one.requested, one.measured) for one in pieces]
     truth = [] if reference is None else list(reference.pairs)
-    before = len(found.rows)
+    before = len(results.rows)
     for key, (name, mark) in MARKS.items():
         numbers = np.array([math.nan if (m := mark(*pair)) is None else m for pair in pairs])
         ceiling = marks(truth, mark)
-        found.add(
+        results.add(
             key,
             "adherence",
             name,
             numbers,
             better="higher",
-            chance=mark_chance(key, [wish for wish, _ in pairs]),
+            chance=mark_chance(key, [requested for requested, _ in pairs]),
             ceiling=float(ceiling.mean()) if len(ceiling) else None,
         )
-    if len(found.rows) == before:
-        found.notes.append("Adherence was not measured: nothing is known of what was asked for.")
+    if len(results.rows) == before:
+        results.notes.append("Adherence was not measured: it is not known what was requested.")
 
 
 def add_form(
-    found: Results, pieces: Sequence[JudgedScore], reference: ScoreReference | None
+    results: Results, pieces: Sequence[JudgedScore], reference: ScoreReference | None
 ) -> None:
-    """How pieces are built, beside real ones."""
-    agreement = np.array([form_agreement(one.heard.structure) for one in pieces])
+    """Adds the form of pieces; the ceiling is real pieces."""
+    agreement = np.array([form_agreement(one.measured.structure) for one in pieces])
     real = None
     if reference is not None:
-        real = float(np.mean([form_agreement(h.structure) for _, h in reference.pairs]))
-    found.add(
+        real = float(np.mean([form_agreement(m.structure) for _, m in reference.pairs]))
+    results.add(
         "form",
         "form",
         f"nearness to real music in {len(REAL_FORM)} figures of form",
@@ -81,41 +82,41 @@ def add_form(
         ceiling=real,
     )
     for one in dataclasses.fields(ScoreStructure):
-        numbers = np.array([getattr(piece.heard.structure, one.name) for piece in pieces])
+        numbers = np.array([getattr(piece.measured.structure, one.name) for piece in pieces])
         usual = None
         if reference is not None:
             usual = float(
-                np.mean([getattr(heard.structure, one.name) for _, heard in reference.pairs])
+                np.mean([getattr(measured.structure, one.name) for _, measured in reference.pairs])
             )
         name = one.name.replace("_", " ")
-        found.add(one.name, "form", name, numbers, better="", ceiling=usual)
+        results.add(one.name, "form", name, numbers, better="", ceiling=usual)
 
 
 def add_score_originality(
-    found: Results, pieces: Sequence[JudgedScore], reference: ScoreReference | None
+    results: Results, pieces: Sequence[JudgedScore], reference: ScoreReference | None
 ) -> None:
-    """The longest run of notes shared with a training piece, whatever its transposition."""
-    runs = [one.heard.shared for one in pieces]
+    """Adds the longest run of notes shared with a training piece, in any transposition."""
+    runs = [one.measured.shared for one in pieces]
     known = [run for run in runs if run is not None]
     if len(known) < len(runs) or not known:
-        found.notes.append(
+        results.notes.append(
             "Originality was not measured: the model has no index of its training pieces "
             "(`melisma train prints` makes one)."
         )
         return
     notes = np.array([float(run.notes) for run in known])
-    real = [] if reference is None else [h.shared for _, h in reference.pairs if h.shared]
+    real = [] if reference is None else [m.shared for _, m in reference.pairs if m.shared]
     control = float(np.median([run.notes for run in real])) if real else None
-    for values, told, run in zip(found.values, found.told, known, strict=True):
+    for values, texts, run in zip(results.values, results.texts, known, strict=True):
         values["shared_notes"] = float(run.notes)
         if run.piece:
-            told["nearest training piece"] = f"{run.piece}, {run.notes} notes"
+            texts["nearest training piece"] = f"{run.piece}, {run.notes} notes"
     figure = figure_of(
         "notes of the longest run shared with a training piece, median",
         median_interval(notes),
         ceiling=control,
     )
-    found.rows.append(
+    results.rows.append(
         CardRow(
             key="shared_notes",
             section="originality",

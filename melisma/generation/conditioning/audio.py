@@ -15,6 +15,7 @@ from torch import Tensor
 
 from melisma.melody import chroma_of, extract_tune, melody_frames
 from melisma.tokenizers import AudioTokenizers
+from melisma.values.errors import MelismaError
 from melisma.values.tokens import FRAME_RATE_HZ, SAMPLE_RATE_HZ, SAMPLES_PER_FRAME
 from melisma.values.waveform import Waveform
 
@@ -33,7 +34,7 @@ class AudioConditions:
 
     def __post_init__(self) -> None:
         if self.beginning is not None and self.beginning.seconds < SHORTEST_BEGINNING_SECONDS:
-            raise ValueError(
+            raise MelismaError(
                 f"{self.beginning.seconds:.2f} s are too short to go on from: keep at least "
                 f"{SHORTEST_BEGINNING_SECONDS} s"
             )
@@ -42,7 +43,7 @@ class AudioConditions:
 def last_seconds(waveform: Waveform, seconds: float) -> Waveform:
     """The end of a sound, from which a piece goes on; all of a shorter one."""
     if not seconds > 0:
-        raise ValueError(f"the seconds to keep lie above 0, not {seconds}")
+        raise MelismaError(f"the seconds to keep lie above 0, not {seconds}")
     count = max(1, round(min(seconds, waveform.seconds) * waveform.rate_hz))
     return replace(waveform, samples=waveform.samples[:, -count:])
 
@@ -61,7 +62,7 @@ def tune_classes(ears: AudioTokenizers, waveform: Waveform, frames: int) -> Tens
         extract_tune(waveform, seconds=seconds, accompanied=True)
     sound = at_rate(waveform, SAMPLE_RATE_HZ, 1).samples[:, : frames * SAMPLES_PER_FRAME]
     sound = np.pad(sound, ((0, 0), (0, -sound.shape[1] % SAMPLES_PER_FRAME)))
-    heard = torch.from_numpy(ears.lead_of(torch.from_numpy(sound))[0]).long()
+    heard = torch.from_numpy(ears.encode_melody(torch.from_numpy(sound))[0]).long()
     return torch.nn.functional.pad(heard, (0, frames - len(heard)))
 
 

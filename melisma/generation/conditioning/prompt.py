@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from melisma.joint import Joint
-from melisma.joint.attributes import ATTRIBUTES, BLOCKS, AttributeReading
+from melisma.joint import JointEmbedding
+from melisma.joint.attributes import ATTRIBUTES, BLOCKS, AttributePrediction
 from melisma.lm.conditioning import MELODY_SIZE, Conditioning
 from melisma.tokenizers import CONDITION_ATTRIBUTES
 from melisma.values import Facts
@@ -38,7 +38,7 @@ class PromptConditioning:
     """The words in the joint space, float32 [128]."""
     style: np.ndarray
     """What of it the style tokens can say, float32 [128]."""
-    reading: AttributeReading
+    reading: AttributePrediction
     """Probabilities of every attribute; what is stated exactly is certain."""
     tempo_bpm: float
     metre: str
@@ -59,7 +59,7 @@ class PromptConditioning:
 
 
 def condition_on_prompt(
-    joint: Joint, prompt: Prompt, generator: torch.Generator
+    joint: JointEmbedding, prompt: Prompt, generator: torch.Generator
 ) -> PromptConditioning:
     """Reads a prompt. A tempo that the words leave open is drawn from what they suggest."""
     exact = Facts(tempo_bpm=prompt.tempo_bpm, tonality=prompt.tonality, metre=prompt.metre)
@@ -83,7 +83,7 @@ def condition_on_prompt(
     attributes["tempo"] = int(reading.overridden(tempo_row).row[BLOCKS["tempo"]].argmax())
     attributes["metre"] = ATTRIBUTES[2].classes.index(metre)
     vector = joint.embed_text([prompt.words])
-    style = joint.vectors_of(joint.quantise(joint.imagine_music(vector))[:, :STYLE_LEVELS])
+    style = joint.dequantise(joint.quantise(joint.nearest_music(vector))[:, :STYLE_LEVELS])
     return PromptConditioning(
         words=prompt.words,
         vector=vector[0],
@@ -92,11 +92,11 @@ def condition_on_prompt(
         tempo_bpm=tempo_bpm,
         metre=metre,
         attributes=attributes,
-        families=reading.holding("families", NAMED),
+        families=reading.classes_above("families", NAMED),
     )
 
 
-def sampled_tempo_bpm(reading: AttributeReading, generator: torch.Generator) -> float:
+def sampled_tempo_bpm(reading: AttributePrediction, generator: torch.Generator) -> float:
     """A tempo near the likeliest bin of what the words suggest."""
     block = torch.from_numpy(reading.row[BLOCKS["tempo"]].astype(np.float64)) ** 2
     pick = int(torch.multinomial(block / block.sum(), 1, generator=generator))

@@ -1,29 +1,33 @@
-"""Who made a piece: the same provenance for drawn sound and for scores."""
+"""Provenance of generated pieces: the same for audio and for scores."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import Any
 
 import melisma
 from melisma.files import Provenance
-
-if TYPE_CHECKING:
-    from melisma.generation.pipeline import SoundComposer
-    from melisma.generation.score.pipeline import ScoreComposer
+from melisma.generation.pipeline import Pipeline
 
 
 def provenance_of(
-    composer: SoundComposer | ScoreComposer, words: str, seed: int, drawn: Mapping[str, object]
+    pipeline: Pipeline[Any, Any, Any], words: str, seed: int, settings: Mapping[str, object]
 ) -> Provenance:
-    """What a file of the composer says of itself; `drawn`: how it was drawn, fit for JSON."""
+    """What a file says of itself.
+
+    Args:
+        pipeline: The model that made the piece.
+        words: Of the prompt.
+        seed: Of the piece.
+        settings: How it was made, fit for JSON.
+    """
     return Provenance(
         prompt=words,
         seed=seed,
-        model=composer.name,
-        fingerprint=composer.fingerprint,
-        licence=composer.licence,
-        settings=json.dumps(drawn, ensure_ascii=False),
+        model=pipeline.name,
+        fingerprint=pipeline.fingerprint,
+        licence=pipeline.licence,
+        settings=json.dumps(settings, ensure_ascii=False),
         version=melisma.__version__,
     )

@@ -1,18 +1,29 @@
-"""Which of the two ways of making music suits a prompt: drawn sound, or a score that is rendered.
+"""Routing: whether a prompt is better made by the audio models or by the score model.
 
-Enters: words and whether exact settings were given. Leaves: the engine's name and the reason, in
-words. The rule follows the figures in the README: the score keeps to a stated key far better and to
-metres, makers and several players at all; a tempo is met as often by drawn sound, which is as near
-to the words, nearer to real music by its Fréchet distances, and has textures that no soundfont has.
+The rule follows the figures in docs/results.md: scores adhere far better to a stated key, and to
+metres, composers and several instruments at all; a tempo is met as often by generated sound, which
+is as near to the words, nearer to real music by its Fréchet distances, and has textures that no
+SoundFont has.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from dataclasses import dataclass
 
+from melisma.generation.conditioning.audio import AudioConditions
+from melisma.generation.requests.request import GenerationRequest, part_of
+from melisma.generation.score.pipeline import ScoreContext
 from melisma.joint.instrument_words import named_families
 from melisma.joint.settings_words import read_settings
+from melisma.values import Prompt
+from melisma.values.errors import MelismaError
+from melisma.values.score_prompt import ScorePrompt
 from melisma.values.traditions import named_composer, named_tradition
+
+ENGINES = ("sound", "score", "auto")
+"""What makes the music: the audio models, the score model, or whichever suits the words."""
 
 _TEXTURE = re.compile(
     r"\b(ambient|drones?|noise|noisy|texture\w*|soundscapes?|atmospher\w*|glitch\w*|vinyl|lo-?fi|"
@@ -21,8 +32,84 @@ _TEXTURE = re.compile(
 )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Route:
+    """Neighbouring prompts of a request that go to one engine."""
+
+    engine: str
+    """"sound" or "score"."""
+    reasons: tuple[str, ...]
+    """Why, for each prompt; empty where it was requested."""
+    request: GenerationRequest[Prompt, AudioConditions]
+    first: int
+    """Number of its first prompt in the whole request."""
+
+
+def routes_of(request: GenerationRequest[Prompt, AudioConditions], engine: str) -> Iterator[Route]:
+    """Splits a request by engine.
+
+    Args:
+        request: What is to be generated.
+        engine: One of `ENGINES`.
+
+    Raises:
+        MelismaError: There is no such engine.
+    """
+    if engine not in ENGINES:
+        raise MelismaError(f'no engine "{engine}": known are {", ".join(ENGINES)}')
+    chosen = [(engine, "")] * len(request.prompts)
+    if engine == "auto":
+        chosen = [
+            favoured_engine(p.words, bool(p.tempo_bpm or p.tonality or p.metre))
+            for p in request.prompts
+        ]
+    first = 0
+    while first < len(chosen):
+        stop = first + 1
+        while stop < len(chosen) and chosen[stop][0] == chosen[first][0]:
+            stop += 1
+        yield Route(
+            engine=chosen[first][0],
+            reasons=tuple(reason for _, reason in chosen[first:stop]),
+            request=part_of(request, first, stop),
+            first=first,
+        )
+        first = stop
+
+
+def as_score_request(
+    request: GenerationRequest[Prompt, AudioConditions],
+) -> GenerationRequest[ScorePrompt, ScoreContext]:
+    """The same request for the score model; sampling parameters of sound do not apply to it."""
+    return GenerationRequest(
+        prompts=tuple(
+            ScorePrompt(
+                words=prompt.words,
+                duration_seconds=prompt.duration_seconds,
+                tempo_bpm=prompt.tempo_bpm,
+                tonality=prompt.tonality,
+                metre=None if prompt.metre is None else _metre(prompt.metre),
+            )
+            for prompt in request.prompts
+        ),
+        seed=request.seed,
+        best_of=request.best_of,
+        receipt=request.receipt,
+        original=request.original,
+    )
+
+
+def _metre(name: str) -> tuple[int, int]:
+    numerator, denominator = name.split("/")
+    return int(numerator), int(denominator)
+
+
 def favoured_engine(words: str, exact: bool) -> tuple[str, str]:
-    """("score" or "sound", why).
+    """The engine that suits a prompt, and why.
+
+    Args:
+        words: Of the prompt.
+        exact: Whether exact settings were given.
 
     >>> favoured_engine("a waltz for clarinet in D minor", False)[0]
     'score'
@@ -37,11 +124,11 @@ def favoured_engine(words: str, exact: bool) -> tuple[str, str]:
     texture = _TEXTURE.search(words)
     if texture is not None:
         return "sound", f'"{texture[0]}" is a matter of sound, not of notes'
-    maker = named_composer(words) or named_tradition(words)
-    if maker is not None:
-        return "score", f"{maker} is a way of writing notes"
+    style = named_composer(words) or named_tradition(words)
+    if style is not None:
+        return "score", f"{style} is a way of writing notes"
     if said.metre is not None:
         return "score", "the words state a metre, which the notes of a score keep"
     if len(named_families(words)[0]) > 1:
-        return "score", "the words name several players, who all play in a score"
-    return "sound", "drawn sound is nearer to words that state no key, metre or players"
+        return "score", "the words name several instruments, which all play in a score"
+    return "sound", "generated sound is nearer to words that state no key, metre or instruments"

@@ -15,6 +15,7 @@ from melisma.joint.instrument_words import instrument_families, named_instrument
 from melisma.lm.score.plan import Choice
 from melisma.symbolic.instruments import INSTRUMENTS
 from melisma.values.attributes import program_family
+from melisma.values.errors import MelismaError
 from melisma.values.events import DRUM_PROGRAM
 
 _CHOIR, _HARP = 52, 46
@@ -199,12 +200,12 @@ def programs_of(names: str) -> tuple[int, ...]:
         elif name.isdigit() and int(name) < 128:
             programs.append(int(name))
         else:
-            raise ValueError(
+            raise MelismaError(
                 f'no instrument "{name}": give names like violin, piano, alto sax, drums or string '
                 "quartet, or General MIDI programs from 0 to 127, separated by commas"
             )
     if not programs:
-        raise ValueError("no instrument was named: give names like violin, piano, drums")
+        raise MelismaError("no instrument was named: give names like violin, piano, drums")
     return tuple(programs)
 
 

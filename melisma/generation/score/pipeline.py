@@ -1,21 +1,31 @@
-"""A prompt becomes a score. Everything that happens on the way is called from this page.
+"""Prompts become scores.
 
-Words -> the joint embedding's text tower and the exact settings say what is asked -> tempo, metre
-and players are settled -> the score model draws events -> every candidate is measured, and the one
-that keeps best to what was asked is kept.
+The joint embedding's text tower and the exact settings condition the score model; tempo, metre and
+instruments are settled first; the score model samples events; every candidate is measured, and the
+one that adheres best to the prompt is selected.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 
 import torch
 
-from melisma.engine.sampling import SamplingParams
 from melisma.engine.score_cpu import ScoreEngine
 from melisma.engine.score_generate import sample_scores
+from melisma.generation.originality import MelodyOriginality, without_index
+from melisma.generation.pipeline import (
+    Pipeline,
+    Progress,
+    Sampling,
+    best_candidates,
+    generator_of,
+    stage_sampling,
+)
 from melisma.generation.score.adherence import AdherenceScore, score_adherence
 from melisma.generation.score.prompt_conditioning import (
     ScoreConditioning,
@@ -30,34 +40,17 @@ from melisma.generation.score.tasks import (
     named_tracks,
     new_piece,
 )
-from melisma.joint import Joint
+from melisma.joint import JointEmbedding
 from melisma.lm.score.model import ScoreModel
 from melisma.symbolic.instruments import instrument_name
 from melisma.values import Facts, Score
+from melisma.values.errors import MelismaError
+from melisma.values.sampling import SamplingParams
 from melisma.values.score_prompt import ScorePrompt
 
-
-@dataclass(frozen=True, kw_only=True)
-class ScoreSampling:
-    """How events are drawn."""
-
-    temperature: float = 1.0
-    """1 as learnt, less is safer; 0 takes the likeliest value of every field (greedy)."""
-    top_k: int | None = None
-    """Only so many likeliest values of a field may be drawn; None: all."""
-    top_p: float | None = 0.95
-    """Only the likeliest values that hold this much probability together; None: all."""
-    guidance: float = 3.0
-    """Classifier-free guidance; 1 is none."""
-
-    def drawing(self) -> SamplingParams:
-        """The same for the language model."""
-        return SamplingParams(
-            temperature=self.temperature,
-            top_k=self.top_k,
-            top_p=self.top_p,
-            guidance=self.guidance,
-        )
+SCORE_SAMPLING: Sampling = {"temperature": 1.0, "top_k": None, "top_p": 0.95, "guidance": 3.0}
+"""How the fields of events are sampled by default; a temperature of 0 takes the most likely value
+of every field (greedy)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,19 +60,19 @@ class ScorePiece:
     score: Score
     prompt: ScorePrompt
     seed: int
-    kept: AdherenceScore
-    """How it keeps to what was asked, as measured from its notes."""
+    adherence: AdherenceScore
+    """How it adheres to the prompt, as measured from its notes."""
     candidates: list[float]
-    """What every candidate scored; the highest was kept."""
+    """The score of every candidate; the highest was selected."""
     conditions: dict[str, str]
-    """What was asked of the model, in words."""
+    """What the model was conditioned on, in words."""
     stated: Facts
     """What words and settings state outright, for the receipt."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScoreTerms:
-    """What a score begins from. At most one of them is given."""
+class ScoreContext:
+    """What a score is given beside its prompt: a piece to continue or fill in, or a melody."""
 
     continue_from: Score | None = None
     infill_bars: tuple[int, int] | None = None
@@ -88,43 +81,55 @@ class ScoreTerms:
 
     def __post_init__(self) -> None:
         if self.melody is not None and self.continue_from is not None:
-            raise ValueError("a melody to accompany and a piece to continue exclude each other")
+            raise MelismaError("a melody to accompany and a piece to continue exclude each other")
         if self.infill_bars is not None and self.continue_from is None:
-            raise ValueError("bars are filled into a piece: give it, too")
+            raise MelismaError("bars are filled into a piece: give it, too")
 
-    def task(self, asked: ScoreConditioning) -> ScoreTask:
-        """What is to be drawn."""
+    def task(self, conditioning: ScoreConditioning) -> ScoreTask:
+        """What is to be sampled."""
         if self.melody is not None:
-            return accompanied(asked, self.melody)
+            return accompanied(conditioning, self.melody)
         if self.continue_from is None:
-            return new_piece(asked)
+            return new_piece(conditioning)
         if self.infill_bars is not None:
-            return infilled(asked, self.continue_from, *self.infill_bars)
-        return continued(asked, self.continue_from)
+            return infilled(conditioning, self.continue_from, *self.infill_bars)
+        return continued(conditioning, self.continue_from)
 
 
-class ScoreComposer:
+class ScorePipeline(Pipeline[ScorePrompt, ScoreContext, ScorePiece]):
     """The text tower and the score model."""
+
+    sampling_defaults = SCORE_SAMPLING
 
     def __init__(
         self,
-        joint: Joint,
+        joint: JointEmbedding,
         model: ScoreModel,
         *,
         name: str,
         licence: str,
+        folder: Path | None = None,
         precision: str = "float32",
         threads: int | None = None,
     ) -> None:
-        """`precision` and `threads` as `ScoreEngine` takes them."""
+        """
+        Args:
+            joint: The joint embedding, whose text tower reads prompts.
+            model: The score model.
+            name: What outputs call the model.
+            licence: Of the weights and of what they make.
+            folder: Where the model's files lie; needed for its originality index.
+            precision: Of the weights, as `ScoreEngine` takes it.
+            threads: As `ScoreEngine` takes them.
+        """
+        super().__init__(name=name, licence=licence, best_of=8)
         self.joint, self.model = joint, model.eval()
         self._engine = ScoreEngine(self.model, precision=precision, threads=threads)
-        self.name, self.licence = name, licence
-        self._fingerprint = ""
+        self._folder, self._fingerprint = folder, ""
 
     @property
     def fingerprint(self) -> str:
-        """Twelve digits that change with anything that decides what is drawn."""
+        """Twelve hexadecimal digits that change with anything that decides what is sampled."""
         if not self._fingerprint:
             digest = hashlib.sha256(self.joint.fingerprint.encode())
             for module in (self.joint.text, self.model):
@@ -133,72 +138,88 @@ class ScoreComposer:
             self._fingerprint = digest.hexdigest()[:12]
         return self._fingerprint
 
-    def compose(
+    def originality_index(self) -> MelodyOriginality:
+        """The melody fingerprints of training pieces, see `Pipeline`."""
+        found = None if self._folder is None else MelodyOriginality.read(self._folder)
+        if found is None:
+            name = self.name if self._folder is None else self._folder.name
+            raise without_index(name, "fingerprints")
+        return found
+
+    def generate_pieces(
         self,
         prompts: Sequence[ScorePrompt] | ScorePrompt | str,
         *,
-        terms: ScoreTerms | None = None,
         seed: int = 0,
-        settings: ScoreSampling | None = None,
-        best_of: int = 8,
-        progress: Callable[[float], None] | None = None,
+        sampling: SamplingParams | None = None,
+        best_of: int | None = None,
+        rank: str = "words",
+        context: ScoreContext | None = None,
+        progress: Progress | None = None,
     ) -> list[ScorePiece]:
-        """A score for each prompt; piece i has the seed `seed + i`.
+        """Composes a score for each prompt, see `Pipeline`.
 
-        `terms`: what they all begin from. `best_of`: candidates drawn for each, of which the one
-        that keeps best to the prompt is kept. `progress` hears the share done, 0 to 1. Raises
-        `ValueError` where there is nothing to do, and as `ScorePrompt` and `ScoreTerms` do.
+        Candidates are always ranked by how their notes adhere to the prompt.
         """
         if isinstance(prompts, str):
             prompts = ScorePrompt(words=prompts)
         prompts = [prompts] if isinstance(prompts, ScorePrompt) else list(prompts)
         if not prompts:
-            raise ValueError("there is no prompt: give one or more")
+            raise MelismaError("there is no prompt: give one or more")
+        best_of = self.best_of if best_of is None else best_of
         if best_of < 1:
-            raise ValueError(f"best-of is at least 1, not {best_of}")
-        terms, settings = terms or ScoreTerms(), settings or ScoreSampling()
+            raise MelismaError(f"best-of is at least 1, not {best_of}")
+        if rank != "words":
+            raise MelismaError("scores are ranked by what their notes keep: leave out the ranking")
+        context, resolved = context or ScoreContext(), self.resolve_sampling(sampling)
         tasks: list[ScoreTask] = []
         generators: list[torch.Generator] = []
         for number, prompt in enumerate(prompts):
-            asked = condition_on_score_prompt(
+            conditioning = condition_on_score_prompt(
                 self.joint, prompt, _generator(seed + number, 0, "asking")
             )
-            tasks += [terms.task(asked)] * best_of
+            tasks += [context.task(conditioning)] * best_of
             generators += [_generator(seed + number, c, "drawing") for c in range(best_of)]
         events = sample_scores(
             self._engine,
             conditioning_of([task.asked for task in tasks]),
             [task.plan for task in tasks],
-            settings.drawing(),
+            stage_sampling(resolved),
             generators,
             progress,
         )
         scores = [task.finish(rows) for task, rows in zip(tasks, events, strict=True)]
         measured = [score_adherence(s, task.asked) for s, task in zip(scores, tasks, strict=True)]
-        pieces = []
-        for number, prompt in enumerate(prompts):
-            mine = range(number * best_of, (number + 1) * best_of)
-            best = max(mine, key=lambda c: measured[c].total)
-            asked_tonality = tasks[best].asked.tonality
-            score = replace(
-                scores[best],
-                title=scores[best].title or prompt.words.strip(),
-                tonality=asked_tonality or measured[best].tonality,
-            )
-            pieces.append(
-                ScorePiece(
-                    score=named_tracks(score, lambda t: instrument_name(t.program, t.is_drum)),
-                    prompt=prompt,
-                    seed=seed + number,
-                    kept=measured[best],
-                    candidates=[measured[c].total for c in mine],
-                    conditions=tasks[best].asked.shown(),
-                    stated=tasks[best].asked.stated,
-                )
-            )
-        return pieces
+        totals = [one.total for one in measured]
+        return [
+            _piece(tasks[best], scores[best], measured[best], prompts[i], seed + i, candidates)
+            for i, (best, candidates) in enumerate(best_candidates(totals, best_of))
+        ]
 
 
-def _generator(seed: int, candidate: int, purpose: str) -> torch.Generator:
-    digest = hashlib.sha256(f"score/{seed}/{candidate}/{purpose}".encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
+def _piece(
+    task: ScoreTask,
+    score: Score,
+    adherence: AdherenceScore,
+    prompt: ScorePrompt,
+    seed: int,
+    candidates: list[float],
+) -> ScorePiece:
+    """The selected candidate with its title, its key and names of its parts."""
+    titled = replace(
+        score,
+        title=score.title or prompt.words.strip(),
+        tonality=task.asked.tonality or adherence.tonality,
+    )
+    return ScorePiece(
+        score=named_tracks(titled, lambda track: instrument_name(track.program, track.is_drum)),
+        prompt=prompt,
+        seed=seed,
+        adherence=adherence,
+        candidates=candidates,
+        conditions=task.asked.shown(),
+        stated=task.asked.stated,
+    )
+
+
+_generator = partial(generator_of, kind="score/")

@@ -16,8 +16,8 @@ import torch
 
 from melisma.generation.conditioning.prompt import READ, sampled_tempo_bpm
 from melisma.generation.score.instrumentation import alone, family_choices, instruments_in
-from melisma.joint import Joint
-from melisma.joint.attributes import ATTRIBUTES, BLOCKS, AttributeReading
+from melisma.joint import JointEmbedding
+from melisma.joint.attributes import ATTRIBUTES, BLOCKS, AttributePrediction
 from melisma.joint.settings_words import read_bar_metre
 from melisma.lm.score.conditioning import SCORE_ATTRIBUTES, ScoreConditions, class_of
 from melisma.lm.score.plan import Choice
@@ -26,6 +26,7 @@ from melisma.symbolic.instruments import INSTRUMENTS
 from melisma.values import Facts
 from melisma.values.attributes import FAMILIES, METRES, MOODS, STYLES, TONALITIES, program_family
 from melisma.values.composers import named_period, period
+from melisma.values.errors import MelismaError
 from melisma.values.events import BAR_METRES, DRUM_PROGRAM, tempo_class
 from melisma.values.score_prompt import ScorePrompt, felt_beat
 from melisma.values.traditions import COMPOSERS, TRADITIONS, named_composer, named_tradition
@@ -122,7 +123,7 @@ class ScoreConditioning:
 
 
 def condition_on_score_prompt(
-    joint: Joint, prompt: ScorePrompt, generator: torch.Generator
+    joint: JointEmbedding, prompt: ScorePrompt, generator: torch.Generator
 ) -> ScoreConditioning:
     """Reads a prompt. What the words leave open (a tempo, a tonic) is drawn where it must be."""
     words = prompt.words.strip()
@@ -142,7 +143,7 @@ def condition_on_score_prompt(
         attributes["metre"] = stated.metre
     programs, choices, named = _players(prompt, reading, words)
     families = tuple(dict.fromkeys(_family(program) for program in named)) or (
-        reading.holding("families", FAMILY_READ) if words else ()
+        reading.classes_above("families", FAMILY_READ) if words else ()
     )
     if attributes.get("lead") not in (*families, None):
         del attributes["lead"]
@@ -158,7 +159,7 @@ def condition_on_score_prompt(
         named=named,
         attributes=attributes,
         families=families,
-        moods=reading.holding("moods", MOOD_READ) if words else (),
+        moods=reading.classes_above("moods", MOOD_READ) if words else (),
         stated=dataclasses.replace(
             stated,
             metre=stated.metre if prompt.metre or reading.stated.metre else None,
@@ -171,7 +172,7 @@ def _player_name(program: int) -> str:
     return "drums" if program == DRUM_PROGRAM else INSTRUMENTS[program]
 
 
-def _nothing_read() -> AttributeReading:
+def _nothing_read() -> AttributePrediction:
     """Every class as likely as any other, but tempi around a walking pace."""
     row = np.zeros(max(block.stop for block in BLOCKS.values()), dtype=np.float32)
     for attribute in ATTRIBUTES:
@@ -180,15 +181,15 @@ def _nothing_read() -> AttributeReading:
     tempi = np.array([float(word) for word in ATTRIBUTES[0].classes])
     row[BLOCKS["tempo"]] = np.exp(-0.5 * (np.log2(tempi / 100) / 0.35) ** 2)
     row[BLOCKS["tempo"]] /= row[BLOCKS["tempo"]].sum()
-    return AttributeReading(row=row)
+    return AttributePrediction(row=row)
 
 
-def _metre(prompt: ScorePrompt, reading: AttributeReading, words: str) -> tuple[int, int]:
+def _metre(prompt: ScorePrompt, reading: AttributePrediction, words: str) -> tuple[int, int]:
     said = read_bar_metre(words)
     if said not in BAR_METRES:
         said = None if reading.stated.metre is None else _pair(reading.stated.metre)
     if prompt.metre is not None and said is not None and not _kin(said, prompt.metre):
-        raise ValueError(
+        raise MelismaError(
             f"the words say {said[0]}/{said[1]} and the setting {prompt.metre[0]}/"
             f"{prompt.metre[1]}: no bar is both, so change one of them"
         )
@@ -213,7 +214,7 @@ def _pair(metre: str) -> tuple[int, int]:
 
 
 def _tonality(
-    stated: str | None, reading: AttributeReading, generator: torch.Generator, has_words: bool
+    stated: str | None, reading: AttributePrediction, generator: torch.Generator, has_words: bool
 ) -> tuple[str | None, str | None]:
     """(tonality, mode). Where the words ask for a mode alone, a tonic is drawn."""
     if stated is not None:
@@ -233,7 +234,7 @@ def _tonality(
     return TONALITIES[tonic + (12 if mode == "minor" else 0)], mode
 
 
-def _attributes(prompt: ScorePrompt, reading: AttributeReading, words: str) -> dict[str, str]:
+def _attributes(prompt: ScorePrompt, reading: AttributePrediction, words: str) -> dict[str, str]:
     """Style, composer, tradition, density and the like."""
     found: dict[str, str] = {}
     if words:
@@ -263,7 +264,7 @@ def _attributes(prompt: ScorePrompt, reading: AttributeReading, words: str) -> d
 
 
 def _players(
-    prompt: ScorePrompt, reading: AttributeReading, words: str
+    prompt: ScorePrompt, reading: AttributePrediction, words: str
 ) -> tuple[tuple[int, ...], tuple[Choice, ...], tuple[int, ...]]:
     """(settled parts, parts to choose, programs named)."""
     if len(prompt.programs) == 1:
@@ -274,7 +275,7 @@ def _players(
     if settled or choices:
         named = [*settled, *(p for choice in choices for p in choice.programs)]
         return settled, choices, tuple(dict.fromkeys(named))
-    families = reading.holding("families", FAMILY_READ) if words else ()
+    families = reading.classes_above("families", FAMILY_READ) if words else ()
     return (), family_choices(families), ()
 
 

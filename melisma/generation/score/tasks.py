@@ -25,6 +25,7 @@ from melisma.symbolic.events import bars_of, decode_score, encode_score, join_pa
 from melisma.symbolic.instruments import RANGES
 from melisma.values import ChordMark, Facts, Metre, Notes, Score, TempoMap, Track
 from melisma.values.attributes import program_family
+from melisma.values.errors import MelismaError
 from melisma.values.events import (
     BAR,
     BAR_METRES,
@@ -76,8 +77,8 @@ def new_piece(asked: ScoreConditioning) -> ScoreTask:
     """A piece from nothing but the prompt."""
     shift = asked.home_shift
     plan = ScorePlan(
-        reach=reach_of(shift),
-        voices=VOICES,
+        pitch_ranges=reach_of(shift),
+        polyphony=VOICES,
         bars=asked.bars,
         programs=asked.programs,
         choices=asked.choices,
@@ -100,8 +101,8 @@ def continued(asked: ScoreConditioning, given: Score) -> ScoreTask:
     tempo = whole.tempi[-1] if asked.prompt.tempo_bpm is None else heard.tempo_class
     shift = heard.home_shift
     plan = ScorePlan(
-        reach=reach_of(shift),
-        voices=VOICES,
+        pitch_ranges=reach_of(shift),
+        polyphony=VOICES,
         bars=heard.bars,
         programs=whole.programs,
         metres=(heard.metre_class if asked.prompt.metre else int(whole.metres[-1]),),
@@ -125,15 +126,15 @@ def infilled(asked: ScoreConditioning, given: Score, first_bar: int, last_bar: i
     """
     whole = _Whole(given)
     if not 1 <= first_bar <= last_bar <= whole.bars:
-        raise ValueError(
+        raise MelismaError(
             f"the piece has {whole.bars} bars: bars {first_bar} to {last_bar} cannot be filled in"
         )
     first, stop = first_bar - 1, last_bar
     heard = _told_by(asked, whole, max(first - 8, 0), min(stop + 8, whole.bars), _key_of(given))
     shift = heard.home_shift
     plan = ScorePlan(
-        reach=reach_of(shift),
-        voices=VOICES,
+        pitch_ranges=reach_of(shift),
+        polyphony=VOICES,
         bars=stop - first,
         programs=whole.programs,
         metres=tuple(int(m) for m in whole.metres[first:stop]),
@@ -166,15 +167,15 @@ def accompanied(asked: ScoreConditioning, given: Score) -> ScoreTask:
         choices = (Choice(programs=anyone, most=MOST_ACCOMPANISTS),)
     shift = heard.home_shift
     plan = ScorePlan(
-        reach=reach_of(shift),
-        voices=VOICES,
+        pitch_ranges=reach_of(shift),
+        polyphony=VOICES,
         bars=whole.bars,
         programs=(program,),
         choices=choices,
         metres=tuple(int(m) for m in whole.metres),
         tempi=tuple(whole.tempi),
         given=tuple(transposed(notes, shift) for notes in whole.notes_by_bar()),
-        resting=frozenset((0,)),
+        silent_parts=frozenset((0,)),
     )
 
     def finish(events: np.ndarray) -> Score:
@@ -203,7 +204,7 @@ def tune_of(score: Score) -> Score:
     """
     pitched = [track for track in score.tracks if not track.is_drum and len(track.notes)]
     if not pitched:
-        raise ValueError("there is no tune in a score of drums alone: give one with pitches")
+        raise MelismaError("there is no tune in a score of drums alone: give one with pitches")
     named = [track for track in pitched if _MELODY_NAME.search(track.name)]
     track = max(named or pitched, key=lambda one: float(np.mean(one.notes.pitch)))
     notes = track.notes
@@ -227,7 +228,7 @@ class _Whole:
     def __init__(self, score: Score) -> None:
         self.score = join_parts(score)
         if not self.score.tracks:
-            raise ValueError("the score holds no note: give one with notes in it")
+            raise MelismaError("the score holds no note: give one with notes in it")
         self.score = replace(self.score, chords=chord_marks(self.score))
         rows = encode_score(self.score, ended=False).astype(np.int64)
         self._body = rows[rows[:, POSITION] != PART]

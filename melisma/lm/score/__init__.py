@@ -1,3 +1,5 @@
-"""The score model: a Transformer over events, what it is conditioned on, and which events may come
-next. Read `model.py` first.
+"""Score model: a Transformer over note events, its conditioning, and the grammar of its output.
+
+Read `model.py` first; then `rows.py` (input sequences), `plan.py`, `state.py`, `prefix.py` and
+`grammar.py` (what is given and what may be sampled).
 """

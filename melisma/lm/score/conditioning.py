@@ -1,9 +1,9 @@
-"""What the score model is told of a piece: closed attributes, sets of words, and the text's vector.
+"""Conditioning of the score model: categorical attributes, families, moods, and a text embedding.
 
-The slots of `lm/conditioning.py` are those of a stage that draws frames of sound; notation has
-others (composer, tradition, articulation, moods). Here, too, every slot has an absent-token and is
-dropped at random in training, so that any part may be left out at inference, and guidance has
-something to compare with.
+The slots of `lm/conditioning.py` belong to the stages that generate audio tokens; notation has
+others (composer, tradition, articulation, moods). Here, too, every slot has an absent value and is
+dropped at random in training, so that any of them may be left out at inference, and classifier-free
+guidance has an unconditional prediction (Ho and Salimans, 2207.12598).
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ SCORE_ATTRIBUTES: tuple[tuple[str, int], ...] = (
     ("composer", len(COMPOSERS)),
     ("tradition", len(TRADITIONS)),
 )
-"""Attribute slots and their values; the last entry of each table is the absent-token."""
+"""Attribute slots and their numbers of classes; class number `size` means absent."""
 _CLASSES: dict[str, tuple[str, ...]] = {
     "tonality": TONALITIES,
     "metre": METRES,
@@ -56,12 +56,19 @@ _CLASSES: dict[str, tuple[str, ...]] = {
     "tradition": TRADITIONS,
 }
 WORD_WIDTH = 128
-"""Width of the joint vector of the words."""
+"""Width of the text embedding (`melisma.joint`)."""
 
 
 def class_of(name: str, value: object) -> int:
-    """The class of an attribute's value (a tempo in beats a minute, or a word), the table's size
-    where the value is none that the attribute knows."""
+    """The class of an attribute's value.
+
+    Args:
+        name: one of `SCORE_ATTRIBUTES`.
+        value: a tempo in beats a minute, a name of a class, or anything else.
+
+    Returns:
+        Index of the class; the number of classes (absent) for any other value.
+    """
     if name == "tempo":
         return TEMPO_BINS if not isinstance(value, int | float) else tempo_bin(float(value))
     classes = _CLASSES[name]
@@ -70,14 +77,15 @@ def class_of(name: str, value: object) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreConditions:
-    """A batch of conditions. Absent: zero words, attribute = its table's size, sets all -1."""
+    """A batch of conditions."""
 
     words: Tensor
-    """Vector of a caption in the joint space, float32 [batch, 128]; zeros where absent."""
+    """Text embedding of a caption in the joint space, float32 [batch, 128]; zeros where absent."""
     attributes: Tensor
-    """int64 [batch, attribute] in the order of `SCORE_ATTRIBUTES`."""
+    """int64 [batch, attribute] in the order of `SCORE_ATTRIBUTES`; number of classes where
+    absent."""
     families: Tensor
-    """float32 [batch, family], 1 named, 0 not, -1 nothing known."""
+    """float32 [batch, family], 1 present, 0 not, -1 throughout where absent."""
     moods: Tensor
     """float32 [batch, mood], likewise."""
 
@@ -86,7 +94,7 @@ class ScoreConditions:
 
     @classmethod
     def absent(cls, batch: int) -> ScoreConditions:
-        """Nothing is told."""
+        """Unconditional: every slot absent."""
         sizes = torch.tensor([size for _, size in SCORE_ATTRIBUTES])
         return cls(
             words=torch.zeros(batch, WORD_WIDTH),
@@ -96,7 +104,7 @@ class ScoreConditions:
         )
 
     def joined(self, other: ScoreConditions) -> ScoreConditions:
-        """Both batches one after the other."""
+        """Both batches concatenated."""
         return ScoreConditions(
             **{
                 one.name: torch.cat([getattr(self, one.name), getattr(other, one.name)])
@@ -105,7 +113,7 @@ class ScoreConditions:
         )
 
     def to(self, device: str) -> ScoreConditions:
-        """The same on a device."""
+        """The conditions on a device."""
         return ScoreConditions(
             **{one.name: getattr(self, one.name).to(device) for one in fields(self)}
         )
@@ -113,24 +121,30 @@ class ScoreConditions:
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreDrops:
-    """How often each slot is dropped in training."""
+    """Probabilities with which slots are dropped in training."""
 
     everything: float = 0.1
-    """All slots at once (what guidance compares with)."""
+    """All slots at once (the unconditional case of classifier-free guidance)."""
     words: float = 0.4
     attribute: float = 0.35
-    """Each attribute by itself."""
+    """Each attribute independently."""
     families: float = 0.4
     moods: float = 0.5
     word_noise: float = 0.3
-    """Standard deviation of the noise on the words' vector (times its norm over sqrt(width)):
-    people word things otherwise than our captions."""
+    """Standard deviation of the noise on the text embedding, relative to its norm over
+    sqrt(width): people phrase things differently from our captions."""
 
 
 def drop_conditioning(
     conditions: ScoreConditions, settings: ScoreDrops, generator: torch.Generator
 ) -> ScoreConditions:
-    """Drops slots at random, for each piece of the batch by itself."""
+    """Drops slots at random, independently for each row of the batch.
+
+    Args:
+        conditions: on the CPU.
+        settings: the probabilities.
+        generator: a CPU generator.
+    """
     batch = len(conditions)
     gone = ScoreConditions.absent(batch)
 
@@ -156,7 +170,7 @@ def drop_conditioning(
 
 
 class ScoreConditioner(nn.Module):
-    """`ScoreConditions` -> [batch, 1, width], which scales and shifts every block."""
+    """Embeds `ScoreConditions` as [batch, 1, width], which scales and shifts every block."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -171,9 +185,9 @@ class ScoreConditioner(nn.Module):
                 nn.init.normal_(module.weight, std=0.5)
 
     def forward(self, conditions: ScoreConditions) -> Tensor:
-        """Reads every slot."""
+        """Embeds all slots and mixes them, float32 [batch, 1, width]."""
         rows = [self.words(conditions.words * WORD_WIDTH**0.5)]
         rows += [table(conditions.attributes[:, i]) for i, table in enumerate(self.attributes)]
-        told = torch.cat([conditions.families, conditions.moods], dim=1)
-        rows.append(self.sets(torch.cat([(told > 0).float(), (told < 0).float()], dim=1)))
+        sets = torch.cat([conditions.families, conditions.moods], dim=1)
+        rows.append(self.sets(torch.cat([(sets > 0).float(), (sets < 0).float()], dim=1)))
         return self.mix(torch.stack(rows).sum(dim=0))[:, None]

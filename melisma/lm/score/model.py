@@ -1,12 +1,12 @@
-"""The score model: a causal Transformer over events, one step an event, its fields drawn in turn.
+"""Score model: a causal Transformer over note events whose fields are predicted one by one.
 
-Enters: event rows [batch, event, field] (`values/events.py`) with what is known about each: its
-role, the program of its part, when it falls, how many bars are left. Leaves: for every event the
-logits of the next one's fields, each given the fields before it. The trunk takes a step for each
-event; small heads draw the five fields one after the other (Nested Music Transformer, Ryu et al.,
-2408.01180, section 3). Rotary positions follow two clocks: the place in the sequence, and musical
-time, so that what comes later in the sequence may be earlier in the music (an infilled bar knows
-the bars after it) and a beat is as far from the next in busy bars as in empty ones.
+Input: event rows [batch, event, field] (`values/events.py`) and, for each event, its role, the
+program of its part, its onset, and how many bars are left. Output: for every event the logits of
+the next event's fields, each conditioned on the fields before it. The trunk takes one step per
+event; small heads predict the five fields in order (Nested Music Transformer, Ryu et al.,
+2408.01180, section 3). Rotary positions combine the index in the sequence with musical time: an
+event that comes later in the sequence may be earlier in the music (an infilled bar knows the bars
+after it), and consecutive beats are equally far apart in busy and in empty bars.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from melisma.lm.score.conditioning import ScoreConditioner, ScoreConditions
-from melisma.nn.transformer import RMSNorm, Trunk, two_clock_angles, window_mask
+from melisma.nn.transformer import RMSNorm, Trunk, two_axis_rotary_angles, window_mask
 from melisma.values.events import (
     DRUM_PROGRAM,
     FIELD_SIZES,
@@ -30,31 +30,33 @@ from melisma.values.events import (
 )
 
 ROLES = ("played", "given", "later")
-"""Events of the piece so far; notes given (a tune to accompany); bars that come after those that
-are to be filled in."""
-MOST_BARS_LEFT = 32
-MOST_BARS_DONE = 8
-"""Bars to the end and from the beginning are counted up to here."""
+"""Roles of events: of the piece so far; given (a melody to accompany); of the bars after a gap."""
+MAX_BARS_LEFT = 32
+MAX_BARS_DONE = 8
+"""Counts of bars to the end and from the beginning are clamped to these."""
 NO_PROGRAM = DRUM_PROGRAM + 1
-"""The program of events that belong to no part."""
+"""Program of events that belong to no part."""
 TIME_TICKS = TICKS_PER_BEAT // 4
-"""Unit of the second clock: a sixteenth note."""
+"""Unit of musical time in the rotary positions: a sixteenth note."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreModelSettings:
-    """Sizes of the model."""
+    """Sizes of the model, stored in its checkpoint."""
 
     width: int = 320
+    """Width of the hidden states."""
     layers: int = 8
+    """Transformer layers."""
     heads: int = 5
+    """Attention heads."""
     window_events: int = 640
-    """Events that attention looks back over."""
+    """Context length: events that attention looks back over."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EventBatch:
-    """Event rows with what is known about each."""
+    """A batch of event sequences."""
 
     rows: Tensor
     """int64 [batch, event, field]."""
@@ -63,16 +65,16 @@ class EventBatch:
     programs: Tensor
     """int64 [batch, event]: program of the event's part, `NO_PROGRAM` where it has none."""
     ticks: Tensor
-    """int64 [batch, event]: when it falls."""
+    """int64 [batch, event]: onset."""
     bars_left: Tensor
-    """int64 [batch, event]: bars until the end, its own counted, up to `MOST_BARS_LEFT`; 0 where
-    it is not told."""
+    """int64 [batch, event]: bars to the end including its own, at most `MAX_BARS_LEFT`; 0 where
+    unknown."""
     bars_done: Tensor
-    """int64 [batch, event]: bars before its own, up to `MOST_BARS_DONE`."""
+    """int64 [batch, event]: bars before its own, at most `MAX_BARS_DONE`."""
 
 
 class ScoreModel(nn.Module):
-    """Embeddings, conditions, trunk, one head for each field."""
+    """Event embeddings, conditioner, Transformer trunk, and one head for each field."""
 
     def __init__(self, settings: ScoreModelSettings) -> None:
         super().__init__()
@@ -82,12 +84,12 @@ class ScoreModel(nn.Module):
         self.fields = nn.ModuleList(nn.Embedding(size + 1, width) for size in FIELD_SIZES)
         self.roles = nn.Embedding(len(ROLES), width)
         self.programs = nn.Embedding(NO_PROGRAM + 1, width)
-        self.bars_left = nn.Embedding(MOST_BARS_LEFT + 1, width)
-        self.bars_done = nn.Embedding(MOST_BARS_DONE + 1, width)
+        self.bars_left = nn.Embedding(MAX_BARS_LEFT + 1, width)
+        self.bars_done = nn.Embedding(MAX_BARS_DONE + 1, width)
         self.trunk = Trunk(
             width=width, layers=settings.layers, heads=settings.heads, condition_width=width
         )
-        # What is drawn already of the event under way, as the heads are told it.
+        # Embeddings of the fields of the next event that are sampled already, for the heads.
         self.sampled_fields = nn.ModuleList(
             nn.Embedding(size + 1, width) for size in FIELD_SIZES[:-1]
         )
@@ -103,7 +105,7 @@ class ScoreModel(nn.Module):
             nn.init.zeros_(head.bias)
 
     def embed(self, batch: EventBatch) -> Tensor:
-        """[batch, event, width]."""
+        """Sum of the embeddings of all fields and properties, float [batch, event, width]."""
         parts = [table(batch.rows[..., field]) for field, table in enumerate(self.fields)]
         parts += [
             self.roles(batch.roles),
@@ -114,27 +116,42 @@ class ScoreModel(nn.Module):
         return torch.stack(parts).sum(dim=0)
 
     def angles(self, index: Tensor, ticks: Tensor) -> tuple[Tensor, Tensor]:
-        """Rotary angles of events at places and ticks [batch, event]."""
+        """Rotary (cosine, sine) of events at sequence indices and ticks, both [batch, event]."""
         head_width = self.settings.width // self.settings.heads
-        return two_clock_angles(index, ticks / TIME_TICKS, head_width)
+        return two_axis_rotary_angles(index, ticks / TIME_TICKS, head_width)
 
     def forward(
         self, batch: EventBatch, conditions: ScoreConditions, dropout: float = 0.0
     ) -> Tensor:
-        """What the trunk makes of every event, [batch, event, width], given those before it."""
-        told = self.conditioner(conditions)
+        """Hidden states of every event, causally masked.
+
+        Args:
+            batch: events [batch, event, ...].
+            conditions: one row for each row of the batch.
+            dropout: probability in the trunk.
+
+        Returns:
+            Hidden states [batch, event, width], from which `field_logits` predicts the next event.
+        """
+        condition = self.conditioner(conditions)
         hidden = self.embed(batch)
         index = torch.arange(hidden.shape[1], device=hidden.device)[None]
         angles = self.angles(index, batch.ticks)
         mask = window_mask(hidden.shape[1], self.settings.window_events, hidden.device)
-        hidden, _ = self.trunk(hidden, told, mask=mask, dropout=dropout, angles=angles)
+        hidden, _ = self.trunk(hidden, condition, mask=mask, dropout=dropout, angles=angles)
         return hidden
 
     def field_logits(self, hidden: Tensor, row: Tensor, program: Tensor, field: int) -> Tensor:
         """Logits of one field of the next events.
 
-        hidden [..., width], row int64 [..., field] (fields from `field` on are not looked at),
-        program int64 [...]: that of the part drawn (looked at from the pitch on).
+        Args:
+            hidden: hidden states [..., width].
+            row: int64 [..., field], the fields sampled so far (those from `field` on are ignored).
+            program: int64 [...], program of the sampled part (used from the pitch on).
+            field: index of the field.
+
+        Returns:
+            [..., value], as many values as `FIELD_SIZES[field]`.
         """
         if field == 0:
             return self.heads[0](hidden)
@@ -146,12 +163,17 @@ class ScoreModel(nn.Module):
         return self.heads[field](self.mixers[field - 1](known))
 
     def losses(self, hidden: Tensor, rows: Tensor, programs: Tensor) -> Tensor:
-        """Negative log likelihood in nats of each field of the next events, [event, field].
+        """Negative log-likelihood of the next events, by field.
 
-        hidden [event, width], rows int64 [event, field]: the next events themselves, programs int64
-        [event]: those of their parts. Fields that an event does not use cost nothing.
+        Args:
+            hidden: hidden states [event, width].
+            rows: the next events, int64 [event, field].
+            programs: programs of their parts, int64 [event].
+
+        Returns:
+            float32 [event, field], in nats; 0 for fields that an event does not use.
         """
-        # A declared part has no program yet while its program is drawn.
+        # A part has no program yet while the program of its declaration is predicted.
         undeclared = rows[:, PITCH] >= FIRST_PROGRAM
         programs = torch.where(undeclared, NO_PROGRAM, programs)
         parts = []
@@ -164,7 +186,7 @@ class ScoreModel(nn.Module):
 
 
 class FieldMixer(nn.Module):
-    """A residual layer between what is known of an event and the head of its next field."""
+    """Residual layer between the state of a partly sampled event and the head of its next field."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

@@ -1,1 +1,1 @@
-"""Parts of a score become a mix: panning, levels, room, stems."""
+"""Mixing of a score's parts: panning, levels, room reverberation, stems."""

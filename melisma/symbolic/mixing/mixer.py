@@ -1,9 +1,9 @@
-"""A mixing desk: parts become a mix, and stems that add up to it.
+"""Mixer: parts become a stereo mix, and stems that add up to it.
 
-Enters: a `Player` and what each part plays. Leaves: `Waveform`s of two channels. The chain is
-linear: each part is played alone and dry, panned, put into one and the same room and turned up by
-one gain. That gain brings the mix to its loudness (ITU-R BS.1770-4); where its peaks would then
-stand above the ceiling, it stays softer instead.
+Inputs: a `Synthesizer` and the notes of each part. Outputs: stereo `Waveform`s. The chain is
+linear: each part is rendered alone and dry, panned, sent to the same reverberation and scaled by
+one gain. That gain brings the mix to its target loudness (ITU-R BS.1770-4), limited so that no peak
+exceeds the ceiling.
 """
 
 from __future__ import annotations
@@ -21,66 +21,67 @@ from melisma.sound.mastering import CEILING_DB, TARGET_LUFS
 from melisma.sound.reverberation import ROOMS, room_response
 from melisma.symbolic.playback import PlayedPart, Preset, Synthesizer
 from melisma.values import Waveform
+from melisma.values.errors import MelismaError
 
 _ROOM_SEED = 4_001
 _RUMBLE_HZ = 20.0
-"""Lowest audible frequency; some recordings stand beside zero."""
+"""Cut-off of the high-pass: the lowest audible frequency; some samples have a DC offset."""
 _MARGIN_DB = 0.1
-"""Below the ceiling, for rounding to 16 bits and peaks between the oversampled points."""
+"""Margin to the ceiling, for rounding to 16 bits and peaks between the oversampled points."""
 _SILENT_DB = -70.0
-"""What lies so far under the peak at the end is cut off (chosen: below a room's noise)."""
+"""The end is trimmed below this level relative to the peak (chosen: below a room's noise)."""
 _AFTER_SECONDS = 0.05
-"""What is kept behind the last heard sample."""
+"""Duration that is kept after the last audible sample."""
 _SHORT_FADE_SECONDS, _LONG_FADE_SECONDS = 0.01, 1.0
-"""The end fades so fast where the sound has died away, and where it has not."""
+"""Fade-out where the sound has decayed at the end, and where it has not."""
 _BLOCK_SAMPLES, _OVERLAP_SAMPLES = 1 << 20, 64
-"""Peaks are measured so many samples at a time; the overlap is longer than the interpolator."""
-_KEPT_BYTES = 1 << 30
-"""Parts that were played for the mix are kept for the stems up to this size."""
+"""Block size and overlap of the peak measurement; the overlap exceeds the interpolator's length."""
+_CACHE_BYTES = 1 << 30
+"""Maximum size of the parts that are cached between mix and stems."""
 
 Progress = Callable[[float], None]
-"""Told the finished part of the work, from 0 to 1."""
+"""Callback with the finished fraction of the work, from 0 to 1."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MixerSettings:
-    """How the desk is set."""
+    """Settings of the mixer."""
 
     rate_hz: int = 44_100
     room: str = "studio"
     """One of `sound.reverberation.ROOMS`."""
     tail_seconds: float = 4.0
-    """Sound lasts at most so long behind the last note's end."""
+    """Maximum duration after the end of the last note."""
     target_lufs: float = TARGET_LUFS
     """Integrated loudness of the mix."""
     stems: bool = False
-    """Whether each part will be wanted alone, too; it is then kept where memory allows."""
+    """Whether stems will be requested; rendered parts are then cached where memory allows."""
 
     def __post_init__(self) -> None:
         if self.room not in ROOMS:
-            raise ValueError(f'no room "{self.room}": known are {", ".join(ROOMS)}')
+            raise MelismaError(f'no room "{self.room}": known are {", ".join(ROOMS)}')
         if not 8_000 <= self.rate_hz <= 192_000:
-            raise ValueError(f"a rate lies between 8000 and 192000 Hz, not {self.rate_hz}")
+            raise MelismaError(f"a rate lies between 8000 and 192000 Hz, not {self.rate_hz}")
         if not 0.0 <= self.tail_seconds <= 30.0:
-            raise ValueError(f"a tail lasts 0 to 30 seconds, not {self.tail_seconds}")
+            raise MelismaError(f"a tail lasts 0 to 30 seconds, not {self.tail_seconds}")
         if not -60.0 <= self.target_lufs < 0.0:
-            raise ValueError(f"a loudness lies between -60 and 0 LUFS, not {self.target_lufs}")
+            raise MelismaError(f"a loudness lies between -60 and 0 LUFS, not {self.target_lufs}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class MixerPart:
-    """A part ready to be played."""
+    """A part with its preset and pan gains."""
 
     line: PlayedPart
     preset: Preset | None
-    """None where the soundfont has nothing for it: it is silent."""
+    """None where the SoundFont has none for it: the part is silent."""
     gains: tuple[float, float]
     """Left and right."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Finish:
-    """What happens to the mix and to every stem alike."""
+    """Final processing of the mix and of every stem."""
 
     samples: int
     fade: np.ndarray
@@ -89,8 +90,8 @@ class _Finish:
 
 
 class Mixer:
-    """`mix` first, then `stems`, one after another, for scores whose stems do not fit into memory
-    at once."""
+    """Renders and mixes parts: first `mix`, then `stems` one at a time, because the stems of long
+    scores do not fit into memory together."""
 
     def __init__(
         self,
@@ -102,78 +103,91 @@ class Mixer:
         soundfont: Path,
         remarks: tuple[str, ...],
     ) -> None:
-        """`end_seconds`: when the last note ends. `soundfont` and `remarks` are told on."""
-        self.player = synthesizer
+        """Prepares a mix.
+
+        Args:
+            synthesizer: Renders the parts; `close` closes it.
+            parts: The parts.
+            end_seconds: End of the last note.
+            settings: Settings.
+            soundfont: Path of the SoundFont, for callers and messages.
+            remarks: Messages on substitutions, for callers.
+        """
+        self.synthesizer = synthesizer
         self.soundfont = soundfont
         self.remarks = remarks
         self.settings = settings
         self._parts = parts
         self._note_samples = math.ceil(end_seconds * settings.rate_hz) + 1
         self._samples = self._note_samples + round(settings.tail_seconds * settings.rate_hz)
-        self._kept: dict[int, np.ndarray] = {}
+        self._cached_parts: dict[int, np.ndarray] = {}
         self._finish: _Finish | None = None
 
     def mix(self, progress: Progress | None = None) -> Waveform:
-        """All parts together. `ValueError` where nothing sounds."""
+        """Mixes all parts; `ValueError` where the result is silent.
+
+        Args:
+            progress: Called with the finished fraction of the work.
+        """
         total = np.zeros((2, self._samples), dtype=np.float32)
         loudest = 0.0
         for index in range(len(self._parts)):
             dry = self._panned(index)
             loudest = max(loudest, float(dry.max()), -float(dry.min()))
             total += dry
-            if self.settings.stems and dry.nbytes * (len(self._kept) + 1) <= _KEPT_BYTES:
-                self._kept[index] = dry
+            if self.settings.stems and dry.nbytes * (len(self._cached_parts) + 1) <= _CACHE_BYTES:
+                self._cached_parts[index] = dry
             if progress is not None:
                 progress(0.9 * (index + 1) / len(self._parts))
         if not total.any():
-            raise ValueError(f"nothing of this score sounds with {self.soundfont}: try another")
+            raise MelismaError(f"nothing of this score sounds with {self.soundfont}: try another")
         total = self._roomed(total)
         self._finish = self._measured(total, loudest)
         return self._finished(total)
 
     def stems(self) -> Iterator[Waveform]:
-        """Each part alone, in their order. They add up to the mix."""
+        """Yields each part alone, in order; they add up to the mix. Call `mix` first."""
         assert self._finish is not None, "the mix comes first: it sets the level"
         for index in range(len(self._parts)):
-            dry = self._kept.pop(index, None)
+            dry = self._cached_parts.pop(index, None)
             yield self._finished(self._roomed(self._panned(index) if dry is None else dry))
 
     def close(self) -> None:
-        """Give back what the system lent."""
-        self.player.close()
+        """Closes the synthesizer."""
+        self.synthesizer.close()
 
     def _panned(self, index: int) -> np.ndarray:
         part = self._parts[index]
         if part.preset is None:
             return np.zeros((2, self._samples), dtype=np.float32)
-        dry = self.player.play(part.line, part.preset, self._samples)
+        dry = self.synthesizer.play(part.line, part.preset, self._samples)
         dry *= np.array(part.gains, dtype=np.float32)[:, None]
         return dry
 
     def _roomed(self, dry: np.ndarray) -> np.ndarray:
-        """With the room's answer, and without what nobody hears below."""
+        """Adds the reverberation and removes inaudibly low frequencies."""
         rate_hz, room = self.settings.rate_hz, ROOMS[self.settings.room]
         if room is not None:
             decay_seconds, level_db = room
             rng = np.random.default_rng(_ROOM_SEED)
-            answers = room_response(decay_seconds, rate_hz, rng, channels=2)
-            answers *= np.float32(10 ** (level_db / 20))
+            responses = room_response(decay_seconds, rate_hz, rng, channels=2)
+            responses *= np.float32(10 ** (level_db / 20))
             middle = dry.mean(axis=0)
             dry = np.stack(
                 [
-                    channel + oaconvolve(middle, answer)[: len(middle)].astype(np.float32)
-                    for channel, answer in zip(dry, answers, strict=True)
+                    channel + oaconvolve(middle, response)[: len(middle)].astype(np.float32)
+                    for channel, response in zip(dry, responses, strict=True)
                 ]
             )
         rumble = butter(2, _RUMBLE_HZ, "highpass", fs=rate_hz, output="sos")
         return np.stack([np.asarray(sosfilt(rumble, one), dtype=np.float32) for one in dry])
 
     def _measured(self, total: np.ndarray, loudest_part: float) -> _Finish:
-        """Where the sound ends, and the gain that brings it to its loudness."""
+        """End, fade-out and gain that bring the mix to its target loudness."""
         rate_hz = self.settings.rate_hz
         highest = max(float(total.max()), -float(total.min()))
-        heard = np.asarray((np.abs(total) > highest * 10 ** (_SILENT_DB / 20)).any(axis=0))
-        last = len(heard) - int(heard[::-1].argmax()) + round(_AFTER_SECONDS * rate_hz)
+        audible = np.asarray((np.abs(total) > highest * 10 ** (_SILENT_DB / 20)).any(axis=0))
+        last = len(audible) - int(audible[::-1].argmax()) + round(_AFTER_SECONDS * rate_hz)
         samples = min(max(last, self._note_samples), self._samples)
         fade_seconds = _SHORT_FADE_SECONDS
         if last >= self._samples:
@@ -198,9 +212,9 @@ class Mixer:
 
 
 def highest_peak(sound: np.ndarray) -> float:
-    """The highest amplitude of [channel, sample], between samples, too (BS.1770-4, annex 2).
+    """True peak of audio [channel, sample], including between samples (BS.1770-4, annex 2).
 
-    It is measured a block at a time, to spare memory.
+    It is measured block by block, to save memory.
     """
     blocks = range(0, sound.shape[1], _BLOCK_SAMPLES)
     pieces = (sound[:, max(0, at - _OVERLAP_SAMPLES) : at + _BLOCK_SAMPLES] for at in blocks)

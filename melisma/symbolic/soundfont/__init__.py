@@ -1,1 +1,1 @@
-"""Soundfonts: where they are found, what they hold, and the synthesizers that play them."""
+"""SoundFonts: discovery, parsing, and the synthesizers that play them."""

@@ -1,7 +1,7 @@
-"""Finding a soundfont: the one that was asked for, or the best that this system has.
+"""Discovery of a SoundFont: the requested one, or the best on this system.
 
-Order: the one given, the environment variable MELISMA_SOUNDFONT, the system's folders, and last the
-small one that the package pretty_midi brings.
+Order: the given path, the environment variable MELISMA_SOUNDFONT, the system's folders, and last
+the small SoundFont in the package pretty_midi.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from melisma.symbolic.soundfont.presets import SoundFont, read_soundfont
 
 VARIABLE = "MELISMA_SOUNDFONT"
-"""Environment variable that names a soundfont."""
+"""Environment variable with the path of a SoundFont."""
 SYSTEM_FOLDERS: tuple[Path, ...] = (
     Path("/usr/share/sounds/sf2"),
     Path("/usr/share/soundfonts"),
@@ -26,19 +26,25 @@ SYSTEM_FOLDERS: tuple[Path, ...] = (
     Path("~/.local/share/soundfonts"),
     Path("~/.local/share/sounds/sf3"),
 )
-"""Where Debian, Fedora and Arch keep soundfonts, and people their own."""
+"""Standard folders of SoundFonts on Debian, Fedora and Arch, and in home directories."""
 PREFERRED = (
     "FluidR3_GM", "MuseScore_General", "GeneralUser", "FluidR3", "default", "TimGM6mb",
 )  # fmt: skip
-"""Beginnings of the names of full General MIDI banks, the best first (chosen by ear)."""
+"""Prefixes of the names of full General MIDI banks, the best first (chosen by listening)."""
 
 
 def find_soundfont(given: Path | None = None) -> SoundFont:
-    """The soundfont to play with, open.
+    """Finds and opens a SoundFont.
 
-    One that is given, here or in the environment, must be one: `FileNotFoundError`,
-    `IsADirectoryError` or `ValueError` where it is not. Of the system's, those that are damaged or
-    lack instruments are passed over; `FileNotFoundError` where none is left.
+    SoundFonts in the system's folders that are damaged or lack instruments are skipped.
+
+    Args:
+        given: Requested file; None: the environment variable, or the best of the system.
+
+    Raises:
+        FileNotFoundError: The requested file is missing, or the system has no SoundFont.
+        IsADirectoryError: The requested path is a folder.
+        ValueError: The requested file is no SoundFont.
     """
     if given is not None:
         return read_soundfont(given)
@@ -49,9 +55,9 @@ def find_soundfont(given: Path | None = None) -> SoundFont:
         bank = _full_bank(path)
         if bank is not None:
             return bank
-    brought = packaged_soundfont()
-    if brought is not None:
-        return read_soundfont(brought)
+    packaged = packaged_soundfont()
+    if packaged is not None:
+        return read_soundfont(packaged)
     raise FileNotFoundError(
         "no soundfont was found on this system: install one (Debian: fluid-soundfont-gm), name a "
         f".sf2 or .sf3 file with --soundfont, or set {VARIABLE}"
@@ -59,7 +65,7 @@ def find_soundfont(given: Path | None = None) -> SoundFont:
 
 
 def system_soundfonts(folders: Iterable[Path]) -> list[Path]:
-    """The soundfonts in these folders, the preferred ones first; missing folders hold none."""
+    """SoundFonts in the given folders, the preferred ones first; missing folders are skipped."""
     found = [
         path
         for folder in folders
@@ -70,7 +76,7 @@ def system_soundfonts(folders: Iterable[Path]) -> list[Path]:
 
 
 def packaged_soundfont() -> Path | None:
-    """TimGM6mb, which pretty_midi brings; found without importing the package."""
+    """Path of TimGM6mb in the package pretty_midi, found without importing the package."""
     found = importlib.util.find_spec("pretty_midi")
     if found is None or found.origin is None:
         return None

@@ -1,8 +1,8 @@
-"""FluidSynth in this process: notes in seconds become sound, block by block.
+"""FluidSynth synthesizer, in-process.
 
-Enters: notes in seconds. Leaves: float32 [channel, sample], two channels, dry. FluidSynth applies
-events at blocks of 64 samples; its own reverb and chorus stay off, because our rooms are linear and
-our own (`sound/reverberation.py`). Nothing of it is loaded before it is used.
+Input: notes in seconds. Output: float32 [channel, sample], two channels, dry. FluidSynth applies
+events at blocks of 64 samples; its reverb and chorus are off, because the mixer adds a linear
+reverberation (`sound/reverberation.py`). The library is loaded on first use.
 """
 
 from __future__ import annotations
@@ -19,21 +19,22 @@ from typing import Any, Protocol
 import numpy as np
 
 from melisma.symbolic.playback import PlayedPart, Preset, Synthesizer
+from melisma.values.errors import MelismaError
 
 BLOCK_SAMPLES = 64
-"""FluidSynth's own block."""
+"""FluidSynth's internal block size."""
 SETTLING_BLOCKS = 3
-"""Blocks after a reset in which FluidSynth takes its voices back (found by trying)."""
+"""Blocks after a reset until FluidSynth has released its voices (determined empirically)."""
 GAIN = 0.3
-"""Amplitude of FluidSynth's output (chosen: far from clipping; levels are set later)."""
-MOST_VOICES = 512
-"""Voices that one part may have at once (chosen: a pedal over a whole page of a piano part)."""
+"""Gain of FluidSynth's output (chosen: far from clipping; levels are set later)."""
+MAX_VOICES = 512
+"""Polyphony of one part (chosen: a pedal held over a whole page of a piano part)."""
 _LOG_LEVELS = 4
 """Panic, error, warning and information, numbered from 0."""
 
 
 class TimedNotes(Protocol):
-    """Anything that has notes in seconds: columns of equal length."""
+    """Protocol of notes in seconds: columns of equal length."""
 
     @property
     def start_seconds(self) -> np.ndarray: ...
@@ -47,15 +48,16 @@ class TimedNotes(Protocol):
 
 @cache
 def binding() -> ModuleType:
-    """The binding, loaded late: it looks for the system's library as soon as it is imported.
+    """Imports pyfluidsynth, lazily because it loads the system's library on import.
 
-    Raises `ValueError` where the binding or the library is missing.
+    Raises:
+        ValueError: The binding or the library is missing.
     """
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # with CI=1 set it prints what it found
             import fluidsynth
     except (ImportError, OSError, AttributeError) as error:
-        raise ValueError(
+        raise MelismaError(
             "rendering needs FluidSynth, which this system lacks: install the packages "
             "libfluidsynth3 (system) and pyfluidsynth (Python)"
         ) from error
@@ -63,7 +65,7 @@ def binding() -> ModuleType:
 
 
 def has_fluidsynth() -> bool:
-    """Whether this system has FluidSynth and its binding."""
+    """Whether FluidSynth and its Python binding are available."""
     try:
         binding()
     except ValueError:
@@ -73,8 +75,8 @@ def has_fluidsynth() -> bool:
 
 @cache
 def _float_writer() -> Callable[..., int]:
-    """fluid_synth_write_float. pyfluidsynth declares only the 16-bit writer, whose dither goes on
-    from call to call and would make a sound depend on the sounds before it."""
+    """fluid_synth_write_float. pyfluidsynth declares only the 16-bit writer, whose dither state
+    persists between calls and would make the output depend on earlier calls."""
     columns = ("len", c_int), ("lout", c_void_p), ("loff", c_int), ("lincr", c_int)
     more = ("rout", c_void_p), ("roff", c_int), ("rincr", c_int)
     return binding().cfunc(
@@ -86,24 +88,28 @@ def _float_writer() -> Callable[..., int]:
 
 
 @cache
-def _hush() -> None:
-    """Keep FluidSynth's own messages off the user's terminal; what matters we say ourselves."""
-    settle = binding().cfunc(
+def _silence_log() -> None:
+    """Disables FluidSynth's messages on the terminal; errors are reported by this module."""
+    set_log_function = binding().cfunc(
         "fluid_set_log_function",
         c_void_p,
         ("level", c_int, 1),
         ("function", c_void_p, 1),
         ("data", c_void_p, 1),
     )
-    if settle is not None:
+    if set_log_function is not None:
         for level in range(_LOG_LEVELS):
-            settle(level, None, None)
+            set_log_function(level, None, None)
 
 
 def new_synth(rate_hz: int, channels: int, voices: int, *, whole: bool = True) -> Any:
-    """A `fluidsynth.Synth` without effects, on one core.
+    """Creates a `fluidsynth.Synth` without effects, on one core.
 
-    `whole`: a soundfont is loaded in full; otherwise only the sounds that are selected.
+    Args:
+        rate_hz: Sample rate.
+        channels: Number of MIDI channels.
+        voices: Polyphony.
+        whole: Whether SoundFonts are loaded completely; otherwise only selected presets.
     """
     return binding().Synth(
         samplerate=rate_hz,
@@ -122,13 +128,23 @@ def new_synth(rate_hz: int, channels: int, voices: int, *, whole: bool = True) -
 def play_notes(
     synth: Any, parts: Sequence[TimedNotes], begin_seconds: float, samples: int, rate_hz: int
 ) -> np.ndarray:
-    """Dry sound of `samples` samples from `begin_seconds` on, float32 [channel, sample].
+    """Renders notes without effects.
 
-    Part number n plays on channel n. Whole blocks are rendered, and silent ones first, so that
-    FluidSynth stands at a block's edge with all its voices free: sound then depends on nothing
-    rendered before, but for the order in which voices are added (a unit of the last bit of 16).
+    Whole blocks are rendered, and silent ones first, so that FluidSynth is at a block boundary with
+    all voices free: the output then does not depend on earlier calls, except for the order in which
+    voices are summed (one unit of the last of 16 bits).
+
+    Args:
+        synth: A `fluidsynth.Synth`.
+        parts: Parts; part n plays on channel n.
+        begin_seconds: Time of the first sample.
+        samples: Number of samples.
+        rate_hz: Sample rate of `synth`.
+
+    Returns:
+        float32 [channel, sample], two channels.
     """
-    wanted, samples = samples, -(-samples // BLOCK_SAMPLES) * BLOCK_SAMPLES
+    requested, samples = samples, -(-samples // BLOCK_SAMPLES) * BLOCK_SAMPLES
     events = _events(parts, begin_seconds, samples, rate_hz)
     stereo = np.zeros((2, samples), dtype=np.float32)
     left, right = stereo[0].ctypes.data, stereo[1].ctypes.data
@@ -147,7 +163,7 @@ def play_notes(
             library.fluid_synth_noteoff(handle, channel, pitch)
     if done < samples:
         write(handle, samples - done, left, done, 1, right, done, 1)
-    return stereo[:, :wanted]
+    return stereo[:, :requested]
 
 
 def _events(
@@ -161,46 +177,49 @@ def _events(
             _blocks(part.start_seconds + part.duration_seconds - begin_seconds, rate_hz),
             on + BLOCK_SAMPLES,
         )
-        seat = np.full(len(on), channel)
-        columns.append(np.stack([on, seat, part.pitch, part.velocity], axis=1))
-        columns.append(np.stack([off, seat, part.pitch, np.zeros_like(seat)], axis=1))
+        number = np.full(len(on), channel)
+        columns.append(np.stack([on, number, part.pitch, part.velocity], axis=1))
+        columns.append(np.stack([off, number, part.pitch, np.zeros_like(number)], axis=1))
     if not columns:
         return []
     table = np.concatenate(columns)
     table = table[table[:, 0] < samples]
-    order = np.lexsort((table[:, 3] > 0, table[:, 0]))  # at one time, ends come before starts
+    order = np.lexsort((table[:, 3] > 0, table[:, 0]))  # at equal times, ends come before starts
     return [tuple(row) for row in table[order].tolist()]
 
 
 def _blocks(seconds: np.ndarray, rate_hz: int) -> np.ndarray:
-    """Sample positions on FluidSynth's grid, not before 0."""
+    """Sample positions on FluidSynth's block grid, at least 0."""
     return np.maximum(np.round(seconds * rate_hz / BLOCK_SAMPLES), 0).astype(np.int64) * (
         BLOCK_SAMPLES
     )
 
 
 class FluidSynthesizer(Synthesizer):
-    """FluidSynth with one soundfont, of which it loads only what is played."""
+    """FluidSynth with one SoundFont, of which it loads only the presets that are played."""
 
     name = "FluidSynth"
 
     def __init__(self, soundfont: Path, rate_hz: int) -> None:
-        """Raises `ValueError` where FluidSynth is missing or cannot read the soundfont, which
-        `soundfont.check_soundfont` has looked at before."""
-        _hush()
+        """Loads a SoundFont, which `presets.read_soundfont` must have validated before.
+
+        Raises:
+            ValueError: FluidSynth is missing or cannot read the SoundFont.
+        """
+        _silence_log()
         self._rate_hz = rate_hz
-        self._synth = new_synth(rate_hz, 16, MOST_VOICES, whole=False)
+        self._synth = new_synth(rate_hz, 16, MAX_VOICES, whole=False)
         self._font = int(self._synth.sfload(str(soundfont)))
         if self._font < 0:
             self.close()
-            raise ValueError(f"FluidSynth cannot read the soundfont {soundfont}: try another")
+            raise MelismaError(f"FluidSynth cannot read the soundfont {soundfont}: try another")
 
     def play(self, line: PlayedPart, preset: Preset, samples: int) -> np.ndarray:
-        """See `Player`. Time is rounded to blocks of 64 samples (1.5 ms at 44.1 kHz)."""
+        """See `Synthesizer`. Times are rounded to blocks of 64 samples (1.5 ms at 44.1 kHz)."""
         self._synth.system_reset()
         self._synth.program_select(0, self._font, *preset)
         return play_notes(self._synth, [line], 0.0, samples, self._rate_hz)
 
     def close(self) -> None:
-        """See `Player`."""
+        """See `Synthesizer`."""
         self._synth.delete()

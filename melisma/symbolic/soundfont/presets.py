@@ -1,9 +1,9 @@
-"""What a soundfont holds: its presets, and which recordings sound for a pitch and a loudness.
+"""SoundFont parser: presets, and the recordings that sound for a pitch and velocity.
 
-Enters: an .sf2 or .sf3 file. Leaves: `Region`s and their recordings, float32 [sample]. Follows the
+Input: an .sf2 or .sf3 file. Output: `Region`s and their recordings, float32 [sample]. Follows the
 SoundFont Technical Specification 2.04 (E-mu Systems, 2006), sections 5 to 8; .sf3 is the same with
-each recording as Ogg Vorbis (MuseScore). Nothing of the file is trusted: what does not hold
-together is refused, so that no library in C meets it.
+each recording as Ogg Vorbis (MuseScore). The file is untrusted: inconsistent ones are rejected
+before they reach a C library.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from melisma.symbolic.playback import DRUM_BANK, Preset
+from melisma.values.errors import MelismaError
 
 FULL_BANK = 120
-"""A soundfont with this many General MIDI programs can play anything."""
+"""A SoundFont with this many General MIDI programs counts as complete."""
 
 _TEXT = "S20"
 _HEADERS = np.dtype(
@@ -39,53 +40,54 @@ _TABLES = {
 INSTRUMENT, KEY_RANGE, VELOCITY_RANGE, RECORDING = 41, 43, 44, 53
 SAMPLE_MODES, EXCLUSIVE, ROOT_KEY, FIXED_KEY = 54, 57, 58, 46
 _NOT_ADDED = {0, 1, 2, 3, 4, 12, 45, 50, 41, 43, 44, 46, 47, 53, 54, 57, 58}
-"""Generators that a preset may not raise or lower (section 8.5)."""
+"""Generators to which a preset may not add (section 8.5)."""
 DEFAULTS = {
     8: 13_500, 25: -12_000, 26: -12_000, 27: -12_000, 28: -12_000, 30: -12_000,
     33: -12_000, 34: -12_000, 35: -12_000, 36: -12_000, 38: -12_000,
     KEY_RANGE: 127 << 8, VELOCITY_RANGE: 127 << 8, FIXED_KEY: -1, ROOT_KEY: -1, 56: 100,
 }  # fmt: skip
-"""Generators that do not begin at 0 (section 8.1.3)."""
+"""Defaults of the generators other than 0 (section 8.1.3)."""
 _ROM, _VORBIS = 0x8000, 0x10
-"""Kinds of recordings: in a sound card's memory; Ogg Vorbis."""
+"""Flags of a recording's kind: in a sound card's ROM; Ogg Vorbis."""
 
 Generators = dict[int, int]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recording:
-    """Where a recording lies in the file."""
+    """Location and properties of a recording in the file."""
 
     start: int
-    """First sample, or first byte where it is Vorbis."""
+    """First sample, or first byte if it is Vorbis."""
     end: int
     loop_start: int
-    """From the recording's first sample, as `loop_end`, which is behind the loop."""
+    """First sample of the loop, relative to `start`."""
     loop_end: int
+    """Sample after the loop, relative to `start`."""
     rate_hz: int
     pitch: int
-    """MIDI pitch that was recorded."""
+    """MIDI pitch of the recording."""
     correction_cents: int
     is_vorbis: bool
 
 
 @dataclass(frozen=True, kw_only=True)
 class Region:
-    """A recording, the keys and velocities at which it sounds, and how it is played."""
+    """A recording, the ranges of keys and velocities in which it sounds, and its generators."""
 
     recording: Recording
     keys: tuple[int, int]
     """Lowest and highest pitch."""
     velocities: tuple[int, int]
     generators: Generators
-    """The numbers of section 8.1.2 by their number, without defaults."""
+    """Generator values of section 8.1.2 by generator number, without defaults."""
 
     def value(self, generator: int) -> int:
-        """A generator, or its default."""
+        """Value of a generator, or its default."""
         return self.generators.get(generator, DEFAULTS.get(generator, 0))
 
     def sounds(self, pitch: int, velocity: int) -> bool:
-        """Whether this region answers to a note."""
+        """Whether this region sounds for a note."""
         return (
             self.keys[0] <= pitch <= self.keys[1]
             and self.velocities[0] <= velocity <= self.velocities[1]
@@ -93,10 +95,16 @@ class Region:
 
 
 class SoundFont:
-    """An open soundfont. `read_soundfont` makes it."""
+    """An open SoundFont, see `read_soundfont`."""
 
     def __init__(self, path: Path, tables: dict[bytes, np.ndarray], samples: np.ndarray) -> None:
-        """`samples`: the chunk of recordings as bytes, mapped from the file."""
+        """Indexes the presets.
+
+        Args:
+            path: The file.
+            tables: Tables of the chunk "pdta" by name.
+            samples: The chunk of recordings, uint8 [byte], memory-mapped.
+        """
         self.path = path
         self._tables = tables
         self._samples = samples
@@ -108,17 +116,17 @@ class SoundFont:
 
     @property
     def presets(self) -> frozenset[Preset]:
-        """(bank, number) of every sound; drum kits are in bank 128."""
+        """(bank, number) of every preset; drum kits are in bank 128."""
         return frozenset(self._index)
 
     @property
     def is_full(self) -> bool:
-        """Whether it can play nearly every General MIDI program, and drums."""
+        """Whether it has nearly all General MIDI programs, and drums."""
         melodic = sum(preset[0] == 0 for preset in self._index)
         return melodic >= FULL_BANK and any(preset[0] == DRUM_BANK for preset in self._index)
 
     def regions(self, preset: Preset) -> tuple[Region, ...]:
-        """What the preset is made of. Regions whose recording is missing are left out."""
+        """Regions of a preset; those whose recording is missing are dropped."""
         index = self._index[preset]
         found: list[Region] = []
         for over in self._zones(b"phdr", b"pbag", b"pgen", index, INSTRUMENT):
@@ -132,7 +140,7 @@ class SoundFont:
         return tuple(found)
 
     def pitches(self, preset: Preset) -> np.ndarray:
-        """Which pitches the preset has a recording for, bool [pitch]."""
+        """Pitches for which a preset has a recording, bool [128]."""
         reach = np.zeros(128, dtype=bool)
         for region in self.regions(preset):
             reach[region.keys[0] : region.keys[1] + 1] = True
@@ -141,7 +149,7 @@ class SoundFont:
     def _zones(
         self, heads: bytes, bags: bytes, generators: bytes, index: int, target: int
     ) -> list[Generators]:
-        """The generators of each zone that leads to a `target`, the global zone's beneath."""
+        """Generators of each zone with a `target`, on top of those of the global zone."""
         table, bag_table = self._tables[heads]["bag"], self._tables[bags]["generator"]
         entries = self._tables[generators]
         shared: Generators = {}
@@ -156,14 +164,16 @@ class SoundFont:
         return zones
 
     def _region(self, own: Generators, over: Generators) -> Region | None:
-        """An instrument's zone under a preset's."""
+        """The region of an instrument's zone (`own`) in a preset's zone (`over`)."""
         number = own[RECORDING]
         rows = self._tables[b"shdr"]
         if number >= len(rows) - 1:
             return None
         recording = self._recording(rows[number], own)
-        keys = _meet(own.get(KEY_RANGE, 127 << 8), over.get(KEY_RANGE, 127 << 8))
-        velocities = _meet(own.get(VELOCITY_RANGE, 127 << 8), over.get(VELOCITY_RANGE, 127 << 8))
+        keys = _intersect(own.get(KEY_RANGE, 127 << 8), over.get(KEY_RANGE, 127 << 8))
+        velocities = _intersect(
+            own.get(VELOCITY_RANGE, 127 << 8), over.get(VELOCITY_RANGE, 127 << 8)
+        )
         if recording is None or keys[0] > keys[1] or velocities[0] > velocities[1]:
             return None
         sums = dict(own)
@@ -173,7 +183,7 @@ class SoundFont:
         return Region(recording=recording, keys=keys, velocities=velocities, generators=sums)
 
     def _recording(self, row: np.void, own: Generators) -> Recording | None:
-        """The recording with the zone's shifts, None where it is empty or not in the file."""
+        """The recording with the zone's offsets, None where it is empty or not in the file."""
         kind = int(row["kind"])
         is_vorbis = bool(kind & _VORBIS)
         size = len(self._samples) if is_vorbis else len(self._samples) // 2
@@ -202,13 +212,13 @@ class SoundFont:
         )
 
     def sound(self, recording: Recording) -> np.ndarray:
-        """The recording, float32 [sample]; empty where its Vorbis stream is damaged."""
+        """Decodes a recording, float32 [sample]; empty where its Vorbis stream is damaged."""
         if recording.is_vorbis:
             import soundfile
 
-            packed = io.BytesIO(self._samples[recording.start : recording.end].tobytes())
+            encoded = io.BytesIO(self._samples[recording.start : recording.end].tobytes())
             try:
-                sound, _ = soundfile.read(packed, dtype="float32", always_2d=True)
+                sound, _ = soundfile.read(encoded, dtype="float32", always_2d=True)
             except soundfile.LibsndfileError:
                 return np.zeros(0, dtype=np.float32)
             return np.ascontiguousarray(sound[:, 0])
@@ -216,17 +226,19 @@ class SoundFont:
         return np.frombuffer(part, dtype="<i2").astype(np.float32) / 32_768.0
 
 
-def _meet(one: int, other: int) -> tuple[int, int]:
-    """The overlap of two ranges, each low + 256 high."""
+def _intersect(one: int, other: int) -> tuple[int, int]:
+    """Intersection of two ranges, each encoded as low + 256 * high."""
     low = max(one & 0xFF, other & 0xFF)
     return low, min((one >> 8) & 0xFF, (other >> 8) & 0xFF)
 
 
 def read_soundfont(path: Path) -> SoundFont:
-    """Open a soundfont.
+    """Opens and validates a SoundFont.
 
-    Raises `FileNotFoundError`, `IsADirectoryError`, or `ValueError` where the file is no soundfont,
-    is cut short or does not hold together.
+    Raises:
+        FileNotFoundError: There is no such file.
+        IsADirectoryError: The path is a folder.
+        ValueError: The file is no SoundFont, truncated or inconsistent.
     """
     path = Path(path)
     if not path.exists():
@@ -237,14 +249,14 @@ def read_soundfont(path: Path) -> SoundFont:
     with path.open("rb") as file:
         head = file.read(12)
     if len(head) < 12 or head[:4] != b"RIFF" or head[8:] != b"sfbk":
-        raise ValueError(f"{path} is no soundfont: give a .sf2 or .sf3 file")
+        raise MelismaError(f"{path} is no soundfont: give a .sf2 or .sf3 file")
     if int.from_bytes(head[4:8], "little") + 8 > size:
-        raise ValueError(f"the soundfont {path} is cut short: get it again")
+        raise MelismaError(f"the soundfont {path} is cut short: get it again")
     data = np.memmap(path, dtype=np.uint8, mode="r")
     try:
         return _open(path, data)
     except ValueError as error:
-        raise ValueError(f"the soundfont {path} is damaged ({error}): get it again") from error
+        raise MelismaError(f"the soundfont {path} is damaged ({error}): get it again") from error
 
 
 def _open(path: Path, data: np.ndarray) -> SoundFont:
@@ -255,12 +267,12 @@ def _open(path: Path, data: np.ndarray) -> SoundFont:
             chunks |= {name: (first, last) for name, first, last in inside}
     missing = [name.decode() for name in (*_TABLES, b"smpl") if name not in chunks]
     if missing:
-        raise ValueError(f"its part {missing[0]} is missing")
+        raise MelismaError(f"its part {missing[0]} is missing")
     tables: dict[bytes, np.ndarray] = {}
     for name, rows in _TABLES.items():
         start, stop = chunks[name]
         if (stop - start) % rows.itemsize or stop == start:
-            raise ValueError(f"its part {name.decode()} has {stop - start} bytes")
+            raise MelismaError(f"its part {name.decode()} has {stop - start} bytes")
         tables[name] = np.frombuffer(data[start:stop].tobytes(), dtype=rows)
     for owner, column, owned in (
         (b"phdr", "bag", b"pbag"),
@@ -268,22 +280,22 @@ def _open(path: Path, data: np.ndarray) -> SoundFont:
         (b"pbag", "generator", b"pgen"),
         (b"ibag", "generator", b"igen"),
     ):
-        places = tables[owner][column].astype(np.int64)
-        if (np.diff(places) < 0).any() or places[-1] >= len(tables[owned]) + (owner != b"phdr"):
-            raise ValueError(f"its part {owner.decode()} points behind the end")
+        starts = tables[owner][column].astype(np.int64)
+        if (np.diff(starts) < 0).any() or starts[-1] >= len(tables[owned]) + (owner != b"phdr"):
+            raise MelismaError(f"its part {owner.decode()} points behind the end")
     start, stop = chunks[b"smpl"]
     return SoundFont(path, tables, data[start:stop])
 
 
 def _chunks(data: np.ndarray, at: int, stop: int) -> list[tuple[bytes, int, int]]:
-    """(name, start, stop) of each chunk's contents. Writers differ on whether a chunk of odd
-    length is followed by a zero byte."""
+    """(name, start, stop) of each chunk's contents. Not all writers pad chunks of odd length with
+    a zero byte."""
     found: list[tuple[bytes, int, int]] = []
     while at + 8 <= stop:
         name = data[at : at + 4].tobytes()
         end = at + 8 + int.from_bytes(data[at + 4 : at + 8].tobytes(), "little")
         if end > stop:
-            raise ValueError("a part runs over the end")
+            raise MelismaError("a part runs over the end")
         found.append((name, at + 8, end))
         at = end
         if at % 2 and at < stop and data[at] == 0:

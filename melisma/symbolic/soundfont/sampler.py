@@ -1,12 +1,12 @@
-"""A soundfont player of our own, for systems without FluidSynth.
+"""SoundFont synthesizer in numpy, for systems without FluidSynth.
 
-Enters: a `Bank` and lines of notes. Leaves: float32 [channel, sample], two channels, dry. Follows
-the SoundFont Technical Specification 2.04, sections 8 and 9, in what makes pitch, length, level and
-colour of a sound: recordings at their pitch by cubic interpolation, loops, the volume envelope, the
-low-pass filter under the modulation envelope, pan, and drums that silence each other. Left out: low
-frequency oscillators (vibrato) and custom modulators.
+Inputs: a `SoundFont` and the notes of a part. Output: float32 [channel, sample], two channels, dry.
+Follows the SoundFont Technical Specification 2.04, sections 8 and 9, in pitch, duration, level and
+timbre: resampling by cubic interpolation, loops, the volume envelope, the low-pass filter with the
+modulation envelope, pan, and exclusive classes of drums. Not implemented: low-frequency oscillators
+(vibrato) and custom modulators.
 
-Every note of one region and pitch is cut from one stretch of sound that is made once.
+All notes of one region and pitch are cut from a tone that is synthesized once.
 """
 
 from __future__ import annotations
@@ -29,38 +29,38 @@ from melisma.symbolic.soundfont.presets import (
 )
 
 GAIN = 0.212
-"""Amplitude of a recording at full velocity (measured: as loud as `fluidsynth.py`)."""
+"""Gain of a recording at full velocity (measured: as loud as `fluidsynth.py`)."""
 _RANGE_DB = 96.0
-"""Decay and release times are those in which the level falls so far (FluidSynth's reading)."""
-_HEARD_DB = 80.0
-"""A note that has faded so far is over (chosen)."""
-_LONGEST_RELEASE_SECONDS = 4.0
+"""Attenuation that defines decay and release times (as in FluidSynth)."""
+_AUDIBLE_DB = 80.0
+"""A release ends at this attenuation (chosen)."""
+_MAX_RELEASE_SECONDS = 4.0
 _CHOKE_SECONDS = 0.01
-"""How fast a closed hi-hat ends an open one (chosen: no click)."""
+"""Fade-out of a note that an exclusive class ends, as an open hi-hat (chosen: no click)."""
 _ATTENUATION = 0.4
-"""What E-mu's hardware made of a decibel, and every player since."""
+"""Scale of the attenuation generator in E-mu's hardware and all later synthesizers."""
 _FIRST_HZ = 8.176
-"""Pitch 0: absolute cents count from here (section 8.1.2)."""
+"""Frequency of pitch 0, the origin of absolute cents (section 8.1.2)."""
 _OPEN_HZ = 18_000.0
-"""A filter above this is none."""
+"""Filters with a cut-off above this are bypassed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Tone:
-    """One region at one pitch, as long as the longest note asks for."""
+    """One region at one pitch, for the longest note."""
 
     raw: np.ndarray
     """float32 [sample], without envelope."""
     held: np.ndarray
-    """float32 [sample], the volume envelope of a key that is held."""
+    """Volume envelope while the key is held, float32 [sample]."""
     release: np.ndarray
-    """float32 [sample], from 1 down to silence."""
+    """Release envelope, float32 [sample], from 1 to silence."""
     gains: tuple[float, float]
     """Left and right, at full velocity."""
 
 
 class NumpySynthesizer(Synthesizer):
-    """Plays a `Bank` with numpy alone."""
+    """Synthesizer of a `SoundFont` in pure numpy."""
 
     name = "Melisma's own player"
 
@@ -69,7 +69,7 @@ class NumpySynthesizer(Synthesizer):
         self._rate_hz = rate_hz
 
     def play(self, line: PlayedPart, preset: Preset, samples: int) -> np.ndarray:
-        """See `Player`. Time is rounded to samples."""
+        """See `Synthesizer`. Times are rounded to samples."""
         out = np.zeros((2, samples), dtype=np.float32)
         regions = self._bank.regions(preset)
         on = np.round(line.start_seconds * self._rate_hz).astype(np.int64)
@@ -91,10 +91,10 @@ class NumpySynthesizer(Synthesizer):
         return out
 
     def close(self) -> None:
-        """See `Player`; there is nothing to give back."""
+        """See `Synthesizer`; there are no resources to release."""
 
-    def _tone(self, region: Region, pitch: int, most_held: int) -> _Tone | None:
-        """The sound of a region at a pitch for notes of up to `most_held` samples."""
+    def _tone(self, region: Region, pitch: int, max_held: int) -> _Tone | None:
+        """The tone of a region at a pitch, for notes held up to `max_held` samples."""
         recording = region.recording
         data = self._bank.sound(recording)
         if len(data) < 2:
@@ -106,8 +106,8 @@ class NumpySynthesizer(Synthesizer):
         cents = min(max(cents + recording.correction_cents, -12_000), 12_000)
         ratio = 2 ** (cents / 1200) * recording.rate_hz / self._rate_hz
         release = _release(region.value(38), self._rate_hz)
-        raw = _resampled(data, region, ratio, most_held + len(release))
-        held = _held(region, key, most_held, self._rate_hz)
+        raw = _resampled(data, region, ratio, max_held + len(release))
+        held = _held(region, key, max_held, self._rate_hz)
         angle = (min(max(region.value(17), -500), 500) / 1000 + 0.5) * math.pi / 2
         level_db = -_ATTENUATION * min(max(region.value(48), 0), 1440) / 10
         level = GAIN * 10 ** (level_db / 20)
@@ -128,7 +128,7 @@ def _add(
     stop: int | None,
     rate_hz: int,
 ) -> None:
-    """Mix one note into `out` [channel, sample]."""
+    """Adds one note to `out` [channel, sample]."""
     body = tone.raw[:held] * tone.held[: min(held, len(tone.raw))]
     tail = tone.raw[held : held + len(tone.release)]
     sound = np.concatenate([body, tail * (tone.held[held - 1] * tone.release[: len(tail)])])
@@ -145,7 +145,7 @@ def _add(
 def _chokes(
     line: PlayedPart, on: np.ndarray, regions: tuple[Region, ...], region: Region
 ) -> np.ndarray | None:
-    """When notes of the region's exclusive class begin, int64 [note], None where it has none."""
+    """Onsets of the notes of the region's exclusive class, int64 [note], None if it has none."""
     group = region.value(EXCLUSIVE)
     if group == 0:
         return None
@@ -166,19 +166,21 @@ def _next_choke(chokes: np.ndarray | None, on: int) -> int | None:
 
 
 def _resampled(data: np.ndarray, region: Region, ratio: float, count: int) -> np.ndarray:
-    """`count` samples or fewer of a recording at another speed, float32 [sample]."""
+    """`count` samples or fewer of a recording, resampled by `ratio`, float32 [sample]."""
     start, stop = region.recording.loop_start, region.recording.loop_end
     loops = region.value(SAMPLE_MODES) & 1 and start >= 0 and start + 2 <= stop <= len(data)
-    places = ratio * np.arange(count)
+    positions = ratio * np.arange(count)
     if loops:
-        places = np.where(places < stop, places, start + np.mod(places - start, stop - start))
-        around = data[start + np.arange(4) % (stop - start)]
-        data = np.concatenate([data[:stop], around])
+        positions = np.where(
+            positions < stop, positions, start + np.mod(positions - start, stop - start)
+        )
+        wrapped = data[start + np.arange(4) % (stop - start)]
+        data = np.concatenate([data[:stop], wrapped])
     else:
-        places = places[places < len(data)]
+        positions = positions[positions < len(data)]
         data = np.concatenate([data, np.zeros(4, dtype=np.float32)])
-    whole = places.astype(np.int64)
-    part = (places - whole).astype(np.float32)
+    whole = positions.astype(np.int64)
+    part = (positions - whole).astype(np.float32)
     before, here = data[np.maximum(whole - 1, 0)], data[whole]
     after, beyond = data[whole + 1], data[whole + 2]
     # Catmull and Rom's spline through four points.
@@ -188,7 +190,7 @@ def _resampled(data: np.ndarray, region: Region, ratio: float, count: int) -> np
 
 
 def _held(region: Region, key: int, count: int, rate_hz: int) -> np.ndarray:
-    """The volume envelope of a held key, float32 [sample]: linear up, then falling in decibels."""
+    """Volume envelope of a held key, float32 [sample]: linear attack, exponential decay."""
     delay, attack, hold, decay = _times(region, key, rate_hz, (33, 34, 35, 36, 39, 40))
     sustain_db = min(max(region.value(37), 0), 1440) / 10
     time = np.arange(count, dtype=np.float32)
@@ -209,7 +211,7 @@ def _times(
 
 
 def _samples(timecents: int, rate_hz: int) -> float:
-    """1200 timecents are an octave of seconds; -12000 and less is no time."""
+    """Samples of a time in timecents (1200 per octave of seconds); 0 at -12000 and below."""
     if timecents <= -12_000:
         return 0.0
     return 2 ** (min(timecents, 8_000) / 1200) * rate_hz
@@ -217,17 +219,17 @@ def _samples(timecents: int, rate_hz: int) -> float:
 
 @lru_cache(maxsize=64)
 def _release(timecents: int, rate_hz: int) -> np.ndarray:
-    """What is left after the key is let go, float32 [sample]; not to be written to."""
+    """Release envelope, float32 [sample]; cached, do not modify."""
     full = max(_samples(timecents, rate_hz), 0.005 * rate_hz)
-    count = min(full * _HEARD_DB / _RANGE_DB, _LONGEST_RELEASE_SECONDS * rate_hz)
+    count = min(full * _AUDIBLE_DB / _RANGE_DB, _MAX_RELEASE_SECONDS * rate_hz)
     fading = 10 ** (-_RANGE_DB / 20 * np.arange(round(count)) / full)
     fading[-8:] *= np.linspace(1.0, 0.0, len(fading[-8:]))
     return fading.astype(np.float32)
 
 
 def _filtered(raw: np.ndarray, region: Region, key: int, rate_hz: int) -> np.ndarray:
-    """Low-passed sound. The filter moves with the modulation envelope: what it lets through at the
-    envelope's top and at its end are mixed along the envelope."""
+    """Low-passed tone. The cut-off follows the modulation envelope, approximated by a crossfade
+    between the outputs at the envelope's maximum and at its sustain level."""
     cents, swing = region.value(8), region.value(11)
     sustain = 1.0 - min(max(region.value(29), 0), 1000) / 1000
     dark = _low_passed(raw, cents + swing * sustain, region.value(9), rate_hz)
@@ -244,8 +246,10 @@ def _filtered(raw: np.ndarray, region: Region, key: int, rate_hz: int) -> np.nda
 
 
 def _low_passed(raw: np.ndarray, cents: float, resonance: int, rate_hz: int) -> np.ndarray:
-    """A filter of second order at an absolute pitch in cents; the very same array where it is
-    open. `resonance` in centibels (section 8.1.2, generator 9)."""
+    """Second-order low-pass, cut-off in absolute cents; the same array where it is bypassed.
+
+    `resonance` is in centibels (section 8.1.2, generator 9).
+    """
     corner_hz = _FIRST_HZ * 2 ** (min(max(cents, 1_500), 13_500) / 1200)
     if corner_hz >= min(_OPEN_HZ, 0.45 * rate_hz):
         return raw

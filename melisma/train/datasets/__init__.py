@@ -1,1 +1,1 @@
-"""What trainings read: rows and batches of text, music and scores, in memory or from shards."""
+"""Training data of the models: sentences, music features, captions and scores, in memory."""

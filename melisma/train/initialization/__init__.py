@@ -1,1 +1,1 @@
-"""Initial weights that are better than random: from principal components and word vectors."""
+"""Data-dependent weight initialization, by principal components and least squares."""

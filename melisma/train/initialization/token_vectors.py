@@ -1,10 +1,11 @@
-"""A head start for the text tower: token vectors whose mean is near the sentence encoder's vector.
+"""Initialization of the text tower's token embeddings by least squares.
 
-With its transformer silent the tower is a bag of tokens, and the best bag of tokens is a linear
-least-squares problem. Solving it takes seconds where gradient descent would take the better part
-of stage one; what word order and company change is left to the transformer.
+With a zero Transformer the tower is a bag-of-words model, and the best bag of words in the sense of
+the sentence encoder's vectors is a linear least-squares problem. Its solution takes seconds where
+gradient descent would take most of stage one; word order and context are left to the Transformer.
 
-Enters: sentences as token ids and teacher vectors. Leaves: the tower's table and its first reader.
+Input: sentences as token ids, and the sentence encoder's vectors. Output: the tower's token
+embeddings and the matrix of its imitation head.
 """
 
 from __future__ import annotations
@@ -19,14 +20,14 @@ from scipy.sparse import csr_matrix
 from melisma.joint.text_tower import TABLE_SCALE, TextTower
 
 RIDGE = 0.02
-"""Penalty on the token vectors, in units of rows' squared weights (chosen: a token seen once moves
-little)."""
+"""Ridge penalty on the token vectors, in units of the rows' squared weights (chosen: a token that
+occurs once hardly counts)."""
 STREAM_SCALE = 6.0
-"""Factor that brings token vectors to about unit entries, as a residual stream has them."""
+"""Factor that scales token vectors to entries of about 1, as usual in a residual stream."""
 
 
 def bag_of_tokens(encoded: Sequence[Sequence[int]], vocabulary: int) -> csr_matrix:
-    """Shares of each token in each sentence, [sentence, vocabulary]."""
+    """Relative frequency of each token in each sentence, float32 [sentence, vocabulary]."""
     counts = np.array([len(ids) for ids in encoded])
     shares = np.repeat(1.0 / counts, counts).astype(np.float32)
     columns = np.concatenate([np.asarray(ids) for ids in encoded])
@@ -38,23 +39,29 @@ def bag_of_tokens(encoded: Sequence[Sequence[int]], vocabulary: int) -> csr_matr
 def start_from_bags(
     tower: TextTower, encoded: Sequence[Sequence[int]], vectors: np.ndarray
 ) -> float:
-    """Fills the table and `to_imitation`; returns the mean cosine that the bags alone reach.
+    """Sets the token embeddings and `to_imitation` of a text tower, in place.
 
-    vectors [sentence, 384]; rows of zeros are left out.
+    Args:
+        tower: the text tower.
+        encoded: token ids of the sentences.
+        vectors: the sentence encoder's vectors [sentence, 384]; rows of zeros are ignored.
+
+    Returns:
+        Mean cosine between the bags of tokens and the vectors.
     """
-    asked = np.flatnonzero(vectors.any(axis=1))
-    bags = bag_of_tokens([encoded[int(i)] for i in asked], tower.settings.vocabulary)
-    wanted = vectors[asked].astype(np.float32)
-    # The principal directions of the teacher's space, as many as the tower is wide.
-    _, directions = np.linalg.eigh(wanted.T @ wanted)
+    with_vector = np.flatnonzero(vectors.any(axis=1))
+    bags = bag_of_tokens([encoded[int(i)] for i in with_vector], tower.settings.vocabulary)
+    target = vectors[with_vector].astype(np.float32)
+    # The principal directions of the sentence encoder's space, as many as the tower is wide.
+    _, directions = np.linalg.eigh(target.T @ target)
     directions = np.ascontiguousarray(directions[:, ::-1][:, : tower.settings.width])
     squares = (bags.T @ bags).toarray().astype(np.float32)
     squares[np.diag_indices_from(squares)] += RIDGE
     factor = cho_factor(squares, lower=True, overwrite_a=True, check_finite=False)
-    table = cho_solve(factor, bags.T @ (wanted @ directions), check_finite=False)
+    table = cho_solve(factor, bags.T @ (target @ directions), check_finite=False)
     tower.table.weight.copy_(torch.from_numpy(table * (STREAM_SCALE / TABLE_SCALE)))
     tower.to_imitation.weight.copy_(torch.from_numpy(directions))
     tower.to_imitation.bias.zero_()
-    made = (bags @ table) @ directions.T
-    lengths = np.linalg.norm(made, axis=1) * np.linalg.norm(wanted, axis=1)
-    return float(((made * wanted).sum(axis=1) / np.maximum(lengths, 1e-9)).mean())
+    predicted = (bags @ table) @ directions.T
+    norms = np.linalg.norm(predicted, axis=1) * np.linalg.norm(target, axis=1)
+    return float(((predicted * target).sum(axis=1) / np.maximum(norms, 1e-9)).mean())

@@ -1,1 +1,1 @@
-"""What a band plays under and around a tune: bass, chords, drums, fills, and their balance."""
+"""Parts of a band arrangement: lead, bass, chords, drums, fills, and their balance."""

@@ -1,7 +1,7 @@
-"""Balance: the tune is heard over its band.
+"""Balance of an arrangement: keeps the lead audible above the accompaniment.
 
-Enters: finished tracks, the lead first; leaves: the same notes with the velocities of the lead
-raised and those of the pitched accompaniment lowered where an estimate of their levels asks for it.
+Input: finished tracks, the lead first. Output: the same notes; if the estimated levels require it,
+the velocities of the lead are raised and those of the pitched accompaniment lowered.
 """
 
 from __future__ import annotations
@@ -13,30 +13,38 @@ import numpy as np
 from melisma.data.arrange.instruments import INSTRUMENTS, level_db
 from melisma.values import Track
 
-_LEAD_ABOVE_DB = 2.0
-"""Level of the lead over the rest without bass and drums (chosen: a singer on a record lies a few
-decibels over the band)."""
-_LOUDEST = 118.0
-"""Mean velocity up to which a lead is raised."""
-_SOFTEST_FACTOR = 0.66
-"""Most that the accompaniment is held back."""
-_RING_SECONDS = 0.5
-"""How long plucked and struck notes carry energy."""
+_LEAD_MARGIN_DB = 2.0
+"""Smallest level of the lead relative to the accompaniment without bass and drums (chosen: singers
+on records are a few decibels above the band)."""
+_MAX_LEAD_VELOCITY = 118.0
+"""Largest mean velocity to which a lead is raised."""
+_MIN_ACCOMPANIMENT_FACTOR = 0.66
+"""Smallest factor on the velocities of the accompaniment."""
+_DECAY_SECONDS = 0.5
+"""Longest duration of plucked and struck notes that counts as energy."""
 
 
 def balance(tracks: list[Track], tempo_bpm: float) -> list[Track]:
-    """The tracks with the lead (the first) brought forward as far as needed."""
+    """Raise the lead and lower the accompaniment as far as needed.
+
+    Args:
+        tracks: All tracks, the lead first.
+        tempo_bpm: Quarter notes per minute.
+
+    Returns:
+        The tracks with changed velocities.
+    """
     lead, rest = tracks[0], tracks[1:]
-    backing = [track for track in rest if not track.is_drum and track.name != "bass"]
-    power = sum(_power(track, tempo_bpm) for track in backing)
-    if power <= 0.0:
+    accompaniment = [track for track in rest if not track.is_drum and track.name != "bass"]
+    accompaniment_energy = sum(_energy(track, tempo_bpm) for track in accompaniment)
+    if accompaniment_energy <= 0.0:
         return tracks
-    missing_db = _LEAD_ABOVE_DB - 10.0 * np.log10(_power(lead, tempo_bpm) / power)
+    missing_db = _LEAD_MARGIN_DB - 10.0 * np.log10(_energy(lead, tempo_bpm) / accompaniment_energy)
     if missing_db <= 0.0:
         return tracks
-    wanted = 10.0 ** (missing_db / 40.0)
-    raised = min(wanted, max(_LOUDEST / float(lead.notes.velocity.mean()), 1.0))
-    lowered = max(raised / wanted, _SOFTEST_FACTOR)
+    factor = 10.0 ** (missing_db / 40.0)
+    raised = min(factor, max(_MAX_LEAD_VELOCITY / float(lead.notes.velocity.mean()), 1.0))
+    lowered = max(raised / factor, _MIN_ACCOMPANIMENT_FACTOR)
     return [
         _scaled(lead, raised),
         *(
@@ -46,11 +54,11 @@ def balance(tracks: list[Track], tempo_bpm: float) -> list[Track]:
     ]
 
 
-def _power(track: Track, tempo_bpm: float) -> float:
+def _energy(track: Track, tempo_bpm: float) -> float:
     """Estimated energy of a part, in arbitrary units."""
     seconds = track.notes.duration_beats * 60.0 / tempo_bpm
     if not INSTRUMENTS[track.program].sustains:
-        seconds = np.minimum(seconds, _RING_SECONDS)
+        seconds = np.minimum(seconds, _DECAY_SECONDS)
     loudness = (track.notes.velocity / 127.0) ** 4
     return float((loudness * seconds).sum()) * 10.0 ** (level_db(track.program) / 10.0)
 

@@ -1,7 +1,7 @@
-"""Drums: patterns written as strings, variation over phrases, fills into new phrases, crashes.
+"""Drum parts: string patterns with variations, fills at phrase ends, and crashes.
 
-A bar of drums maps kit pieces to pattern strings (see `plan.hits`). A `Groove` has a quiet, a
-normal and a full pattern, one variation for the fourth bar, and fills for the end of a phrase.
+A bar of drums maps kit pieces to pattern strings (see `plan.parse_pattern`). A `Groove` has a
+quiet, a normal and a full pattern, a variation for every fourth bar, and fills for phrase ends.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from melisma.data.arrange.plan import Bar, PartWriter, Plan, hits
+from melisma.data.arrange.plan import Bar, PartWriter, Plan, parse_pattern
 from melisma.values import Notes
 
 KIT: dict[str, int] = {
@@ -46,23 +46,33 @@ DrumBar = dict[str, str]
 
 @dataclass(frozen=True, kw_only=True)
 class Groove:
-    """How a drummer plays one style."""
+    """Drum patterns of one style."""
 
     quiet: DrumBar
     normal: DrumBar
     full: DrumBar
     variation: DrumBar
-    """What changes in every fourth bar: these pieces replace those of the bar."""
+    """Kit pieces that are replaced in every fourth bar."""
     fills: tuple[DrumBar, ...]
-    """Half-bar or whole-bar patterns for the last bar of a phrase; "." leaves the groove."""
+    """Half-bar or whole-bar patterns that replace the end of a phrase's last bar."""
     crash: str = "crash"
-    """The piece that marks a new section."""
+    """Kit piece that marks a new section."""
     loudness: float = 100.0
     """Velocity of an accent at full intensity."""
 
 
 def play(plan: Plan, line: PartWriter, groove: Groove, rng: np.random.Generator) -> PartWriter:
-    """Drums for the whole plan."""
+    """Write the drum part of an arrangement.
+
+    Args:
+        plan: The arrangement.
+        line: Part to which the notes are added.
+        groove: Drum patterns.
+        rng: Random generator; chooses the fills.
+
+    Returns:
+        `line`.
+    """
     fill = groove.fills[int(rng.integers(len(groove.fills)))]
     quiet_below, full_above = 0.62, 0.82
     for bar in plan.bars:
@@ -74,7 +84,7 @@ def play(plan: Plan, line: PartWriter, groove: Groove, rng: np.random.Generator)
             pattern = groove.quiet
         elif bar.intensity > full_above:
             pattern = groove.full
-        if bar.place % 4 == 3 and not bar.ends_phrase:
+        if bar.bar_in_phrase % 4 == 3 and not bar.ends_phrase:
             pattern = {**pattern, **groove.variation}
         level = groove.loudness * (0.6 + 0.4 * bar.intensity)
         filled_from = plan.bar_beats
@@ -86,7 +96,7 @@ def play(plan: Plan, line: PartWriter, groove: Groove, rng: np.random.Generator)
                 fill = groove.fills[int(rng.integers(len(groove.fills)))]
                 filled_from = _play_fill(plan, line, bar, fill, level)
         for piece, cells in pattern.items():
-            for start, length, strength in hits(cells, plan.bar_beats):
+            for start, length, strength in parse_pattern(cells, plan.bar_beats):
                 if start < filled_from - 1e-6 or (piece == "kick" and start < 1e-6):
                     line.add(bar.start_beat + start, min(length, 0.5), KIT[piece], level * strength)
         if bar.section_begins and bar.index > 0 and bar.intensity >= quiet_below:
@@ -95,10 +105,10 @@ def play(plan: Plan, line: PartWriter, groove: Groove, rng: np.random.Generator)
 
 
 def _play_fill(plan: Plan, line: PartWriter, bar: Bar, fill: DrumBar, level: float) -> float:
-    """Plays a fill that grows towards the barline; returns where in the bar it begins."""
+    """Add a fill with a crescendo; returns the beat of the bar at which it begins."""
     first = plan.bar_beats
     for piece, cells in fill.items():
-        for start, length, strength in hits(cells, plan.bar_beats):
+        for start, length, strength in parse_pattern(cells, plan.bar_beats):
             first = min(first, start)
             growth = 0.8 + 0.2 * start / plan.bar_beats
             line.add(
@@ -114,8 +124,8 @@ def _final_hit(line: PartWriter, bar: Bar, groove: Groove) -> None:
     line.add(bar.start_beat, 2.0, KIT[groove.crash], level * 0.9)
 
 
-def lay(plan: Plan, line: PartWriter, groove: Notes) -> PartWriter:
-    """Lays a recorded groove (beats from its first downbeat) under the plan, over and over."""
+def play_recorded(plan: Plan, line: PartWriter, groove: Notes) -> PartWriter:
+    """Add a recorded groove (beats from its first downbeat), repeated for the whole plan."""
     bars = max(int(np.ceil(float(groove.start_beats.max() + 0.01) / plan.bar_beats)), 1)
     for bar in plan.bars:
         if bar.kind == "ending":

@@ -1,8 +1,8 @@
-"""The lead and what answers it: phrasing, doubling, ornaments, fills in the singer's breaths.
+"""Lead part and its answers: phrasing, doubling, ornaments, fills in the rests of the melody.
 
-Enters: the plan's melody; leaves: lines in the register of the instrument, with velocities that
-follow the phrase (an arch, metric accents, height: the rules of Friberg, Bresin and Sundberg 2006,
-"Overview of the KTH rule system for musical performance", in their simplest form).
+Input: the melody of the plan. Output: parts in the register of the instrument, with velocities that
+follow the phrase (an arch, metrical accents, pitch height: simplified rules of Friberg, Bresin and
+Sundberg 2006, "Overview of the KTH rule system for musical performance").
 """
 
 from __future__ import annotations
@@ -17,78 +17,101 @@ from melisma.values import Notes
 
 
 @dataclass(frozen=True, kw_only=True)
-class Manner:
-    """How the lead plays."""
+class LeadExpression:
+    """How the lead plays the melody."""
 
     loudness: float = 96.0
     """Velocity of a normal note at full intensity."""
     legato: float = 0.95
-    """Share of its written length that a note sounds."""
+    """Factor on the notated duration."""
     doubling: str = "none"
     """"none", "octave" (above) or "thirds" (a chord or scale third or sixth below)."""
     graces: float = 0.0
-    """Probability that an accented note gets a grace note from below."""
+    """Probability that a note on a beat gets a grace note from below."""
     anticipation: float = 0.0
-    """Probability that a note on beat 1 or 3 comes an eighth early (bossa, swing)."""
+    """Probability that a note on beat 1 or 3 is played an eighth early (bossa, swing)."""
     sustain_short: bool = True
-    """Whether plucked and struck leads let notes ring to the next one."""
+    """Whether notes of plucked and struck leads last until the next one."""
 
 
 def in_register(melody: Notes, program: int, shift: int) -> Notes:
-    """The melody moved by `shift` semitones and then by octaves into an instrument's register.
+    """Transpose a melody, and move it by octaves into the register of an instrument.
 
-    Raises `ValueError` where it is too wide.
+    Args:
+        melody: The melody.
+        program: General MIDI program.
+        shift: Transposition in semitones.
+
+    Returns:
+        The transposed melody.
+
+    Raises:
+        ValueError: If it is too wide for the instrument.
     """
     pitches = [int(pitch) + shift for pitch in melody.pitch]
     return replace(melody, pitch=np.array(pitches) + fit_octave(pitches, INSTRUMENTS[program]))
 
 
-def lead(plan: Plan, line: PartWriter, manner: Manner, rng: np.random.Generator) -> PartWriter:
-    """The melody as the lead plays it."""
+def lead(
+    plan: Plan, line: PartWriter, expression: LeadExpression, rng: np.random.Generator
+) -> PartWriter:
+    """Write the lead part.
+
+    Args:
+        plan: The arrangement.
+        line: Part to which the notes are added.
+        expression: How to play the melody.
+        rng: Random generator; chooses anticipations and grace notes.
+
+    Returns:
+        `line`.
+    """
     instrument = INSTRUMENTS[line.program]
-    starts = _anticipated(plan, manner, rng)
+    starts = _anticipated(plan, expression, rng)
     ends = plan.melody.start_beats + plan.melody.duration_beats
-    middle = float(np.median(plan.melody.pitch))
+    median_pitch = float(np.median(plan.melody.pitch))
     for index, pitch in enumerate(plan.melody.pitch):
         start = starts[index]
         following = starts[index + 1] if index + 1 < len(starts) else np.inf
         end = min(float(ends[index]), following)
-        if not instrument.sustains and manner.sustain_short and following - end < 1.0:
+        if not instrument.sustains and expression.sustain_short and following - end < 1.0:
             end = min(following, start + 4.0)
-        length = max((end - start) * manner.legato, 0.1)
-        velocity = _velocity(plan, float(plan.melody.start_beats[index]), int(pitch), middle)
-        velocity *= manner.loudness
+        length = max((end - start) * expression.legato, 0.1)
+        velocity = _velocity(plan, float(plan.melody.start_beats[index]), int(pitch), median_pitch)
+        velocity *= expression.loudness
         line.add(start, length, int(pitch), velocity)
         beat = float(plan.melody.start_beats[index])
-        if rng.random() < manner.graces and beat % 1.0 < 1e-6 and end - start >= 0.9:
+        if rng.random() < expression.graces and beat % 1.0 < 1e-6 and end - start >= 0.9:
             _grace(plan, line, start, int(pitch), velocity)
-        if manner.doubling == "octave" and pitch + 12 <= instrument.high:
+        if expression.doubling == "octave" and pitch + 12 <= instrument.high:
             line.add(start, length, int(pitch) + 12, velocity * 0.82)
-        elif manner.doubling == "thirds":
-            second = _companion(plan, beat, float(ends[index]), int(pitch))
-            if second is not None and second >= instrument.low:
-                line.add(start, length, second, velocity * 0.8)
+        elif expression.doubling == "thirds":
+            lower = _lower_voice(plan, beat, float(ends[index]), int(pitch))
+            if lower is not None and lower >= instrument.low:
+                line.add(start, length, lower, velocity * 0.8)
     return line
 
 
-def _anticipated(plan: Plan, manner: Manner, rng: np.random.Generator) -> list[float]:
-    """Start of each note, some an eighth early where the note before leaves room."""
+def _anticipated(plan: Plan, expression: LeadExpression, rng: np.random.Generator) -> list[float]:
+    """Start of each note in beats, some an eighth early if the previous note allows it."""
     starts = [float(start) for start in plan.melody.start_beats]
     for index in range(1, len(starts)):
         strong = starts[index] % 2.0 < 1e-6
-        roomy = starts[index] - starts[index - 1] >= 0.99 and plan.melody.duration_beats[index] >= 1
-        if strong and roomy and rng.random() < manner.anticipation:
+        has_space = (
+            starts[index] - starts[index - 1] >= 0.99 and plan.melody.duration_beats[index] >= 1
+        )
+        if strong and has_space and rng.random() < expression.anticipation:
             starts[index] -= 0.5
     return starts
 
 
-def _velocity(plan: Plan, beat: float, pitch: int, middle: float) -> float:
+def _velocity(plan: Plan, beat: float, pitch: int, median_pitch: float) -> float:
     bar = plan.bar_at(beat)
-    place = beat - bar.start_beat
-    through = (bar.place + place / plan.bar_beats) / bar.phrase_bars
-    arch = 0.9 + 0.1 * np.sin(np.pi * min(max(through, 0.0), 1.0))
-    accent = 1.0 if place < 1e-6 else 0.96 if place % 1.0 < 1e-6 else 0.9
-    height = 1.0 + 0.006 * min(max(pitch - middle, -10), 10)
+    beat_in_bar = beat - bar.start_beat
+    phrase_progress = (bar.bar_in_phrase + beat_in_bar / plan.bar_beats) / bar.phrase_bars
+    arch = 0.9 + 0.1 * np.sin(np.pi * min(max(phrase_progress, 0.0), 1.0))
+    accent = 1.0 if beat_in_bar < 1e-6 else 0.96 if beat_in_bar % 1.0 < 1e-6 else 0.9
+    height = 1.0 + 0.006 * min(max(pitch - median_pitch, -10), 10)
     return float((0.66 + 0.34 * bar.intensity) * arch * accent * height)
 
 
@@ -98,8 +121,8 @@ def _grace(plan: Plan, line: PartWriter, start: float, pitch: int, velocity: flo
         line.add(start - 0.08, 0.09, lower, velocity * 0.7)
 
 
-def _companion(plan: Plan, start: float, end: float, pitch: int) -> int | None:
-    """A third or sixth below a melody note from the chord, or in passing the scale."""
+def _lower_voice(plan: Plan, start: float, end: float, pitch: int) -> int | None:
+    """A third, sixth or fourth below a melody note: a chord tone, or a scale tone if short."""
     chord = plan.chords[plan.chord_index(start)]
     passing = end - start < 0.9
     for interval in (3, 4, 9, 8, 5):
@@ -111,15 +134,15 @@ def _companion(plan: Plan, start: float, end: float, pitch: int) -> int | None:
     return None
 
 
-def gaps(plan: Plan, shortest_beats: float = 2.0) -> list[tuple[float, float]]:
-    """Breaths of the tune, [start, end) in beats, that are long enough for an answer."""
-    found = []
+def melody_rests(plan: Plan, shortest_beats: float = 2.0) -> list[tuple[float, float]]:
+    """Rests of the melody of at least `shortest_beats`, [start, end) in beats."""
+    rests = []
     ends = np.maximum.accumulate(plan.melody.start_beats + plan.melody.duration_beats)
     for end, start in zip(ends[:-1], plan.melody.start_beats[1:], strict=True):
         begin = np.ceil(float(end) * 2 - 0.02) / 2
         if float(start) - begin >= shortest_beats:
-            found.append((float(begin), float(start)))
-    return found
+            rests.append((float(begin), float(start)))
+    return rests
 
 
 _MOTIFS: tuple[tuple[tuple[float, float, int], ...], ...] = (
@@ -132,48 +155,60 @@ _MOTIFS: tuple[tuple[tuple[float, float, int], ...], ...] = (
     ((0.0, 1.0, 0), (1.0, 1.0, 2)),
     ((0.0, 0.5, 4), (1.0, 0.5, 4), (1.5, 0.75, 2)),
 )
-"""Answers: start, length in beats and step of the scale above the lowest tone (chosen: common
-figures of accompanists; the first and last tones are moved to the nearest chord tone)."""
+"""Answers: start and length in beats, and scale steps above the lowest tone (chosen: common figures
+of accompanists; the first and last tones are moved to the nearest chord tone)."""
 
 
 def answer(plan: Plan, line: PartWriter, rng: np.random.Generator, loudness: float) -> PartWriter:
-    """Short answers in the breaths of the tune: one of a few motifs, two of them in a song."""
+    """Write short answers in the rests of the melody, from two random motifs per song."""
     instrument = INSTRUMENTS[line.program]
-    favourites = rng.permutation(len(_MOTIFS))[:2]
-    ladder = [
+    chosen_motifs = rng.permutation(len(_MOTIFS))[:2]
+    scale = [
         pitch for pitch in range(instrument.low, instrument.high + 1) if pitch % 12 in plan.scale
     ]
-    for begin, end in gaps(plan):
+    for begin, end in melody_rests(plan):
         if plan.bar_at(begin).kind == "ending" or rng.random() < 0.2:
             continue
         start = float(np.ceil(begin - 1e-6))
-        motif = _MOTIFS[int(favourites[int(rng.integers(2))])]
-        bottom = instrument.centre + int(rng.integers(-5, 3))
-        rung = int(np.argmin([abs(pitch - bottom) for pitch in ladder]))
-        kept = [note for note in motif if start + note[0] + note[1] <= end - 0.2]
-        for number, (late, length, step) in enumerate(kept):
-            pitch = ladder[min(rung + step, len(ladder) - 1)]
-            if number in (0, len(kept) - 1):
-                tones = plan.chords[plan.chord_index(start + late)].pitch_classes
-                near = [p for p in range(pitch - 3, pitch + 4) if p % 12 in tones]
-                near = [p for p in near if instrument.low <= p <= instrument.high] or [pitch]
-                pitch = min(near, key=lambda p, goal=pitch: abs(p - goal))
+        motif = _MOTIFS[int(chosen_motifs[int(rng.integers(2))])]
+        lowest = instrument.centre + int(rng.integers(-5, 3))
+        step_index = int(np.argmin([abs(pitch - lowest) for pitch in scale]))
+        notes = [note for note in motif if start + note[0] + note[1] <= end - 0.2]
+        for index, (delay, length, step) in enumerate(notes):
+            pitch = scale[min(step_index + step, len(scale) - 1)]
+            if index in (0, len(notes) - 1):
+                tones = plan.chords[plan.chord_index(start + delay)].pitch_classes
+                chord_tones = [p for p in range(pitch - 3, pitch + 4) if p % 12 in tones]
+                chord_tones = [
+                    p for p in chord_tones if instrument.low <= p <= instrument.high
+                ] or [pitch]
+                pitch = min(chord_tones, key=lambda p, goal=pitch: abs(p - goal))
             level = loudness * (0.7 + 0.3 * plan.bar_at(start).intensity)
-            line.add(start + late, length * 0.92, pitch, level * (1.0 if number == 0 else 0.92))
+            line.add(start + delay, length * 0.92, pitch, level * (1.0 if index == 0 else 0.92))
     return line
 
 
 def counter_line(plan: Plan, line: PartWriter, loudness: float, from_section: int) -> PartWriter:
-    """A second voice in long notes: guide tones (third, seventh) that move by step."""
+    """Write a counter-melody in long notes: mostly guide tones (third, seventh), moving by step.
+
+    Args:
+        plan: The arrangement.
+        line: Part to which the notes are added.
+        loudness: Velocity at full intensity.
+        from_section: First section in which it plays.
+
+    Returns:
+        `line`.
+    """
     instrument = INSTRUMENTS[line.program]
-    middle = int(np.median(plan.melody.pitch))
-    here = middle - 9 if middle - 9 > instrument.low + 3 else middle + 8
-    here = centre = min(max(here, instrument.low + 4), instrument.high - 4)
+    median_pitch = int(np.median(plan.melody.pitch))
+    current = median_pitch - 9 if median_pitch - 9 > instrument.low + 3 else median_pitch + 8
+    current = centre = min(max(current, instrument.low + 4), instrument.high - 4)
     for span in plan.spans:
         bar = plan.bar_at(span.start_beat)
         if bar.section < from_section and bar.kind != "ending":
             continue
-        sung = {
+        melody_classes = {
             p % 12
             for p, beats in plan.melody_between(span.start_beat, span.end_beat)
             if beats >= 0.4
@@ -181,18 +216,20 @@ def counter_line(plan: Plan, line: PartWriter, loudness: float, from_section: in
         tones = span.chord.pitch_classes
         options = [
             pitch
-            for pitch in range(max(instrument.low, here - 7), min(instrument.high, here + 7) + 1)
-            if pitch % 12 in tones and (pitch + 1) % 12 not in sung
+            for pitch in range(
+                max(instrument.low, current - 7), min(instrument.high, current + 7) + 1
+            )
+            if pitch % 12 in tones and (pitch + 1) % 12 not in melody_classes
         ]
         if not options:
             continue
         guide = {tones[1], tones[-1]}
-        here = min(
+        current = min(
             options,
-            key=lambda pitch: abs(pitch - here) - 1.5 * (pitch % 12 in guide)
-            + 1.5 * (pitch % 12 in sung)
+            key=lambda pitch: abs(pitch - current) - 1.5 * (pitch % 12 in guide)
+            + 1.5 * (pitch % 12 in melody_classes)
             + 0.15 * abs(pitch - centre),
         )  # fmt: skip
         velocity = loudness * (0.6 + 0.4 * bar.intensity)
-        line.add(span.start_beat, (span.end_beat - span.start_beat) * 0.96, here, velocity)
+        line.add(span.start_beat, (span.end_beat - span.start_beat) * 0.96, current, velocity)
     return line

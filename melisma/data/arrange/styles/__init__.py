@@ -1,4 +1,4 @@
-"""The eight arranged styles, one readable file each: tempo, leads, patterns and who plays what.
+"""The eight arranged styles, one file each: tempo, lead instruments, patterns and parts.
 
 Read `swing.py` first. Each file defines one `STYLE` (see `arrange/style.py`).
 """

@@ -1,4 +1,4 @@
-"""Ballad: slow, broken chords, long bass notes, drums that come in late or never."""
+"""Ballad: slow, arpeggios, long bass notes, sparse or no drums."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from melisma.data.arrange.accompaniment import bass, comping, drums, tune
 from melisma.data.arrange.plan import Bar, PartWriter, Plan
-from melisma.data.arrange.style import Style, choose, weighted
+from melisma.data.arrange.style import Style, choose, program_weights
 
 _SOFT = drums.Groove(
     quiet={"hat": "o...g...o...g..."},
@@ -35,20 +35,22 @@ _ORDERS: tuple[tuple[int, ...], ...] = (
 
 
 def _band(plan: Plan, lead: int, rng: np.random.Generator) -> list[PartWriter]:
-    manner = tune.Manner(loudness=92, legato=0.98)
-    first = tune.lead(plan, PartWriter(program=lead, name="lead", delay_seconds=0.01), manner, rng)
+    expression = tune.LeadExpression(loudness=92, legato=0.98)
+    first = tune.lead(
+        plan, PartWriter(program=lead, name="lead", delay_seconds=0.01), expression, rng
+    )
     keys = PartWriter(program=choose(rng, (0, 0, 4, 24, 25, 46), lead), name="chords")
     solo = rng.random() < 0.2
     chords = comping.voicings(plan, 50, 71, 4, richness=int(rng.random() < 0.5))
     inversions = bool(rng.random() < 0.5)
     if rng.random() < 0.7:
-        keys = comping.broken(plan, keys, chords, _order(rng), 0.5, 66)
+        keys = comping.arpeggio(plan, keys, chords, _order(rng), 0.5, 66)
     else:
         keys = comping.comp(plan, keys, chords, _block(rng), 66)
     low_program = keys.program if solo and keys.program in (0, 4, 24) else choose(rng, (33, 32, 35))
     low = PartWriter(program=low_program, name="bass")
     if rng.random() < 0.5 or solo:
-        low = bass.held(plan, low, 80, 29, 46, inversions)
+        low = bass.sustained(plan, low, 80, 29, 46, inversions)
     else:
         low = bass.patterned(
             plan, low, {"root": "x-----......x---", "fifth": "......o-o---...."}, 82
@@ -69,21 +71,21 @@ def _band(plan: Plan, lead: int, rng: np.random.Generator) -> list[PartWriter]:
 
 
 def _order(rng: np.random.Generator):
-    """A way of breaking chords, changed at the end of phrases; the last chord is spread once."""
-    usual = _ORDERS[int(rng.integers(len(_ORDERS)))]
+    """Order of an arpeggio, varied at the end of phrases; the final chord is played once."""
+    voices = _ORDERS[int(rng.integers(len(_ORDERS)))]
 
     def order(bar: Bar) -> Sequence[int]:
         if bar.kind == "ending":
             return (0, 1, 2, 3, 4, -1, -1, -1)
         if bar.ends_phrase:
-            return (*usual[:4], 3, 4, 5, 4)
-        return usual
+            return (*voices[:4], 3, 4, 5, 4)
+        return voices
 
     return order
 
 
 def _block(rng: np.random.Generator):
-    """Quarter chords, softer off the beat, or half notes where it is quiet."""
+    """A random rhythm of block chords in quarters and half notes."""
     figures = ("x---o---x---o---", "x-------o---o---", "x---o---o-x-o---")
     figure = figures[int(rng.integers(len(figures)))]
 
@@ -98,7 +100,7 @@ STYLE = Style(
     metre="4/4",
     tempo_bpm=(54.0, 88.0),
     notes_a_second=(0.6, 2.6),
-    leads=weighted(
+    leads=program_weights(
         {
             2.0: (0, 24),
             1.0: (

@@ -1,7 +1,7 @@
 """Bossa nova: the guitar's syncopated chords, root and fifth in the bass, clave on the rim.
 
-Patterns after the usual practice of Gilberto and Jobim's recordings of about 1960 (bass dotted
-quarter and eighth; two-bar clave 3-2 with its last stroke late).
+Patterns follow Gilberto and Jobim's recordings of about 1960 (bass dotted
+quarter and eighth; two-bar clave 3-2 with a late last stroke).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import numpy as np
 
 from melisma.data.arrange.accompaniment import bass, comping, drums, tune
 from melisma.data.arrange.plan import Bar, PartWriter, Plan
-from melisma.data.arrange.style import Style, choose, weighted
+from melisma.data.arrange.style import Style, choose, program_weights
 
 _FILLS = (
     {"rim": "........x..x..x."},
@@ -37,15 +37,15 @@ _GUITAR = (
 
 
 def _clave(plan: Plan, line: PartWriter) -> PartWriter:
-    """The rim's clave alternates by bar: every second bar takes the two-stroke side."""
+    """Replace the rim by a two-bar clave: three strokes, then two."""
     rim = drums.KIT["rim"]
-    kept = []
+    other_rows = []
     for row in line.rows:
         bar = plan.bar_at(row[0])
         if row[2] == rim and bar.kind != "ending":
             continue
-        kept.append(row)
-    line.rows = kept
+        other_rows.append(row)
+    line.rows = other_rows
     for bar in plan.bars:
         if bar.kind == "ending":
             continue
@@ -57,8 +57,10 @@ def _clave(plan: Plan, line: PartWriter) -> PartWriter:
 
 
 def _band(plan: Plan, lead: int, rng: np.random.Generator) -> list[PartWriter]:
-    manner = tune.Manner(loudness=90, legato=0.94, anticipation=0.35)
-    first = tune.lead(plan, PartWriter(program=lead, name="lead", delay_seconds=0.012), manner, rng)
+    expression = tune.LeadExpression(loudness=90, legato=0.94, anticipation=0.35)
+    first = tune.lead(
+        plan, PartWriter(program=lead, name="lead", delay_seconds=0.012), expression, rng
+    )
     figures = _GUITAR[int(rng.integers(len(_GUITAR)))]
 
     def pattern(bar: Bar) -> str:
@@ -93,7 +95,7 @@ STYLE = Style(
     metre="4/4",
     tempo_bpm=(104.0, 160.0),
     notes_a_second=(0.9, 3.6),
-    leads=weighted(
+    leads=program_weights(
         {
             3.0: (73,),
             2.0: (24, 66),

@@ -1,6 +1,7 @@
 """Dance: four on the floor, claps on two and four, bass in octaves or off the beat, synths.
 
-House with piano or organ stabs, trance with arpeggios, disco with octave bass and strings.
+Variants: house with piano or organ stabs, trance with arpeggios, disco with octave bass and
+strings.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import numpy as np
 
 from melisma.data.arrange.accompaniment import bass, comping, drums, tune
 from melisma.data.arrange.plan import Bar, PartWriter, Plan
-from melisma.data.arrange.style import Style, choose, weighted
+from melisma.data.arrange.style import Style, choose, program_weights
 
 _FILLS = (
     {"snare": "........x.x.xxxX"},
@@ -40,7 +41,7 @@ _ORDERS = ((0, 1, 2, 3), (0, 2, 1, 3), (0, 1, 2, 3, 4, 3, 2, 1), (0, 3, 1, 2))
 
 
 def _band(plan: Plan, lead: int, rng: np.random.Generator) -> list[PartWriter]:
-    manner = tune.Manner(
+    expression = tune.LeadExpression(
         loudness=102,
         legato=0.88,
         doubling="octave"
@@ -48,7 +49,7 @@ def _band(plan: Plan, lead: int, rng: np.random.Generator) -> list[PartWriter]:
         else "none",
         anticipation=0.15,
     )
-    first = tune.lead(plan, PartWriter(program=lead, name="lead"), manner, rng)
+    first = tune.lead(plan, PartWriter(program=lead, name="lead"), expression, rng)
     kind = str(rng.choice(["house", "trance", "disco"]))
     lines = [first, _bass_line(plan, kind, rng)]
     stab = _STABS[int(rng.integers(len(_STABS)))]
@@ -64,11 +65,11 @@ def _band(plan: Plan, lead: int, rng: np.random.Generator) -> list[PartWriter]:
         order = _ORDERS[int(rng.integers(len(_ORDERS)))]
         arpeggio = PartWriter(program=choose(rng, (81, 80, 87, 88, 12), None), name="arpeggio")
         voices = comping.voicings(plan, 60, 79, 4)
-        lines.append(_from_section(plan, comping.broken(
+        lines.append(_from_section(plan, comping.arpeggio(
             plan, arpeggio, voices, lambda bar: order if bar.kind != "ending" else (0, -1, -1, -1),
             0.25, 52, ring=False), 1))  # fmt: skip
     pad = PartWriter(program=choose(rng, (48, 50, 89, 90, 51), lead), name="pad")
-    lines.append(_pumped(plan, comping.pad(plan, pad, comping.voicings(plan, 55, 74, 3), 50, 1)))
+    lines.append(_duck_pads(plan, comping.pad(plan, pad, comping.voicings(plan, 55, 74, 3), 50, 1)))
     kit = PartWriter(program=int(rng.choice([24, 25, 0, 8])), name="drums", is_drum=True)
     groove = _DISCO if kind == "disco" else _HOUSE
     lines.append(drums.play(plan, kit, groove, rng))
@@ -95,8 +96,8 @@ def _from_section(plan: Plan, line: PartWriter, section: int) -> PartWriter:
     return line
 
 
-def _pumped(plan: Plan, line: PartWriter) -> PartWriter:
-    """Pads struck again after each kick: the sound of a compressor that ducks under the drum."""
+def _duck_pads(plan: Plan, line: PartWriter) -> PartWriter:
+    """Repeat pads after each kick: imitates sidechain compression by the kick drum."""
     rows = []
     for start, duration, pitch, velocity in line.rows:
         if plan.bar_at(start).kind == "ending" or plan.bar_at(start).intensity < 0.75:
@@ -117,7 +118,7 @@ STYLE = Style(
     metre="4/4",
     tempo_bpm=(112.0, 138.0),
     notes_a_second=(1.5, 4.6),
-    leads=weighted(
+    leads=program_weights(
         {
             3.0: (81,),
             2.0: (80,),

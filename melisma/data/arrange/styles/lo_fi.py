@@ -6,7 +6,7 @@ import numpy as np
 
 from melisma.data.arrange.accompaniment import bass, comping, drums, tune
 from melisma.data.arrange.plan import Bar, PartWriter, Plan
-from melisma.data.arrange.style import Style, choose, weighted
+from melisma.data.arrange.style import Style, choose, program_weights
 
 _FILLS = (
     {"snare": "............o.go"},
@@ -55,9 +55,11 @@ _CHORDS = (
 
 
 def _band(plan: Plan, lead: int, rng: np.random.Generator) -> list[PartWriter]:
-    manner = tune.Manner(loudness=84, legato=0.95, anticipation=0.15)
+    expression = tune.LeadExpression(loudness=84, legato=0.95, anticipation=0.15)
     late = float(rng.uniform(0.012, 0.03))
-    first = tune.lead(plan, PartWriter(program=lead, name="lead", delay_seconds=late), manner, rng)
+    first = tune.lead(
+        plan, PartWriter(program=lead, name="lead", delay_seconds=late), expression, rng
+    )
     figures = _CHORDS[int(rng.integers(len(_CHORDS)))]
 
     def pattern(bar: Bar) -> str:
@@ -84,7 +86,7 @@ def _band(plan: Plan, lead: int, rng: np.random.Generator) -> list[PartWriter]:
 
 
 def _late_snare(plan: Plan, line: PartWriter) -> PartWriter:
-    """Backbeats fall about 18 ms behind, as a drummer drags or a sampler pads are played."""
+    """Delay the backbeats by about 18 ms, as played by hand on drum pads."""
     late = 0.018 * plan.tempo_bpm / 60.0
     backbeats = {drums.KIT["snare"], drums.KIT["rim"]}
     line.rows = [
@@ -95,7 +97,7 @@ def _late_snare(plan: Plan, line: PartWriter) -> PartWriter:
 
 
 def _swing(tempo_bpm: float) -> float:
-    """Sixteenths lean to about 58 %, less when faster."""
+    """Second sixteenth at about 58 % of the eighth, less at faster tempi."""
     return 0.6 - 0.001 * (tempo_bpm - 60)
 
 
@@ -104,7 +106,7 @@ STYLE = Style(
     metre="4/4",
     tempo_bpm=(62.0, 94.0),
     notes_a_second=(0.65, 3.0),
-    leads=weighted(
+    leads=program_weights(
         {
             2.0: (0, 4),
             1.0: (5, 10, 11, 24, 26, 27, 46, 53, 59, 66, 73, 108),

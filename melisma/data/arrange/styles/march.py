@@ -1,6 +1,7 @@
-"""March: two steps to the half bar, tuba on the beat, horns off it, snare in front.
+"""March: tuba on the beat, horns off the beat, prominent snare.
 
-Military band, pipes and drums with a fife, parade with accordion or whistle, toy march with bells.
+Variants: military band, pipes and drums with a fife, parade with accordion or whistle, toy march
+with bells.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import numpy as np
 
 from melisma.data.arrange.accompaniment import bass, comping, drums, tune
 from melisma.data.arrange.plan import Bar, PartWriter, Plan
-from melisma.data.arrange.style import Style, choose, weighted
+from melisma.data.arrange.style import Style, choose, program_weights
 
 _FILLS = (
     {"snare": "x.xxx.xxx.xxxxxX"},
@@ -38,14 +39,14 @@ _AFTER_BEATS = ("....x-......x-..", "..x...x...x...x.", "....x...o...x...")
 
 
 def _band(plan: Plan, lead: int, rng: np.random.Generator) -> list[PartWriter]:
-    manner = tune.Manner(
+    expression = tune.LeadExpression(
         loudness=102,
         legato=0.84,
         doubling="thirds" if lead in (21, 56, 61, 71, 73) and rng.random() < 0.5 else
         "octave" if lead in (0, 48, 71) and rng.random() < 0.4 else "none",
         graces=0.06 if lead in (72, 73, 75, 71) else 0.0,
     )  # fmt: skip
-    first = tune.lead(plan, PartWriter(program=lead, name="lead"), manner, rng)
+    first = tune.lead(plan, PartWriter(program=lead, name="lead"), expression, rng)
     toy = lead in (8, 9, 10, 13) or (lead in (6, 12, 46) and rng.random() < 0.5)
     low = PartWriter(
         program=choose(rng, (70, 32, 45)) if toy else choose(rng, (58, 58, 32)), name="bass"
@@ -76,7 +77,7 @@ STYLE = Style(
     metre="4/4",
     tempo_bpm=(92.0, 136.0),
     notes_a_second=(1.5, 4.6),
-    leads=weighted(
+    leads=program_weights(
         {
             3.0: (56,),
             2.0: (72,),

@@ -1,6 +1,7 @@
 """Rock: even eighths, backbeat, power chords, bass on the root.
 
-Straight rock with distorted guitars, organ rock, soft rock with acoustic guitar and piano.
+Variants: straight rock with distorted guitars, organ rock, soft rock with acoustic guitar and
+piano.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import numpy as np
 
 from melisma.data.arrange.accompaniment import bass, comping, drums, tune
 from melisma.data.arrange.plan import Bar, PartWriter, Plan
-from melisma.data.arrange.style import Style, choose, weighted
+from melisma.data.arrange.style import Style, choose, program_weights
 
 _FILLS = (
     {"snare": "........x.x.xxxX"},
@@ -50,24 +51,24 @@ _STRUM = ("X---x-x-..x-x-x-", "X---x-g-x---x-g-", "X-------x---x---")
 
 
 def _power(plan: Plan) -> list[comping.Voicing]:
-    """Root, fifth and octave below the tune."""
+    """Power chords: root, fifth and octave, in a low register."""
     result: list[comping.Voicing] = []
     before = 45
     for span in plan.spans:
-        root = bass.near(span.chord.root, (before + 44) // 2, 40, 51)
-        fifth = bass.near(bass.fifth_of(span), root + 7, root + 5, root + 16)
+        root = bass.nearest_pitch(span.chord.root, (before + 44) // 2, 40, 51)
+        fifth = bass.nearest_pitch(bass.fifth_of(span), root + 7, root + 5, root + 16)
         result.append((root, fifth, root + 12))
         before = root
     return result
 
 
 def _band(plan: Plan, lead: int, rng: np.random.Generator) -> list[PartWriter]:
-    manner = tune.Manner(
+    expression = tune.LeadExpression(
         loudness=104,
         doubling="octave" if lead in (0, 1, 2) else "none",
         anticipation=0.12,
     )
-    first = tune.lead(plan, PartWriter(program=lead, name="lead"), manner, rng)
+    first = tune.lead(plan, PartWriter(program=lead, name="lead"), expression, rng)
     low = PartWriter(program=choose(rng, (33, 34, 34)), name="bass")
     figure = _BASS[int(rng.integers(len(_BASS)))]
     lines = [first, bass.patterned(plan, low, figure, 100, 28, 47)]
@@ -84,7 +85,7 @@ def _band(plan: Plan, lead: int, rng: np.random.Generator) -> list[PartWriter]:
 
 
 def _hard_rhythm(plan: Plan, rng: np.random.Generator) -> list[PartWriter]:
-    """Distorted guitars: muted eighths in quiet sections, open chords in full ones."""
+    """Distorted guitars: palm-muted eighths in quiet sections, sustained chords in loud ones."""
     chug = _CHUGS[int(rng.integers(len(_CHUGS)))]
 
     def muted(bar: Bar) -> str:
@@ -119,7 +120,7 @@ STYLE = Style(
     metre="4/4",
     tempo_bpm=(92.0, 164.0),
     notes_a_second=(1.4, 4.4),
-    leads=weighted(
+    leads=program_weights(
         {
             3.0: (29, 30),
             2.0: (18, 27),

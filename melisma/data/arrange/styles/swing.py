@@ -1,7 +1,7 @@
 """Swing: walking bass, ride cymbal with the hi-hat on two and four, chords that answer the tune.
 
-Small combo with piano or guitar, guitar four to the bar in the manner of gypsy jazz, and a big
-band whose brass answers in the breaths.
+Variants: small combo with piano or guitar, gypsy jazz with four guitar chords per bar, and big band
+with brass riffs.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import numpy as np
 
 from melisma.data.arrange.accompaniment import bass, comping, drums, tune
 from melisma.data.arrange.plan import Bar, PartWriter, Plan
-from melisma.data.arrange.style import Style, choose, jazz_swing, weighted
+from melisma.data.arrange.style import Style, choose, jazz_swing, program_weights
 
 _COMBO = drums.Groove(
     quiet={"ride": "x...x.o.x...x.o.", "pedal": "....x.......x..."},
@@ -62,11 +62,13 @@ _RIFFS = ("......X.........", "X.....X.........", "..............X-", "....x...x
 
 
 def _band(plan: Plan, lead: int, rng: np.random.Generator) -> list[PartWriter]:
-    manner = tune.Manner(
+    expression = tune.LeadExpression(
         legato=0.9, graces=0.1, anticipation=0.3, loudness=98,
         doubling="octave" if lead in (0, 26) and rng.random() < 0.4 else "none",
     )  # fmt: skip
-    first = tune.lead(plan, PartWriter(program=lead, name="lead", delay_seconds=0.014), manner, rng)
+    first = tune.lead(
+        plan, PartWriter(program=lead, name="lead", delay_seconds=0.014), expression, rng
+    )
     lines = [first, bass.walking(plan, PartWriter(program=32, name="bass"), rng, 92)]
     line_up = str(rng.choice(["combo", "gypsy", "big band"], p=[0.5, 0.2, 0.3]))
     if lead in (24, 25, 40, 21) and rng.random() < 0.6:
@@ -86,7 +88,7 @@ def _band(plan: Plan, lead: int, rng: np.random.Generator) -> list[PartWriter]:
         def pattern(bar: Bar) -> str:
             if bar.kind == "ending":
                 return "X---------------"
-            return _COMPING[order[(bar.place + 2 * bar.section) % len(_COMPING)]]
+            return _COMPING[order[(bar.bar_in_phrase + 2 * bar.section) % len(_COMPING)]]
 
         lines.append(comping.comp(plan, keys, chords, pattern, 72, anticipate=True))
         groove = _COMBO if plan.tempo_bpm > 120 or rng.random() < 0.6 else _BRUSHES
@@ -107,7 +109,7 @@ def _four_to_the_bar(bar: Bar) -> str:
 
 
 def _horns(plan: Plan, lead: int, rng: np.random.Generator) -> list[PartWriter]:
-    """Sax section on soft held chords, brass stabs where sections are full."""
+    """Soft sustained chords of saxophones, brass riffs in loud sections."""
     section = comping.voicings(plan, 53, 72, 4, richness=1, rootless=True)
     saxes = comping.pad(
         plan, PartWriter(program=choose(rng, (65, 66, 48), lead), name="pad"), section, 54, 1
@@ -117,7 +119,7 @@ def _horns(plan: Plan, lead: int, rng: np.random.Generator) -> list[PartWriter]:
     def stabs(bar: Bar) -> str:
         if bar.kind == "ending":
             return "X---------------"
-        return riff if bar.intensity > 0.72 and bar.place % 2 == 1 else "................"
+        return riff if bar.intensity > 0.72 and bar.bar_in_phrase % 2 == 1 else "................"
 
     brass = PartWriter(program=choose(rng, (61, 56, 59), None), name="brass")
     high = comping.voicings(plan, 58, 76, 4, richness=1)
@@ -129,7 +131,7 @@ STYLE = Style(
     metre="4/4",
     tempo_bpm=(104.0, 216.0),
     notes_a_second=(1.5, 4.6),
-    leads=weighted(
+    leads=program_weights(
         {
             2.0: (0, 11, 26, 56, 65, 66, 71),
             1.0: (16, 17, 21, 40, 57, 59, 61, 64, 73),

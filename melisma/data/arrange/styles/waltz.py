@@ -1,7 +1,7 @@
-"""Waltz: three in a bar, the bass on one and chords on two and three.
+"""Waltz: three beats per bar, the bass on one, chords on two and three.
 
-Viennese orchestra, musette with accordion, drawing-room piano, music box with harp, fairground
-organ, and a jazz waltz.
+Variants: Viennese orchestra, musette with accordion, drawing-room piano, music box with harp,
+fairground organ, and a jazz waltz.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import numpy as np
 
 from melisma.data.arrange.accompaniment import bass, comping, drums, tune
 from melisma.data.arrange.plan import Bar, PartWriter, Plan
-from melisma.data.arrange.style import Style, choose, weighted
+from melisma.data.arrange.style import Style, choose, program_weights
 
 _ORCHESTRA = drums.Groove(
     quiet={"triangle": "o.........g."},
@@ -69,7 +69,7 @@ def _jazz_waltz(plan: Plan, lead: int, rng: np.random.Generator) -> list[PartWri
     order = rng.permutation(len(figures))
 
     def pattern(bar: Bar) -> str:
-        return "x-----------" if bar.kind == "ending" else figures[order[bar.place % 4]]
+        return "x-----------" if bar.kind == "ending" else figures[order[bar.bar_in_phrase % 4]]
 
     keys = PartWriter(program=choose(rng, (0, 4, 26, 11), lead), name="chords")
     low = bass.patterned(
@@ -93,19 +93,21 @@ def _music_box(plan: Plan, lead: int, rng: np.random.Generator) -> list[PartWrit
     order = orders[int(rng.integers(2))]
     strings = PartWriter(program=choose(rng, (48, 49, 52), lead), name="pad")
     return [
-        comping.broken(plan, harp, chords, lambda _: order, 0.5, 74),
-        bass.held(plan, PartWriter(program=choose(rng, (46, 42, 32)), name="bass"), 70, 36, 50),
+        comping.arpeggio(plan, harp, chords, lambda _: order, 0.5, 74),
+        bass.sustained(
+            plan, PartWriter(program=choose(rng, (46, 42, 32)), name="bass"), 70, 36, 50
+        ),
         comping.pad(plan, strings, comping.voicings(plan, 55, 72, 3), 52, 1),
     ]
 
 
 def _band(plan: Plan, lead: int, rng: np.random.Generator) -> list[PartWriter]:
-    manner = tune.Manner(
+    expression = tune.LeadExpression(
         doubling="thirds" if lead in (21, 23, 48, 56) and rng.random() < 0.5 else "none",
         graces=0.08 if lead in (21, 22, 40, 71, 73) else 0.0,
         legato=0.92,
     )
-    first = tune.lead(plan, PartWriter(program=lead, name="lead"), manner, rng)
+    first = tune.lead(plan, PartWriter(program=lead, name="lead"), expression, rng)
     if lead in (4, 5, 11, 26, 27, 65, 66) or (lead in (0, 64, 73) and rng.random() < 0.25):
         return [first, *_jazz_waltz(plan, lead, rng)]
     if lead in (8, 9, 10, 14, 46, 52, 53):
@@ -140,7 +142,7 @@ STYLE = Style(
     metre="3/4",
     tempo_bpm=(84.0, 186.0),
     notes_a_second=(1.1, 4.2),
-    leads=weighted(
+    leads=program_weights(
         {
             2.0: (0, 21, 40, 48, 71, 73),
             1.0: (4, 6, 8, 10, 11, 16, 19, 22, 23, 24, 25, 26, 46, 52, 56, 60, 68),
