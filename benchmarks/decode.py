@@ -205,13 +205,11 @@ def steps_a_second(composer: MusicGen, seconds: float, threads: int) -> tuple[fl
     from melisma.engine.generate import sample_stream
     from melisma.generation.musicgen import MUSICGEN_SAMPLING
     from melisma.generation.pipeline import stage_sampling
-    from melisma.lm.conditioning import Conditioning
+    from melisma.lm.conditioning import Conditioning, text_condition
 
     states = composer.words.encode([WORDS])
-    conditioning = Conditioning.absent(1, 1)
-    conditioning = Conditioning(
-        **{**vars(conditioning), "text": states.states.float(), "text_lengths": states.lengths}
-    )
+    text = text_condition(states.states.float(), states.lengths)
+    conditioning = Conditioning(batch=1, length=1, text=text)
     frames = round(seconds * FRAMES_A_SECOND)
     blocks = sample_stream(
         composer.engine,
@@ -239,7 +237,7 @@ def bytes_a_step(engine: NativeEngine, seconds: float) -> float:
     each = np.dtype(engine.trunk.cache_dtype).itemsize
     position = shape.width * each + (4 * shape.heads if each == 1 else 0)
     cache = 2 * 2 * shape.layers * position * seconds * FRAMES_A_SECOND / 2
-    return engine.bytes_a_step + cache
+    return engine.bytes_per_step + cache
 
 
 def table(runs: list[Run]) -> str:

@@ -7,7 +7,6 @@ next. The differences between the rows show which part makes the level vary.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -25,7 +24,7 @@ from melisma.generation.loading import load
 from melisma.generation.musiclm import MusicLM
 from melisma.generation.pipeline import stage_sampling
 from melisma.joint.attributes import BLOCKS
-from melisma.lm import Conditioning
+from melisma.lm.conditioning import ATTRIBUTE_SIZES, Condition, Conditioning
 from melisma.sound.mastering import master
 from melisma.tokenizers import predicted_attributes
 from melisma.train.judge import clip_waveform
@@ -39,14 +38,16 @@ def conditions_of_sound(composer: MusicLM, sound: torch.Tensor) -> Conditioning:
     """Conditions predicted by the music tower, and the sound's own semantic tokens."""
     encoded = composer.tokenizers.semantic.encode_states(sound)
     vectors, rows = composer.tokenizers.embed_encoded(sound, encoded)
-    nothing = Conditioning.absent(len(sound), encoded.tokens.shape[2])
     attributes = np.stack([predicted_attributes(row) for row in rows[:, 0]]).astype(np.int64)
     families = rows[:, 0][:, BLOCKS["families"]] >= 0.5
-    return dataclasses.replace(
-        nothing,
-        style=torch.from_numpy(vectors[:, 0]).float(),
-        attributes=torch.from_numpy(attributes),
-        families=torch.from_numpy(families).float(),
+    classes = torch.from_numpy(attributes)
+    sizes = torch.tensor([size for _, size in ATTRIBUTE_SIZES])
+    return Conditioning(
+        batch=len(sound),
+        length=encoded.tokens.shape[2],
+        style=Condition.full(torch.from_numpy(vectors[:, 0]).float()),
+        attributes=Condition(values=classes, present=classes < sizes),
+        families=Condition.full(torch.from_numpy(families).float()),
         source=encoded.tokens.long(),
     )
 

@@ -75,8 +75,7 @@ def batches(task: StageTask, clips: int) -> list[tuple[Tensor, Conditioning]]:
     for number in range(-(-clips // BATCH)):
         generator = generator_of(0, number, "precision")
         grid, conditions = task.batch(task.held, generator, BATCH, None, FRAMES)
-        gone = Conditioning.absent(len(conditions), FRAMES)
-        found.append((grid, dataclasses.replace(conditions, melody=gone.melody)))
+        found.append((grid, dataclasses.replace(conditions, melody=None)))
     return found
 
 

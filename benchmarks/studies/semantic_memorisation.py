@@ -30,8 +30,8 @@ from melisma.engine.sampling import StageSampling
 from melisma.evaluate.metrics.statistics import REPEATS, Interval
 from melisma.files.shards import ShardReader
 from melisma.joint import JointEmbedding
-from melisma.lm import Conditioning, TokenModel
-from melisma.lm.conditioning import ATTRIBUTE_SIZES, MELODY_SIZE
+from melisma.lm import TokenModel
+from melisma.lm.conditioning import ATTRIBUTE_SIZES, Condition, Conditioning
 
 PROMPT_SECONDS = (0.0, 2.5, 5.0, 10.0)
 """Lengths of the prompts (0 to 10 s in the paper)."""
@@ -100,12 +100,16 @@ def read_token_clips(folder: Path, joint: JointEmbedding, count: int, seed: int 
 
 def prompt_conditions(clips: TokenClips, frames: int) -> Conditioning:
     """Conditions of clips: everything but the melody, as with a text prompt."""
+    attributes, families = torch.from_numpy(clips.attributes), torch.from_numpy(clips.families)
+    rhythm = torch.from_numpy(np.ascontiguousarray(clips.rhythm[:, :frames]))
+    sizes = torch.tensor([size for _, size in ATTRIBUTE_SIZES])
     return Conditioning(
-        style=torch.from_numpy(clips.style),
-        attributes=torch.from_numpy(clips.attributes),
-        families=torch.from_numpy(clips.families),
-        rhythm=torch.from_numpy(np.ascontiguousarray(clips.rhythm[:, :frames])),
-        melody=torch.full((len(clips), frames), MELODY_SIZE),
+        batch=len(clips),
+        length=frames,
+        style=Condition.full(torch.from_numpy(clips.style)),
+        attributes=Condition(values=attributes, present=attributes < sizes),
+        families=Condition(values=families, present=(families >= 0).all(dim=1)),
+        rhythm=Condition(values=rhythm.nan_to_num(), present=~rhythm.isnan()),
     )
 
 

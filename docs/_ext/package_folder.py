@@ -54,10 +54,10 @@ class PackageFolder(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         """The sections, parsed from one `automodule` for each module."""
         package = self.arguments[0]
+        is_folder = hasattr(import_module(package), "__path__")
         blocks = []
         for name in module_names(package):
-            module = import_module(name)
-            if name == package and hasattr(module, "__path__"):
+            if name == package and is_folder:
                 blocks.append(f".. automodule:: {name}\n   :no-members:\n")
                 continue
             title = name.removeprefix("melisma.")

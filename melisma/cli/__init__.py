@@ -1,8 +1,8 @@
-"""The command line: one file per verb, each turning words into values and calling one function.
+"""The command line: one file per command, which turns options into a request and runs it.
 
-Floor 9: may import everything below, heavy things only inside the commands, so that help pages and
-all messages about bad arguments come without loading torch. Read `cli/commands/generate.py` first;
-`errors.py` is the only place that turns exceptions into sentences and exit codes.
+It may import every other folder, but heavy modules only inside the commands, so that help pages and
+all errors about bad arguments appear without loading torch. Read `cli/commands/generate.py` first;
+`errors.py` is the only place that turns exceptions into messages and exit codes.
 """
 
 from melisma.cli.program import main

@@ -1,4 +1,4 @@
-"""Arguments of the command line as checked values; nothing heavy is loaded."""
+"""Parsing and validation of command-line arguments; nothing heavy is loaded."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from melisma.values.errors import MelismaError
 from melisma.values.model_ref import ModelRef
 
 MOST_PIECES = 1_000
-"""Pieces of one call (chosen: a night's work)."""
+"""Maximum number of pieces of one call (chosen: a night's work)."""
 MOST_CANDIDATES = 64
+"""Maximum number of candidates per piece."""
 PRECISIONS = ("float32", "bfloat16", "int8", "int4")
-"""Those of `melisma.engine.native.packing`, which loads numba."""
+"""Same as `melisma.engine.native.packing.PRECISIONS`, which loads numba."""
 LARGEST_SEED = 2**32 - 1
 
 _OTHER_SPELLINGS = {
@@ -26,11 +27,23 @@ _OTHER_SPELLINGS = {
 _TONALITY = re.compile(r"([A-Ga-g])\s*([#b♯♭]|-?sharp|-?flat)?\s*(m|min|minor|maj|major|)\.?")
 
 
-def read_tonality(words: str) -> str:
-    """One of `values.attributes.TONALITIES` from "Bb major", "c# minor", "Am" or "G"."""
+def parse_key(words: str) -> str:
+    """Parses a musical key.
+
+    Args:
+        words: A key such as "Bb major", "c# minor", "Am" or "G".
+
+    Returns:
+        One of `values.attributes.TONALITIES`.
+
+    Raises:
+        MelismaError: It is no key.
+    """
     match = _TONALITY.fullmatch(words.strip()) or _TONALITY.fullmatch(words.strip().lower())
     if match is None:
-        raise MelismaError(f'no key "{words}": give one like "C major", "F# minor" or "Bb minor"')
+        raise MelismaError(
+            f'"{words}" is not a musical key: use one such as "C major", "F# minor" or "Bb minor"'
+        )
     sign = {"♯": "#", "♭": "b"}.get(match[2] or "", match[2] or "")
     sign = "#" if "sharp" in sign else "b" if "flat" in sign else sign
     name = match[1].upper() + sign
@@ -39,20 +52,32 @@ def read_tonality(words: str) -> str:
     return f"{name} {'minor' if match[3] in ('m', 'min', 'minor') else 'major'}"
 
 
-def gather_words(prompts: Sequence[str], file: Path | None) -> list[str]:
-    """The prompts given one by one, then those of a file (one a line, "#" starts a comment)."""
+def gather_prompts(prompts: Sequence[str], file: Path | None) -> list[str]:
+    """The prompts of the command line, then those of a file.
+
+    Args:
+        prompts: Prompts given one by one.
+        file: UTF-8 text with one prompt per line; lines that start with "#" are comments.
+
+    Raises:
+        MelismaError: The file does not exist or is not text, or there is no prompt at all.
+    """
     words = list(prompts)
     if file is not None:
         if not file.exists():
             raise MelismaError(f"there is no file {file}: check the name")
-        lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines()]
+        try:
+            text = file.read_text(encoding="utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise MelismaError(f"{file} is not UTF-8 text: save it as UTF-8") from error
+        lines = [line.strip() for line in text.splitlines()]
         found = [line for line in lines if line and not line.startswith("#")]
         if not found:
-            raise MelismaError(f"{file} holds no prompt: write one on each line")
+            raise MelismaError(f"{file} contains no prompt: write one per line")
         words += found
     if not words:
         raise MelismaError(
-            'no prompt was given: say what to play, e.g. melisma generate "a slow piano waltz"'
+            'no prompt was given: describe the music, e.g. melisma generate "a slow piano waltz"'
         )
     return words
 
@@ -66,13 +91,25 @@ def make_prompts(
     key: str | None,
     metre: str | None,
 ) -> list[Prompt]:
-    """`count` prompts in a row for each of the words; `MelismaError` says what is allowed."""
-    whole("--count", count, 1, MOST_PIECES)
+    """Builds the prompts of an audio request.
+
+    Args:
+        words: Text prompts.
+        count: Number of consecutive prompts made of each text.
+        duration_seconds: Length of each piece.
+        tempo_bpm: Overrides the tempo of the text.
+        key: Overrides the key of the text, e.g. "F# minor".
+        metre: Overrides the metre of the text, e.g. "3/4".
+
+    Raises:
+        MelismaError: A value lies outside its limits, or there are too many pieces.
+    """
+    check_integer("--count", count, 1, MOST_PIECES)
     if len(words) * count > MOST_PIECES:
         raise MelismaError(
-            f"{len(words) * count} pieces were requested, at most {MOST_PIECES} come from one call"
+            f"{len(words) * count} pieces were requested: one call makes at most {MOST_PIECES}"
         )
-    tonality = read_tonality(key) if key is not None else None
+    tonality = parse_key(key) if key is not None else None
     return [
         Prompt(
             words=text,
@@ -86,26 +123,38 @@ def make_prompts(
     ]
 
 
-def whole(option: str, number: int | None, low: int, high: int) -> None:
-    """Raise `MelismaError` unless the number is missing or lies between the limits."""
+def check_integer(option: str, number: int | None, low: int, high: int) -> None:
+    """Raises `MelismaError` unless the number is None or lies between the limits, inclusive."""
     if number is not None and not low <= number <= high:
-        raise MelismaError(f"{option} takes a whole number from {low} to {high}, not {number}")
+        raise MelismaError(f"{option} must be a whole number from {low} to {high}, not {number}")
 
 
-def real(option: str, number: float | None, low: float, high: float) -> None:
-    """Raise `MelismaError` unless the number is missing or finite and between the limits."""
+def check_real(option: str, number: float | None, low: float, high: float) -> None:
+    """Raises `MelismaError` unless the number is None, or finite and between the limits."""
     if number is not None and not (math.isfinite(number) and low <= number <= high):
-        raise MelismaError(f"{option} takes a number from {low:g} to {high:g}, not {number}")
+        raise MelismaError(f"{option} must be a number from {low:g} to {high:g}, not {number}")
+
+
+def check_numbers(*, seed: int | None, best_of: int | None, threads: int | None) -> None:
+    """Raises `MelismaError` unless the numbers that all generating commands take are valid."""
+    check_integer("--seed", seed, 0, LARGEST_SEED - MOST_PIECES)
+    check_integer("--best-of", best_of, 1, MOST_CANDIDATES)
+    check_integer("--threads", threads, 1, 1024)
 
 
 def check_precision(precision: str | None) -> None:
-    """Raise unless weights can be kept so."""
+    """Raises `MelismaError` unless weights can have this precision."""
     if precision is not None and precision not in PRECISIONS:
-        raise MelismaError(f'no precision "{precision}": known are {", ".join(PRECISIONS)}')
+        raise MelismaError(unknown_name("precision", precision, PRECISIONS))
+
+
+def unknown_name(what: str, name: str, allowed: Sequence[str]) -> str:
+    """The error sentence about a name that is none of those allowed."""
+    return f'unknown {what} "{name}": choose one of {", ".join(allowed)}'
 
 
 def named_model(model: str) -> ModelRef:
-    """The model of `--model`, resolved.
+    """Resolves the model of `--model`.
 
     Raises:
         MelismaError: There is no such model.

@@ -1,8 +1,8 @@
-"""The one place where exceptions become a sentence on stderr and an exit code.
+"""Error handling of the command line: exceptions become one sentence on stderr and an exit code.
 
-0: all is well; 2: a request that is refused (`MelismaError`) or the system's refusal; 130: Ctrl-C.
-With the environment variable MELISMA_TRACEBACK=1 the traceback comes too. Anything else, a
-`ValueError` of a library too, is a fault of the program and keeps its traceback.
+Exit codes: 0, success; 2, a request that is refused (`MelismaError`) or an error of the operating
+system; 130, Ctrl-C. Every other exception, including a plain `ValueError`, is a bug of the program
+and keeps its traceback. The environment variable MELISMA_TRACEBACK=1 shows all tracebacks.
 """
 
 from __future__ import annotations
@@ -19,63 +19,69 @@ from melisma.values.errors import MelismaError
 
 USER_ERROR = 2
 INTERRUPTED = 130
-"""128 + SIGINT, as shells count."""
+"""128 + SIGINT, the convention of shells."""
 
-# The base of all messages about arguments; typer brings its own copy of click or imports it,
-# depending on its version, but always exports this descendant.
+# The base class of all errors about arguments. Depending on its version, typer imports click or
+# vendors a copy of it, but it always exports this subclass.
 _ArgumentError = typer.BadParameter.__bases__[0].__bases__[0]
 
 
 def run(program: typer.Typer, arguments: Sequence[str]) -> int:
-    """Run the program and return its exit code, having said on stderr what went wrong.
+    """Runs the program and prints errors on stderr.
 
-    Without arguments it shows its help.
+    Args:
+        program: The commands.
+        arguments: Of the command line, without the program's name; none: the help page is shown.
+
+    Returns:
+        The exit code.
     """
     command = typer.main.get_command(program)
-    words = list(arguments) or ["--help"]
+    arguments = list(arguments) or ["--help"]
     try:
-        code = command.main(words, prog_name="melisma", standalone_mode=False)
-    except (KeyboardInterrupt, typer.Abort):  # as it came, or as older typers pass it on
+        code = command.main(arguments, prog_name="melisma", standalone_mode=False)
+    except (KeyboardInterrupt, typer.Abort):  # older versions of typer raise Abort on Ctrl-C
         code = INTERRUPTED
     except Exception as error:
-        sentence = spoken(error)
+        sentence = error_sentence(error)
         if sentence is None or os.environ.get("MELISMA_TRACEBACK") == "1":
             raise
         print(f"melisma: {sentence}", file=sys.stderr)
         code = USER_ERROR
     if code == INTERRUPTED:
-        print("melisma: stopped; nothing unfinished was left behind", file=sys.stderr)
+        print("melisma: interrupted; no unfinished files were left behind", file=sys.stderr)
     return code if isinstance(code, int) else 0
 
 
-def spoken(error: Exception) -> str | None:
-    """One sentence for a person, None where the error is no one's mistake but ours."""
+def error_sentence(error: Exception) -> str | None:
+    """The sentence that is shown for an exception; None if it is a bug of the program."""
     if isinstance(error, _ArgumentError):
         message = error.format_message()  # pyright: ignore[reportAttributeAccessIssue] - see above
         return _one_line(message)
     if isinstance(error, UnicodeDecodeError):
-        return "the file is not text in UTF-8: save it so"
+        return "the file is not UTF-8 text: save it as UTF-8"
     if isinstance(error, MelismaError):
         return _one_line(str(error))
     if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("melisma"):
         return (
-            f"the Python package {error.name} is missing: install Melisma with what preparing and "
-            "training need, pip install 'melisma[train]' (from a checkout: '.[train]')"
+            f"the Python package {error.name} is missing: install Melisma with the packages for "
+            "data preparation and training, pip install 'melisma[train]' (from a checkout: "
+            "'.[train]')"
         )
     if isinstance(error, MemoryError):
-        return "there is not enough memory: ask for less at once"
+        return "there is not enough memory: request fewer or shorter pieces at once"
     if isinstance(error, OSError):
-        return _one_line(_system_sentence(error))
+        return _one_line(_system_error_sentence(error))
     return None
 
 
-def _system_sentence(error: OSError) -> str:
-    """Ours as it is; the system's own with the name of the file."""
+def _system_error_sentence(error: OSError) -> str:
+    """Errors raised by Melisma unchanged; those of the system with the name of the file."""
     if error.errno is None or error.filename is None:
         return error.strerror or str(error)
     if error.errno == errno.ENOSPC:
-        return f"the disk that holds {error.filename} is full: free some space"
-    reason = (error.strerror or "it failed").lower()
+        return f"the disk of {error.filename} is full: free some space"
+    reason = (error.strerror or "unknown error").lower()
     return f"{error.filename} cannot be used: {reason}"
 
 

@@ -1,4 +1,4 @@
-"""The options of the verbs, each with its words of help, written once."""
+"""Options that several commands share, each with its help text."""
 
 from __future__ import annotations
 
@@ -8,50 +8,60 @@ from typing import Annotated
 import typer
 
 Prompts = Annotated[
-    list[str] | None, typer.Argument(help="What to play; several give several pieces.")
+    list[str] | None,
+    typer.Argument(help="Text prompts that describe the music; each gives a piece of its own."),
 ]
 PromptsFile = Annotated[
     Path | None,
-    typer.Option("--prompts", metavar="FILE", help='A prompt on each line; "#" comments.'),
+    typer.Option(
+        "--prompts", metavar="FILE", help='A text file with one prompt per line; "#" comments.'
+    ),
 ]
 Duration = Annotated[float, typer.Option(metavar="SECONDS", help="Length of each piece, 1 to 600.")]
 Seed = Annotated[
-    int | None, typer.Option(help="The same seed gives the same music; random if missing.")
+    int | None,
+    typer.Option(help="Random seed; the same seed gives the same music. Random by default."),
 ]
 Output = Annotated[
     str | None,
     typer.Option(
-        "--output", "-o", metavar="PATH", help="A file (.wav .flac .mp3 .ogg) or a folder."
+        "--output",
+        "-o",
+        metavar="PATH",
+        help="An audio file (.wav .flac .mp3 .ogg) or a folder.",
     ),
 ]
-Count = Annotated[int, typer.Option(help="Pieces for each prompt.")]
+Count = Annotated[int, typer.Option(help="Number of pieces per prompt.")]
 BestOf = Annotated[
     int | None,
     typer.Option(
-        help="Candidates for each piece; the one nearest to the words is kept.",
+        help="Candidates per piece; the one that matches the prompt best is selected.",
         show_default="4; 1 with --stream and for published models",
     ),
 ]
-Tune = Annotated[
+AudioMelody = Annotated[
     Path | None,
     typer.Option(
-        "--melody", metavar="FILE", help="Sound whose tune is followed: hummed, sung or played."
+        "--melody",
+        metavar="FILE",
+        help="An audio file whose melody is followed: hummed, sung or played.",
     ),
 ]
-GoOnFrom = Annotated[
+AudioContinueFrom = Annotated[
     Path | None,
-    typer.Option("--continue-from", metavar="FILE", help="Sound whose end the piece goes on from."),
+    typer.Option("--continue-from", metavar="FILE", help="An audio file that the piece continues."),
 ]
 KeepSeconds = Annotated[
     float | None,
     typer.Option(
-        help="How much of the end of --continue-from the piece begins with.", show_default="10"
+        help="Seconds from the end of --continue-from that the piece starts with.",
+        show_default="10",
     ),
 ]
 Precision = Annotated[
     str | None,
     typer.Option(
-        help="Weights that draw: float32, bfloat16, int8 or int4.",
+        help="Precision of the language models' weights: float32, bfloat16, int8 or int4.",
         show_default="float32; int8 for published models",
     ),
 ]
@@ -59,141 +69,180 @@ Stream = Annotated[
     bool,
     typer.Option(
         "--stream",
-        help="Write sound while it is drawn: to a file that grows, or with --output - to a pipe.",
+        help="Write audio while it is generated: to a growing file, or with --output - to a pipe.",
     ),
 ]
 SoundTemperature = Annotated[
     float | None,
-    typer.Option("--temperature", help="Boldness of a single-stage model.", show_default="1.0"),
+    typer.Option(
+        "--temperature", help="Sampling temperature of single-stage models.", show_default="1.0"
+    ),
 ]
 SoundTopK = Annotated[
     int | None,
     typer.Option(
-        "--top-k", help="Only its K likeliest tokens may be drawn; 0: all.", show_default="250"
+        "--top-k",
+        help="Sample only from the K most likely tokens (single-stage models); 0: from all.",
+        show_default="250",
     ),
 ]
 SoundTopP = Annotated[
     float | None,
     typer.Option(
-        "--top-p", help="Only its likeliest tokens that together hold this.", show_default="1.0"
+        "--top-p",
+        help="Sample only from the most likely tokens with this total probability (single-stage "
+        "models).",
+        show_default="1.0",
     ),
 ]
 Rank = Annotated[
     str,
     typer.Option(
-        help="What candidates are ranked by: words (the joint embedding), or receipt (measured "
-        "tempo, tonality, metre, instruments)."
+        help="How candidates are ranked: words (similarity to the prompt in the joint embedding) "
+        "or receipt (measured tempo, key, metre and instruments)."
     ),
 ]
 Receipt = Annotated[
-    bool, typer.Option("--receipt", help="Also measure each piece and say what it keeps to.")
+    bool,
+    typer.Option(
+        "--receipt", help="Also measure each piece and report how well it matches the prompt."
+    ),
 ]
 Original = Annotated[
     bool,
-    typer.Option("--original", help="Draw again what is too near to music the model learned from."),
+    typer.Option("--original", help="Sample again what is too similar to the training music."),
 ]
-Bpm = Annotated[float | None, typer.Option(help="Tempo, over that of the words.")]
-Key = Annotated[str | None, typer.Option(help='Tonality, over that of the words, e.g. "F# minor".')]
-Metre = Annotated[str | None, typer.Option(help="2/4, 3/4, 4/4 or 6/8.")]
+Bpm = Annotated[float | None, typer.Option(help="Tempo in beats per minute; overrides the prompt.")]
+Key = Annotated[
+    str | None, typer.Option(help='Musical key, e.g. "F# minor"; overrides the prompt.')
+]
+Metre = Annotated[
+    str | None, typer.Option(help="Metre: 2/4, 3/4, 4/4 or 6/8; overrides the prompt.")
+]
 Guidance = Annotated[
     float | None,
     typer.Option(
-        help="How strictly the prompt is followed (by the semantic stage, where there is one).",
+        help="Guidance scale: how strictly the prompt is followed (semantic stage of three-stage "
+        "models).",
         show_default="2.0; 3.0 of single-stage models",
     ),
 ]
 GuidanceCoarse = Annotated[
-    float | None, typer.Option(help="The same for the coarse acoustic stage.", show_default="2.5")
+    float | None, typer.Option(help="Guidance scale of the coarse stage.", show_default="2.5")
 ]
 TemperatureSemantic = Annotated[
     float | None,
-    typer.Option(help="Boldness of the notes; 1 as learnt, less is safer.", show_default="0.85"),
+    typer.Option(
+        help="Sampling temperature of the semantic stage (the notes); lower is safer.",
+        show_default="0.85",
+    ),
 ]
 TopKSemantic = Annotated[
     int | None,
-    typer.Option(help="Only the K likeliest semantic tokens may be drawn.", show_default="200"),
+    typer.Option(help="Sample only from the K most likely semantic tokens.", show_default="200"),
 ]
 TemperatureCoarse = Annotated[
-    float | None, typer.Option(help="Boldness of the timbre.", show_default="0.85")
+    float | None,
+    typer.Option(help="Sampling temperature of the coarse stage (timbre).", show_default="0.85"),
 ]
 TopKCoarse = Annotated[
     int | None,
-    typer.Option(help="Only the K likeliest coarse tokens may be drawn.", show_default="60"),
+    typer.Option(help="Sample only from the K most likely coarse tokens.", show_default="60"),
 ]
 TemperatureFine = Annotated[
-    float | None, typer.Option(help="Boldness of the fine detail.", show_default="0.4")
+    float | None,
+    typer.Option(help="Sampling temperature of the fine stage (detail).", show_default="0.4"),
 ]
 Engine = Annotated[
     str,
-    typer.Option(help="sound: drawn sound; score: notes, rendered; auto: what suits the words."),
+    typer.Option(
+        help="sound: generate audio; score: compose a score and render it; auto: choose by prompt."
+    ),
 ]
 Model = Annotated[
     str,
     typer.Option(
-        help="A shipped model's name, a folder of weights, or a name on the hub, e.g. "
+        help="Name of a shipped model, a folder of weights, or a model on the hub, e.g. "
         "facebook/musicgen-small."
     ),
 ]
 Format = Annotated[
     str | None,
-    typer.Option("--format", help="wav, flac, mp3 or ogg, where the output has no ending."),
+    typer.Option(
+        "--format", help="wav, flac, mp3 or ogg, if the output has no file name extension."
+    ),
 ]
 Soundfont = Annotated[
     Path | None,
-    typer.Option(help="A .sf2 or .sf3 file; the best of the system if missing."),
+    typer.Option(help="A .sf2 or .sf3 file; by default the best one on this system."),
 ]
-Room = Annotated[str, typer.Option(help="dry, studio or hall.")]
+Room = Annotated[str, typer.Option(help="Reverberation: dry, studio or hall.")]
 Stems = Annotated[
     Path | None,
-    typer.Option(metavar="DIR", help="Also write each part alone, as sound and as MIDI."),
+    typer.Option(metavar="DIR", help="Also write each part by itself, as audio and as MIDI."),
 ]
-Bars = Annotated[int | None, typer.Option(help="How many bars; 30 seconds' worth if missing.")]
+Bars = Annotated[
+    int | None, typer.Option(help="Number of bars; by default as many as fill 30 seconds.")
+]
 ScoreDuration = Annotated[
-    float | None, typer.Option(metavar="SECONDS", help="Length instead of bars, 1 to 600.")
+    float | None, typer.Option(metavar="SECONDS", help="Length instead of --bars, 1 to 600.")
 ]
 TimeSignature = Annotated[
-    str | None, typer.Option(help="Metre, over that of the words, e.g. 3/4, 6/8 or 7/8.")
+    str | None,
+    typer.Option(help="Time signature, e.g. 3/4, 6/8 or 7/8; overrides the prompt."),
 ]
 Instruments = Annotated[
     str | None,
-    typer.Option(metavar="NAMES", help='Who plays, over the words, e.g. "flute, cello, drums".'),
+    typer.Option(
+        metavar="NAMES", help='Instruments, e.g. "flute, cello, drums"; overrides the prompt.'
+    ),
 ]
 Style = Annotated[
     str | None,
-    typer.Option(help="A style, composer or tradition, over the words, e.g. ragtime or Chopin."),
+    typer.Option(
+        help="A style, composer or tradition, e.g. ragtime or Chopin; overrides the prompt."
+    ),
 ]
-ContinueFrom = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="A MIDI file that the score goes on from.")
+ScoreContinueFrom = Annotated[
+    Path | None,
+    typer.Option("--continue-from", metavar="FILE", help="A MIDI file that the score continues."),
 ]
 Infill = Annotated[
     str | None,
-    typer.Option(metavar="BARS", help="Write these bars of --continue-from anew, e.g. 9-12."),
+    typer.Option(metavar="BARS", help="Rewrite these bars of --continue-from, e.g. 9-12."),
 ]
-Melody = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="A MIDI file whose tune is accompanied.")
+ScoreMelody = Annotated[
+    Path | None,
+    typer.Option("--melody", metavar="FILE", help="A MIDI file whose melody is accompanied."),
 ]
 ScoreBestOf = Annotated[
     int,
-    typer.Option(help="Candidates for each piece; the one that keeps best to the prompt stays."),
+    typer.Option(help="Candidates per piece; the one that adheres best to the prompt is selected."),
 ]
 Temperature = Annotated[
     float | None,
-    typer.Option(help="Boldness of the notes; 1 as learnt, less is safer.", show_default="1.0"),
+    typer.Option(help="Sampling temperature; 1: as trained, lower is safer.", show_default="1.0"),
 ]
 TopK = Annotated[
     int | None,
-    typer.Option(help="Only the K likeliest values may be drawn.", show_default="all"),
+    typer.Option(help="Sample only from the K most likely values.", show_default="all"),
 ]
 TopP = Annotated[
     float | None,
     typer.Option(
-        help="Only the likeliest values that together hold this share.", show_default="0.95"
+        help="Sample only from the most likely values with this total probability.",
+        show_default="0.95",
     ),
 ]
-Greedy = Annotated[bool, typer.Option("--greedy", help="Always take the likeliest value.")]
+Greedy = Annotated[
+    bool, typer.Option("--greedy", help="Always choose the most likely value (no sampling).")
+]
 ScoreGuidance = Annotated[
     float | None,
-    typer.Option(help="How strictly the prompt is followed; 1 as learnt.", show_default="3.0"),
+    typer.Option(
+        help="Guidance scale: how strictly the prompt is followed; 1: no guidance.",
+        show_default="3.0",
+    ),
 ]
 ScoreOutput = Annotated[
     str | None,
@@ -201,15 +250,15 @@ ScoreOutput = Annotated[
 ]
 Audio = Annotated[
     str | None,
-    typer.Option(metavar="PATH", help="Also write the sound (.wav .flac .mp3 .ogg)."),
+    typer.Option(metavar="PATH", help="Also render the score to audio (.wav .flac .mp3 .ogg)."),
 ]
 RollPlot = Annotated[
-    str | None, typer.Option("--plot", metavar="PNG", help="Also draw the piano roll.")
+    str | None, typer.Option("--plot", metavar="PNG", help="Also plot the piano roll.")
 ]
 Plot = Annotated[
     str | None,
-    typer.Option(metavar="PNG", help="Also draw the waveform and the spectrogram."),
+    typer.Option(metavar="PNG", help="Also plot the waveform and the spectrogram."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
-Threads = Annotated[int | None, typer.Option(help="Processor threads; all cores if missing.")]
+Threads = Annotated[int | None, typer.Option(help="CPU threads; all cores by default.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing.")]

@@ -1,4 +1,4 @@
-"""The program `melisma`: its verbs, and `main`, which the installed script calls."""
+"""The program `melisma`: its commands, and `main`, the entry point of the installed script."""
 
 from __future__ import annotations
 
@@ -24,37 +24,37 @@ from melisma.nn.idle_threads import limit_spinning
 
 program = typer.Typer(
     name="melisma",
-    help="Words become music, as sound and as notes, with weights that come with the program.",
+    help="Generate music from text, as audio and as scores. The weights come with the program.",
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (
+for command in (
     generate, compose, render, inspect, encode, decode, models, doctor, prepare, train, evaluate,
 ):  # fmt: skip
-    program.command(verb.__name__)(verb)
+    program.command(command.__name__)(command)
 
 
-def _say_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(requested: bool) -> None:
+    if requested:
         print(f"melisma {melisma.__version__}")
         raise typer.Exit
 
 
 @program.callback()
-def entrance(
+def options(
     _version: Annotated[
         bool,
         typer.Option(
-            "--version", callback=_say_version, is_eager=True, help="Say the version and leave."
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
         ),
     ] = False,
 ) -> None:
-    """Words become music, as sound and as notes, with weights that come with the program."""
+    """Generate music from text, as audio and as scores. The weights come with the program."""
 
 
 def main() -> None:
-    """Run the program on the words of the command line and leave with its exit code."""
+    """Runs the program with the arguments of the command line and exits with its exit code."""
     limit_spinning()
     sys.exit(run(program, sys.argv[1:]))

@@ -1,4 +1,4 @@
-"""A progress bar with the time left, on stderr, for a person who watches."""
+"""A progress bar with the remaining time, on stderr."""
 
 from __future__ import annotations
 
@@ -6,14 +6,20 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 Progress = Callable[[float], None]
-"""Called with the finished share of the work, from 0 to 1."""
+"""Called with the completed fraction of the work, from 0 to 1."""
 
 
 @contextmanager
 def progress_bar(label: str, *, quiet: bool) -> Iterator[Progress]:
-    """Yield the function to call with the finished part; silent where nobody watches.
+    """Shows a progress bar while the context lasts.
 
-    Until the first call the bar only shows that something is going on.
+    Args:
+        label: Text beside the bar.
+        quiet: Whether nothing is shown; nor is it where stderr is no terminal.
+
+    Yields:
+        The function to call with the completed fraction; until its first call the bar only shows
+        activity.
     """
     from rich.console import Console
     from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
@@ -33,7 +39,7 @@ def progress_bar(label: str, *, quiet: bool) -> Iterator[Progress]:
     with display:
         task = display.add_task(label, total=None)
 
-        def report(part: float) -> None:
-            display.update(task, completed=min(max(part, 0.0), 1.0), total=1.0)
+        def report(fraction: float) -> None:
+            display.update(task, completed=min(max(fraction, 0.0), 1.0), total=1.0)
 
         yield report

@@ -99,9 +99,9 @@ def requests_of(
     if inputs.before is not None:
         lengths = [inputs.before.shape[1]] * batch
         if model.settings.conditions.text_before:
-            longest = 1 if conditions.text is None else conditions.text.shape[1]
-            own = conditions.text_lengths
-            texts = [0] * batch if own is None else own.tolist()
+            text = conditions.text
+            longest = 1 if text is None else text.values.shape[1]
+            texts = [0] * batch if text is None else text.present.sum(dim=1).tolist()
             # The unconditional branch has zeros at as many positions as the text has.
             lengths = [inputs.before.shape[1] - longest + text for text in texts]
     return Requests(
@@ -205,7 +205,7 @@ class NativeEngine:
         self.heads = pack_tensor(heads, precision)
 
     @property
-    def bytes_a_step(self) -> int:
+    def bytes_per_step(self) -> int:
         """Bytes of weights that every step reads."""
         return self.trunk.bytes_per_step + self.heads.bytes
 

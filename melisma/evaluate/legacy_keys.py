@@ -23,3 +23,5 @@ NEAR_TRADITION_KEY = "maker_near"
 TRADITIONS_KEY = "makers"
 """Of probabilities of traditions in a reference of scores; also the kind of a classifier's
 checkpoint, and the key of its classes."""
+STRUCTURE_KEYS = {"near_duplicate_share": "twin_share"}
+"""Fields of `ScoreStructure` by another name: in a reference of scores, and keys of rows in a card."""

@@ -11,8 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from melisma.generation.resolve import local_model, model_folder
 from melisma.generation.pipeline import Progress
+from melisma.generation.resolve import local_model, model_folder
 from melisma.values.errors import MelismaError
 from melisma.values.model_ref import ModelRef
 from melisma.values.sampling import SamplingParams

@@ -264,8 +264,10 @@ def _explained(error: Exception, name: str, errors: ModuleType) -> Exception:
     repository, revision = _split(name)
     page = f"https://huggingface.co/{repository}"
     if isinstance(error, errors.GatedRepoError):
-        said = f"{name} is given only to those who accepted its terms: do so at {page}, then log in"
-        return ValueError(f"{said}, `hf auth login`")
+        message = (
+            f"{name} is given only to those who accepted its terms: do so at {page}, then log in"
+        )
+        return ValueError(f"{message}, `hf auth login`")
     if isinstance(error, errors.RevisionNotFoundError):
         return ValueError(f"{repository} has no revision {revision} on the hub: see {page}")
     if isinstance(error, errors.RepositoryNotFoundError):

@@ -81,8 +81,8 @@ def read_config(folder: Path, families: Collection[str] = MODEL_TYPES) -> dict[s
     config = _read_json(path)
     found = config.get("model_type")
     if found not in families:
-        said = f'is of the family "{found}"' if isinstance(found, str) else "names no family"
-        raise MelismaError(f"{path} {said}: read are {' and '.join(families)}")
+        family = f'is of the family "{found}"' if isinstance(found, str) else "names no family"
+        raise MelismaError(f"{path} {family}: read are {' and '.join(families)}")
     return config
 
 
@@ -130,12 +130,14 @@ def python_command(code: str) -> str:
 
 
 def _pickled_sentence(folder: Path) -> str:
-    said = f"{folder} holds only pickled weights ({_listed(_pickles(folder))}), which can run any "
-    said += "code and are never read here"
+    message = (
+        f"{folder} holds only pickled weights ({_listed(_pickles(folder))}), which can run any "
+    )
+    message += "code and are never read here"
     if (folder / CONFIG).is_file():
-        return f"{said}: if you trust them, convert them once, {conversion_command(str(folder))}"
+        return f"{message}: if you trust them, convert them once, {conversion_command(str(folder))}"
     return (
-        f"{said}, and in audiocraft's own layout at that: take the same model in the layout of "
+        f"{message}, and in audiocraft's own layout at that: take the same model in the layout of "
         "transformers, by its name on the hub, as in "
         f"{conversion_command('facebook/musicgen-small')}"
     )
@@ -363,11 +365,11 @@ def expect_tensors(
         (len(misshapen), "of another shape", misshapen),
         (len(extra), "too many", extra),
     ]
-    said = [f"{count} {what} ({_listed(names)})" for count, what, names in faults if count]
-    if said:
+    details = [f"{count} {what} ({_listed(names)})" for count, what, names in faults if count]
+    if details:
         raise MelismaError(
             f"the weights in {tensors.folder} do not fit its {CONFIG}, tensors are "
-            f"{'; '.join(said)}: fetch both again, or from where they belong together"
+            f"{'; '.join(details)}: fetch both again, or from where they belong together"
         )
 
 

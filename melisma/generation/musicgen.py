@@ -1,9 +1,10 @@
-"""MusicGen: prompts become sound in one stage (Copet et al., 2306.05284), published weights.
+"""MusicGen: text to music with one language model and published weights (Copet et al., 2306.05284).
 
-T5 encodes the words; the language model attends to its states (or has them, with the chroma of a
-melody, before the piece) and samples all codebooks of EnCodec in the delay pattern; EnCodec
-decodes, block by block. A piece longer than what the model learned continues in windows of 30 s,
-each with the last 12 s of the one before it (section 4.1 has a stride of 18 s).
+T5 encodes the words; the language model has its hidden states by cross-attention (melody models: as
+a prefix, after the chroma of the melody) and samples all codebooks of EnCodec in the delay pattern;
+EnCodec decodes them block by block. A piece longer than the training examples is generated in
+windows of 30 s, each with the last 12 s of the previous one as its prefix (section 4.1: stride of
+18 s).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from melisma.codec import EncodecCodec
 from melisma.engine.cpu import Engine
 from melisma.engine.generate import sample_stream
 from melisma.generation.catalogue import STRIDE_SECONDS, WINDOW_SECONDS
-from melisma.generation.conditioning.audio import AudioConditions, at_rate, tune_chroma
+from melisma.generation.conditioning.audio import AudioConditions, at_rate, melody_chroma
 from melisma.generation.conditioning.prompt import condition_on_prompt
 from melisma.generation.originality import OriginalityIndex
 from melisma.generation.pipeline import (
@@ -34,7 +35,7 @@ from melisma.generation.pipeline import (
     stage_sampling,
 )
 from melisma.generation.ranking import check_ranking, detect_families, rank_candidates
-from melisma.lm.conditioning import Conditioning
+from melisma.lm.conditioning import Condition, Conditioning, text_condition
 from melisma.lm.text_encoder import T5TextEncoder
 from melisma.tokenizers import AudioTokenizers
 from melisma.values.errors import MelismaError
@@ -44,10 +45,10 @@ from melisma.values.tokens import TokenGrid
 from melisma.values.waveform import Waveform
 
 FIRST_FRAMES = 12
-"""Frames sampled before a stream's first block is decoded (chosen: with the pattern's delay and the
-codec's look-ahead the first sound comes before half a second of tokens is sampled)."""
+"""Token frames sampled before a stream's first block is decoded (chosen: with the pattern's delay
+and the codec's look-ahead the first sound comes before half a second of tokens is sampled)."""
 BLOCK_FRAMES = 25
-"""Frames of every other block."""
+"""Token frames of the following blocks."""
 
 
 MUSICGEN_SAMPLING: Sampling = {"guidance": 3.0, "temperature": 1.0, "top_k": 250, "top_p": 1.0}
@@ -55,7 +56,7 @@ MUSICGEN_SAMPLING: Sampling = {"guidance": 3.0, "temperature": 1.0, "top_k": 250
 
 
 class MusicGen(AudioPipeline):
-    """Text encoder, token model and codec of a published checkpoint."""
+    """Pipeline of text encoder, language model and codec of a published checkpoint."""
 
     sampling_defaults = MUSICGEN_SAMPLING
 
@@ -73,13 +74,13 @@ class MusicGen(AudioPipeline):
         """
         Args:
             words: Tokenizer and text encoder.
-            engine: The token model, ready to be sampled.
+            engine: Inference engine of the language model.
             codec: EnCodec.
-            name: What outputs call the model.
-            licence: Of the weights and of what they make.
+            name: Name of the model in output files.
+            licence: Licence of the weights and of generated music.
             fingerprint: Of the weights.
             tokenizers: Loads our own tokenizers, which rank candidates and detect instruments;
-                called when they are first needed.
+                called on first use.
         """
         super().__init__(name=name, licence=licence, rate_hz=codec.rate_hz, best_of=1)
         self.words, self.engine, self.codec = words, engine, codec
@@ -87,23 +88,27 @@ class MusicGen(AudioPipeline):
 
     @property
     def fingerprint(self) -> str:
-        """Twelve digits that change with the weights and with how they are rounded."""
+        """Twelve hexadecimal digits that identify the weights and their precision."""
         return self._fingerprint
 
     @cached_property
     def tokenizers(self) -> AudioTokenizers:
-        """The shipped tokenizers."""
+        """Our own tokenizers."""
         return self._load_tokenizers()
 
     @property
     def follows_tunes(self) -> bool:
-        """Whether it learned to follow a melody."""
+        """Whether the model was trained with melody conditioning."""
         return bool(self.engine.model.settings.conditions.chroma_frames)
 
     def originality_index(self) -> OriginalityIndex[AudioPiece]:
-        """None exists: what MusicGen was trained on is not public."""
+        """Not available: the training data of MusicGen is not public.
+
+        Raises:
+            MelismaError: Always.
+        """
         raise MelismaError(
-            f"{self.name} has no index of what it was trained on, which is not public: leave "
+            f"{self.name} has no originality index, as its training data is not public: leave "
             "out --original"
         )
 
@@ -178,7 +183,7 @@ class MusicGen(AudioPipeline):
         yield from self._cut(self.codec.finish(state), left)
 
     def _cut(self, sound: Tensor, left: int) -> Iterator[Waveform]:
-        """A block, cut where the piece ends."""
+        """Yields a block, cut at the end of the piece, or nothing after it."""
         if (count := min(left, sound.shape[2])) > 0:
             yield Waveform(samples=sound[0, :, :count].cpu().numpy(), rate_hz=self.rate_hz)
 
@@ -196,7 +201,7 @@ class MusicGen(AudioPipeline):
 
 
 class _Tokens:
-    """The tokens of a batch of candidates, window after window."""
+    """Tokens of a batch of candidates, sampled window by window."""
 
     def __init__(
         self,
@@ -238,7 +243,7 @@ class _Tokens:
         return tokens[..., : int(beginning.seconds * codec.frame_rate_hz)]
 
     def _melody_chroma(self) -> Tensor | None:
-        """Chroma float32 [1, chroma frame, 12] of the melody over all of the new music."""
+        """Chroma float32 [1, chroma frame, 12] of the melody, as long as the new music."""
         melody = self._context.melody
         if melody is None:
             return None
@@ -248,22 +253,22 @@ class _Tokens:
                 "a melody model such as facebook/musicgen-melody"
             )
         rate = self._pipeline.codec.frame_rate_hz
-        return tune_chroma(melody, (max(self._lengths) - self._prefix_frames) / rate)
+        return melody_chroma(melody, (max(self._lengths) - self._prefix_frames) / rate)
 
     @property
     def done(self) -> int:
-        """Frames of the longest piece so far."""
+        """Number of frames of the longest piece so far."""
         return sum(part.shape[2] for part in self._parts)
 
     @property
     def share(self) -> float:
-        """Share of the new frames that are sampled."""
+        """Share of the new frames that have been sampled."""
         new = max(self._lengths) - self._prefix_frames
         return (self.done - self._prefix_frames) / new
 
     def blocks(self, first_frames: int) -> Iterator[Tensor]:
-        """New frames int64 [batch, level, frame] as soon as they are complete, beginning with
-        those of the prefix."""
+        """Yields new frames int64 [batch, level, frame] as soon as they are complete, beginning
+        with those of the prefix."""
         if self._prefix_frames:
             yield self._parts[0]
         size = first_frames + self._pipeline.engine.model.pattern.offsets[-1]
@@ -272,7 +277,7 @@ class _Tokens:
             size = BLOCK_FRAMES
 
     def _window_blocks(self, first_steps: int) -> Iterator[Tensor]:
-        """The frames of one more window."""
+        """Yields the new frames of the next window."""
         start = self.done
         overlap = min(start, self._window - self._stride)
         going = [i for i, length in enumerate(self._lengths) if length > start]
@@ -295,7 +300,7 @@ class _Tokens:
                 continue
             new = grid.tokens(done)
             done = grid.done
-            # Pieces that ended before repeat their last frame: nobody reads it.
+            # Finished pieces are padded with their last frame, which is cut later.
             last = self._parts[-1][..., -1:] if self.done else new[:, :, :1]
             block = last.expand(len(self._lengths), -1, new.shape[2]).clone()
             block[going] = new
@@ -306,32 +311,33 @@ class _Tokens:
         """The conditioning of a window that begins at frame `first`."""
         conditions = dataclasses.replace(
             Conditioning.absent(len(going), frames),
-            text=self._text[going],
-            text_lengths=self._text_lengths[going],
+            text=text_condition(self._text[going], self._text_lengths[going]),
         )
         if self._chroma is None:
             return conditions
         rates = self._pipeline.engine.model.settings.conditions.chroma_frames / WINDOW_SECONDS
         start = (first - self._prefix_frames) / self._pipeline.codec.frame_rate_hz
-        tune = self._chroma
+        chroma = self._chroma
         if start > 0:
-            tune = tune.roll(-round(start * rates), dims=1)
+            chroma = chroma.roll(-round(start * rates), dims=1)
         else:
-            # What stands before the tune is silent.
-            tune = torch.cat([torch.zeros(1, round(-start * rates), tune.shape[2]), tune], dim=1)
-        return dataclasses.replace(conditions, chroma=tune.expand(len(going), -1, -1))
+            # The chroma is 0 over the given beginning.
+            silence = torch.zeros(1, round(-start * rates), chroma.shape[2])
+            chroma = torch.cat([silence, chroma], dim=1)
+        chroma = Condition.full(chroma.expand(len(going), -1, -1))
+        return dataclasses.replace(conditions, chroma=chroma)
 
     def grid(self, number: int) -> Tensor:
         """All tokens of one candidate, int64 [level, frame]."""
         return torch.cat(self._parts, dim=2)[number, :, : self._lengths[number]]
 
     def grids(self) -> Iterator[tuple[int, Tensor]]:
-        """The candidates in turn."""
+        """Yields the number and the tokens of every candidate."""
         for number in range(len(self._lengths)):
             yield number, self.grid(number)
 
     def shown(self, number: int) -> dict[str, str]:
-        """What a candidate was conditioned on, in words, for receipts."""
+        """The conditioning of a candidate in words, by attribute, for receipts."""
         shown = {"text": f"{int(self._text_lengths[number])} tokens"}
         if self._chroma is not None:
             voiced = int((self._chroma.numpy().max(axis=2) > 0).sum())

@@ -1,4 +1,4 @@
-"""MusicLM: prompts become sound in three stages (Agostinelli et al., 2301.11325).
+"""MusicLM: text to music in three stages of language models (Agostinelli et al., 2301.11325).
 
 The joint embedding turns words into style and attributes; the language models sample SEMANTIC, then
 COARSE, then FINE tokens, each of the whole piece, with attention to a sliding window; the codec
@@ -20,7 +20,7 @@ from torch import Tensor
 from melisma.codec import AcousticCodec
 from melisma.engine.cpu import NativeEngine
 from melisma.engine.generate import sample, sample_parallel, sample_stream
-from melisma.generation.conditioning.audio import AudioConditions, at_rate, tune_classes
+from melisma.generation.conditioning.audio import AudioConditions, at_rate, melody_classes
 from melisma.generation.conditioning.prompt import (
     PromptConditioning,
     condition_on_prompt,
@@ -39,7 +39,7 @@ from melisma.generation.pipeline import (
 )
 from melisma.generation.ranking import check_ranking, detect_families, rank_candidates
 from melisma.lm import TokenModel
-from melisma.lm.conditioning import ATTRIBUTE_SIZES, Conditioning
+from melisma.lm.conditioning import ATTRIBUTE_SIZES, Condition, Conditioning, text_condition
 from melisma.semantic import SemanticTokenizer
 from melisma.tokenizers import AudioTokenizers
 from melisma.values.errors import MelismaError
@@ -49,9 +49,9 @@ from melisma.values.tokens import FRAME_RATE_HZ, SAMPLE_RATE_HZ, SAMPLES_PER_FRA
 from melisma.values.waveform import Waveform
 
 FIRST_FRAMES = 8
-"""Frames of the first block of a stream: a third of a second (chosen)."""
+"""Token frames of the first block of a stream: a third of a second (chosen)."""
 BLOCK_FRAMES = 25
-"""Frames of every other block."""
+"""Token frames of the following blocks."""
 
 
 MUSICLM_SAMPLING: Sampling = {
@@ -63,12 +63,12 @@ MUSICLM_SAMPLING: Sampling = {
     "top_k_coarse": 60,
     "temperature_fine": 0.4,
 }
-"""How every stage is sampled by default: guidance and temperature as the judge chose among eleven
-settings."""
+"""Default sampling parameters of every stage: guidance and temperature are the best of eleven
+settings by the evaluation model."""
 
 
 class MusicLM(AudioPipeline):
-    """The frozen tokenizers and the three stages: mono at 24 kHz."""
+    """Pipeline of the frozen tokenizers and three stages: mono audio at 24 kHz."""
 
     sampling_defaults = MUSICLM_SAMPLING
 
@@ -92,9 +92,9 @@ class MusicLM(AudioPipeline):
                 (MusicLM's ablation, section 5.4).
             coarse: The coarse acoustic stage.
             fine: The fine acoustic stage; None: the coarse levels alone are decoded.
-            name: What outputs call the model.
-            licence: Of the weights and of what they make.
-            folder: Where the model's files lie; needed for its originality index.
+            name: Name of the model in output files.
+            licence: Licence of the weights and of generated music.
+            folder: Folder of the model; needed for its originality index.
             precision: Of the stages' weights, as `NativeEngine` takes it.
             threads: As `NativeEngine` takes them.
 
@@ -120,7 +120,7 @@ class MusicLM(AudioPipeline):
 
     @property
     def fingerprint(self) -> str:
-        """Twelve digits that change with anything that decides what is drawn."""
+        """Twelve hexadecimal digits of a hash of all weights that affect the samples."""
         if not self._fingerprint:
             digest = hashlib.sha256("".join(sorted(self.tokenizers.fingerprints.values())).encode())
             for stage in (self.semantic, self.coarse, self.fine):
@@ -187,14 +187,14 @@ class MusicLM(AudioPipeline):
         return pieces
 
     def _read(self, prompt: Prompt, seed: int) -> PromptConditioning:
-        """What the text tower reads in a prompt."""
+        """The conditioning of a prompt by the text tower."""
         generator = generator_of(seed, 0, "asking")
         return condition_on_prompt(self.tokenizers.joint, prompt, generator)
 
     def _decode(
         self, acoustic: Tensor, prompts: Sequence[Prompt], best_of: int, prefix: PrefixTokens
     ) -> list[Waveform]:
-        """The sound of every candidate, cut where its prompt ends."""
+        """Decodes every candidate and cuts it to the duration of its prompt."""
         sounds = []
         for number, one in enumerate(self.tokenizers.codec.decode_tokens(acoustic).numpy()):
             last = round(prompts[number // best_of].duration_seconds * SAMPLE_RATE_HZ)
@@ -245,11 +245,11 @@ class MusicLM(AudioPipeline):
         yield Waveform(samples=sound.numpy(), rate_hz=SAMPLE_RATE_HZ)
 
     def _prefix(self, context: AudioConditions) -> PrefixTokens:
-        """The tokens of both kinds that the piece begins with."""
+        """Semantic and acoustic tokens of the audio that the piece begins with."""
         if context.beginning is None:
             return PrefixTokens(semantic=None, acoustic=None)
         mono = at_rate(context.beginning, SAMPLE_RATE_HZ, 1)
-        # The last frame is whole: the piece continues where the beginning ends.
+        # Samples are dropped at the start, so that the last frame ends where the beginning ends.
         first = mono.samples.shape[1] % SAMPLES_PER_FRAME
         sound = torch.from_numpy(mono.samples[:, first:])
         tokenizers, semantic = self.tokenizers, None
@@ -270,21 +270,24 @@ class MusicLM(AudioPipeline):
         if prefix.frames or context.melody is not None:
             # Where the beats of the context lie is unknown, and its tempo is known only where the
             # words state it; the tokens, or the notes of the melody, carry both.
-            rhythm = torch.full_like(found.rhythm, math.nan)
-            attributes = found.attributes.clone()
+            assert found.attributes is not None
             tempo = [name for name, _ in ATTRIBUTE_SIZES].index("tempo")
-            for row, one in enumerate(conditionings):
-                if one.reading.stated.tempo_bpm is None:
-                    attributes[row, tempo] = ATTRIBUTE_SIZES[tempo][1]
-            found = dataclasses.replace(found, rhythm=rhythm, attributes=attributes)
+            present = found.attributes.present.clone()
+            stated = [one.reading.stated.tempo_bpm is not None for one in conditionings]
+            present[:, tempo] &= torch.tensor(stated)
+            attributes = dataclasses.replace(found.attributes, present=present)
+            found = dataclasses.replace(found, rhythm=None, attributes=attributes)
         if context.melody is not None:
-            melody = found.melody.clone()
+            notes = torch.zeros(len(found), frames, dtype=torch.long)
+            present = torch.zeros(len(found), frames, dtype=torch.bool)
             new = frames - prefix.frames
-            melody[:, prefix.frames :] = tune_classes(self.tokenizers, context.melody, new)
+            notes[:, prefix.frames :] = melody_classes(self.tokenizers, context.melody, new)
+            present[:, prefix.frames :] = True
+            melody = Condition(values=notes, present=present)
             found = dataclasses.replace(found, melody=melody)
         if self.coarse.settings.conditions.text_width:
             text, lengths = self.tokenizers.joint.text_states([one.words for one in conditionings])
-            found = dataclasses.replace(found, text=text, text_lengths=lengths)
+            found = dataclasses.replace(found, text=text_condition(text, lengths))
         return found
 
     def _with_semantic(
@@ -301,7 +304,7 @@ class MusicLM(AudioPipeline):
             return conditioning, None
         semantic = sample(
             self._engines["semantic"],
-            dataclasses.replace(conditioning, text=None, text_lengths=None),
+            dataclasses.replace(conditioning, text=None),
             lengths,
             stage_sampling(sampling, "semantic"),
             generators,
@@ -353,7 +356,7 @@ class MusicLM(AudioPipeline):
         sampling: Sampling,
         generators: list[torch.Generator],
     ) -> Tensor:
-        """All levels; the fine stage looks ahead, so pieces of equal length go together."""
+        """Samples the fine levels in batches of equal length, as the fine stage is not causal."""
         out = acoustic.new_zeros(len(acoustic), fine.settings.levels, acoustic.shape[2])
         for length in sorted(set(lengths)):
             rows = [row for row, own in enumerate(lengths) if own == length]
@@ -373,18 +376,18 @@ class MusicLM(AudioPipeline):
 
 @dataclass(frozen=True, kw_only=True)
 class PrefixTokens:
-    """Tokens int64 [batch, level, frame] that pieces begin with; None for none."""
+    """Tokens int64 [batch, level, frame] that pieces begin with; None: no tokens are given."""
 
     semantic: Tensor | None
     acoustic: Tensor | None
 
     @property
     def frames(self) -> int:
-        """How many frames are given."""
+        """Number of given frames."""
         return 0 if self.acoustic is None else self.acoustic.shape[2]
 
     def of(self, batch: int) -> PrefixTokens:
-        """The same for every piece of a batch."""
+        """The tokens, repeated for every piece of a batch."""
 
         def repeated(tokens: Tensor | None) -> Tensor | None:
             return None if tokens is None else tokens.expand(batch, -1, -1)
@@ -393,7 +396,7 @@ class PrefixTokens:
 
 
 def _shown(conditioning: PromptConditioning, context: AudioConditions) -> dict[str, str]:
-    """The conditioning in words; with a melody or a beginning only a tempo that was stated."""
+    """The conditioning in words, by attribute; with audio context the tempo only where stated."""
     shown = conditioning.shown()
     if context.melody is None and context.beginning is None:
         return shown
@@ -407,7 +410,7 @@ def _shown(conditioning: PromptConditioning, context: AudioConditions) -> dict[s
 
 
 def frames_of(prompt: Prompt) -> int:
-    """Frames that hold the prompt's duration."""
+    """Number of token frames of a prompt's duration, rounded up."""
     return math.ceil(prompt.duration_seconds * FRAME_RATE_HZ)
 
 

@@ -1,7 +1,7 @@
-"""Which of several candidates is nearest to the words: what the joint embedding and its heads hear.
+"""Ranking of audio candidates by the joint embedding and its attribute heads.
 
-Enters: sound of every candidate, of any rate, and what was asked. Leaves: its cosine with the
-words, and a score that ranks.
+Inputs: the audio of every candidate, of any rate, and the conditioning of its prompt. Outputs: its
+cosine similarity to the words, and a score for the ranking.
 """
 
 from __future__ import annotations
@@ -21,17 +21,22 @@ from melisma.values.tokens import SAMPLE_RATE_HZ, SAMPLES_PER_FRAME
 from melisma.values.waveform import Waveform
 
 RANKS = ("words", "receipt")
-"""How candidates may be ranked."""
+"""Criteria that candidates can be ranked by."""
 AGREEMENT_WEIGHT = 0.5
-"""Weight of heard attributes beside the similarity of the vectors, when candidates are ranked."""
+"""Weight of the mean probability of the requested attributes, relative to the cosine similarity."""
 RECEIPT_WEIGHT = 10.0
-"""Weight of the receipt where it ranks: the embedding decides among those that agree alike."""
+"""Weight of the receipt's agreement for `rank="receipt"`: so high that the embedding only decides
+among candidates of equal agreement."""
 DETECTED_ATTRIBUTES = ("tempo", "tonality", "lead")
-"""Attributes that candidates are ranked by, where the prompt asks for them."""
+"""Attributes that candidates are ranked by where the prompt requests them."""
 
 
 def check_ranking(best_of: int, rank: str) -> None:
-    """`ValueError` says what is allowed."""
+    """Checks the parameters of a ranking.
+
+    Raises:
+        MelismaError: `best_of` is below 1, or `rank` is not one of `RANKS`.
+    """
     if best_of < 1:
         raise MelismaError(f"best-of is at least 1, not {best_of}")
     if rank not in RANKS:
@@ -39,29 +44,39 @@ def check_ranking(best_of: int, rank: str) -> None:
 
 
 def rank_candidates(
-    ears: AudioTokenizers,
+    tokenizers: AudioTokenizers,
     sounds: Sequence[Waveform],
-    asked: Sequence[PromptConditioning],
+    conditionings: Sequence[PromptConditioning],
     rank: str,
 ) -> tuple[list[float], list[float]]:
-    """(cosine of words and sound, score for the ranking) of every candidate."""
+    """Scores candidates.
+
+    Args:
+        tokenizers: The frozen tokenizers.
+        sounds: Audio of every candidate.
+        conditionings: Conditioning of every candidate.
+        rank: One of `RANKS`.
+
+    Returns:
+        Cosine similarity of audio and words, and score for the ranking, of every candidate.
+    """
     similarities, scores = [], []
-    for sound, one in zip(sounds, asked, strict=True):
-        heard = whole_frames(sound)
-        vectors, rows = ears.embed_windows(torch.from_numpy(heard.samples))
+    for sound, one in zip(sounds, conditionings, strict=True):
+        mono = whole_frames(sound)
+        vectors, rows = tokenizers.embed_windows(torch.from_numpy(mono.samples))
         mean = vectors[0].mean(axis=0)
         similarity = float(mean @ one.vector / max(float(np.linalg.norm(mean)), 1e-9))
         row = rows[0].mean(axis=0)
         agreement = [
-            _heard(row, name, one.attributes[name])
+            _probability(row, name, one.attributes[name])
             for name in DETECTED_ATTRIBUTES
             if name in one.attributes
         ]
         score = similarity + AGREEMENT_WEIGHT * float(np.mean(agreement or [0.0]))
         if rank == "receipt":
-            from melisma.analysis.receipt import receipt_of_sound  # it needs much of scipy
+            from melisma.analysis.receipt import receipt_of_sound  # imports much of scipy
 
-            receipt = receipt_of_sound(heard, one.reading.stated, families_of(row))
+            receipt = receipt_of_sound(mono, one.reading.stated, families_of(row))
             score = RECEIPT_WEIGHT * receipt.agreement + score
         similarities.append(similarity)
         scores.append(score)
@@ -69,26 +84,26 @@ def rank_candidates(
 
 
 def whole_frames(sound: Waveform) -> Waveform:
-    """Mono at the ears' rate, its last frame left out where it is not whole."""
+    """Mixes to mono at the tokenizers' rate and drops an incomplete last frame."""
     mono = at_rate(sound, SAMPLE_RATE_HZ, 1)
     whole = mono.samples.shape[1] // SAMPLES_PER_FRAME * SAMPLES_PER_FRAME
     return Waveform(samples=mono.samples[:, :whole], rate_hz=SAMPLE_RATE_HZ)
 
 
-def detect_families(ears: AudioTokenizers, sound: Waveform) -> dict[str, float]:
-    """Probability of each family of instruments sounding, by the joint embedding's head."""
-    _, rows = ears.embed_windows(torch.from_numpy(whole_frames(sound).samples))
+def detect_families(tokenizers: AudioTokenizers, sound: Waveform) -> dict[str, float]:
+    """Probability of each instrument family in a sound, by the joint embedding's attribute head."""
+    _, rows = tokenizers.embed_windows(torch.from_numpy(whole_frames(sound).samples))
     return families_of(rows[0].mean(axis=0))
 
 
 def families_of(row: np.ndarray) -> dict[str, float]:
-    """Probabilities of the families from a row of the attribute heads [150]."""
+    """Probability of each instrument family in a row of the attribute heads, float32 [150]."""
     return dict(zip(FAMILIES, row[BLOCKS["families"]].tolist(), strict=True))
 
 
-def _heard(row: np.ndarray, name: str, wanted: int) -> float:
-    """Probability with which a class is heard; a tempo may lie one bin beside."""
+def _probability(row: np.ndarray, name: str, requested: int) -> float:
+    """Probability of a class; for the tempo including the adjacent bins."""
     block = row[BLOCKS[name]]
     if name == "tempo":
-        return float(block[max(wanted - 1, 0) : wanted + 2].sum())
-    return float(block[wanted])
+        return float(block[max(requested - 1, 0) : requested + 2].sum())
+    return float(block[requested])

@@ -1,21 +1,21 @@
-"""Condition slots of the token language model: what a piece is told before and while it is drawn.
+"""Conditioning of the token language models: condition slots, their dropout, their embedding.
 
-Every slot has an absent-token and is dropped at random in training, so that any part may be left
-out at inference, guidance has something to compare with, and a later conditioner retrains one
-thing.
+Every slot may be absent: absence is a mask (`Condition.present`), is embedded, and is chosen at
+random in training, so that any part may be left out at inference, guidance has something to compare
+with, and a later conditioner retrains one thing.
 
-Slots for the whole piece: *style* (the quantised joint vector, embedded through its centroid,
-any number of its levels from 0 on), *attributes* (tempo, tonality, metre, lead, style), *families*
-(which instruments are named). Slots per frame: *melody* (pitch class), *rhythm* (place in
-the beat and in the bar), *source* (tokens of an earlier stage). Slots of MusicGen (2306.05284,
-sections 2.3 and 2.4): *text* (the states of a text encoder, attended to, or put before the piece)
-and
-*chroma* (one-hot pitch classes of a tune, put before the piece).
+Slots for the whole piece: *style* (the quantised joint vector, embedded through its centroid, any
+number of its levels from 0 on), *attributes* (tempo, key, metre, lead, style), *families* (which
+instruments are named). Slots per frame: *melody* (pitch class), *rhythm* (phase in the beat and in
+the bar), *source* (tokens of an earlier stage). Slots of MusicGen (2306.05284, sections 2.3 and
+2.4): *text* (the states of a text encoder, attended to, or put before the piece) and *chroma*
+(one-hot pitch classes of a melody, put before the piece).
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 
 import torch
@@ -42,7 +42,7 @@ CHROMA_SIZE = 12
 MELODY_SIZE = 13
 """No note, twelve pitch classes; one more entry of the table is the absent-token."""
 RHYTHM_HARMONICS = 4
-"""Sines and cosines of the beat and bar phase, and so many multiples of it."""
+"""Multiples of the beat and bar phase whose sines and cosines are features."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,9 +56,9 @@ class ConditioningSettings:
     source_vocabulary: int = 1024
     """Entries of each source level."""
     source_before: int = 1
-    """Frames of the source before the present one that are looked at."""
+    """Frames of the source before the present one in the receptive field."""
     source_ahead: int = 4
-    """Frames of the source after the present one that are looked at."""
+    """Frames of the source after the present one in the receptive field."""
     slots: bool = True
     """Whether there are style, attributes, families, melody and rhythm."""
     text_width: int = 0
@@ -66,105 +66,152 @@ class ConditioningSettings:
     text_before: bool = False
     """Whether the text is put before the piece; else every block attends to it."""
     chroma_frames: int = 0
-    """Frames of chroma before the piece, a shorter tune repeated; 0: no chroma."""
+    """Frames of chroma before the piece, a shorter melody repeated; 0: no chroma."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Condition:
+    """Values of one slot, and where they are present. Values that are absent mean nothing."""
+
+    values: Tensor
+    """[batch, ...]."""
+    present: Tensor
+    """bool, of the first dimensions of `values`."""
+
+    @classmethod
+    def full(cls, values: Tensor, dims: int = 1) -> Condition:
+        """Values that are all present; `present` has their first `dims` dimensions."""
+        shape = values.shape[:dims]
+        return cls(values=values, present=torch.ones(shape, dtype=torch.bool, device=values.device))
+
+    def where(self, kept: Tensor) -> Condition:
+        """Present only where `kept`, bool, broadcast to `present`, is true, too."""
+        return replace(self, present=self.present & kept)
+
+    def mapped(self, change: Callable[[Tensor], Tensor]) -> Condition:
+        """The same change to values and presence: a selection, a slice, another device."""
+        return Condition(values=change(self.values), present=change(self.present))
+
+    def absent(self) -> Condition:
+        """The same values, present nowhere."""
+        return replace(self, present=torch.zeros_like(self.present))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Conditioning:
-    """A batch of conditions. Absent: zero style, attribute = its table's size, nan rhythm,
-    melody = `MELODY_SIZE`, families all -1."""
+    """What a batch of pieces is conditioned on. A slot that is None is absent in all of them."""
 
-    style: Tensor
-    """Joint vector rebuilt from its quantised levels, [batch, width]; zeros where absent."""
-    attributes: Tensor
-    """int64 [batch, attribute] in the order of `ATTRIBUTE_SIZES`."""
-    families: Tensor
-    """float32 [batch, family], 1 named, 0 not, -1 nothing known."""
-    rhythm: Tensor
-    """float32 [batch, frame, 2]: beat and bar phase in [0, 1), nan where unknown."""
-    melody: Tensor
-    """int64 [batch, frame]: 0 none, pitch class + 1, or `MELODY_SIZE` where absent."""
+    batch: int
+    """Number of pieces."""
+    length: int
+    """Frames of the slots per frame."""
+    style: Condition | None = None
+    """Joint vector rebuilt from its quantised levels, float32 [batch, width]."""
+    attributes: Condition | None = None
+    """Classes int64 [batch, attribute] in the order of `ATTRIBUTE_SIZES`, each present or not."""
+    families: Condition | None = None
+    """float32 [batch, family]: 1 named, 0 not."""
+    rhythm: Condition | None = None
+    """float32 [batch, frame, 2]: beat and bar phase in [0, 1), present [batch, frame, 2]."""
+    melody: Condition | None = None
+    """int64 [batch, frame]: 0 no note, else pitch class + 1."""
     source: Tensor | None = None
     """int64 [batch, level, frame] tokens of the earlier stage."""
-    text: Tensor | None = None
-    """float32 [batch, token, width] states of a text encoder."""
-    text_lengths: Tensor | None = None
-    """int64 [batch]: tokens of each text; 0 where it is absent."""
-    chroma: Tensor | None = None
-    """float32 [batch, chroma frame, 12], one-hot; absent where its first entry is -1."""
+    text: Condition | None = None
+    """States of a text encoder, float32 [batch, token, width], present [batch, token]: the first
+    tokens of each text."""
+    chroma: Condition | None = None
+    """One-hot pitch classes, float32 [batch, chroma frame, 12]."""
 
     def __len__(self) -> int:
-        return len(self.style)
+        return self.batch
 
     @classmethod
-    def absent(cls, batch: int, frames: int, style_width: int = 128) -> Conditioning:
-        """Nothing is told."""
-        sizes = torch.tensor([size for _, size in ATTRIBUTE_SIZES])
-        return cls(
-            style=torch.zeros(batch, style_width),
-            attributes=sizes.expand(batch, -1).clone(),
-            families=torch.full((batch, FAMILY_COUNT), -1.0),
-            rhythm=torch.full((batch, frames, 2), math.nan),
-            melody=torch.full((batch, frames), MELODY_SIZE),
-        )
+    def absent(cls, batch: int, frames: int) -> Conditioning:
+        """Nothing is present."""
+        return cls(batch=batch, length=frames)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the slots are; the processor where all are None."""
+        for slot in self.slots().values():
+            return slot.values.device
+        return torch.device("cpu") if self.source is None else self.source.device
+
+    def slots(self) -> dict[str, Condition]:
+        """The slots that are not None, by name; `source` has no mask and is not among them."""
+        found = {one.name: getattr(self, one.name) for one in fields(self)}
+        return {name: slot for name, slot in found.items() if isinstance(slot, Condition)}
 
     def without_words(self) -> Conditioning:
         """Style, attributes, families and text absent; rhythm, melody, chroma and source stay."""
-        gone = Conditioning.absent(len(self), self.rhythm.shape[1], self.style.shape[1])
-        lengths = self.text_lengths
-        return replace(
-            self,
-            text_lengths=None if lengths is None else torch.zeros_like(lengths),
-            style=gone.style.to(self.style.device),
-            attributes=gone.attributes.to(self.style.device),
-            families=gone.families.to(self.style.device),
-        )
+        return self._without("style", "attributes", "families", "text")
 
     def unconditional(self) -> Conditioning:
-        """Only the source stays: what guidance moves away from.
+        """Only the source stays: the branch that guidance moves away from.
 
-        With the rhythm kept here, guidance moved away from it: stated tempi came out in 42 % of
-        pieces, without it in 86 %. Chroma goes with the words, as MusicGen learned it.
+        With the rhythm present here, guidance moved away from it: stated tempi came out in 42 % of
+        pieces, without it in 86 %. Chroma is absent with the words, as MusicGen learned it.
         """
-        chroma = None if self.chroma is None else torch.full_like(self.chroma, -1.0)
-        rhythm = torch.full_like(self.rhythm, math.nan)
-        melody = torch.full_like(self.melody, MELODY_SIZE)
-        return replace(self.without_words(), rhythm=rhythm, melody=melody, chroma=chroma)
+        return self._without(*self.slots())
+
+    def _without(self, *names: str) -> Conditioning:
+        gone = {name: slot.absent() for name, slot in self.slots().items() if name in names}
+        return replace(self, **gone)
 
     def rows(self, rows: list[int]) -> Conditioning:
-        """The same for some pieces of the batch."""
-        chosen = {
-            one.name: value[rows]
-            for one in fields(self)
-            if (value := getattr(self, one.name)) is not None
-        }
-        return replace(self, **chosen)
+        """Some pieces of the batch."""
+        chosen = {name: slot.mapped(lambda t: t[rows]) for name, slot in self.slots().items()}
+        source = None if self.source is None else self.source[rows]
+        return replace(self, batch=len(rows), source=source, **chosen)
 
     def frames(self, start: int, stop: int) -> Conditioning:
-        """The same for a stretch of frames."""
-        return replace(
-            self,
-            rhythm=self.rhythm[:, start:stop],
-            melody=self.melody[:, start:stop],
-            source=None if self.source is None else self.source[:, :, start:stop],
-        )
+        """A stretch of frames."""
+        cut = {
+            name: slot.mapped(lambda t: t[:, start:stop])
+            for name, slot in self.slots().items()
+            if name in ("rhythm", "melody")
+        }
+        source = None if self.source is None else self.source[:, :, start:stop]
+        return replace(self, length=stop - start, source=source, **cut)
 
     def to(self, device: str) -> Conditioning:
         """The same on a device."""
-        moved = {
-            one.name: value.to(device)
-            for one in fields(self)
-            if (value := getattr(self, one.name)) is not None
-        }
-        return replace(self, **moved)
+        moved = {name: slot.mapped(lambda t: t.to(device)) for name, slot in self.slots().items()}
+        source = None if self.source is None else self.source.to(device)
+        return replace(self, source=source, **moved)
 
     def joined(self, other: Conditioning) -> Conditioning:
-        """Both batches one after the other."""
-        merged = {}
-        for one in fields(self):
-            first, second = getattr(self, one.name), getattr(other, one.name)
-            merged[one.name] = None if first is None else torch.cat([first, second])
-        return Conditioning(**merged)
+        """Both batches one after the other; a slot of one alone is absent in the other."""
+        mine, theirs = self.slots(), other.slots()
+        merged: dict[str, Condition] = {}
+        for name in {**mine, **theirs}:
+            first = mine.get(name) or _like(theirs[name], self.batch)
+            second = theirs.get(name) or _like(mine[name], other.batch)
+            merged[name] = Condition(
+                values=torch.cat([first.values, second.values]),
+                present=torch.cat([first.present, second.present]),
+            )
+        source = None
+        if self.source is not None and other.source is not None:
+            source = torch.cat([self.source, other.source])
+        return replace(self, batch=self.batch + other.batch, source=source, **merged)
+
+
+def text_condition(states: Tensor, lengths: Tensor) -> Condition:
+    """The text slot.
+
+    Args:
+        states: float32 [batch, token, width].
+        lengths: int64 [batch], tokens of each text.
+    """
+    tokens = torch.arange(states.shape[1], device=states.device)
+    return Condition(values=states, present=tokens < lengths.to(states.device)[:, None])
+
+
+def _like(slot: Condition, batch: int) -> Condition:
+    """An absent slot of another batch."""
+    return slot.mapped(lambda t: torch.zeros_like(t[:1]).expand(batch, *t.shape[1:]))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,7 +219,7 @@ class DropSettings:
     """How often each slot is dropped in training."""
 
     everything: float = 0.1
-    """Style, attributes and families at once (what guidance compares with)."""
+    """Style, attributes, families and text at once (what guidance compares with)."""
     style: float = 0.3
     attribute: float = 0.4
     """Each attribute by itself."""
@@ -184,7 +231,7 @@ class DropSettings:
     """As in MusicGen's melody models."""
     style_noise: float = 0.15
     """Standard deviation of the noise on the style vector (times its norm over sqrt(width)): the
-    measured distance between what the music tower hears and what the text tower says."""
+    measured distance between the embeddings of the music tower and of the text tower."""
 
     def certain(self) -> DropSettings:
         """What is always dropped still is, and nothing else; without noise."""
@@ -199,56 +246,69 @@ class DropSettings:
 def drop(
     conditions: Conditioning, settings: DropSettings, generator: torch.Generator
 ) -> Conditioning:
-    """Drops slots at random, for each piece of the batch by itself."""
-    batch, frames = len(conditions), conditions.rhythm.shape[1]
-    gone = Conditioning.absent(batch, frames, conditions.style.shape[1])
+    """Drops slots at random, for each piece of the batch by itself.
 
-    def chosen(share: float, *shape: int) -> Tensor:
-        return torch.rand(*shape, generator=generator) < share
+    Args:
+        conditions: With all slots of our own models present or absent.
+        settings: How often each slot is dropped.
+        generator: On the processor.
+    """
+    batch = len(conditions)
 
-    everything = chosen(settings.everything, batch)
-    noise = torch.randn(conditions.style.shape, generator=generator) * settings.style_noise
-    noisy = conditions.style + noise * conditions.style.norm(dim=1, keepdim=True) / math.sqrt(
-        conditions.style.shape[1]
-    )
-    no_style = (everything | chosen(settings.style, batch))[:, None]
-    no_attribute = everything[:, None] | chosen(settings.attribute, *conditions.attributes.shape)
-    no_families = (everything | chosen(settings.families, batch))[:, None]
-    no_rhythm = chosen(settings.rhythm, batch)[:, None, None]
-    no_melody = chosen(settings.melody, batch)[:, None]
-    lengths, chroma = conditions.text_lengths, conditions.chroma
-    if lengths is not None:
-        lengths = torch.where(everything | chosen(settings.text, batch), 0, lengths)
+    def kept(share: float, *shape: int) -> Tensor:
+        return torch.rand(*shape, generator=generator) >= share
+
+    style, attributes = conditions.style, conditions.attributes
+    families, rhythm, melody = conditions.families, conditions.rhythm, conditions.melody
+    some = kept(settings.everything, batch)
+    if style is not None:
+        vectors = style.values
+        noise = torch.randn(vectors.shape, generator=generator) * settings.style_noise
+        noise = noise * vectors.norm(dim=1, keepdim=True) / math.sqrt(vectors.shape[1])
+        style = replace(style, values=vectors + noise)
+        style = style.where(some & kept(settings.style, batch))
+    if attributes is not None:
+        each = kept(settings.attribute, *attributes.values.shape)
+        attributes = attributes.where(some[:, None] & each)
+    if families is not None:
+        families = families.where(some & kept(settings.families, batch))
+    if rhythm is not None:
+        rhythm = rhythm.where(kept(settings.rhythm, batch)[:, None, None])
+    if melody is not None:
+        melody = melody.where(kept(settings.melody, batch)[:, None])
+    text, chroma = conditions.text, conditions.chroma
+    if text is not None:
+        text = text.where((some & kept(settings.text, batch))[:, None])
     if chroma is not None:
-        chroma = torch.where(chosen(settings.chroma, batch)[:, None, None], -1.0, chroma)
+        chroma = chroma.where(kept(settings.chroma, batch))
     return replace(
         conditions,
-        text_lengths=lengths,
+        style=style,
+        attributes=attributes,
+        families=families,
+        rhythm=rhythm,
+        melody=melody,
+        text=text,
         chroma=chroma,
-        style=torch.where(no_style, gone.style, noisy),
-        attributes=torch.where(no_attribute, gone.attributes, conditions.attributes),
-        families=torch.where(no_families, gone.families, conditions.families),
-        rhythm=torch.where(no_rhythm, gone.rhythm, conditions.rhythm),
-        melody=torch.where(no_melody, gone.melody, conditions.melody),
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrunkInputs:
-    """Conditions as the trunk takes them."""
+    """Conditioning as the trunk takes it."""
 
     whole: Tensor | None
     """[batch, 1, width]: scales and shifts every block."""
     frames: Tensor | None
-    """[batch, frame, width]: added at the frame that is to be drawn."""
+    """[batch, frame, width]: added at the frame that is to be sampled."""
     text: Text | None = None
     """What every block attends to."""
     before: Tensor | None = None
-    """[batch, place, width]: stands before the piece."""
+    """[batch, position, width]: stands before the piece."""
 
 
 class Conditioner(nn.Module):
-    """Conditions -> `Told`."""
+    """`Conditioning` -> `TrunkInputs`."""
 
     def __init__(self, settings: ConditioningSettings, width: int) -> None:
         super().__init__()
@@ -290,13 +350,11 @@ class Conditioner(nn.Module):
         self.rhythm = nn.Linear(4 * RHYTHM_HARMONICS + 2, width)
 
     def forward(self, conditions: Conditioning) -> TrunkInputs:
-        """Reads every slot that there is."""
+        """Reads every slot; an absent one has an embedding of its own."""
         whole = frames = None
         if self.settings.slots:
             whole = self._whole(conditions)
-            frames = self.melody(conditions.melody) + self.rhythm(
-                rhythm_features(conditions.rhythm)
-            )
+            frames = self._melody(conditions) + self._rhythm(conditions)
             frames = frames + self.spread(whole)
         if conditions.source is not None:
             source = self._source(conditions.source)
@@ -312,8 +370,8 @@ class Conditioner(nn.Module):
 
     @torch.no_grad()
     def ignore_never_trained(self, drops: DropSettings) -> None:
-        """Makes whatever is told in slots that training always dropped act as if it were absent:
-        what they begin with, nobody has taught. For style, attributes, families, rhythm, melody."""
+        """Makes slots that training always dropped act as if they were absent: their weights are
+        still those of the initialization. For style, attributes, families, rhythm, melody."""
         if drops.style >= 1:
             self.style.weight.zero_()
         for table in self.attributes if drops.attribute >= 1 else ():
@@ -324,54 +382,82 @@ class Conditioner(nn.Module):
             self.families.bias.add_(weight[:, weight.shape[1] // 2 :].sum(dim=1))
             weight.zero_()
         if drops.rhythm >= 1:
-            # All features of an unknown rhythm are 0, so the bias alone is what "absent" says.
+            # All features of an unknown rhythm are 0, so the bias alone embeds its absence.
             self.rhythm.weight.zero_()
         if drops.melody >= 1:
             self.melody.weight[:] = self.melody.weight[-1:].clone()
 
     def _whole(self, conditions: Conditioning) -> Tensor:
-        rows = [self.style(conditions.style * conditions.style.shape[1] ** 0.5)]
-        rows += [table(conditions.attributes[:, i]) for i, table in enumerate(self.attributes)]
-        named = (conditions.families > 0).float()
-        absent = (conditions.families < 0).float()
-        rows.append(self.families(torch.cat([named, absent], dim=1)))
+        """[batch, 1, width] from style, attributes, families and the mean of the text."""
+        batch, device = len(conditions), conditions.device
+        width = self.settings.style_width
+        style = torch.zeros(batch, width, device=device)
+        if conditions.style is not None:
+            style = torch.where(conditions.style.present[:, None], conditions.style.values, style)
+        rows = [self.style(style * width**0.5)]
+        sizes = torch.tensor([size for _, size in ATTRIBUTE_SIZES], device=device)
+        classes = sizes.expand(batch, -1)
+        if conditions.attributes is not None:
+            found = conditions.attributes
+            classes = torch.where(found.present, found.values, classes)
+        rows += [table(classes[:, i]) for i, table in enumerate(self.attributes)]
+        named = torch.zeros(batch, FAMILY_COUNT, device=device)
+        unknown = torch.ones(batch, FAMILY_COUNT, device=device)
+        if conditions.families is not None:
+            present = conditions.families.present[:, None]
+            named = ((conditions.families.values > 0) & present).float()
+            unknown = (~present).float().expand(batch, FAMILY_COUNT)
+        rows.append(self.families(torch.cat([named, unknown], dim=1)))
         if self.settings.text_width and conditions.text is not None:
-            assert conditions.text_lengths is not None
-            text = Text(states=conditions.text, lengths=conditions.text_lengths)
-            told = (text.states * text.present[..., None]).sum(dim=1)
-            some = text.lengths[:, None]
-            rows.append(self.spoken(told / some.clamp(min=1)) * (some > 0))
+            present = conditions.text.present
+            total = (conditions.text.values * present[..., None]).sum(dim=1)
+            count = present.sum(dim=1)[:, None]
+            rows.append(self.spoken(total / count.clamp(min=1)) * (count > 0))
         return self.mix(torch.stack(rows).sum(dim=0))[:, None]
 
+    def _melody(self, conditions: Conditioning) -> Tensor:
+        """[batch, frame, width]."""
+        shape = (len(conditions), conditions.length)
+        notes = torch.full(shape, MELODY_SIZE, device=conditions.device)
+        if conditions.melody is not None:
+            notes = torch.where(conditions.melody.present, conditions.melody.values, notes)
+        return self.melody(notes)
+
+    def _rhythm(self, conditions: Conditioning) -> Tensor:
+        """[batch, frame, width]."""
+        rhythm = conditions.rhythm
+        if rhythm is None:
+            phases = torch.zeros(len(conditions), conditions.length, 2, device=conditions.device)
+            rhythm = Condition.full(phases, 3).absent()
+        return self.rhythm(rhythm_features(rhythm))
+
     def _text(self, conditions: Conditioning) -> Text | None:
-        """States in the trunk's width; zeros beyond each text's end."""
+        """States in the trunk's width; zeros beyond the end of each text."""
         if not self.settings.text_width:
             return None
-        if conditions.text is None or conditions.text_lengths is None:
-            # One place, of which none counts.
-            states = torch.zeros(len(conditions), 1, self.settings.text_width)
-            lengths = torch.zeros(len(conditions), dtype=torch.long)
-            conditions = replace(conditions, text=states, text_lengths=lengths)
-            conditions = conditions.to(str(conditions.style.device))
-        assert conditions.text is not None
-        assert conditions.text_lengths is not None
-        text = Text(states=self.text(conditions.text), lengths=conditions.text_lengths)
-        return replace(text, states=text.states * text.present[..., None])
+        text = conditions.text
+        if text is None:  # one position, and none that counts
+            states = torch.zeros(
+                len(conditions), 1, self.settings.text_width, device=conditions.device
+            )
+            text = Condition.full(states, 2).absent()
+        lengths = text.present.sum(dim=1)
+        return Text(states=self.text(text.values) * text.present[..., None], lengths=lengths)
 
     def _chroma(self, conditions: Conditioning) -> Tensor:
-        """[batch, chroma frame, width]: a tune repeated, or cut, to as many frames as were learned;
-        an absent one is the first pitch class throughout (as MusicGen learned it)."""
+        """[batch, chroma frame, width]: a melody repeated, or cut, to as many frames as were
+        learned; an absent one is the first pitch class throughout (as MusicGen learned it)."""
         count, chroma = self.settings.chroma_frames, conditions.chroma
         if chroma is None:
-            chroma = torch.full((len(conditions), 1, CHROMA_SIZE), -1.0)
-            chroma = chroma.to(conditions.style.device)
-        silent = F.one_hot(torch.zeros((), dtype=torch.long), CHROMA_SIZE).to(chroma)
-        chroma = torch.where(chroma[..., :1] < 0, silent, chroma)
-        repeats = -(-count // chroma.shape[1])
-        return self.chroma(chroma).repeat(1, repeats, 1)[:, :count]
+            empty = torch.zeros(len(conditions), 1, CHROMA_SIZE, device=conditions.device)
+            chroma = Condition.full(empty).absent()
+        silent = F.one_hot(torch.zeros((), dtype=torch.long), CHROMA_SIZE).to(chroma.values)
+        classes = torch.where(chroma.present[:, None, None], chroma.values, silent)
+        repeats = -(-count // classes.shape[1])
+        return self.chroma(classes).repeat(1, repeats, 1)[:, :count]
 
     def _source(self, source: Tensor) -> Tensor:
-        """Tokens [batch, level, frame] -> [batch, frame, width], hearing the frames around."""
+        """Tokens [batch, level, frame] -> [batch, frame, width], with the frames around each."""
         hidden = torch.stack(
             [table(source[:, level]) for level, table in enumerate(self.source)]
         ).sum(dim=0)
@@ -380,11 +466,18 @@ class Conditioner(nn.Module):
         return self.source_out(hidden + F.gelu(self.look(padded)).transpose(1, 2))
 
 
-def rhythm_features(rhythm: Tensor) -> Tensor:
-    """Phases [batch, frame, 2] -> sines and cosines of multiples, and whether known."""
-    known = ~rhythm.isnan()
-    angles = rhythm.nan_to_num()[..., None] * (
-        2 * math.pi * torch.arange(1, RHYTHM_HARMONICS + 1, device=rhythm.device)
+def rhythm_features(rhythm: Condition) -> Tensor:
+    """Sines and cosines of multiples of the phases, and whether they are present.
+
+    Args:
+        rhythm: Phases float32 [batch, frame, 2].
+
+    Returns:
+        float32 [batch, frame, 4 * `RHYTHM_HARMONICS` + 2]; zeros where absent.
+    """
+    phases = torch.where(rhythm.present, rhythm.values, 0.0)
+    angles = phases[..., None] * (
+        2 * math.pi * torch.arange(1, RHYTHM_HARMONICS + 1, device=phases.device)
     )
-    waves = torch.cat([angles.sin(), angles.cos()], dim=-1) * known[..., None]
-    return torch.cat([waves.flatten(-2), known.float()], dim=-1)
+    waves = torch.cat([angles.sin(), angles.cos()], dim=-1) * rhythm.present[..., None]
+    return torch.cat([waves.flatten(-2), rhythm.present.float()], dim=-1)

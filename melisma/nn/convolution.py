@@ -107,8 +107,8 @@ class ConvNeXtStack(nn.Module):
 
 
 def merge_frames(frames: Tensor, factor: int) -> Tensor:
-    """Concatenates every `factor` neighbouring frames: [batch, frame, width] -> [batch, frame / factor,
-    factor * width]."""
+    """Concatenates every `factor` neighbouring frames: [batch, frame, width] -> [batch,
+    frame / factor, factor * width]."""
     batch, count, width = frames.shape
     return frames.reshape(batch, count // factor, factor * width)
 

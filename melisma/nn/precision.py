@@ -1,10 +1,10 @@
 """Mixed precision: the floating-point type in which networks compute on a device.
 
 Processors with instructions for bfloat16 products multiply it two to four times as fast as float32;
-others emulate it, ten to a hundred times slower. So a device computes in bfloat16 only where that is
-fast: where the processor has the instructions *and* a measurement of some milliseconds, made once
-per process, confirms it (PyTorch's libraries may be restricted, or built without them). Elsewhere it
-computes in float32.
+others emulate it, ten to a hundred times slower. So a device computes in bfloat16 only where that
+is fast: where the processor has the instructions *and* a measurement of some milliseconds, made
+once per process, confirms it (PyTorch's libraries may be restricted, or built without them).
+Elsewhere it computes in float32.
 
 Modules use `autocast(device)` around their products and name no type themselves. A user's choice
 applies to a loaded model (`melisma.load(precision="float32")`) or to a whole process

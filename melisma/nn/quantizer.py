@@ -93,7 +93,7 @@ class ResidualQuantizer(nn.Module):
 
     @torch.no_grad()
     def set_codebooks(self, codes: Tensor) -> None:
-        """Sets the codebooks [level, vocabulary, width], e.g. found by k-means."""
+        """Sets the codebooks [level, vocabulary, width], computed beforehand."""
         self.codes.copy_(codes)
         self.sums.copy_(codes)
         self.counts.fill_(1.0)
@@ -123,7 +123,7 @@ class ResidualQuantizer(nn.Module):
         decay: float = 0.995,
         dead_count: float = 0.03,
     ) -> None:
-        """Updates the moving averages; codes with an average count below `dead_count` are replaced."""
+        """Updates the moving averages; replaces codes with an average count below `dead_count`."""
         pool, owners = residual.flatten(0, -2), found.flatten()
         counts = torch.bincount(owners, minlength=self.vocabulary).to(pool.dtype)
         sums = torch.zeros_like(self.sums[level]).index_add_(0, owners, pool)

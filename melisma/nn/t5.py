@@ -182,7 +182,8 @@ def _empty_table(rows: int, width: int) -> nn.Embedding:
 
 
 class T5Encoder(nn.Module):
-    """T5 encoder. Its weights come from a checkpoint (`load_t5_encoder`): a new one is untrained."""
+    """T5 encoder. Its weights come from a checkpoint, see `load_t5_encoder`; a new one has zeros in
+    its embeddings."""
 
     def __init__(self, settings: T5Settings) -> None:
         super().__init__()
@@ -214,7 +215,7 @@ class T5Encoder(nn.Module):
         return self.table.weight.dtype
 
     def _bias(self, tokens: int, present: Tensor | None) -> Tensor:
-        """Position bias and mask, added to the scores of all layers: [batch or 1, head, token, token]."""
+        """Position bias and mask, added to all layers' scores: [batch or 1, head, token, token]."""
         settings, numbers = self.settings, self.distances.weight
         # Always on the CPU, where every machine rounds the logarithm alike.
         bucket = distance_buckets(tokens, settings.buckets, settings.longest_distance)

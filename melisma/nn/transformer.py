@@ -1,5 +1,5 @@
-"""Transformer blocks: norms, position embeddings, self- and cross-attention, feed-forward layers, and
-modulation by condition vectors.
+"""Transformer blocks: norms, position embeddings, self- and cross-attention, feed-forward layers,
+and modulation by condition vectors.
 
 Hidden states are [batch, frame, width]. Two families of blocks, in any combination: ours (RMSNorm
 1910.07467, rotary embeddings 2104.09864, SwiGLU 2002.05202, adaptive norms as in DiT, 2212.09748,
@@ -261,8 +261,8 @@ class Block(nn.Module):
             nn.init.zeros_(self.modulate.bias)
 
     def modulation(self, condition: Tensor | None) -> tuple[Tensor, ...] | None:
-        """Condition [batch, 1 or frame, condition width] -> scale and shift of both norms, each [batch,
-        1 or frame, width]; None without a condition."""
+        """Condition [batch, 1 or frame, condition width] -> scale and shift of both norms, each
+        [batch, 1 or frame, width]; None without a condition."""
         if self.modulate is None or condition is None:
             return None
         return self.modulate(condition).chunk(4, dim=-1)
@@ -309,8 +309,8 @@ class Block(nn.Module):
 
 
 def modulate(hidden: Tensor, modulation: tuple[Tensor, ...] | None, first: int) -> Tensor:
-    """Scales and shifts by entries `first` and `first + 1` of a modulation, unless it is None (adaLN,
-    2212.09748, section 3.2)."""
+    """Scales and shifts by entries `first` and `first + 1` of a modulation, unless it is None
+    (adaLN, 2212.09748, section 3.2)."""
     if modulation is None:
         return hidden
     scale, shift = modulation[first], modulation[first + 1]

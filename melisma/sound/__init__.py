@@ -1,4 +1,5 @@
-"""Pure functions on sound: spectra, loudness, mastering. Floor 1: may import `values`.
+"""Audio signal processing: spectra, filters, loudness, mastering. Layer 1: may import `values` and
+`simd`.
 
 Read `spectra.py` first.
 """

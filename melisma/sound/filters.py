@@ -1,8 +1,8 @@
-"""Filters for mastering, under scipy's names: those few that every finished piece passes through.
+"""Digital filters for mastering, under scipy's names.
 
-Importing `scipy.signal` and `scipy.ndimage` takes longer than a piece of ten seconds; the tests
-compare with them. Sound is float64 [..., sample]. A second-order section is (b0, b1, b2, a1, a2),
-with a0 = 1.
+Importing `scipy.signal` and `scipy.ndimage` takes longer than mastering ten seconds of sound; the
+tests compare with them. Sound is float64 [..., sample]. A second-order section is (b0, b1, b2, a1,
+a2), with a0 = 1.
 """
 
 from __future__ import annotations
@@ -14,12 +14,19 @@ import numpy as np
 from melisma.simd.jit import compiled_loop
 
 Section = tuple[float, float, float, float, float]
+"""A second-order section."""
 BUTTERWORTH_Q = 1 / math.sqrt(2)
-"""Quality of a Butterworth filter of second order."""
+"""Quality factor of a second-order Butterworth filter."""
 
 
 def high_pass(cutoff_hz: float, rate_hz: int, q: float = BUTTERWORTH_Q) -> Section:
-    """A high-pass of second order by the bilinear transform (Bristow-Johnson's formulae)."""
+    """Second-order high-pass by the bilinear transform (Bristow-Johnson, Audio EQ Cookbook).
+
+    Args:
+        cutoff_hz: Cut-off frequency.
+        rate_hz: Sample rate.
+        q: Quality factor.
+    """
     angle = 2 * math.pi * cutoff_hz / rate_hz
     alpha, cosine = math.sin(angle) / (2 * q), math.cos(angle)
     a0 = 1 + alpha
@@ -28,7 +35,14 @@ def high_pass(cutoff_hz: float, rate_hz: int, q: float = BUTTERWORTH_Q) -> Secti
 
 
 def high_shelf(gain_db: float, corner_hz: float, rate_hz: int, q: float = BUTTERWORTH_Q) -> Section:
-    """A shelf of second order that lifts what lies above its corner (likewise)."""
+    """Second-order high shelf by the bilinear transform (Bristow-Johnson, Audio EQ Cookbook).
+
+    Args:
+        gain_db: Gain above the corner.
+        corner_hz: Corner frequency.
+        rate_hz: Sample rate.
+        q: Quality factor.
+    """
     gain, angle = 10 ** (gain_db / 40), 2 * math.pi * corner_hz / rate_hz
     cosine, root = math.cos(angle), math.sqrt(gain) * math.sin(angle) / q
     more, less = gain + 1, gain - 1
@@ -44,8 +58,8 @@ def high_shelf(gain_db: float, corner_hz: float, rate_hz: int, q: float = BUTTER
 
 @compiled_loop
 def _run_section(x, b0, b1, b2, a1, a2, s1, s2):
-    """Filters float64 [channel, sample] in place, from the states float64 [channel] on; transposed
-    direct form II."""
+    """Filters float64 [channel, sample] in place, in transposed direct form II, from the initial
+    states float64 [channel]."""
     for channel in range(x.shape[0]):
         one, two, row = s1[channel], s2[channel], x[channel]
         for i in range(x.shape[1]):
@@ -57,7 +71,17 @@ def _run_section(x, b0, b1, b2, a1, a2, s1, s2):
 
 
 def sosfilt(section: Section, samples: np.ndarray, *, steady: bool = False) -> np.ndarray:
-    """Sound through a section. `steady`: as if the first sample had always been there."""
+    """Filters sound with a second-order section.
+
+    Args:
+        section: The filter.
+        samples: [..., sample].
+        steady: Whether the initial state is the steady state for the first sample (scipy's
+            `sosfilt_zi`); else zero.
+
+    Returns:
+        float64, of the same shape.
+    """
     rows = np.array(samples, np.float64).reshape(-1, samples.shape[-1])
     states = np.zeros((2, len(rows)))
     if steady:
@@ -70,34 +94,56 @@ def sosfilt(section: Section, samples: np.ndarray, *, steady: bool = False) -> n
 
 
 def sosfiltfilt(section: Section, samples: np.ndarray, padlen: int) -> np.ndarray:
-    """Sound through a section forwards and backwards, so that no phase is turned; `padlen` samples
-    are put before and behind it, its ends turned about themselves."""
+    """Filters forward and backward, without phase shift.
+
+    Args:
+        section: The filter.
+        samples: float64 [..., sample].
+        padlen: Samples of odd extension at both ends.
+
+    Returns:
+        float64, of the same shape.
+    """
     first, last = samples[..., :1], samples[..., -1:]
-    before = 2 * first - samples[..., padlen:0:-1]
-    behind = 2 * last - samples[..., -2 : -padlen - 2 : -1]
-    padded = np.concatenate([before, samples, behind], axis=-1)
+    left = 2 * first - samples[..., padlen:0:-1]
+    right = 2 * last - samples[..., -2 : -padlen - 2 : -1]
+    padded = np.concatenate([left, samples, right], axis=-1)
     for _ in range(2):
         padded = sosfilt(section, padded, steady=True)[..., ::-1]
     return padded[..., padlen : padded.shape[-1] - padlen]
 
 
 def gaussian_filter1d(values: np.ndarray, sigma: float, mode: str = "nearest") -> np.ndarray:
-    """A moving average of float64 [place] under a bell that is cut off at four standard deviations.
-    The first and the last value go on for ever ("nearest"), or all of them backwards ("reflect").
+    """Gaussian filter, truncated at four standard deviations.
+
+    Args:
+        values: float64 [index].
+        sigma: Standard deviation, in indices.
+        mode: Extension at both ends: "nearest" repeats the last value, "reflect" mirrors.
+
+    Returns:
+        float64 [index].
     """
-    reach = int(4 * sigma + 0.5)
-    bell = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
-    padded = np.pad(values, reach, mode="edge" if mode == "nearest" else "symmetric")
-    return np.convolve(padded, bell / bell.sum(), mode="valid")
+    radius = int(4 * sigma + 0.5)
+    kernel = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
+    padded = np.pad(values, radius, mode="edge" if mode == "nearest" else "symmetric")
+    return np.convolve(padded, kernel / kernel.sum(), mode="valid")
 
 
 def minimum_filter1d(values: np.ndarray, size: int) -> np.ndarray:
-    """The smallest of each value [place] and those around it, an odd number in all; the first and
-    the last go on for ever."""
-    known = 1
+    """Minimum over a centred window.
+
+    Args:
+        values: [index]; the first and the last value are repeated beyond the ends.
+        size: Of the window, odd.
+
+    Returns:
+        [index].
+    """
+    covered = 1
     lowest = np.pad(values, size // 2, mode="edge")
-    while known < size:  # the smallest of ever wider windows
-        step = min(known, size - known)
+    while covered < size:  # windows of doubling width
+        step = min(covered, size - covered)
         lowest = np.minimum(lowest[:-step], lowest[step:])
-        known += step
+        covered += step
     return lowest

@@ -1,8 +1,7 @@
-"""How loud sound is, and how high it really peaks.
+"""Integrated loudness (LUFS) and true peak (dBTP) by ITU-R BS.1770-4.
 
-Loudness is ITU-R BS.1770-4's (the tests compare with pyloudnorm, whose import takes longer than a
-piece); the true peak is its annex 2: the highest amplitude after four-fold oversampling. Enters:
-`Waveform`.
+The true peak is that of annex 2: the highest amplitude after four-fold oversampling. Input:
+`Waveform`. (The tests compare with pyloudnorm, whose import takes longer than a measurement.)
 """
 
 from __future__ import annotations
@@ -22,16 +21,19 @@ BLOCK_SECONDS = 0.4
 """Gating block of BS.1770-4."""
 
 RELATIVE_GATE_DB = 10.0
-"""How far under the rest what counts may lie, likewise."""
+"""Relative gate of BS.1770-4: blocks further below the mean loudness do not count."""
 SILENCE_LUFS = -70.0
-"""Absolute gate of BS.1770-4: what lies below counts as silence."""
+"""Absolute gate of BS.1770-4: blocks below it count as silence."""
 
 
 def integrated_lufs(waveform: Waveform) -> float | None:
-    """Integrated loudness in LUFS, None for silence (all below the absolute gate).
+    """Measures the integrated loudness.
 
-    Sound shorter than one gating block is repeated until it fills one, which is exact for steady
-    sound and the only fair reading of a shorter one.
+    Sound shorter than a gating block is repeated until it fills one, which is exact for steady
+    sound.
+
+    Returns:
+        LUFS, or None for silence (everything below the absolute gate).
     """
     samples = waveform.samples.astype(np.float64)
     if not samples.any():
@@ -43,14 +45,13 @@ def integrated_lufs(waveform: Waveform) -> float | None:
 
 
 def _k_weighted(samples: np.ndarray, rate_hz: int) -> np.ndarray:
-    """K-weighting (annex 1), whose two filters the standard gives for 48 kHz, at any rate."""
+    """K-weighting (annex 1) at any sample rate; the standard gives its two filters for 48 kHz."""
     shelf = high_shelf(4.0, 1_500.0, rate_hz)
     return sosfilt(high_pass(38.0, rate_hz, q=0.5), sosfilt(shelf, samples))
 
 
 def _block_powers(weighted: np.ndarray, rate_hz: int) -> np.ndarray:
-    """Mean squares of the gating blocks, the sum over channels [block]; they overlap by three
-    quarters."""
+    """Mean squares of the gating blocks, summed over channels, [block]; blocks overlap by 75 %."""
     length, step = BLOCK_SECONDS * rate_hz, BLOCK_SECONDS / 4 * rate_hz
     count = round((weighted.shape[1] - length) / step) + 1
     first = (np.arange(count) * step).astype(int)
@@ -60,7 +61,7 @@ def _block_powers(weighted: np.ndarray, rate_hz: int) -> np.ndarray:
 
 
 def _gated(powers: np.ndarray) -> float | None:
-    """Loudness of what lies above both gates; None where nothing does."""
+    """Loudness of the blocks above both gates; None where there is none."""
 
     def lufs(power: np.ndarray | float) -> np.ndarray:
         return -0.691 + 10 * np.log10(np.maximum(power, 1e-20))
@@ -69,32 +70,37 @@ def _gated(powers: np.ndarray) -> float | None:
     if len(loud) == 0:
         return None
     loud = loud[lufs(loud) > lufs(float(loud.mean())) - RELATIVE_GATE_DB]
-    found = float(lufs(float(loud.mean())))
-    return found if found > SILENCE_LUFS else None
+    loudness = float(lufs(float(loud.mean())))
+    return loudness if loudness > SILENCE_LUFS else None
 
 
 @functools.cache
 def _interpolator() -> np.ndarray:
-    """The filter of the points between samples: float64 [point, tap]."""
-    reach = 10 * OVERSAMPLING
-    taps = np.arange(-reach, reach + 1)
-    whole = np.sinc(taps / OVERSAMPLING) * np.kaiser(len(taps), 5.0)
-    filled = np.pad(OVERSAMPLING * whole / whole.sum(), (0, OVERSAMPLING - 1))
-    return filled.reshape(-1, OVERSAMPLING).T
+    """Polyphase filters of the points between samples: float64 [point, tap]."""
+    radius = 10 * OVERSAMPLING
+    taps = np.arange(-radius, radius + 1)
+    kernel = np.sinc(taps / OVERSAMPLING) * np.kaiser(len(taps), 5.0)
+    padded = np.pad(OVERSAMPLING * kernel / kernel.sum(), (0, OVERSAMPLING - 1))
+    return padded.reshape(-1, OVERSAMPLING).T
 
 
 def oversampled_peaks(samples: np.ndarray) -> np.ndarray:
-    """The highest amplitude around each sample: float64 [sample] from [channel, sample].
+    """Peak amplitude around each sample: that of the sample itself and of the three interpolated
+    points up to the next, the largest of all channels.
 
-    The largest over channels of the sample itself and the three points between it and the next.
+    Args:
+        samples: [channel, sample].
+
+    Returns:
+        float64 [sample].
     """
-    found = np.abs(samples).max(axis=0).astype(np.float64)
-    reach = (_interpolator().shape[1] - 1) // 2
+    peaks = np.abs(samples).max(axis=0).astype(np.float64)
+    delay = (_interpolator().shape[1] - 1) // 2
     for channel in samples.astype(np.float64):
         for taps in _interpolator():
-            between = np.convolve(channel, taps)[reach : reach + len(channel)]
-            np.maximum(found, np.abs(between), out=found)
-    return found
+            between = np.convolve(channel, taps)[delay : delay + len(channel)]
+            np.maximum(peaks, np.abs(between), out=peaks)
+    return peaks
 
 
 def true_peak_db(waveform: Waveform) -> float:

@@ -1,6 +1,6 @@
-"""From raw sound to sound fit for listening: even loudness, safe peaks, no clicks at the ends.
+"""Mastering: loudness normalization, true-peak limiting, removal of DC, fades at both ends.
 
-Enters and leaves: `Waveform` of the same length and rate. Loudness after EBU R 128 (sections 1
+Input and output: `Waveform` of the same length and rate. Loudness after EBU R 128 (sections 1
 and 2, with a target for headphones), limiter after the look-ahead scheme of Giannoulis, Massberg
 and Reiss, "Digital Dynamic Range Compressor Design" (JAES 2012, section 4).
 """
@@ -20,20 +20,20 @@ from melisma.values.errors import MelismaError
 TARGET_LUFS = -16.0
 """Chosen: what most streaming services play music at."""
 CEILING_DB = -1.0
-"""EBU R 128, section 2.4: maximum true peak, for sound in a listener's hands."""
+"""EBU R 128, section 2.4: maximum true peak of distributed sound."""
 
 _MARGIN_DB = 0.1
-"""Below the ceiling, for rounding to 16 bits and peaks between the oversampled points."""
+"""Distance below the ceiling, for rounding to 16 bits and peaks between the oversampled points."""
 _RUMBLE_HZ = 20.0
-"""Lowest audible frequency: what lies below is drift."""
+"""Lowest audible frequency: sound below it is removed as drift."""
 _FADE_IN_SECONDS = 0.005
 _FADE_OUT_SECONDS = 0.03
 """Chosen: too short to soften an attack, long enough to avoid a click."""
 _LOOK_AHEAD_SECONDS = 0.005
-_MOST_LIMITING_DB = 6.0
-"""Chosen: beyond this reduction a limiter is heard, so the piece stays softer instead."""
-_MOST_GAIN_DB = 40.0
-"""Chosen: more would turn a noise floor into music."""
+_MAX_LIMITING_DB = 6.0
+"""Chosen: a larger reduction by the limiter would be audible, so the piece stays softer instead."""
+_MAX_GAIN_DB = 40.0
+"""Chosen: more would amplify a noise floor."""
 _ROUNDS = 4
 _LOUDNESS_TOLERANCE_DB = 0.1
 
@@ -41,12 +41,18 @@ _LOUDNESS_TOLERANCE_DB = 0.1
 def master(
     waveform: Waveform, target_lufs: float = TARGET_LUFS, ceiling_db: float = CEILING_DB
 ) -> Waveform:
-    """Remove DC and drift, ride the level, fade the ends, bring to the target loudness and below
-    the ceiling.
+    """Masters a piece: removes DC and drift, levels, fades the ends, normalizes and limits.
 
-    Silence stays silence. A piece whose peaks stand too far above its loudness ends up softer than
-    the target rather than crushed. Raises `ValueError` for a target or ceiling that is not
-    negative.
+    Silence stays silent. A piece whose peaks are too far above its loudness ends up softer than the
+    target instead of being limited too strongly.
+
+    Args:
+        waveform: The piece.
+        target_lufs: Integrated loudness, from -60 to below 0.
+        ceiling_db: Maximum true peak, from -30 to 0.
+
+    Raises:
+        MelismaError: Target or ceiling out of range.
     """
     if not -60.0 <= target_lufs < 0.0:
         raise MelismaError(f"a target loudness lies between -60 and 0 LUFS, not {target_lufs}")
@@ -59,8 +65,8 @@ def master(
         return _sound(clean, waveform)
     ceiling = 10.0 ** ((ceiling_db - _MARGIN_DB) / 20.0)
     peaks = oversampled_peaks(clean)
-    loudest_gain_db = 20.0 * math.log10(ceiling / float(peaks.max())) + _MOST_LIMITING_DB
-    loudest_gain_db = min(loudest_gain_db, _MOST_GAIN_DB)
+    loudest_gain_db = 20.0 * math.log10(ceiling / float(peaks.max())) + _MAX_LIMITING_DB
+    loudest_gain_db = min(loudest_gain_db, _MAX_GAIN_DB)
     gain_db = target_lufs - loudness
     result = waveform
     for _ in range(_ROUNDS):
@@ -79,7 +85,7 @@ def _sound(samples: np.ndarray, like: Waveform) -> Waveform:
 
 
 def _without_drift(samples: np.ndarray, rate_hz: int) -> np.ndarray:
-    """Without the mean and all below the audible, phase kept."""
+    """Removes DC and everything below the audible range, with zero phase shift."""
     samples = samples.astype(np.float64)
     if samples.shape[-1] < 2:
         return np.zeros_like(samples)
@@ -91,7 +97,7 @@ def _without_drift(samples: np.ndarray, rate_hz: int) -> np.ndarray:
 
 
 def _fade(samples: np.ndarray, like: Waveform) -> np.ndarray:
-    """Raised-cosine fades at both ends, a quarter of the sound each at most, that leave no DC."""
+    """Raised-cosine fades at both ends, each at most a quarter of the sound, without DC offset."""
     length = samples.shape[-1]
     shape = np.ones(length)
     for seconds, at_start in ((_FADE_IN_SECONDS, True), (_FADE_OUT_SECONDS, False)):
@@ -103,16 +109,22 @@ def _fade(samples: np.ndarray, like: Waveform) -> np.ndarray:
             shape[:count] *= ramp
         else:
             shape[-count:] *= ramp[::-1]
-    total = float(shape.sum())
-    offset = (samples * shape).sum(axis=-1, keepdims=True) / total if total > 0 else 0.0
+    area = float(shape.sum())
+    offset = (samples * shape).sum(axis=-1, keepdims=True) / area if area > 0 else 0.0
     return (samples - offset) * shape
 
 
 def _limit(samples: np.ndarray, peaks: np.ndarray, ceiling: float, rate_hz: int) -> np.ndarray:
-    """Turn down smoothly around peaks above the ceiling (`peaks`: see `oversampled_peaks`).
+    """Look-ahead limiter.
 
-    The gain that each peak needs is held over a window and then averaged with a window of the
-    same width, so the average over a peak holds nothing but gains that are low enough for it.
+    The gain that each peak needs is held over a window (moving minimum) and then smoothed with a
+    window of the same width, so that the average at a peak contains only gains low enough for it.
+
+    Args:
+        samples: float64 [channel, sample].
+        peaks: See `oversampled_peaks`.
+        ceiling: Amplitude.
+        rate_hz: Sample rate.
     """
     if peaks.max() <= ceiling:
         return samples
@@ -126,7 +138,7 @@ def _limit(samples: np.ndarray, peaks: np.ndarray, ceiling: float, rate_hz: int)
 
 
 def _below(waveform: Waveform, ceiling_db: float) -> Waveform:
-    """Turn the whole down where a peak still stands above the ceiling."""
+    """Attenuates the whole piece if a true peak is still above the ceiling."""
     over_db = true_peak_db(waveform) - ceiling_db
     if over_db <= 0:
         return waveform

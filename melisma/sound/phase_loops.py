@@ -1,6 +1,4 @@
-"""The inner loops of `phase_retrieval.py` as machine code: what PyTorch does in a hundred small
-calls for a second of sound, and in passes over memory, a processor does in two loops.
-"""
+"""Compiled inner loops of `phase_retrieval.py`, in place of many small PyTorch calls on the CPU."""
 
 from __future__ import annotations
 
@@ -15,16 +13,16 @@ _CYCLE = 2.0 * math.pi
 
 @compiled_loop
 def propagate_phases(logs, number, hops, low_lines, phase, out):
-    """Phases of all lines of all frames, in order.
+    """Computes the phases of all bins, frame after frame.
 
     Args:
-        logs: Log magnitudes, float32 [batch, frame, line], contiguous.
-        number: Number of each line in its band's spectrum, float64 [line].
-        hops: Cycles by which a line of number 1 advances from frame to frame, float64 [line].
-        low_lines: Lines of the low band.
-        phase: Phases of the frame before, float32 [batch, line]; those of the last frame are put
-            there.
-        out: float32 [batch, frame, line].
+        logs: Log magnitudes, float32 [batch, frame, bin], contiguous.
+        number: Index of each bin in its band's spectrum, float64 [bin].
+        hops: Cycles by which bin 1 of the spectrum advances from frame to frame, float64 [bin].
+        low_lines: Bins of the low band.
+        phase: Phases of the previous frame, float32 [batch, bin]; overwritten by those of the
+            last frame.
+        out: float32 [batch, frame, bin], written.
     """
     batch, frames, lines = logs.shape
     before, after = np.empty(lines, np.int64), np.empty(lines, np.int64)
@@ -42,7 +40,7 @@ def propagate_phases(logs, number, hops, low_lines, phase, out):
                 if row[i] >= left and row[i] > right:
                     last = i
                 before[i] = last
-                # A parabola through a peak of the logarithm finds a tone to a few per cent.
+                # Parabolic interpolation of the log magnitude: accurate to a few per cent of a bin.
                 curve = min(left - 2 * row[i] + right, np.float32(-1e-3))
                 offset = min(max(0.5 * (left - right) / curve, -0.5), 0.5)
                 advance[i] = (number[i] + offset) * hops[i]
@@ -53,7 +51,7 @@ def propagate_phases(logs, number, hops, low_lines, phase, out):
                 after[i] = following
             for i in range(lines):
                 nearest = before[i] if i - before[i] <= after[i] - i else after[i]
-                # Bands do not share peaks; where a band has none, a line is its own peak.
+                # Bands do not share peaks; in a band without any, a bin is its own peak.
                 if nearest < 0 or nearest >= lines or (nearest < low_lines) != (i < low_lines):
                     nearest = i
                 cycles = old[nearest] + advance[nearest]
@@ -65,21 +63,21 @@ def propagate_phases(logs, number, hops, low_lines, phase, out):
 
 
 @compiled_loop
-def overlap_add(pieces, window, hop, wait, total):
-    """Adds windowed pieces of sound, each a hop after the one before.
+def overlap_add(frames, window, hop, delay, total):
+    """Overlap-add of windowed frames.
 
     Args:
-        pieces: float32 [batch, frame, sample], contiguous.
+        frames: float32 [batch, frame, sample], contiguous.
         window: float32 [sample].
-        hop: Samples from a piece to the next.
-        wait: Samples before the first piece.
-        total: float32 [batch, sample], to which they are added.
+        hop: Samples from one frame to the next.
+        delay: Samples before the first frame.
+        total: float32 [batch, sample], to which the frames are added.
     """
-    batch, frames, samples = pieces.shape
+    batch, count, samples = frames.shape
     for b in range(batch):
-        for n in range(frames):
-            piece = pieces[b, n]
-            first = wait + n * hop
+        for n in range(count):
+            frame = frames[b, n]
+            first = delay + n * hop
             to = total[b, first : first + samples]
             for i in range(samples):
-                to[i] += piece[i] * window[i]
+                to[i] += frame[i] * window[i]

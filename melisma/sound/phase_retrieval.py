@@ -1,13 +1,13 @@
-"""Sound from magnitudes alone: two-band spectra whose phases follow from the magnitudes.
+"""Phase retrieval: synthesis of sound from two-band magnitude spectra, in streaming blocks.
 
-A tone's phase need not be transmitted: it advances by the tone's frequency, and that can be read
-off the shape of its peak. Peaks of each frame go on from the phase that their line had in the frame
-before, and the lines around a peak share its phase (Laroche & Dolson, "Improved phase vocoder
-time-scale modification of audio", 1999, section IV.C, identity phase locking). Long windows below
-`SPLIT_HZ`, where tones lie close together; short ones above, where attacks matter.
+The phase of a tone need not be transmitted: it advances with the frequency, which the shape of the
+spectral peak reveals. Each peak continues from the phase of its bin in the previous frame, and the
+bins around a peak share its phase (identity phase locking: Laroche & Dolson, "Improved phase
+vocoder time-scale modification of audio", 1999, section IV.C). Windows are long below `SPLIT_HZ`,
+where tones are close together, and short above, where attacks matter.
 
-Magnitudes are [batch, frame, line] at 100 frames a second, the low band's lines before the high
-band's; sound is [batch, sample] at 24 kHz. Frame n is centred on sample 240 n + 120.
+Magnitudes are [batch, frame, bin] at 100 frames per second, the bins of the low band before those
+of the high band; sound is [batch, sample] at 24 kHz. Frame n is centred on sample 240 n + 120.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ SPLIT_HZ = 1_500.0
 LOW_WINDOW_SAMPLES = 2_048
 HIGH_WINDOW_SAMPLES = 768
 LOW_LINES = round(SPLIT_HZ * LOW_WINDOW_SAMPLES / RATE_HZ)
-"""Lines 0 to 127 of the long window."""
+"""Bins 0 to 127 of the long window."""
 HIGH_FIRST_LINE = round(SPLIT_HZ * HIGH_WINDOW_SAMPLES / RATE_HZ)
 HIGH_LINES = HIGH_WINDOW_SAMPLES // 2 + 1 - HIGH_FIRST_LINE
-"""Lines 48 to 384 of the short window."""
+"""Bins 48 to 384 of the short window."""
 LINES = LOW_LINES + HIGH_LINES
 
 
@@ -39,7 +39,14 @@ def _window(samples: int, device: torch.device) -> Tensor:
 
 
 def magnitudes(sound: Tensor) -> Tensor:
-    """Sound [batch, sample] -> magnitudes [batch, sample // 240, line]; a full sine has about 1."""
+    """Two-band magnitude spectra.
+
+    Args:
+        sound: [batch, sample] at `RATE_HZ`.
+
+    Returns:
+        [batch, sample // 240, bin]; a sine of amplitude 1 has a peak of about 1.
+    """
     bands = []
     for window_samples in (LOW_WINDOW_SAMPLES, HIGH_WINDOW_SAMPLES):
         before = window_samples // 2 - HOP_SAMPLES // 2
@@ -53,17 +60,17 @@ def magnitudes(sound: Tensor) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class PhaseState:
-    """Where a synthesis stream stands."""
+    """State of a synthesis stream."""
 
     phase: Tensor
-    """Phase of every line in the last frame, [batch, line]."""
+    """Phase of every bin in the last frame, [batch, bin]."""
     low_tail: Tensor
     high_tail: Tensor
-    """Samples of both bands that later frames still add to."""
+    """Overlap of both bands, to which later frames are added, [batch, sample]."""
 
 
 def initial_state(batch: int, device: torch.device | str = "cpu") -> PhaseState:
-    """Silence before the beginning."""
+    """The state before the first frame: silence."""
     return PhaseState(
         phase=torch.zeros(batch, LINES, device=device),
         low_tail=torch.zeros(batch, (_hops(LOW_WINDOW_SAMPLES) - 1) * HOP_SAMPLES, device=device),
@@ -71,27 +78,35 @@ def initial_state(batch: int, device: torch.device | str = "cpu") -> PhaseState:
     )
 
 
-def _wait(window_samples: int) -> int:
-    """Samples that a band's frames wait, so that the centres of both bands' frames meet."""
+def _delay(window_samples: int) -> int:
+    """Delay of a band's frames in samples: it aligns the centres of both bands' frames."""
     return (LOW_WINDOW_SAMPLES - window_samples) // 2
 
 
 def _hops(window_samples: int) -> int:
-    """Hops that a frame of a band reaches over, the wait included."""
-    return -(-(window_samples + _wait(window_samples)) // HOP_SAMPLES)
+    """Hops that a frame of a band spans, its delay included."""
+    return -(-(window_samples + _delay(window_samples)) // HOP_SAMPLES)
 
 
 DELAY_SAMPLES = LOW_WINDOW_SAMPLES // 2 - HOP_SAMPLES // 2
-"""The sound that leaves `step` is so much later than the centres of its frames."""
+"""Latency: delay of the output of `step` relative to the centres of its frames."""
 
 
 def step(block: Tensor, state: PhaseState) -> tuple[Tensor, PhaseState]:
-    """Magnitudes [batch, frame, line] -> sound [batch, 240 * frame], `DELAY_SAMPLES` late."""
+    """Synthesizes a block.
+
+    Args:
+        block: Magnitudes [batch, frame, bin].
+        state: See `initial_state`.
+
+    Returns:
+        (Sound [batch, 240 * frame], delayed by `DELAY_SAMPLES`; the new state.)
+    """
     propagate = _compiled_phases if _runs_compiled(block) else _phases
-    turned, phase = propagate(block, state.phase)
-    # The sign of every other line turns a piece by half its length, so that its middle comes first.
+    phases, phase = propagate(block, state.phase)
+    # Negating every other bin rotates a frame by half its length, so that its centre comes first.
     signs = 1 - 2 * (_lines(block.device)[0] % 2)
-    lines = torch.polar(block * signs, turned)
+    lines = torch.polar(block * signs, phases)
     low, low_tail = _overlap_add(
         F.pad(lines[..., :LOW_LINES], (0, LOW_WINDOW_SAMPLES // 2 + 1 - LOW_LINES)),
         LOW_WINDOW_SAMPLES,
@@ -104,27 +119,27 @@ def step(block: Tensor, state: PhaseState) -> tuple[Tensor, PhaseState]:
 
 
 def _runs_compiled(values: Tensor) -> bool:
-    """Whether the loops of `phase_loops.py` may do it: on a processor, without gradients."""
+    """Whether the loops of `phase_loops.py` can be used: on the CPU, without gradients."""
     cpu = values.device.type == "cpu"
     return cpu and values.dtype == torch.float32 and not values.requires_grad
 
 
 def _compiled_phases(block: Tensor, phase: Tensor) -> tuple[Tensor, Tensor]:
-    """(Phases of every frame and line, those of the last frame), on a processor."""
+    """(Phases [batch, frame, bin], those of the last frame [batch, bin]), on the CPU."""
     from melisma.sound.phase_loops import propagate_phases
 
     logs = torch.log(block + 1e-7).contiguous()
-    turned, last = torch.empty_like(logs), phase.detach().clone()
+    phases, last = torch.empty_like(logs), phase.detach().clone()
     number, _, hops = _lines(block.device)
     propagate_phases(
         logs.numpy(), number.double().numpy(), hops.double().numpy(), LOW_LINES, last.numpy(),
-        turned.numpy(),
+        phases.numpy(),
     )  # fmt: skip
-    return turned, last
+    return phases, last
 
 
 def _phases(block: Tensor, phase: Tensor) -> tuple[Tensor, Tensor]:
-    """The same by PyTorch, on any device."""
+    """The same in PyTorch, on any device."""
     peak, advance = _peaks(block)
     phases = []
     for n in range(block.shape[1]):
@@ -135,8 +150,8 @@ def _phases(block: Tensor, phase: Tensor) -> tuple[Tensor, Tensor]:
 
 @functools.lru_cache(maxsize=8)
 def _lines(device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """Of every line: its number in its band's spectrum, whether it is of the low band, and the
-    cycles by which a line of number 1 advances in a hop."""
+    """For every bin: its index in its band's spectrum, whether it is in the low band, and the
+    cycles by which bin 1 of that spectrum advances in a hop."""
     line = torch.arange(LINES, device=device)
     low = line < LOW_LINES
     number = torch.where(low, line, line - LOW_LINES + HIGH_FIRST_LINE)
@@ -145,12 +160,12 @@ def _lines(device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _peaks(block: Tensor) -> tuple[Tensor, Tensor]:
-    """For every line (its peak's line, the phase that the peak advances by in one hop)."""
+    """For every bin (bin of the nearest peak, phase by which that peak advances in a hop)."""
     logs = torch.log(block + 1e-7)
     left, right = F.pad(logs, (1, 0))[..., :-1], F.pad(logs, (0, 1))[..., 1:]
     is_peak = (logs >= left) & (logs > right)
     curve = (left - 2 * logs + right).clamp(max=-1e-3)
-    # A parabola through a peak of the logarithm finds a tone to a few per cent of a line.
+    # Parabolic interpolation of the log magnitude: accurate to a few per cent of a bin.
     offset = (0.5 * (left - right) / curve).clamp(-0.5, 0.5)
     device = block.device
     line = torch.arange(LINES, device=device)
@@ -159,30 +174,31 @@ def _peaks(block: Tensor) -> tuple[Tensor, Tensor]:
     before = torch.where(is_peak, line, -10_000).cummax(dim=-1).values
     after = torch.where(is_peak, line, 20_000).flip(-1).cummin(dim=-1).values.flip(-1)
     nearest = torch.where(line - before <= after - line, before, after)
-    # Bands do not share peaks; where a band has none, a line is its own peak.
+    # Bands do not share peaks; in a band without any, a bin is its own peak.
     same_band = (nearest < LOW_LINES) == low
     nearest = torch.where(same_band & (nearest >= 0) & (nearest < LINES), nearest, line)
     return nearest, advance.gather(-1, nearest)
 
 
 def _overlap_add(lines: Tensor, window_samples: int, tail: Tensor) -> tuple[Tensor, Tensor]:
-    """Spectra [batch, frame, line] -> (sound of the first hops, tail); both bands equally late."""
-    # Analysis scaled by 4 / window; a squared Hann window at this hop sums to 3/8 window / hop.
+    """Inverse FFT and overlap-add of one band: spectra [batch, frame, bin] -> (sound [batch, 240 *
+    frame], overlap with later frames); both bands have the same delay."""
+    # Analysis scales by 4 / window; squared Hann windows at this hop sum to 3/8 window / hop.
     gain = (window_samples / 4) / (0.375 * window_samples / HOP_SAMPLES)
     window = _window(window_samples, lines.device) * gain
-    pieces = torch.fft.irfft(lines, n=window_samples)
-    wait, hops = _wait(window_samples), _hops(window_samples)
-    batch, count, _ = pieces.shape
-    total = pieces.new_zeros(batch, (count + hops - 1) * HOP_SAMPLES)
+    frames = torch.fft.irfft(lines, n=window_samples)
+    delay, hops = _delay(window_samples), _hops(window_samples)
+    batch, count, _ = frames.shape
+    total = frames.new_zeros(batch, (count + hops - 1) * HOP_SAMPLES)
     total[:, : tail.shape[1]] = tail
-    if _runs_compiled(pieces):
+    if _runs_compiled(frames):
         from melisma.sound.phase_loops import overlap_add
 
-        overlap_add(pieces.numpy(), window.numpy(), HOP_SAMPLES, wait, total.numpy())
+        overlap_add(frames.numpy(), window.numpy(), HOP_SAMPLES, delay, total.numpy())
     else:
-        padded = F.pad(pieces * window, (wait, hops * HOP_SAMPLES - window_samples - wait))
+        padded = F.pad(frames * window, (delay, hops * HOP_SAMPLES - window_samples - delay))
         parts = padded.reshape(batch, count, hops, HOP_SAMPLES)
         blocks = total.view(batch, -1, HOP_SAMPLES)
-        for place in range(hops):
-            blocks[:, place : place + count] += parts[:, :, place]
+        for hop in range(hops):
+            blocks[:, hop : hop + count] += parts[:, :, hop]
     return total[:, : count * HOP_SAMPLES], total[:, count * HOP_SAMPLES :]

@@ -1,7 +1,7 @@
-"""Synthetic rooms: what a room answers to a click.
+"""Synthetic room impulse responses.
 
-Leaves: impulse responses, float32 [channel, sample]. A room is a dozen early reflections and
-exponentially decaying noise whose treble dies first (Schroeder, Natural sounding artificial
+Output: float32 [channel, sample]. A room consists of a dozen early reflections and exponentially
+decaying noise whose treble decays faster (Schroeder, Natural sounding artificial
 reverberation, JAES 1962; Moorer, About this reverberation business, 1979).
 """
 
@@ -19,33 +19,45 @@ ROOMS: dict[str, tuple[float, float] | None] = {
     "studio": (0.45, -13.0),
     "hall": (1.7, -9.0),
 }
-"""Rooms to listen in: decay in seconds, and level in dB against the direct sound (chosen)."""
+"""Rooms of the renderer: (decay time in seconds, level in dB relative to the direct sound), or None
+for no room (chosen)."""
 HIGHEST_HZ = 16_000.0
-"""A room answers with nothing above this (chosen: air and walls swallow it)."""
+"""Upper limit of a room's response (chosen: air and walls absorb higher frequencies)."""
 _REFLECTIONS = 12
 
 
 def room_response(
     decay_seconds: float, rate_hz: int, rng: np.random.Generator, channels: int = 1
 ) -> np.ndarray:
-    """The answer of one room, float32 [channel, sample], the direct sound left out.
+    """A random impulse response without the direct sound.
 
-    The energy of each channel is 1. `decay_seconds` is the time in which it falls by 60 dB.
-    Channels share the room's size and colour; their noise and reflections are drawn apart, as
-    two ears hear them. Raises `ValueError` for a decay that is not between 0.05 and 10 s.
+    Channels share the room's size and colour; their noise and reflections are independent, as at
+    two microphones.
+
+    Args:
+        decay_seconds: Reverberation time RT60, 0.05 to 10 s.
+        rate_hz: Sample rate.
+        rng: Random generator.
+        channels: Number of channels.
+
+    Returns:
+        float32 [channel, sample]; each channel has an energy of 1.
+
+    Raises:
+        MelismaError: Decay time out of range.
     """
     if not 0.05 <= decay_seconds <= 10.0:
         raise MelismaError(f"a room decays in 0.05 to 10 seconds, not {decay_seconds}")
     length = int(decay_seconds * 1.1 * rate_hz)
     predelay = 0.002 + 0.012 * decay_seconds * rng.uniform(0.5, 1.5)
     treble = rng.uniform(0.35, 0.7)
-    answers = [
-        _answer(decay_seconds, predelay, treble, length, rate_hz, rng) for _ in range(channels)
+    responses = [
+        _response(decay_seconds, predelay, treble, length, rate_hz, rng) for _ in range(channels)
     ]
-    return np.stack(answers).astype(np.float32)
+    return np.stack(responses).astype(np.float32)
 
 
-def _answer(
+def _response(
     decay_seconds: float,
     predelay_seconds: float,
     treble: float,
@@ -53,7 +65,7 @@ def _answer(
     rate_hz: int,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """One channel, float64 [sample], energy 1."""
+    """Impulse response of one channel, float64 [sample], with an energy of 1."""
     seconds = np.arange(length) / rate_hz
     response = np.zeros(length)
     top_hz = min(HIGHEST_HZ, rate_hz / 2)

@@ -1,6 +1,6 @@
-"""Spectra of sound as pure torch functions: log-mel, log-frequency and the filter banks under them.
+"""Spectrograms in PyTorch: STFT, log-mel and log-frequency, with their filter banks.
 
-Enters: sound [batch, sample], float32, nominally in [-1, 1]. Leaves: [batch, bin, frame].
+Input: sound [batch, sample], float32, nominally in [-1, 1]. Output: [batch, bin, frame].
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 FLOOR_POWER = 1e-5
-"""Added before a logarithm (magnitude; -100 dB, below the noise of 16-bit sound)."""
+"""Added to magnitudes before the logarithm (-100 dB, below the noise of 16-bit sound)."""
 
 
 def _hz_to_mel(hz: np.ndarray) -> np.ndarray:
@@ -26,10 +26,19 @@ def _hz_to_mel(hz: np.ndarray) -> np.ndarray:
 def mel_filters(
     rate_hz: int, window_samples: int, bins: int, low_hz: float = 0.0, high_hz: float | None = None
 ) -> Tensor:
-    """Triangular filters [bin, window_samples // 2 + 1], each of unit sum.
+    """Mel filter bank (HTK scale).
 
-    Where a filter is narrower than a spectral line, the nearest line carries it whole, so that no
-    bin is ever empty.
+    A filter narrower than an FFT bin takes the nearest bin, so that no mel band is empty.
+
+    Args:
+        rate_hz: Sample rate.
+        window_samples: FFT size.
+        bins: Mel bands.
+        low_hz: Lower edge of the first filter.
+        high_hz: Upper edge of the last filter; half the sample rate by default.
+
+    Returns:
+        Triangular filters float32 [mel band, window_samples // 2 + 1], each with a sum of 1.
     """
     high_hz = high_hz or rate_hz / 2
     lines_hz = np.arange(window_samples // 2 + 1) * rate_hz / window_samples
@@ -54,10 +63,16 @@ def _window(samples: int) -> Tensor:
 
 
 def spectrum(sound: Tensor, window_samples: int, hop_samples: int) -> Tensor:
-    """Centred short-time Fourier transform: complex [batch, line, frame].
+    """Short-time Fourier transform with a Hann window.
 
-    Frame f is centred on sample f * hop; there are `samples // hop` frames, the one that would be
-    centred on the very end being left out.
+    Args:
+        sound: [batch, sample].
+        window_samples: FFT size.
+        hop_samples: Samples from one frame to the next.
+
+    Returns:
+        Complex [batch, window_samples // 2 + 1, sample // hop_samples]; frame f is centred on
+        sample f * hop_samples.
     """
     padded = F.pad(sound, (window_samples // 2, window_samples // 2))
     window = _window(window_samples).to(sound.device)
@@ -76,7 +91,19 @@ def log_mel(
     bins: int,
     low_hz: float = 0.0,
 ) -> Tensor:
-    """Natural logarithm of the mel magnitude spectrum, [batch, bin, frame]."""
+    """Log-mel spectrogram: natural logarithm of mel magnitudes.
+
+    Args:
+        sound: [batch, sample].
+        rate_hz: Sample rate.
+        window_samples: FFT size.
+        hop_samples: Samples from one frame to the next.
+        bins: Mel bands.
+        low_hz: Lower edge of the first filter.
+
+    Returns:
+        [batch, bin, frame].
+    """
     lines = spectrum(sound, window_samples, hop_samples)
     magnitude = (lines.real.square() + lines.imag.square()).sqrt()
     filters = mel_filters(rate_hz, window_samples, bins, low_hz).to(sound.device)
@@ -84,8 +111,8 @@ def log_mel(
 
 
 # Log-frequency spectrum: long windows where semitones are narrow, short ones where they are wide.
-# Each band is heard at a lower rate, so that its window is always 1024 samples: (upper edge in Hz,
-# decimation). At 24 kHz the windows are 341, 171 and 85 ms long.
+# Each band is analysed at a lower rate, so that its window is always 1024 samples: (upper edge in
+# Hz, decimation). At 24 kHz the windows are 341, 171 and 85 ms long.
 _BANDS: tuple[tuple[float, int], ...] = ((260.0, 8), (1050.0, 4), (math.inf, 2))
 _BAND_WINDOW_SAMPLES = 1024
 
@@ -94,7 +121,7 @@ _BAND_WINDOW_SAMPLES = 1024
 def _log_frequency_plan(
     rate_hz: int, lowest_hz: float, bins_per_octave: int, octaves: int
 ) -> tuple[tuple[int, Tensor], ...]:
-    """For each band (decimation, filters [bin, line]), from the lowest band up."""
+    """(Decimation, filters [bin, FFT bin]) of each band, from the lowest up."""
     count = bins_per_octave * octaves
     edges_hz = lowest_hz * 2.0 ** (np.arange(-1, count + 1) / bins_per_octave)
     plan, low_hz = [], 0.0
@@ -110,7 +137,7 @@ def _log_frequency_plan(
 
 
 def _interpolating(lines_hz: np.ndarray, edges_hz: np.ndarray) -> np.ndarray:
-    """Triangles, but linear interpolation between two lines where a triangle is narrower."""
+    """Triangular filters; narrower ones than an FFT bin interpolate linearly between two bins."""
     spacing_hz = lines_hz[1]
     centres = edges_hz[1:-1]
     rows = np.zeros((len(centres), len(lines_hz)), dtype=np.float32)
@@ -119,25 +146,27 @@ def _interpolating(lines_hz: np.ndarray, edges_hz: np.ndarray) -> np.ndarray:
         if edges_hz[row + 2] - edges_hz[row] >= 2 * spacing_hz:
             rows[row] = triangles[row]
         else:
-            place = centre / spacing_hz
-            line = int(place)
-            rows[row, line], rows[row, line + 1] = line + 1 - place, place - line
+            position = centre / spacing_hz
+            line = int(position)
+            rows[row, line], rows[row, line + 1] = line + 1 - position, position - line
     return rows
 
 
 @functools.lru_cache(maxsize=8)
 def _lowpass(decimation: int) -> Tensor:
-    """A windowed sinc at 0.8 of the new Nyquist rate, 16 periods long (Kaiser, beta 8: -80 dB)."""
-    reach = 8 * decimation
-    times = torch.arange(-reach, reach + 1, dtype=torch.float64)
+    """Anti-aliasing filter: a windowed sinc at 0.8 of the new Nyquist frequency, 16 periods long
+    (Kaiser, beta 8: -80 dB)."""
+    radius = 8 * decimation
+    times = torch.arange(-radius, radius + 1, dtype=torch.float64)
     kernel = torch.sinc(times * 0.8 / decimation) * torch.kaiser_window(
-        2 * reach + 1, periodic=False, beta=8.0, dtype=torch.float64
+        2 * radius + 1, periodic=False, beta=8.0, dtype=torch.float64
     )
     return (kernel / kernel.sum()).float()[None, None]
 
 
 def decimate(sound: Tensor, decimation: int) -> Tensor:
-    """Every `decimation`-th sample of the low-passed sound: [batch, sample] -> fewer samples."""
+    """Low-passes and keeps every `decimation`-th sample: [batch, sample] -> [batch, sample /
+    decimation]."""
     kernel = _lowpass(decimation).to(sound.device)
     padded = F.pad(sound, (kernel.shape[-1] // 2, kernel.shape[-1] // 2))
     return F.conv1d(padded[:, None], kernel, stride=decimation)[:, 0]
@@ -152,10 +181,20 @@ def log_frequency(
     bins_per_octave: int = 36,
     octaves: int = 7,
 ) -> Tensor:
-    """Natural logarithm of the magnitude at logarithmically spaced frequencies [batch, bin, frame].
+    """Log-frequency spectrogram: natural logarithm of magnitudes at log-spaced frequencies.
 
-    From C1 by thirds of semitones (64 mels cannot tell semitones apart). A hop is a multiple of 8
-    samples, because the low bands are heard at an eighth of the rate.
+    By default from C1 in thirds of a semitone (64 mel bands do not resolve semitones).
+
+    Args:
+        sound: [batch, sample].
+        rate_hz: Sample rate.
+        hop_samples: A multiple of 8, because low bands are analysed at an eighth of the rate.
+        lowest_hz: Frequency of the first bin.
+        bins_per_octave: Resolution.
+        octaves: Range.
+
+    Returns:
+        [batch, bin, frame].
     """
     parts = []
     frames = sound.shape[-1] // hop_samples

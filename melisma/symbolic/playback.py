@@ -153,22 +153,26 @@ def choose_preset(presets: Iterable[Preset], program: int, is_drum: bool) -> Pre
     Returns:
         The preset; None where the SoundFont has no program, or no kit.
     """
-    ours = sorted(preset for preset in presets if (preset[0] == DRUM_BANK) == is_drum)
-    if not ours:
+    candidates = sorted(preset for preset in presets if (preset[0] == DRUM_BANK) == is_drum)
+    if not candidates:
         return None
     bank = DRUM_BANK if is_drum else 0
     family = (
         []
         if is_drum
         else sorted(
-            (preset for preset in ours if preset[0] == 0 and _same_family(preset[1], program)),
+            (
+                preset
+                for preset in candidates
+                if preset[0] == 0 and _same_family(preset[1], program)
+            ),
             key=lambda preset: abs(preset[1] - program),
         )
     )
-    for wanted in ((bank, program), *family, (bank, 0)):
-        if wanted in ours:
-            return wanted
-    return ours[0]
+    for preset in ((bank, program), *family, (bank, 0)):
+        if preset in candidates:
+            return preset
+    return candidates[0]
 
 
 def _same_family(one: int, other: int) -> bool:

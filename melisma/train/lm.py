@@ -9,7 +9,6 @@ music tower's outputs for the clip, and every conditioning slot is dropped at ra
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,10 +23,13 @@ from melisma.files.checkpoint import read_checkpoint, write_checkpoint
 from melisma.files.shards import ShardReader
 from melisma.lm.conditioning import (
     ATTRIBUTE_SIZES,
+    MELODY_SIZE,
+    Condition,
     Conditioning,
     ConditioningSettings,
     DropSettings,
     drop,
+    text_condition,
 )
 from melisma.lm.embedding_init import start_from_codes
 from melisma.lm.model import TokenModel, TokenModelSettings
@@ -271,7 +273,7 @@ class StageTask(Task):
         if self.words is not None:
             texts = [self._caption(corpus.captions[row], generator) for row in rows.tolist()]
             text, lengths = self.words.read(texts)
-            conditions = dataclasses.replace(conditions, text=text, text_lengths=lengths)
+            conditions = dataclasses.replace(conditions, text=text_condition(text, lengths))
         if s.stage == "semantic":
             grid = crop(corpus.semantic)
         else:
@@ -310,13 +312,18 @@ class StageTask(Task):
         attributes = corpus.attributes[rows, window]
         sizes = torch.tensor([size for _, size in ATTRIBUTE_SIZES])
         rhythm = corpus.rhythm[rows].gather(1, positions[..., None].expand(-1, -1, 2)).float()
+        style, families = corpus.style[rows, window, depth].float(), corpus.families[rows, window]
+        melody = corpus.melody[rows].long().gather(1, positions)
+        # Either both phases are known or neither is.
+        known = ~rhythm.isnan().any(-1, keepdim=True)
         return Conditioning(
-            style=corpus.style[rows, window, depth].float(),
-            attributes=torch.minimum(attributes, sizes),
-            families=corpus.families[rows, window],
-            # Either both phases are known or neither is.
-            rhythm=torch.where(rhythm.isnan().any(-1, keepdim=True), math.nan, rhythm),
-            melody=corpus.melody[rows].long().gather(1, positions),
+            batch=count,
+            length=positions.shape[1],
+            style=Condition.full(style),
+            attributes=Condition(values=attributes, present=attributes < sizes),
+            families=Condition(values=families, present=(families >= 0).all(dim=1)),
+            rhythm=Condition(values=rhythm.nan_to_num(), present=known.expand(-1, -1, 2)),
+            melody=Condition(values=melody, present=melody < MELODY_SIZE),
         )
 
     def _loss(

@@ -232,7 +232,7 @@ def test_repetition_raises_similarity_and_a_random_piece_has_little() -> None:
     )
     repeated = measure_score_structure(song(bars=16))
     random = measure_score_structure(wild)
-    assert repeated.twin_share > 0.5 > random.twin_share
+    assert repeated.near_duplicate_share > 0.5 > random.near_duplicate_share
     assert repeated.repetition > 0.5 > random.repetition
     assert repeated.scale_consistency > 0.95 > random.scale_consistency
     assert repeated.pitch_entropy_1 < random.pitch_entropy_1

@@ -105,12 +105,51 @@ def test_class_names_are_unique() -> None:
     assert not twice
 
 
-def test_both_walks_name_files_that_exist() -> None:
+def walks() -> list[tuple[int, str]]:
+    """(depth, file) of every line of the walks."""
     text = (REPOSITORY / "docs" / "walks.md").read_text("utf-8")
-    named = re.findall(r"`(melisma/[\w/.]+)`", text)
-    assert len(named) > 30
-    for name in named:
-        assert name == "melisma/weights" or (REPOSITORY / name).exists(), name
+    rows = re.findall(r"^( *)- `(melisma/[\w/.]+)`", text, re.MULTILINE)
+    return [(len(spaces) // 2, name) for spaces, name in rows]
+
+
+def floor_of(name: str) -> int:
+    return table_floors()[Path(name).parts[1].removesuffix(".py")]
+
+
+def imported(name: str) -> set[str]:
+    """Files that a file imports, at its top or inside its functions."""
+    found = set()
+    for node in ast.walk(ast.parse((REPOSITORY / name).read_text("utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("melisma"):
+            modules = [node.module or "", *(f"{node.module}.{one.name}" for one in node.names)]
+            for module in modules:
+                path = module.replace(".", "/")
+                found |= {f"{path}.py", f"{path}/__init__.py"}
+    return found
+
+
+def test_walks_follow_the_imports_and_never_go_up() -> None:
+    path: list[str] = []
+    rows = walks()
+    assert len(rows) > 50
+    for depth, name in rows:
+        assert (REPOSITORY / name).is_file(), name
+        path = [*path[:depth], name]
+        if depth:
+            assert name in imported(path[-2]), f"{path[-2]} does not import {name}"
+            assert floor_of(name) <= floor_of(path[-2]), f"{path[-2]} -> {name} goes up"
+
+
+def test_the_walks_name_files_that_exist() -> None:
+    text = (REPOSITORY / "docs" / "walks.md").read_text("utf-8")
+    for name in re.findall(r"`(melisma/[\w/.]+)`", text):
+        assert (REPOSITORY / name).exists(), name
+
+
+def test_one_generate_call_is_a_short_spine() -> None:
+    rows = walks()
+    stop = next(i for i, (depth, _) in enumerate(rows) if i and not depth)
+    assert len(rows[:stop]) <= 12
 
 
 def test_no_word_has_two_entries_in_the_glossary() -> None:

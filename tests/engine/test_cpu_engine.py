@@ -14,7 +14,7 @@ from melisma.engine.generate import sample, sample_stream
 from melisma.engine.native.packing import PRECISIONS
 from melisma.engine.sampling import StageSampling
 from melisma.lm import ConditioningSettings, TokenModel
-from melisma.lm.conditioning import Conditioning
+from melisma.lm.conditioning import Condition, Conditioning, text_condition
 
 FRAMES = 10
 GREEDY = StageSampling(temperature=0, guidance=2.0)
@@ -34,31 +34,24 @@ def texts(batch: int = 2) -> Conditioning:
     """Texts of different lengths, and a tune for the first piece."""
     generator = torch.Generator().manual_seed(1)
     chroma = torch.nn.functional.one_hot(torch.arange(3 * batch).view(batch, 3), 12).float()
-    chroma[1:] = -1
-    return dataclasses.replace(
-        Conditioning.absent(batch, FRAMES),
-        text=torch.randn(batch, 4, 8, generator=generator),
-        text_lengths=torch.arange(4, 4 - batch, -1),
-        chroma=chroma,
+    states = torch.randn(batch, 4, 8, generator=generator)
+    return Conditioning(
+        batch=batch,
+        length=FRAMES,
+        text=text_condition(states, torch.arange(4, 4 - batch, -1)),
+        chroma=Condition(values=chroma, present=torch.arange(batch) < 1),
     )
 
 
 def of_one(asked: Conditioning, row: int) -> Conditioning:
     """One piece of a batch."""
-    return dataclasses.replace(
-        asked,
-        **{
-            one.name: value[row : row + 1]
-            for one in dataclasses.fields(asked)
-            if (value := getattr(asked, one.name)) is not None
-        },
-    )
+    return asked.rows([row])
 
 
 def told_all() -> Conditioning:
     """Something in every slot, and texts."""
     words = texts()
-    return dataclasses.replace(conditions(FRAMES), text=words.text, text_lengths=words.text_lengths)
+    return dataclasses.replace(conditions(FRAMES), text=words.text)
 
 
 MODELS = {
@@ -113,7 +106,7 @@ def test_texts_of_different_lengths_are_those_read_alone(kind: str) -> None:
     for row in range(2):
         one = of_one(asked, row)
         assert one.text is not None
-        short = dataclasses.replace(one, text=one.text[:, : 4 - row])
+        short = dataclasses.replace(one, text=one.text.mapped(lambda t, row=row: t[:, : 4 - row]))
         assert torch.equal(sample(engine, short, FRAMES, GREEDY, [])[0], together[row])
 
 
@@ -160,13 +153,13 @@ def test_rounded_weights_stay_near(precision: str) -> None:
         same += int((found[:, 0, known] == whole[:, 0, known]).sum())
     least = {"float32": 20, "bfloat16": 19, "int8": 18, "int4": 12}[precision]
     assert same >= least
-    assert engine.bytes_a_step <= NativeEngine(model, precision="float32").bytes_a_step
+    assert engine.bytes_per_step <= NativeEngine(model, precision="float32").bytes_per_step
 
 
 def test_what_no_engine_draws_is_refused() -> None:
     model = stage("parallel", first_sampled_level=1, causal=False)
     for make in (NativeEngine, lambda m: CUDAGraphEngine(m, device="cpu")):
-        with pytest.raises(ValueError, match="both ways"):
+        with pytest.raises(ValueError, match="not causal"):
             make(model)
     with pytest.raises(ValueError, match='"float8"'):
         NativeEngine(stage(), precision="float8")

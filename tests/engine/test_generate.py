@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 import torch
 from small_stage import PATTERNS_OF_THREE, SOURCE, VOCABULARY, conditions, generators, stage
@@ -41,13 +39,7 @@ def test_the_same_seeds_draw_the_same_and_others_something_else() -> None:
 @pytest.mark.parametrize("guidance", [1.0, 2.5])
 def test_a_piece_does_not_depend_on_its_neighbours(guidance: float) -> None:
     model, one, other = stage(), conditions(FRAMES), conditions(FRAMES, seed=1)
-    slots = [
-        slot.name
-        for slot in dataclasses.fields(Conditioning)
-        if getattr(one, slot.name) is not None
-    ]
-    mixed = {n: torch.cat([getattr(one, n)[:1], getattr(other, n)[1:]]) for n in slots}
-    neighbours = dataclasses.replace(one, **mixed)
+    neighbours = one.rows([0]).joined(other.rows([1]))
     drawing = StageSampling(guidance=guidance, top_k=5)
     first = sample(NativeEngine(model), one, FRAMES, drawing, generators(1, 2))
     second = sample(NativeEngine(model), neighbours, FRAMES, drawing, generators(1, 7))
@@ -74,16 +66,12 @@ def test_guidance_of_one_is_none_and_of_zero_forgets_the_words() -> None:
         NativeEngine(model), asked, FRAMES, StageSampling(guidance=1 + 1e-7), generators(1, 2)
     )
     assert torch.equal(nearly, plain)
-    forgot = sample(
-        NativeEngine(model), asked, FRAMES, StageSampling(guidance=0), generators(1, 2)
-    )
+    forgot = sample(NativeEngine(model), asked, FRAMES, StageSampling(guidance=0), generators(1, 2))
     wordless = sample(
         NativeEngine(model), asked.unconditional(), FRAMES, StageSampling(), generators(1, 2)
     )
     assert torch.equal(forgot, wordless)
-    strong = sample(
-        NativeEngine(model), asked, FRAMES, StageSampling(guidance=6), generators(1, 2)
-    )
+    strong = sample(NativeEngine(model), asked, FRAMES, StageSampling(guidance=6), generators(1, 2))
     assert not torch.equal(strong, plain)
 
 

@@ -1,4 +1,4 @@
-"""What the system tells of memory and cores, with and without a container around us."""
+"""Detection of memory and cores, with and without a container."""
 
 from __future__ import annotations
 
@@ -76,14 +76,14 @@ def test_no_limit_of_a_container(tmp_path: Path) -> None:
     assert hardware._container_cores(root) is None
 
 
-def test_what_macos_tells() -> None:
-    told = (
+def test_vm_stat_of_macos_is_parsed() -> None:
+    report = (
         "Mach Virtual Memory Statistics: (page size of 16384 bytes)\n"
         "Pages free:                               1000.\n"
         "Pages active:                             9000.\n"
         "Pages inactive:                            500.\n"
     )
-    assert hardware.parse_vm_stat(told) == 1500 * 16384
+    assert hardware.parse_vm_stat(report) == 1500 * 16384
     assert hardware.parse_vm_stat("") is None
 
 
@@ -97,19 +97,19 @@ def test_the_cache_of_the_processor(tmp_path: Path) -> None:
 
 
 def test_this_machine_is_known() -> None:
-    found, room = hardware.processor(), hardware.memory()
+    found, memory = hardware.processor(), hardware.memory()
     assert 1 <= found.threads <= found.cores
     assert found.name
-    assert room.total_bytes is None or room.total_bytes > 1 << 28
+    assert memory.total_bytes is None or memory.total_bytes > 1 << 28
     assert hardware.beyond_cache_bytes() >= 1 << 20
 
 
-def test_what_windows_tells(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_of_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     class Kernel:
         answers = 1
 
-        def GlobalMemoryStatusEx(self, told: Any) -> int:  # noqa: N802 - its name there
-            told._obj.total, told._obj.available = 8_000, 3_000
+        def GlobalMemoryStatusEx(self, status: Any) -> int:  # noqa: N802 - its name there
+            status._obj.total, status._obj.available = 8_000, 3_000
             return self.answers
 
     kernel = Kernel()

@@ -1,5 +1,5 @@
-"""Kernels of every instruction set that this processor has give the same integers, at the extremes
-too; and whole pieces the same tokens."""
+"""Kernels of every instruction set of this processor give the same integers, at the extremes too;
+and whole pieces the same tokens."""
 
 from __future__ import annotations
 
@@ -82,24 +82,26 @@ def test_products_are_exact_at_the_extremes(isa: InstructionSet, bits: int, inpu
 
 @pytest.mark.parametrize("isa", AVAILABLE, ids=lambda one: one.name)
 def test_attention_to_bytes_is_exact_at_the_extremes(isa: InstructionSet) -> None:
-    """As many numbers and places as sums of 32 bits can hold."""
+    """The largest head size and number of positions that 32-bit sums can hold."""
     layout, lanes = kv_layout(isa), isa.lanes
     scores_of, sums_of = int8_qk_kernel(isa), int8_weighted_values_kernel(isa, 1)
 
     @numba.njit
-    def once(query, high, low, keys, scales, size, out, weights, behind, values, stride, steps, to):  # type: ignore[no-untyped-def]
+    def once(
+        query, high, low, keys, scales, size, out, weights, low_offset, values, stride, steps, to
+    ):  # type: ignore[no-untyped-def]
         scores_of(query, high, low, keys, scales, size, 1, out)
-        sums_of(weights, behind, values, stride, steps, to)
+        sums_of(weights, low_offset, values, stride, steps, to)
 
     rng = np.random.default_rng(0)
-    size, places = 512, 512
+    size, positions = 512, 512
     query = rng.integers(-32_639, 32_640, size)
     keys = rng.integers(-127, 128, (lanes, size))
     query[:], keys[0], keys[1] = np.where(query > 0, 32_639, -32_639), 127, -127
     keys[2], keys[3] = 127 * np.sign(query), -127 * np.sign(query)
-    weights = rng.integers(0, 32_768, places)
-    weights[: places // 2] = 32_767
-    values = rng.integers(-127, 128, (places, lanes))
+    weights = rng.integers(0, 32_768, positions)
+    weights[: positions // 2] = 32_767
+    values = rng.integers(-127, 128, (positions, lanes))
     values[:, 0], values[:, 1] = 127, -127
     both: list[Any] = []
     for numbers, unsigned in ((query, False), (weights, True)):
@@ -113,14 +115,18 @@ def test_attention_to_bytes_is_exact_at_the_extremes(isa: InstructionSet) -> Non
     starts = (
         (-128 * int(high.sum()), -128 * int((query - 256 * high).sum())) if isa.vnni else (0, 0)
     )
-    laid = (keys + layout.key_zero_point).reshape(lanes, -1, layout.interleave).transpose(1, 0, 2)
-    kept = values.reshape(-1, layout.interleave, lanes).transpose(0, 2, 1)
-    arrays = [np.ascontiguousarray(one & 255).astype(np.uint8) for one in (laid, kept)]
+    key_layout = (
+        (keys + layout.key_zero_point).reshape(lanes, -1, layout.interleave).transpose(1, 0, 2)
+    )
+    value_layout = values.reshape(-1, layout.interleave, lanes).transpose(0, 2, 1)
+    arrays = [
+        np.ascontiguousarray(one & 255).astype(np.uint8) for one in (key_layout, value_layout)
+    ]
     scales, out, to = (np.ones(lanes, np.float32) for _ in range(3))
     once(
         both[0].ctypes.data, *starts, arrays[0].ctypes.data, scales.ctypes.data, size,
-        out.ctypes.data, both[1].ctypes.data, places, arrays[1].ctypes.data,
-        layout.interleave * lanes, places // layout.interleave, to.ctypes.data,
+        out.ctypes.data, both[1].ctypes.data, positions, arrays[1].ctypes.data,
+        layout.interleave * lanes, positions // layout.interleave, to.ctypes.data,
     )  # fmt: skip
     assert out.tolist() == (keys @ query).astype(np.float32).tolist()
     np.testing.assert_allclose(to, 1 + weights @ values, rtol=2e-7)
@@ -134,10 +140,11 @@ import sys
 sys.path.insert(0, "tests/lm")
 from small_stage import conditions, generators, stage
 
-from melisma.lm import Drawing, NativeEngine, draw
-from melisma.engine.cpu import NativeDecoding, requests_of
+from melisma.engine.cpu import NativeDecoding, NativeEngine, requests_of
+from melisma.engine.generate import sample
 from melisma.engine.native.packing import PRECISIONS
 from melisma.engine.native.program import _run
+from melisma.engine.sampling import StageSampling
 from melisma.simd.selection import selected
 from melisma.nn.precision import compute_dtype
 
@@ -145,26 +152,26 @@ found = {"isa": selected().name, "dtype": compute_dtype().name, "tokens": {}, "l
 for precision in PRECISIONS:
     model = stage(window=30, width=128)
     engine = NativeEngine(model, precision=precision, threads=2)
-    drawing = Drawing(temperature=1.0, top_k=10, guidance=2.0)
-    grid = draw(engine, conditions(60), [60, 50], drawing, generators(1, 2))
+    sampling = StageSampling(temperature=1.0, top_k=10, guidance=2.0)
+    grid = sample(engine, conditions(60), [60, 50], sampling, generators(1, 2))
     found["tokens"][precision] = [one.tolist() for one in grid]
-    # Greedily, past the places that are summed at once, and on under a window that slides.
+    # Greedy decoding, beyond the positions of one integer sum, and with a sliding window.
     engine = NativeEngine(stage(window=600, width=128), precision=precision, threads=2)
-    requests = requests_of(engine, conditions(700), [700, 700], Drawing(temperature=0), None)
-    session = NativeDecoding(engine, requests)
+    requests = requests_of(engine, conditions(700), [700, 700], StageSampling(temperature=0), None)
+    decoding = NativeDecoding(engine, requests)
     logits = []
     for steps in (300, 260, 100):
-        session.advance(steps)
-        logits.append(hashlib.sha256(session.logits().numpy().tobytes()).hexdigest())
+        decoding.advance(steps)
+        logits.append(hashlib.sha256(decoding.logits().numpy().tobytes()).hexdigest())
     found["logits"][precision] = logits
 found["wide"] = any("zmm" in text for text in _run.inspect_asm().values())
 print(json.dumps(found))
 """
 
 
-def drawn_with(name: str) -> dict[str, Any]:
-    """What a process draws whose engine is restricted to a set; conditions come from PyTorch, whose
-    own sums depend on the processor."""
+def sampled_with(name: str) -> dict[str, Any]:
+    """Tokens and logits of a process restricted to an instruction set; conditions come from
+    PyTorch, whose own sums depend on the processor."""
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM], env={**os.environ, ENVIRONMENT: name},
         capture_output=True, text=True, check=False,
@@ -175,18 +182,18 @@ def drawn_with(name: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def portable() -> dict[str, Any]:
-    return drawn_with("portable")
+    return sampled_with("portable")
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not has_fma(), reason="without fused multiply-adds sums are rounded otherwise")
 @pytest.mark.parametrize("isa", AVAILABLE, ids=lambda one: one.name)
-def test_every_instruction_set_draws_what_the_portable_one_draws(
+def test_every_instruction_set_samples_what_the_portable_one_samples(
     isa: InstructionSet, portable: dict[str, Any]
 ) -> None:
-    """In a process of its own, restricted to that set: the same tokens in every precision, and to
-    the bit the same logits."""
-    found = drawn_with(isa.name)
+    """In a separate process, restricted to that set: the same tokens in every precision, and
+    bit-identical logits."""
+    found = sampled_with(isa.name)
     assert found["isa"] == isa.name
     assert found["tokens"] == portable["tokens"]
     assert found["logits"] == portable["logits"]
@@ -225,7 +232,7 @@ AVX512 = (*AVX2, "avx512f", "avx512bw", "avx512vl")
         ((*AVX512, "avx512vnni"), ["avx512vnni", "avx512vnni256"]),
     ],
 )
-def test_processors_get_what_they_can_run(
+def test_candidates_are_what_a_processor_can_run(
     pretended: Any, monkeypatch: pytest.MonkeyPatch, has: tuple[str, ...], names: list[str]
 ) -> None:
     monkeypatch.delenv(ENVIRONMENT, raising=False)
@@ -242,10 +249,10 @@ def test_a_restriction_hides_what_is_beyond_it(
     features.cache_clear()
     assert not multiplies_bfloat16()
     assert [one.name for one in candidates()] == ["avx2"]
-    assert {name for name, there in features().items() if there} == set(AVX2)
+    assert {name for name, present in features().items() if present} == set(AVX2)
 
 
-def test_a_restriction_to_what_is_not_there_is_refused(
+def test_a_restriction_to_a_missing_set_is_refused(
     pretended: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pretended(*AVX2)

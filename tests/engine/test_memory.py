@@ -1,4 +1,4 @@
-"""What is said of memory and speed before a run agrees with what the engine really takes."""
+"""Estimates of memory and speed agree with what the engine really takes."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from melisma.engine.resources.memory import (
     Rates,
     StageShape,
     Workload,
-    require_memory,
+    estimate_memory,
     fits,
     matrix_bytes,
-    estimate_memory,
     recommended_precision,
+    require_memory,
     sampling_seconds,
     step_seconds,
 )
@@ -74,7 +74,7 @@ def test_a_matrix_is_counted_as_it_is_packed(outputs: int, inputs: int, precisio
 
 
 def array_bytes(engine: NativeEngine) -> int:
-    """All arrays that an engine keeps."""
+    """Bytes of all arrays of an engine."""
     total = engine.heads.bytes + sum(table.nbytes for table in engine.tables)
     for layer in (*engine.trunk.layers, SimpleNamespace(norm=engine.trunk.norm)):
         for part in vars(layer).values():
@@ -87,19 +87,21 @@ def array_bytes(engine: NativeEngine) -> int:
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("settings", [OURS, SINGLE, BEFORE])
-def test_weights_and_past_are_those_of_the_engine(
+def test_weights_and_cache_are_those_of_the_engine(
     settings: TokenModelSettings, precision: str
 ) -> None:
-    shape, asked = shape_of(settings), Workload(seconds=3, pieces=2, text_tokens=7)
+    shape, workload = shape_of(settings), Workload(seconds=3, pieces=2, text_tokens=7)
     engine = NativeEngine(TokenModel(settings), precision=precision, threads=1)
-    assert shape.bytes_per_step(precision) == engine.bytes_a_step
+    assert shape.bytes_per_step(precision) == engine.bytes_per_step
     assert shape.weight_bytes(precision) == pytest.approx(array_bytes(engine), rel=0.02)
-    places = shape.prefix_positions(asked) + TokenModel(settings).pattern.steps(150)
-    window = min(TokenModel(settings).window_steps + shape.prefix_positions(asked), places)
-    ring = min(window + engine_module.READ_ROWS, places)
-    past = KVCache(engine.trunk, asked.rows, ring, asked.text_tokens if shape.text else 0)
-    really = sum(array.nbytes for one in past.layers + past.texts for array in one.arrays())
-    assert shape.cache_bytes(precision, asked) == pytest.approx(really, rel=0.02)
+    positions = shape.prefix_positions(workload) + TokenModel(settings).pattern.steps(150)
+    window = min(TokenModel(settings).window_steps + shape.prefix_positions(workload), positions)
+    capacity = min(window + engine_module.READ_ROWS, positions)
+    cache = KVCache(
+        engine.trunk, workload.rows, capacity, workload.text_tokens if shape.text else 0
+    )
+    allocated = sum(array.nbytes for one in cache.layers + cache.texts for array in one.arrays())
+    assert shape.cache_bytes(precision, workload) == pytest.approx(allocated, rel=0.02)
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
@@ -110,7 +112,7 @@ def test_steps_are_those_of_the_pattern(pattern: str) -> None:
     assert shape.all_steps(2.01) == shape.steps(2.01)
 
 
-def test_a_long_piece_is_drawn_in_windows() -> None:
+def test_a_long_piece_is_generated_in_windows() -> None:
     shape = dataclasses.replace(shape_of(SINGLE), longest_seconds=30.0, stride_seconds=18.0)
     long, short = Workload(seconds=66), Workload(seconds=30)
     assert shape.cache_bytes("int8", long) == shape.cache_bytes("int8", short)
@@ -136,13 +138,15 @@ def test_another_precision_is_refused() -> None:
         estimate_memory(ModelSizes(stages=()), "int2", Workload(seconds=1))
 
 
-def test_parts_of_the_need() -> None:
+def test_parts_of_the_estimate() -> None:
     sizes = ModelSizes(
         stages=(shape_of(SINGLE), dataclasses.replace(shape_of(OURS), causal=False)),
         text_parameters=1000, codec_parameters=500, other_parameters=10, half_precision=True,
         rate_hz=32_000, channels=2,
     )  # fmt: skip
-    exact, small = (estimate_memory(sizes, name, Workload(seconds=2)).parts for name in ("float32", "int4"))
+    exact, small = (
+        estimate_memory(sizes, name, Workload(seconds=2)).parts for name in ("float32", "int4")
+    )
     assert (exact["text encoder"], small["text encoder"]) == (4000, 2000)
     assert (exact["codec"], small["codec"]) == (2000, 1500)
     assert exact["other models"] == 40
@@ -161,8 +165,8 @@ def test_smaller_weights_and_shorter_pieces_are_faster() -> None:
     long = step_seconds(shape, "int8", Workload(seconds=60), RATES)
     assert step_seconds(shape, "int8", bare, RATES) < seconds[2] < long
     sizes = ModelSizes(stages=(shape, dataclasses.replace(shape, causal=False)))
-    drawn = sampling_seconds(sizes, "int8", Workload(seconds=10), RATES)
-    assert drawn == pytest.approx(503 * seconds[2])
+    seconds_in_all = sampling_seconds(sizes, "int8", Workload(seconds=10), RATES)
+    assert seconds_in_all == pytest.approx(503 * seconds[2])
 
 
 def test_what_is_recommended() -> None:
@@ -178,7 +182,7 @@ def test_what_is_recommended() -> None:
     assert recommended_precision(needs, {}, 1) is None
 
 
-def test_no_room_is_said_before() -> None:
+def test_a_lack_of_memory_is_reported_before_loading() -> None:
     require_memory(10 * GIB, None)
     require_memory(8 * GIB, 9 * GIB)
     assert not fits(8_500, 9_000)
@@ -188,7 +192,7 @@ def test_no_room_is_said_before() -> None:
 
 def test_constants_agree_with_where_they_come_from() -> None:
     assert forecast._FIRST_FRAMES == musicgen.FIRST_FRAMES
-    assert memory._READ_ROWS == engine_module.READ_ROWS
+    assert memory._PREFILL_ROWS == engine_module.READ_ROWS
     assert memory._NOISE_STEPS == sampling.NOISE_STEPS
 
 
@@ -210,10 +214,12 @@ def test_a_published_name_has_the_sizes_of_its_files(name: str) -> None:
     config = catalogue._config(name)
     facts = catalogue._musicgen(name, config)
     (stage,) = facts.sizes.stages
-    told = dataclasses.replace(stage, longest_seconds=float("inf"), stride_seconds=float("inf"))
-    assert told == shape_of(settings_of(config))
-    drawn = stage.weight_bytes("float32") / 4
-    whole = drawn + facts.sizes.text_parameters + facts.sizes.codec_parameters
+    unbounded = dataclasses.replace(
+        stage, longest_seconds=float("inf"), stride_seconds=float("inf")
+    )
+    assert unbounded == shape_of(settings_of(config))
+    token_model = stage.weight_bytes("float32") / 4
+    whole = token_model + facts.sizes.text_parameters + facts.sizes.codec_parameters
     assert whole == pytest.approx(PUBLISHED[name].parameters, rel=0.01)
     assert ("stereo" in name, "melody" in name) == (facts.sizes.channels == 2, facts.melody)
     assert not facts.commercial
@@ -345,7 +351,7 @@ def test_estimates_need_no_torch() -> None:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Trials that try next to nothing."""
+    """Micro-benchmarks that take almost no time."""
     monkeypatch.setattr(hardware, "_READ_BYTES", 1 << 20)
     monkeypatch.setattr(hardware, "cache_bytes", lambda: 1 << 18)
     monkeypatch.setattr(micro_benchmark, "_BENCHMARK_SECONDS", 0.01)
@@ -373,26 +379,28 @@ def test_a_random_matrix_is_laid_out_as_a_packed_one(precision: str) -> None:
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("precision", ["float32", "int8"])
 @pytest.mark.parametrize("settings", [OURS, SINGLE, BEFORE])
-def test_a_step_is_tried_on_some_layers(settings: TokenModelSettings, precision: str) -> None:
+def test_a_step_is_timed_on_some_layers(settings: TokenModelSettings, precision: str) -> None:
     deep = dataclasses.replace(settings, layers=60)
-    shape, asked = shape_of(deep), Workload(seconds=1)
+    shape, workload = shape_of(deep), Workload(seconds=1)
     tried = micro_benchmark.benchmarked_layers(shape, precision)
     assert 2 <= tried < 60
-    assert 0 < micro_benchmark.time_step(shape, precision, asked, 1) < 1
-    assert 0 < micro_benchmark.time_step(shape_of(settings), precision, asked, 1) < 1
+    assert 0 < micro_benchmark.time_step(shape, precision, workload, 1) < 1
+    assert 0 < micro_benchmark.time_step(shape_of(settings), precision, workload, 1) < 1
 
 
 @pytest.mark.usefixtures("quick")
-def test_a_single_stage_is_foretold_without_its_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_single_stage_is_estimated_without_its_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(forecast, "time_codec", lambda *_: 0.1)
     sizes = ModelSizes(stages=(shape_of(SINGLE),), rate_hz=32_000)
     facts = dataclasses.replace(catalogue.facts_of("default"), single=True, sizes=sizes)
-    told = forecast.forecast(facts, "int8", Workload(seconds=4), 1)
-    assert told.steps_a_second is not None
-    assert told.whole_seconds == pytest.approx(203 / told.steps_a_second + 0.4)
-    assert told.first_sound_seconds == pytest.approx(15 / told.steps_a_second + 0.1 * 12 / 50)
-    assert told.tried_layers == 2
-    assert told.load_seconds > 0
+    estimate = forecast.forecast(facts, "int8", Workload(seconds=4), 1)
+    assert estimate.steps_a_second is not None
+    assert estimate.whole_seconds == pytest.approx(203 / estimate.steps_a_second + 0.4)
+    assert estimate.first_sound_seconds == pytest.approx(
+        15 / estimate.steps_a_second + 0.1 * 12 / 50
+    )
+    assert estimate.tried_layers == 2
+    assert estimate.load_seconds > 0
 
 
 def test_a_codec_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -409,9 +417,9 @@ def test_a_codec_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_our_own_stages_are_tried_whole(tmp_path: Path) -> None:
     write_model(tmp_path)
     facts = catalogue.facts_of(str(tmp_path))
-    told = forecast.forecast(facts, "float32", Workload(seconds=10, pieces=1), 1)
-    assert told.steps_a_second is None
-    assert min(told.load_seconds, told.first_sound_seconds, told.whole_seconds) > 0
+    estimate = forecast.forecast(facts, "float32", Workload(seconds=10, pieces=1), 1)
+    assert estimate.steps_a_second is None
+    assert min(estimate.load_seconds, estimate.first_sound_seconds, estimate.whole_seconds) > 0
     with pytest.raises(ValueError, match="makes scores alone"):
         forecast.forecast(
             dataclasses.replace(facts, sound=False), "float32", Workload(seconds=1), 1

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from melisma.engine.native.attention import LANES
+from melisma.engine.native.kv_cache import LayerCache
 from melisma.engine.native.packing import PRECISIONS, ArenaAllocator, pack
-from melisma.engine.native.program import LayerCache, Program
+from melisma.engine.native.program import Program
 from melisma.engine.native.trunk import KVCache, PackedTrunk, add_trunk, cache_text_kv, to_float32
 from melisma.nn.transformer import Text, Trunk, rotary_angles, sinusoidal_embedding
 
@@ -50,53 +51,54 @@ def test_products_are_those_of_numpy(precision: str, outputs: int, inputs: int, 
         assert old is not None or small.max() < 8 * ALLOWED[precision] + 1e-4
 
 
-def attended(joined: np.ndarray, heads: int, kind: type) -> np.ndarray:
-    """What the last place of [place, 3 * width] finds, with a past of a kind, place by place."""
-    places, width = len(joined), joined.shape[1] // 3
-    program, shelf = Program(1, 1), ArenaAllocator()
-    dims = (1, heads, -(-places // LANES) * LANES)
-    kept = LayerCache(
-        keys=shelf.zeros((*dims, width // heads), kind),
-        values=shelf.zeros((*dims, width // heads), kind),
-        key_scales=shelf.zeros(dims, np.float32),
-        value_scales=shelf.zeros(dims, np.float32),
+def attended(qkv: np.ndarray, heads: int, dtype: type) -> np.ndarray:
+    """Attention of the last position of qkv [position, 3 * width], computed one by one with a cache
+    of some type."""
+    positions, width = len(qkv), qkv.shape[1] // 3
+    program, arena = Program(1, 1), ArenaAllocator()
+    dims = (1, heads, -(-positions // LANES) * LANES)
+    cache = LayerCache(
+        keys=arena.zeros((*dims, width // heads), dtype),
+        values=arena.zeros((*dims, width // heads), dtype),
+        key_scales=arena.zeros(dims, np.float32),
+        value_scales=arena.zeros(dims, np.float32),
     )
     row, out = program.scratch((1, 3 * width)), program.scratch((1, width))
-    program.attend(row, kept, places, None, out)
-    for place in range(places):
-        row[0], program.positions[0] = joined[place], place
+    program.attend(row, cache, positions, None, out)
+    for position in range(positions):
+        row[0], program.positions[0] = qkv[position], position
         program.run(1)
     return out.copy()
 
 
-def test_bytes_lose_nothing_but_their_own_rounding() -> None:
-    """A past of bytes, of numbers that bytes hold exactly: what is attended to is that of floats,
-    even where one place outweighs hundreds that count together."""
+def test_an_int8_cache_is_exact_up_to_its_own_rounding() -> None:
+    """With numbers that int8 represents exactly, attention is that of floats, even where one
+    position outweighs hundreds that matter together."""
     rng = np.random.default_rng(0)
-    width, heads, places = 128, 2, 300
-    joined = np.round(rng.uniform(-127, 127, (places, 3 * width))).astype(np.float32)
-    joined[:, width::64] = 127.0  # every key and value has its scale of 1/127
-    joined /= 127.0
-    joined[:, :width] = rng.standard_normal((places, width)) / 3
-    joined[7, width : 2 * width] = np.where(joined[-1, :width] > 0, 1.0, -1.0)
-    exact, rounded = (attended(joined, heads, kind) for kind in (np.float32, np.int8))
+    width, heads, positions = 128, 2, 300
+    qkv = np.round(rng.uniform(-127, 127, (positions, 3 * width))).astype(np.float32)
+    qkv[:, width::64] = 127.0  # every key and value has a scale of 1/127
+    qkv /= 127.0
+    qkv[:, :width] = rng.standard_normal((positions, width)) / 3
+    qkv[7, width : 2 * width] = np.where(qkv[-1, :width] > 0, 1.0, -1.0)
+    exact, rounded = (attended(qkv, heads, dtype) for dtype in (np.float32, np.int8))
     assert np.abs(rounded - exact).max() < 2e-4 * np.abs(exact).max()
 
 
 def test_hundreds_of_small_weights_keep_their_sum() -> None:
-    """One place far ahead of 1,500 others, each of which is below one unit of 16 bits."""
-    places, size = 1_500, 16
-    joined = np.zeros((places, 3 * size), np.float32)
-    joined[:, :size] = joined[0, size : 2 * size] = 1.8
-    joined[:, 2 * size :] = 1.0
-    joined[0, 2 * size :] = -1.0
+    """One position far ahead of 1,500 others, each of which is below one unit of 16 bits."""
+    positions, size = 1_500, 16
+    qkv = np.zeros((positions, 3 * size), np.float32)
+    qkv[:, :size] = qkv[0, size : 2 * size] = 1.8
+    qkv[:, 2 * size :] = 1.0
+    qkv[0, 2 * size :] = -1.0
     each = np.exp(-size * 1.8**2 / size**0.5)
     assert each < 0.5 / 65_535
-    others = (places - 1) * each / (1 + (places - 1) * each)
-    assert attended(joined, 1, np.int8)[0, 0] == pytest.approx(-1 + 2 * others, abs=2e-4)
+    others = (positions - 1) * each / (1 + (positions - 1) * each)
+    assert attended(qkv, 1, np.int8)[0, 0] == pytest.approx(-1 + 2 * others, abs=2e-4)
 
 
-def test_a_system_without_large_pages_does_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_system_without_huge_pages_works_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mmap.MADV_HUGEPAGE", 12_345, raising=False)
     found = ArenaAllocator().zeros((3, 5), np.float32)
     assert found.shape == (3, 5)
@@ -121,8 +123,8 @@ KINDS = {
 @pytest.mark.parametrize("window", [3, 20, 60])
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_a_trunk_stepped_is_the_trunk_at_once(kind: str, window: int) -> None:
-    """Over several blocks of the past and round its ring, with three threads, and with several
-    places in one step."""
+    """Over several blocks of the cache and around its ring buffer, with three threads, and with
+    several positions in one step."""
     from melisma.nn.transformer import window_mask
 
     torch.manual_seed(0)
@@ -133,10 +135,10 @@ def test_a_trunk_stepped_is_the_trunk_at_once(kind: str, window: int) -> None:
     frames, batch = 43, 2
     hidden, condition = torch.randn(batch, frames, width), torch.randn(batch, 1, 6)
     text = Text(states=torch.randn(batch, 5, width), lengths=torch.tensor([4, 0]))
-    told = condition if model.shape.condition_width else None
+    given = condition if model.shape.condition_width else None
     with torch.no_grad():
         mask = window_mask(frames, window, hidden.device)
-        whole, _ = model(hidden, told, text=text if model.shape.text else None, mask=mask)
+        whole, _ = model(hidden, given, text=text if model.shape.text else None, mask=mask)
     packed = PackedTrunk.of(model.shape, model.state_dict().__getitem__, "float32")
     for at_once in (1, 3):
         found = stepped(model, packed, hidden, condition, text, window, at_once)
@@ -147,8 +149,8 @@ def test_a_trunk_stepped_is_the_trunk_at_once(kind: str, window: int) -> None:
     ("precision", "allowed"), [("bfloat16", 0.02), ("int8", 0.06), ("int4", 0.5)]
 )
 @pytest.mark.parametrize("heads", [2, 8])
-def test_rounded_weights_and_pasts_stay_near(precision: str, allowed: float, heads: int) -> None:
-    """Heads of 64, which have loops of their own, and of 16; round the ring, too."""
+def test_quantized_weights_and_caches_stay_near(precision: str, allowed: float, heads: int) -> None:
+    """Heads of 64, which have kernels of their own, and of 16; around the ring buffer, too."""
     torch.manual_seed(0)
     model = Trunk(width=128, layers=2, heads=heads, condition_width=6, text=True).eval()
     for parameter in model.parameters():
@@ -175,30 +177,32 @@ def stepped(
     window: int,
     at_once: int,
 ) -> torch.Tensor:
-    """The trunk's output [batch, frame, width], `at_once` places of every sequence a step."""
+    """The trunk's output [batch, frame, width], `at_once` positions of every sequence per step."""
     batch, frames, width = hidden.shape
-    past = KVCache(packed, batch, min(window, frames) + at_once, text.states.shape[1])
-    cache_text_kv(packed, past, text.states, text.lengths, 2)
+    cache = KVCache(packed, batch, min(window, frames) + at_once, text.states.shape[1])
+    cache_text_kv(packed, cache, text.states, text.lengths, 2)
     program = Program(batch * at_once, 3, distinct=at_once == 1)
     x = program.scratch((batch * at_once, width))
     angles = modulations = None
-    places = torch.arange(frames)
+    positions = torch.arange(frames)
     if model.shape.positions == "rotary":
-        angles = to_float32(torch.cat(rotary_angles(places, width // model.shape.heads), dim=-1))
+        angles = to_float32(torch.cat(rotary_angles(positions, width // model.shape.heads), dim=-1))
     else:
-        hidden = hidden + sinusoidal_embedding(places, width)
+        hidden = hidden + sinusoidal_embedding(positions, width)
     if model.shape.condition_width:
         parts = model.modulations(condition)
         modulations = [to_float32(torch.cat(part, dim=-1)[:, 0]) for part in parts if part]
-    out = add_trunk(program, packed, past, x, window=window, angles=angles, modulations=modulations)
+    out = add_trunk(
+        program, packed, cache, x, window=window, angles=angles, modulations=modulations
+    )
     found = torch.zeros(batch, frames, width)
     for start in range(0, frames, at_once):
         rows = [(s, p) for p in range(start, min(start + at_once, frames)) for s in range(batch)]
-        for row, (slot, place) in enumerate(rows):
-            program.sequence_index[row], program.positions[row] = slot, place
-            program.angle_index[row] = place
-            x[row] = hidden[slot, place].numpy()
+        for row, (sequence, position) in enumerate(rows):
+            program.sequence_index[row], program.positions[row] = sequence, position
+            program.angle_index[row] = position
+            x[row] = hidden[sequence, position].numpy()
         program.run(len(rows))
-        for row, (slot, place) in enumerate(rows):
-            found[slot, place] = torch.from_numpy(out[row].copy())
+        for row, (sequence, position) in enumerate(rows):
+            found[sequence, position] = torch.from_numpy(out[row].copy())
     return found

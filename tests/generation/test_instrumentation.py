@@ -1,15 +1,15 @@
-"""Who plays, from words and lists."""
+"""Instrumentation from words and lists."""
 
 from __future__ import annotations
 
 import pytest
 
 from melisma.generation.score.instrumentation import (
-    alone,
     family_choices,
     instruments_in,
     program_of_name,
     programs_of,
+    solo_parts,
 )
 from melisma.joint.instrument_words import instrument_families
 from melisma.lm.score.plan import Choice
@@ -17,7 +17,7 @@ from melisma.values.attributes import program_family
 from melisma.values.events import DRUM_PROGRAM
 
 
-def test_every_known_name_means_a_program_of_its_family() -> None:
+def test_every_known_name_has_a_program_of_its_family() -> None:
     others = {"steel drum", "steel drums", "steelpan", "steel pan", "steel pans", "agogo"}
     for name, family in instrument_families().items():
         program = program_of_name(name)
@@ -27,7 +27,7 @@ def test_every_known_name_means_a_program_of_its_family() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "settled", "chosen"),
+    ("words", "fixed", "chosen"),
     [
         ("a string quartet in D minor", (40, 40, 41, 42), set()),
         ("waltz for two violins and piano, no drums", (), {40, 0}),
@@ -38,9 +38,9 @@ def test_every_known_name_means_a_program_of_its_family() -> None:
         ("something sad", (), set()),
     ],
 )
-def test_words_name_players(words: str, settled: tuple[int, ...], chosen: set[int]) -> None:
+def test_words_name_instruments(words: str, fixed: tuple[int, ...], chosen: set[int]) -> None:
     parts, choices = instruments_in(words)
-    assert parts == settled
+    assert parts == fixed
     assert {p for choice in choices for p in choice.programs} == chosen
 
 
@@ -52,17 +52,17 @@ def test_numbers_count_and_keyboards_may_have_two_staves() -> None:
     )
 
 
-def test_who_plays_alone_has_the_usual_staves() -> None:
+def test_solo_instruments_have_the_usual_staves() -> None:
     (harpsichord,) = instruments_in("a minuet for harpsichord")[1]
     assert (harpsichord.least, harpsichord.most) == (2, 2)
     (choir,) = instruments_in("a motet for choir a cappella")[1]
     assert choir.least == 4
-    in_company = instruments_in("flute and piano")[1]
-    assert [(choice.least, choice.most) for choice in in_company] == [(1, 1), (1, 2)]
-    assert alone(73) == ((73,), ())
+    in_ensemble = instruments_in("flute and piano")[1]
+    assert [(choice.least, choice.most) for choice in in_ensemble] == [(1, 1), (1, 2)]
+    assert solo_parts(73) == ((73,), ())
 
 
-def test_lists_are_taken_as_they_are() -> None:
+def test_lists_give_one_part_each() -> None:
     assert programs_of("flute, cello; drums and 24") == (73, 42, DRUM_PROGRAM, 24)
     assert programs_of("string quartet, Alto Sax") == (40, 40, 41, 42, 65)
 
@@ -73,7 +73,7 @@ def test_unknown_names_are_refused(names: str) -> None:
         programs_of(names)
 
 
-def test_families_leave_the_choice() -> None:
+def test_the_model_chooses_within_families() -> None:
     (choice,) = family_choices(("bass",))
     assert choice.programs == frozenset(range(32, 40))
     assert choice.most > 1

@@ -15,7 +15,7 @@ from melisma.engine.sampling import StageSampling
 from melisma.generation.loading import load, load_musicgen
 from melisma.generation.musicgen import MusicGen
 from melisma.generation.resolve import resolve_model
-from melisma.lm.conditioning import Conditioning
+from melisma.lm.conditioning import Condition, Conditioning, text_condition
 from melisma.values import Prompt
 from melisma.values.sampling import SamplingParams
 
@@ -33,13 +33,14 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     return theirs, load_musicgen(resolve_model(folder), "float32", "cpu"), "melody" in request.param
 
 
-def told(ours: MusicGen, chroma: torch.Tensor | None = None) -> Conditioning:
+def conditioning_of(ours: MusicGen, chroma: torch.Tensor | None = None) -> Conditioning:
     states = ours.words.encode([WORDS])
-    conditions = Conditioning.absent(1, 1)
     return Conditioning(
-        **{**vars(conditions), "text": states.states, "text_lengths": states.lengths,
-           "chroma": chroma}
-    )  # fmt: skip
+        batch=1,
+        length=1,
+        text=text_condition(states.states, states.lengths),
+        chroma=None if chroma is None else Condition.full(chroma),
+    )
 
 
 def a_chroma() -> torch.Tensor:
@@ -64,7 +65,7 @@ def test_logits_are_those_of_transformers(pair: Any) -> None:
     with torch.no_grad():
         found = theirs(**inputs(ours), decoder_input_ids=ids[0], **extra).logits
         found = found.view(levels, -1, VOCABULARY)[:, -steps.shape[2] :]
-        mine = model(grid, told(ours, a_chroma() if melody else None))[0]
+        mine = model(grid, conditioning_of(ours, a_chroma() if melody else None))[0]
     for level, offset in enumerate(model.pattern.offsets):
         there = found[level, offset : offset + frames]
         assert float((there - mine[level]).abs().max()) < 1e-4
@@ -107,15 +108,15 @@ def test_the_likeliest_tokens_and_the_sound_are_those_of_transformers(
     codes = torch.cat([part[0] for part in found])
     grid = sample(
         ours.engine,
-        told(ours, a_chroma() if melody else None),
+        conditioning_of(ours, a_chroma() if melody else None),
         frames,
         StageSampling(temperature=0.0, guidance=guidance),
         [],
     )
     mine = torch.stack([grid[0, ::2], grid[0, 1::2]]) if ours.codec.channels == 2 else grid
     assert torch.equal(mine, codes)
-    heard = ours.codec.decode_tokens(grid)
-    assert float((heard - sound).abs().max()) < 1e-5 * max(1.0, float(sound.abs().max()))
+    decoded = ours.codec.decode_tokens(grid)
+    assert float((decoded - sound).abs().max()) < 1e-5 * max(1.0, float(sound.abs().max()))
 
 
 def test_pieces_come_whole_or_as_a_stream_and_long_ones_in_windows(

@@ -1,4 +1,4 @@
-"""From words to sound with a whole model of random weights: what must hold whatever it learned."""
+"""Generation of audio with a small model of random weights: what holds for any weights."""
 
 from __future__ import annotations
 
@@ -91,15 +91,15 @@ def test_a_piece_does_not_depend_on_its_neighbour(
     assert not np.array_equal(again[1].acoustic.tokens, pieces[1].acoustic.tokens)
 
 
-def test_the_kept_candidate_is_the_best(composer: MusicLM) -> None:
-    heard: list[float] = []
+def test_the_best_candidate_is_selected(composer: MusicLM) -> None:
+    shares: list[float] = []
     [piece] = composer.generate_pieces(
-        Prompt(words="strings", duration_seconds=1.0), best_of=3, progress=heard.append
+        Prompt(words="strings", duration_seconds=1.0), best_of=3, progress=shares.append
     )
     assert len(piece.candidates) == 3
-    assert heard == sorted(heard)
-    assert heard[0] > 0
-    assert 0.9 < heard[-1] <= 1
+    assert shares == sorted(shares)
+    assert shares[0] > 0
+    assert 0.9 < shares[-1] <= 1
     assert piece.similarity is not None
     assert max(piece.candidates) >= piece.similarity
 
@@ -114,7 +114,7 @@ def test_words_alone_are_a_prompt_and_odd_lengths_are_kept(composer: MusicLM) ->
     assert piece.acoustic.tokens.shape == (3, 26)
 
 
-def test_what_cannot_be_asked_is_refused(composer: MusicLM) -> None:
+def test_invalid_requests_are_refused(composer: MusicLM) -> None:
     with pytest.raises(ValueError, match="no prompt"):
         composer.generate_pieces([])
     with pytest.raises(ValueError, match="best-of is at least 1, not 0"):
@@ -132,24 +132,31 @@ def test_what_cannot_be_asked_is_refused(composer: MusicLM) -> None:
 
 def test_words_become_conditions(composer: MusicLM) -> None:
     generator = torch.Generator().manual_seed(0)
-    asked = [
+    conditionings = [
         condition_on_prompt(composer.tokenizers.joint, prompt, generator)
         for prompt in (WALTZ, DRUMS)
     ]
-    told = conditions_of(asked, 50)
-    places = {name: place for place, name in enumerate(CONDITION_ATTRIBUTES)}
-    assert told.attributes[0, places["tonality"]] == TONALITIES.index("C# minor")
-    assert told.attributes[0, places["tempo"]] == tempo_bin(97.0)
-    assert told.attributes[1, places["tempo"]] == tempo_bin(150.0)
-    assert told.families[0, FAMILIES.index("piano")] == 1
+    conditioning = conditions_of(conditionings, 50)
+    columns = {name: column for column, name in enumerate(CONDITION_ATTRIBUTES)}
+    assert conditioning.attributes is not None
+    classes, present = conditioning.attributes.values, conditioning.attributes.present
+    assert classes[0, columns["tonality"]] == TONALITIES.index("C# minor")
+    assert classes[0, columns["tempo"]] == tempo_bin(97.0)
+    assert classes[1, columns["tempo"]] == tempo_bin(150.0)
+    assert bool(present[:, columns["tempo"]].all())
+    assert conditioning.families is not None
+    assert conditioning.families.values[0, FAMILIES.index("piano")] == 1
     sizes = torch.tensor([size for _, size in ATTRIBUTE_SIZES])
-    assert bool((told.attributes <= sizes).all())
-    assert bool((told.melody == MELODY_SIZE).all())
-    torch.testing.assert_close(told.style.norm(dim=1), torch.ones(2), atol=1e-4, rtol=0)
-    assert torch.equal(told.rhythm[1], rhythm_of(150.0, "6/8", 50))
+    assert bool((classes < sizes).all())
+    assert conditioning.melody is None
+    assert conditioning.style is not None
+    lengths = conditioning.style.values.norm(dim=1)
+    torch.testing.assert_close(lengths, torch.ones(2), atol=1e-4, rtol=0)
+    assert conditioning.rhythm is not None
+    assert torch.equal(conditioning.rhythm.values[1], rhythm_of(150.0, "6/8", 50))
 
 
-def test_a_tempo_left_open_is_drawn_by_the_seed(composer: MusicLM) -> None:
+def test_an_unstated_tempo_is_sampled_by_the_seed(composer: MusicLM) -> None:
     def tempo(seed: int) -> float:
         words = Prompt(words="something", duration_seconds=2.0)
         return condition_on_prompt(
@@ -162,7 +169,7 @@ def test_a_tempo_left_open_is_drawn_by_the_seed(composer: MusicLM) -> None:
     assert all(40 <= one <= 220 for one in tempi)
 
 
-def test_beats_and_bars_go_round() -> None:
+def test_phases_of_beats_and_bars_repeat() -> None:
     phases = rhythm_of(120.0, "3/4", 100)
     beats = int((phases[1:, 0] < phases[:-1, 0]).sum())
     bars = int((phases[1:, 1] < phases[:-1, 1]).sum())
@@ -181,7 +188,7 @@ def test_without_a_fine_stage_the_coarse_levels_sound(folder: Path, tmp_path: Pa
     assert piece.acoustic.tokens.shape == (2, 25)
 
 
-def test_the_fingerprint_is_of_all_that_draws(composer: MusicLM, folder: Path) -> None:
+def test_the_fingerprint_covers_all_stages(composer: MusicLM, folder: Path) -> None:
     assert composer.fingerprint == load(str(folder)).fingerprint
     other = load(str(folder))
     assert isinstance(other, MusicLM)
@@ -234,24 +241,24 @@ def test_the_codec_alone_takes_any_rate(folder: Path) -> None:
     assert codec.decode(grid).samples.shape == (1, 24_000)
 
 
-def test_the_ears_hear_what_a_row_of_tokens_holds(composer: MusicLM) -> None:
-    ears = composer.tokenizers
-    assert isinstance(ears, AudioTokenizers)
+def test_the_tokenizers_encode_a_row_of_tokens(composer: MusicLM) -> None:
+    tokenizers = composer.tokenizers
+    assert isinstance(tokenizers, AudioTokenizers)
     sound = 0.1 * torch.randn(2, 15 * 24_000, generator=torch.Generator().manual_seed(0))
-    first, _ = ears.encode(sound)
+    first, _ = tokenizers.encode(sound)
     assert first["acoustic"].shape == (CODEC.levels, 375)
     assert first["semantic"].shape == (STAGES["semantic_lm"].levels, 375)
     assert first["style"].shape == (2, 3)
     assert first["attributes"].shape == (2, len(CONDITION_ATTRIBUTES))
     assert first["families"].shape == (2, len(FAMILIES))
     assert first["melody"].max() < MELODY_SIZE
-    vectors, rows = ears.embed_windows(sound[:1])
+    vectors, rows = tokenizers.embed_windows(sound[:1])
     assert vectors.shape == (1, 2, 128)
     assert rows.shape[:2] == (1, 2)
-    np.testing.assert_array_equal(ears.joint.quantise(vectors[0]), first["style"])
+    np.testing.assert_array_equal(tokenizers.joint.quantise(vectors[0]), first["style"])
 
 
-def test_a_coarse_stage_that_reads_no_semantic_tokens_draws_alone(composer: MusicLM) -> None:
+def test_a_coarse_stage_without_semantic_tokens_works_alone(composer: MusicLM) -> None:
     with pytest.raises(ValueError, match="a semantic stage is missing"):
         MusicLM(composer.tokenizers, None, composer.coarse, None, name="none", licence="none")
     settings = composer.coarse.settings
@@ -298,7 +305,7 @@ def test_pieces_of_different_lengths_come_out_as_if_alone(composer: MusicLM) -> 
     assert np.array_equal(other.acoustic.tokens, alone.acoustic.tokens)
 
 
-def test_a_piece_goes_on_from_what_it_is_given(composer: MusicLM) -> None:
+def test_a_piece_continues_the_given_beginning(composer: MusicLM) -> None:
     beginning = hum(1.0)
     given = AudioConditions(beginning=beginning)
     (piece,) = composer.generate_pieces(WALTZ, seed=1, best_of=1, context=given)
@@ -306,7 +313,7 @@ def test_a_piece_goes_on_from_what_it_is_given(composer: MusicLM) -> None:
     kept = composer.tokenizers.codec.encode(beginning, composer.coarse.settings.levels)
     assert np.array_equal(piece.acoustic.tokens[: len(kept.tokens), :25], kept.tokens)
     assert piece.conditions["continues"] == "1.0 s"
-    assert piece.conditions["tempo"] == "97 bpm"  # the words say it
+    assert piece.conditions["tempo"] == "97 bpm"  # stated by the words
     stereo = Waveform(samples=np.repeat(hum(1.0).samples, 2, axis=0), rate_hz=24_000)
     assert np.array_equal(last_seconds(stereo, 0.5).samples, stereo.samples[:, -12_000:])
     with pytest.raises(ValueError, match=r"0\.10 s are too short"):
@@ -315,7 +322,7 @@ def test_a_piece_goes_on_from_what_it_is_given(composer: MusicLM) -> None:
         last_seconds(stereo, -1)
 
 
-def test_a_tune_changes_what_is_drawn_and_silence_is_no_tune(composer: MusicLM) -> None:
+def test_a_melody_changes_the_samples_and_silence_is_refused(composer: MusicLM) -> None:
     free, followed, other = (
         composer.generate_pieces(WALTZ, seed=1, best_of=1, context=given)[0]
         for given in (

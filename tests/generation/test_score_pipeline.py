@@ -1,4 +1,4 @@
-"""From words to scores with a small untrained model: what is asked for exactly holds."""
+"""Generation of scores with a small model of random weights: exact settings are obeyed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from small_score_model import small_score_composer
 
 from melisma.generation.score.pipeline import ScoreContext, ScorePiece
 from melisma.generation.score.prompt_conditioning import condition_on_score_prompt, conditioning_of
-from melisma.generation.score.tasks import tune_of
+from melisma.generation.score.tasks import extract_melody
 from melisma.lm.score.conditioning import SCORE_ATTRIBUTES
 from melisma.symbolic import read_midi, write_midi
 from melisma.values import Score
@@ -21,19 +21,19 @@ from melisma.values.events import DRUM_PROGRAM
 from melisma.values.sampling import SamplingParams
 from melisma.values.score_prompt import ScorePrompt, felt_beat
 
-TUNE = line([60, 62, 64, 65, 67, 65, 64, 62] * 4, 40, name="melody")
+MELODY = line([60, 62, 64, 65, 67, 65, 64, 62] * 4, 40, name="melody")
 PIANO = line([48, 43, 45, 41] * 4, 0, step=2.0)
-PIECE = score(TUNE, PIANO, bpm=93.7)
+PIECE = score(MELODY, PIANO, bpm=93.7)
 
 
-def composed(prompt: ScorePrompt, terms: ScoreContext | None = None, seed: int = 1) -> ScorePiece:
-    return small_score_composer().generate_pieces(prompt, context=terms, seed=seed, best_of=1)[0]
+def composed(prompt: ScorePrompt, context: ScoreContext | None = None, seed: int = 1) -> ScorePiece:
+    return small_score_composer().generate_pieces(prompt, context=context, seed=seed, best_of=1)[0]
 
 
-def asked(words: str, **wish: Any):
+def conditioning_of_words(words: str, **settings: Any):
     generator = torch.Generator().manual_seed(0)
     return condition_on_score_prompt(
-        small_score_composer().joint, ScorePrompt(words=words, **wish), generator
+        small_score_composer().joint, ScorePrompt(words=words, **settings), generator
     )
 
 
@@ -61,9 +61,11 @@ def test_the_felt_beat_of_six_eight_is_the_dotted_quarter() -> None:
 
 
 def test_length_in_seconds_becomes_bars() -> None:
-    one = asked("a march", tempo_bpm=120.0, metre=(4, 4), duration_seconds=16.0)
+    conditioning = conditioning_of_words(
+        "a march", tempo_bpm=120.0, metre=(4, 4), duration_seconds=16.0
+    )
     assert one.bars == 8
-    other = asked("a slow air", tempo_bpm=60.0, metre=(6, 8), duration_seconds=20.0)
+    other = conditioning_of_words("a slow air", tempo_bpm=60.0, metre=(6, 8), duration_seconds=20.0)
     assert other.bars == 10
 
 
@@ -79,24 +81,24 @@ def test_length_in_seconds_becomes_bars() -> None:
         ("funk drumming", "tradition", "funk drumming"),
     ],
 )
-def test_words_are_understood(words: str, name: str, value: str) -> None:
-    one = asked(words)
+def test_attributes_are_read_from_the_words(words: str, name: str, value: str) -> None:
+    conditioning = conditioning_of_words(words)
     assert one.attributes[name] == value
     place = [attribute for attribute, _ in SCORE_ATTRIBUTES].index(name)
     size = dict(SCORE_ATTRIBUTES)[name]
     assert conditioning_of([one]).attributes[0, place] < size
 
 
-def test_a_mode_alone_gets_a_tonic_of_its_seed() -> None:
-    one = asked("a sad tune in a minor key")
+def test_a_mode_alone_gets_a_sampled_tonic() -> None:
+    conditioning = conditioning_of_words("a sad tune in a minor key")
     assert one.mode == "minor"
     assert one.tonality is not None
     assert one.tonality.endswith("minor")
 
 
 def test_a_style_overrides_the_words() -> None:
-    assert asked("like Bach", style="Joplin").attributes["composer"] == "Joplin"
-    assert asked("like Bach", style="swing").attributes["style"] == "swing"
+    assert conditioning_of_words("like Bach", style="Joplin").attributes["composer"] == "Joplin"
+    assert conditioning_of_words("like Bach", style="swing").attributes["style"] == "swing"
 
 
 def test_the_same_seed_gives_the_same_score() -> None:
@@ -106,26 +108,26 @@ def test_the_same_seed_gives_the_same_score() -> None:
     assert write_midi(one.score) != write_midi(other.score)
 
 
-def test_the_best_candidate_is_kept() -> None:
+def test_the_best_candidate_is_selected() -> None:
     piece = small_score_composer().generate_pieces("a quick march for brass", seed=3, best_of=4)[0]
     assert len(piece.candidates) == 4
     assert piece.adherence.total == pytest.approx(max(piece.candidates))
 
 
-def test_a_piece_goes_on_and_keeps_every_note() -> None:
+def test_a_continuation_keeps_every_note() -> None:
     more = composed(ScorePrompt(words="more", bars=3), ScoreContext(continue_from=PIECE)).score
     for before, after in zip(PIECE.tracks, more.tracks, strict=True):
-        kept = after.notes.start_beats < PIECE.end_beats
-        assert np.array_equal(after.notes.start_beats[kept], before.notes.start_beats)
-        assert np.array_equal(after.notes.pitch[kept], before.notes.pitch)
-        assert np.array_equal(after.notes.velocity[kept], before.notes.velocity)
+        given = after.notes.start_beats < PIECE.end_beats
+        assert np.array_equal(after.notes.start_beats[given], before.notes.start_beats)
+        assert np.array_equal(after.notes.pitch[given], before.notes.pitch)
+        assert np.array_equal(after.notes.velocity[given], before.notes.velocity)
     assert PIECE.end_beats < more.end_beats <= PIECE.end_beats + 12.0
     assert more.tempo.bpm.tolist() == [93.7]
 
 
-def test_only_the_gap_is_filled() -> None:
-    terms = ScoreContext(continue_from=PIECE, infill_bars=(3, 4))
-    filled = composed(ScorePrompt(words="fill it"), terms).score
+def test_infilling_changes_only_its_bars() -> None:
+    context = ScoreContext(continue_from=PIECE, infill_bars=(3, 4))
+    filled = composed(ScorePrompt(words="fill it"), context).score
     assert filled.end_beats == PIECE.end_beats
     for before, after in zip(PIECE.tracks, filled.tracks, strict=True):
         for notes in (before.notes, after.notes):
@@ -137,36 +139,37 @@ def test_only_the_gap_is_filled() -> None:
     assert write_midi(filled) != write_midi(PIECE)
 
 
-def test_a_tune_stays_and_others_join_it() -> None:
+def test_an_accompaniment_keeps_the_melody() -> None:
     prompt = ScorePrompt(words="a bossa nova with guitar and drums")
     piece = composed(prompt, ScoreContext(melody=PIECE)).score
-    assert np.array_equal(piece.tracks[0].notes.pitch, TUNE.notes.pitch)
-    assert np.array_equal(piece.tracks[0].notes.start_beats, TUNE.notes.start_beats)
+    assert np.array_equal(piece.tracks[0].notes.pitch, MELODY.notes.pitch)
+    assert np.array_equal(piece.tracks[0].notes.start_beats, MELODY.notes.start_beats)
     assert {(t.program, t.is_drum) for t in piece.tracks[1:]} <= {(24, False), (0, True)}
     assert piece.end_beats <= 32.0
 
 
-def test_a_tune_keeps_the_key_that_its_own_accompaniment_gives_it() -> None:
-    tune = line([64, 62, 60, 64, 62, 60] * 4, 40, name="melody")
+def test_an_accompaniment_keeps_the_key_of_the_whole_score() -> None:
+    melody = line([64, 62, 60, 64, 62, 60] * 4, 40, name="melody")
     minor = line([45, 52, 57, 60, 64, 57, 56, 52] * 3, 0)
-    terms = ScoreContext(melody=score(tune, minor))
-    task = terms.task(asked("a cheerful rock band in a major key"))
-    assert task.asked.tonality == "A minor"
-    settled = terms.task(asked("a rock band", tonality="C major"))
-    assert settled.asked.tonality == "C major"
+    context = ScoreContext(melody=score(melody, minor))
+    task = context.task(conditioning_of_words("a cheerful rock band in a major key"))
+    assert task.conditioning.tonality == "A minor"
+    stated = context.task(conditioning_of_words("a rock band", tonality="C major"))
+    assert stated.conditioning.tonality == "C major"
 
 
-def test_the_tune_is_the_named_or_the_highest_line() -> None:
+def test_the_melody_is_the_named_or_the_highest_track() -> None:
     low = dataclasses.replace(PIANO, name="Voice")
-    assert tune_of(score(TUNE, low)).tracks[0].name == "melody"
-    plain = dataclasses.replace(TUNE, name="")
-    assert tune_of(score(plain, low)).tracks[0].name == "Voice"
-    assert np.array_equal(tune_of(score(plain, PIANO)).tracks[0].notes.pitch, TUNE.notes.pitch)
+    assert extract_melody(score(MELODY, low)).tracks[0].name == "melody"
+    plain = dataclasses.replace(MELODY, name="")
+    assert extract_melody(score(plain, low)).tracks[0].name == "Voice"
+    highest = extract_melody(score(plain, PIANO)).tracks[0]
+    assert np.array_equal(highest.notes.pitch, MELODY.notes.pitch)
     with pytest.raises(ValueError, match="drums alone"):
-        tune_of(score(line([36, 38], 0, is_drum=True)))
+        extract_melody(score(line([36, 38], 0, is_drum=True)))
 
 
-def test_a_whole_file_survives_the_way_round() -> None:
+def test_a_score_survives_writing_and_reading() -> None:
     piece = composed(ScorePrompt(words="oboe and cello", bars=4)).score
     back = read_midi(write_midi(piece))
     assert [t.program for t in back.tracks] == [t.program for t in piece.tracks]
@@ -180,20 +183,20 @@ def test_a_whole_file_survives_the_way_round() -> None:
         ({"melody": PIECE, "continue_from": PIECE}, "exclude each other"),
     ],
 )
-def test_terms_that_do_not_go_together_are_refused(wrong: dict, words: str) -> None:
+def test_contradictory_contexts_are_refused(wrong: dict, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         ScoreContext(**wrong)
 
 
-def test_bars_that_are_not_there_cannot_be_filled() -> None:
+def test_bars_beyond_the_piece_cannot_be_infilled() -> None:
     with pytest.raises(ValueError, match="the piece has 8 bars"):
         composed(ScorePrompt(words="x"), ScoreContext(continue_from=PIECE, infill_bars=(7, 12)))
 
 
 def test_a_literal_contradiction_of_metres_is_refused() -> None:
     with pytest.raises(ValueError, match="the words say 4/4 and the setting 3/4"):
-        asked("a march in four", metre=(3, 4))
-    assert asked("in four movements", metre=(3, 4)).metre == (3, 4)
+        conditioning_of_words("a march in four", metre=(3, 4))
+    assert conditioning_of_words("in four movements", metre=(3, 4)).metre == (3, 4)
 
 
 @pytest.mark.parametrize(
@@ -215,7 +218,7 @@ def test_prompts_beyond_the_limits_are_refused(wrong: dict) -> None:
         ScorePrompt(**wrong)
 
 
-def test_drawing_settings_have_limits() -> None:
-    for wrong in ({"temperature": -1.0}, {"top_p": 0.0}, {"top_k": 0}, {"guidance": 99.0}):
+def test_sampling_parameters_have_limits() -> None:
+    for wrong in ({"temperature": -1.0}, {"top_p": 0.0}, {"top_k": -1}, {"guidance": 99.0}):
         with pytest.raises(ValueError, match=r"\w"):
             SamplingParams(**wrong)  # pyright: ignore[reportArgumentType]

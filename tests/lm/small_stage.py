@@ -7,7 +7,7 @@ import dataclasses
 import torch
 
 from melisma.lm import Conditioning, ConditioningSettings, TokenModel, TokenModelSettings
-from melisma.lm.conditioning import ATTRIBUTE_SIZES, FAMILY_COUNT, MELODY_SIZE
+from melisma.lm.conditioning import ATTRIBUTE_SIZES, FAMILY_COUNT, MELODY_SIZE, Condition
 from melisma.lm.patterns import PATTERNS
 
 VOCABULARY = 12
@@ -37,12 +37,16 @@ def conditions(frames: int, batch: int = 2, seed: int = 0, source: bool = False)
     def integers(high: int, *shape: int) -> torch.Tensor:
         return torch.randint(high, shape, generator=generator)
 
+    style = torch.nn.functional.normalize(torch.randn(batch, 128, generator=generator), dim=1)
+    attributes = torch.stack([integers(size, batch) for _, size in ATTRIBUTE_SIZES], dim=1)
     return Conditioning(
-        style=torch.nn.functional.normalize(torch.randn(batch, 128, generator=generator), dim=1),
-        attributes=torch.stack([integers(size, batch) for _, size in ATTRIBUTE_SIZES], dim=1),
-        families=integers(2, batch, FAMILY_COUNT).float(),
-        rhythm=torch.rand(batch, frames, 2, generator=generator),
-        melody=integers(MELODY_SIZE, batch, frames),
+        batch=batch,
+        length=frames,
+        style=Condition.full(style),
+        attributes=Condition.full(attributes, 2),
+        families=Condition.full(integers(2, batch, FAMILY_COUNT).float()),
+        rhythm=Condition.full(torch.rand(batch, frames, 2, generator=generator), 3),
+        melody=Condition.full(integers(MELODY_SIZE, batch, frames), 2),
         source=integers(VOCABULARY, batch, 2, frames) if source else None,
     )
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 
 import pytest
 import torch
 from small_stage import conditions
 
-from melisma.lm import Conditioning
+from melisma.lm import Conditioning, ConditioningSettings
 from melisma.lm.conditioning import (
     ATTRIBUTE_SIZES,
     FAMILY_COUNT,
+    Condition,
+    Conditioner,
     DropSettings,
     drop,
     rhythm_features,
@@ -27,10 +30,19 @@ def generator() -> torch.Generator:
     return torch.Generator().manual_seed(0)
 
 
-def assert_same(one: Conditioning, other: Conditioning, slots: tuple[str, ...]) -> None:
-    for slot in slots:
-        first, second = getattr(one, slot), getattr(other, slot)
-        torch.testing.assert_close(first, second, equal_nan=True, msg=slot)
+def assert_same(one: Conditioning, other: Conditioning, slots: Iterable[str]) -> None:
+    for name in slots:
+        first, second = getattr(one, name), getattr(other, name)
+        if isinstance(first, Condition):
+            assert torch.equal(first.present, second.present), name
+            torch.testing.assert_close(first.values, second.values, msg=name)
+        else:
+            torch.testing.assert_close(first, second, msg=name)
+
+
+def present(slot: Condition | None) -> torch.Tensor:
+    assert slot is not None
+    return slot.present
 
 
 def test_tables_are_as_long_as_the_vocabularies() -> None:
@@ -49,14 +61,14 @@ def test_tables_are_as_long_as_the_vocabularies() -> None:
 
 def test_nothing_is_dropped_where_nothing_shall_be() -> None:
     given = conditions(5, batch=3, source=True)
-    slots = tuple(one.name for one in dataclasses.fields(Conditioning))
-    assert_same(drop(given, NEVER, generator()), given, slots)
+    assert_same(drop(given, NEVER, generator()), given, [*given.slots(), "source"])
 
 
 def test_everything_means_all_words_and_leaves_the_frames() -> None:
     given = conditions(5, batch=3, source=True)
     left = drop(given, dataclasses.replace(NEVER, everything=1.0), generator())
-    assert_same(left, Conditioning.absent(3, 5), ("style", "attributes", "families"))
+    for name in ("style", "attributes", "families"):
+        assert not present(getattr(left, name)).any()
     assert_same(left, given, ("rhythm", "melody", "source"))
     assert_same(left, given.without_words(), ("style", "attributes", "families", "rhythm"))
 
@@ -65,50 +77,68 @@ def test_everything_means_all_words_and_leaves_the_frames() -> None:
 def test_a_slot_is_dropped_whole_for_some_pieces(slot: str) -> None:
     given = conditions(3, batch=400)
     left = drop(given, dataclasses.replace(NEVER, **{slot: 0.3}), generator())
-    gone = Conditioning.absent(400, 3)
-    others = {"style", "families", "rhythm", "melody", "attributes"} - {slot}
-    assert_same(left, given, tuple(others))
-    same, absent = (
-        torch.isclose(
-            getattr(left, slot).double(), getattr(one, slot).double(), equal_nan=True
-        ).flatten(1).all(dim=1)
-        for one in (given, gone)
-    )  # fmt: skip
-    assert bool((same ^ absent).all())
-    assert float(absent.float().mean()) == pytest.approx(0.3, abs=0.08)
+    assert_same(left, given, {"style", "families", "rhythm", "melody", "attributes"} - {slot})
+    there = (
+        present(getattr(left, slot)).flatten(1)
+        if slot in ("rhythm", "melody")
+        else (present(getattr(left, slot))[:, None])
+    )
+    assert bool((there.all(dim=1) ^ ~there.any(dim=1)).all())
+    assert float((~there.any(dim=1)).float().mean()) == pytest.approx(0.3, abs=0.08)
 
 
 def test_each_attribute_is_dropped_by_itself() -> None:
     given = conditions(3, batch=400)
     left = drop(given, dataclasses.replace(NEVER, attribute=0.4), generator())
-    sizes = torch.tensor([size for _, size in ATTRIBUTE_SIZES])
-    absent = left.attributes == sizes
-    assert torch.equal(left.attributes[~absent], given.attributes[~absent])
-    torch.testing.assert_close(
-        absent.float().mean(dim=0), torch.full((len(sizes),), 0.4), atol=0.09, rtol=0
-    )
+    absent = ~present(left.attributes)
+    share = absent.float().mean(dim=0)
+    expected = torch.full((len(ATTRIBUTE_SIZES),), 0.4)
+    torch.testing.assert_close(share, expected, atol=0.09, rtol=0)
     assert 0 < int(absent.all(dim=1).sum() + (~absent).all(dim=1).sum()) < 40
 
 
 def test_noise_on_the_style_is_in_proportion() -> None:
     given = conditions(3, batch=50)
-    given = dataclasses.replace(given, style=torch.cat([given.style[:49], torch.zeros(1, 128)]))
+    assert given.style is not None
+    silent = torch.cat([given.style.values[:49], torch.zeros(1, 128)])
+    given = dataclasses.replace(given, style=Condition.full(silent))
     noisy = drop(given, dataclasses.replace(NEVER, style_noise=0.15), generator()).style
-    distance = (noisy - given.style).norm(dim=1)
+    assert noisy is not None
+    distance = (noisy.values - silent).norm(dim=1)
     assert float(distance[:49].mean()) == pytest.approx(0.15, rel=0.05)
     assert float(distance[49]) == 0.0
 
 
+def test_what_is_absent_does_not_matter() -> None:
+    """Whatever values lie under a mask, the trunk sees the same as of a slot that is None."""
+    torch.manual_seed(0)
+    conditioner = Conditioner(ConditioningSettings(), 16).eval()
+    masked = conditions(5).unconditional()
+    with torch.no_grad():
+        one, other = conditioner(masked), conditioner(Conditioning.absent(2, 5))
+    assert torch.equal(one.whole, other.whole)
+    assert torch.equal(one.frames, other.frames)
+
+
+def test_a_slot_of_one_batch_alone_is_absent_in_the_other() -> None:
+    both = conditions(5).joined(Conditioning.absent(1, 5))
+    assert len(both) == 3
+    for slot in both.slots().values():
+        assert bool(slot.present[:2].all())
+        assert not bool(slot.present[2:].any())
+
+
 def test_an_unknown_phase_is_a_zero_that_says_so() -> None:
-    nan = float("nan")
-    found = rhythm_features(torch.tensor([[[nan, nan], [0.25, 0.0]]]))
+    phases = torch.tensor([[[0.7, 0.3], [0.25, 0.0]]])
+    known = torch.tensor([[[False, False], [True, True]]])
+    found = rhythm_features(Condition(values=phases, present=known))
     assert not found[0, 0].any()
     assert found[0, 1, -2:].tolist() == [1.0, 1.0]
     assert float(found[0, 1, 0]) == pytest.approx(1.0)
 
 
 def test_phases_are_a_circle() -> None:
-    ends = rhythm_features(torch.tensor([[[0.0, 0.5], [0.99999, 0.5]]]))
+    ends = rhythm_features(Condition.full(torch.tensor([[[0.0, 0.5], [0.99999, 0.5]]]), 3))
     torch.testing.assert_close(ends[0, 0], ends[0, 1], atol=1e-3, rtol=0)
 
 
@@ -117,10 +147,10 @@ def test_stretches_and_batches() -> None:
     both = one.joined(other)
     assert len(both) == 4
     part = both.frames(2, 5)
-    assert part.rhythm.shape == (4, 3, 2)
+    assert (part.length, part.rhythm and part.rhythm.values.shape) == (3, (4, 3, 2))
     assert part.source is not None
     assert other.source is not None
     assert torch.equal(part.source[2:], other.source[:, :, 2:5])
-    assert torch.equal(part.melody[:2], one.melody[:, 2:5])
-    assert torch.equal(part.style, both.style)
-    assert torch.equal(both.to("cpu").style, both.style)
+    first, whole = part.frames(0, 3).rows([0, 1]), one.frames(2, 5)
+    assert_same(first, whole, [*first.slots(), "source"])
+    assert_same(both.to("cpu"), both, [*both.slots(), "source"])

@@ -40,7 +40,7 @@ def test_every_condition_has_an_effect() -> None:
     with torch.no_grad():
         before = model(grid, given)
         for slot in dataclasses.fields(Conditioning):
-            if getattr(given, slot.name) is None:
+            if slot.name in ("batch", "length") or getattr(given, slot.name) is None:
                 continue
             changed = dataclasses.replace(given, **{slot.name: getattr(other, slot.name)})
             assert float((model(grid, changed) - before).abs().max()) > 1e-4, slot.name

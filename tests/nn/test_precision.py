@@ -20,10 +20,10 @@ from melisma.nn.precision import AUTO, autocast, compute_dtype, set_compute_prec
 
 @pytest.fixture(autouse=True)
 def _afresh() -> Iterator[None]:
-    precision._chosen.cache_clear()
+    precision._device_dtype.cache_clear()
     yield
     set_compute_precision(AUTO)
-    precision._chosen.cache_clear()
+    precision._device_dtype.cache_clear()
 
 
 def product_type() -> torch.dtype:
@@ -109,11 +109,9 @@ def test_no_other_module_names_a_type_to_compute_in() -> None:
         ({"OMP_WAIT_POLICY": "ACTIVE"}, "None"),
     ],
 )
-def test_idle_threads_are_told_before_pytorch_is_loaded(
-    mine: dict[str, str], expected: str
-) -> None:
+def test_spinning_is_limited_before_pytorch_is_loaded(mine: dict[str, str], expected: str) -> None:
     program = (
-        "import os, sys, melisma.generation as c; assert 'torch' not in sys.modules; c.load; "
+        "import os, sys, melisma; assert 'torch' not in sys.modules; melisma.load; "
         "assert 'torch' in sys.modules; "
         "print(os.environ.get('GOMP_SPINCOUNT'))"
     )

@@ -13,9 +13,9 @@ from melisma.nn.t5 import (
     T5Encoder,
     T5Settings,
     distance_buckets,
+    load_t5_encoder,
     published_names,
     published_shapes,
-    load_t5_encoder,
 )
 
 SMALL: dict[str, Any] = {

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from melisma.nn.convolution import split_frames, merge_frames
-from melisma.nn.transformer import Text, Trunk, TrunkShape, rotary_angles, apply_rotary, window_mask
+from melisma.nn.convolution import merge_frames, split_frames
+from melisma.nn.transformer import Text, Trunk, TrunkShape, apply_rotary, rotary_angles, window_mask
 
 
 def trunk(condition_width: int = 6) -> Trunk:
@@ -35,9 +35,9 @@ def test_a_fresh_condition_says_nothing_yet() -> None:
     model = Trunk(width=16, layers=2, heads=2, condition_width=6).eval()
     hidden = torch.randn(1, 4, 16)
     with torch.no_grad():
-        told, _ = model(hidden, torch.randn(1, 1, 6))
-        untold, _ = model(hidden)
-    torch.testing.assert_close(told, untold)
+        conditional, _ = model(hidden, torch.randn(1, 1, 6))
+        unconditional, _ = model(hidden)
+    torch.testing.assert_close(conditional, unconditional)
 
 
 def test_only_what_is_not_causal_sees_the_future() -> None:
@@ -79,7 +79,7 @@ def test_slower_and_faster_are_inverse() -> None:
     assert torch.equal(split_frames(merge_frames(frames, 4), 4), frames)
 
 
-def test_a_text_is_heard_up_to_its_end_and_an_empty_one_says_nothing() -> None:
+def test_a_text_is_attended_to_up_to_its_end_and_an_empty_one_has_no_effect() -> None:
     torch.manual_seed(1)
     model = Trunk(width=16, layers=2, heads=2, text=True).eval()
     for parameter in model.parameters():
@@ -89,15 +89,15 @@ def test_a_text_is_heard_up_to_its_end_and_an_empty_one_says_nothing() -> None:
     changed[:, 3] += 1
     with torch.no_grad():
 
-        def heard(words: torch.Tensor, *lengths: int) -> torch.Tensor:
+        def conditioned(words: torch.Tensor, *lengths: int) -> torch.Tensor:
             text = Text(states=words, lengths=torch.tensor(lengths))
             return model(hidden, text=text)[0]
 
-        told, silent = heard(states, 3, 0), model(hidden)[0]
-        torch.testing.assert_close(heard(changed, 3, 0), told)
-        assert not torch.allclose(heard(changed, 4, 4)[0], heard(states, 4, 4)[0])
-        torch.testing.assert_close(told[1], silent[1])
-        assert not torch.allclose(told[0], silent[0])
+        output, unconditional = conditioned(states, 3, 0), model(hidden)[0]
+        torch.testing.assert_close(conditioned(changed, 3, 0), output)
+        assert not torch.allclose(conditioned(changed, 4, 4)[0], conditioned(states, 4, 4)[0])
+        torch.testing.assert_close(output[1], unconditional[1])
+        assert not torch.allclose(output[0], unconditional[0])
 
 
 @pytest.mark.parametrize(

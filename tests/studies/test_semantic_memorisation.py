@@ -203,8 +203,10 @@ def test_shards_become_clips(tmp_path: Path) -> None:
     assert (read.attributes == SIZES).all()
     assert np.isnan(read.rhythm[:, 4]).all()
     conditions = prompt_conditions(read, 10)
-    assert conditions.rhythm.shape == (2, 10, 2)
-    assert conditions.melody.shape == (2, 10)
+    assert conditions.rhythm is not None
+    assert conditions.rhythm.values.shape == (2, 10, 2)
+    assert not conditions.rhythm.present[:, 4].any()
+    assert conditions.melody is None
     part = read.part([1])
     assert dataclasses.astuple(part)[0].shape == (1, 2, FRAMES)
     (tmp_path / "index.jsonl").write_text("")

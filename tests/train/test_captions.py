@@ -11,7 +11,13 @@ import torch
 
 from melisma.joint import JointEmbedding
 from melisma.lm import Conditioning, ConditioningSettings
-from melisma.lm.conditioning import Conditioner, DropSettings
+from melisma.lm.conditioning import (
+    ATTRIBUTE_SIZES,
+    FAMILY_COUNT,
+    Condition,
+    Conditioner,
+    DropSettings,
+)
 from melisma.train.datasets.captions import ASSIGNED, with_captions
 from melisma.train.lm import TokenCorpus
 
@@ -87,10 +93,14 @@ def test_what_was_never_told_acts_as_if_it_were_absent() -> None:
     conditioner = Conditioner(ConditioningSettings(), 16).eval()
     absent = Conditioning.absent(2, 5)
     conditions = Conditioning(
-        style=torch.randn(2, 128), attributes=torch.zeros_like(absent.attributes),
-        families=torch.ones_like(absent.families), rhythm=torch.rand(2, 5, 2),
-        melody=torch.zeros_like(absent.melody),
-    )  # fmt: skip
+        batch=2,
+        length=5,
+        style=Condition.full(torch.randn(2, 128)),
+        attributes=Condition.full(torch.zeros(2, len(ATTRIBUTE_SIZES), dtype=torch.long), 2),
+        families=Condition.full(torch.ones(2, FAMILY_COUNT)),
+        rhythm=Condition.full(torch.rand(2, 5, 2), 3),
+        melody=Condition.full(torch.zeros(2, 5, dtype=torch.long), 2),
+    )
     before = conditioner(absent)
     conditioner.ignore_never_trained(DropSettings())
     assert not torch.allclose(conditioner(conditions).whole, before.whole, atol=1e-3)

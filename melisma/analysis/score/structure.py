@@ -40,7 +40,7 @@ class ScoreStructure:
     groove_similarity: float
     """Mean share of the 64 positions of the bar at which two bars agree in having an onset or not;
     over all pairs of bars with notes."""
-    twin_share: float
+    near_duplicate_share: float
     """Share of the bars with notes that have a near-duplicate elsewhere in the piece."""
     earlier_similarity: float
     """Mean over bars of the greatest similarity to an earlier bar, 0 to 1."""
@@ -162,7 +162,7 @@ def measure_score_structure(score: Score, bar_beats: float = 4.0) -> ScoreStruct
         pitch_entropy_1=_entropies(pitched_start, pitch, bar_beats),
         pitch_entropy_4=_entropies(pitched_start, pitch, 4 * bar_beats),
         groove_similarity=_groove(start, bar, bars, bar_beats) if bars else 0.0,
-        twin_share=float((similarity[filled].max(axis=1) >= NEAR_DUPLICATE_SIMILARITY).mean())
+        near_duplicate_share=float((similarity[filled].max(axis=1) >= NEAR_DUPLICATE_SIMILARITY).mean())
         if bars
         else 0.0,
         earlier_similarity=float(np.tril(similarity, -1)[later].max(axis=1).mean())

@@ -1,4 +1,4 @@
-"""`melisma decode`: from a token file to a sound file."""
+"""`melisma decode`: from a token file to an audio file."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from melisma.cli.progress import progress_bar
 
 def decode(
     tokens: Annotated[Path, typer.Argument(help="A token file (.mlt).")],
-    sound: Annotated[Path, typer.Argument(help="The sound file to write.")],
+    sound: Annotated[Path, typer.Argument(help="The audio file to write.")],
     quiet: options.Quiet = False,
 ) -> None:
-    """Turn a token file back into sound."""
+    """Decode a token file to audio."""
     from melisma.files import read_tokens, write_audio
     from melisma.files.audio import check_audio_path
 

@@ -1,4 +1,4 @@
-"""`melisma encode`: from a sound file to a token file."""
+"""`melisma encode`: from an audio file to a token file."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from typing import Annotated
 import typer
 
 from melisma.cli import options
-from melisma.cli.arguments import whole
+from melisma.cli.arguments import check_integer
 from melisma.cli.progress import progress_bar
 
 
 def encode(
-    sound: Annotated[Path, typer.Argument(help="A sound file: WAV, FLAC, MP3 or OGG.")],
+    sound: Annotated[Path, typer.Argument(help="An audio file: WAV, FLAC, MP3 or OGG.")],
     tokens: Annotated[Path, typer.Argument(help="The token file to write (.mlt).")],
     levels: Annotated[
-        int | None, typer.Option(help="Levels of the quantiser to keep; all if missing.")
+        int | None, typer.Option(help="Number of quantizer levels to keep; all by default.")
     ] = None,
     quiet: options.Quiet = False,
 ) -> None:
-    """Turn sound into a compact token file."""
+    """Encode an audio file as a compact token file."""
     from melisma.files import read_audio, write_tokens
     from melisma.files.tokens import check_token_path
 
-    whole("--levels", levels, 1, 64)
+    check_integer("--levels", levels, 1, 64)
     check_token_path(tokens)
     waveform = read_audio(sound)
     with progress_bar("encoding", quiet=quiet):

@@ -1,4 +1,4 @@
-"""`melisma inspect`: what a file of sound, tokens or weights is and where it came from."""
+"""`melisma inspect`: what an audio, MIDI, token or weights file contains and where it came from."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 
 
 _LONGEST_NOTES = 2_000
-"""Characters of settings or notes that are shown to a person; `--json` gives all."""
+"""Maximum number of characters of settings and notes in the text output; `--json` prints all."""
 
 
 def inspect(
     file: Annotated[
         Path,
-        typer.Argument(help="A sound file, a score (.mid), tokens (.mlt) or weights."),
+        typer.Argument(help="An audio, MIDI (.mid), token (.mlt) or weights (.safetensors) file."),
     ],
     as_json: options.Json = False,
 ) -> None:
-    """Say what a file is and where it came from."""
+    """Show what a file contains and where it came from."""
     readers = {
         ".mlt": _token_facts,
         ".safetensors": _weight_facts,
@@ -38,7 +38,7 @@ def inspect(
         return
     width = max(len(name) for name in facts)
     for name, value in facts.items():
-        print(f"{name.replace('_', ' '):<{width}}  {_words(value)}")
+        print(f"{name.replace('_', ' '):<{width}}  {_formatted(value)}")
 
 
 def _sound_facts(file: Path) -> dict[str, object]:
@@ -56,10 +56,10 @@ def _sound_facts(file: Path) -> dict[str, object]:
         "loudness_lufs": None if lufs is None else round(lufs, 2),
         "true_peak_db": round(true_peak_db(waveform), 2) if waveform.samples.any() else None,
     }
-    return facts | _maker_facts(provenance)
+    return facts | _provenance_facts(provenance)
 
 
-def _maker_facts(provenance: Provenance | None) -> dict[str, object]:
+def _provenance_facts(provenance: Provenance | None) -> dict[str, object]:
     if provenance is None:
         return {"melisma": False}
     return {
@@ -76,7 +76,7 @@ def _maker_facts(provenance: Provenance | None) -> dict[str, object]:
 
 
 def _score_facts(file: Path) -> dict[str, object]:
-    """What the notes of a score say; tempo and tonality are measured from them, not read off."""
+    """Facts of a MIDI file; tempo and key are measured from the notes, not read from events."""
     from melisma.analysis.score.key import measure_score_tonality
     from melisma.analysis.score.tempo import measure_score_tempo
     from melisma.files.provenance import provenance_from_fields
@@ -98,7 +98,7 @@ def _score_facts(file: Path) -> dict[str, object]:
         "felt_tempo_bpm": None if felt_bpm is None else round(felt_bpm, 1),
         "metre": f"{score.metres[0].numerator}/{score.metres[0].denominator}",
         "tonality": measure_score_tonality(score).tonality,
-    } | _maker_facts(None if tags is None else provenance_from_fields(tags))
+    } | _provenance_facts(None if tags is None else provenance_from_fields(tags))
 
 
 def _token_facts(file: Path) -> dict[str, object]:
@@ -134,7 +134,7 @@ def _weight_facts(file: Path) -> dict[str, object]:
     }
 
 
-def _words(value: object) -> str:
+def _formatted(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if value is None:

@@ -1,4 +1,4 @@
-"""`melisma prepare`: from folders of notation to a captioned corpus of sound."""
+"""`melisma prepare`: from folders of MIDI files to a captioned corpus of audio."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from melisma.cli.arguments import LARGEST_SEED, real, whole
+from melisma.cli.arguments import LARGEST_SEED, check_integer, check_real, unknown_name
 from melisma.values.errors import MelismaError
 
 _SOUNDFONT_FOLDERS = (
@@ -16,60 +16,68 @@ _SOUNDFONT_FOLDERS = (
     Path("/usr/share/sounds/sf3"),
     Path("/usr/share/soundfonts"),
 )
-"""Where Debian, Fedora and Arch keep soundfonts."""
+"""Soundfont folders of Debian, Fedora and Arch."""
 TOKEN_SECONDS = 20.0
-"""Length of a clip that is kept as tokens."""
+"""Length of clips that are stored as tokens."""
 _SPLITS = ("train", "held", "judge")
+_WORLDS = ("broad", "small")
 
 
 def prepare(
     symbolic: Annotated[
-        Path, typer.Argument(help="A folder of corpora: NAME/metadata.csv with its MIDI files.")
+        Path,
+        typer.Argument(help="A folder of corpora, each NAME/metadata.csv beside its MIDI files."),
     ],
-    output: Annotated[Path, typer.Argument(help="The folder to write; it is made if missing.")],
-    hours: Annotated[float, typer.Option(help="Hours of sound to render.")] = 1.0,
-    seed: Annotated[int, typer.Option(help="The same seed renders the same corpus.")] = 0,
+    output: Annotated[Path, typer.Argument(help="The folder to write; created if missing.")],
+    hours: Annotated[float, typer.Option(help="Hours of audio to render.")] = 1.0,
+    seed: Annotated[
+        int, typer.Option(help="Random seed; the same seed renders the same corpus.")
+    ] = 0,
     split: Annotated[
-        str, typer.Option(help="train, held (never learnt from) or judge (for judges only).")
+        str, typer.Option(help="train, held (held out) or judge (only to train evaluation models).")
     ] = "train",
     licences: Annotated[
         list[str] | None,
-        typer.Option(help='Only rows whose licence begins so, e.g. "CC0"; repeat for more.'),
+        typer.Option(
+            help='Only pieces whose licence starts with this, e.g. "CC0"; can be repeated.'
+        ),
     ] = None,
     soundfont: Annotated[
         list[Path] | None,
-        typer.Option(help="A .sf2 or .sf3 file; repeat for more. The system's if missing."),
+        typer.Option(help="A .sf2 or .sf3 file; can be repeated. By default those of the system."),
     ] = None,
     world: Annotated[
         str | None,
         typer.Option(
-            help="broad (every soundfont, many rooms, noise) or small (what the language model "
-            "learns: the first soundfont, two rooms, 27 programs). Small with --tokens, else broad."
+            help="Variety of the audio: broad (every soundfont, many rooms, noise) or small (as the "
+            "language model learns it: the first soundfont, two rooms, 27 programs). By default "
+            "small with --tokens, else broad."
         ),
     ] = None,
-    workers: Annotated[int, typer.Option(help="Processes that render side by side.")] = 1,
+    workers: Annotated[int, typer.Option(help="Number of processes that render in parallel.")] = 1,
     tokens: Annotated[
         str | None,
         typer.Option(
-            help="A model's name or folder: write tokens of 20 s clips by its ears, no sound."
+            help="Name or folder of a model: write tokens of 20 s clips, made by its tokenizers, "
+            "instead of audio."
         ),
     ] = None,
 ) -> None:
-    """Render real scores and grooves to clips of sound with labels, facts and captions."""
-    real("--hours", hours, 0.001, 100_000)
-    whole("--seed", seed, 0, LARGEST_SEED)
-    whole("--workers", workers, 1, 256)
+    """Render MIDI files to a corpus of audio clips with labels, facts and captions."""
+    check_real("--hours", hours, 0.001, 100_000)
+    check_integer("--seed", seed, 0, LARGEST_SEED)
+    check_integer("--workers", workers, 1, 256)
     if split not in _SPLITS:
-        raise MelismaError(f'no split "{split}": known are {", ".join(_SPLITS)}')
-    if world not in (None, "broad", "small"):
-        raise MelismaError(f'no world "{world}": known are broad, small')
+        raise MelismaError(unknown_name("split", split, _SPLITS))
+    if world is not None and world not in _WORLDS:
+        raise MelismaError(unknown_name("world", world, _WORLDS))
     if tokens is not None and world == "broad":
         raise MelismaError(
-            "--tokens renders what the language model learns, the small world: leave --world broad "
-            "out, or write clips of sound without --tokens"
+            "--tokens always renders the small world, which the language model learns: leave out "
+            "--world broad, or leave out --tokens to write audio clips"
         )
     if not symbolic.is_dir():
-        raise FileNotFoundError(f"there is no folder {symbolic}: give one that holds corpora")
+        raise FileNotFoundError(f"there is no folder {symbolic}: give a folder of corpora")
     soundfonts = _soundfonts(soundfont or [])
     if output.exists() and not output.is_dir():
         raise NotADirectoryError(f"{output} is a file: give the name of a folder")
@@ -78,21 +86,21 @@ def prepare(
             f"the folder {output.parent} does not exist: create it, or choose another"
         )
 
-    ears = None
+    tokenizers = None
     if tokens is not None:
         from melisma.generation.resolve import model_folder
 
-        ears = model_folder(tokens)
+        tokenizers = model_folder(tokens)
 
     from melisma.data.clips import ClipRenderer, ClipSettings
     from melisma.data.sources.pieces import read_sources
 
     sources = read_sources(symbolic, tuple(licences) if licences else None)
     clips = ClipSettings(seed=seed, split=split)
-    if ears is not None or world == "small":
+    if tokenizers is not None or world == "small":
         clips = replace(clips, variety="narrow", core_programs=True)
         soundfonts = soundfonts[:1]
-    if ears is None:
+    if tokenizers is None:
         from melisma.data.audio_shards import write_audio_shards
 
         write_audio_shards(output, ClipRenderer(sources, soundfonts, clips), hours, workers)
@@ -102,15 +110,23 @@ def prepare(
 
     clips = replace(clips, seconds=TOKEN_SECONDS)
     write_token_shards(
-        output, ClipRenderer(sources, soundfonts, clips), TokenizerPaths.of(ears), hours, workers
+        output,
+        ClipRenderer(sources, soundfonts, clips),
+        TokenizerPaths.of(tokenizers),
+        hours,
+        workers,
     )
 
 
 def _soundfonts(given: list[Path]) -> list[Path]:
-    """Those given, or each of the system's once, FluidR3 (MIT licence) first."""
+    """The given soundfonts, or all of the system, FluidR3 (MIT licence) first.
+
+    Raises:
+        FileNotFoundError: A given file does not exist, or the system has none.
+    """
     for path in given:
         if not path.is_file():
-            raise FileNotFoundError(f"there is no soundfont {path}: name a .sf2 or .sf3 file")
+            raise FileNotFoundError(f"there is no soundfont {path}: give a .sf2 or .sf3 file")
     if given:
         return given
     found = {
@@ -122,6 +138,6 @@ def _soundfonts(given: list[Path]) -> list[Path]:
     if not found:
         raise FileNotFoundError(
             "no soundfont was found on this system: install one (Debian: fluid-soundfont-gm), "
-            "or name a .sf2 or .sf3 file with --soundfont"
+            "or give a .sf2 or .sf3 file with --soundfont"
         )
     return sorted(found, key=lambda path: (not path.name.startswith("FluidR3"), path.name))

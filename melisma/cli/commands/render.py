@@ -1,4 +1,4 @@
-"""`melisma render`: from a MIDI file to a sound file, with stems on request."""
+"""`melisma render`: from a MIDI file to an audio file, with stems on request."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ import typer
 
 import melisma
 from melisma.cli import options
+from melisma.cli.arguments import unknown_name
 from melisma.cli.output_paths import audio_paths, plot_paths, stem_paths
 from melisma.cli.progress import progress_bar
 from melisma.values.errors import MelismaError
 
 
 def render(
-    file: Annotated[Path, typer.Argument(help="A score: a Standard MIDI file (.mid).")],
+    file: Annotated[Path, typer.Argument(help="A Standard MIDI file (.mid).")],
     output: options.Output = None,
     form: options.Format = None,
     soundfont: options.Soundfont = None,
@@ -26,21 +27,21 @@ def render(
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Make a score sound."""
+    """Render a MIDI file to audio."""
     from melisma.sound.reverberation import ROOMS
 
     if room not in ROOMS:
-        raise MelismaError(f'no room "{room}": known are {", ".join(ROOMS)}')
+        raise MelismaError(unknown_name("room", room, list(ROOMS)))
     from melisma.files.provenance import provenance_from_fields
     from melisma.generation.requests.render import RenderRequest, run_render
     from melisma.symbolic.midi import midi_bytes, read_midi
     from melisma.symbolic.tags import read_midi_tags
 
     data = midi_bytes(file)
-    path = _path(file, output, form)
+    path = mix_path(file, output, form)
     (picture,) = plot_paths(plot, 1)
     stem_paths(stems, [path])
-    # The sound inherits the provenance of its score.
+    # The audio inherits the provenance of its score.
     tags = read_midi_tags(data)
     request = RenderRequest(
         score=read_midi(data),
@@ -57,11 +58,11 @@ def render(
     if as_json:
         print(json.dumps({"version": melisma.__version__} | receipt, indent=2, ensure_ascii=False))
     elif not quiet:
-        _say(receipt)
+        print_receipt(receipt)
 
 
-def _path(file: Path, output: str | None, form: str | None) -> Path:
-    """Where the mix goes: a given file, or the score's name in a given or the current folder."""
+def mix_path(file: Path, output: str | None, form: str | None) -> Path:
+    """Path of the mix: the given file, or the score's name in the given or the current folder."""
     ending = (form or "wav").lower().removeprefix(".")
     if output is None:
         output = f"{file.stem}.{ending}"
@@ -70,8 +71,8 @@ def _path(file: Path, output: str | None, form: str | None) -> Path:
     return audio_paths(output, form, [file.stem], 0)[0]
 
 
-def _say(receipt: dict[str, object]) -> None:
-    """One line about the sound for a person, one for the stems, and one for each remark."""
+def print_receipt(receipt: dict[str, object]) -> None:
+    """Prints a line about the mix, one about the stems, and one for each remark."""
     stems, remarks = receipt["stems"], receipt["remarks"]
     assert isinstance(stems, list)
     assert isinstance(remarks, list)
@@ -81,6 +82,6 @@ def _say(receipt: dict[str, object]) -> None:
     facts += [str(receipt["engine"]), Path(str(receipt["soundfont"])).name]
     print(f"{receipt['path']}  ({', '.join(facts)})")
     if stems:
-        print(f"{Path(stems[0]).parent}  ({len(stems) // 2} stems, as sound and as MIDI)")
+        print(f"{Path(stems[0]).parent}  ({len(stems) // 2} stems, as audio and as MIDI)")
     for remark in remarks:
         print(f"note: {remark}")

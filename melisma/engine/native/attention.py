@@ -315,6 +315,15 @@ def mask_range(scores, first, last):
 
 
 @compiled
+def _load_query(query, size, padded_size, scratch):
+    """Copies a query to scratch memory, padded with zeros, and clears the output behind it."""
+    padded_query, out = floats_at(scratch), floats_at(scratch + 4 * padded_size)
+    for i in range(padded_size):
+        padded_query[i] = query[i] if i < size else np.float32(0.0)
+        out[i] = np.float32(0.0)
+
+
+@compiled
 def _attend(query, cache, base, position, count, size, scratch, out):
     """Attention of one query to a window of its sequence and head.
 
@@ -328,12 +337,8 @@ def _attend(query, cache, base, position, count, size, scratch, out):
         scratch: Scratch memory of the thread.
         out: float32 [size], written.
     """
-    # Query and output, padded with zeros.
     padded_size = _padded(size)
-    padded_query, padded_out = floats_at(scratch), floats_at(scratch + 4 * padded_size)
-    for i in range(padded_size):
-        padded_query[i] = query[i] if i < size else np.float32(0.0)
-        padded_out[i] = np.float32(0.0)
+    _load_query(query, size, padded_size, scratch)
     # The window in the ring buffer: `ahead` positions up to its end, the rest from its beginning.
     # Both parts are rounded to whole blocks.
     first = position % cache.capacity
@@ -377,7 +382,7 @@ def _attend(query, cache, base, position, count, size, scratch, out):
         cache, wrapped_scores, quantized, positions, base, padded_size, wrapped_blocks, to
     )
     for i in range(size):
-        out[i] = padded_out[i] * factor
+        out[i] = floats_at(to)[i] * factor
 
 
 @compiled

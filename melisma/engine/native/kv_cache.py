@@ -110,6 +110,30 @@ def to_cache_layout(vectors: np.ndarray, *, keys: bool) -> np.ndarray:
     return np.ascontiguousarray(blocks.swapaxes(-1, -2)).reshape(full.shape)
 
 
+@dataclass(frozen=True, kw_only=True)
+class LayerCache:
+    """KV cache of one layer, in the layout described above."""
+
+    keys: np.ndarray
+    """[sequence, head, position, number]: float32, bfloat16 as uint16, or int8."""
+    values: np.ndarray
+    """The same shape and type."""
+    key_scales: np.ndarray | None = None
+    """float32 [sequence, head, position], for int8 only."""
+    value_scales: np.ndarray | None = None
+
+    def arrays(self) -> list[np.ndarray]:
+        """All arrays."""
+        found = (self.keys, self.values, self.key_scales, self.value_scales)
+        return [array for array in found if array is not None]
+
+    def fields(self) -> tuple[Any, ...]:
+        """The fields of `pointers.CachePointers`."""
+        dtype = {np.float32: 0, np.uint16: 1, np.int8: 2}[self.keys.dtype.type]
+        capacity = self.keys.shape[2]
+        return self.keys, self.key_scales, self.values, self.value_scales, dtype, capacity
+
+
 def _load_floats(k: KernelBuilder, address: Any, dtype: str) -> Any:
     """A vector of float32 or bfloat16 numbers, as float32."""
     if dtype == "float32":

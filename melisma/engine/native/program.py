@@ -53,6 +53,7 @@ import numpy as np
 
 from melisma.engine.native import attention, matmul, operations, sampler
 from melisma.engine.native.attention import scratch_size
+from melisma.engine.native.kv_cache import LayerCache
 from melisma.engine.native.matmul import BFLOAT16, FLOAT32, INT4, INT8, TILE
 from melisma.engine.native.packing import Packed, aligned_zeros, byte_layout
 from melisma.engine.native.pointers import (
@@ -97,30 +98,6 @@ _CHUNKS_PER_THREAD = 4
 withholds an eighth of an operation)."""
 _MAX_SPINS = 2_000
 """Spins of a waiting thread before it yields its core (some 50 microseconds)."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class LayerCache:
-    """KV cache of one layer, in the layout of `kv_cache.py`."""
-
-    keys: np.ndarray
-    """[sequence, head, position, number]: float32, bfloat16 as uint16, or int8."""
-    values: np.ndarray
-    """The same shape and type."""
-    key_scales: np.ndarray | None = None
-    """float32 [sequence, head, position], for int8 only."""
-    value_scales: np.ndarray | None = None
-
-    def arrays(self) -> list[np.ndarray]:
-        """All arrays."""
-        found = (self.keys, self.values, self.key_scales, self.value_scales)
-        return [array for array in found if array is not None]
-
-    def fields(self) -> tuple[Any, ...]:
-        """The fields of `CachePointers`."""
-        dtype = {np.float32: 0, np.uint16: 1, np.int8: 2}[self.keys.dtype.type]
-        capacity = self.keys.shape[2]
-        return self.keys, self.key_scales, self.values, self.value_scales, dtype, capacity
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from melisma.engine.native.kv_cache import MAX_HEAD_SIZE, padded, to_cache_layout
+from melisma.engine.native.kv_cache import MAX_HEAD_SIZE, LayerCache, padded, to_cache_layout
 from melisma.engine.native.packing import ArenaAllocator, Packed, aligned, pack, to_bfloat16
-from melisma.engine.native.program import LayerCache, NormWeights, Program
+from melisma.engine.native.program import NormWeights, Program
 from melisma.engine.native.quantization import MIN_LANES
 from melisma.nn.transformer import NORM_EPSILON, TrunkShape
 

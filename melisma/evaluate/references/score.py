@@ -25,6 +25,7 @@ from melisma.analysis.similarity.melody_index import SharedRun
 from melisma.evaluate.legacy_keys import (
     MEASURED_KEY,
     REQUESTED_KEY,
+    STRUCTURE_KEYS,
     TRADITION_KEY,
     TRADITIONS_KEY,
 )
@@ -64,6 +65,8 @@ def _rows(pairs: Sequence[Pair]) -> list[dict[str, Any]]:
         measured = dataclasses.asdict(dataclasses.replace(measurement, traditions=None))
         requested[TRADITION_KEY] = requested.pop("tradition")
         measured[TRADITIONS_KEY] = measured.pop("traditions")
+        structure = measured["structure"]
+        measured["structure"] = {STRUCTURE_KEYS.get(k, k): v for k, v in structure.items()}
         rows.append({REQUESTED_KEY: requested, MEASURED_KEY: measured})
     return json.loads(json.dumps(rows))
 
@@ -95,6 +98,11 @@ def _tuples(row: dict[str, Any]) -> dict[str, Any]:
     return {name: tuple(value) if isinstance(value, list) else value for name, value in row.items()}
 
 
+def _structure_fields(row: dict[str, Any]) -> dict[str, Any]:
+    names = {key: name for name, key in STRUCTURE_KEYS.items()}
+    return {names.get(key, key): value for key, value in row.items()}
+
+
 def _read_requested(row: dict[str, Any]) -> RequestedScoreAttributes:
     fields = {name: value for name, value in row.items() if name != TRADITION_KEY}
     return RequestedScoreAttributes(**_tuples(fields), tradition=row[TRADITION_KEY])
@@ -109,7 +117,7 @@ def _read_measured(row: dict[str, Any]) -> MeasuredScoreAttributes:
                 "traditions": row[TRADITIONS_KEY],
                 "metre": None if metre is None else MetreEvidence(**metre),
                 "shared": None if shared is None else SharedRun(**shared),
-                "structure": ScoreStructure(**row["structure"]),
+                "structure": ScoreStructure(**_structure_fields(row["structure"])),
             }
         )
     )

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from melisma.analysis.score.structure import ScoreStructure
+from melisma.evaluate.legacy_keys import STRUCTURE_KEYS
 from melisma.evaluate.metrics.figures import figure_of
 from melisma.evaluate.metrics.score_adherence import (
     MARKS,
@@ -89,7 +90,8 @@ def add_form(
                 np.mean([getattr(measured.structure, one.name) for _, measured in reference.pairs])
             )
         name = one.name.replace("_", " ")
-        results.add(one.name, "form", name, numbers, better="", ceiling=usual)
+        key = STRUCTURE_KEYS.get(one.name, one.name)
+        results.add(key, "form", name, numbers, better="", ceiling=usual)
 
 
 def add_score_originality(

@@ -1,3 +1,3 @@
-"""From what a person gives to what the language models are conditioned on: words in `prompt.py`, a
-melody or a recording in `audio.py`.
+"""Conditioning of the language models: by text in `prompt.py`, by a melody or a recording in
+`audio.py`.
 """

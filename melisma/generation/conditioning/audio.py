@@ -1,7 +1,7 @@
-"""What a piece is given beside words: a tune to follow, sound to go on from.
+"""Conditioning by audio: a melody to follow, a recording to continue.
 
-A tune may be hummed, sung, whistled, played or taken from a recording. Nothing is separated from it
-first: a voice is a tune, and separation made for songs throws it away.
+The melody may be hummed, sung, whistled, played or a whole recording. No source separation is
+applied first: separation made for songs removes the voice, which may be the melody.
 """
 
 from __future__ import annotations
@@ -20,40 +20,59 @@ from melisma.values.tokens import FRAME_RATE_HZ, SAMPLE_RATE_HZ, SAMPLES_PER_FRA
 from melisma.values.waveform import Waveform
 
 SHORTEST_BEGINNING_SECONDS = 0.5
-"""Less says nothing of how to go on (chosen)."""
+"""Least duration of a recording to continue (chosen)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AudioConditions:
-    """Sound that is given beside the words."""
+    """Audio that is given besides the words.
+
+    Raises:
+        MelismaError: `beginning` is shorter than `SHORTEST_BEGINNING_SECONDS`.
+    """
 
     melody: Waveform | None = None
-    """A tune to follow, from its beginning on."""
+    """Audio whose melody the piece follows, from its start."""
     beginning: Waveform | None = None
-    """Sound that the piece begins with, all of it."""
+    """Audio that the piece begins with; the new music follows its end."""
 
     def __post_init__(self) -> None:
         if self.beginning is not None and self.beginning.seconds < SHORTEST_BEGINNING_SECONDS:
             raise MelismaError(
-                f"{self.beginning.seconds:.2f} s are too short to go on from: keep at least "
+                f"{self.beginning.seconds:.2f} s are too short to continue: keep at least "
                 f"{SHORTEST_BEGINNING_SECONDS} s"
             )
 
 
 def last_seconds(waveform: Waveform, seconds: float) -> Waveform:
-    """The end of a sound, from which a piece goes on; all of a shorter one."""
+    """The last seconds of a recording; all of a shorter one.
+
+    Raises:
+        MelismaError: `seconds` is not above 0.
+    """
     if not seconds > 0:
-        raise MelismaError(f"the seconds to keep lie above 0, not {seconds}")
+        raise MelismaError(f"the seconds to keep must be above 0, not {seconds}")
     count = max(1, round(min(seconds, waveform.seconds) * waveform.rate_hz))
     return replace(waveform, samples=waveform.samples[:, -count:])
 
 
-def tune_classes(ears: AudioTokenizers, waveform: Waveform, frames: int) -> Tensor:
-    """The tune as the condition slot of our stages, int64 [frame]; frames beyond it have no note.
+def melody_classes(tokenizers: AudioTokenizers, waveform: Waveform, frames: int) -> Tensor:
+    """The melody of a recording as the melody condition of our stages.
 
-    A voice or an instrument alone is tracked. In a mix the semantic encoder hears the lead better
-    (right in 72 % of frames where the tracker is in 57 %, of a hum in 70 % to 94 %), and it is what
-    the stages learned from.
+    A solo voice or instrument is tracked. In a mix the semantic encoder detects the lead better
+    (72 % of frames correct, the tracker 57 %; of a hum 70 %, the tracker 94 %), and its predictions
+    are what the stages were trained with.
+
+    Args:
+        tokenizers: The frozen tokenizers.
+        waveform: The recording, of any rate.
+        frames: Number of token frames.
+
+    Returns:
+        Melody classes int64 [frame]; frames beyond the recording have no note.
+
+    Raises:
+        ValueError: The recording has no melody.
     """
     seconds = frames / FRAME_RATE_HZ
     try:
@@ -62,13 +81,24 @@ def tune_classes(ears: AudioTokenizers, waveform: Waveform, frames: int) -> Tens
         extract_tune(waveform, seconds=seconds, accompanied=True)
     sound = at_rate(waveform, SAMPLE_RATE_HZ, 1).samples[:, : frames * SAMPLES_PER_FRAME]
     sound = np.pad(sound, ((0, 0), (0, -sound.shape[1] % SAMPLES_PER_FRAME)))
-    heard = torch.from_numpy(ears.encode_melody(torch.from_numpy(sound))[0]).long()
-    return torch.nn.functional.pad(heard, (0, frames - len(heard)))
+    classes = torch.from_numpy(tokenizers.encode_melody(torch.from_numpy(sound))[0]).long()
+    return torch.nn.functional.pad(classes, (0, frames - len(classes)))
 
 
-def tune_chroma(waveform: Waveform, seconds: float) -> Tensor:
-    """The tune as MusicGen's melody models are told it, float32 [1, chroma frame, 12]: of a voice
-    alone the notes that were tracked, of a mix the spectrum's strongest classes."""
+def melody_chroma(waveform: Waveform, seconds: float) -> Tensor:
+    """Chroma of the melody of a recording, as MusicGen's melody models are conditioned on it.
+
+    Args:
+        waveform: The recording, of any rate.
+        seconds: Length of the chroma.
+
+    Returns:
+        float32 [1, chroma frame, 12]: of a solo voice the tracked notes, of a mix the strongest
+        pitch classes of the spectrum.
+
+    Raises:
+        ValueError: The recording has no melody.
+    """
     try:
         extract_tune(waveform, seconds=seconds)
     except ValueError:
@@ -78,7 +108,7 @@ def tune_chroma(waveform: Waveform, seconds: float) -> Tensor:
 
 
 def at_rate(waveform: Waveform, rate_hz: int, channels: int) -> Waveform:
-    """The same sound at another rate, mixed to mono or doubled to as many channels."""
+    """Resamples audio; where the number of channels differs, it is mixed to mono and repeated."""
     samples = waveform.samples
     if samples.shape[0] != channels:
         samples = np.repeat(samples.mean(axis=0, keepdims=True), channels, axis=0)

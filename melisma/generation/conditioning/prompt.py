@@ -1,5 +1,8 @@
-"""From a prompt to the conditions of the language model: the text tower speaks where, in training,
-the music tower was heard (MusicLM, 2301.11325, section 3.3)."""
+"""Conditioning of the language models by a prompt.
+
+The text tower of the joint embedding takes the place that the music tower has in training (MusicLM,
+2301.11325, section 3.3).
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from torch import Tensor
 
 from melisma.joint import JointEmbedding
 from melisma.joint.attributes import ATTRIBUTES, BLOCKS, AttributePrediction
-from melisma.lm.conditioning import MELODY_SIZE, Conditioning
+from melisma.lm.conditioning import Condition, Conditioning
 from melisma.tokenizers import CONDITION_ATTRIBUTES
 from melisma.values import Facts
 from melisma.values.attributes import FAMILIES
@@ -20,35 +23,37 @@ from melisma.values.prompt import Prompt
 from melisma.values.tokens import FRAME_RATE_HZ
 
 STYLE_LEVELS = 2
-"""Levels of the style tokens that words speak with: deeper ones name single clips, not words."""
-READ = 0.4
-"""An attribute that the text tower reads with less probability is left open."""
-NAMED = 0.5
-"""Families at least so probable count as named."""
+"""Levels of the style tokens that are used of words: deeper ones describe single clips."""
+ATTRIBUTE_THRESHOLD = 0.4
+"""Least probability of a class that is used: otherwise the attribute is left open."""
+FAMILY_THRESHOLD = 0.5
+"""Least probability of an instrument family that counts as named."""
 FELT_BEATS = {"2/4": 2, "3/4": 3, "4/4": 4, "6/8": 2}
-"""Felt beats of a bar."""
+"""Felt beats of a bar, by metre."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PromptConditioning:
-    """What one prompt asks of the model."""
+    """What one prompt requests of the model."""
 
     words: str
     vector: np.ndarray
-    """The words in the joint space, float32 [128]."""
+    """Joint embedding of the words, float32 [128]."""
     style: np.ndarray
-    """What of it the style tokens can say, float32 [128]."""
+    """The nearest music embedding, quantized to `STYLE_LEVELS` style tokens, float32 [128]."""
     reading: AttributePrediction
-    """Probabilities of every attribute; what is stated exactly is certain."""
+    """Probabilities of every attribute; what is stated explicitly has probability 1."""
     tempo_bpm: float
+    """Felt beats per minute."""
     metre: str
+    """One of `METRES`."""
     attributes: dict[str, int]
-    """Class of each condition attribute that is asked for."""
+    """Class index of each requested attribute of `CONDITION_ATTRIBUTES`."""
     families: tuple[str, ...]
-    """Families named."""
+    """Requested instrument families."""
 
     def shown(self) -> dict[str, str]:
-        """In words, for receipts."""
+        """The conditioning in words, by attribute, for receipts."""
         shown = {"tempo": f"{self.tempo_bpm:.0f} bpm", "metre": self.metre}
         for attribute in ATTRIBUTES:
             if attribute.name in self.attributes and attribute.name not in shown:
@@ -61,7 +66,13 @@ class PromptConditioning:
 def condition_on_prompt(
     joint: JointEmbedding, prompt: Prompt, generator: torch.Generator
 ) -> PromptConditioning:
-    """Reads a prompt. A tempo that the words leave open is drawn from what they suggest."""
+    """Computes the conditioning of a prompt.
+
+    Args:
+        joint: The joint embedding, whose text tower predicts attributes from the words.
+        prompt: Words and exact settings, which take precedence.
+        generator: Samples the tempo where words and settings do not state it.
+    """
     exact = Facts(tempo_bpm=prompt.tempo_bpm, tonality=prompt.tonality, metre=prompt.metre)
     reading = joint.read_prompt(prompt.words)
     stated = dataclasses.replace(
@@ -70,15 +81,15 @@ def condition_on_prompt(
     )
     reading = reading.overridden(stated)
     tempo_bpm = stated.tempo_bpm or sampled_tempo_bpm(reading, generator)
-    metre, sure = reading.best("metre")
-    metre = metre if sure >= READ else "4/4"
+    metre, probability = reading.best("metre")
+    metre = metre if probability >= ATTRIBUTE_THRESHOLD else "4/4"
     attributes = {}
     for attribute in ATTRIBUTES:
         if attribute.name in CONDITION_ATTRIBUTES:
             name, probability = reading.best(attribute.name)
-            if probability >= READ:
+            if probability >= ATTRIBUTE_THRESHOLD:
                 attributes[attribute.name] = attribute.classes.index(name)
-    # The tempo slot always agrees with the rhythm that is beaten.
+    # The tempo class always agrees with the rhythm condition.
     tempo_row = Facts(tempo_bpm=tempo_bpm)
     attributes["tempo"] = int(reading.overridden(tempo_row).row[BLOCKS["tempo"]].argmax())
     attributes["metre"] = ATTRIBUTES[2].classes.index(metre)
@@ -92,40 +103,57 @@ def condition_on_prompt(
         tempo_bpm=tempo_bpm,
         metre=metre,
         attributes=attributes,
-        families=reading.classes_above("families", NAMED),
+        families=reading.classes_above("families", FAMILY_THRESHOLD),
     )
 
 
 def sampled_tempo_bpm(reading: AttributePrediction, generator: torch.Generator) -> float:
-    """A tempo near the likeliest bin of what the words suggest."""
+    """Samples a tempo in bpm from the predicted distribution, squared to favour likely tempi."""
     block = torch.from_numpy(reading.row[BLOCKS["tempo"]].astype(np.float64)) ** 2
     pick = int(torch.multinomial(block / block.sum(), 1, generator=generator))
     return float(ATTRIBUTES[0].classes[pick])
 
 
 def rhythm_of(tempo_bpm: float, metre: str, frames: int) -> Tensor:
-    """Beat and bar phases at mid-frame of a steady tempo from a downbeat on, [frame, 2]."""
+    """Beat and bar phases of a constant tempo that begins on a downbeat.
+
+    Args:
+        tempo_bpm: Felt beats per minute.
+        metre: One of `FELT_BEATS`.
+        frames: Number of token frames.
+
+    Returns:
+        Phases at the middle of each frame, 0 to 1, float32 [frame, 2].
+    """
     seconds = (torch.arange(frames, dtype=torch.float64) + 0.5) / FRAME_RATE_HZ
     beats = seconds * tempo_bpm / 60.0
     return torch.stack([beats % 1.0, (beats / FELT_BEATS[metre]) % 1.0], dim=-1).float()
 
 
-def conditions_of(asked: list[PromptConditioning], frames: int) -> Conditioning:
-    """Conditions of a batch of pieces of one length."""
-    conditions = Conditioning.absent(len(asked), frames)
-    attributes = conditions.attributes.clone()
-    families = conditions.families.clone()
-    for i, one in enumerate(asked):
-        for place, name in enumerate(CONDITION_ATTRIBUTES):
+def conditions_of(conditionings: list[PromptConditioning], frames: int) -> Conditioning:
+    """The conditioning of a batch of pieces of one length.
+
+    Args:
+        conditionings: Of each piece.
+        frames: Length of all.
+    """
+    batch = len(conditionings)
+    attributes = torch.zeros(batch, len(CONDITION_ATTRIBUTES), dtype=torch.long)
+    stated = torch.zeros(batch, len(CONDITION_ATTRIBUTES), dtype=torch.bool)
+    for i, one in enumerate(conditionings):
+        for column, name in enumerate(CONDITION_ATTRIBUTES):
             if name in one.attributes:
-                attributes[i, place] = one.attributes[name]
-        if one.families:
-            families[i] = torch.tensor([float(family in one.families) for family in FAMILIES])
-    return dataclasses.replace(
-        conditions,
-        style=torch.from_numpy(np.stack([one.style for one in asked])).float(),
-        attributes=attributes,
-        families=families,
-        rhythm=torch.stack([rhythm_of(one.tempo_bpm, one.metre, frames) for one in asked]),
-        melody=torch.full((len(asked), frames), MELODY_SIZE),
+                attributes[i, column], stated[i, column] = one.attributes[name], True
+    families = [[float(family in one.families) for family in FAMILIES] for one in conditionings]
+    named = [bool(one.families) for one in conditionings]
+    rhythm = [rhythm_of(one.tempo_bpm, one.metre, frames) for one in conditionings]
+    return Conditioning(
+        batch=batch,
+        length=frames,
+        style=Condition.full(
+            torch.from_numpy(np.stack([one.style for one in conditionings])).float()
+        ),
+        attributes=Condition(values=attributes, present=stated),
+        families=Condition(values=torch.tensor(families), present=torch.tensor(named)),
+        rhythm=Condition.full(torch.stack(rhythm), 3),
     )

@@ -19,7 +19,7 @@ from melisma.values import Prompt, Waveform
 AudioRequest = GenerationRequest[Prompt, AudioConditions]
 
 _CODING_ROUNDS = 6
-"""Attempts to keep a lossy file below the ceiling; each lowers it by all that exceeded it before."""
+"""Attempts to keep a lossy file below the ceiling; each lowers it by what exceeded it before."""
 
 
 class AudioResult(Result[AudioPiece]):

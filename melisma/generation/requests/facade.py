@@ -5,11 +5,11 @@ The command line calls the same methods. Everything heavy is loaded when it is f
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import BinaryIO, overload
+from typing import Any, BinaryIO, overload
 
 from melisma.files import read_audio
 from melisma.generation.catalogue import facts_of
@@ -283,28 +283,18 @@ class MelismaPipeline:
         Raises:
             MelismaError: A value lies beyond its limits, or the model cannot do what is asked.
         """
-        from melisma.generation.score.instrumentation import programs_of
-
-        given = melody is not None or continue_from is not None
-        programs = () if instruments is None else programs_of(instruments)
         single = isinstance(prompts, str | ScorePrompt)
+        constraints: dict[str, Any] = {
+            "bars": bars,
+            "duration_seconds": duration,
+            "tempo_bpm": bpm,
+            "tonality": key,
+            "metre": time_signature,
+            "style": style,
+            "has_prefix": melody is not None or continue_from is not None,
+        }
         request = ScoreRequest(
-            prompts=tuple(
-                one
-                if isinstance(one, ScorePrompt)
-                else ScorePrompt(
-                    words=one,
-                    bars=bars,
-                    duration_seconds=duration,
-                    tempo_bpm=bpm,
-                    tonality=key,
-                    metre=time_signature,
-                    programs=programs,
-                    style=style,
-                    has_prefix=given,
-                )
-                for one in ([prompts] if isinstance(prompts, str | ScorePrompt) else prompts)
-            ),
+            prompts=_score_prompts([prompts] if single else prompts, instruments, constraints),
             seed=seed,
             sampling=sampling,
             best_of=best_of,
@@ -390,6 +380,21 @@ class MelismaPipeline:
         )
         need = estimate_memory(facts.sizes, self._precision or facts.usual_precision, workload)
         require_memory(need.bytes, memory().available_bytes, self.model.name)
+
+
+def _score_prompts(
+    prompts: Sequence[str | ScorePrompt], instruments: str | None, constraints: Mapping[str, Any]
+) -> tuple[ScorePrompt, ...]:
+    """Prompts as they are, and words with the constraints of the call."""
+    from melisma.generation.score.instrumentation import programs_of
+
+    programs = () if instruments is None else programs_of(instruments)
+    return tuple(
+        one
+        if isinstance(one, ScorePrompt)
+        else ScorePrompt(words=one, programs=programs, **constraints)
+        for one in prompts
+    )
 
 
 def audio_context(

@@ -1,4 +1,4 @@
-"""Requests for scores: a pipeline runs them, results are written as MIDI, sound, stems, pictures."""
+"""Requests for scores: a pipeline runs them, results are written as MIDI, sound and pictures."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ from melisma.values import Waveform
 from melisma.values.errors import MelismaError
 
 
-class ListenerGone(MelismaError):
+class ListenerGoneError(MelismaError):
     """Whoever read the stream went away; nothing more was sampled."""
 
 
@@ -47,7 +47,7 @@ def run_stream(
         The row of the JSON receipt.
 
     Raises:
-        ListenerGone: The pipe was closed.
+        ListenerGoneError: The pipe was closed.
         MelismaError: As the pipeline.
     """
     (prompt,) = request.prompts
@@ -71,7 +71,7 @@ def run_stream(
                     progress(sum(b.shape[1] for b in blocks) / pipeline.rate_hz / total)
         except BrokenPipeError:
             played = sum(b.shape[1] for b in blocks) / pipeline.rate_hz
-            raise ListenerGone(
+            raise ListenerGoneError(
                 f"the listener went away after {played:.1f} s: nothing more was sampled"
             ) from None
     whole = Waveform(samples=np.concatenate(blocks, axis=1), rate_hz=pipeline.rate_hz)

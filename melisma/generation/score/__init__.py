@@ -1,1 +1,1 @@
-"""From a prompt to a score. Read `pipeline.py` first; `tasks.py` says what is sampled."""
+"""Generation of scores from prompts: read `pipeline.py` first, then `tasks.py`."""

@@ -1,9 +1,9 @@
-"""Who plays: from the words of a prompt, or a list of instruments, to parts of a score.
+"""Instrumentation of a score: from the words of a prompt, or a list of instruments, to its parts.
 
-Enters: words. Leaves: `Choice`s of General MIDI programs. Names are those of
-`joint/instrument_words.py`; ensembles bring their usual players. What the words rule out never
-plays. Keyboards, harps and choirs are written on several staves, each a part of its own: on as
-many as is usual where they play alone, and on as many as the model likes in company.
+Input: text. Outputs: General MIDI programs that are fixed, and `Choice`s of the model. Names are
+those of `joint/instrument_words.py`; ensembles are replaced by their usual instruments; instruments
+that the words exclude are rest out. Keyboards, harps and choirs are written on several staves, each
+a part of its own: the usual number where they play solo, chosen by the model otherwise.
 """
 
 from __future__ import annotations
@@ -20,25 +20,26 @@ from melisma.values.events import DRUM_PROGRAM
 
 _CHOIR, _HARP = 52, 46
 _KEYBOARDS, _ORGANS, _ACCORDIONS = range(8), range(16, 21), (21, 23)
-MOST_STAVES: dict[int, int] = {
+MAX_STAVES: dict[int, int] = {
     **dict.fromkeys((*_KEYBOARDS, *_ORGANS, *_ACCORDIONS, _HARP), 2), _CHOIR: 4,
 }  # fmt: skip
-"""Programs that may be written on several staves in company."""
-STAVES_ALONE: dict[int, tuple[int, int]] = {
+"""Most staves of a program in an ensemble; 1 for all others."""
+SOLO_STAVES: dict[int, tuple[int, int]] = {
     **dict.fromkeys(_KEYBOARDS, (2, 2)), **dict.fromkeys(_ORGANS, (2, 3)), _HARP: (2, 2),
     _CHOIR: (4, 4),
 }  # fmt: skip
-"""Fewest and most staves where nobody else plays (what 8,600 windows of real solo pieces show:
-harpsichords never play from one staff, choirs seldom; on one staff the model writes one hand)."""
-MOST_OF_A_FAMILY = 3
-"""Parts of one family where only the family is named (chosen)."""
+"""Fewest and most staves of a program that plays solo (as in 8,600 windows of real solo pieces: one
+staff never occurs for harpsichords and seldom for choirs; on one staff the model writes one
+hand)."""
+MAX_PARTS_OF_FAMILY = 3
+"""Most parts of a family where only the family is known (chosen)."""
 
 _FIRST_CHOICE: dict[str, int] = {
     "piano": 0, "electric piano": 4, "harpsichord": 6, "mallets": 11, "organ": 19,
     "accordion": 21, "guitar": 24, "electric guitar": 27, "bass": 33, "strings": 48, "harp": 46,
     "choir": 52, "brass": 61, "reeds": 71, "flutes": 73, "synth": 81, "drums": DRUM_PROGRAM,
 }  # fmt: skip
-"""The program that a family's bare name means."""
+"""Program of a family's name."""
 
 _OTHER_NAMES: dict[str, int] = {
     "pianoforte": 0, "grand piano": 0, "upright piano": 0, "fortepiano": 0, "rhodes": 4,
@@ -71,7 +72,7 @@ _OTHER_NAMES: dict[str, int] = {
     "square lead": 80, "timpani": 47, "kettledrum": 47, "kettledrums": 47, "taiko": 116,
     "woodblock": 115, "woodblocks": 115, "tom drums": 117, "synth drum": 118,
 }  # fmt: skip
-"""Names that are no General MIDI name, and the program they mean."""
+"""Programs of names that are not General MIDI names."""
 
 _ENSEMBLES: tuple[tuple[str, tuple[int, ...]], ...] = (
     (r"string quartets?", (40, 40, 41, 42)),
@@ -97,7 +98,7 @@ _ENSEMBLES: tuple[tuple[str, tuple[int, ...]], ...] = (
     (r"marching band|military band|brass band", (56, 60, 57, 58, DRUM_PROGRAM)),
     (r"oompah band", (71, 56, 21, 58, DRUM_PROGRAM)),
 )
-"""Groups by name, and their usual players, high to low."""
+"""Patterns of the names of ensembles, and their usual instruments, high to low."""
 
 _COUNTS = {"two": 2, "three": 3, "four": 4, "2": 2, "3": 3, "4": 4, "pair of": 2, "duo of": 2}
 _COUNT = re.compile(r"\b(two|three|four|2|3|4|pair of|duo of)\s+$", re.IGNORECASE)
@@ -110,7 +111,7 @@ def _programs_by_name() -> dict[str, int]:
 
 
 def program_of_name(name: str) -> int | None:
-    """The program that an instrument's name means, None where the name is not known.
+    """General MIDI program of an instrument's name; None for an unknown name.
 
     >>> program_of_name("alto sax"), program_of_name("cellos"), program_of_name("drums")
     (65, 42, 128)
@@ -130,60 +131,74 @@ def program_of_name(name: str) -> int | None:
 
 
 def instruments_in(words: str) -> tuple[tuple[int, ...], tuple[Choice, ...]]:
-    """Who plays by the words -> (settled parts, parts to be chosen); both empty where they name
-    nobody.
+    """Reads the instruments that a text names.
+
+    Args:
+        words: English text.
+
+    Returns:
+        The programs of fixed parts, and choices of the model; both empty where no instrument is
+        named.
 
     >>> instruments_in("a string quartet in D minor")[0]
     (40, 40, 41, 42)
     """
-    settled: list[int] = []
-    left = words
+    fixed: list[int] = []
+    rest = words
     for pattern, programs in _ENSEMBLES:
-        found = re.search(rf"(?<![\w-])(?:{pattern})(?![\w-])", left, re.IGNORECASE)
-        if found and not _ruled_out(left, found.start()):
-            settled += programs
-            left = left[: found.start()] + " " * (found.end() - found.start()) + left[found.end() :]
+        found = re.search(rf"(?<![\w-])(?:{pattern})(?![\w-])", rest, re.IGNORECASE)
+        if found and not _is_excluded(rest, found.start()):
+            fixed += programs
+            rest = rest[: found.start()] + " " * (found.end() - found.start()) + rest[found.end() :]
     choices: dict[int, int] = {}
-    for named in named_instruments(left):
+    for named in named_instruments(rest):
         program = program_of_name(named.name)
         if named.ruled_out or program is None:
             continue
         if program == 24 and "electric guitar" in named.families:
             program = 29
-        counted = _COUNT.search(left[: named.first])
+        counted = _COUNT.search(rest[: named.first])
         count = _COUNTS[counted[1].lower()] if counted else 1
-        if program not in settled:
+        if program not in fixed:
             choices[program] = max(choices.get(program, 0), count)
-    if not settled and tuple(choices.values()) == (1,):
-        return alone(next(iter(choices)))
-    return tuple(settled), tuple(_choice(program, count) for program, count in choices.items())
+    if not fixed and tuple(choices.values()) == (1,):
+        return solo_parts(next(iter(choices)))
+    return tuple(fixed), tuple(_choice(program, count) for program, count in choices.items())
 
 
-def alone(program: int) -> tuple[tuple[int, ...], tuple[Choice, ...]]:
-    """(settled parts, parts to be chosen) of one instrument by itself.
+def solo_parts(program: int) -> tuple[tuple[int, ...], tuple[Choice, ...]]:
+    """Parts of a solo instrument: (programs of fixed parts, choices of the model).
 
-    >>> alone(40), alone(6)[1][0].least
+    >>> solo_parts(40), solo_parts(6)[1][0].least
     (((40,), ()), 2)
     """
-    if program not in STAVES_ALONE:
+    if program not in SOLO_STAVES:
         return (program,), ()
-    least, most = STAVES_ALONE[program]
+    least, most = SOLO_STAVES[program]
     return (), (Choice(programs=frozenset((program,)), least=least, most=most),)
 
 
-def _ruled_out(words: str, first: int) -> bool:
+def _is_excluded(words: str, first: int) -> bool:
     return bool(re.search(r"\b(?:no|not|without)\s+(?:an?\s+|the\s+)?$", words[:first], re.I))
 
 
 def _choice(program: int, count: int) -> Choice:
-    most = count * MOST_STAVES.get(program, 1)
+    most = count * MAX_STAVES.get(program, 1)
     return Choice(programs=frozenset((program,)), least=count, most=most)
 
 
 def programs_of(names: str) -> tuple[int, ...]:
-    """Programs of a list of instruments, e.g. "flute, piano"; each ensemble brings its players.
+    """Parses a list of instruments.
 
-    `ValueError` names what is not known.
+    Args:
+        names: Names or program numbers, separated by commas, semicolons, "+" or "and", such as
+            "flute, piano"; an ensemble stands for its usual instruments.
+
+    Returns:
+        One program for each part, `DRUM_PROGRAM` for drums.
+
+    Raises:
+        MelismaError: A name is unknown, or none is given.
     """
     programs: list[int] = []
     for name in (part.strip() for part in re.split(r"[,;+]|\band\b", names)):
@@ -210,9 +225,9 @@ def programs_of(names: str) -> tuple[int, ...]:
 
 
 def family_choices(families: tuple[str, ...]) -> tuple[Choice, ...]:
-    """Choices where only families are known."""
+    """Choices of the model where only the families of the instruments are known."""
     return tuple(
-        Choice(programs=_family_programs(family), most=MOST_OF_A_FAMILY) for family in families
+        Choice(programs=_family_programs(family), most=MAX_PARTS_OF_FAMILY) for family in families
     )
 
 
@@ -220,5 +235,5 @@ def family_choices(families: tuple[str, ...]) -> tuple[Choice, ...]:
 def _family_programs(family: str) -> frozenset[int]:
     if family == "drums":
         return frozenset((DRUM_PROGRAM,))
-    last = 120  # what follows are no instruments but noises
-    return frozenset(p for p in range(last) if program_family(p, False) == family)
+    stop = 120  # the programs from here on are sound effects
+    return frozenset(p for p in range(stop) if program_family(p, False) == family)

@@ -1,7 +1,7 @@
-"""Prompts become scores.
+"""Pipeline of the score model: text prompts become scores.
 
 The joint embedding's text tower and the exact settings condition the score model; tempo, metre and
-instruments are settled first; the score model samples events; every candidate is measured, and the
+instruments are fixed first; the score model samples events; every candidate is measured, and the
 one that adheres best to the prompt is selected.
 """
 
@@ -34,11 +34,11 @@ from melisma.generation.score.prompt_conditioning import (
 )
 from melisma.generation.score.tasks import (
     ScoreTask,
-    accompanied,
-    continued,
-    infilled,
+    accompaniment_task,
+    continuation_task,
+    infilling_task,
     named_tracks,
-    new_piece,
+    new_piece_task,
 )
 from melisma.joint import JointEmbedding
 from melisma.lm.score.model import ScoreModel
@@ -55,28 +55,32 @@ of every field (greedy)."""
 
 @dataclass(frozen=True, kw_only=True)
 class ScorePiece:
-    """One score and how it came about."""
+    """A generated score and what it was generated from."""
 
     score: Score
     prompt: ScorePrompt
     seed: int
     adherence: AdherenceScore
-    """How it adheres to the prompt, as measured from its notes."""
+    """Adherence to the prompt, measured from the notes."""
     candidates: list[float]
-    """The score of every candidate; the highest was selected."""
+    """Total adherence of every candidate; the highest was selected."""
     conditions: dict[str, str]
     """What the model was conditioned on, in words."""
     stated: Facts
-    """What words and settings state outright, for the receipt."""
+    """What words and settings state explicitly, for the receipt."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreContext:
-    """What a score is given beside its prompt: a piece to continue or fill in, or a melody."""
+    """What is given besides the prompt: a piece to continue or to infill, or a melody to accompany.
+
+    Raises:
+        MelismaError: The fields contradict each other.
+    """
 
     continue_from: Score | None = None
     infill_bars: tuple[int, int] | None = None
-    """First and last bar of `continue_from`, counted from 1, that are filled in anew."""
+    """First and last bar of `continue_from`, counted from 1, that are generated anew."""
     melody: Score | None = None
 
     def __post_init__(self) -> None:
@@ -86,18 +90,18 @@ class ScoreContext:
             raise MelismaError("bars are filled into a piece: give it, too")
 
     def task(self, conditioning: ScoreConditioning) -> ScoreTask:
-        """What is to be sampled."""
+        """The task of the score model for a prompt with this context."""
         if self.melody is not None:
-            return accompanied(conditioning, self.melody)
+            return accompaniment_task(conditioning, self.melody)
         if self.continue_from is None:
-            return new_piece(conditioning)
+            return new_piece_task(conditioning)
         if self.infill_bars is not None:
-            return infilled(conditioning, self.continue_from, *self.infill_bars)
-        return continued(conditioning, self.continue_from)
+            return infilling_task(conditioning, self.continue_from, *self.infill_bars)
+        return continuation_task(conditioning, self.continue_from)
 
 
 class ScorePipeline(Pipeline[ScorePrompt, ScoreContext, ScorePiece]):
-    """The text tower and the score model."""
+    """Pipeline of the text tower of the joint embedding and the score model."""
 
     sampling_defaults = SCORE_SAMPLING
 
@@ -116,9 +120,9 @@ class ScorePipeline(Pipeline[ScorePrompt, ScoreContext, ScorePiece]):
         Args:
             joint: The joint embedding, whose text tower reads prompts.
             model: The score model.
-            name: What outputs call the model.
-            licence: Of the weights and of what they make.
-            folder: Where the model's files lie; needed for its originality index.
+            name: Name of the model in output files.
+            licence: Licence of the weights and of generated scores.
+            folder: Folder of the model; needed for its originality index.
             precision: Of the weights, as `ScoreEngine` takes it.
             threads: As `ScoreEngine` takes them.
         """
@@ -129,7 +133,7 @@ class ScorePipeline(Pipeline[ScorePrompt, ScoreContext, ScorePiece]):
 
     @property
     def fingerprint(self) -> str:
-        """Twelve hexadecimal digits that change with anything that decides what is sampled."""
+        """Twelve hexadecimal digits of a hash of all weights that affect the samples."""
         if not self._fingerprint:
             digest = hashlib.sha256(self.joint.fingerprint.encode())
             for module in (self.joint.text, self.model):
@@ -160,6 +164,9 @@ class ScorePipeline(Pipeline[ScorePrompt, ScoreContext, ScorePiece]):
         """Composes a score for each prompt, see `Pipeline`.
 
         Candidates are always ranked by how their notes adhere to the prompt.
+
+        Raises:
+            MelismaError: There is no prompt, `best_of` is below 1, or `rank` is not "words".
         """
         if isinstance(prompts, str):
             prompts = ScorePrompt(words=prompts)
@@ -170,7 +177,9 @@ class ScorePipeline(Pipeline[ScorePrompt, ScoreContext, ScorePiece]):
         if best_of < 1:
             raise MelismaError(f"best-of is at least 1, not {best_of}")
         if rank != "words":
-            raise MelismaError("scores are ranked by what their notes keep: leave out the ranking")
+            raise MelismaError(
+                "scores are ranked by their adherence to the prompt: leave out the ranking"
+            )
         context, resolved = context or ScoreContext(), self.resolve_sampling(sampling)
         tasks: list[ScoreTask] = []
         generators: list[torch.Generator] = []
@@ -182,14 +191,16 @@ class ScorePipeline(Pipeline[ScorePrompt, ScoreContext, ScorePiece]):
             generators += [_generator(seed + number, c, "drawing") for c in range(best_of)]
         events = sample_scores(
             self._engine,
-            conditioning_of([task.asked for task in tasks]),
+            conditioning_of([task.conditioning for task in tasks]),
             [task.plan for task in tasks],
             stage_sampling(resolved),
             generators,
             progress,
         )
         scores = [task.finish(rows) for task, rows in zip(tasks, events, strict=True)]
-        measured = [score_adherence(s, task.asked) for s, task in zip(scores, tasks, strict=True)]
+        measured = [
+            score_adherence(s, task.conditioning) for s, task in zip(scores, tasks, strict=True)
+        ]
         totals = [one.total for one in measured]
         return [
             _piece(tasks[best], scores[best], measured[best], prompts[i], seed + i, candidates)
@@ -205,11 +216,11 @@ def _piece(
     seed: int,
     candidates: list[float],
 ) -> ScorePiece:
-    """The selected candidate with its title, its key and names of its parts."""
+    """The selected candidate, with a title, a key and named tracks."""
     titled = replace(
         score,
         title=score.title or prompt.words.strip(),
-        tonality=task.asked.tonality or adherence.tonality,
+        tonality=task.conditioning.tonality or adherence.tonality,
     )
     return ScorePiece(
         score=named_tracks(titled, lambda track: instrument_name(track.program, track.is_drum)),
@@ -217,8 +228,8 @@ def _piece(
         seed=seed,
         adherence=adherence,
         candidates=candidates,
-        conditions=task.asked.shown(),
-        stated=task.asked.stated,
+        conditions=task.conditioning.shown(),
+        stated=task.conditioning.stated,
     )
 
 

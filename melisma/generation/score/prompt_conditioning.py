@@ -1,9 +1,9 @@
-"""From a prompt to what the score model is told, and to what of the score is settled.
+"""Conditioning of the score model by a prompt.
 
-Enters: a `ScorePrompt`. Leaves: `ScoreConditioning`. The text tower of the joint embedding reads
-the words; what they state exactly, and the exact settings, override it. Tempo and metre are settled
-before anything is drawn, so the file has exactly those; that the *notes* move at that tempo and in
-that metre is the model's work.
+Input: a `ScorePrompt`. Output: a `ScoreConditioning`. The text tower of the joint embedding
+predicts attributes from the words; what the words state explicitly, and the exact settings,
+override it. Tempo and metre are fixed before sampling, so the file has exactly these; that the
+*notes* follow them is up to the model.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from melisma.generation.conditioning.prompt import READ, sampled_tempo_bpm
-from melisma.generation.score.instrumentation import alone, family_choices, instruments_in
+from melisma.generation.conditioning.prompt import ATTRIBUTE_THRESHOLD, sampled_tempo_bpm
+from melisma.generation.score.instrumentation import family_choices, instruments_in, solo_parts
 from melisma.joint import JointEmbedding
 from melisma.joint.attributes import ATTRIBUTES, BLOCKS, AttributePrediction
 from melisma.joint.settings_words import read_bar_metre
@@ -31,53 +31,59 @@ from melisma.values.events import BAR_METRES, DRUM_PROGRAM, tempo_class
 from melisma.values.score_prompt import ScorePrompt, felt_beat
 from melisma.values.traditions import COMPOSERS, TRADITIONS, named_composer, named_tradition
 
-FAMILY_READ = 0.7
-"""Families at least so probable play, where no instrument is named."""
-MODE_READ = 0.7
-"""A mode at least so probable is kept to, where the tonality itself is open."""
-MOOD_READ = 0.5
-CLEARLY_READ = 0.6
-"""The same for attributes of three classes."""
+FAMILY_THRESHOLD = 0.7
+"""Least probability of a family that plays where no instrument is named."""
+MODE_THRESHOLD = 0.7
+"""Least probability of a mode that is used where the key itself is uncertain."""
+MOOD_THRESHOLD = 0.5
+"""Least probability of a mood that is used."""
+THREE_CLASS_THRESHOLD = 0.6
+"""Least probability of a class that is used, for attributes of three classes."""
 
 _USUAL_METRES: dict[str, tuple[int, int]] = {
     "waltz": (3, 4), "Polish mazurka": (3, 4), "polonaise": (3, 4), "minuet": (3, 4),
     "polka": (2, 4), "Polish krakowiak": (2, 4), "tango": (2, 4), "ragtime": (2, 4),
     "march": (4, 4),
 }  # fmt: skip
-"""Metres that a tradition or style implies."""
+"""Metre that a tradition or style implies."""
 _TONIC_WEIGHTS = (9, 1, 7, 4, 4, 7, 1, 9, 3, 6, 5, 2)
-"""How often each tonic is drawn where only the mode is asked for: few sharps and flats (chosen)."""
+"""Weight of each tonic where only the mode is requested and the tonic is sampled: few sharps and
+flats (chosen)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreConditioning:
-    """What one prompt asks of a score."""
+    """What one prompt requests of a score."""
 
     prompt: ScorePrompt
     words: np.ndarray
-    """The words in the joint space, float32 [128]; zeros where there are none."""
+    """Joint embedding of the words, float32 [128]; zeros without words."""
     tempo_bpm: float
-    """Felt beats a minute."""
+    """Felt beats per minute."""
     metre: tuple[int, int]
+    """Time signature (numerator, denominator)."""
     tonality: str | None
+    """Musical key, such as "A minor"; None: open."""
     mode: str | None
-    """ "major" or "minor" where asked for, also with the tonality."""
+    """ "major" or "minor" where requested, alone or as part of the key."""
     programs: tuple[int, ...]
-    """Parts that are settled."""
+    """Programs of fixed parts."""
     choices: tuple[Choice, ...]
-    """Parts that the model chooses."""
+    """Parts whose programs the model chooses."""
     named: tuple[int, ...]
-    """Programs that the prompt names, settled or to be chosen; empty where it names none."""
+    """Programs that the prompt names, in fixed parts or choices; empty where it names none."""
     attributes: dict[str, str]
-    """Class of every attribute that is asked for, tempo left out."""
+    """Class of every requested attribute except the tempo."""
     families: tuple[str, ...]
+    """Requested instrument families."""
     moods: tuple[str, ...]
+    """Requested moods."""
     stated: Facts
-    """What words and settings state outright, players by name, for the receipt."""
+    """What words and settings state explicitly, instruments by name, for the receipt."""
 
     @property
     def bars(self) -> int:
-        """Bars to draw."""
+        """Number of bars to sample."""
         if self.prompt.bars is not None:
             return self.prompt.bars
         beats = self.prompt.duration_seconds * self.tempo_bpm / 60.0
@@ -90,26 +96,26 @@ class ScoreConditioning:
 
     @property
     def quarter_bpm(self) -> float:
-        """Quarter notes a minute."""
+        """Quarter notes per minute."""
         return self.tempo_bpm * felt_beat(self.metre)
 
     @property
     def metre_class(self) -> int:
-        """Index into `BAR_METRES`."""
+        """Index of the metre in `BAR_METRES`."""
         return BAR_METRES.index(self.metre)
 
     @property
     def tempo_class(self) -> int:
-        """Class of the bars' tempo."""
+        """Tempo class of the bars, see `values.events.tempo_class`."""
         return tempo_class(self.quarter_bpm)
 
     @property
     def home_shift(self) -> int:
-        """Semitones from the tonality asked for to the model's own, see `score_rows.home_shift`."""
+        """Semitones from the requested key to the one the model works in, see `rows.home_shift`."""
         return 0 if self.tonality is None else home_shift(TONALITIES.index(self.tonality))
 
     def shown(self) -> dict[str, str]:
-        """In words, for receipts."""
+        """The conditioning in words, by attribute, for receipts."""
         shown = {
             "tempo": f"{self.tempo_bpm:.0f} bpm",
             "metre": f"{self.metre[0]}/{self.metre[1]}",
@@ -118,16 +124,26 @@ class ScoreConditioning:
             if name in self.attributes:
                 shown[name] = self.attributes[name]
         if self.named:
-            shown["instruments"] = ", ".join(_player_name(program) for program in self.named)
+            shown["instruments"] = ", ".join(_program_name(program) for program in self.named)
         return shown
 
 
 def condition_on_score_prompt(
     joint: JointEmbedding, prompt: ScorePrompt, generator: torch.Generator
 ) -> ScoreConditioning:
-    """Reads a prompt. What the words leave open (a tempo, a tonic) is drawn where it must be."""
+    """Computes the conditioning of a prompt.
+
+    Args:
+        joint: The joint embedding, whose text tower predicts attributes from the words.
+        prompt: Words, possibly empty, and exact settings.
+        generator: Samples the tempo that words and settings leave open, and the tonic where only a
+            mode is requested.
+
+    Raises:
+        MelismaError: The words and the settings state different metres.
+    """
     words = prompt.words.strip()
-    reading = joint.read_prompt(words) if words else _nothing_read()
+    reading = joint.read_prompt(words) if words else _prediction_without_words()
     metre = _metre(prompt, reading, words)
     stated = Facts(
         tempo_bpm=prompt.tempo_bpm or reading.stated.tempo_bpm,
@@ -141,9 +157,9 @@ def condition_on_score_prompt(
         attributes["tonality"] = tonality
     if stated.metre is not None:
         attributes["metre"] = stated.metre
-    programs, choices, named = _players(prompt, reading, words)
+    programs, choices, named = _instrumentation(prompt, reading, words)
     families = tuple(dict.fromkeys(_family(program) for program in named)) or (
-        reading.classes_above("families", FAMILY_READ) if words else ()
+        reading.classes_above("families", FAMILY_THRESHOLD) if words else ()
     )
     if attributes.get("lead") not in (*families, None):
         del attributes["lead"]
@@ -159,21 +175,21 @@ def condition_on_score_prompt(
         named=named,
         attributes=attributes,
         families=families,
-        moods=reading.classes_above("moods", MOOD_READ) if words else (),
+        moods=reading.classes_above("moods", MOOD_THRESHOLD) if words else (),
         stated=dataclasses.replace(
             stated,
             metre=stated.metre if prompt.metre or reading.stated.metre else None,
-            instruments=tuple(_player_name(program) for program in named),
+            instruments=tuple(_program_name(program) for program in named),
         ),
     )
 
 
-def _player_name(program: int) -> str:
+def _program_name(program: int) -> str:
     return "drums" if program == DRUM_PROGRAM else INSTRUMENTS[program]
 
 
-def _nothing_read() -> AttributePrediction:
-    """Every class as likely as any other, but tempi around a walking pace."""
+def _prediction_without_words() -> AttributePrediction:
+    """Equal probabilities of all classes; for tempi a log-normal distribution around 100 bpm."""
     row = np.zeros(max(block.stop for block in BLOCKS.values()), dtype=np.float32)
     for attribute in ATTRIBUTES:
         block = BLOCKS[attribute.name]
@@ -187,8 +203,8 @@ def _nothing_read() -> AttributePrediction:
 def _metre(prompt: ScorePrompt, reading: AttributePrediction, words: str) -> tuple[int, int]:
     said = read_bar_metre(words)
     if said not in BAR_METRES:
-        said = None if reading.stated.metre is None else _pair(reading.stated.metre)
-    if prompt.metre is not None and said is not None and not _kin(said, prompt.metre):
+        said = None if reading.stated.metre is None else _parsed_metre(reading.stated.metre)
+    if prompt.metre is not None and said is not None and not _same_numerators(said, prompt.metre):
         raise MelismaError(
             f"the words say {said[0]}/{said[1]} and the setting {prompt.metre[0]}/"
             f"{prompt.metre[1]}: no bar is both, so change one of them"
@@ -198,17 +214,17 @@ def _metre(prompt: ScorePrompt, reading: AttributePrediction, words: str) -> tup
     for name in (prompt.style, named_tradition(words)):
         if name in _USUAL_METRES:
             return _USUAL_METRES[name]
-    best, sure = reading.best("metre")
-    return _pair(best) if sure >= READ else (4, 4)
+    best, probability = reading.best("metre")
+    return _parsed_metre(best) if probability >= ATTRIBUTE_THRESHOLD else (4, 4)
 
 
-def _kin(one: tuple[int, int], other: tuple[int, int]) -> bool:
-    """Whether two metres count alike: 2/4, 4/4 and 2/2 do, 3/4 and 3/8 do."""
+def _same_numerators(one: tuple[int, int], other: tuple[int, int]) -> bool:
+    """Whether the numerators of two metres are equal up to a power of two, as of 2/4, 4/4 and 2/2."""
     odd = [numerator // (numerator & -numerator) for numerator, _ in (one, other)]
     return one == other or odd[0] == odd[1]
 
 
-def _pair(metre: str) -> tuple[int, int]:
+def _parsed_metre(metre: str) -> tuple[int, int]:
     top, _, bottom = metre.partition("/")
     return int(top), int(bottom)
 
@@ -216,17 +232,17 @@ def _pair(metre: str) -> tuple[int, int]:
 def _tonality(
     stated: str | None, reading: AttributePrediction, generator: torch.Generator, has_words: bool
 ) -> tuple[str | None, str | None]:
-    """(tonality, mode). Where the words ask for a mode alone, a tonic is drawn."""
+    """(key, mode). Where the words request only a mode, the tonic is sampled."""
     if stated is not None:
         return stated, stated.split()[1]
     if not has_words:
         return None, None
-    best, sure = reading.best("tonality")
+    best, probability = reading.best("tonality")
     block = reading.row[BLOCKS["tonality"]]
     major = float(block[:12].sum()) / max(float(block.sum()), 1e-9)
-    if sure >= READ:
+    if probability >= ATTRIBUTE_THRESHOLD:
         return best, best.split()[1]
-    if max(major, 1 - major) < MODE_READ:
+    if max(major, 1 - major) < MODE_THRESHOLD:
         return None, None
     weights = torch.tensor(_TONIC_WEIGHTS, dtype=torch.float64)
     tonic = int(torch.multinomial(weights, 1, generator=generator))
@@ -235,12 +251,14 @@ def _tonality(
 
 
 def _attributes(prompt: ScorePrompt, reading: AttributePrediction, words: str) -> dict[str, str]:
-    """Style, composer, tradition, density and the like."""
+    """Classes of style, composer, tradition, density etc. that are requested."""
     found: dict[str, str] = {}
     if words:
         for name in ("lead", "style", "density", "dynamics", "register", "articulation"):
-            best, sure = reading.best(name)
-            if sure >= (READ if name in ("lead", "style") else CLEARLY_READ):
+            many_classes = name in ("lead", "style")
+            threshold = ATTRIBUTE_THRESHOLD if many_classes else THREE_CLASS_THRESHOLD
+            best, probability = reading.best(name)
+            if probability >= threshold:
                 found[name] = best
     composer, tradition = named_composer(words), named_tradition(words)
     if prompt.style in COMPOSERS:
@@ -249,33 +267,33 @@ def _attributes(prompt: ScorePrompt, reading: AttributePrediction, words: str) -
         found["style"] = prompt.style
     elif prompt.style in TRADITIONS:
         tradition = prompt.style
-    when = named_period(words)
+    style_period = named_period(words)
     if composer is not None:
         found["composer"] = composer
-        when = period(composer)
-    if when is not None and prompt.style not in STYLES:
-        found["style"] = when
+        style_period = period(composer)
+    if style_period is not None and prompt.style not in STYLES:
+        found["style"] = style_period
     if tradition is not None:
         found["tradition"] = tradition
-        known = when is not None or prompt.style in STYLES
+        known = style_period is not None or prompt.style in STYLES
         if not known and found.get("style", "") not in words:
-            found.pop("style", None)  # a guess at a polka's style knows less than the word does
+            found.pop("style", None)  # the tradition, e.g. polka, says more than a predicted style
     return found
 
 
-def _players(
+def _instrumentation(
     prompt: ScorePrompt, reading: AttributePrediction, words: str
 ) -> tuple[tuple[int, ...], tuple[Choice, ...], tuple[int, ...]]:
-    """(settled parts, parts to choose, programs named)."""
+    """(programs of fixed parts, choices of the model, programs that the prompt names)."""
     if len(prompt.programs) == 1:
-        return *alone(prompt.programs[0]), prompt.programs
+        return *solo_parts(prompt.programs[0]), prompt.programs
     if prompt.programs:
         return prompt.programs, (), tuple(dict.fromkeys(prompt.programs))
-    settled, choices = instruments_in(words)
-    if settled or choices:
-        named = [*settled, *(p for choice in choices for p in choice.programs)]
-        return settled, choices, tuple(dict.fromkeys(named))
-    families = reading.classes_above("families", FAMILY_READ) if words else ()
+    fixed, choices = instruments_in(words)
+    if fixed or choices:
+        named = [*fixed, *(p for choice in choices for p in choice.programs)]
+        return fixed, choices, tuple(dict.fromkeys(named))
+    families = reading.classes_above("families", FAMILY_THRESHOLD) if words else ()
     return (), family_choices(families), ()
 
 
@@ -284,26 +302,29 @@ def _family(program: int) -> str:
     return program_family(0 if drum else program, drum)
 
 
-def conditioning_of(asked: list[ScoreConditioning]) -> ScoreConditions:
-    """Conditions of a batch of pieces."""
-    told = ScoreConditions.absent(len(asked))
-    attributes, families, moods = told.attributes.clone(), told.families.clone(), told.moods.clone()
-    for i, one in enumerate(asked):
+def conditioning_of(conditionings: list[ScoreConditioning]) -> ScoreConditions:
+    """Batches the conditioning of several pieces into the tensors of the score model."""
+    unknown = ScoreConditions.absent(len(conditionings))
+    attributes, families = unknown.attributes.clone(), unknown.families.clone()
+    moods = unknown.moods.clone()
+    for row, one in enumerate(conditionings):
         facts = dict[str, object](one.attributes)
-        for place, (name, _) in enumerate(SCORE_ATTRIBUTES):
+        for column, (name, _) in enumerate(SCORE_ATTRIBUTES):
             if name == "tempo":
-                attributes[i, place] = class_of("tempo", one.tempo_bpm)
+                attributes[row, column] = class_of("tempo", one.tempo_bpm)
             elif name in facts:
-                attributes[i, place] = class_of(name, facts[name])
+                attributes[row, column] = class_of(name, facts[name])
             if name == "tonality" and name in facts:
-                attributes[i, place] = attributes[i, place] // 12 * 12  # the model's own tonic
+                attributes[row, column] = (
+                    attributes[row, column] // 12 * 12
+                )  # the tonic that the model works in
         if one.families:
-            families[i] = torch.tensor([float(name in one.families) for name in FAMILIES])
+            families[row] = torch.tensor([float(name in one.families) for name in FAMILIES])
         if one.moods:
-            moods[i] = torch.tensor([float(name in one.moods) for name in MOODS])
+            moods[row] = torch.tensor([float(name in one.moods) for name in MOODS])
     return dataclasses.replace(
-        told,
-        words=torch.from_numpy(np.stack([one.words for one in asked])).float(),
+        unknown,
+        words=torch.from_numpy(np.stack([one.words for one in conditionings])).float(),
         attributes=attributes,
         families=families,
         moods=moods,

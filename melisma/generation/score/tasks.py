@@ -1,9 +1,10 @@
-"""What to draw of a score: a new piece, one that goes on, a gap to fill, a tune to accompany.
+"""Tasks of the score model: a new piece, a continuation, infilling, accompaniment of a melody.
 
-Enters: a prompt as it was asked, and perhaps a `Score` to begin from. Leaves: a `ScoreTask`: the
-`ScorePlan` for the model, what the given music itself tells (its tonality, tempo and players, where
-the prompt does not say otherwise), and how what is drawn joins what was given. The notes that were
-given stay as they were written, to the last tick; only what the model reads is on its grid.
+Inputs: the conditioning of a prompt and, except for a new piece, a `Score`. Output: a `ScoreTask`:
+the conditioning, completed by measurements of the given score (key, tempo and instruments where the
+prompt does not state them), the `ScorePlan` of the model, and a function that merges the sampled
+events with the given score. Notes of the given score keep their exact times; only the model's input
+is quantized to its grid.
 """
 
 from __future__ import annotations
@@ -39,13 +40,16 @@ from melisma.values.events import (
     tempo_class,
 )
 
-MOST_EVENTS_BEFORE = 260
-"""Events of the bars before that the model is told (chosen: it learned from windows of 450)."""
-MOST_EVENTS_LATER = 120
-MOST_ACCOMPANISTS = 4
-"""Parts beside a tune where the words name none."""
-LAST_INSTRUMENT = 112
-"""Programs from here on are noises and drums that accompany nobody unasked."""
+MAX_EVENTS_BEFORE = 260
+"""Most events of the preceding bars that the model reads (chosen: its training windows have 450
+events)."""
+MAX_EVENTS_LATER = 120
+"""Most events of the following bars that the model reads."""
+MAX_ACCOMPANYING_PARTS = 4
+"""Most parts that accompany a melody where the prompt names no instrument."""
+FIRST_PERCUSSIVE_PROGRAM = 112
+"""Programs from this one on are percussion and sound effects: used for accompaniments only on
+request."""
 _FAMILY_VOICES: dict[str, int] = {
     "piano": 8, "electric piano": 8, "harpsichord": 8, "mallets": 4, "organ": 8, "accordion": 6,
     "guitar": 6, "electric guitar": 6, "bass": 2, "strings": 3, "harp": 6, "choir": 4, "brass": 2,
@@ -57,160 +61,198 @@ VOICES: dict[int, int] = {
     for program in range(128)
     for family in [program_family(program, False)]
 } | {DRUM_PROGRAM: _FAMILY_VOICES["drums"]}
-"""Notes that one part begins together at most, by program: hands and breath set limits (chosen; of
-462,474 notes of 300 real pieces .2 % lie beyond)."""
+"""Most notes that start together in one part, by program, as hands and breath allow (chosen; .2 %
+of the 462,474 notes of 300 real pieces exceed it)."""
 _MELODY_NAME = re.compile(r"melod|voice|vocal|lead|sopran|tune|solo|canto|cantus", re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreTask:
-    """One piece to draw."""
+    """One piece to sample."""
 
-    asked: ScoreConditioning
-    """What the model is told, after the given music had its say."""
+    conditioning: ScoreConditioning
+    """The conditioning of the prompt, completed from the given score."""
     plan: ScorePlan
     finish: Callable[[np.ndarray], Score]
-    """From the events that were drawn to the whole score."""
+    """Turns the sampled events int [event, 5] into the complete score."""
 
 
-def new_piece(asked: ScoreConditioning) -> ScoreTask:
-    """A piece from nothing but the prompt."""
-    shift = asked.home_shift
+def new_piece_task(conditioning: ScoreConditioning) -> ScoreTask:
+    """The task of composing a piece from the prompt alone."""
+    shift = conditioning.home_shift
     plan = ScorePlan(
-        pitch_ranges=reach_of(shift),
+        pitch_ranges=shifted_ranges(shift),
         polyphony=VOICES,
-        bars=asked.bars,
-        programs=asked.programs,
-        choices=asked.choices,
-        metres=(asked.metre_class,),
-        tempi=(asked.tempo_class,),
+        bars=conditioning.bars,
+        programs=conditioning.programs,
+        choices=conditioning.choices,
+        metres=(conditioning.metre_class,),
+        tempi=(conditioning.tempo_class,),
     )
 
     def finish(events: np.ndarray) -> Score:
-        score = decode_score(transposed(events, -shift))
-        tempo = TempoMap(beats=np.zeros(1), bpm=np.array([asked.quarter_bpm]))
-        return replace(score, tempo=tempo)
+        tempo = TempoMap(beats=np.zeros(1), bpm=np.array([conditioning.quarter_bpm]))
+        return replace(decode_score(transposed(events, -shift)), tempo=tempo)
 
-    return ScoreTask(asked=asked, plan=plan, finish=finish)
-
-
-def continued(asked: ScoreConditioning, given: Score) -> ScoreTask:
-    """More of a piece, from the bar after its last."""
-    whole = _Whole(given)
-    heard = _told_by(asked, whole, max(whole.bars - 16, 0), whole.bars, _key_of(given))
-    tempo = whole.tempi[-1] if asked.prompt.tempo_bpm is None else heard.tempo_class
-    shift = heard.home_shift
-    plan = ScorePlan(
-        pitch_ranges=reach_of(shift),
-        polyphony=VOICES,
-        bars=heard.bars,
-        programs=whole.programs,
-        metres=(heard.metre_class if asked.prompt.metre else int(whole.metres[-1]),),
-        tempi=(tempo,),
-        before=transposed(whole.before(whole.bars), shift),
-        bars_done=whole.first_told(whole.bars),
-    )
-
-    def finish(events: np.ndarray) -> Score:
-        drawn = _drawn_score(transposed(events, -shift), plan)
-        start = float(whole.starts[-1]) / TICKS_PER_BEAT
-        return _joined(whole, drawn, start, start, keep_tail=True)
-
-    return ScoreTask(asked=heard, plan=plan, finish=finish)
+    return ScoreTask(conditioning=conditioning, plan=plan, finish=finish)
 
 
-def infilled(asked: ScoreConditioning, given: Score, first_bar: int, last_bar: int) -> ScoreTask:
-    """The bars `first_bar` to `last_bar` (counted from 1) of a piece anew.
+def continuation_task(conditioning: ScoreConditioning, score: Score) -> ScoreTask:
+    """The task of continuing a piece after its last bar.
 
-    `ValueError` where the piece has no such bars.
+    Args:
+        conditioning: Of the prompt; the number of bars is that of the continuation.
+        score: The piece to continue, with one note or more.
+
+    Returns:
+        The task; its result is the given piece with its continuation.
     """
-    whole = _Whole(given)
-    if not 1 <= first_bar <= last_bar <= whole.bars:
+    encoded = _EncodedScore(score)
+    completed = _completed_by(
+        conditioning, encoded, max(encoded.bars - 16, 0), encoded.bars, _key_of(score)
+    )
+    tempo = encoded.tempi[-1] if conditioning.prompt.tempo_bpm is None else completed.tempo_class
+    shift = completed.home_shift
+    plan = ScorePlan(
+        pitch_ranges=shifted_ranges(shift),
+        polyphony=VOICES,
+        bars=completed.bars,
+        programs=encoded.programs,
+        metres=(completed.metre_class if conditioning.prompt.metre else int(encoded.metres[-1]),),
+        tempi=(tempo,),
+        before=transposed(encoded.before(encoded.bars), shift),
+        bars_done=encoded.first_bar_read(encoded.bars),
+    )
+
+    def finish(events: np.ndarray) -> Score:
+        sampled = _sampled_bars(transposed(events, -shift), plan)
+        start = float(encoded.starts[-1]) / TICKS_PER_BEAT
+        return _joined(encoded, sampled, start, start, appended=True)
+
+    return ScoreTask(conditioning=completed, plan=plan, finish=finish)
+
+
+def infilling_task(
+    conditioning: ScoreConditioning, score: Score, first_bar: int, last_bar: int
+) -> ScoreTask:
+    """The task of replacing some bars of a piece.
+
+    Args:
+        conditioning: Of the prompt.
+        score: The piece, with one note or more.
+        first_bar: First bar to replace, counted from 1.
+        last_bar: Last bar to replace, inclusive.
+
+    Returns:
+        The task; its result is the whole piece with the new bars.
+
+    Raises:
+        MelismaError: The piece has no such bars.
+    """
+    encoded = _EncodedScore(score)
+    if not 1 <= first_bar <= last_bar <= encoded.bars:
         raise MelismaError(
-            f"the piece has {whole.bars} bars: bars {first_bar} to {last_bar} cannot be filled in"
+            f"the piece has {encoded.bars} bars: bars {first_bar} to {last_bar} cannot be filled in"
         )
     first, stop = first_bar - 1, last_bar
-    heard = _told_by(asked, whole, max(first - 8, 0), min(stop + 8, whole.bars), _key_of(given))
-    shift = heard.home_shift
+    completed = _completed_by(
+        conditioning, encoded, max(first - 8, 0), min(stop + 8, encoded.bars), _key_of(score)
+    )
+    shift = completed.home_shift
     plan = ScorePlan(
-        pitch_ranges=reach_of(shift),
+        pitch_ranges=shifted_ranges(shift),
         polyphony=VOICES,
         bars=stop - first,
-        programs=whole.programs,
-        metres=tuple(int(m) for m in whole.metres[first:stop]),
-        tempi=tuple(whole.tempi[first:stop]),
-        before=transposed(whole.before(first), shift),
-        later=transposed(whole.later(stop), shift),
-        bars_done=whole.first_told(first),
+        programs=encoded.programs,
+        metres=tuple(int(m) for m in encoded.metres[first:stop]),
+        tempi=tuple(encoded.tempi[first:stop]),
+        before=transposed(encoded.before(first), shift),
+        later=transposed(encoded.later(stop), shift),
+        bars_done=encoded.first_bar_read(first),
     )
 
     def finish(events: np.ndarray) -> Score:
-        drawn = _drawn_score(transposed(events, -shift), plan)
-        edges = whole.starts / TICKS_PER_BEAT
-        return _joined(whole, drawn, float(edges[first]), float(edges[stop]), keep_tail=False)
+        sampled = _sampled_bars(transposed(events, -shift), plan)
+        edges = encoded.starts / TICKS_PER_BEAT
+        return _joined(encoded, sampled, float(edges[first]), float(edges[stop]), appended=False)
 
-    return ScoreTask(asked=heard, plan=plan, finish=finish)
+    return ScoreTask(conditioning=completed, plan=plan, finish=finish)
 
 
-def accompanied(asked: ScoreConditioning, given: Score) -> ScoreTask:
-    """Other parts for a tune: the leading part of the given score, its highest notes."""
-    tune = tune_of(given)
-    whole = _Whole(tune)
-    heard = _told_by(asked, whole, 0, whole.bars, _key_of(given), keep_players=True)
-    program = program_of(tune.tracks[0])
-    choices = asked.choices or tuple(
-        Choice(programs=frozenset((p,)), most=asked.programs.count(p))
-        for p in dict.fromkeys(asked.programs)
+def accompaniment_task(conditioning: ScoreConditioning, score: Score) -> ScoreTask:
+    """The task of accompanying the melody of a score (see `extract_melody`) with other parts.
+
+    Args:
+        conditioning: Of the prompt; its instruments are those of the accompaniment.
+        score: A score with one pitched note or more; of its parts only the melody is used.
+
+    Returns:
+        The task; its result has the melody as its first track.
+    """
+    melody = extract_melody(score)
+    encoded = _EncodedScore(melody)
+    completed = _completed_by(
+        conditioning, encoded, 0, encoded.bars, _key_of(score), keep_instruments=True
+    )
+    program = program_of(melody.tracks[0])
+    choices = conditioning.choices or tuple(
+        Choice(programs=frozenset((p,)), most=conditioning.programs.count(p))
+        for p in dict.fromkeys(conditioning.programs)
     )
     if not choices:
-        anyone = frozenset((*range(LAST_INSTRUMENT), DRUM_PROGRAM))
-        choices = (Choice(programs=anyone, most=MOST_ACCOMPANISTS),)
-    shift = heard.home_shift
+        programs = frozenset((*range(FIRST_PERCUSSIVE_PROGRAM), DRUM_PROGRAM))
+        choices = (Choice(programs=programs, most=MAX_ACCOMPANYING_PARTS),)
+    shift = completed.home_shift
     plan = ScorePlan(
-        pitch_ranges=reach_of(shift),
+        pitch_ranges=shifted_ranges(shift),
         polyphony=VOICES,
-        bars=whole.bars,
+        bars=encoded.bars,
         programs=(program,),
         choices=choices,
-        metres=tuple(int(m) for m in whole.metres),
-        tempi=tuple(whole.tempi),
-        given=tuple(transposed(notes, shift) for notes in whole.notes_by_bar()),
+        metres=tuple(int(m) for m in encoded.metres),
+        tempi=tuple(encoded.tempi),
+        given=tuple(transposed(notes, shift) for notes in encoded.notes_by_bar()),
         silent_parts=frozenset((0,)),
     )
 
     def finish(events: np.ndarray) -> Score:
-        drawn = decode_score(transposed(events, -shift))
-        others = drawn.tracks[1:]
-        return replace(
-            given, tracks=(tune.tracks[0], *others), chords=drawn.chords, metres=tune.metres
-        )
+        sampled = decode_score(transposed(events, -shift))
+        tracks = (melody.tracks[0], *sampled.tracks[1:])
+        return replace(score, tracks=tracks, chords=sampled.chords, metres=melody.metres)
 
-    return ScoreTask(asked=heard, plan=plan, finish=finish)
+    return ScoreTask(conditioning=completed, plan=plan, finish=finish)
 
 
-def reach_of(shift: int) -> dict[int, tuple[int, int]]:
-    """Ranges of the instruments where the model draws, `shift` semitones from where they sound."""
+def shifted_ranges(shift: int) -> dict[int, tuple[int, int]]:
+    """Lowest and highest MIDI pitch of each program in the model's key, `shift` semitones above the
+    sounding pitch."""
     return {
         program: (max(low + shift, 0), min(high + shift, 127))
         for program, (low, high) in RANGES.items()
     }
 
 
-def tune_of(score: Score) -> Score:
-    """The score with one part of one voice: the tune.
+def extract_melody(score: Score) -> Score:
+    """Extracts the melody of a score.
 
-    A track that is named as a melody, else the highest pitched one; of notes that sound together
-    the highest. Raises `ValueError` where nothing is pitched.
+    The track whose name indicates a melody, otherwise that with the highest mean pitch; of notes
+    that start together the highest, each cut where the next one starts.
+
+    Returns:
+        The score with this monophonic track alone and without chord marks.
+
+    Raises:
+        MelismaError: The score has no pitched notes.
     """
     pitched = [track for track in score.tracks if not track.is_drum and len(track.notes)]
     if not pitched:
-        raise MelismaError("there is no tune in a score of drums alone: give one with pitches")
+        raise MelismaError("a score of drums alone has no melody: give one with pitched notes")
     named = [track for track in pitched if _MELODY_NAME.search(track.name)]
-    track = max(named or pitched, key=lambda one: float(np.mean(one.notes.pitch)))
+    track = max(named or pitched, key=lambda candidate: float(np.mean(candidate.notes.pitch)))
     notes = track.notes
     order = np.lexsort((notes.pitch, notes.start_beats))
-    last_of_moment = np.append(np.diff(notes.start_beats[order]) > 1e-3, True)
-    top = order[last_of_moment]
+    is_highest = np.append(np.diff(notes.start_beats[order]) > 1e-3, True)
+    top = order[is_highest]
     start = notes.start_beats[top]
     until = np.append(start[1:], np.inf)
     single = Notes(
@@ -222,19 +264,19 @@ def tune_of(score: Score) -> Score:
     return replace(score, tracks=(replace(track, notes=single),), chords=())
 
 
-class _Whole:
-    """A given score and its bars as events."""
+class _EncodedScore:
+    """A given score and its events, bar by bar."""
 
     def __init__(self, score: Score) -> None:
         self.score = join_parts(score)
         if not self.score.tracks:
-            raise MelismaError("the score holds no note: give one with notes in it")
+            raise MelismaError("the score has no notes: give one with notes")
         self.score = replace(self.score, chords=chord_marks(self.score))
         rows = encode_score(self.score, ended=False).astype(np.int64)
         self._body = rows[rows[:, POSITION] != PART]
         starts, self.metres = bars_of(self.score)
         self.starts = np.append(starts, starts[-1] + METRE_TICKS[self.metres[-1]])
-        """First tick of every bar, and the tick after the last."""
+        """First tick of every bar, then the end of the last bar."""
         self._edges = np.append(np.flatnonzero(self._body[:, POSITION] == BAR), len(self._body))
         lines = self._body[self._edges[:-1]]
         self.tempi = [int(tempo) - FIRST_TEMPO for tempo in lines[:, LENGTH]]
@@ -247,31 +289,31 @@ class _Whole:
     def programs(self) -> tuple[int, ...]:
         return tuple(program_of(track) for track in self.score.tracks)
 
-    def first_told(self, stop: int) -> int:
-        """The first of the bars before `stop` that the model is told."""
+    def first_bar_read(self, stop: int) -> int:
+        """Index of the first bar before `stop` that the model reads."""
         first = stop
-        while first > 0 and self._edges[stop] - self._edges[first - 1] <= MOST_EVENTS_BEFORE:
+        while first > 0 and self._edges[stop] - self._edges[first - 1] <= MAX_EVENTS_BEFORE:
             first -= 1
         return min(first, max(stop - 1, 0))
 
     def before(self, stop: int) -> np.ndarray:
-        """Events of the last bars before a bar."""
-        return self._body[self._edges[self.first_told(stop)] : self._edges[stop]]
+        """Events of the bars before bar `stop` that the model reads, int64 [event, 5]."""
+        return self._body[self._edges[self.first_bar_read(stop)] : self._edges[stop]]
 
     def later(self, first: int) -> np.ndarray:
-        """Events of the first bars from a bar on."""
+        """Events of the bars from bar `first` on that the model reads, int64 [event, 5]."""
         stop = first
-        while stop < self.bars and self._edges[stop + 1] - self._edges[first] <= MOST_EVENTS_LATER:
+        while stop < self.bars and self._edges[stop + 1] - self._edges[first] <= MAX_EVENTS_LATER:
             stop += 1
         return self._body[self._edges[first] : self._edges[stop]]
 
     def notes_by_bar(self) -> tuple[np.ndarray, ...]:
-        """The notes of every bar."""
+        """Notes of every bar, int64 [note, 5]."""
         parts = [self._body[a:b] for a, b in zip(self._edges, self._edges[1:], strict=False)]
         return tuple(part[is_note(part)] for part in parts)
 
     def facts(self, first: int, stop: int) -> Facts:
-        """What is true of a stretch of bars."""
+        """Facts measured from the bars `first` to before `stop`."""
         beats = self.starts[[first, stop]] / TICKS_PER_BEAT
         return score_facts(self.score, float(beats[0]), float(beats[1]))
 
@@ -280,48 +322,58 @@ def _key_of(score: Score) -> str | None:
     return measure_score_tonality(score).tonality
 
 
-def _told_by(
-    asked: ScoreConditioning,
-    whole: _Whole,
+def _completed_by(
+    conditioning: ScoreConditioning,
+    encoded: _EncodedScore,
     first: int,
     stop: int,
     key: str | None,
     *,
-    keep_players: bool = False,
+    keep_instruments: bool = False,
 ) -> ScoreConditioning:
-    """What was asked, completed by what the given music itself tells; `key` is that of all that was
-    given, for stretches that leave theirs open."""
-    facts = whole.facts(first, stop)
-    prompt, attributes = asked.prompt, dict(asked.attributes)
+    """Completes the conditioning of a prompt from the given score.
+
+    Args:
+        conditioning: Of the prompt; what it states takes precedence.
+        encoded: The given score.
+        first: First bar to measure.
+        stop: Bar after the last one to measure.
+        key: Key of the whole score, used where these bars have no clear one.
+        keep_instruments: Keep the instruments that the prompt names instead of those of the score.
+    """
+    facts = encoded.facts(first, stop)
+    prompt, attributes = conditioning.prompt, dict(conditioning.attributes)
     for name in ("style", "density", "dynamics", "register", "articulation", "lead"):
         value = getattr(facts, name)
         if value is not None and name not in attributes:
             attributes[name] = value
-    tonality, mode = asked.tonality, asked.mode
+    tonality, mode = conditioning.tonality, conditioning.mode
     key = facts.tonality or key
     if prompt.tonality is None and key is not None:
         tonality, mode = key, key.split()[1]
         attributes["tonality"] = tonality
-    metre = asked.metre if prompt.metre else BAR_METRES[int(whole.metres[stop - 1])]
+    metre = conditioning.metre if prompt.metre else BAR_METRES[int(encoded.metres[stop - 1])]
     name = f"{metre[0]}/{metre[1]}"
     attributes["metre"] = name
-    felt = prompt.tempo_bpm or facts.tempo_bpm or asked.tempo_bpm
-    named = asked.named if keep_players else tuple(dict.fromkeys(whole.programs))
-    families = tuple(dict.fromkeys((*facts.families, *(asked.families if keep_players else ()))))
+    tempo_bpm = prompt.tempo_bpm or facts.tempo_bpm or conditioning.tempo_bpm
+    named, families = encoded.programs, facts.families
+    if keep_instruments:
+        named = conditioning.named
+        families = (*families, *conditioning.families)
     return dataclasses.replace(
-        asked,
-        tempo_bpm=felt,
+        conditioning,
+        tempo_bpm=tempo_bpm,
         metre=metre,
         tonality=tonality,
         mode=mode,
         attributes=attributes,
-        families=families,
-        named=named,
+        families=tuple(dict.fromkeys(families)),
+        named=tuple(dict.fromkeys(named)),
     )
 
 
-def _drawn_score(events: np.ndarray, plan: ScorePlan) -> Score:
-    """The bars that were drawn, from beat 0 on; every part there, also where it is silent."""
+def _sampled_bars(events: np.ndarray, plan: ScorePlan) -> Score:
+    """The sampled bars alone, moved to beat 0, with every part, even a silent one."""
     body = events[events[:, POSITION] != PART]
     bars = np.flatnonzero(body[:, POSITION] == BAR)
     skipped = int((plan.before[:, POSITION] == BAR).sum()) if len(plan.before) else 0
@@ -333,25 +385,27 @@ def _drawn_score(events: np.ndarray, plan: ScorePlan) -> Score:
 
 
 def _joined(
-    whole: _Whole, drawn: Score, start_beat: float, stop_beat: float, *, keep_tail: bool
+    encoded: _EncodedScore, sampled: Score, start_beat: float, stop_beat: float, *, appended: bool
 ) -> Score:
-    """The given score with what was drawn in the place of [start, stop), or after its end."""
-    fresh = _by_part(whole, drawn)
+    """The given score with the sampled bars in place of [start, stop), or appended at `start`."""
+    new_notes = _notes_by_part(encoded, sampled)
     tracks = []
-    for number, track in enumerate(whole.score.tracks):
+    for number, track in enumerate(encoded.score.tracks):
         notes = track.notes
-        kept = np.ones(len(notes), bool)
-        if not keep_tail:
-            kept = (notes.start_beats < start_beat - 1e-6) | (notes.start_beats >= stop_beat - 1e-6)
-        tracks.append(replace(track, notes=_merged(notes, kept, fresh.get(number), start_beat)))
-    score = whole.score
+        keep = np.ones(len(notes), bool)
+        if not appended:
+            keep = (notes.start_beats < start_beat - 1e-6) | (notes.start_beats >= stop_beat - 1e-6)
+        merged = _merged_notes(notes, keep, new_notes.get(number), start_beat)
+        tracks.append(replace(track, notes=merged))
+    score = encoded.score
     tempo, metres = score.tempo, score.metres
-    if keep_tail:
-        tempo = _longer(score.tempo, drawn.tempo, start_beat)
-        late = [replace(m, beat=m.beat + start_beat) for m in drawn.metres]
-        metres = _metres((*(m for m in score.metres if m.beat < start_beat - 1e-6), *late))
+    if appended:
+        tempo = _joined_tempi(score.tempo, sampled.tempo, start_beat)
+        added = [replace(m, beat=m.beat + start_beat) for m in sampled.metres]
+        earlier = (m for m in score.metres if m.beat < start_beat - 1e-6)
+        metres = _without_repeats((*earlier, *added))
     chords = [c for c in score.chords if not start_beat - 1e-6 <= c.beat < stop_beat - 1e-6]
-    chords += [ChordMark(beat=c.beat + start_beat, name=c.name) for c in drawn.chords]
+    chords += [ChordMark(beat=c.beat + start_beat, name=c.name) for c in sampled.chords]
     return replace(
         score,
         tracks=tuple(tracks),
@@ -361,65 +415,66 @@ def _joined(
     )
 
 
-def _by_part(whole: _Whole, drawn: Score) -> dict[int, Notes]:
-    """Drawn notes by the number of their part: decoding leaves out silent parts, in order."""
+def _notes_by_part(encoded: _EncodedScore, sampled: Score) -> dict[int, Notes]:
+    """Sampled notes by part number: decoding omits silent parts but keeps the order."""
     found: dict[int, Notes] = {}
-    free = list(range(len(whole.programs)))
-    for track in drawn.tracks:
-        number = next(n for n in free if whole.programs[n] == program_of(track))
+    free = list(range(len(encoded.programs)))
+    for track in sampled.tracks:
+        number = next(n for n in free if encoded.programs[n] == program_of(track))
         found[number] = track.notes
         free = [n for n in free if n > number]
     return found
 
 
-def _merged(notes: Notes, kept: np.ndarray, fresh: Notes | None, start_beat: float) -> Notes:
+def _merged_notes(notes: Notes, keep: np.ndarray, new: Notes | None, start_beat: float) -> Notes:
+    """The notes in the mask `keep` and new ones, moved to `start_beat`, in order."""
     columns = {
-        name: [getattr(notes, name)[kept]]
+        name: [getattr(notes, name)[keep]]
         for name in ("start_beats", "duration_beats", "pitch", "velocity")
     }
-    if fresh is not None:
+    if new is not None:
         for name, parts in columns.items():
             shift = start_beat if name == "start_beats" else 0
-            parts.append(getattr(fresh, name) + shift)
+            parts.append(getattr(new, name) + shift)
     joined = {name: np.concatenate(parts) for name, parts in columns.items()}
     order = np.lexsort((joined["pitch"], joined["start_beats"]))
     return Notes(**{name: column[order] for name, column in joined.items()})
 
 
-def _longer(before: TempoMap, after: TempoMap, start_beat: float) -> TempoMap:
-    """One tempo map, then another; a tempo of the same class goes on exactly."""
-    kept = before.beats < start_beat - 1e-6
+def _joined_tempi(before: TempoMap, after: TempoMap, start_beat: float) -> TempoMap:
+    """Appends a tempo map at a beat; the exact tempo continues where its class is unchanged."""
+    earlier = before.beats < start_beat - 1e-6
     bpm = after.bpm.copy()
-    same = np.array([tempo_class(one) == tempo_class(float(before.bpm[kept][-1])) for one in bpm])
-    bpm[same] = before.bpm[kept][-1]
-    beats = np.concatenate([before.beats[kept], after.beats + start_beat])
-    tempi = np.concatenate([before.bpm[kept], bpm])
-    new = np.concatenate([[True], np.diff(tempi) != 0])
-    return TempoMap(beats=beats[new], bpm=tempi[new])
+    last = float(before.bpm[earlier][-1])
+    bpm[np.array([tempo_class(one) == tempo_class(last) for one in bpm])] = last
+    beats = np.concatenate([before.beats[earlier], after.beats + start_beat])
+    tempi = np.concatenate([before.bpm[earlier], bpm])
+    changes = np.concatenate([[True], np.diff(tempi) != 0])
+    return TempoMap(beats=beats[changes], bpm=tempi[changes])
 
 
-def _metres(metres: tuple[Metre, ...]) -> tuple[Metre, ...]:
-    """Without marks that change nothing."""
-    kept: list[Metre] = []
+def _without_repeats(metres: tuple[Metre, ...]) -> tuple[Metre, ...]:
+    """The time signatures without those that repeat the one before."""
+    changes: list[Metre] = []
     for metre in metres:
-        last = kept[-1] if kept else None
+        last = changes[-1] if changes else None
         if last is None or (last.numerator, last.denominator) != (
             metre.numerator,
             metre.denominator,
         ):
-            kept.append(metre)
-    return tuple(kept)
+            changes.append(metre)
+    return tuple(changes)
 
 
-def named_tracks(score: Score, names: Callable[[Track], str]) -> Score:
-    """Tracks without a name get one; several of one instrument are numbered."""
+def named_tracks(score: Score, name_of: Callable[[Track], str]) -> Score:
+    """Names the tracks that have no name by `name_of`; tracks of the same name are numbered."""
     counts: dict[str, int] = {}
     tracks = []
     total: dict[str, int] = {}
     for track in score.tracks:
-        total[names(track)] = total.get(names(track), 0) + 1
+        total[name_of(track)] = total.get(name_of(track), 0) + 1
     for track in score.tracks:
-        name = names(track)
+        name = name_of(track)
         counts[name] = counts.get(name, 0) + 1
         numbered = f"{name} {counts[name]}" if total[name] > 1 else name
         tracks.append(track if track.name else replace(track, name=numbered))

@@ -75,16 +75,18 @@ class NumpySynthesizer(Synthesizer):
         on = np.round(line.start_seconds * self._rate_hz).astype(np.int64)
         held = np.maximum(np.round(line.duration_seconds * self._rate_hz).astype(np.int64), 1)
         for pitch in np.unique(line.pitch).tolist():
-            ours = np.flatnonzero((line.pitch == pitch) & (on < samples))
+            notes = np.flatnonzero((line.pitch == pitch) & (on < samples))
             for region in regions:
-                mine = [i for i in ours.tolist() if region.sounds(pitch, int(line.velocity[i]))]
-                if not mine:
+                sounding = [
+                    i for i in notes.tolist() if region.sounds(pitch, int(line.velocity[i]))
+                ]
+                if not sounding:
                     continue
-                tone = self._tone(region, pitch, int(held[mine].max()))
+                tone = self._tone(region, pitch, int(held[sounding].max()))
                 if tone is None:
                     continue
                 chokes = _chokes(line, on, regions, region)
-                for i in mine:
+                for i in sounding:
                     stop = _next_choke(chokes, int(on[i]))
                     loudness = (int(line.velocity[i]) / 127.0) ** 2
                     _add(out, tone, int(on[i]), int(held[i]), loudness, stop, self._rate_hz)
