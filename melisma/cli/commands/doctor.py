@@ -1,7 +1,7 @@
-"""`melisma doctor`: what this machine has, what will fit and how fast it is, before a long run.
+"""`melisma doctor`: checks of this machine, with memory and speed estimates for a planned run.
 
-Every finding is a name, a sentence, and where something is wrong the remedy. The exit code is 1
-where something is broken or the run that was asked about will not fit, else 0.
+Each check has a name, a finding and, if something is wrong, a remedy. The exit code is 1 if
+something is broken or the planned run does not fit into memory, else 0.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import typer
 
 import melisma
 from melisma.cli import options
-from melisma.cli.arguments import PRECISIONS, check_precision, real, whole
+from melisma.cli.arguments import PRECISIONS, check_integer, check_precision, check_real
 
 if TYPE_CHECKING:
     from melisma.engine.resources.memory import MemoryEstimate, Workload
@@ -31,26 +31,27 @@ if TYPE_CHECKING:
     from melisma.generation.forecast import Forecast
 
 UNFIT = 1
-"""Exit code where something is broken or will not fit."""
+"""Exit code if something is broken or does not fit."""
 _LEAST_DISK_BYTES = 1_000_000_000
-"""Free disk below which a person is warned (chosen: an hour of stereo as WAV)."""
+"""Free disk space below which there is a warning (chosen: an hour of stereo as WAV)."""
 _COLUMNS = 80
-"""Width of the page."""
+"""Width of the text output."""
 _EXTRAS = {
     "hub": ("huggingface_hub",),
     "train": ("tensorboard", "zstandard", "wordfreq"),
 }
-"""Extras and the packages that show that they are there."""
+"""Optional dependencies -> the packages that show whether they are installed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """One thing that was looked at."""
+    """The result of one check."""
 
     name: str
     words: str
+    """The finding, in words."""
     remedy: str | None = None
-    """What to do; None where all is well."""
+    """What to do; None if nothing is wrong."""
 
 
 def doctor(
@@ -58,24 +59,27 @@ def doctor(
     duration: options.Duration = 30.0,
     precision: options.Precision = None,
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="DIR", help="Where pieces would be written.")
+        Path,
+        typer.Option(
+            "--output", "-o", metavar="DIR", help="The folder that pieces will be written to."
+        ),
     ] = Path(),
     as_json: options.Json = False,
     threads: options.Threads = None,
 ) -> None:
-    """Check this machine, and say what will fit and how fast it will be."""
-    real("--duration", duration, 1, 600)
-    whole("--threads", threads, 1, 1024)
+    """Check this machine and estimate memory and speed of a run."""
+    check_real("--duration", duration, 1, 600)
+    check_integer("--threads", threads, 1, 1024)
     check_precision(precision)
     from melisma.engine.resources.memory import Workload
     from melisma.generation.catalogue import facts_of
 
     facts = facts_of(model)
     precision = precision or facts.usual_precision
-    asked = Workload(seconds=duration, pieces=facts.usual_candidates)
-    sections = {"machine": _machine(threads), "program": [*_program(), *_places(output)]}
-    told, numbers = _model(facts, precision, asked, threads)
-    sections[f"{facts.name} in {precision}, {duration:g} s"] = told
+    workload = Workload(seconds=duration, pieces=facts.usual_candidates)
+    sections = {"machine": _machine(threads), "program": [*_program(), *_folders(output)]}
+    checks, numbers = _model(facts, precision, workload, threads)
+    sections[f"{facts.name} in {precision}, {duration:g} s"] = checks
     faults = [one for part in sections.values() for one in part if one.remedy]
     if as_json:
         rows = {name: [asdict(one) for one in part] for name, part in sections.items()}
@@ -88,7 +92,7 @@ def doctor(
 
 
 def _lines(sections: dict[str, list[Check]], faults: list[Check]) -> list[str]:
-    """For a person: what was found, and in the last lines what to do."""
+    """The text output: the findings, and in the last lines the remedies."""
     width = max(len(one.name) for part in sections.values() for one in part)
     lines = []
     for name, part in sections.items():
@@ -97,12 +101,12 @@ def _lines(sections: dict[str, list[Check]], faults: list[Check]) -> list[str]:
             mark = "!" if one.remedy else " "
             lines += _wrapped(f"{mark} {one.name:<{width}}  ", one.words)
     if not faults:
-        return [*lines, "all is well"]
+        return [*lines, "everything is in order"]
     return lines + [line for one in faults for line in _wrapped(f"{one.name}: ", str(one.remedy))]
 
 
 def _wrapped(start: str, words: str) -> list[str]:
-    """Words after a start, in lines of a terminal; paths stay whole."""
+    """Lines of at most `_COLUMNS` characters, indented by the start; paths are not broken."""
     width = _COLUMNS - len(start)
     lines = textwrap.wrap(words, width, break_long_words=False, break_on_hyphens=False)
     first, *rest = lines or [""]
@@ -110,63 +114,63 @@ def _wrapped(start: str, words: str) -> list[str]:
 
 
 def _machine(threads: int | None) -> list[Check]:
-    """Processor, memory, how fast it is read, GPU."""
+    """Processor, memory and its bandwidth, GPU."""
     from melisma.engine.resources.hardware import memory, processor, read_bandwidth
     from melisma.engine.resources.memory import gigabytes
 
-    found, room = processor(), memory()
-    threads = threads or found.threads
-    where = "of this container" if room.contained else "in all"
-    told = "unknown: this system does not tell"
-    if room.total_bytes is not None:
-        told = f"{gigabytes(room.total_bytes)} {where}"
-        if room.available_bytes is not None:
-            told += f", {gigabytes(room.available_bytes)} free"
-    speed = gigabytes(read_bandwidth(threads))
-    known = ", ".join(found.instructions)
+    cpu, ram = processor(), memory()
+    threads = threads or cpu.threads
+    where = "of this container" if ram.contained else "in total"
+    size = "unknown: this system does not report it"
+    if ram.total_bytes is not None:
+        size = f"{gigabytes(ram.total_bytes)} {where}"
+        if ram.available_bytes is not None:
+            size += f", {gigabytes(ram.available_bytes)} free"
+    bandwidth = gigabytes(read_bandwidth(threads))
+    instructions = ", ".join(cpu.instructions)
     return [
         Check(
             name="processor",
-            words=f"{found.name}, {found.usable:g} of {found.cores} cores for this process",
+            words=f"{cpu.name}, {cpu.usable:g} of {cpu.cores} cores for this process",
         ),
         Check(
             name="instructions",
-            words=known or "none that help: expect a tenth of the usual speed",
+            words=instructions or "no vector instructions: expect a tenth of the usual speed",
         ),
         *_arithmetic(),
-        Check(name="memory", words=told),
-        Check(name="reading", words=f"{speed}/s on {threads} thread{'s' * (threads > 1)}"),
-        *_others(),
+        Check(name="memory", words=size),
+        Check(name="bandwidth", words=f"{bandwidth}/s on {threads} thread{'s' * (threads > 1)}"),
+        *_load(),
         _gpu(),
     ]
 
 
 def _arithmetic() -> list[Check]:
-    """What token models and other networks compute with, and why."""
+    """Instruction set of the native kernels and dtype of the networks, each with the reason."""
     from melisma.nn.precision import compute_dtype
     from melisma.simd.instruction_set import ENVIRONMENT, candidates
     from melisma.simd.selection import selected
 
     isa, dtype = selected(), compute_dtype()
-    why = "the best that this processor has"
+    reason = "the best of this processor"
     if os.environ.get(ENVIRONMENT):
-        why = f"asked for by {ENVIRONMENT}"
+        reason = f"set by {ENVIRONMENT}"
     elif len(candidates()) > 1:
         others = [one.name for one in candidates() if one != isa]
-        why = f"measured against {', '.join(others)}"
+        reason = f"faster than {', '.join(others)} when measured"
     return [
-        Check(name="kernels", words=f"{isa.name}, {why}"),
+        Check(name="kernels", words=f"{isa.name}, {reason}"),
         Check(name="networks", words=f"compute in {dtype.name}: {dtype.reason}"),
     ]
 
 
-def _others() -> list[Check]:
-    """What other programs take, where it is enough to spoil the figures."""
+def _load() -> list[Check]:
+    """Load by other programs, if it is enough to distort the measurements."""
     from melisma.engine.resources.hardware import busy_programs
 
     busy = busy_programs()
-    words = f"{busy or 0:.1f} programs were running in the last minute: alone it is faster"
-    return [] if busy is None else [Check(name="busy", words=words)]
+    words = f"{busy or 0:.1f} other programs ran in the last minute, which slows everything down"
+    return [] if busy is None else [Check(name="load", words=words)]
 
 
 def _gpu() -> Check:
@@ -177,13 +181,15 @@ def _gpu() -> Check:
 
         free, total = torch.cuda.mem_get_info()
         name = torch.cuda.get_device_name()
-        said = f"{name}, {gigabytes(total)}, {gigabytes(free)} free: MusicGen draws on it"
-        return Check(name="GPU", words=f"{said}; figures below are those of the processor")
-    return Check(name="GPU", words="none that torch sees; none is needed")
+        size = f"{name}, {gigabytes(total)}, {gigabytes(free)} free"
+        return Check(
+            name="GPU", words=f"{size}: used by MusicGen; the estimates below are for the processor"
+        )
+    return Check(name="GPU", words="none available to torch; none is needed")
 
 
 def _program() -> list[Check]:
-    """Python, packages, native code, notes, extras."""
+    """Python, packages, native code, score rendering, optional dependencies."""
     missing = [
         extra
         for extra, packages in _EXTRAS.items()
@@ -191,20 +197,20 @@ def _program() -> list[Check]:
     ]
     extras = [f"{name} {'missing' if name in missing else 'installed'}" for name in _EXTRAS]
     hint = "".join(f"; pip install 'melisma[{name}]'" for name in missing)
-    return [_python(), _packages(), _native(), *_notes(), Check(
+    return [_python(), _packages(), _native(), *_rendering(), Check(
         name="extras", words=", ".join(extras) + hint
     )]  # fmt: skip
 
 
 def _python() -> Check:
-    wanted = ", ".join(sorted(_tested_python().split(","), reverse=True))
+    tested = ", ".join(sorted(_tested_python().split(","), reverse=True))
     version = ".".join(map(str, sys.version_info[:3]))
-    if within(version, wanted):
-        return Check(name="Python", words=f"{version} (tested: {wanted})")
+    if within(version, tested):
+        return Check(name="Python", words=f"{version} (tested: {tested})")
     return Check(
         name="Python",
-        words=f"{version}, which was not tested",
-        remedy=f"install Melisma in a Python {wanted}",
+        words=f"{version}, which is not tested",
+        remedy=f"install Melisma with Python {tested}",
     )
 
 
@@ -212,17 +218,17 @@ def _tested_python() -> str:
     try:
         return str(metadata.metadata("melisma")["Requires-Python"])
     except metadata.PackageNotFoundError:
-        return ">=3.11,<3.14"  # a checkout that was never installed; as pyproject.toml has it
+        return ">=3.11,<3.14"  # a checkout without installation; same as in pyproject.toml
 
 
 def _packages() -> Check:
-    """Versions of what the plain installation needs."""
+    """Versions of the packages that the installation without extras needs."""
     try:
-        wanted = metadata.requires("melisma") or []
+        requirements = metadata.requires("melisma") or []
     except metadata.PackageNotFoundError:
         return Check(name="packages", words="not checked: Melisma runs from a checkout")
     shown, wrong = [], []
-    for line in wanted:
+    for line in requirements:
         found = re.fullmatch(r"([\w.-]+)\s*\(?([^;)]*)\)?\s*(;.*)?", line)
         if found is None or "extra ==" in (found[3] or ""):
             continue
@@ -246,8 +252,7 @@ def _packages() -> Check:
 
 
 def within(version: str, bounds: str) -> bool:
-    """Whether a version lies in bounds like ">=2.6,<2.14,!=2.7.0"; a bound that is not understood
-    holds.
+    """Whether a version lies in bounds like ">=2.6,<2.14,!=2.7.0"; unsupported bounds are ignored.
 
     >>> within("2.13.0+cpu", ">=2.6,<2.14"), within("2.14.0", ">=2.6,<2.14")
     (True, False)
@@ -274,7 +279,7 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def _native() -> Check:
-    """Whether numba compiles and runs a step, and keeps what it compiled."""
+    """Whether numba compiles and runs a step, and caches the compiled code."""
     start = time.perf_counter()
     try:
         from melisma.engine.resources.micro_benchmark import random_matrix, run_once
@@ -282,35 +287,34 @@ def _native() -> Check:
         from melisma.simd.selection import selected
 
         run_once(random_matrix(64, 64, "int8"))
-    except Exception as error:  # whatever numba or the system cannot do
+    except Exception as error:  # numba and the system fail in many ways
         return Check(
             name="native code",
             words=f"does not run: {' '.join(str(error).split())[:200]}",
-            remedy="install numba and llvmlite anew, pip install --force-reinstall numba",
+            remedy="reinstall numba and llvmlite, pip install --force-reinstall numba",
         )
     seconds = time.perf_counter() - start
-    kept = "not kept" if cache_folder(selected().name) is None else "kept"
-    words = f"runs, first step after {seconds:.1f} s; what is compiled is {kept}"
-    if kept == "not kept":
-        words += ", but made anew each time: name a folder for it, NUMBA_CACHE_DIR"
+    cached = cache_folder(selected().name) is not None
+    words = f"runs, first step after {seconds:.1f} s; compiled code is "
+    words += "cached" if cached else "not cached: set NUMBA_CACHE_DIR to a writable folder"
     return Check(name="native code", words=words)
 
 
-def _notes() -> list[Check]:
-    """What scores sound with."""
+def _rendering() -> list[Check]:
+    """SoundFont and synthesizer that render scores."""
     from melisma.symbolic.soundfont.discovery import find_soundfont
     from melisma.symbolic.soundfont.fluidsynth import has_fluidsynth
 
-    synth = "found" if has_fluidsynth() else "missing: scores sound plainer, melodies are unharmed"
+    synthesizer = "found" if has_fluidsynth() else "missing: a simpler synthesizer renders scores"
     try:
-        bank = Check(name="soundfont", words=find_soundfont().path.name)
+        soundfont = Check(name="soundfont", words=find_soundfont().path.name)
     except (OSError, ValueError) as error:
-        bank = Check(name="soundfont", words="unusable", remedy=" ".join(str(error).split()))
-    return [bank, Check(name="FluidSynth", words=synth)]
+        soundfont = Check(name="soundfont", words="unusable", remedy=" ".join(str(error).split()))
+    return [soundfont, Check(name="FluidSynth", words=synthesizer)]
 
 
-def _places(output: Path) -> list[Check]:
-    """Room on disk, for pieces and for fetched models."""
+def _folders(output: Path) -> list[Check]:
+    """Disk space for pieces and for downloaded models."""
     home = Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser()
     cache = Path(os.environ.get("HF_HUB_CACHE", home / "hub")).expanduser()
     return [_disk("output folder", output), _disk("hub cache", cache)]
@@ -319,18 +323,18 @@ def _places(output: Path) -> list[Check]:
 def _disk(name: str, folder: Path) -> Check:
     from melisma.engine.resources.memory import gigabytes
 
-    there = folder.resolve()
-    while not there.is_dir():
-        there = there.parent
-    if name == "output folder" and there != folder.resolve():
+    existing = folder.resolve()
+    while not existing.is_dir():
+        existing = existing.parent
+    if name == "output folder" and existing != folder.resolve():
         return Check(
             name=name, words=f"{folder} does not exist", remedy=f"create it: mkdir -p {folder}"
         )
-    if not os.access(there, os.W_OK):
+    if not os.access(existing, os.W_OK):
         return Check(
             name=name, words=f"{folder} cannot be written to", remedy="choose another folder"
         )
-    free = shutil.disk_usage(there).free
+    free = shutil.disk_usage(existing).free
     short = free < _LEAST_DISK_BYTES
     return Check(
         name=name,
@@ -340,16 +344,16 @@ def _disk(name: str, folder: Path) -> Check:
 
 
 def _model(
-    facts: ModelFacts, precision: str, asked: Workload, threads: int | None
+    facts: ModelFacts, precision: str, workload: Workload, threads: int | None
 ) -> tuple[list[Check], dict[str, object]]:
-    """What the run that is asked about needs, and how long it takes; and the same as numbers."""
+    """Memory and time that the planned run needs, as checks and as numbers for JSON."""
     from melisma.engine.resources.hardware import memory, processor
     from melisma.engine.resources.memory import estimate_memory, gigabytes
     from melisma.generation.forecast import forecast
 
-    need, available = estimate_memory(facts.sizes, precision, asked), memory().available_bytes
+    need, available = estimate_memory(facts.sizes, precision, workload), memory().available_bytes
     numbers: dict[str, object] = {
-        "name": facts.name, "precision": precision, "seconds": asked.seconds,
+        "name": facts.name, "precision": precision, "seconds": workload.seconds,
         "licence": facts.licence, "memory_bytes": need.bytes, "memory_parts": dict(need.parts),
         "available_bytes": available,
     }  # fmt: skip
@@ -357,20 +361,26 @@ def _model(
     found = [Check(name="licence", words=licence)]
     if facts.folder is None:
         size = gigabytes(facts.disk_bytes)
-        found.append(Check(name="weights", words=f"not here: {size} are fetched at first"))
-    room = _room(facts, precision, asked, need, available)
-    found.append(room)
-    if room.remedy is None and facts.sound:
-        told = forecast(facts, precision, asked, threads or processor().threads)
-        found += _speed(told, facts, asked)
-        numbers["forecast"] = asdict(told)
+        found.append(
+            Check(name="weights", words=f"not downloaded yet: {size} are downloaded on first use")
+        )
+    fit = _fit(facts, precision, workload, need, available)
+    found.append(fit)
+    if fit.remedy is None and facts.sound:
+        estimate = forecast(facts, precision, workload, threads or processor().threads)
+        found += _speed(estimate, facts, workload)
+        numbers["forecast"] = asdict(estimate)
     return found, numbers
 
 
-def _room(
-    facts: ModelFacts, precision: str, asked: Workload, need: MemoryEstimate, available: int | None
+def _fit(
+    facts: ModelFacts,
+    precision: str,
+    workload: Workload,
+    need: MemoryEstimate,
+    available: int | None,
 ) -> Check:
-    """Memory, the largest parts first."""
+    """Whether the run fits into memory, with the largest parts first."""
     from melisma.engine.resources.memory import estimate_memory, fits, gigabytes
 
     parts = sorted(need.parts.items(), key=lambda part: -part[1])
@@ -382,38 +392,40 @@ def _room(
     smaller = [
         name
         for name in PRECISIONS[PRECISIONS.index(precision) + 1 :]
-        if fits(estimate_memory(facts.sizes, name, asked).bytes, available)
+        if fits(estimate_memory(facts.sizes, name, workload).bytes, available)
     ]
-    advice = f"--precision {smaller[0]} would fit" if smaller else "take a smaller model"
+    advice = f"--precision {smaller[0]} would fit" if smaller else "use a smaller model"
     return Check(
         name="needs",
         words=text,
-        remedy=f"{gigabytes(need.bytes)} do not fit in the {gigabytes(available)} that are free: "
-        f"{advice}, or make it shorter, or end other programs",
+        remedy=f"{gigabytes(need.bytes)} do not fit into the {gigabytes(available)} that are free: "
+        f"{advice}, or reduce --duration, or close other programs",
     )
 
 
-def _speed(told: Forecast, facts: ModelFacts, asked: Workload) -> list[Check]:
-    """How long it takes."""
+def _speed(estimate: Forecast, facts: ModelFacts, workload: Workload) -> list[Check]:
+    """Estimated duration of the run."""
     found = []
-    if facts.single and told.steps_a_second is not None and told.bytes_a_step is not None:
+    if facts.single and estimate.steps_a_second is not None and estimate.bytes_a_step is not None:
         (stage,) = facts.sizes.stages
-        read = told.bytes_a_step / 1e6
+        megabytes = estimate.bytes_a_step / 1e6
         found.append(
             Check(
                 name="steps",
-                words=f"{told.steps_a_second:.0f} a second, {read:.0f} MB each: "
-                f"{told.steps_a_second / stage.frame_rate_hz / stage.stride:.2f} times real time "
-                f"(tried on {told.tried_layers} of {stage.layers} layers)",
+                words=f"{estimate.steps_a_second:.0f} per second, {megabytes:.0f} MB each: "
+                f"{estimate.steps_a_second / stage.frame_rate_hz / stage.stride:.2f} times real time "
+                f"(measured on {estimate.tried_layers} of {stage.layers} layers)",
             )
         )
-    times = asked.seconds / told.whole_seconds
+    speed = workload.seconds / estimate.whole_seconds
     return [
         *found,
-        Check(name="loading", words=f"{told.load_seconds:.1f} s, and what a slow disk adds"),
-        Check(name="first sound", words=f"{told.first_sound_seconds:.1f} s later with --stream"),
+        Check(name="loading", words=f"{estimate.load_seconds:.1f} s, more from a slow disk"),
+        Check(
+            name="first sound", words=f"{estimate.first_sound_seconds:.1f} s later with --stream"
+        ),
         Check(
             name="whole piece",
-            words=f"{told.whole_seconds:.0f} s: {times:.2f} times real time",
+            words=f"{estimate.whole_seconds:.0f} s: {speed:.2f} times real time",
         ),
     ]

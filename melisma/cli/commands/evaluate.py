@@ -1,4 +1,4 @@
-"""`melisma evaluate`: how good music is, as a card for machines and a page for people."""
+"""`melisma evaluate`: metrics of a model or of files, as a card (JSON) and a report (HTML)."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import typer
 
 from melisma.cli import options
 from melisma.cli.arguments import (
-    LARGEST_SEED,
-    MOST_CANDIDATES,
     MOST_PIECES,
+    check_integer,
+    check_numbers,
     check_precision,
+    check_real,
     named_model,
-    real,
-    whole,
+    unknown_name,
 )
 from melisma.cli.progress import progress_bar
 from melisma.values.errors import MelismaError
@@ -33,82 +33,89 @@ REPORT_NAME = "report.html"
 def evaluate(
     folder: Annotated[
         Path | None,
-        typer.Argument(help="A folder of sound or of MIDI; the model's own outputs if missing."),
+        typer.Argument(
+            help="A folder of audio or MIDI files; by default outputs of --model are evaluated."
+        ),
     ] = None,
     model: options.Model = "default",
-    engine: Annotated[str, typer.Option(help="Of the model: sound or score.")] = "sound",
+    engine: Annotated[str, typer.Option(help="Engine of the model: sound or score.")] = "sound",
     prompts: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="A list of prompts: text, .csv (MusicCaps, too) or .jsonl; Melisma's if missing.",
+            help="List of prompts: text, .csv (also MusicCaps) or .jsonl; by default built-in ones.",
         ),
     ] = None,
-    subset: Annotated[str, typer.Option(help="Of MusicCaps: balanced, eval or all.")] = "balanced",
+    subset: Annotated[
+        str, typer.Option(help="Subset of MusicCaps: balanced, eval or all.")
+    ] = "balanced",
     reference: Annotated[
         str,
         typer.Option(
-            metavar="PATH", help="A folder of real sound, or a reference file; none for none."
+            metavar="PATH", help="A folder of real music or a reference file; none: no reference."
         ),
     ] = "default",
     embedding: Annotated[
         list[str] | None,
-        typer.Option(help="music, judge, signal or hub:NAME; repeat for more. The first three."),
+        typer.Option(
+            help="Embedding: music, judge, signal or hub:NAME; can be repeated. By default the first three."
+        ),
     ] = None,
-    count: Annotated[int, typer.Option(help="Pieces to judge, at most.")] = 200,
-    open_prompts: Annotated[int, typer.Option(help="Open prompts for the section on bias.")] = 60,
-    seconds: Annotated[float, typer.Option(help="So much of every sound is judged.")] = 10.0,
+    count: Annotated[int, typer.Option(help="Maximum number of pieces to evaluate.")] = 200,
+    open_prompts: Annotated[
+        int, typer.Option(help="Number of open prompts for the section on bias.")
+    ] = 60,
+    seconds: Annotated[float, typer.Option(help="Length of audio evaluated per piece.")] = 10.0,
     best_of: Annotated[
-        int | None, typer.Option(help="Candidates a piece; the model's default if missing.")
+        int | None, typer.Option(help="Candidates per piece; by default that of the model.")
     ] = None,
-    drawing: Annotated[
+    sampling: Annotated[
         list[str] | None,
         typer.Option(
+            "--drawing",
             metavar="KEY=VALUE",
-            help="How the model is sampled, e.g. guidance_semantic=2.5; repeat for more.",
+            help="Sampling parameter, e.g. guidance_semantic=2.5; can be repeated.",
         ),
     ] = None,
     precision: options.Precision = None,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same card.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed; the same seed gives the same card.")] = 0,
     compare: Annotated[
         tuple[Path, Path] | None,
         typer.Option(
             metavar="CARD CARD",
-            help="Only compare two cards (files, or folders of evaluations), piece by piece.",
+            help="Only compare two cards (files or folders of evaluations), piece by piece.",
         ),
     ] = None,
     page: Annotated[
         Path | None,
-        typer.Option(metavar="CARD", help="Only write the page of a card that is there already."),
+        typer.Option(metavar="CARD", help="Only write the report of an existing card."),
     ] = None,
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="The folder to write; it is made if missing.")
+        Path, typer.Option("--output", "-o", help="The folder to write; created if missing.")
     ] = Path("evaluation"),
     threads: options.Threads = None,
     quiet: options.Quiet = False,
 ) -> None:
-    """Judge a model, or a folder of sound or MIDI; or compare two cards."""
-    whole("--count", count, 1, MOST_PIECES)
-    whole("--open-prompts", open_prompts, 0, MOST_PIECES)
-    whole("--best-of", best_of, 1, MOST_CANDIDATES)
-    whole("--seed", seed, 0, LARGEST_SEED - MOST_PIECES)
-    whole("--threads", threads, 1, 1024)
-    real("--seconds", seconds, 1.0, 600.0)
+    """Evaluate a model or a folder of audio or MIDI files, or compare two evaluations."""
+    check_integer("--count", count, 1, MOST_PIECES)
+    check_integer("--open-prompts", open_prompts, 0, MOST_PIECES)
+    check_numbers(seed=seed, best_of=best_of, threads=threads)
+    check_real("--seconds", seconds, 1.0, 600.0)
     check_folder(output)
     if compare is not None:
-        _compare(compare, reference, output, quiet=quiet)
+        write_compared(compare, reference, output, quiet=quiet)
         return
     if page is not None:
-        _write_page(page, output, quiet=quiet)
+        rewrite_report(page, output, quiet=quiet)
         return
     chosen = named_model(model)
     check_precision(precision)
-    if engine not in ("sound", "score"):
-        raise MelismaError(f'no engine "{engine}": known are sound and score')
-    named = None if reference in ("default", "none") else Path(reference)
-    for path in (folder, prompts, named):
+    if engine not in _SETTINGS:
+        raise MelismaError(unknown_name("engine", engine, list(_SETTINGS)))
+    reference_path = None if reference in ("default", "none") else Path(reference)
+    for path in (folder, prompts, reference_path):
         if path is not None and not path.exists():
-            raise MelismaError(f"there is no {path}: check the name")
+            raise MelismaError(f"{path} does not exist: check the name")
     from melisma.evaluate.run import EvaluationRequest, run_evaluation
 
     request = EvaluationRequest(
@@ -123,22 +130,22 @@ def evaluate(
         opened=open_prompts,
         seconds=seconds,
         best_of=best_of,
-        sampling=SamplingParams.of(read_sampling(drawing or [], engine)),
+        sampling=SamplingParams.of(read_sampling(sampling or [], engine)),
         precision=precision,
         seed=seed,
         threads=threads,
         output=output,
         command=shlex.join(["melisma", *sys.argv[1:]]),
     )
-    with progress_bar("judging", quiet=quiet) as progress:
+    with progress_bar("evaluating", quiet=quiet) as progress:
         card = run_evaluation(request, progress)
-    written = _write(card, output)
+    written = write_results(card, output)
     if not quiet:
         print(summary(card))
         print(*written, sep="\n")
     if request.problems:
-        remarks = " ".join(dict.fromkeys(request.problems))
-        raise MelismaError(f"the rest was judged and written to {output}, but: {remarks}")
+        problems = " ".join(dict.fromkeys(request.problems))
+        raise MelismaError(f"evaluated and written to {output}, but incomplete: {problems}")
 
 
 _SETTINGS = {
@@ -157,28 +164,35 @@ _SETTINGS = {
     ),
     "score": ("temperature", "top_k", "top_p", "guidance"),
 }
-"""Sampling parameters, by engine (of sound, those of three stages and of one; the model says which
-are its own); a test holds them against the pipelines."""
+"""Engine -> its sampling parameters: for sound those of three-stage and of single-stage models,
+of which each model takes its own. A test compares them with the pipelines."""
 
 
 def read_sampling(words: list[str], engine: str) -> dict[str, float | int]:
-    """Sampling parameters from words like "guidance_semantic=2.5"."""
+    """Parses sampling parameters.
+
+    Args:
+        words: Parameters like "guidance_semantic=2.5".
+        engine: "sound" or "score".
+
+    Raises:
+        MelismaError: A parameter is unknown, or its value is not a valid number.
+    """
     found: dict[str, float | int] = {}
     for word in words:
         name, _, value = word.partition("=")
         if name not in _SETTINGS[engine]:
-            known = ", ".join(_SETTINGS[engine])
-            raise MelismaError(f'no sampling parameter "{name}" of {engine}: known are {known}')
+            raise MelismaError(unknown_name("sampling parameter", name, _SETTINGS[engine]))
         try:
             found[name] = int(value) if name.startswith("top_k") else float(value)
         except ValueError as error:
-            raise MelismaError(f'"{word}" is no setting: write one like {name}=2') from error
-        real(f"--drawing {name}", found[name], 0.0, 65_536.0)
+            raise MelismaError(f'"{word}" is not a setting: use the form {name}=2') from error
+        check_real(f"--drawing {name}", found[name], 0.0, 65_536.0)
     return found
 
 
 def check_folder(output: Path) -> None:
-    """Raise unless the folder can be made."""
+    """Raises `MelismaError` unless the folder exists or can be created."""
     if output.exists() and not output.is_dir():
         raise MelismaError(f"{output} is a file: give the name of a folder")
     if not output.exists() and not output.absolute().parent.is_dir():
@@ -187,8 +201,8 @@ def check_folder(output: Path) -> None:
         )
 
 
-def _write(card: Card, output: Path) -> tuple[Path, Path]:
-    """Writes the card and its report, and says where."""
+def write_results(card: Card, output: Path) -> tuple[Path, Path]:
+    """Writes the card and its report and returns their paths."""
     from melisma.evaluate.report.card import CARD_NAME, write_card
     from melisma.evaluate.report.html import write_report
 
@@ -198,7 +212,7 @@ def _write(card: Card, output: Path) -> tuple[Path, Path]:
 
 
 def summary(card: Card) -> str:
-    """The figures, one line each, under the titles of their sections."""
+    """The metrics of a card, one line each, under the titles of their sections."""
     from melisma.evaluate.metrics.figures import format_number
     from melisma.evaluate.report.card import SECTIONS
 
@@ -217,7 +231,8 @@ def summary(card: Card) -> str:
     return "\n".join(lines)
 
 
-def _write_page(path: Path, output: Path, *, quiet: bool) -> None:
+def rewrite_report(path: Path, output: Path, *, quiet: bool) -> None:
+    """Writes the report of an existing card."""
     from melisma.evaluate.report.card import read_card
     from melisma.evaluate.report.html import write_report
 
@@ -228,7 +243,8 @@ def _write_page(path: Path, output: Path, *, quiet: bool) -> None:
         print(page_path)
 
 
-def _compare(cards: tuple[Path, Path], reference: str, output: Path, *, quiet: bool) -> None:
+def write_compared(cards: tuple[Path, Path], reference: str, output: Path, *, quiet: bool) -> None:
+    """Writes the comparison of two cards as a page and prints it."""
     from melisma.evaluate.report.card import read_card
     from melisma.evaluate.report.comparison import compare_cards
     from melisma.evaluate.report.html import write_comparison
@@ -240,12 +256,12 @@ def _compare(cards: tuple[Path, Path], reference: str, output: Path, *, quiet: b
     page_path = output / "comparison.html"
     write_comparison(page_path, first, second, found)
     if not quiet:
-        print(_lines(found))
+        print(comparison_lines(found))
         print(page_path)
 
 
-def _lines(found: ComparedCards) -> str:
-    """One line a figure."""
+def comparison_lines(found: ComparedCards) -> str:
+    """The compared metrics, one line each."""
     lines = [
         f"{one.verdict:>13}  {one.what}: {one.before:.4g} -> {one.after:.4g}, "
         f"change {one.change.value:+.4g} ({one.change.low:+.4g} to {one.change.high:+.4g})"

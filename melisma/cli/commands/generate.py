@@ -237,7 +237,7 @@ def check_stream(
     }
     if given := [name for name, is_given in whole_piece_options.items() if is_given]:
         names = ", ".join(given)
-        raise MelismaError(f"--stream cannot be combined with other options: leave out {names}")
+        raise MelismaError(f"options that need the whole piece exclude --stream: leave out {names}")
     if list(paths) == [PIPE] and sys.stdout.isatty():
         raise MelismaError(
             "--output - writes audio to standard output: pipe it to a player, e.g. | ffplay -i -"

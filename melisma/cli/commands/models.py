@@ -1,4 +1,4 @@
-"""`melisma models`: which models there are, and what this machine can do with each."""
+"""`melisma models`: the available models, with their memory and speed on this machine."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from melisma.cli import options
-from melisma.cli.arguments import PRECISIONS, real, whole
+from melisma.cli.arguments import PRECISIONS, check_integer, check_real
 
 if TYPE_CHECKING:
     from melisma.engine.resources.memory import Rates
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 def models(
     folders: Annotated[
         list[str] | None,
-        typer.Argument(help="Folders of trainings or of published checkpoints, to list as well."),
+        typer.Argument(help="Further models to list: folders of trained or published weights."),
     ] = None,
     duration: options.Duration = 30.0,
     as_json: options.Json = False,
     threads: options.Threads = None,
 ) -> None:
-    """List the models, and what this machine can do with each."""
-    real("--duration", duration, 1, 600)
-    whole("--threads", threads, 1, 1024)
+    """List the models, with their memory and speed on this machine."""
+    check_real("--duration", duration, 1, 600)
+    check_integer("--threads", threads, 1, 1024)
     from melisma.engine.resources.hardware import memory, processor
     from melisma.engine.resources.micro_benchmark import measure_rates
     from melisma.generation.catalogue import known_models
@@ -40,13 +40,13 @@ def models(
         machine = {"threads": rates.threads, "available_bytes": available, "seconds": duration}
         print(json.dumps({"machine": machine, "models": rows}, indent=2, ensure_ascii=False))
         return
-    print("\n".join([*_what_there_is(rows), "", *_what_it_takes(rows, duration, rates, available)]))
+    print("\n".join([*_model_table(rows), "", *_speed_table(rows, duration, rates, available)]))
 
 
 def _row(
     facts: ModelFacts, seconds: float, rates: Rates, available: int | None
 ) -> dict[str, object]:
-    """A model as JSON has it."""
+    """The JSON object of a model."""
     from melisma.engine.resources.memory import (
         Workload,
         estimate_memory,
@@ -55,11 +55,11 @@ def _row(
         sampling_seconds,
     )
 
-    asked = Workload(seconds=seconds, pieces=facts.usual_candidates)
-    needs = {name: estimate_memory(facts.sizes, name, asked).bytes for name in PRECISIONS}
+    workload = Workload(seconds=seconds, pieces=facts.usual_candidates)
+    needs = {name: estimate_memory(facts.sizes, name, workload).bytes for name in PRECISIONS}
     speeds: dict[str, float] = {}
-    if facts.single:  # in stages, decoding and ranking take longer than drawing
-        taken = {name: sampling_seconds(facts.sizes, name, asked, rates) for name in PRECISIONS}
+    if facts.single:  # of three-stage models, decoding and ranking take longer than sampling
+        taken = {name: sampling_seconds(facts.sizes, name, workload, rates) for name in PRECISIONS}
         speeds = {name: round(seconds / taken[name], 2) for name in PRECISIONS}
     return {
         "name": facts.name,
@@ -82,74 +82,77 @@ def _row(
     }
 
 
-def _what_there_is(rows: list[dict[str, object]]) -> list[str]:
-    """Name, kind, size and licence, aligned."""
+def _model_table(rows: list[dict[str, object]]) -> list[str]:
+    """Table of name, kind, size and licence."""
     cells = [("model", "kind", "size", "disk", "licence")]
     for row in rows:
-        away = "" if row["folder"] else "+"
+        mark = "" if row["folder"] else "+"
         cells.append(
             (
                 str(row["name"]),
                 str(row["kind"]),
                 _short(row["parameters"]),
-                away + _short(row["disk_bytes"]),
+                mark + _short(row["disk_bytes"]),
                 str(row["licence"]),
             )
         )
     lines = _aligned(cells, "<<>><")
     if any(not row["commercial_use"] for row in rows):
-        lines.append("CC BY-NC 4.0: no commercial use, neither of the weights nor of their music.")
+        lines.append(
+            "CC BY-NC 4.0: no commercial use of the weights or of music generated with them."
+        )
     if any(row["folder"] is None for row in rows):
-        lines.append("+ is not here: so many bytes are fetched when it is first asked for.")
+        lines.append("+ not downloaded yet: this much is downloaded on first use.")
     return lines
 
 
-def _what_it_takes(
+def _speed_table(
     rows: list[dict[str, object]], seconds: float, rates: Rates, available: int | None
 ) -> list[str]:
-    """Memory and speed in each precision, aligned."""
+    """Table of memory and speed in each precision."""
     from melisma.engine.resources.hardware import busy_programs
     from melisma.engine.resources.memory import gigabytes
 
-    room = "" if available is None else f"; {gigabytes(available)} of memory are free"
+    free = "" if available is None else f"; {gigabytes(available)} of memory are free"
     threads = f"{rates.threads} thread{'s' * (rates.threads > 1)}"
     lines = [
-        f"For {seconds:g} s of music: gigabytes of memory, and how many times real time.",
-        f"Measured on {threads}, which read {gigabytes(rates.read_bandwidth)}/s{room}.",
+        f"For {seconds:g} s of music: memory in GB, and speed relative to real time (x).",
+        f"Measured on {threads} with {gigabytes(rates.read_bandwidth)}/s{free}.",
     ]
     if (busy := busy_programs()) is not None:
-        lines.append(f"{busy:.1f} programs were running meanwhile: alone it is faster.")
+        lines.append(f"{busy:.1f} other programs were running, which slows everything down.")
     cells: list[tuple[str, ...]] = [("model", *PRECISIONS)]
     for row in rows:
-        told = row["precisions"]
-        assert isinstance(told, Mapping)
+        precisions = row["precisions"]
+        assert isinstance(precisions, Mapping)
         cells.append(
             (
                 str(row["name"]).split("@")[0].removeprefix("facebook/"),
-                *(_figure(told[name], row["recommended"] == name) for name in PRECISIONS),
+                *(_figure(precisions[name], row["recommended"] == name) for name in PRECISIONS),
             )
         )
     return [
         *lines,
         *_aligned(cells, "<>>>>"),
-        '* is the one to take, "no" does not fit. Speed is of drawing tokens alone:',
-        "`melisma doctor --model NAME` tries decoding too, and our stages (-).",
+        '* recommended; "no": does not fit. Speed of sampling alone, not given (-) for',
+        "three-stage models; `melisma doctor --model NAME` measures decoding, too.",
     ]
 
 
-def _figure(told: Mapping[str, float | bool | None], best: bool) -> str:
-    needed = f"{(told['memory_bytes'] or 0) / 1e9:.1f}"
-    speed = told["times_real_time"]
+def _figure(precision: Mapping[str, float | bool | None], recommended: bool) -> str:
+    """A cell: gigabytes, speed, and a star if recommended."""
+    needed = f"{(precision['memory_bytes'] or 0) / 1e9:.1f}"
+    speed = precision["times_real_time"]
     words = "-"
-    if not told["fits"]:
+    if not precision["fits"]:
         words = "no"
     elif speed is not None:
         words = f"{speed:.1f}x" if speed >= 0.95 else f"{speed:.2f}x"
-    return f"{needed} {words:>5}{'*' if best else ' '}"
+    return f"{needed} {words:>5}{'*' if recommended else ' '}"
 
 
 def _aligned(cells: list[tuple[str, ...]], sides: str) -> list[str]:
-    """Rows of a table, two blanks between columns that are as wide as their widest entry."""
+    """Lines of a table; `sides` aligns each column, "<" left or ">" right."""
     widths = [max(len(row[column]) for row in cells) for column in range(len(sides))]
     return [
         "  ".join(
@@ -160,6 +163,6 @@ def _aligned(cells: list[tuple[str, ...]], sides: str) -> list[str]:
 
 
 def _short(count: object) -> str:
-    """Numbers or bytes, in millions or thousands of millions."""
+    """A number in millions (M) or billions (G)."""
     assert isinstance(count, int)
     return f"{count / 1e9:.1f}G" if count >= 999_500_000 else f"{count / 1e6:.0f}M"

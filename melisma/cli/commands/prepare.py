@@ -49,8 +49,8 @@ def prepare(
     world: Annotated[
         str | None,
         typer.Option(
-            help="Variety of the audio: broad (every soundfont, many rooms, noise) or small (as the "
-            "language model learns it: the first soundfont, two rooms, 27 programs). By default "
+            help="Variety of the audio: broad (every soundfont, many rooms, noise) or small (what "
+            "the language model learns: the first soundfont, two rooms, 27 programs). By default "
             "small with --tokens, else broad."
         ),
     ] = None,
