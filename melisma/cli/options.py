@@ -9,12 +9,14 @@ import typer
 
 Prompts = Annotated[
     list[str] | None,
-    typer.Argument(help="Text prompts that describe the music; each gives a piece of its own."),
+    typer.Argument(help="One or more text prompts that describe the music; a piece for each."),
 ]
 PromptsFile = Annotated[
     Path | None,
     typer.Option(
-        "--prompts", metavar="FILE", help='A text file with one prompt per line; "#" comments.'
+        "--prompts",
+        metavar="FILE",
+        help='A text file with one prompt per line; "#" starts a comment.',
     ),
 ]
 Duration = Annotated[float, typer.Option(metavar="SECONDS", help="Length of each piece, 1 to 600.")]
@@ -110,7 +112,7 @@ Receipt = Annotated[
 ]
 Original = Annotated[
     bool,
-    typer.Option("--original", help="Sample again what is too similar to the training music."),
+    typer.Option("--original", help="Sample a piece again if it is too similar to training music."),
 ]
 Bpm = Annotated[float | None, typer.Option(help="Tempo in beats per minute; overrides the prompt.")]
 Key = Annotated[

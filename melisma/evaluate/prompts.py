@@ -124,7 +124,7 @@ def read_musiccaps(path: Path, subset: str = "balanced") -> list[PromptRow]:
         PromptRow(
             words=" ".join(row["caption"].split()),
             file=row["ytid"],
-            facts={"aspects": _aspects(row["aspect_list"]), "start_seconds": float(row["start_s"])},
+            facts={"aspects": _aspects(row["aspect_list"]), "start_seconds": _seconds(path, row)},
         )
         for row in found
         if flag is None or row[flag].strip().lower() == "true"
@@ -132,6 +132,15 @@ def read_musiccaps(path: Path, subset: str = "balanced") -> list[PromptRow]:
     if not rows:
         raise MelismaError(f'{path} has no row of the subset "{subset}"')
     return rows
+
+
+def _seconds(path: Path, row: Mapping[str, str]) -> float:
+    try:
+        return float(row["start_s"])
+    except ValueError:
+        raise MelismaError(
+            f'{path} has a start of "{row["start_s"]}", which is no number of seconds'
+        ) from None
 
 
 def _read_text(path: Path) -> str:

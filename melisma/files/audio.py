@@ -58,7 +58,7 @@ def check_audio_path(path: Path) -> None:
     check_writable(path)
 
 
-def write_audio(path: Path, waveform: Waveform, provenance: Provenance | None = None) -> None:
+def write_audio(path: Path | str, waveform: Waveform, provenance: Provenance | None = None) -> None:
     """Writes an audio file (16 bits where the format has a bit depth; amplitudes beyond 1 clip).
 
     Args:
@@ -114,7 +114,7 @@ def _encoded(waveform: Waveform, ending: str) -> io.BytesIO:
     return stream
 
 
-def read_audio(path: Path) -> Waveform:
+def read_audio(path: Path | str) -> Waveform:
     """Reads an audio file of any format that libsndfile supports, at its own sample rate.
 
     Raises:
@@ -123,7 +123,7 @@ def read_audio(path: Path) -> Waveform:
         ValueError: The file is empty, not audio, has no samples, samples that are not finite, or
             more than two channels.
     """
-    path = _existing(path)
+    path = _existing(Path(path))
     try:
         samples, rate_hz = soundfile.read(str(path), dtype="float32", always_2d=True)
     except soundfile.LibsndfileError as error:

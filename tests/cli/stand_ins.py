@@ -1,4 +1,4 @@
-"""Players in the place of the trained models: what they are asked for, and sound of some kind."""
+"""Stand-ins for the trained models: they record their calls and return noise."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Composer(AudioPipeline):
         super().__init__(name="default", licence="CC-BY-SA-4.0", rate_hz=24_000, best_of=4)
         self.calls: list[dict[str, object]] = []
         self.interrupted_at: int | None = None
-        """The call during which somebody presses Ctrl-C."""
+        """Index of the call during which Ctrl-C is pressed."""
         self.streamed = 0
 
     @property
@@ -125,7 +125,7 @@ class Codec:
 
 
 def seat(patch: pytest.MonkeyPatch) -> Composer:
-    """Puts stand-ins in the place of the models, and returns the pipeline."""
+    """Replaces the models by stand-ins, and returns the pipeline."""
     composer = Composer()
     patch.setattr(facade, "load", lambda *_, **__: composer)
     patch.setattr(loading, "load_codec", Codec)

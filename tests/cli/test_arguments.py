@@ -1,4 +1,4 @@
-"""Bad arguments: one sentence, exit code 2, no traceback, no torch."""
+"""Errors of the command line: one sentence, exit code 2, no traceback, no torch loaded."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ import pytest
 import typer
 
 from melisma.cli import options
-from melisma.cli.arguments import read_tonality
-from melisma.cli.errors import run, spoken
+from melisma.cli.arguments import parse_key
+from melisma.cli.errors import error_sentence, run
 from melisma.cli.program import program
 from melisma.generation.musicgen import MUSICGEN_SAMPLING
 from melisma.generation.musiclm import MUSICLM_SAMPLING
@@ -27,7 +27,7 @@ from melisma.values.errors import MelismaError
 REPOSITORY = Path(__file__).parents[2]
 
 BAD: dict[str, tuple[list[str], str]] = {
-    "no prompt": (["generate"], "no prompt was given: say what to play"),
+    "no prompt": (["generate"], "no prompt was given: describe the music"),
     "empty prompt": (["generate", "  "], "the prompt is empty: say what to play"),
     "zero duration": (["generate", "a", "--duration", "0"], "between 1 and 600 seconds, not 0"),
     "negative duration": (["generate", "a", "--duration", "-3"], "600 seconds, not -3"),
@@ -40,33 +40,54 @@ BAD: dict[str, tuple[list[str], str]] = {
         'no model "nope": known are default, the folder of a training',
     ),
     "unknown ending": (["generate", "a", "-o", "x.aac"], "give one of .wav, .flac, .mp3, .ogg"),
-    "unknown format": (["generate", "a", "--format", "aac"], "known are wav, flac, mp3, ogg"),
-    "two formats": (["generate", "a", "-o", "x.wav", "--format", "mp3"], "disagree"),
+    "unknown format": (
+        ["generate", "a", "--format", "aac"],
+        "choose one of wav, flac, mp3, ogg",
+    ),
+    "two formats": (
+        ["generate", "a", "-o", "x.wav", "--format", "mp3"],
+        'format "mp3" differ',
+    ),
     "missing folder": (["generate", "a", "-o", "nix/x.wav"], "nix does not exist: create it"),
-    "missing output folder": (["generate", "a", "-o", "nix"], "neither a folder that exists nor"),
+    "missing output folder": (
+        ["generate", "a", "-o", "nix"],
+        "neither an existing folder nor",
+    ),
     "missing folder with slash": (["generate", "a", "-o", "nix/"], "nix does not exist"),
-    "picture ending": (["generate", "a", "--plot", "x.jpg"], "end x.jpg in .png"),
-    "no pieces": (["generate", "a", "--count", "0"], "--count takes a whole number from 1"),
+    "picture ending": (["generate", "a", "--plot", "x.jpg"], "x.jpg must end in .png"),
+    "no pieces": (["generate", "a", "--count", "0"], "--count must be a whole number from 1"),
     "too many pieces": (["generate", "a", "b", "--count", "900"], "1800 pieces were requested"),
-    "candidates": (["generate", "a", "--best-of", "0"], "--best-of takes a whole number"),
-    "seed": (["generate", "a", "--seed", "-1"], "--seed takes a whole number from 0"),
-    "threads": (["generate", "a", "--threads", "0"], "--threads takes a whole number from 1"),
+    "candidates": (["generate", "a", "--best-of", "0"], "--best-of must be a whole number"),
+    "seed": (["generate", "a", "--seed", "-1"], "--seed must be a whole number from 0"),
+    "threads": (["generate", "a", "--threads", "0"], "--threads must be a whole number from 1"),
     "tempo": (["generate", "a", "--bpm", "nan"], "a tempo lies between 30 and 300 bpm, not nan"),
-    "key": (["generate", "a", "--key", "H dur"], 'no key "H dur": give one like "C major"'),
+    "key": (
+        ["generate", "a", "--key", "H dur"],
+        '"H dur" is not a musical key',
+    ),
     "metre": (["generate", "a", "--metre", "5/4"], 'no metre "5/4": known are 2/4, 3/4'),
     "temperature": (["generate", "a", "--temperature-fine", "nan"], "from 0.01 to 5, not nan"),
-    "top-k": (["generate", "a", "--top-k-coarse", "0"], "--top-k-coarse takes a whole number"),
-    "guidance": (["generate", "a", "--guidance", "inf"], "--guidance takes a number from 0 to 20"),
+    "top-k": (["generate", "a", "--top-k-coarse", "0"], "--top-k-coarse must be a whole number"),
+    "guidance": (
+        ["generate", "a", "--guidance", "inf"],
+        "--guidance must be a number from 0",
+    ),
     "prompt file": (["generate", "--prompts", "nix.txt"], "there is no file nix.txt"),
-    "empty prompt file": (["generate", "--prompts", "none.txt"], "none.txt holds no prompt"),
-    "binary prompt file": (["generate", "--prompts", "binary.txt"], "not text in UTF-8"),
-    "hours": (["prepare", ".", "x", "--hours", "nan"], "--hours takes a number from 0.001"),
+    "empty prompt file": (["generate", "--prompts", "none.txt"], "none.txt contains no prompt"),
+    "binary prompt file": (["generate", "--prompts", "binary.txt"], "binary.txt is not UTF-8 text"),
+    "hours": (["prepare", ".", "x", "--hours", "nan"], "--hours must be a number from 0.001"),
     "no music": (["prepare", "nix", "x"], "there is no folder nix"),
-    "split": (["prepare", ".", "x", "--split", "all"], "known are train, held, judge"),
-    "world": (["prepare", ".", "x", "--world", "wide"], "known are broad, small"),
+    "split": (
+        ["prepare", ".", "x", "--split", "all"],
+        "choose one of train, held, judge",
+    ),
+    "world": (
+        ["prepare", ".", "x", "--world", "wide"],
+        "choose one of broad, small",
+    ),
     "world of tokens": (
         ["prepare", ".", "x", "--world", "broad", "--tokens", "default"],
-        "--tokens renders what the language model learns, the small world: leave --world broad out",
+        "--tokens always renders the small world",
     ),
     "soundfont": (["prepare", ".", "x", "--soundfont", "a.sf2"], "there is no soundfont a.sf2"),
     "no data": (["train", "codec", "--data", "nix", "--output", "x"], "there is no folder nix"),
@@ -74,19 +95,19 @@ BAD: dict[str, tuple[list[str], str]] = {
     "run folder": (["train", "codec", "--data", ".", "--output", "a/b"], "folder a does not exist"),
     "setting": (
         ["train", "codec", "--data", ".", "--output", "x", "--set", "fast"],
-        '"fast" is no setting: write one like loop.updates=500',
+        '"fast" is not a setting: use the form loop.updates=500',
     ),
     "device": (
         ["train", "codec", "--data", ".", "--output", "x", "--device", "gpu"],
-        'no device "gpu": known are auto, cpu',
+        'unknown device "gpu": choose one of auto, cpu',
     ),
     "arithmetic": (
         ["train", "codec", "--data", ".", "--output", "x", "--precision", "int8"],
-        'no precision "int8": known are auto, float32, bfloat16',
+        'unknown precision "int8": choose one of auto, float32, bfloat16',
     ),
     "nothing to resume": (
         ["train", "codec", "--data", ".", "--output", "x", "--resume"],
-        "there is no run in x to go on with",
+        "there is no run in x to resume",
     ),
     "unknown option": (["generate", "a", "--loud"], "--loud"),
     "unknown verb": (["dance"], "dance"),
@@ -109,7 +130,7 @@ print(json.dumps([outcomes, heavy]))
 
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, list], list[str]]:
-    """What each bad call and each help page brings, all in one fresh interpreter."""
+    """Results of all bad calls and help pages, run in one fresh interpreter."""
     folder = tmp_path_factory.mktemp("bad")
     (folder / "none.txt").write_text("# only a comment\n")
     (folder / "binary.txt").write_bytes(b"\xff\xfe\xfa")
@@ -161,9 +182,9 @@ def test_help_and_version(outcomes: tuple[dict[str, list], list[str]]) -> None:
 
 
 @pytest.mark.parametrize("tonality", TONALITIES)
-def test_every_tonality_can_be_asked_for(tonality: str) -> None:
-    assert read_tonality(tonality) == tonality
-    assert read_tonality(tonality.lower()) == tonality
+def test_every_key_can_be_requested(tonality: str) -> None:
+    assert parse_key(tonality) == tonality
+    assert parse_key(tonality.lower()) == tonality
 
 
 @pytest.mark.parametrize(
@@ -180,14 +201,14 @@ def test_every_tonality_can_be_asked_for(tonality: str) -> None:
         ("B", "B major"),
     ],
 )
-def test_other_spellings_of_tonalities(words: str, tonality: str) -> None:
-    assert read_tonality(words) == tonality
+def test_other_spellings_of_keys(words: str, tonality: str) -> None:
+    assert parse_key(words) == tonality
 
 
 @pytest.mark.parametrize("words", ["", "H", "C dorian", "Cbb major", "major"])
-def test_unknown_tonalities(words: str) -> None:
-    with pytest.raises(ValueError, match="no key"):
-        read_tonality(words)
+def test_unknown_keys(words: str) -> None:
+    with pytest.raises(MelismaError, match="not a musical key"):
+        parse_key(words)
 
 
 def _failing(error: BaseException) -> typer.Typer:
@@ -210,7 +231,7 @@ def _failing(error: BaseException) -> typer.Typer:
         (OSError(errno.ENOSPC, "the disk is full: free some"), 2, "the disk is full: free some"),
         (OSError(errno.ENOSPC, "No space left on device", "/a/x"), 2, "/a/x is full"),
         (MemoryError(), 2, "not enough memory"),
-        (KeyboardInterrupt(), 130, "stopped"),
+        (KeyboardInterrupt(), 130, "interrupted"),
     ],
 )
 def test_errors_become_sentences_and_codes(
@@ -228,13 +249,13 @@ def test_errors_become_sentences_and_codes(
 
 
 def test_our_own_faults_keep_their_traceback() -> None:
-    assert spoken(KeyError("x")) is None
-    assert spoken(ValueError("of a library")) is None
+    assert error_sentence(KeyError("x")) is None
+    assert error_sentence(ValueError("of a library")) is None
     with pytest.raises(KeyError):
         run(_failing(KeyError("x")), ["--"])
 
 
-def test_the_traceback_comes_when_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_traceback_is_shown_on_request(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MELISMA_TRACEBACK", "1")
     with pytest.raises(ValueError, match="wrong"):
         run(_failing(ValueError("wrong")), ["--"])
@@ -269,7 +290,7 @@ def test_a_real_ctrl_c(tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert err.strip() == "melisma: stopped; nothing unfinished was left behind"
+    assert err.strip() == "melisma: interrupted; no unfinished files were left behind"
     assert list(tmp_path.iterdir()) == []
 
 
@@ -292,7 +313,7 @@ def test_a_real_ctrl_c(tmp_path: Path) -> None:
         (options.SoundTopP, MUSICGEN_SAMPLING["top_p"]),
     ],
 )
-def test_help_tells_the_settings_that_are_taken(option: Any, value: object) -> None:
-    (told,) = get_args(option)[1:]
-    # Where several models take an option, that of the shipped one comes first.
-    assert told.show_default.split(";")[0] == str(value)
+def test_help_shows_the_default_sampling_parameters(option: Any, value: object) -> None:
+    (declared,) = get_args(option)[1:]
+    # If several models take an option, the default of the shipped one comes first.
+    assert declared.show_default.split(";")[0] == str(value)

@@ -47,7 +47,7 @@ def call(model: Path, *words: str) -> int:
     return run(program, [*words, "--model", str(model)])
 
 
-def tune(path: Path) -> Path:
+def melody_file(path: Path) -> Path:
     piece = score(
         line([60, 62, 64, 65, 67, 65, 64, 62] * 2, 40, name="melody"),
         line([48, 41, 43, 48] * 2, 0, step=2.0),
@@ -57,7 +57,7 @@ def tune(path: Path) -> Path:
     return path
 
 
-def test_everything_is_written_and_says_who_made_it(here: Path, model: Path, capsys) -> None:
+def test_all_files_are_written_with_their_provenance(here: Path, model: Path, capsys) -> None:
     code = call(
         model, "compose", "a waltz", "--instruments", "flute, cello, drums", "--bpm", "93.7",
         "--key", "Bb minor", "--time-signature", "3/4", "--bars", "4", "--seed", "5",
@@ -104,13 +104,13 @@ def test_several_pieces_are_numbered_and_repeat_by_seed(here: Path, model: Path)
         assert (here / "one" / name).read_bytes() == (here / "two" / name).read_bytes()
 
 
-def test_without_words_settings_are_enough(here: Path, model: Path) -> None:
+def test_attributes_suffice_without_a_prompt(here: Path, model: Path) -> None:
     assert call(model, "compose", "--style", "ragtime", "--bars", "2", "-o", "r.mid", "-q") == 0
     assert (here / "r.mid").is_file()
 
 
-def test_files_go_on_are_mended_and_accompanied(here: Path, model: Path) -> None:
-    file = tune(here / "t.mid")
+def test_files_are_continued_infilled_and_accompanied(here: Path, model: Path) -> None:
+    file = melody_file(here / "t.mid")
     given = read_midi(file.read_bytes())
     for words, bars in (
         (("--continue-from", "t.mid", "--bars", "2"), 6),
@@ -142,23 +142,26 @@ BAD: dict[str, tuple[list[str], str]] = {
     "bars": (["x", "--bars", "0"], "1 to 600 bars, not 0"),
     "two lengths": (["x", "--bars", "4", "--duration", "20"], "give one of them"),
     "metre": (["x", "--time-signature", "4/5"], "no metre 4/5"),
-    "metre in words": (["x", "--time-signature", "waltz"], 'no time signature "waltz"'),
+    "metre in words": (["x", "--time-signature", "waltz"], '"waltz" is not a time signature'),
     "contradiction": (["a march in four", "--time-signature", "3/4"], "no bar is both"),
     "instrument": (["x", "--instruments", "kazoo orchestra"], 'no instrument "kazoo orchestra"'),
-    "style": (["x", "--style", "dubstep"], 'no style "dubstep"'),
-    "greedy and bold": (["x", "--greedy", "--top-k", "4"], "--greedy takes the most likely event"),
-    "top-p": (["x", "--top-p", "1.5"], "--top-p takes a number from 0.01 to 1"),
-    "ending": (["x", "-o", "x.wav"], "end x.wav in .mid"),
+    "style": (["x", "--style", "dubstep"], 'unknown style "dubstep"'),
+    "greedy and bold": (
+        ["x", "--greedy", "--top-k", "4"],
+        "--greedy always chooses",
+    ),
+    "top-p": (["x", "--top-p", "1.5"], "--top-p must be a number from 0.01 to 1"),
+    "ending": (["x", "-o", "x.wav"], "x.wav must end in .mid"),
     "missing folder": (["x", "-o", "nix/x.mid"], "nix does not exist"),
     "sound ending": (["x", "--audio", "x.aac"], "give one of .wav"),
-    "room": (["x", "--room", "cave"], 'no room "cave"'),
-    "infill alone": (["x", "--infill", "1-2"], "name it with --continue-from"),
-    "infill range": (["x", "--infill", "4-2", "--continue-from", "t.mid"], "no range of bars"),
+    "room": (["x", "--room", "cave"], 'unknown room "cave"'),
+    "infill alone": (["x", "--infill", "1-2"], "add --continue-from"),
+    "infill range": (["x", "--infill", "4-2", "--continue-from", "t.mid"], "not a range of bars"),
     "infill beyond": (["x", "--infill", "3-9", "--continue-from", "t.mid"], "piece has 4 bars"),
     "both files": (["x", "--melody", "t.mid", "--continue-from", "t.mid"], "exclude each other"),
     "no such file": (["x", "--continue-from", "nix.mid"], "no file nix.mid"),
     "not MIDI": (["x", "--melody", "text.mid"], "no MIDI file"),
-    "no tune": (["x", "--melody", "drums.mid"], "drums alone"),
+    "no melody": (["x", "--melody", "drums.mid"], "drums alone"),
     "melody and bars": (["x", "--melody", "t.mid", "--bars", "9"], "as long as its melody"),
     "not a soundfont": (["x", "--audio", "x.wav", "--soundfont", "text.mid"], "soundfont"),
     "stems": (["x", "--stems", "text.mid"], "is a file"),
@@ -170,7 +173,7 @@ def test_bad_input_gets_a_sentence_and_leaves_nothing(
     name: str, here: Path, model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words, sentence = BAD[name]
-    tune(here / "t.mid")
+    melody_file(here / "t.mid")
     (here / "text.mid").write_text("words")
     drums = score(line([36, 38] * 4, 0, is_drum=True))
     (here / "drums.mid").write_bytes(write_midi(drums))
@@ -189,7 +192,7 @@ def test_a_model_without_scores_says_so(here: Path, capsys: pytest.CaptureFixtur
 
 
 def test_inspect_measures_a_score(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    tune(here / "t.mid")
+    melody_file(here / "t.mid")
     assert run(program, ["inspect", "t.mid", "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert (facts["bars"], facts["parts"], facts["melisma"]) == (4, ["melody", "piano"], False)

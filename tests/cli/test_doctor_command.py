@@ -1,4 +1,4 @@
-"""`melisma doctor` says what is there, what will fit, and leaves with 1 where something is not."""
+"""`melisma doctor`: its findings, remedies and exit code."""
 
 from __future__ import annotations
 
@@ -57,68 +57,68 @@ def flat(lines: list[str]) -> str:
 
 def test_all_is_well(capsys: pytest.CaptureFixture[str]) -> None:
     code, lines = said(capsys, "--model", SMALL)
-    assert (code, lines[-1]) == (0, "all is well")
+    assert (code, lines[-1]) == (0, "everything is in order")
     text = flat(lines)
     for words in ("40.0 GB/s", "12.0 GB free", f"{SMALL} in int8, 30 s", "no commercial use"):
         assert words in text
-    assert "70 a second, 520 MB each: 1.40 times real time" in text
-    assert "tried on 9 of 24 layers" in text
+    assert "70 per second, 520 MB each: 1.40 times real time" in text
+    assert "measured on 9 of 24 layers" in text
     assert "25 s: 1.20 times real time" in text
     assert not any(line.startswith("!") for line in lines)
 
 
-@pytest.mark.parametrize("asked", [None, "portable"])
+@pytest.mark.parametrize("instruction_set", [None, "portable"])
 def test_what_computes_and_why(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], asked: str | None
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], instruction_set: str | None
 ) -> None:
     def decided(_device: str = "cpu") -> precision.ComputeDtype:
         return precision.ComputeDtype(dtype=torch.float32, reason="it is faster here")
 
     monkeypatch.setattr(precision, "compute_dtype", decided)
     monkeypatch.delenv(ENVIRONMENT, raising=False)
-    if asked:
-        monkeypatch.setenv(ENVIRONMENT, asked)
+    if instruction_set:
+        monkeypatch.setenv(ENVIRONMENT, instruction_set)
     text = flat(said(capsys, "--model", SMALL)[1])
     assert "networks compute in float32: it is faster here" in text
     assert f"kernels {selected().name}, " in text
-    assert (f"asked for by {ENVIRONMENT}" in text) == bool(asked)
+    assert (f"set by {ENVIRONMENT}" in text) == bool(instruction_set)
 
 
 def test_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(program, ["doctor", "--json", "--precision", "int4", "--duration", "8"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["well"]
-    model = told["model"]
+    document = json.loads(capsys.readouterr().out)
+    assert document["well"]
+    model = document["model"]
     assert (model["name"], model["precision"], model["seconds"]) == ("default", "int4", 8)
     assert model["memory_bytes"] == sum(model["memory_parts"].values())
     assert model["forecast"]["whole_seconds"] == 25.0
-    assert set(told["findings"]) == {"machine", "program", "default in int4, 8 s"}
+    assert set(document["findings"]) == {"machine", "program", "default in int4, 8 s"}
 
 
 def test_what_does_not_fit_and_what_to_do(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(forecast, "forecast", None)  # never asked
+    monkeypatch.setattr(forecast, "forecast", None)  # never called
     large = ("--model", "facebook/musicgen-large", "--precision", "float32")
     code, lines = said(capsys, *large)
     assert code == UNFIT
-    assert "do not fit in the 12.0 GB that are free: --precision bfloat16 would" in flat(lines)
+    assert "do not fit into the 12.0 GB that are free: --precision bfloat16 would" in flat(lines)
     monkeypatch.setattr(
         hardware, "memory", lambda: hardware.Memory(total_bytes=1, available_bytes=1)
     )
     code, lines = said(capsys, *large)
     assert code == UNFIT
-    assert "take a smaller model" in flat(lines[-3:])
+    assert "use a smaller model" in flat(lines[-3:])
 
 
-def test_a_system_that_does_not_tell_its_memory(
+def test_a_system_that_does_not_report_its_memory(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     silent = hardware.Memory(total_bytes=None, available_bytes=None)
     monkeypatch.setattr(hardware, "memory", lambda: silent)
     code, lines = said(capsys)
     assert code == 0
-    assert any("this system does not tell" in line for line in lines)
+    assert any("this system does not report it" in line for line in lines)
 
 
 def test_what_is_broken_is_named_last(
@@ -138,7 +138,7 @@ def test_what_is_broken_is_named_last(
     text = flat(lines)
     marked = [line.split("  ")[0] for line in lines if line.startswith("! ")]
     assert marked == ["! native code", "! soundfont", "! output folder", "! hub cache"]
-    last = text[text.index("native code: install numba") :]
+    last = text[text.index("native code: reinstall numba") :]
     assert last.index("none.sf2") < last.index("hub cache: free some space")
     assert "does not run: no compiler" in text
     assert any("FluidSynth" in line and "missing" in line for line in lines)
@@ -155,12 +155,12 @@ def test_an_output_folder_that_is_not_there(
 @pytest.mark.parametrize(
     ("busy", "known"), [((0.0, 0.0, 0.0), False), ((9.0, 0.0, 0.0), True)], ids=["idle", "busy"]
 )
-def test_other_programs_are_told_of(
+def test_load_by_other_programs_is_reported(
     busy: tuple[float, float, float], known: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hardware.os, "getloadavg", lambda: busy, raising=False)
     monkeypatch.setattr(hardware.os, "cpu_count", lambda: 4)
-    assert bool(doctor_module._others()) is known
+    assert bool(doctor_module._other_programs()) is known
 
 
 def test_packages_out_of_range(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,7 +174,7 @@ def test_packages_out_of_range(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_python_that_was_not_tested(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor_module, "_tested_python", lambda: ">=4.0")
-    assert doctor_module._python().remedy == "install Melisma in a Python >=4.0"
+    assert doctor_module._python().remedy == "install Melisma with Python >=4.0"
 
 
 @pytest.mark.parametrize(
@@ -201,8 +201,8 @@ def test_versions_within_bounds(version: str, bounds: str, holds: bool) -> None:
     [
         (["--model", "nope"], 'no model "nope": known are default'),
         (["--precision", "int2"], "int2"),
-        (["--duration", "601"], "--duration takes a number from 1 to 600, not 601"),
-        (["--threads", "0"], "--threads takes a whole number from 1"),
+        (["--duration", "601"], "--duration must be a number from 1 to 600, not 601"),
+        (["--threads", "0"], "--threads must be a whole number from 1"),
     ],
 )
 def test_bad_arguments(words: list[str], what: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -30,21 +30,21 @@ def said(capsys: pytest.CaptureFixture[str], *words: str) -> str:
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["--engine", "drums"], 'no engine "drums": known are sound and score'),
-        (["--count", "0"], "--count takes a whole number from 1"),
-        (["--seconds", "0.2"], "--seconds takes a number from 1"),
-        (["--best-of", "99"], "--best-of takes a whole number"),
+        (["--engine", "drums"], 'unknown engine "drums": choose one of sound, score'),
+        (["--count", "0"], "--count must be a whole number from 1"),
+        (["--seconds", "0.2"], "--seconds must be a number from 1"),
+        (["--best-of", "99"], "--best-of must be a whole number"),
         (["--model", "nobody"], 'no model "nobody"'),
-        (["--drawing", "boldness=2"], 'no sampling parameter "boldness" of sound: known are'),
-        (["--drawing", "top_k_coarse=many"], "write one like top_k_coarse=2"),
-        (["nowhere"], "there is no nowhere: check the name"),
-        (["--prompts", "nowhere.txt"], "there is no nowhere.txt: check the name"),
+        (["--drawing", "boldness=2"], 'unknown sampling parameter "boldness": choose one of'),
+        (["--drawing", "top_k_coarse=many"], "use the form top_k_coarse=2"),
+        (["nowhere"], "nowhere does not exist: check the name"),
+        (["--prompts", "nowhere.txt"], "nowhere.txt does not exist: check the name"),
         (["--output", "no/such/place"], "does not exist: create it"),
         (["--compare", "a.json", "b.json"], "a.json"),
         (["--page", "a.json"], "a.json"),
     ],
 )
-def test_bad_words_give_one_sentence(
+def test_bad_arguments_give_one_sentence(
     words: list[str],
     sentence: str,
     tmp_path: Path,
@@ -52,13 +52,13 @@ def test_bad_words_give_one_sentence(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    told = said(capsys, *words)
-    assert sentence in told
-    assert told.count("\n") == 1
+    message = said(capsys, *words)
+    assert sentence in message
+    assert message.count("\n") == 1
     assert not list(tmp_path.iterdir())
 
 
-def test_an_empty_folder_and_silent_files_are_told(
+def test_an_empty_folder_and_silent_files_are_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     empty, silent = tmp_path / "empty", tmp_path / "silent"
@@ -93,13 +93,13 @@ def test_every_sampling_parameter_can_be_judged() -> None:
         assert set(SamplingParams.of(found).flat()) == set(defaults)
 
 
-def test_the_page_of_a_card_is_drawn_again(
+def test_the_report_of_a_card_is_written_again(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     card = small_card(np.array([1.0, 0.0, 1.0, 1.0]), np.array([0.1, 0.2, 0.3, 0.4]))
     write_card(tmp_path / "judged" / CARD_NAME, card)
-    place = tmp_path / "drawn"
-    assert run(program, ["evaluate", "--page", str(tmp_path / "judged"), "-o", str(place)]) == 0
-    page = (place / "report.html").read_text("utf-8")
+    output = tmp_path / "report"
+    assert run(program, ["evaluate", "--page", str(tmp_path / "judged"), "-o", str(output)]) == 0
+    page = (output / "report.html").read_text("utf-8")
     assert page == report_page(card)
-    assert capsys.readouterr().out.strip() == str(place / "report.html")
+    assert capsys.readouterr().out.strip() == str(output / "report.html")

@@ -36,8 +36,8 @@ def melody(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def generate(folder: Path, place: Path, *words: str) -> int:
-    told = ["generate", "a slow piano waltz", "--duration", "1", "--seed", "1", "--quiet"]
-    return run(program, [*told, "--model", str(folder), "--output", str(place), *words])
+    command = ["generate", "a slow piano waltz", "--duration", "1", "--seed", "1", "--quiet"]
+    return run(program, [*command, "--model", str(folder), "--output", str(place), *words])
 
 
 def sound(samples: np.ndarray, rate_hz: int = 24_000) -> Waveform:
@@ -66,7 +66,7 @@ def test_one_command_makes_sound_and_says_whose_weights_it_uses(
     assert read_audio(tmp_path / "c.wav").samples.shape == (1, 32_000)
 
 
-def test_a_tune_and_a_beginning_are_heard(melody: Path, tmp_path: Path) -> None:
+def test_a_melody_and_a_beginning_are_conditioning(melody: Path, tmp_path: Path) -> None:
     write_audio(tmp_path / "tune.wav", two_notes())
     given = ["--melody", str(tmp_path / "tune.wav")]
     assert generate(melody, tmp_path / "a.wav", *given, "--precision", "float32") == 0
@@ -80,7 +80,7 @@ def test_a_tune_and_a_beginning_are_heard(melody: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["silence", "noise", "short", "nothing learned"])
-def test_what_is_no_tune_is_refused(
+def test_what_is_no_melody_is_refused(
     kind: str, mono: Path, melody: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rng = np.random.default_rng(0)

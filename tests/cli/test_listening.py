@@ -1,4 +1,4 @@
-"""`melisma generate --stream` and what is given beside words, with a player for the model."""
+"""`melisma generate --stream` and what is given besides the prompt, with a stand-in model."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def noise(seconds: float = 1.0, level: float = 0.1, rate_hz: int = 24_000) -> Wa
     return Waveform(samples=samples.astype(np.float32), rate_hz=rate_hz)
 
 
-def test_a_file_is_written_as_the_sound_is_drawn(composer: Composer, tmp_path: Path) -> None:
+def test_a_file_is_written_while_audio_is_generated(composer: Composer, tmp_path: Path) -> None:
     words = ["generate", "a waltz", "--seed", "5", "--stream", "--output", "song.flac", "-q"]
     assert run(program, words) == 0
     assert [path.name for path in tmp_path.iterdir()] == ["song.flac"]
@@ -48,7 +48,7 @@ def test_a_stream_that_is_stopped_leaves_nothing(
     composer.interrupted_at = 4
     assert run(program, ["generate", "a waltz", "--stream", "--output", "song.wav"]) == 130
     assert list(tmp_path.iterdir()) == []
-    assert "nothing unfinished" in capsys.readouterr().err
+    assert "no unfinished files" in capsys.readouterr().err
 
 
 class Pipe(io.BytesIO):
@@ -142,7 +142,7 @@ def test_the_limiter_keeps_below_the_ceiling_and_leaves_quiet_sound_alone(
     [
         (["--best-of", "4"], "leave out --best-of"),
         (["--receipt", "--plot", "p.png"], "leave out --receipt, --plot"),
-        (["--count", "2"], "one piece"),
+        (["--count", "2"], "leave out --count"),
         (["--engine", "score"], "leave out --engine"),
     ],
 )
@@ -181,7 +181,7 @@ def test_sound_that_is_given_reaches_the_composer(composer: Composer, tmp_path: 
         (["--model", "nobody"], "published checkpoints by folder or name"),
     ],
 )
-def test_wrong_wishes_are_named(
+def test_bad_options_are_named(
     words: list[str], said: str, composer: Composer, tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip

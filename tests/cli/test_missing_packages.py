@@ -1,4 +1,4 @@
-"""A package that only preparing and training need is asked for in one sentence."""
+"""A missing package of an extra is named in one sentence."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from melisma.cli.commands import prepare
-from melisma.cli.errors import USER_ERROR, run, spoken
+from melisma.cli.errors import USER_ERROR, error_sentence, run
 from melisma.cli.program import program
 
 
@@ -28,7 +28,9 @@ def test_a_missing_package_is_named_with_what_to_install(
 
 
 def test_a_module_of_our_own_that_is_missing_is_our_fault() -> None:
-    assert spoken(ModuleNotFoundError("No module named 'melisma.x'", name="melisma.x")) is None
+    assert (
+        error_sentence(ModuleNotFoundError("No module named 'melisma.x'", name="melisma.x")) is None
+    )
 
 
 def test_making_music_needs_no_package_of_an_extra() -> None:
@@ -41,5 +43,5 @@ def test_making_music_needs_no_package_of_an_extra() -> None:
         "from melisma.cli.program import program\n"
         "from melisma.cli.commands import compose, generate, inspect, render\n"
     )
-    asked = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert asked.returncode == 0, asked.stderr
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

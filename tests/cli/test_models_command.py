@@ -1,4 +1,4 @@
-"""`melisma models` lists what there is, aligned, in eighty columns, and as JSON."""
+"""`melisma models`: tables within eighty columns, and JSON."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ def test_the_table(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(program, ["models", "--json", "--duration", "10"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["machine"] == {"threads": 3, "available_bytes": 12 * 10**9, "seconds": 10}
-    models = {row["name"]: row for row in told["models"]}
+    document = json.loads(capsys.readouterr().out)
+    assert document["machine"] == {"threads": 3, "available_bytes": 12 * 10**9, "seconds": 10}
+    models = {row["name"]: row for row in document["models"]}
     small, own = models["facebook/musicgen-small"], models["default"]
     assert (small["commercial_use"], own["commercial_use"]) == (False, True)
     assert small["folder"] is None
@@ -68,8 +68,8 @@ def test_json(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (["nix"], 'no model "nix": known are default'),
         (["."], "holds no model: it lacks codec.safetensors"),
-        (["--duration", "0"], "--duration takes a number from 1 to 600, not 0"),
-        (["--threads", "0"], "--threads takes a whole number from 1"),
+        (["--duration", "0"], "--duration must be a number from 1 to 600, not 0"),
+        (["--threads", "0"], "--threads must be a whole number from 1"),
     ],
 )
 def test_bad_arguments(

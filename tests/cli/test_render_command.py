@@ -121,7 +121,7 @@ def test_stems_come_as_sound_and_as_midi(
 ) -> None:
     outcome = melisma("render", trio, "-o", f"mix{ending}", "--stems", "stems")
     assert outcome.code == 0
-    assert "stems  (3 stems, as sound and as MIDI)\n" in outcome.out
+    assert "stems  (3 stems, as audio and as MIDI)\n" in outcome.out
     names = ["01-violin-i", "02-violin", "03-drums"]
     found = sorted(path.name for path in (tmp_path / "stems").iterdir())
     assert found == sorted(f"{name}{end}" for name in names for end in (".wav", ".mid"))
@@ -182,17 +182,17 @@ HEAD = b"MThd\0\0\0\6\0\1\0\1\x01\xe0"
         (["render", "two.mid"], "of type 2, several pieces in one"),
         (["render", "silent.mid"], "holds no note"),
         (["render", "trio.mid", "-o", "x.aac"], "give one of .wav, .flac, .mp3, .ogg"),
-        (["render", "trio.mid", "--format", "aac"], "known are wav, flac, mp3, ogg"),
-        (["render", "trio.mid", "-o", "x.wav", "--format", "mp3"], "disagree"),
+        (["render", "trio.mid", "--format", "aac"], "choose one of wav, flac, mp3, ogg"),
+        (["render", "trio.mid", "-o", "x.wav", "--format", "mp3"], "differ"),
         (["render", "trio.mid", "-o", "nix/x.wav"], "the folder nix does not exist"),
         (["render", "trio.mid", "-o", "nix/"], "the folder nix does not exist"),
-        (["render", "trio.mid", "--room", "cave"], "known are dry, studio, hall"),
+        (["render", "trio.mid", "--room", "cave"], "choose one of dry, studio, hall"),
         (["render", "trio.mid", "--soundfont", "nix.sf2"], "there is no soundfont nix.sf2"),
         (["render", "trio.mid", "--soundfont", "junk.mid"], "junk.mid is no soundfont"),
         (["render", "trio.mid", "--soundfont", "cut.sf2"], "cut.sf2 is cut short"),
         (["render", "trio.mid", "--stems", "nix/stems"], "the folder nix does not exist"),
-        (["render", "trio.mid", "--stems", "junk.mid"], "junk.mid is a file: give the name of"),
-        (["render", "trio.mid", "--plot", "x.jpg"], "end x.jpg in .png"),
+        (["render", "trio.mid", "--stems", "junk.mid"], "junk.mid is a file"),
+        (["render", "trio.mid", "--plot", "x.jpg"], "x.jpg must end in .png"),
         (["render", "trio.mid", "--plot", "nix/x.png"], "the folder nix does not exist"),
     ],
 )

@@ -64,7 +64,7 @@ def test_length_in_seconds_becomes_bars() -> None:
     conditioning = conditioning_of_words(
         "a march", tempo_bpm=120.0, metre=(4, 4), duration_seconds=16.0
     )
-    assert one.bars == 8
+    assert conditioning.bars == 8
     other = conditioning_of_words("a slow air", tempo_bpm=60.0, metre=(6, 8), duration_seconds=20.0)
     assert other.bars == 10
 
@@ -83,17 +83,17 @@ def test_length_in_seconds_becomes_bars() -> None:
 )
 def test_attributes_are_read_from_the_words(words: str, name: str, value: str) -> None:
     conditioning = conditioning_of_words(words)
-    assert one.attributes[name] == value
+    assert conditioning.attributes[name] == value
     place = [attribute for attribute, _ in SCORE_ATTRIBUTES].index(name)
     size = dict(SCORE_ATTRIBUTES)[name]
-    assert conditioning_of([one]).attributes[0, place] < size
+    assert conditioning_of([conditioning]).attributes[0, place] < size
 
 
 def test_a_mode_alone_gets_a_sampled_tonic() -> None:
     conditioning = conditioning_of_words("a sad tune in a minor key")
-    assert one.mode == "minor"
-    assert one.tonality is not None
-    assert one.tonality.endswith("minor")
+    assert conditioning.mode == "minor"
+    assert conditioning.tonality is not None
+    assert conditioning.tonality.endswith("minor")
 
 
 def test_a_style_overrides_the_words() -> None:

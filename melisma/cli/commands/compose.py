@@ -76,7 +76,7 @@ def compose(
     texts = [text for text in texts for _ in range(count)]
     paths = midi_paths(output, texts, seed)
     check_combination(room, bars, duration, continue_from, infill, melody)
-    make_prompt = prompt_maker(bars, duration, bpm, key, time_signature, style)
+    make_prompt = prompt_factory(bars, duration, bpm, key, time_signature, style)
     has_prefix = continue_from is not None or melody is not None
     for text in texts:  # checked before anything heavy is loaded
         make_prompt(words=text, has_prefix=has_prefix or instruments is not None)
@@ -122,7 +122,7 @@ def piece_texts(prompts: list[str] | None, file: Path | None, *, optional: bool)
     return gather_prompts(prompts or [], file)
 
 
-def prompt_maker(
+def prompt_factory(
     bars: int | None,
     duration: float | None,
     bpm: float | None,

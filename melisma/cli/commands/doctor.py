@@ -139,8 +139,8 @@ def _machine(threads: int | None) -> list[Check]:
         ),
         *_arithmetic(),
         Check(name="memory", words=size),
-        Check(name="bandwidth", words=f"{bandwidth}/s on {threads} thread{'s' * (threads > 1)}"),
-        *_load(),
+        Check(name="reading", words=f"{bandwidth}/s on {threads} thread{'s' * (threads > 1)}"),
+        *_other_programs(),
         _gpu(),
     ]
 
@@ -164,13 +164,13 @@ def _arithmetic() -> list[Check]:
     ]
 
 
-def _load() -> list[Check]:
+def _other_programs() -> list[Check]:
     """Load by other programs, if it is enough to distort the measurements."""
     from melisma.engine.resources.hardware import busy_programs
 
     busy = busy_programs()
-    words = f"{busy or 0:.1f} other programs ran in the last minute, which slows everything down"
-    return [] if busy is None else [Check(name="load", words=words)]
+    words = f"other programs cause a load of {busy or 0:.1f}: without them it is faster"
+    return [] if busy is None else [Check(name="busy", words=words)]
 
 
 def _gpu() -> Check:
@@ -409,11 +409,12 @@ def _speed(estimate: Forecast, facts: ModelFacts, workload: Workload) -> list[Ch
     if facts.single and estimate.steps_a_second is not None and estimate.bytes_a_step is not None:
         (stage,) = facts.sizes.stages
         megabytes = estimate.bytes_a_step / 1e6
+        stage_speed = estimate.steps_a_second / stage.frame_rate_hz / stage.stride
         found.append(
             Check(
                 name="steps",
                 words=f"{estimate.steps_a_second:.0f} per second, {megabytes:.0f} MB each: "
-                f"{estimate.steps_a_second / stage.frame_rate_hz / stage.stride:.2f} times real time "
+                f"{stage_speed:.2f} times real time "
                 f"(measured on {estimate.tried_layers} of {stage.layers} layers)",
             )
         )

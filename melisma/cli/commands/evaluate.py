@@ -43,7 +43,7 @@ def evaluate(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="List of prompts: text, .csv (also MusicCaps) or .jsonl; by default built-in ones.",
+            help="Prompts: text, .csv (also MusicCaps) or .jsonl; by default built-in ones.",
         ),
     ] = None,
     subset: Annotated[
@@ -58,12 +58,12 @@ def evaluate(
     embedding: Annotated[
         list[str] | None,
         typer.Option(
-            help="Embedding: music, judge, signal or hub:NAME; can be repeated. By default the first three."
+            help="Embedding: music, judge, signal (default: all three) or hub:NAME; repeatable."
         ),
     ] = None,
     count: Annotated[int, typer.Option(help="Maximum number of pieces to evaluate.")] = 200,
     open_prompts: Annotated[
-        int, typer.Option(help="Number of open prompts for the section on bias.")
+        int, typer.Option(help="Number of open-ended prompts for the section on bias.")
     ] = 60,
     seconds: Annotated[float, typer.Option(help="Length of audio evaluated per piece.")] = 10.0,
     best_of: Annotated[

@@ -36,9 +36,11 @@ def inspect(
     if as_json:
         print(json.dumps(facts, indent=2, ensure_ascii=False))
         return
+    labels = {"tonality": "key"}
     width = max(len(name) for name in facts)
     for name, value in facts.items():
-        print(f"{name.replace('_', ' '):<{width}}  {_formatted(value)}")
+        label = labels.get(name, name.replace("_", " "))
+        print(f"{label:<{width}}  {_formatted(value)}")
 
 
 def _sound_facts(file: Path) -> dict[str, object]:

@@ -120,7 +120,7 @@ def _speed_table(
         f"Measured on {threads} with {gigabytes(rates.read_bandwidth)}/s{free}.",
     ]
     if (busy := busy_programs()) is not None:
-        lines.append(f"{busy:.1f} other programs were running, which slows everything down.")
+        lines.append(f"Other programs caused a load of {busy:.1f}: without them it is faster.")
     cells: list[tuple[str, ...]] = [("model", *PRECISIONS)]
     for row in rows:
         precisions = row["precisions"]

@@ -9,7 +9,7 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -129,7 +129,7 @@ def _write_stems(request: RenderRequest, mixer: Mixer, gain: float, folder: Path
 
 
 @contextmanager
-def _filling(folder: Path | None) -> Iterator[Path | None]:
+def _filling(folder: Path | None) -> Generator[Path | None]:
     """A temporary folder whose files move into `folder` at the end; on failure it is gone."""
     if folder is None:
         yield None

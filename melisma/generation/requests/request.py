@@ -57,7 +57,7 @@ class GenerationRequest(Generic[PromptT, ContextT]):
     """Whether each piece is measured against what its words state."""
     original: bool = False
     """Whether pieces too similar to training music are sampled again."""
-    notes: Mapping[str, object] = field(default_factory=dict)
+    notes: Mapping[str, object] = field(default_factory=dict[str, object])
     """More for the provenance, fit for JSON: names of files that were given."""
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -127,7 +127,7 @@ def _written(
 
 
 @contextlib.contextmanager
-def _opened(target: Path | BinaryIO) -> Iterator[BinaryIO]:
+def _opened(target: Path | BinaryIO) -> Generator[BinaryIO]:
     """The pipe, or a growing file beside the target, which goes away in the end."""
     if not isinstance(target, Path):
         yield target

@@ -219,7 +219,7 @@ def _metre(prompt: ScorePrompt, reading: AttributePrediction, words: str) -> tup
 
 
 def _same_numerators(one: tuple[int, int], other: tuple[int, int]) -> bool:
-    """Whether the numerators of two metres are equal up to a power of two, as of 2/4, 4/4 and 2/2."""
+    """Whether the numerators of two metres are equal up to a power of two, as of 2/4 and 4/4."""
     odd = [numerator // (numerator & -numerator) for numerator, _ in (one, other)]
     return one == other or odd[0] == odd[1]
 
