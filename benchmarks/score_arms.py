@@ -147,7 +147,7 @@ def notes_in(corpus: ScoreCorpus, windows: np.ndarray) -> int:
 
 def remi_tokenizer() -> Any:
     """MidiTok's REMI with the grid of the events."""
-    from miditok import REMI, TokenizerConfig
+    from miditok import REMI, TokenizerConfig  # pyright: ignore[reportMissingImports]
 
     return REMI(
         TokenizerConfig(

@@ -6,8 +6,8 @@
     melisma.compose("a minuet for string quartet in G major").save("minuet.mid", audio="minuet.wav")
 
     pipeline = melisma.load("default")
-    for piece in pipeline.generate(["a march", "a lullaby"], receipt=True, original=True):
-        print(piece.receipt)
+    for piece in pipeline.generate(["a march", "a lullaby"], key="F# minor", best_of=8):
+        print(piece.conditions, piece.receipt)
 
 Names are imported when they are first used: `import melisma` loads nothing heavy.
 """

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from melisma.values import Prompt
-from melisma.values.attributes import PITCH_NAMES
+from melisma.values.attributes import parse_key
 from melisma.values.errors import MelismaError
 from melisma.values.model_ref import ModelRef
 
@@ -19,37 +18,6 @@ MOST_CANDIDATES = 64
 PRECISIONS = ("float32", "bfloat16", "int8", "int4")
 """Same as `melisma.engine.native.packing.PRECISIONS`, which loads numba."""
 LARGEST_SEED = 2**32 - 1
-
-_OTHER_SPELLINGS = {
-    "Cb": "B", "B#": "C", "Db": "C#", "D#": "Eb", "Fb": "E", "E#": "F", "Gb": "F#",
-    "G#": "Ab", "A#": "Bb",
-}  # fmt: skip
-_TONALITY = re.compile(r"([A-Ga-g])\s*([#b♯♭]|-?sharp|-?flat)?\s*(m|min|minor|maj|major|)\.?")
-
-
-def parse_key(words: str) -> str:
-    """Parses a musical key.
-
-    Args:
-        words: A key such as "Bb major", "c# minor", "Am" or "G".
-
-    Returns:
-        One of `values.attributes.TONALITIES`.
-
-    Raises:
-        MelismaError: It is no key.
-    """
-    match = _TONALITY.fullmatch(words.strip()) or _TONALITY.fullmatch(words.strip().lower())
-    if match is None:
-        raise MelismaError(
-            f'"{words}" is not a musical key: use one such as "C major", "F# minor" or "Bb minor"'
-        )
-    sign = {"♯": "#", "♭": "b"}.get(match[2] or "", match[2] or "")
-    sign = "#" if "sharp" in sign else "b" if "flat" in sign else sign
-    name = match[1].upper() + sign
-    name = _OTHER_SPELLINGS.get(name, name)
-    assert name in PITCH_NAMES
-    return f"{name} {'minor' if match[3] in ('m', 'min', 'minor') else 'major'}"
 
 
 def gather_prompts(prompts: Sequence[str], file: Path | None) -> list[str]:

@@ -9,6 +9,7 @@ token version.
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 
 from melisma.values.errors import MelismaError
@@ -187,3 +188,35 @@ class Facts:
     tradition: str | None = None
     """Name of a tradition or repertoire, e.g. "Polish church music"."""
     title: str | None = None
+
+
+_OTHER_SPELLINGS = {
+    "Cb": "B", "B#": "C", "Db": "C#", "D#": "Eb", "Fb": "E", "E#": "F", "Gb": "F#",
+    "G#": "Ab", "A#": "Bb",
+}  # fmt: skip
+_TONALITY = re.compile(r"([A-Ga-g])\s*([#b♯♭]|-?sharp|-?flat)?\s*(m|min|minor|maj|major|)\.?")
+
+
+def parse_key(words: str) -> str:
+    """Parses a musical key.
+
+    Args:
+        words: A key such as "Bb major", "c# minor", "Am" or "G".
+
+    Returns:
+        One of `TONALITIES`.
+
+    Raises:
+        MelismaError: It is no key.
+    """
+    match = _TONALITY.fullmatch(words.strip()) or _TONALITY.fullmatch(words.strip().lower())
+    if match is None:
+        raise MelismaError(
+            f'"{words}" is not a musical key: use one such as "C major", "F# minor" or "Bb minor"'
+        )
+    sign = {"♯": "#", "♭": "b"}.get(match[2] or "", match[2] or "")
+    sign = "#" if "sharp" in sign else "b" if "flat" in sign else sign
+    name = match[1].upper() + sign
+    name = _OTHER_SPELLINGS.get(name, name)
+    assert name in PITCH_NAMES
+    return f"{name} {'minor' if match[3] in ('m', 'min', 'minor') else 'major'}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from melisma.values.attributes import STYLES
@@ -77,3 +78,23 @@ def felt_beat(metre: tuple[int, int]) -> float:
     if denominator in (8, 16) and numerator > 3 and numerator % 3 == 0:
         return 12.0 / denominator
     return 4.0 / denominator if denominator in (2, 8) else 1.0
+
+
+def parse_time_signature(words: str) -> tuple[int, int]:
+    """(3, 4) from "3/4"; `ScorePrompt` checks whether it is one of those supported."""
+    match = re.fullmatch(r"\s*(\d{1,2})\s*/\s*(\d{1,2})\s*", words)
+    if match is None:
+        raise MelismaError(f'"{words}" is not a time signature: use one such as 3/4 or 6/8')
+    return int(match[1]), int(match[2])
+
+
+def parse_style(words: str) -> str:
+    """The name of `STYLE_NAMES` that is meant, in any case."""
+    plain = words.strip().lower()
+    for style in STYLE_NAMES:
+        if plain == style.lower():
+            return style
+    raise MelismaError(
+        f'unknown style "{words}": choose one of {", ".join(STYLE_NAMES)}, or describe it in the '
+        "prompt"
+    )

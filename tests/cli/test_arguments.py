@@ -15,13 +15,12 @@ import pytest
 import typer
 
 from melisma.cli import options
-from melisma.cli.arguments import parse_key
 from melisma.cli.errors import error_sentence, run
 from melisma.cli.program import program
 from melisma.generation.musicgen import MUSICGEN_SAMPLING
 from melisma.generation.musiclm import MUSICLM_SAMPLING
 from melisma.generation.score.pipeline import SCORE_SAMPLING
-from melisma.values.attributes import TONALITIES
+from melisma.values.attributes import TONALITIES, parse_key
 from melisma.values.errors import MelismaError
 
 REPOSITORY = Path(__file__).parents[2]

@@ -17,15 +17,15 @@ from melisma.cli.arguments import (
     check_real,
     gather_prompts,
     named_model,
-    parse_key,
     unknown_name,
 )
 from melisma.cli.output_paths import audio_paths, midi_paths, plot_paths, stem_paths
 from melisma.cli.progress import progress_bar
 from melisma.cli.receipts import print_pieces, receipt_lines
+from melisma.values.attributes import parse_key
 from melisma.values.errors import MelismaError
 from melisma.values.sampling import SamplingParams
-from melisma.values.score_prompt import STYLE_NAMES, ScorePrompt
+from melisma.values.score_prompt import ScorePrompt, parse_style, parse_time_signature
 
 if TYPE_CHECKING:
     from melisma.generation.score.pipeline import ScoreContext
@@ -233,14 +233,6 @@ def sound_paths(audio: str | None, paths: Sequence[Path], seed: int) -> list[Pat
     return list(audio_paths(audio, None, [path.stem for path in paths], seed))
 
 
-def parse_time_signature(words: str) -> tuple[int, int]:
-    """(3, 4) from "3/4"; `ScorePrompt` checks whether it is one of those supported."""
-    match = re.fullmatch(r"\s*(\d{1,2})\s*/\s*(\d{1,2})\s*", words)
-    if match is None:
-        raise MelismaError(f'"{words}" is not a time signature: use one such as 3/4 or 6/8')
-    return int(match[1]), int(match[2])
-
-
 def parse_bar_range(words: str) -> tuple[int, int]:
     """(9, 12) from "9-12", (9, 9) from "9": first and last bar, counted from 1."""
     match = re.fullmatch(r"\s*(\d{1,5})\s*(?:[-–]\s*(\d{1,5}))?\s*", words)
@@ -249,15 +241,3 @@ def parse_bar_range(words: str) -> tuple[int, int]:
             f'"{words}" is not a range of bars: use one such as 9-12, counted from 1'
         )
     return int(match[1]), int(match[2] or match[1])
-
-
-def parse_style(words: str) -> str:
-    """The name of `STYLE_NAMES` that is meant, in any case."""
-    plain = words.strip().lower()
-    for style in STYLE_NAMES:
-        if plain == style.lower():
-            return style
-    raise MelismaError(
-        f'unknown style "{words}": choose one of {", ".join(STYLE_NAMES)}, or describe it in the '
-        "prompt"
-    )

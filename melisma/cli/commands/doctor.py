@@ -20,6 +20,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.version import InvalidVersion, Version
 
 import melisma
 from melisma.cli import options
@@ -228,11 +231,10 @@ def _packages() -> Check:
     except metadata.PackageNotFoundError:
         return Check(name="packages", words="not checked: Melisma runs from a checkout")
     shown, wrong = [], []
-    for line in requirements:
-        found = re.fullmatch(r"([\w.-]+)\s*\(?([^;)]*)\)?\s*(;.*)?", line)
-        if found is None or "extra ==" in (found[3] or ""):
+    for requirement in map(Requirement, requirements):
+        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
             continue
-        name, bounds = found[1], found[2].strip()
+        name, bounds = requirement.name, str(requirement.specifier)
         try:
             version = metadata.version(name)
         except metadata.PackageNotFoundError:
@@ -252,30 +254,17 @@ def _packages() -> Check:
 
 
 def within(version: str, bounds: str) -> bool:
-    """Whether a version lies in bounds like ">=2.6,<2.14,!=2.7.0"; unsupported bounds are ignored.
+    """Whether a version lies in bounds like ">=2.6,<2.14,!=2.7.0" (PEP 440).
+
+    Pre-releases count as their order says; a version that is not of PEP 440 lies in no bounds.
 
     >>> within("2.13.0+cpu", ">=2.6,<2.14"), within("2.14.0", ">=2.6,<2.14")
     (True, False)
     """
-    mine = _numbers(version)
-    for bound in filter(None, bounds.replace(" ", "").split(",")):
-        found = re.fullmatch(r"(>=|<=|==|!=|<|>)([\d.]+)", bound)
-        if found is None:
-            continue
-        size = max(len(mine), len(_numbers(found[2])))
-        one, other = (list(part) + [0] * (size - len(part)) for part in (mine, _numbers(found[2])))
-        holds = {
-            ">=": one >= other, "<=": one <= other, "==": one == other, "!=": one != other,
-            "<": one < other, ">": one > other,
-        }  # fmt: skip
-        if not holds[found[1]]:
-            return False
-    return True
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    found = re.match(r"\d+(\.\d+)*", version)
-    return tuple(map(int, found[0].split("."))) if found else ()
+    try:
+        return SpecifierSet(bounds).contains(Version(version), prereleases=True)
+    except InvalidVersion:
+        return False
 
 
 def _native() -> Check:

@@ -1,18 +1,14 @@
 """Hardware detection: cores, memory, vector instructions, cache size and memory bandwidth.
 
-Input: the files and calls of the operating system. Output: `Processor`, `Memory`, and measured
-bytes per second. In a container its limits count (cgroups of both versions), not those of the host.
-Nothing here loads torch.
+Input: the files and calls of the operating system, by psutil where it knows them. Output:
+`Processor`, `Memory`, and measured bytes per second. In a container its limits count (cgroups of
+both versions, which psutil does not read), not those of the host. Nothing here loads torch.
 """
 
 from __future__ import annotations
 
-import ctypes
-import os
 import platform
 import re
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +17,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import psutil
 
 from melisma.simd.instruction_set import features
 from melisma.simd.jit import compiled_loop
@@ -84,9 +81,8 @@ def processor(system: Path = SYSTEM) -> Processor:
     Args:
         system: Root of the system's files.
     """
-    cores = os.cpu_count() or 1
-    affinity = getattr(os, "sched_getaffinity", None)
-    usable = float(len(affinity(0)) if affinity else cores)
+    cores = _cores()
+    usable = float(_allowed_cores())
     share = _container_cores(system)
     usable_features = features()
     found = [common for name, common in INSTRUCTIONS.items() if usable_features.get(name)]
@@ -100,6 +96,19 @@ def processor(system: Path = SYSTEM) -> Processor:
     )
 
 
+def _cores() -> int:
+    """Logical cores of the machine."""
+    return psutil.cpu_count() or 1
+
+
+def _allowed_cores() -> int:
+    """Logical cores on which the system schedules this process (its affinity)."""
+    try:
+        return len(psutil.Process().cpu_affinity() or ()) or _cores()
+    except (AttributeError, OSError, psutil.Error):  # macOS has no affinity; a sandbox no /proc
+        return _cores()
+
+
 def _processor_name(system: Path) -> str:
     found = re.search(r"^model name\s*:\s*(.+)$", _text(system / "proc/cpuinfo"), re.MULTILINE)
     return found[1].strip() if found else platform.processor() or platform.machine() or "unknown"
@@ -109,16 +118,9 @@ def memory(system: Path = SYSTEM) -> Memory:
     """Detects the memory of the machine, or of the container where that has less.
 
     Args:
-        system: Root of the system's files.
+        system: Root of the files of the container's limits.
     """
-    if sys.platform == "win32":
-        return _windows_memory()
-    if sys.platform == "darwin":
-        return _mac_memory()
-    info = dict(re.findall(r"^(\w+):\s+(\d+) kB", _text(system / "proc/meminfo"), re.MULTILINE))
-    total = int(info["MemTotal"]) * 1024 if "MemTotal" in info else _pages("SC_PHYS_PAGES")
-    free = info.get("MemAvailable")
-    available = int(free) * 1024 if free else _pages("SC_AVPHYS_PAGES")
+    total, available = _machine_memory()
     contained = False
     for limit, used in _container_memory(system):
         if total is None or limit < total:
@@ -128,46 +130,13 @@ def memory(system: Path = SYSTEM) -> Memory:
     return Memory(total_bytes=total, available_bytes=available, contained=contained)
 
 
-def _pages(name: str) -> int | None:
+def _machine_memory() -> tuple[int | None, int | None]:
+    """Total and available bytes of the machine; None where the system does not report them."""
     try:
-        return os.sysconf(name) * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError, AttributeError):  # no such name, or no such function
-        return None
-
-
-def _mac_memory() -> Memory:
-    try:
-        report = subprocess.run(["vm_stat"], capture_output=True, text=True, check=True).stdout
-    except (OSError, subprocess.SubprocessError):
-        report = ""
-    return Memory(total_bytes=_pages("SC_PHYS_PAGES"), available_bytes=parse_vm_stat(report))
-
-
-def parse_vm_stat(report: str) -> int | None:
-    """Available bytes from the output of macOS's vm_stat; None where it has another format."""
-    page = re.search(r"page size of (\d+) bytes", report)
-    pages = re.findall(
-        r"^Pages (free|inactive|speculative|purgeable):\s+(\d+)", report, re.MULTILINE
-    )
-    return int(page[1]) * sum(int(count) for _, count in pages) if page and pages else None
-
-
-class _WindowsMemory(ctypes.Structure):
-    """MEMORYSTATUSEX of Windows."""
-
-    _fields_ = [
-        ("length", ctypes.c_uint32),
-        ("load", ctypes.c_uint32),
-        *((name, ctypes.c_uint64) for name in ("total", "available", "c", "d", "e", "f", "g")),
-    ]
-
-
-def _windows_memory() -> Memory:
-    status = _WindowsMemory(length=ctypes.sizeof(_WindowsMemory))
-    kernel = getattr(ctypes, "windll").kernel32  # noqa: B009 - other systems do not have it
-    if not kernel.GlobalMemoryStatusEx(ctypes.byref(status)):
-        return Memory(total_bytes=None, available_bytes=None)
-    return Memory(total_bytes=status.total, available_bytes=status.available)
+        found = psutil.virtual_memory()
+    except (OSError, psutil.Error):  # e.g. a sandbox without /proc
+        return None, None
+    return found.total, found.available
 
 
 def _text(path: Path) -> str:
@@ -243,9 +212,8 @@ def _container_cores(system: Path) -> float | None:
 def busy_programs() -> float | None:
     """Load average of the last minute where it is high enough to disturb measurements (`BUSY` per
     core); else None."""
-    load_average = getattr(os, "getloadavg", None)  # Windows has none
-    busy = load_average()[0] if load_average else 0.0
-    return busy if busy >= BUSY * (os.cpu_count() or 1) else None
+    load, _, _ = psutil.getloadavg()
+    return load if load >= BUSY * _cores() else None
 
 
 def cache_bytes(system: Path = SYSTEM) -> int:

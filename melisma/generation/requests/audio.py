@@ -54,6 +54,11 @@ class AudioResult(Result[AudioPiece]):
         return master(self.piece.waveform)
 
     @property
+    def conditions(self) -> dict[str, str]:
+        """What the model was conditioned on, in words."""
+        return self.piece.conditions
+
+    @property
     def receipt(self) -> dict[str, object]:
         """What is measured of the mastered sound against what its words state, as JSON values."""
         return self._receipt(self.waveform)

@@ -25,10 +25,11 @@ from melisma.generation.resolve import local_model, resolve_model
 from melisma.generation.score.pipeline import ScoreContext, ScorePipeline
 from melisma.symbolic.midi import midi_bytes, read_midi
 from melisma.values import Prompt, Score, TokenGrid, Waveform
+from melisma.values.attributes import parse_key
 from melisma.values.errors import MelismaError
 from melisma.values.model_ref import ModelRef
 from melisma.values.sampling import SamplingParams
-from melisma.values.score_prompt import ScorePrompt
+from melisma.values.score_prompt import ScorePrompt, parse_style, parse_time_signature
 
 CONTINUED_SECONDS = 10.0
 """How much of the end of a recording a piece continues from by default (MusicLM and MusicGen
@@ -171,7 +172,11 @@ class MelismaPipeline:
                 one
                 if isinstance(one, Prompt)
                 else Prompt(
-                    words=one, duration_seconds=duration, tempo_bpm=bpm, tonality=key, metre=metre
+                    words=one,
+                    duration_seconds=duration,
+                    tempo_bpm=bpm,
+                    tonality=None if key is None else parse_key(key),
+                    metre=metre,
                 )
                 for one in ([prompts] if isinstance(prompts, str | Prompt) else prompts)
             ),
@@ -200,7 +205,7 @@ class MelismaPipeline:
         original: bool = ...,
         bpm: float | None = ...,
         key: str | None = ...,
-        time_signature: tuple[int, int] | None = ...,
+        time_signature: tuple[int, int] | str | None = ...,
         instruments: str | None = ...,
         style: str | None = ...,
         continue_from: Score | Path | str | None = ...,
@@ -223,7 +228,7 @@ class MelismaPipeline:
         original: bool = ...,
         bpm: float | None = ...,
         key: str | None = ...,
-        time_signature: tuple[int, int] | None = ...,
+        time_signature: tuple[int, int] | str | None = ...,
         instruments: str | None = ...,
         style: str | None = ...,
         continue_from: Score | Path | str | None = ...,
@@ -245,7 +250,7 @@ class MelismaPipeline:
         original: bool = False,
         bpm: float | None = None,
         key: str | None = None,
-        time_signature: tuple[int, int] | None = None,
+        time_signature: tuple[int, int] | str | None = None,
         instruments: str | None = None,
         style: str | None = None,
         continue_from: Score | Path | str | None = None,
@@ -267,7 +272,7 @@ class MelismaPipeline:
             original: Whether pieces too similar to training music are sampled again.
             bpm: Tempo, over that of the words.
             key: Musical key, over that of the words.
-            time_signature: Metre, over that of the words, e.g. (7, 8).
+            time_signature: Metre, over that of the words, e.g. "7/8" or (7, 8).
             instruments: Who plays, over the words, e.g. "flute, cello, drums".
             style: A style, composer or tradition, over the words.
             continue_from: A score or MIDI file that is continued.
@@ -288,9 +293,9 @@ class MelismaPipeline:
             "bars": bars,
             "duration_seconds": duration,
             "tempo_bpm": bpm,
-            "tonality": key,
-            "metre": time_signature,
-            "style": style,
+            "tonality": None if key is None else parse_key(key),
+            "metre": time_signature_of(time_signature),
+            "style": None if style is None else parse_style(style),
             "has_prefix": melody is not None or continue_from is not None,
         }
         request = ScoreRequest(
@@ -395,6 +400,11 @@ def _score_prompts(
         else ScorePrompt(words=one, programs=programs, **constraints)
         for one in prompts
     )
+
+
+def time_signature_of(metre: tuple[int, int] | str | None) -> tuple[int, int] | None:
+    """A metre as numerator and denominator."""
+    return parse_time_signature(metre) if isinstance(metre, str) else metre
 
 
 def audio_context(

@@ -58,6 +58,11 @@ class ScoreResult(Result[ScorePiece]):
         return self.piece.score
 
     @property
+    def conditions(self) -> dict[str, str]:
+        """What the model was conditioned on, in words."""
+        return self.piece.conditions
+
+    @property
     def receipt(self) -> dict[str, object]:
         """What is measured of the notes against what the words state, as JSON values."""
         from melisma.analysis.receipt import receipt_of_score  # it needs much of scipy
