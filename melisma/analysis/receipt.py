@@ -43,10 +43,10 @@ from melisma.values.attributes import (
 from melisma.values.errors import MelismaError
 
 RELATED_TEMPI: dict[float, str] = {
-    0.5: "half of what was asked",
-    2.0: "double what was asked",
-    1 / 3: "a third of what was asked",
-    3.0: "three times what was asked",
+    0.5: "half of what was requested",
+    2.0: "double what was requested",
+    1 / 3: "a third of what was requested",
+    3.0: "three times what was requested",
 }
 """Tempi at which the same beat may be counted; they do not agree, but are reported as such."""
 SOUND_DENSITY_ONSETS = (2.1, 4.0)
@@ -57,8 +57,8 @@ PRESENT_PROBABILITY = 0.5
 OTHER_INSTRUMENTS = "other instruments"
 _DISPLAY_NAMES = {"tonality": "key"}
 """Names of findings in text, where they differ from those in JSON."""
-_JSON_KEYS = {"requested": "asked"}
-"""Keys of `Finding` fields in JSON, where they differ from the field names."""
+_FORMER_KEYS = {"asked": "requested"}
+"""Keys of `Finding` fields in receipts of earlier versions."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +85,7 @@ class Finding:
         """The finding as one line of text."""
         text = f"{_DISPLAY_NAMES.get(self.name, self.name)}: {self.measured or 'none'}"
         if self.requested is not None:
-            text += f", asked {self.requested}: {'agrees' if self.agrees else 'does not agree'}"
+            text += f", requested {self.requested}: {'agrees' if self.agrees else 'does not agree'}"
         ceiling = "" if self.ceiling is None else f"; right on {self.ceiling:.0%} of known pieces"
         return f"{text} ({self.confidence:.0%} sure{ceiling})"
 
@@ -120,27 +120,23 @@ class Receipt:
 
     def as_json(self) -> dict[str, object]:
         """The receipt as JSON values; the inverse is `of_json`."""
-        rows = [
-            {_JSON_KEYS.get(name, name): value for name, value in dataclasses.asdict(one).items()}
-            for one in self.findings
-        ]
+        rows = [dataclasses.asdict(one) for one in self.findings]
         return {"agreement": self.agreement, "findings": rows}
 
     @classmethod
     def of_json(cls, row: Mapping[str, object]) -> Receipt:
-        """Reads the result of `as_json`; the names of fields are accepted as keys, too.
+        """Reads the result of `as_json`, also of earlier versions.
 
         Raises:
             MelismaError: if `row` is not a receipt.
         """
         rows = row.get("findings")
-        field_of = {key: name for name, key in _JSON_KEYS.items()}
         names = {field.name for field in dataclasses.fields(Finding)}
         findings: list[Finding] = []
         for one in rows if isinstance(rows, list) else [None]:
             fields: dict[str, Any] = {}
             if isinstance(one, Mapping):
-                fields = {field_of.get(str(key), str(key)): value for key, value in one.items()}
+                fields = {_FORMER_KEYS.get(str(key), str(key)): value for key, value in one.items()}
             if set(fields) != names:
                 raise MelismaError("this holds no receipt: it was not written by this program")
             findings.append(Finding(**fields))

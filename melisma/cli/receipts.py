@@ -41,7 +41,7 @@ def receipt_lines(row: dict[str, object]) -> list[str]:
         lines += [f"  {line}" for line in Receipt.of_json(receipt).lines()]
     if isinstance(original, dict):
         words = f"  originality: {original['nearest']}"
-        if original["redrawn"]:
-            words += f"; sampled again {original['redrawn']} times"
-        lines.append(words + ("; still too similar" if original["too_near"] else ""))
+        if original["resampled"]:
+            words += f"; sampled again {original['resampled']} times"
+        lines.append(words + ("; still too similar" if original["too_similar"] else ""))
     return lines

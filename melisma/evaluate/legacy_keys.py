@@ -8,9 +8,9 @@ version, and code refers to them by the constants of this file.
 from __future__ import annotations
 
 TEXTS_KEY = "told"
-"""Of `PieceRow.texts` in a card, and of `Measured.texts` in a reference set."""
+"""Of `PieceRow.texts` in cards before 0.6, and of `Measured.texts` in a reference set."""
 SENTENCE_KEY = "told"
-"""Of the finding in words among the details of a row on bias."""
+"""Of the finding in words among the details of a row on bias, in cards before 0.6."""
 REQUESTED_KEY = "wish"
 """Of the `RequestedScoreAttributes` in a reference of scores."""
 MEASURED_KEY = "heard"

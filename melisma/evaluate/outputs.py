@@ -139,7 +139,7 @@ def _provenances(
     sampling: Sampling,
 ) -> list[Provenance]:
     """Provenance of every output, by which existing files are recognised."""
-    settings = {"seconds": outputs.seconds, "best_of": outputs.best_of, "drawing": dict(sampling)}
+    settings = {"seconds": outputs.seconds, "best_of": outputs.best_of, "sampling": dict(sampling)}
     return [
         provenance_of(composer, words, outputs.seed + number, settings)
         for number, words in enumerate(prompts)

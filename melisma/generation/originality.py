@@ -103,10 +103,10 @@ class Checked(Generic[PieceT]):
     def as_json(self) -> dict[str, object]:
         """For receipts."""
         return {
-            "too_near": self.nearest.too_similar,
+            "too_similar": self.nearest.too_similar,
             "nearest": self.nearest.text,
             "excess": round(self.nearest.excess, 3),
-            "redrawn": self.resampled,
+            "resampled": self.resampled,
         }
 
 

@@ -103,8 +103,8 @@ def test_half_and_double_are_reported_as_such() -> None:
     finding = found(receipt_of_sound(dance(97.0), Facts(tempo_bpm=194.0)), "tempo")
     assert finding.agrees is False
     assert finding.measured is not None
-    assert "half of what was asked" in finding.measured
-    assert tempo_relation(140.0, 70.5) == "double what was asked"
+    assert "half of what was requested" in finding.measured
+    assert tempo_relation(140.0, 70.5) == "double what was requested"
     assert tempo_relation(97.0, 97.0) is None
     assert tempo_relation(97.0, 120.0) is None
 
@@ -261,21 +261,21 @@ def test_a_receipt_survives_json_and_has_lines() -> None:
     assert Receipt.of_json(row) == receipt
     assert [*row["findings"][0]] == [
         "name",
-        "asked",
+        "requested",
         "measured",
         "value",
         "confidence",
         "agrees",
         "ceiling",
     ]
-    by_field = [{"requested": one["asked"], **one} for one in row["findings"]]
-    for one in by_field:
-        del one["asked"]
-    assert Receipt.of_json({"findings": by_field}) == receipt
+    former = [{"asked": one["requested"], **one} for one in row["findings"]]
+    for one in former:
+        del one["requested"]
+    assert Receipt.of_json({"findings": former}) == receipt
     lines = receipt.lines()
     assert len(lines) == len(receipt.findings)
     assert lines[0].startswith("tempo: ")
-    assert "asked 120 bpm: does not agree" in lines[0]
+    assert "requested 120 bpm: does not agree" in lines[0]
     assert lines[1].startswith("key: ")
     for broken in ({}, {"findings": [{"name": "tempo"}]}, {"findings": ["tempo"]}):
         with pytest.raises(ValueError, match="no receipt"):

@@ -158,18 +158,22 @@ def test_an_output_folder_that_is_not_there(
 def test_load_by_other_programs_is_reported(
     busy: tuple[float, float, float], known: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hardware.os, "getloadavg", lambda: busy, raising=False)
-    monkeypatch.setattr(hardware.os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(hardware.psutil, "getloadavg", lambda: busy)
+    monkeypatch.setattr(hardware.psutil, "cpu_count", lambda: 4)
     assert bool(doctor_module._other_programs()) is known
 
 
 def test_packages_out_of_range(monkeypatch: pytest.MonkeyPatch) -> None:
-    wanted = ["torch<2.0,>=1.0", "no-such-package>=3", "numpy>=1.0", 'ray>=99; extra == "cluster"']
+    wanted = [
+        "torch<2.0,>=1.0", "no-such-package>=3", "numpy>=1.0", 'ray>=99; extra == "cluster"',
+        'old>=1; python_version < "3"',
+    ]  # fmt: skip
     monkeypatch.setattr(doctor_module.metadata, "requires", lambda name: wanted)  # noqa: ARG005
     found = doctor_module._packages()
     assert found.remedy is not None
     assert "is not <2.0,>=1.0; no-such-package is missing" in found.words
     assert "ray" not in found.words
+    assert "old" not in found.words
 
 
 def test_a_python_that_was_not_tested(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,8 +192,10 @@ def test_a_python_that_was_not_tested(monkeypatch: pytest.MonkeyPatch) -> None:
         ("1.0", "==1.0.0", True),
         ("1.0", "<=0.9", False),
         ("1.0", ">1.0", False),
-        ("3.0rc1", "~=2.0", True),
+        ("3.0rc1", "~=2.0", False),
+        ("2.14.0rc1", ">=2.6,<2.15", True),
         ("5", "", True),
+        ("of my own", ">=0", False),
     ],
 )
 def test_versions_within_bounds(version: str, bounds: str, holds: bool) -> None:

@@ -60,7 +60,7 @@ def test_one_command_makes_sound_and_says_whose_weights_it_uses(
     assert (made.rate_hz, made.samples.shape) == (32_000, (1, 32_000))
     assert sign is not None
     assert (sign.model, sign.licence) == ("musicgen-tiny", "CC BY-NC 4.0")
-    assert json.loads(sign.settings)["drawing"]["guidance"] == 3.0
+    assert json.loads(sign.settings)["sampling"]["guidance"] == 3.0
     assert generate(mono, tmp_path / "b.flac", "--best-of", "2", "--receipt", "--top-p", "0.9") == 0
     assert generate(mono, tmp_path / "c.wav", "--stream", "--precision", "int4") == 0
     assert read_audio(tmp_path / "c.wav").samples.shape == (1, 32_000)

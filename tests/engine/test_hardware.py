@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
@@ -20,18 +19,24 @@ def system(folder: Path, **files: str) -> Path:
     return folder
 
 
-MEMORY = "MemTotal:       16000000 kB\nMemFree: 1 kB\nMemAvailable:    9000000 kB\n"
+@pytest.fixture
+def _known_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine of 16 GB, of which 9 are available."""
+    memory = SimpleNamespace(total=16_384_000_000, available=9_216_000_000)
+    monkeypatch.setattr(hardware.psutil, "virtual_memory", lambda: memory)
 
 
+@pytest.mark.usefixtures("_known_memory")
 def test_memory_without_a_container(tmp_path: Path) -> None:
-    found = hardware.memory(system(tmp_path, proc__meminfo=MEMORY))
+    found = hardware.memory(tmp_path)
     assert (found.total_bytes, found.available_bytes) == (16_384_000_000, 9_216_000_000)
     assert not found.contained
 
 
+@pytest.mark.usefixtures("_known_memory")
 @pytest.mark.parametrize("path", ["/", "/pod/one"])
 def test_memory_and_cores_of_a_container(tmp_path: Path, path: str) -> None:
-    root = system(tmp_path, proc__meminfo=MEMORY, proc__self__cgroup=f"0::{path}\n")
+    root = system(tmp_path, proc__self__cgroup=f"0::{path}\n")
     folder = root / "sys/fs/cgroup"
     folder.mkdir(parents=True)
     # Outer groups count where they are seen.
@@ -48,9 +53,10 @@ def test_memory_and_cores_of_a_container(tmp_path: Path, path: str) -> None:
     assert hardware.processor(root).usable == min(1.5, hardware.processor(tmp_path / "x").usable)
 
 
+@pytest.mark.usefixtures("_known_memory")
 def test_the_first_version_of_control_groups(tmp_path: Path) -> None:
     lines = "5:memory:/a\n4:cpu,cpuacct:/a\n3:freezer:/\nnonsense\n"
-    root = system(tmp_path, proc__meminfo=MEMORY, proc__self__cgroup=lines)
+    root = system(tmp_path, proc__self__cgroup=lines)
     memory, cpu = (root / f"sys/fs/cgroup/{name}/a" for name in ("memory", "cpu,cpuacct"))
     for folder in (memory, cpu):
         folder.mkdir(parents=True)
@@ -67,24 +73,14 @@ def test_the_first_version_of_control_groups(tmp_path: Path) -> None:
     assert hardware.processor(root).threads == 1
 
 
+@pytest.mark.usefixtures("_known_memory")
 def test_no_limit_of_a_container(tmp_path: Path) -> None:
     root = system(
-        tmp_path, proc__meminfo=MEMORY, proc__self__cgroup="0::/\n",
+        tmp_path, proc__self__cgroup="0::/\n",
         **{"sys__fs__cgroup__memory.max": "max\n", "sys__fs__cgroup__cpu.max": "max 100000\n"},
     )  # fmt: skip
     assert not hardware.memory(root).contained
     assert hardware._container_cores(root) is None
-
-
-def test_vm_stat_of_macos_is_parsed() -> None:
-    report = (
-        "Mach Virtual Memory Statistics: (page size of 16384 bytes)\n"
-        "Pages free:                               1000.\n"
-        "Pages active:                             9000.\n"
-        "Pages inactive:                            500.\n"
-    )
-    assert hardware.parse_vm_stat(report) == 1500 * 16384
-    assert hardware.parse_vm_stat("") is None
 
 
 def test_the_cache_of_the_processor(tmp_path: Path) -> None:
@@ -104,17 +100,20 @@ def test_this_machine_is_known() -> None:
     assert hardware.beyond_cache_bytes() >= 1 << 20
 
 
-def test_memory_of_windows(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Kernel:
-        answers = 1
+def test_a_system_that_reports_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def fail() -> None:
+        raise FileNotFoundError("/proc/meminfo")
 
-        def GlobalMemoryStatusEx(self, status: Any) -> int:  # noqa: N802 - its name there
-            status._obj.total, status._obj.available = 8_000, 3_000
-            return self.answers
+    monkeypatch.setattr(hardware.psutil, "virtual_memory", fail)
+    monkeypatch.setattr(hardware.psutil, "Process", fail)
+    unknown = hardware.Memory(total_bytes=None, available_bytes=None)
+    assert hardware.memory(tmp_path) == unknown
+    found = hardware.processor(tmp_path)
+    assert found.usable == found.cores
 
-    kernel = Kernel()
-    monkeypatch.setattr(hardware.sys, "platform", "win32")
-    monkeypatch.setattr(hardware.ctypes, "windll", SimpleNamespace(kernel32=kernel), raising=False)
-    assert hardware.memory() == hardware.Memory(total_bytes=8_000, available_bytes=3_000)
-    kernel.answers = 0
-    assert hardware.memory().available_bytes is None
+
+def test_a_system_without_affinity(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(hardware.psutil, "Process", SimpleNamespace)  # as on macOS
+    monkeypatch.setattr(hardware.psutil, "cpu_count", lambda: 6)
+    found = hardware.processor(tmp_path)
+    assert (found.cores, found.threads) == (6, 6)

@@ -95,3 +95,12 @@ def test_protocols_say_how_they_differ() -> None:
     assert len(differences) == 2
     assert "judge" in differences[0]
     assert "length judged" in differences[1]
+
+
+def test_cards_of_earlier_versions_are_read() -> None:
+    """Those of version 0.5 name findings in words otherwise."""
+    folder = Path(__file__).resolve().parents[2] / "docs" / "evaluation"
+    for name in ("sound", "score"):
+        card = read_card(folder / name / "card.json")
+        assert any(piece.texts for piece in card.pieces)
+        assert not any("told" in row.figure.details for row in card.rows)

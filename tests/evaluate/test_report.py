@@ -54,7 +54,7 @@ BIAS = CardRow(
     figure=Figure(
         what="lead of open prompts",
         value=0.9,
-        details={"too often": "piano", "told": "Lead: too often piano (100 %)."},
+        details={"too often": "piano", "sentence": "Lead: too often piano (100 %)."},
     ),
     better="lower",
 )

@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import re
 import shutil
 import sys
 import textwrap
@@ -20,9 +19,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from packaging.requirements import Requirement
-from packaging.specifiers import SpecifierSet
-from packaging.version import InvalidVersion, Version
 
 import melisma
 from melisma.cli import options
@@ -226,6 +222,8 @@ def _tested_python() -> str:
 
 def _packages() -> Check:
     """Versions of the packages that the installation without extras needs."""
+    from packaging.requirements import Requirement
+
     try:
         requirements = metadata.requires("melisma") or []
     except metadata.PackageNotFoundError:
@@ -261,6 +259,9 @@ def within(version: str, bounds: str) -> bool:
     >>> within("2.13.0+cpu", ">=2.6,<2.14"), within("2.14.0", ">=2.6,<2.14")
     (True, False)
     """
+    from packaging.specifiers import SpecifierSet
+    from packaging.version import InvalidVersion, Version
+
     try:
         return SpecifierSet(bounds).contains(Version(version), prereleases=True)
     except InvalidVersion:

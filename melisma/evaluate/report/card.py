@@ -23,7 +23,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
-from melisma.evaluate.legacy_keys import TEXTS_KEY
+from melisma.evaluate.legacy_keys import SENTENCE_KEY, TEXTS_KEY
 from melisma.evaluate.metrics.figures import Figure
 from melisma.files.atomic import write_bytes
 from melisma.values.errors import MelismaError
@@ -132,7 +132,7 @@ class PieceRow:
     values: Mapping[str, float]
     """Key of a row -> the value of this piece, of which the figure is the mean or median."""
     texts: Mapping[str, str] = field(default_factory=dict)
-    """Findings in words: tempo, key, nearest training clip ... (on disk under `TEXTS_KEY`)."""
+    """Findings in words: tempo, key, nearest training clip ... (`TEXTS_KEY` in cards before 0.6)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,7 +177,6 @@ def write_card(path: Path, card: Card) -> None:
         write_bytes(embeddings_path(path), save(arrays))
     tree = dataclasses.asdict(dataclasses.replace(card, embeddings={}))
     del tree["embeddings"]
-    tree["pieces"] = [_rename_key(piece, "texts", TEXTS_KEY) for piece in tree["pieces"]]
     document = {"kind": CARD_KIND, **tree}
     text = json.dumps(_plain(document), indent=1, ensure_ascii=False, allow_nan=False)
     write_bytes(path, (text + "\n").encode("utf-8"))
@@ -245,6 +244,7 @@ def read_card(path: Path) -> Card:
 def _read_row(row: dict[str, Any]) -> CardRow:
     figure = dict(row["figure"])
     value = figure.pop("value")
+    figure["details"] = _rename_key(figure.get("details", {}), SENTENCE_KEY, "sentence")
     return CardRow(
         **{**row, "figure": Figure(value=float("nan") if value is None else value, **figure)}
     )

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from html import escape
 from importlib import resources
 
-from melisma.evaluate.legacy_keys import SENTENCE_KEY
 from melisma.evaluate.metrics.figures import Figure
 from melisma.evaluate.report.plots import interval_bar, number, percent
 
@@ -101,7 +100,7 @@ def _details(figure: Figure) -> str:
     parts = [
         f"{name}: {value}" if isinstance(value, str) else f"{name} {number(value)}"
         for name, value in figure.details.items()
-        if value != "" and name != SENTENCE_KEY  # which is part of the verdict
+        if value != "" and name != "sentence"  # which is part of the verdict
     ]
     return " · ".join(parts)
 

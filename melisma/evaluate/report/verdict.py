@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from melisma.evaluate.legacy_keys import SENTENCE_KEY
 from melisma.evaluate.report.card import Card, CardRow
 from melisma.evaluate.report.plots import number, percent
 
@@ -46,7 +45,7 @@ def verdict_of(card: Card) -> CardVerdict:
     sentences = [
         _named(card, "As good as real music, or nearly", strong=True),
         _named(card, "Farthest from real music", strong=False),
-        *(str(row.figure.details[SENTENCE_KEY]) for row in card.rows if _states_bias(row)),
+        *(str(row.figure.details["sentence"]) for row in card.rows if _states_bias(row)),
     ]
     if card.notes:
         count = len(card.notes)
@@ -93,7 +92,7 @@ def _states_bias(row: CardRow) -> bool:
     """Whether a row is about a significant bias."""
     details = row.figure.details
     named = bool(details.get("too often") or details.get("too seldom"))
-    return row.section == "bias" and SENTENCE_KEY in details and named
+    return row.section == "bias" and "sentence" in details and named
 
 
 def _named(card: Card, words: str, *, strong: bool) -> str:

@@ -26,7 +26,6 @@ from scipy.special import rel_entr
 from scipy.stats import norm
 
 from melisma.analysis.receipt import PRESENT_PROBABILITY
-from melisma.evaluate.legacy_keys import SENTENCE_KEY
 from melisma.evaluate.metrics.figures import figure_of
 from melisma.evaluate.metrics.statistics import REPEATS, Interval, recentred, wilson
 from melisma.evaluate.report.card import CardRow
@@ -359,7 +358,7 @@ def bias_rows(biases: Sequence[AttributeBias], command: str = "") -> list[CardRo
                     "from": one.divergence.low,
                     "to": one.divergence.high,
                     "its floor": one.divergence_floor,
-                    SENTENCE_KEY: one.sentence(),
+                    "sentence": one.sentence(),
                 },
             ),
             better="lower",

@@ -136,7 +136,7 @@ def audio_settings(
         "tempo_bpm": prompt.tempo_bpm,
         "tonality": prompt.tonality,
         "metre": prompt.metre,
-        "drawing": dict(pipeline.resolve_sampling(request.sampling)),
+        "sampling": dict(pipeline.resolve_sampling(request.sampling)),
         **request.notes,
     }
 

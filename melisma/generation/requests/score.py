@@ -42,7 +42,7 @@ class ScoreResult(Result[ScorePiece]):
         settings: dict[str, object] = {
             "settings": {k: v for k, v in asdict(piece.prompt).items() if k != "words"},
             "best_of": pipeline.best_of if request.best_of is None else request.best_of,
-            "drawing": dict(pipeline.resolve_sampling(request.sampling)),
+            "sampling": dict(pipeline.resolve_sampling(request.sampling)),
             "conditions": piece.conditions,
             "continue_from": request.notes.get("continue_from"),
             "infill": context.infill_bars,
