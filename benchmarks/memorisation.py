@@ -45,6 +45,7 @@ from melisma.joint import JointEmbedding
 from melisma.lm import TokenModel
 from melisma.semantic import SemanticTokenizer
 from melisma.tokenizers import TokenizerPaths
+from melisma.values.errors import MelismaError
 from melisma.values.tokens import FRAME_RATE_HZ
 
 PAIRS = 40_000
@@ -78,7 +79,7 @@ def main() -> None:
     }
     both = set(sets["train"].groups) & set(sets["held"].groups)
     if both:
-        raise ValueError(f"{len(both)} works are in both folders: the control must be held out")
+        raise MelismaError(f"{len(both)} works are in both folders: the control must be held out")
     sampling = StageSampling(temperature=arguments.temperature, top_k=TOP_K)
     continued = continue_all(model, sets, sampling, arguments.batch, arguments.kept)
     distances = centroid_distances(semantic.centroids[0].numpy())

@@ -52,7 +52,7 @@ def check_tokenizer_fingerprints(
         fingerprints: Fingerprint of each present tokenizer, by name.
 
     Raises:
-        ValueError: The row was encoded with another tokenizer.
+        MelismaError: The row was encoded with another tokenizer.
     """
     recorded = facts.get(TOKENIZERS_KEY)
     for name, fingerprint in recorded.items() if isinstance(recorded, dict) else ():
@@ -92,7 +92,7 @@ def read_towers(
         precision: One of `COMPUTE_PRECISIONS`.
 
     Raises:
-        ValueError: The joint embedding was trained on the states of another semantic encoder.
+        MelismaError: The joint embedding was trained on the states of another semantic encoder.
     """
     semantic = SemanticTokenizer.read(paths.semantic, device, precision=precision)
     joint = JointEmbedding.read(paths.joint)
@@ -125,7 +125,7 @@ class AudioTokenizers:
             precision: One of `COMPUTE_PRECISIONS`.
 
         Raises:
-            ValueError: The joint embedding was trained on the states of another semantic encoder.
+            MelismaError: The joint embedding was trained on the states of another semantic encoder.
         """
         codec = AcousticCodec.read(paths.codec, device, precision=precision)
         return cls(codec, *read_towers(paths, device, precision=precision))

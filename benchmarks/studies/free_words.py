@@ -16,6 +16,7 @@ import numpy as np
 
 from melisma.joint.attributes import AttributePrediction
 from melisma.values.attributes import FAMILIES, MOODS, STYLES
+from melisma.values.errors import MelismaError
 
 TEMPO_EDGES_BPM = (80.0, 112.0)
 """Slow lies below the first, fast from the second on: the limits of the captions' words."""
@@ -52,7 +53,7 @@ def read_free_prompts(path: Path) -> list[FreePrompt]:
             accepted = (answers,) if isinstance(answers, str) else tuple(answers)
             known = QUESTIONS.get(question)
             if known is None or not set(accepted) <= set(known):
-                raise ValueError(f"{path}: no question {question} with the answers {accepted}")
+                raise MelismaError(f"{path}: no question {question} with the answers {accepted}")
             expected[question] = accepted
         prompts.append(FreePrompt(words=row["prompt"], expected=expected))
     return prompts

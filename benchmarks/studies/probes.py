@@ -18,6 +18,7 @@ from scipy.sparse import csr_matrix
 from melisma.evaluate.metrics.statistics import area_under_curve
 from melisma.values import TokenGrid
 from melisma.values.attributes import FAMILIES
+from melisma.values.errors import MelismaError
 
 CHORDS = 25
 """None, 12 major, 12 minor."""
@@ -115,12 +116,12 @@ def probe(
     """Fits on `train` and predicts `held`; `ValueError` for too few clips, or tokens of different
     tokenizers."""
     if len(train) < 2 or not held:
-        raise ValueError(
+        raise MelismaError(
             f"a probe needs two clips to learn from and one to read, not {len(train)}, {len(held)}"
         )
     tokenizers = {(c.grid.fingerprint, c.grid.tokens.shape[0]) for c in [*train, *held]}
     if len(tokenizers) != 1:
-        raise ValueError("the clips' tokens come from different tokenizers: probe one at a time")
+        raise MelismaError("the clips' tokens come from different tokenizers: probe one at a time")
     weights = _fit(train, ridge)
     # The threshold comes from clips of the training side, at most fifty: they are cheap to reread.
     reread = train[-50:]

@@ -16,6 +16,7 @@ from melisma.evaluate.metrics.statistics import (
     bootstrap,
     recall_interval,
 )
+from melisma.values.errors import MelismaError
 
 WITHIN = 10
 """A sentence finds its clip where it is among so many best."""
@@ -51,7 +52,7 @@ def instrument_interval(
     truth = np.array([[name in instruments for instruments in played] for name in names])
     enough = (truth.sum(axis=1) >= 3) & (truth.sum(axis=1) <= len(music) - 3)
     if not enough.any():
-        raise ValueError("no instrument plays in three clips or more: take more clips")
+        raise MelismaError("no instrument plays in three clips or more: take more clips")
 
     def statistic(index: np.ndarray) -> float:
         areas = [

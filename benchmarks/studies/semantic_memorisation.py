@@ -32,6 +32,7 @@ from melisma.files.shards import ShardReader
 from melisma.joint import JointEmbedding
 from melisma.lm import TokenModel
 from melisma.lm.conditioning import ATTRIBUTE_SIZES, Condition, Conditioning
+from melisma.values.errors import MelismaError
 
 PROMPT_SECONDS = (0.0, 2.5, 5.0, 10.0)
 """Lengths of the prompts (0 to 10 s in the paper)."""
@@ -79,7 +80,7 @@ def read_token_clips(folder: Path, joint: JointEmbedding, count: int, seed: int 
     second clip before every other has its first. `ValueError` for an empty folder."""
     reader = ShardReader(folder)
     if not len(reader):
-        raise ValueError(f"{folder} holds no tokens: write them with `melisma prepare --tokens`")
+        raise MelismaError(f"{folder} holds no tokens: write them with `melisma prepare --tokens`")
     groups = [str(reader.facts(row).get("group", row)) for row in range(len(reader))]
     chosen = spread_over_works(groups, count, seed)
     arrays = [reader.row(row).arrays for row in chosen]
@@ -142,7 +143,7 @@ def continue_clips(
     """
     total = prompt_frames + frames
     if clips.semantic.shape[2] < total:
-        raise ValueError(
+        raise MelismaError(
             f"clips of {clips.semantic.shape[2]} frames cannot be compared with {frames} frames "
             f"after {prompt_frames}: give longer clips or a shorter prompt"
         )
@@ -180,7 +181,7 @@ def negative_costs(
     the target of another work. `ValueError` where all are of one work.
     """
     if len(np.unique(groups)) < 2:
-        raise ValueError("pairs of different works need two works or more")
+        raise MelismaError("pairs of different works need two works or more")
     rng = np.random.default_rng(seed)
     found = np.empty((2, 0), dtype=np.int64)
     while found.shape[1] < pairs:
@@ -196,7 +197,7 @@ def threshold_of(negatives: np.ndarray, false_share: float = FALSE_SHARE) -> flo
     """The highest cost below which less than `false_share` of the negatives lie; `ValueError` for
     too few negatives."""
     if len(negatives) * false_share < 1:
-        raise ValueError(
+        raise MelismaError(
             f"{len(negatives)} pairs are too few for a share of {false_share}: give "
             f"{int(np.ceil(1 / false_share))} or more"
         )
@@ -225,7 +226,7 @@ class Likeness:
 def likeness_of(continued: np.ndarray, target: np.ndarray, distances: np.ndarray) -> Likeness:
     """Compares continuations with the true tokens, both [clip, level, frame]."""
     if continued.shape != target.shape:
-        raise ValueError(f"stretches of {continued.shape} and {target.shape} cannot be compared")
+        raise MelismaError(f"stretches of {continued.shape} and {target.shape} cannot be compared")
     equal = continued == target
     mine, theirs = (token_counts(tokens[:, 0], len(distances)) for tokens in (continued, target))
     return Likeness(

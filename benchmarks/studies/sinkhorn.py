@@ -21,6 +21,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from melisma.values.errors import MelismaError
+
 SOFTNESS = 0.01
 """Entropic regularisation as a share of the largest distance (chosen: half a percent too dear on
 tokens of real music, measured against exact assignment)."""
@@ -62,16 +64,16 @@ def transport_costs(
     """
     vocabulary = len(distances)
     if first.shape != second.shape or first.shape[1:] != (vocabulary,):
-        raise ValueError(
+        raise MelismaError(
             f"histograms of {first.shape} and {second.shape} do not fit {vocabulary} tokens: give "
             "counts [pair, token] twice"
         )
     if (first < 0).any() or (second < 0).any():
-        raise ValueError("counts are not negative")
+        raise MelismaError("counts are not negative")
     if not (first.sum(axis=1) > 0).all() or not (second.sum(axis=1) > 0).all():
-        raise ValueError("a histogram without any token has no cost: give one token or more")
+        raise MelismaError("a histogram without any token has no cost: give one token or more")
     if not 0.002 <= softness <= 1:
-        raise ValueError(f"the softness lies between .002 and 1, not {softness}")
+        raise MelismaError(f"the softness lies between .002 and 1, not {softness}")
     scale = max(float(distances.max()), 1e-12)
     costs = np.zeros(len(first))
     for start in range(0, len(first), _CHUNK):

@@ -1,8 +1,8 @@
 """Error handling of the command line: exceptions become one sentence on stderr and an exit code.
 
 Exit codes: 0, success; 2, a request that is refused (`MelismaError`) or an error of the operating
-system; 130, Ctrl-C. Every other exception, including a plain `ValueError`, is a bug of the program
-and keeps its traceback. The environment variable MELISMA_TRACEBACK=1 shows all tracebacks.
+system; 130, Ctrl-C. Every other exception, including a plain `MelismaError`, is a bug of the
+program and keeps its traceback. The environment variable MELISMA_TRACEBACK=1 shows all tracebacks.
 """
 
 from __future__ import annotations

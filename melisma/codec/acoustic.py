@@ -112,7 +112,7 @@ class AcousticCodec:
             levels: Number of residual levels, all by default.
 
         Raises:
-            ValueError: Another number of levels or sample rate, or no samples.
+            MelismaError: Another number of levels or sample rate, or no samples.
         """
         count = self.settings.levels if levels is None else levels
         if not 1 <= count <= self.settings.levels:
@@ -200,7 +200,7 @@ class AcousticCodec:
         """Decodes a token grid.
 
         Raises:
-            ValueError: Another codec encoded the grid, or its shape does not fit.
+            MelismaError: Another codec encoded the grid, or its shape does not fit.
         """
         if grid.fingerprint != self.fingerprint:
             raise MelismaError(
@@ -217,7 +217,7 @@ class AcousticCodec:
 
     @classmethod
     def read(cls, path: Path, device: str = "cpu", *, precision: str = AUTO) -> AcousticCodec:
-        """Loads a checkpoint of kind "codec"; `ValueError` where it does not fit."""
+        """Loads a checkpoint of kind "codec"; `MelismaError` where it does not fit."""
         return cls.from_checkpoint(read_checkpoint(path, kind="codec"), device, precision=precision)
 
     @classmethod

@@ -173,7 +173,7 @@ class ScoreRows:
             return None
         try:
             score = correct_downbeats(read_score(source))
-        except ValueError:
+        except MelismaError:
             return None
         lead = None
         if recast:

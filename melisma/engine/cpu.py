@@ -44,7 +44,7 @@ class Requests:
     """A batch of requests that are sampled side by side.
 
     Raises:
-        ValueError: A piece is shorter than its prefix.
+        MelismaError: A piece is shorter than its prefix.
     """
 
     inputs: TrunkInputs
@@ -186,7 +186,7 @@ class NativeEngine:
                 conditioner need have them).
 
         Raises:
-            ValueError: Another precision, or a stage that is not causal.
+            MelismaError: Another precision, or a stage that is not causal.
         """
         if precision not in PRECISIONS:
             raise MelismaError(f'no precision "{precision}": known are {", ".join(PRECISIONS)}')

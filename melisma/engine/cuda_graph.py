@@ -43,7 +43,7 @@ class CUDAGraphEngine:
             half: Weights and KV cache in bfloat16, where the device has that.
 
         Raises:
-            ValueError: The stage is not causal.
+            MelismaError: The stage is not causal.
         """
         if not model.settings.causal:
             raise MelismaError("a stage that is not causal cannot be sampled step by step")
@@ -217,7 +217,8 @@ class GraphDecoding:
         self._noise.copy_(noise)
 
     def keep(self, requests: Sequence[int]) -> None:
-        """All continue to the end of the longest: what is sampled beyond a piece's end is ignored."""
+        """All continue to the end of the longest: what is sampled beyond a piece's end is
+        ignored."""
 
     @torch.inference_mode()
     def advance(self, steps: int) -> None:

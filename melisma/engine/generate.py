@@ -54,7 +54,7 @@ def sample_stream(
         The grid so far. When the caller stops iterating, sampling stops.
 
     Raises:
-        ValueError: A piece is shorter than its prefix.
+        MelismaError: A piece is shorter than its prefix.
     """
     model, pattern, batch = engine.model, engine.model.pattern, len(conditions)
     lengths = [frames] * batch if isinstance(frames, int) else list(frames)
@@ -71,7 +71,8 @@ def sample_stream(
         decoding.keep(going)
         chunk = step // NOISE_STEPS
         if noise is not None and chunk > fresh:
-            # Noise advances through the prefix, too, so that a seed means the same after any prefix.
+            # Noise advances through the prefix, too, so that a seed means the same after any
+            # prefix.
             decoding.set_noise(noise.chunk(chunk))
             fresh = chunk
         stop = min(step + size, (chunk + 1) * NOISE_STEPS, *(ends[request] for request in going))
@@ -168,12 +169,14 @@ def sample_parallel(
         int64 [batch, level, frame], all levels.
 
     Raises:
-        ValueError: Another number of levels is given than the stage reads.
+        MelismaError: Another number of levels is given than the stage reads.
     """
     settings = model.settings
     batch, given, frames = grid.shape
     if given != settings.first_sampled_level:
-        raise MelismaError(f"this stage is given {settings.first_sampled_level} levels, not {given}")
+        raise MelismaError(
+            f"this stage is given {settings.first_sampled_level} levels, not {given}"
+        )
     full = torch.zeros(batch, settings.levels, frames, dtype=torch.long, device=grid.device)
     full[:, :given] = grid
     window = settings.window_frames

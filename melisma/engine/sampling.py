@@ -19,7 +19,7 @@ class StageSampling:
     """How the tokens of one stage are sampled: `SamplingParams` with nothing left open.
 
     Raises:
-        ValueError: A value lies beyond its limits.
+        MelismaError: A value lies beyond its limits.
     """
 
     temperature: float = 1.0

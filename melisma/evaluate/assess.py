@@ -80,7 +80,7 @@ class SoundToJudge:
     reference_index: int | None
     """As in `JudgedSound`."""
     read: Callable[[], Waveform]
-    """Reads the sound; called once, and may raise `ValueError` or `OSError`."""
+    """Reads the sound; called once, and may raise `MelismaError` or `OSError`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +91,7 @@ class ScoreToJudge:
     prompt: str
     requested: RequestedScoreAttributes
     read: Callable[[], Score]
-    """Reads the score; called once, and may raise `ValueError` or `OSError`."""
+    """Reads the score; called once, and may raise `MelismaError` or `OSError`."""
     render: Callable[[Score], Waveform]
 
 
@@ -152,7 +152,7 @@ def assess_sound(
         The card, and a sentence for every piece that was left out.
 
     Raises:
-        ValueError: If no piece can be judged.
+        MelismaError: If no piece can be judged.
     """
     with_prompts = {one.name for one in given}
     nearest: dict[str, Resemblance] = {}
@@ -214,7 +214,7 @@ def assess_scores(
         The card, and a sentence for every piece that was left out.
 
     Raises:
-        ValueError: If no piece can be judged.
+        MelismaError: If no piece can be judged.
     """
     sounds: dict[str, Measured] = {}
 
@@ -271,7 +271,7 @@ def _measure_all(
     for number, one in enumerate(given):
         try:
             found[one.name] = measure(one)
-        except (ValueError, OSError) as error:
+        except (MelismaError, OSError) as error:
             problems.append(f"{one.name} was left out: {error}")
         if progress is not None:
             progress((number + 1) / len(given))
@@ -293,11 +293,11 @@ def _real_pieces(
 
 
 def _add_sections(results: Results, *sections: Callable[[], None]) -> None:
-    """Calls every section in turn; one that raises `ValueError` becomes a note."""
+    """Calls every section in turn; one that raises `MelismaError` becomes a note."""
     for section in sections:
         try:
             section()
-        except ValueError as error:
+        except MelismaError as error:
             results.notes.append(f"One section was left out: {error}.")
 
 

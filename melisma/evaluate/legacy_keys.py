@@ -24,4 +24,5 @@ TRADITIONS_KEY = "makers"
 """Of probabilities of traditions in a reference of scores; also the kind of a classifier's
 checkpoint, and the key of its classes."""
 STRUCTURE_KEYS = {"near_duplicate_share": "twin_share"}
-"""Fields of `ScoreStructure` by another name: in a reference of scores, and keys of rows in a card."""
+"""Fields of `ScoreStructure` by another name: in a reference of scores, and keys of rows in a
+card."""

@@ -53,7 +53,7 @@ def judged_part(waveform: Waveform, seconds: float) -> Waveform:
         seconds: Length of the excerpt; a shorter piece is taken whole.
 
     Raises:
-        ValueError: If it is shorter than `SHORTEST_SECONDS`, or silent.
+        MelismaError: If it is shorter than `SHORTEST_SECONDS`, or silent.
     """
     samples = waveform.samples[:, : round(seconds * waveform.rate_hz)]
     part = Waveform(samples=samples, rate_hz=waveform.rate_hz)

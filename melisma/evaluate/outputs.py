@@ -21,6 +21,7 @@ from melisma.symbolic import write_midi
 from melisma.symbolic.midi import midi_bytes
 from melisma.symbolic.tags import read_midi_tags, write_midi_tags
 from melisma.values import Prompt
+from melisma.values.errors import MelismaError
 from melisma.values.sampling import SamplingParams
 from melisma.values.score_prompt import ScorePrompt
 
@@ -177,6 +178,6 @@ def _is_complete(
 ) -> bool:
     try:
         found = read(path) if path.is_file() else None
-    except (ValueError, OSError):
+    except (MelismaError, OSError):
         return False
     return found == provenance

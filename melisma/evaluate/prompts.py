@@ -76,7 +76,7 @@ def read_prompts(path: Path, subset: str = "balanced") -> list[PromptRow]:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the list is malformed or empty.
+        MelismaError: If the list is malformed or empty.
     """
     text = _read_text(path)
     ending = path.suffix.lower()
@@ -110,7 +110,7 @@ def read_musiccaps(path: Path, subset: str = "balanced") -> list[PromptRow]:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: For another subset, or a file that is not MusicCaps.
+        MelismaError: For another subset, or a file that is not MusicCaps.
     """
     if subset not in MUSICCAPS_SUBSETS:
         known = ", ".join(MUSICCAPS_SUBSETS)
@@ -215,7 +215,7 @@ def pair_prompts(
     Raises:
         FileNotFoundError: If there is no such folder.
         NotADirectoryError: If it is a file.
-        ValueError: If the folder has no piece with one of `endings`, or none of the list.
+        MelismaError: If the folder has no piece with one of `endings`, or none of the list.
     """
     if folder.is_file():
         raise NotADirectoryError(f"{folder} is one file: give the folder that holds it")
@@ -322,7 +322,7 @@ def _pair_tags(folder: Path, files: list[Path]) -> tuple[list[PairedPiece], list
         words = None
         try:
             words = tagged_prompt(path)
-        except (ValueError, OSError) as error:
+        except (MelismaError, OSError) as error:
             problems.append(str(error))
         name = path.relative_to(folder).as_posix()
         pieces.append(PairedPiece(path=path, name=name, words=words))
@@ -334,7 +334,7 @@ def tagged_prompt(path: Path) -> str | None:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is not a sound or MIDI file.
+        MelismaError: If it is not a sound or MIDI file.
     """
     if path.suffix.lower() in MIDI_ENDINGS:
         tags = read_midi_tags(midi_bytes(path))

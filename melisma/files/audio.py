@@ -48,7 +48,7 @@ def check_audio_path(path: Path) -> None:
     """Checks that audio could be written at `path`.
 
     Raises:
-        ValueError: The extension is not one of `AUDIO_ENDINGS`.
+        MelismaError: The extension is not one of `AUDIO_ENDINGS`.
         OSError: As `check_writable`.
     """
     path = Path(path)
@@ -67,7 +67,7 @@ def write_audio(path: Path | str, waveform: Waveform, provenance: Provenance | N
         provenance: Written into the tags; None for no tags.
 
     Raises:
-        ValueError: Unknown extension, or a sample rate that the format does not support.
+        MelismaError: Unknown extension, or a sample rate that the format does not support.
         OSError: As `atomic_write`.
     """
     path = Path(path)
@@ -120,7 +120,7 @@ def read_audio(path: Path | str) -> Waveform:
     Raises:
         FileNotFoundError: There is no such file.
         IsADirectoryError: The path is a folder.
-        ValueError: The file is empty, not audio, has no samples, samples that are not finite, or
+        MelismaError: The file is empty, not audio, has no samples, samples that are not finite, or
             more than two channels.
     """
     path = _existing(Path(path))
@@ -147,7 +147,7 @@ def read_provenance(path: Path) -> Provenance | None:
     Raises:
         FileNotFoundError: There is no such file.
         IsADirectoryError: The path is a folder.
-        ValueError: The file is empty.
+        MelismaError: The file is empty.
     """
     path = _existing(path)
     try:

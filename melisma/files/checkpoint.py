@@ -80,7 +80,7 @@ def write_checkpoint(
         exact: Prefixes of the names of tensors that "int8" stores as float16.
 
     Raises:
-        ValueError: Unknown precision.
+        MelismaError: Unknown precision.
         OSError: As `atomic_write`.
     """
     if precision not in ("float32", "float16", "int8"):
@@ -123,7 +123,7 @@ def read_checkpoint(path: Path, *, kind: str | None = None) -> Checkpoint:
         kind: The expected kind, None for any.
 
     Raises:
-        ValueError: The file is missing, truncated, not a checkpoint of Melisma, of another layout
+        MelismaError: The file is missing, truncated, not a checkpoint of Melisma, of another layout
             version or of another kind.
     """
     if not path.is_file():
@@ -183,7 +183,7 @@ def _as_float32(raw: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def expect_fit(kind: str) -> Iterator[None]:
     """Context manager around building a model from a checkpoint.
 
-    Unknown settings and weights that do not fit become one `ValueError`.
+    Unknown settings and weights that do not fit become one `MelismaError`.
 
     Args:
         kind: Kind of the model, for the message.
@@ -206,7 +206,7 @@ def expect_fingerprints(path: Path, found: Mapping[str, str], present: Mapping[s
         present: Fingerprints of the present tokenizers.
 
     Raises:
-        ValueError: A tokenizer of both has different fingerprints.
+        MelismaError: A tokenizer of both has different fingerprints.
     """
     for name, fingerprint in found.items():
         if name in present and present[name] != fingerprint:

@@ -20,7 +20,7 @@ MAX_MEMORY_BYTES = 2**26
 
 
 def compress(data: bytes) -> Tensor:
-    """Compresses bytes to a tensor, uint8 [byte]; `ValueError` for more than `MAX_BYTES`."""
+    """Compresses bytes to a tensor, uint8 [byte]; `MelismaError` for more than `MAX_BYTES`."""
     if len(data) > MAX_BYTES:
         raise MelismaError(f"{len(data)} bytes are too many for one file: at most {MAX_BYTES}")
     return torch.frombuffer(bytearray(lzma.compress(data)), dtype=torch.uint8)
@@ -34,7 +34,7 @@ def decompress(tensor: Tensor, max_bytes: int = MAX_BYTES) -> bytes:
         max_bytes: Limit of the uncompressed size, at most `MAX_BYTES`.
 
     Raises:
-        ValueError: The data are damaged, or expand beyond the limit (decompression stops there).
+        MelismaError: The data are damaged, or expand beyond the limit (decompression stops there).
     """
     max_bytes = min(max_bytes, MAX_BYTES)
     if max_bytes < 0:

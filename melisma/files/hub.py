@@ -110,7 +110,7 @@ def published_folder(name: str, *, offline: bool | None = None) -> Path:
         The folder itself, or the snapshot in the hub's cache.
 
     Raises:
-        ValueError: No such folder or name, the extra `hub` is not installed, not in the cache, no
+        MelismaError: No such folder or name, the extra `hub` is not installed, not in the cache, no
             network, no access, or only pickled weights; the message says what to do.
         OSError: The disk is full.
     """
@@ -154,14 +154,14 @@ def hub_card(name: str, *, offline: bool | None = None) -> HubCard:
         offline: Never contact the hub; None: as HF_HUB_OFFLINE says.
 
     Raises:
-        ValueError: The name is malformed, or the extra `hub` is not installed and the name is not
+        MelismaError: The name is malformed, or the extra `hub` is not installed and the name is not
             in `PUBLISHED`.
     """
     repository, revision = _split(name)
     known = PUBLISHED.get(repository)
     try:
         hub, _ = _packages(name)
-    except ValueError:
+    except MelismaError:
         if known is None:
             raise
         return _card(known, None, None, cached=False)
@@ -267,24 +267,24 @@ def _explained(error: Exception, name: str, errors: ModuleType) -> Exception:
         message = (
             f"{name} is given only to those who accepted its terms: do so at {page}, then log in"
         )
-        return ValueError(f"{message}, `hf auth login`")
+        return MelismaError(f"{message}, `hf auth login`")
     if isinstance(error, errors.RevisionNotFoundError):
-        return ValueError(f"{repository} has no revision {revision} on the hub: see {page}")
+        return MelismaError(f"{repository} has no revision {revision} on the hub: see {page}")
     if isinstance(error, errors.RepositoryNotFoundError):
-        return ValueError(
+        return MelismaError(
             f"there is no folder {name} and no {repository} on the hub, or it is private: check "
             "the name, or log in with `hf auth login`"
         )
     if isinstance(error, errors.HFValidationError):
-        return ValueError(f"{name} is no name on the hub: those are owner/name")
+        return MelismaError(f"{name} is no name on the hub: those are owner/name")
     # In older versions of the package an absent cache entry is an HTTP error too.
     absent = isinstance(error, errors.LocalEntryNotFoundError)
     if isinstance(error, errors.HfHubHTTPError) and not absent:
         reason = str(error).strip().split("\n")[0]
-        return ValueError(f"the hub refused {name} ({reason}): try again later, or see {page}")
+        return MelismaError(f"the hub refused {name} ({reason}): try again later, or see {page}")
     if type(error) is OSError and error.errno is not None:
         return error  # the disk, not the network
-    return ValueError(
+    return MelismaError(
         f"{name} is not whole in the cache, and the hub cannot be reached: "
         f"{_download_command(repository, revision)}, or give a folder"
     )

@@ -60,7 +60,7 @@ def read_index(folder: Path) -> list[IndexLine]:
 
     Raises:
         FileNotFoundError: The folder has no index.
-        ValueError: The index is damaged.
+        MelismaError: The index is damaged.
     """
     lines = _all_lines(Path(folder))
     present = {shard for shard in {x.shard for x in lines} if (Path(folder) / shard).exists()}
@@ -129,7 +129,7 @@ class ShardWriter:
         """Adds a row; a full shard is written at once.
 
         Raises:
-            ValueError: The key is malformed or taken, or an array's name or dtype is not allowed.
+            MelismaError: The key is malformed or taken, or an array's name or dtype is not allowed.
         """
         if not _KEY.fullmatch(row.key):
             raise MelismaError(f'a key has letters, digits, "_" and "-", unlike "{row.key}"')
@@ -195,7 +195,7 @@ class ShardReader:
         return self.index[number].facts
 
     def row(self, number: int) -> Row:
-        """A row with its arrays; `ValueError` where the shard is damaged."""
+        """A row with its arrays; `MelismaError` where the shard is damaged."""
         line = self.index[number]
         arrays = {}
         path = self.folder / line.shard

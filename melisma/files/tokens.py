@@ -35,7 +35,7 @@ def token_bits(vocabulary: int) -> int:
 
 
 def pack_tokens(grid: TokenGrid) -> bytes:
-    """Serializes a token grid; `ValueError` where it exceeds the limits of the format."""
+    """Serializes a token grid; `MelismaError` where it exceeds the limits of the format."""
     levels, frames = grid.tokens.shape
     name = grid.fingerprint.encode()
     if not 1 <= grid.vocabulary <= MAX_VOCABULARY:
@@ -61,7 +61,7 @@ def unpack_tokens(data: bytes, name: str = "this") -> TokenGrid:
         name: Name of the file in messages.
 
     Raises:
-        ValueError: Not a token file, truncated, damaged, or of another version.
+        MelismaError: Not a token file, truncated, damaged, or of another version.
     """
     if data[: len(MAGIC)] != MAGIC:
         raise MelismaError(f"{name} is not a token file: write one with `melisma encode`")
@@ -107,7 +107,7 @@ def check_token_path(path: Path) -> None:
     """Checks that tokens could be written at `path`.
 
     Raises:
-        ValueError: The extension is not `.mlt`.
+        MelismaError: The extension is not `.mlt`.
         OSError: As `check_writable`.
     """
     if path.suffix.lower() != TOKEN_ENDING:
@@ -116,14 +116,14 @@ def check_token_path(path: Path) -> None:
 
 
 def write_tokens(path: Path, grid: TokenGrid) -> None:
-    """Writes a token file atomically; `ValueError` unless its extension is `.mlt`."""
+    """Writes a token file atomically; `MelismaError` unless its extension is `.mlt`."""
     path = Path(path)
     check_token_path(path)
     write_bytes(path, pack_tokens(grid))
 
 
 def read_tokens(path: Path) -> TokenGrid:
-    """Reads a token file; `FileNotFoundError`, or `ValueError` where it is damaged."""
+    """Reads a token file; `FileNotFoundError`, or `MelismaError` where it is damaged."""
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"there is no file {path}: check the name")

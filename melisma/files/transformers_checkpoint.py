@@ -67,7 +67,7 @@ def read_config(folder: Path, families: Collection[str] = MODEL_TYPES) -> dict[s
         families: Allowed values of `model_type`.
 
     Raises:
-        ValueError: The file is missing or damaged, the family is another one, or the layout is
+        MelismaError: The file is missing or damaged, the family is another one, or the layout is
             audiocraft's own.
     """
     path = folder / CONFIG
@@ -150,7 +150,7 @@ def missing_weights(folder: Path) -> tuple[str, ...]:
         The missing shards of the index, or `WEIGHTS` where there is neither file nor index.
 
     Raises:
-        ValueError: The index is damaged.
+        MelismaError: The index is damaged.
     """
     if (folder / WEIGHTS).is_file():
         return ()
@@ -196,7 +196,7 @@ class PublishedTensors:
     """
 
     def __init__(self, folder: Path) -> None:
-        """Raises `ValueError` where the weights are missing, pickled, truncated or damaged."""
+        """Raises `MelismaError` where the weights are missing, pickled, truncated or damaged."""
         self.folder = folder
         self._stored = _stored_tensors(folder)
         self._opened: dict[Path, Any] = {}
@@ -209,7 +209,7 @@ class PublishedTensors:
         return self._stored_name(name) is not None
 
     def stored(self, name: str) -> StoredTensor:
-        """Metadata of a tensor, without reading it; `ValueError` where there is none."""
+        """Metadata of a tensor, without reading it; `MelismaError` where there is none."""
         stored = self._stored_name(name)
         if stored is None:
             raise MelismaError(
@@ -229,7 +229,7 @@ class PublishedTensors:
             precision: Dtype of floating-point tensors; None: as stored.
 
         Raises:
-            ValueError: There is no such tensor, or the file is damaged.
+            MelismaError: There is no such tensor, or the file is damaged.
         """
         path = self.stored(name).path
         try:
@@ -348,9 +348,8 @@ def expect_tensors(
         prefix: Only tensors whose names begin with it are checked for being too many.
         spare: Prefixes of the names of tensors that may be present and are not needed.
 
-    Raises:
-        ValueError: Tensors are missing, of another shape, or too many; the message lists the first
-            few of each kind and counts them.
+    Raises: MelismaError: Tensors are missing, of another shape, or too many; the message lists the
+        first few of each kind and counts them.
     """
     missing = [name for name in expected if name not in tensors]
     misshapen = [

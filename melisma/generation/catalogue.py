@@ -225,7 +225,7 @@ def _known(name: str) -> ModelFacts:
     if hub_card(name, offline=True).cached:
         try:
             return _published(name, published_folder(name, offline=True))
-        except ValueError:  # damaged: it would have to be fetched again
+        except MelismaError:  # damaged: it would have to be fetched again
             pass
     facts = _musicgen(name, _config(repository))
     return replace(

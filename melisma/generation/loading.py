@@ -218,7 +218,7 @@ def read_score_model(path: Path) -> ScoreModel:
 
 
 def read_stage(path: Path, fingerprints: Mapping[str, str], kind: str | None = None) -> TokenModel:
-    """A stage's model from its checkpoint; `ValueError` where it learned other tokens, or is not
+    """A stage's model from its checkpoint; `MelismaError` where it learned other tokens, or is not
     the stage asked for (`kind`, one of `STAGE_FILES`; any of them by default)."""
     checkpoint = read_checkpoint(path, kind=kind)
     if checkpoint.kind not in STAGE_FILES:

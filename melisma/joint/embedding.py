@@ -194,7 +194,7 @@ class JointEmbedding:
 
     @classmethod
     def read(cls, path: Path) -> JointEmbedding:
-        """Reads a file written by `write`; `ValueError` where it is no joint embedding."""
+        """Reads a file written by `write`; `MelismaError` where it is no joint embedding."""
         checkpoint = read_checkpoint(path, kind=KIND)
         try:
             settings = checkpoint.settings

@@ -120,7 +120,7 @@ class MusicTower(nn.Module):
             trunk: [batch, step, trunk_width]; None for a tower without trunk.
 
         Raises:
-            ValueError: The tower needs a trunk, and none was given.
+            MelismaError: The tower needs a trunk, and none was given.
         """
         tempo = self.read_tempo(summary[:, summary_block("tempogram")]).float()
         tonality = self.read_tonality(summary[:, summary_block("chroma")]).float()

@@ -126,7 +126,7 @@ def summarise(sound: Tensor) -> Tensor:
         float32 [batch, 420], see `SUMMARY_BLOCKS`.
 
     Raises:
-        ValueError: Another shape, or less than one second.
+        MelismaError: Another shape, or less than one second.
     """
     if sound.dim() != 2 or sound.shape[1] < SAMPLE_RATE_HZ:
         raise MelismaError(

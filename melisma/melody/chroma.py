@@ -61,7 +61,7 @@ def chroma_of(
         float32 [frame, 12].
 
     Raises:
-        ValueError: No samples, `voice` and `exact` together, or errors of `extract_tune`.
+        MelismaError: No samples, `voice` and `exact` together, or errors of `extract_tune`.
     """
     if voice and exact:
         raise MelismaError("a tracked voice has no exact chroma: leave out voice or exact")
@@ -99,7 +99,7 @@ def chroma_cosine(one: np.ndarray, other: np.ndarray) -> float:
         Similarity, 1 where all frames agree.
 
     Raises:
-        ValueError: Another shape, or all frames are silent.
+        MelismaError: Another shape, or all frames are silent.
     """
     for chroma in (one, other):
         if chroma.ndim != 2 or chroma.shape[1] != CLASSES:

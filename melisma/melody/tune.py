@@ -93,7 +93,7 @@ def extract_tune(
             preferred, and accompanying drums are accepted.
 
     Raises:
-        ValueError: The audio is silent, shorter than half a second, or has no detectable melody.
+        MelismaError: The audio is silent, shorter than half a second, or has no detectable melody.
     """
     line = _track(_analysed_part(waveform, seconds), _LOW_LINE_COST if accompanied else 0.0)
     tuning = line_tuning(line.pitches)
@@ -131,7 +131,7 @@ def melody_frames(tune: Tune, frames: int, frame_rate_hz: float = FRAME_RATE_HZ)
         int64 [frame]: 0 for no note, otherwise the pitch class + 1.
 
     Raises:
-        ValueError: `frames` or the rate is not positive.
+        MelismaError: `frames` or the rate is not positive.
     """
     if frames < 1 or not frame_rate_hz > 0:
         raise MelismaError(

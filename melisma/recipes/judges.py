@@ -41,6 +41,7 @@ from melisma.generation.originality import MelodyOriginality
 from melisma.generation.resolve import model_folder
 from melisma.train.judge import JudgeTraining, clip_waveform, extract_corpus, train_judge
 from melisma.values import Waveform
+from melisma.values.errors import MelismaError
 
 REFERENCE_PIECES = 400
 """Clips of a reference set (chosen: two halves of 200, as many as a card has outputs)."""
@@ -141,7 +142,7 @@ def codec_metrics() -> Callable[[TruePiece, Waveform], dict[str, float]]:
     """
     try:
         scorer = visqol_scorer()
-    except ValueError:
+    except MelismaError:
         scorer = None
 
     def measure(piece: TruePiece, coded: Waveform) -> dict[str, float]:

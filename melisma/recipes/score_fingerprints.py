@@ -52,7 +52,7 @@ def readable_scores(sources: Sequence[Source]) -> Iterator[tuple[str, Score]]:
     for source in sources:
         try:
             yield source.identity, read_score(source)
-        except ValueError:
+        except MelismaError:
             continue
 
 

@@ -90,7 +90,7 @@ class SemanticTokenizer:
         """Encodes a 24 kHz waveform of any duration; an incomplete last frame is dropped.
 
         Raises:
-            ValueError: The waveform is shorter than one frame.
+            MelismaError: The waveform is shorter than one frame.
         """
         sound = torch.from_numpy(np.ascontiguousarray(waveform.mono))[None]
         frames = sound.shape[1] // SAMPLES_PER_FRAME
@@ -116,7 +116,7 @@ class SemanticTokenizer:
 
     @classmethod
     def read(cls, path: Path, device: str = "cpu", *, precision: str = AUTO) -> SemanticTokenizer:
-        """Loads a checkpoint of kind "semantic"; `ValueError` where it does not fit."""
+        """Loads a checkpoint of kind "semantic"; `MelismaError` where it does not fit."""
         checkpoint = read_checkpoint(path, kind="semantic")
         return cls.from_checkpoint(checkpoint, device, precision=precision)
 
@@ -180,7 +180,7 @@ def cluster(
         Centroids [level, vocabulary, width].
 
     Raises:
-        ValueError: There are fewer vectors than clusters.
+        MelismaError: There are fewer vectors than clusters.
     """
     if len(vectors) < vocabulary:
         raise MelismaError(

@@ -77,7 +77,7 @@ def encode_score(score: Score, *, ended: bool = True) -> np.ndarray:
         int16 [event, 5].
 
     Raises:
-        ValueError: More than `MAX_PARTS` parts (see `join_parts`) or `MAX_BARS` bars.
+        MelismaError: More than `MAX_PARTS` parts (see `join_parts`) or `MAX_BARS` bars.
     """
     if len(score.tracks) > MAX_PARTS:
         raise MelismaError(
@@ -116,7 +116,7 @@ def bars_of(score: Score) -> tuple[np.ndarray, np.ndarray]:
         (first tick, index into `BAR_METRES`) of every bar, int64 [bar] each.
 
     Raises:
-        ValueError: The score has more than `MAX_BARS` bars.
+        MelismaError: The score has more than `MAX_BARS` bars.
     """
     end = _end_tick(score)
     marks = [(round(m.beat * TICKS_PER_BEAT), m) for m in score.metres]
@@ -238,7 +238,7 @@ def decode_score(rows: np.ndarray, title: str = "") -> Score:
         title: Title of the score.
 
     Raises:
-        ValueError: The rows are no valid events or hold no bar.
+        MelismaError: The rows are no valid events or hold no bar.
     """
     table = np.asarray(rows, dtype=np.int64)
     if table.ndim != 2 or table.shape[1] != FIELDS:

@@ -49,7 +49,7 @@ def midi_bytes(path: Path) -> bytes:
     Raises:
         FileNotFoundError: There is no such file.
         IsADirectoryError: The path is a folder.
-        ValueError: It is no regular file, or larger than `MAX_BYTES`.
+        MelismaError: It is no regular file, or larger than `MAX_BYTES`.
     """
     path = Path(path)
     if not path.exists():
@@ -75,7 +75,7 @@ def read_midi(data: bytes) -> Score:
         data: Contents of the file.
 
     Raises:
-        ValueError: The data are no MIDI file, are damaged, of type 2 (several pieces), in SMPTE
+        MelismaError: The data are no MIDI file, are damaged, of type 2 (several pieces), in SMPTE
             time, without notes, or have more than `MAX_NOTES` notes or `MAX_HOURS` hours.
     """
     data = _valid_chunks(data)
@@ -253,7 +253,7 @@ def write_midi(score: Score) -> bytes:
         The bytes of the file.
 
     Raises:
-        ValueError: A metre whose denominator is no power of two.
+        MelismaError: A metre whose denominator is no power of two.
     """
     written = core.ScoreTick(TICKS_PER_BEAT)
     if score.tonality is not None:

@@ -25,7 +25,7 @@ def check_events(events: bytes) -> None:
         events: Contents of a track chunk; bytes after the end-of-track event are ignored.
 
     Raises:
-        ValueError: An event overruns the end, has no status, or a wrong length.
+        MelismaError: An event overruns the end, has no status, or a wrong length.
     """
     at, status = 0, 0
     while at < len(events):

@@ -139,7 +139,7 @@ def as_written(score: Score) -> Performance:
     """Performs a score as notated, without expressive changes.
 
     Raises:
-        ValueError: The score holds no note.
+        MelismaError: The score holds no note.
     """
     if not any(len(track.notes) for track in score.tracks):
         raise MelismaError("the score holds no note: there is nothing to perform")

@@ -80,7 +80,7 @@ def open_mixer(score: Score, settings: RenderSettings | None = None) -> Mixer:
         settings: Settings; None: the defaults.
 
     Raises:
-        ValueError: The score has no notes or is too long, or the SoundFont is invalid.
+        MelismaError: The score has no notes or is too long, or the SoundFont is invalid.
         OSError: The SoundFont is missing.
     """
     settings = settings or RenderSettings()
@@ -125,7 +125,7 @@ def render_score(
         progress: Called with the finished fraction of the work, from 0 to 1.
 
     Raises:
-        ValueError: As `open_mixer`, or the result is silent.
+        MelismaError: As `open_mixer`, or the result is silent.
         OSError: The SoundFont is missing.
     """
     mixer = open_mixer(score, settings)
@@ -183,7 +183,7 @@ def _synthesizer(bank: SoundFont, settings: RenderSettings) -> tuple[Synthesizer
     if settings.engine != "own" and (settings.engine == "fluidsynth" or has_fluidsynth()):
         try:
             return FluidSynthesizer(bank.path, settings.mixer.rate_hz), []
-        except ValueError as error:
+        except MelismaError as error:
             if settings.engine == "fluidsynth":
                 raise
             own = NumpySynthesizer(bank, settings.mixer.rate_hz)

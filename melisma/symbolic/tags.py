@@ -29,7 +29,7 @@ def write_midi_tags(data: bytes, fields: Mapping[str, str]) -> bytes:
         Contents of the new file.
 
     Raises:
-        ValueError: The bytes are no MIDI file with a track.
+        MelismaError: The bytes are no MIDI file with a track.
     """
     head, track, rest = _first_track(data)
     words = MARK + json.dumps(dict(fields), ensure_ascii=False)

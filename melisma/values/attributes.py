@@ -145,7 +145,7 @@ def program_family(program: int, is_drum: bool) -> str:
         One of `FAMILIES`.
 
     Raises:
-        ValueError: The program lies outside 0-127.
+        MelismaError: The program lies outside 0-127.
     """
     if is_drum:
         return "drums"

@@ -19,7 +19,7 @@ class Prompt:
     """Text and exact settings for one piece.
 
     Raises:
-        ValueError: A value lies outside its limits; the message states what is allowed.
+        MelismaError: A value lies outside its limits; the message states what is allowed.
     """
 
     words: str
@@ -52,7 +52,7 @@ def check_prompt(
         tonality: Requested musical key, one of `TONALITIES`.
 
     Raises:
-        ValueError: A value lies outside its limits; the message states what is allowed.
+        MelismaError: A value lies outside its limits; the message states what is allowed.
     """
     if len(words) > MAX_CHARACTERS:
         raise MelismaError(

@@ -24,7 +24,7 @@ class ScorePrompt:
     The words may be empty where at least one other setting is given.
 
     Raises:
-        ValueError: A value lies outside its limits; the message states what is allowed.
+        MelismaError: A value lies outside its limits; the message states what is allowed.
     """
 
     words: str = ""

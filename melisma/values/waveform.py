@@ -16,9 +16,8 @@ from melisma.values.errors import MelismaError
 class Waveform:
     """Audio samples with one or two channels.
 
-    Raises:
-        ValueError: The array is not a finite array of rank 2 with one or two channels, or the rate
-            is implausible; checked because audio often comes from untrusted files.
+    Raises: MelismaError: The array is not a finite array of rank 2 with one or two channels, or the
+        rate is implausible; checked because audio often comes from untrusted files.
     """
 
     samples: np.ndarray

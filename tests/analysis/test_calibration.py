@@ -8,6 +8,7 @@ import pytest
 
 from melisma.analysis.calibration import CEILINGS, CONFIDENCES, calibrated
 from melisma.values.attributes import METRES, TONALITIES
+from melisma.values.errors import MelismaError
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 RECORDINGS_CSV = BENCHMARKS / "prompts" / "recordings.csv"
@@ -40,7 +41,7 @@ def test_confidence_never_falls_as_evidence_grows(detector: str) -> None:
 
 
 def test_an_unknown_detector_is_refused() -> None:
-    with pytest.raises(ValueError, match="detector"):
+    with pytest.raises(MelismaError, match="detector"):
         calibrated("smell", 0.5)
 
 

@@ -13,6 +13,7 @@ from melisma.analysis.similarity.clip_index import HELD_FRAMES, ClipIndex, Limit
 from melisma.analysis.similarity.clip_limits import measure_limits
 from melisma.files.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from melisma.files.compression import compress
+from melisma.values.errors import MelismaError
 
 CLIPS, FRAMES, WIDTH = 12, 200, 32
 FINGERPRINTS = {"semantic": "s0", "joint": "j0"}
@@ -188,7 +189,7 @@ def test_the_clip_that_sounds_most_like_it() -> None:
 def test_limits_are_what_independent_music_reaches() -> None:
     rng = np.random.default_rng(5)
     index = without_limits(small_index())
-    with pytest.raises(ValueError, match="no limits"):
+    with pytest.raises(MelismaError, match="no limits"):
         _ = index.nearest(index.tokens[0], index.vectors[0]).too_similar
     held = list(zip(melody(rng, 60), directions(rng, 60, 1), strict=True))
     works = [str(piece) for piece in range(60)]
@@ -204,7 +205,7 @@ def test_limits_are_what_independent_music_reaches() -> None:
     assert index.limit_for(3.0) == index.limits[0]
     assert index.limit_for(6.0) == index.limits[1]
     assert index.limit_for(20.0) == index.limit_for(600.0) == index.limits[3]
-    with pytest.raises(ValueError, match="held-out pieces"):
+    with pytest.raises(MelismaError, match="held-out pieces"):
         measure_limits(index, [], [], **WINDOWS)
 
 
@@ -271,33 +272,33 @@ def test_an_index_is_written_and_read(tmp_path: Path) -> None:
 def test_an_index_of_other_tokenizers_or_a_damaged_one_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "originality.safetensors"
     small_index().write(path)
-    with pytest.raises(ValueError, match=r"was made with the joint j0, but .* is j1: build"):
+    with pytest.raises(MelismaError, match=r"was made with the joint j0, but .* is j1: build"):
         ClipIndex.read(path, FINGERPRINTS | {"joint": "j1"})
     whole = read_checkpoint(path)
     for name, most in (("tokens", 2 * CLIPS * FRAMES), ("names", 2_000 * CLIPS)):
         tensors = whole.tensors | {name: compress(bytes(2**22))}
         write_checkpoint(path, replace(whole, tensors=tensors))
-        with pytest.raises(ValueError, match="damaged index") as refused:
+        with pytest.raises(MelismaError, match="damaged index") as refused:
             ClipIndex.read(path)
         assert f"expand to more than {most}" in str(refused.value.__cause__)
     settings = {"clips": 2, "frames": 5, "windows": 1}
     write_checkpoint(path, Checkpoint(kind="originality", settings=settings, tensors={}))
-    with pytest.raises(ValueError, match="damaged index"):
+    with pytest.raises(MelismaError, match="damaged index"):
         ClipIndex.read(path)
     write_checkpoint(path, Checkpoint(kind="codec", settings={}, tensors={}))
-    with pytest.raises(ValueError, match='holds a "codec"'):
+    with pytest.raises(MelismaError, match='holds a "codec"'):
         ClipIndex.read(path)
-    with pytest.raises(ValueError, match="no checkpoint"):
+    with pytest.raises(MelismaError, match="no checkpoint"):
         ClipIndex.read(tmp_path / "none.safetensors")
 
 
 def test_what_does_not_belong_together_is_refused() -> None:
     index = small_index()
-    with pytest.raises(ValueError, match="11 names, 12 clips"):
+    with pytest.raises(MelismaError, match="11 names, 12 clips"):
         ClipIndex(index.names[:11], index.tokens, index.vectors, FINGERPRINTS)
-    with pytest.raises(ValueError, match="one line"):
+    with pytest.raises(MelismaError, match="one line"):
         ClipIndex(["a\nb"] * CLIPS, index.tokens, index.vectors, FINGERPRINTS)
-    with pytest.raises(ValueError, match="needs tokens"):
+    with pytest.raises(MelismaError, match="needs tokens"):
         ClipIndex([], index.tokens[:0], index.vectors[:0], FINGERPRINTS)
-    with pytest.raises(ValueError, match=r"vectors \[window, 32\]"):
+    with pytest.raises(MelismaError, match=r"vectors \[window, 32\]"):
         index.nearest(index.tokens[0], index.vectors[0, :, :30])

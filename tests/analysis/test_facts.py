@@ -16,6 +16,7 @@ from melisma.symbolic.instruments import INSTRUMENTS, instrument_name
 from melisma.symbolic.performance import Part, Performance
 from melisma.values.attributes import MOODS, STYLES, Facts
 from melisma.values.composers import family_name, period
+from melisma.values.errors import MelismaError
 
 
 def make_part(
@@ -265,5 +266,5 @@ def test_every_program_has_a_name() -> None:
     assert len(INSTRUMENTS) == len(set(INSTRUMENTS)) == 128
     assert instrument_name(0, True) == "drums"
     assert instrument_name(24, False) == "nylon-string guitar"
-    with pytest.raises(ValueError, match="between 0 and 127"):
+    with pytest.raises(MelismaError, match="between 0 and 127"):
         instrument_name(128, False)

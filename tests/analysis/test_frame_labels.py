@@ -16,6 +16,7 @@ from melisma.analysis.labels.frame_labels import (
 )
 from melisma.symbolic.performance import Part, Performance
 from melisma.values.attributes import FAMILIES
+from melisma.values.errors import MelismaError
 
 C_MAJOR, F_MAJOR, G_MAJOR, A_MINOR = 1, 6, 8, 22
 
@@ -155,9 +156,9 @@ def test_stacked_labels_come_back() -> None:
 
 def test_invalid_inputs_are_refused() -> None:
     performance = make_performance()
-    with pytest.raises(ValueError, match="at least one frame"):
+    with pytest.raises(MelismaError, match="at least one frame"):
         frame_labels(performance, 0.0, 0)
-    with pytest.raises(ValueError, match="equal length"):
+    with pytest.raises(MelismaError, match="equal length"):
         stack_labels([frame_labels(performance, 0.0, 3), frame_labels(performance, 0.0, 4)])
-    with pytest.raises(ValueError, match="lack"):
+    with pytest.raises(MelismaError, match="lack"):
         unstack_labels({"top": np.zeros((1, 3))})

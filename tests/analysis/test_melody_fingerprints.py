@@ -22,6 +22,7 @@ from melisma.analysis.similarity.melody_index import MelodyIndex, SharedRun, mel
 from melisma.files.checkpoint import read_checkpoint, write_checkpoint
 from melisma.files.compression import compress
 from melisma.values import Score
+from melisma.values.errors import MelismaError
 
 Tune = tuple[np.ndarray, np.ndarray]
 LIMITS = FingerprintLimits(
@@ -158,10 +159,10 @@ def test_a_damaged_file_is_reported_in_one_sentence(
     data = bytearray(path.read_bytes())
     data[int(fraction * len(data))] ^= 0x55
     path.write_bytes(data)
-    with pytest.raises(ValueError, match="damaged"):
+    with pytest.raises(MelismaError, match="damaged"):
         MelodyFingerprints.read(path)
     path.write_bytes(data[: len(data) // 2])
-    with pytest.raises(ValueError, match="truncated, damaged"):
+    with pytest.raises(MelismaError, match="truncated, damaged"):
         MelodyFingerprints.read(path)
 
 
@@ -175,7 +176,7 @@ def test_a_file_that_expands_beyond_what_it_counts_is_refused(
         path.unlink()
         tensors = whole.tensors | {name: compress(bytes(2**22))}
         write_checkpoint(path, replace(whole, tensors=tensors))
-        with pytest.raises(ValueError, match="damaged") as refused:
+        with pytest.raises(MelismaError, match="damaged") as refused:
             MelodyFingerprints.read(path)
         assert "expand to more than" in str(refused.value.__cause__)
 
@@ -187,12 +188,12 @@ def test_limits_grow_with_the_duration() -> None:
     assert LIMITS.excess(SharedRun(notes=26, piece="piece 1", share=0.0), 45.0) > 1
     assert LIMITS.excess(SharedRun(notes=25, piece="piece 1", share=0.2), 45.0) <= 1
     assert LIMITS.excess(SharedRun(notes=16, piece="piece 1", share=0.5), 45.0) > 1
-    with pytest.raises(ValueError, match="ascend"):
+    with pytest.raises(MelismaError, match="ascend"):
         FingerprintLimits(
             seconds=(60.0, 30.0), notes=(1, 2), share=(0, 0), quantile=0.9, pieces=(1, 1), seed=0
         )
 
 
 def test_two_pieces_of_one_name_are_refused() -> None:
-    with pytest.raises(ValueError, match="same name"):
+    with pytest.raises(MelismaError, match="same name"):
         MelodyFingerprints.build([("one", piece(*tune(1, 30))), ("one", piece(*tune(2, 30)))])

@@ -6,6 +6,7 @@ import pytest
 from melisma.analysis.audio.metre import measure_metre
 from melisma.values import Waveform
 from melisma.values.attributes import METRES
+from melisma.values.errors import MelismaError
 
 RATE_HZ = 24_000
 ROOTS = (0, 5, 7, 0)
@@ -100,5 +101,5 @@ def test_loudness_and_rate_do_not_matter() -> None:
 
 
 def test_a_tempo_that_is_none_is_refused() -> None:
-    with pytest.raises(ValueError, match="positive"):
+    with pytest.raises(MelismaError, match="positive"):
         measure_metre(dance(3, 126.0), 0.0)

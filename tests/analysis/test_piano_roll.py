@@ -16,6 +16,7 @@ from melisma.analysis.plots.piano_roll import (
     score_figure,
 )
 from melisma.values import Metre, Notes, Score, TempoMap, Track
+from melisma.values.errors import MelismaError
 
 
 def a_score(beats: int, is_drum: bool = False, metre: tuple[int, int] = (3, 4)) -> Score:
@@ -79,5 +80,5 @@ def test_every_note_is_plotted_once_though_the_last_row_is_longer() -> None:
 
 def test_a_score_without_notes_is_refused(tmp_path: Path) -> None:
     empty = Score(tracks=(), tempo=TempoMap(beats=np.zeros(1), bpm=np.full(1, 90.0)))
-    with pytest.raises(ValueError, match="has none"):
+    with pytest.raises(MelismaError, match="has none"):
         plot_piano_roll(empty, tmp_path / "x.png", "nothing")

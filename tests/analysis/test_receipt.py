@@ -16,6 +16,7 @@ from melisma.analysis.receipt import (
     tempo_relation,
 )
 from melisma.values import Facts, Notes, Score, TempoMap, Track, Waveform
+from melisma.values.errors import MelismaError
 
 RATE_HZ = 24_000
 CHORDS = ((0, 4, 7), (5, 9, 12), (7, 11, 14), (0, 4, 7))
@@ -278,7 +279,7 @@ def test_a_receipt_survives_json_and_has_lines() -> None:
     assert "requested 120 bpm: does not agree" in lines[0]
     assert lines[1].startswith("key: ")
     for broken in ({}, {"findings": [{"name": "tempo"}]}, {"findings": ["tempo"]}):
-        with pytest.raises(ValueError, match="no receipt"):
+        with pytest.raises(MelismaError, match="no receipt"):
             Receipt.of_json(broken)
 
 
@@ -287,13 +288,13 @@ def test_a_receipt_survives_json_and_has_lines() -> None:
     [Facts(tonality="H dur"), Facts(metre="5/4"), Facts(density="full"), Facts(families=("lute",))],
 )
 def test_words_that_no_detector_knows_are_refused(requested: Facts) -> None:
-    with pytest.raises(ValueError, match="not"):
+    with pytest.raises(MelismaError, match="not"):
         receipt_of_sound(silence(), requested)
-    with pytest.raises(ValueError, match="not"):
+    with pytest.raises(MelismaError, match="not"):
         receipt_of_score(song(100.0), requested)
 
 
 def test_predicted_instruments_must_be_probabilities_of_families() -> None:
     for predicted in ({"kazoo": 0.5}, {"piano": 1.5}):
-        with pytest.raises(ValueError, match="probability"):
+        with pytest.raises(MelismaError, match="probability"):
             receipt_of_sound(silence(), Facts(), predicted)

@@ -20,6 +20,7 @@ from melisma.analysis.score.metre import full_bar_share, measure_score_metre
 from melisma.analysis.score.structure import bar_similarity, measure_score_structure
 from melisma.analysis.score.tempo import measure_score_tempo, rank_score_tempi, tempo_probability
 from melisma.values import Metre, Notes, Score, TempoMap, Track
+from melisma.values.errors import MelismaError
 
 Row = tuple[float, float, int, int]
 """Start and duration in beats, pitch, velocity."""
@@ -189,7 +190,7 @@ def _without(notes: Notes, first: float, last: float) -> Notes:
 
 
 def test_an_unknown_metre_is_refused() -> None:
-    with pytest.raises(ValueError, match="one of 2/4"):
+    with pytest.raises(MelismaError, match="one of 2/4"):
         measure_score_metre(song(), "5/4")
 
 
@@ -213,7 +214,7 @@ def test_a_generator_of_piano_music_scores_nothing_on_other_instruments() -> Non
     both = match_instruments(("piano", "flutes"), playing)
     assert (both.precision, both.recall) == (1.0, 0.5)
     assert both.f1 == pytest.approx(2 / 3)
-    with pytest.raises(ValueError, match="no instrument"):
+    with pytest.raises(MelismaError, match="no instrument"):
         match_instruments((), playing)
 
 

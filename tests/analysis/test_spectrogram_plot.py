@@ -9,6 +9,7 @@ import pytest
 
 from melisma.analysis.plots.spectrogram import plot_sound, spectrogram_data
 from melisma.values import Waveform
+from melisma.values.errors import MelismaError
 
 RATE_HZ = 24_000
 
@@ -42,5 +43,5 @@ def test_a_png_is_written(tmp_path: Path) -> None:
 
 def test_no_sound_no_picture(tmp_path: Path) -> None:
     nothing = Waveform(samples=np.zeros((1, 0), np.float32), rate_hz=RATE_HZ)
-    with pytest.raises(ValueError, match="length is 0"):
+    with pytest.raises(MelismaError, match="length is 0"):
         plot_sound(nothing, tmp_path / "x.png", "nothing")

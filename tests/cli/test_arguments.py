@@ -256,8 +256,8 @@ def test_our_own_faults_keep_their_traceback() -> None:
 
 def test_the_traceback_is_shown_on_request(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MELISMA_TRACEBACK", "1")
-    with pytest.raises(ValueError, match="wrong"):
-        run(_failing(ValueError("wrong")), ["--"])
+    with pytest.raises(MelismaError, match="wrong"):
+        run(_failing(MelismaError("wrong")), ["--"])
 
 
 _SLEEPER = """

@@ -15,6 +15,7 @@ from melisma.codec.acoustic import linear_magnitudes
 from melisma.codec.model import LOG_FLOOR, MAGNITUDES_PER_FRAME, log_magnitudes
 from melisma.files.checkpoint import Checkpoint, write_checkpoint
 from melisma.sound.phase_retrieval import LINES
+from melisma.values.errors import MelismaError
 from melisma.values.tokens import SAMPLE_RATE_HZ, SAMPLES_PER_FRAME, TokenGrid
 from melisma.values.waveform import Waveform
 
@@ -81,21 +82,21 @@ def test_one_frame_is_enough(codec: AcousticCodec) -> None:
 
 def test_what_cannot_be_encoded_is_refused(codec: AcousticCodec) -> None:
     for levels in (0, 4, -1):
-        with pytest.raises(ValueError, match=f"1 to 3 levels, not {levels}"):
+        with pytest.raises(MelismaError, match=f"1 to 3 levels, not {levels}"):
             codec.encode(noise(960), levels)
-    with pytest.raises(ValueError, match="24000 Hz, not 44100"):
+    with pytest.raises(MelismaError, match="24000 Hz, not 44100"):
         codec.encode(noise(960, rate_hz=44_100))
-    with pytest.raises(ValueError, match="no sound"):
+    with pytest.raises(MelismaError, match="no sound"):
         codec.encode(Waveform(samples=np.zeros((1, 0), np.float32), rate_hz=SAMPLE_RATE_HZ))
 
 
 def test_tokens_that_it_did_not_make_are_refused(codec: AcousticCodec) -> None:
     grid = codec.encode(noise(1_920))
-    with pytest.raises(ValueError, match="made by the codec other"):
+    with pytest.raises(MelismaError, match="made by the codec other"):
         codec.decode(dataclasses.replace(grid, fingerprint="other"))
     for shape in ((4, 2), (0, 2), (3, 0)):
         tokens = np.zeros(shape, dtype=np.int64)
-        with pytest.raises(ValueError, match="1 to 3 levels of one frame or more"):
+        with pytest.raises(MelismaError, match="1 to 3 levels of one frame or more"):
             codec.decode(dataclasses.replace(grid, tokens=tokens))
 
 
@@ -138,10 +139,10 @@ def test_a_codec_of_another_shape_is_refused_in_a_sentence(tmp_path: Path) -> No
         dataclasses.replace(good, tensors=fewer),
     ):
         write_checkpoint(path, other)
-        with pytest.raises(ValueError, match=r"codec.* of this version"):
+        with pytest.raises(MelismaError, match=r"codec.* of this version"):
             AcousticCodec.read(path)
     write_checkpoint(path, dataclasses.replace(good, kind="joint"))
-    with pytest.raises(ValueError, match='holds a "joint", but a "codec"'):
+    with pytest.raises(MelismaError, match='holds a "joint", but a "codec"'):
         AcousticCodec.read(path)
 
 
@@ -192,5 +193,5 @@ def test_training_sees_the_magnitudes_of_the_same_frames() -> None:
 
 
 def test_tokens_are_a_grid_of_integers() -> None:
-    with pytest.raises(ValueError, match="outside the vocabulary"):
+    with pytest.raises(MelismaError, match="outside the vocabulary"):
         TokenGrid(tokens=np.array([[16]]), vocabulary=16, frame_rate_hz=25, fingerprint="")

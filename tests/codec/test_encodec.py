@@ -17,6 +17,7 @@ from melisma.codec.encodec import model as encodec_model
 from melisma.codec.encodec import streaming
 from melisma.codec.encodec.codec import deinterleave, interleave, load_published
 from melisma.codec.encodec.streaming import Recurrence
+from melisma.values.errors import MelismaError
 from melisma.values.waveform import Waveform
 
 transformers = pytest.importorskip("transformers")
@@ -206,7 +207,7 @@ def test_fewer_levels_are_the_first_levels(model: Any) -> None:
     expected = their_sound(model, tokens[:, :2])
     torch.testing.assert_close(network.decode_tokens(tokens[:, :2]), expected, rtol=0, atol=1e-5)
     for levels in (0, 5):
-        with pytest.raises(ValueError, match=f"1 to 4 levels, not {levels}"):
+        with pytest.raises(MelismaError, match=f"1 to 4 levels, not {levels}"):
             network.encode(sound, levels)
 
 
@@ -245,7 +246,7 @@ def test_bfloat16_is_near_and_its_tokens_are_the_same(model: Any) -> None:
     error = (found - expected).square().mean() / expected.square().mean()
     assert 0 < float(error) < 10**-2.5
     assert fast.fingerprint == exact.fingerprint
-    with pytest.raises(ValueError, match='"float32" or "bfloat16", not "int8"'):
+    with pytest.raises(MelismaError, match='"float32" or "bfloat16", not "int8"'):
         EncodecCodec.from_published(config, tensors, precision="int8")
 
 
@@ -283,20 +284,20 @@ def test_tensors_that_do_not_fit_are_named(model: Any) -> None:
         EncodecCodec.from_published(config, changed, prefix=prefix)
 
     fewer = {n: t for n, t in tensors.items() if "decoder.layers.1.lstm" not in n}
-    with pytest.raises(ValueError, match=r"lack decoder\.layers\.1\.lstm\.\w+, .*8 in all"):
+    with pytest.raises(MelismaError, match=r"lack decoder\.layers\.1\.lstm\.\w+, .*8 in all"):
         loaded(fewer)
-    with pytest.raises(ValueError, match=r"lack audio_encoder\.encoder\.layers\.0"):
+    with pytest.raises(MelismaError, match=r"lack audio_encoder\.encoder\.layers\.0"):
         loaded(tensors, "audio_encoder.")
     book = "quantizer.layers.2.codebook.embed"
-    with pytest.raises(ValueError, match=rf"{book} \[16, 8\] instead of \[32, 8\] \(1 in all\)"):
+    with pytest.raises(MelismaError, match=rf"{book} \[16, 8\] instead of \[32, 8\] \(1 in all\)"):
         loaded(tensors | {book: torch.zeros(16, 8)})
     lengths = "encoder.layers.0.conv.parametrizations.weight.original0"
-    with pytest.raises(ValueError, match=r"encoder\.layers\.0\.conv\.weight_v .* \[3, 1, 1\]"):
+    with pytest.raises(MelismaError, match=r"encoder\.layers\.0\.conv\.weight_v .* \[3, 1, 1\]"):
         loaded(tensors | {lengths: torch.ones(3, 1, 1)})
     without = {name: tensor for name, tensor in tensors.items() if name != lengths}
-    with pytest.raises(ValueError, match=r"lack encoder\.layers\.0\.conv\.weight \(1 in all\)"):
+    with pytest.raises(MelismaError, match=r"lack encoder\.layers\.0\.conv\.weight \(1 in all\)"):
         loaded(without)
-    with pytest.raises(ValueError, match=r"do not ask for: encoder\.layers\.0\.norm\.weight"):
+    with pytest.raises(MelismaError, match=r"do not ask for: encoder\.layers\.0\.norm\.weight"):
         loaded(tensors | {"encoder.layers.0.norm.weight": torch.zeros(4)})
     state = ("cluster_size", "embed_avg", "inited")
     loaded({n: t for n, t in tensors.items() if not n.endswith(state)})
@@ -341,20 +342,20 @@ def test_settings_of_transformers_are_read() -> None:
     ],
 )
 def test_wrong_settings_are_named(name: str, value: object, says: str) -> None:
-    with pytest.raises(ValueError, match=says):
+    with pytest.raises(MelismaError, match=says):
         EncodecSettings.from_config(TINY | {name: value})
 
 
 def test_shapes_that_mean_nothing_are_refused(model: Any) -> None:
     network = ours(model)
     for sound in (torch.zeros(1, 2, 9), torch.zeros(1, 9), torch.zeros(1, 1, 0)):
-        with pytest.raises(ValueError, match=r"\[batch, 1, sample\]"):
+        with pytest.raises(MelismaError, match=r"\[batch, 1, sample\]"):
             network.encode(sound)
     for shape in ((1, 5, 3), (1, 0, 3), (4, 3)):
-        with pytest.raises(ValueError, match="1 to 4 levels"):
+        with pytest.raises(MelismaError, match="1 to 4 levels"):
             network.decode_tokens(torch.zeros(shape, dtype=torch.long))
     for token in (-1, 32):
-        with pytest.raises(ValueError, match="outside the vocabulary of 32"):
+        with pytest.raises(MelismaError, match="outside the vocabulary of 32"):
             network.decode_tokens(torch.full((1, 4, 3), token))
     assert network.finish(network.initial_state(2)).shape == (2, 1, 0)
 
@@ -364,9 +365,9 @@ def test_left_and_right_take_turns() -> None:
     both = interleave(left, right)
     assert both[0, :, 0].tolist() == [0, 10, 2, 12, 4, 14, 6, 16]
     torch.testing.assert_close(deinterleave(both), (left, right))
-    with pytest.raises(ValueError, match="of one shape"):
+    with pytest.raises(MelismaError, match="of one shape"):
         interleave(left, right[:, :3])
-    with pytest.raises(ValueError, match="an even number of levels"):
+    with pytest.raises(MelismaError, match="an even number of levels"):
         deinterleave(both[:, :3])
 
 
@@ -405,9 +406,9 @@ def test_stereo_is_that_of_musicgen(model: Any) -> None:
     for size in (1, 7):
         found = in_blocks(codec, tokens, always(size))
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
-    with pytest.raises(ValueError, match="8 levels"):
+    with pytest.raises(MelismaError, match="8 levels"):
         codec.decode_tokens(tokens[:, :4])
-    with pytest.raises(ValueError, match=r"\[batch, 2, sample\]"):
+    with pytest.raises(MelismaError, match=r"\[batch, 2, sample\]"):
         codec.encode_sound(sound[:, :1])
 
 
@@ -429,14 +430,14 @@ def test_waveforms_become_grids_and_waveforms_again(channels: int, model: Any) -
     made = codec.decode(grid)
     assert (made.samples.shape, made.rate_hz) == ((channels, 840), 3_200)
 
-    with pytest.raises(ValueError, match="encodes 3200 Hz, not 32000"):
+    with pytest.raises(MelismaError, match="encodes 3200 Hz, not 32000"):
         codec.encode(dataclasses.replace(mono, rate_hz=32_000))
-    with pytest.raises(ValueError, match="no sound"):
+    with pytest.raises(MelismaError, match="no sound"):
         codec.encode(Waveform(samples=np.zeros((1, 0), np.float32), rate_hz=3_200))
-    with pytest.raises(ValueError, match="made by the codec other"):
+    with pytest.raises(MelismaError, match="made by the codec other"):
         codec.decode(dataclasses.replace(grid, fingerprint="other"))
     for tokens in (grid.tokens[:2], grid.tokens[:, :0]):
-        with pytest.raises(ValueError, match=f"{4 * channels} levels of one frame or more"):
+        with pytest.raises(MelismaError, match=f"{4 * channels} levels of one frame or more"):
             codec.decode(dataclasses.replace(grid, tokens=tokens))
 
 
@@ -453,9 +454,9 @@ def test_the_fingerprint_is_that_of_the_tokens(model: Any) -> None:
     others.append(fingerprint(pad_mode="constant"))
     assert len({fingerprint(), *others}) == 5
     for channels in (0, 3):
-        with pytest.raises(ValueError, match=f"codes 1 or 2 channels, not {channels}"):
+        with pytest.raises(MelismaError, match=f"codes 1 or 2 channels, not {channels}"):
             fingerprint(channels=channels)
     wide = published(audio_channels=2)
-    with pytest.raises(ValueError, match="codes 2 channels, not 1"):
+    with pytest.raises(MelismaError, match="codes 2 channels, not 1"):
         EncodecCodec.from_published(wide.config.to_dict(), wide.state_dict(), channels=1)
     assert EncodecCodec.from_published(wide.config.to_dict(), wide.state_dict()).levels == 4

@@ -15,6 +15,7 @@ from melisma.data.arrange.plan import parse_pattern
 from melisma.data.arrange.sheet import notes_from_rows
 from melisma.values import Metre, Score, TempoMap, Track
 from melisma.values.attributes import STYLES, TONALITIES
+from melisma.values.errors import MelismaError
 
 ARRANGED = STYLES[:8]
 _CHORDS = {"C": (48, 52, 55), "F": (53, 57, 60), "G7": (43, 53, 59), "Am": (45, 52, 60)}
@@ -169,12 +170,12 @@ def test_refitting_keeps_chords_and_tune_together() -> None:
 
 
 def test_invalid_requests_raise_errors(sheet: LeadSheet) -> None:
-    with pytest.raises(ValueError, match="polka"):
+    with pytest.raises(MelismaError, match="polka"):
         arrange(sheet, "polka", np.random.default_rng(0))
-    with pytest.raises(ValueError, match="2/4"):
+    with pytest.raises(MelismaError, match="2/4"):
         refit(sheet, "2/4")
     wide = notes_from_rows([(float(i), 1.0, 40 + 3 * (i % 16), 80) for i in range(64)])
-    with pytest.raises(ValueError, match="semitones"):
+    with pytest.raises(MelismaError, match="semitones"):
         arrange(replace(sheet, melody=wide), "rock", np.random.default_rng(0))
 
 

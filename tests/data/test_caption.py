@@ -17,6 +17,7 @@ from melisma.joint.settings_words import read_settings
 from melisma.symbolic.instruments import INSTRUMENTS
 from melisma.values import Facts
 from melisma.values.attributes import FAMILIES, METRES, TONALITIES, program_family
+from melisma.values.errors import MelismaError
 
 WALTZ = Facts(
     tempo_bpm=72.0,
@@ -50,7 +51,7 @@ def test_numbers_stand_in_about_two_of_five() -> None:
 
 
 def test_a_negative_count_is_refused() -> None:
-    with pytest.raises(ValueError, match="0 or more"):
+    with pytest.raises(MelismaError, match="0 or more"):
         write_captions(WALTZ, np.random.default_rng(0), -1)
 
 

@@ -15,6 +15,7 @@ from melisma.data.render.acoustics import PEAK, ROOMS, Finish, finish_sound, syn
 from melisma.data.render.expressive_performance import PerformanceSettings, perform
 from melisma.data.render.synthesis import Renderer, RenderVariety
 from melisma.data.sources.pieces import read_sources
+from melisma.values.errors import MelismaError
 
 
 @pytest.fixture(scope="module")
@@ -58,11 +59,11 @@ def test_rendering_does_not_depend_on_previous_calls(renderer: Renderer) -> None
 
 
 def test_soundfonts_are_checked(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="no soundfont given"):
+    with pytest.raises(MelismaError, match="no soundfont given"):
         Renderer([])
-    with pytest.raises(ValueError, match="there is no soundfont"):
+    with pytest.raises(MelismaError, match="there is no soundfont"):
         Renderer([tmp_path / "absent.sf2"])
-    with pytest.raises(ValueError, match='"wide" or "narrow"'):
+    with pytest.raises(MelismaError, match='"wide" or "narrow"'):
         RenderVariety(variety="unknown")
 
 
@@ -92,9 +93,9 @@ def test_a_clip_is_a_function_of_its_number(clip_renderer: ClipRenderer) -> None
 
 
 def test_unknown_kinds_are_refused(clip_renderer: ClipRenderer) -> None:
-    with pytest.raises(ValueError, match="no kind of clip"):
+    with pytest.raises(MelismaError, match="no kind of clip"):
         ClipRenderer([], [soundfont()], ClipSettings(kinds={"dreamt": 1.0}), {})
-    with pytest.raises(ValueError, match="split"):
+    with pytest.raises(MelismaError, match="split"):
         ClipRenderer([], [soundfont()], ClipSettings(), {}).clip(0)
     assert clip_renderer.settings.seconds == 2.0
 
@@ -117,5 +118,5 @@ def test_a_corpus_is_read_back_and_resumed(tmp_path: Path, clip_renderer: ClipRe
     assert (tmp_path / "sound-00000.npy").stat().st_mtime_ns == modified
     assert len(read_audio_shards(tmp_path)) == 4
     assert not list(tmp_path.glob("*.part"))
-    with pytest.raises(ValueError, match="no finished shard"):
+    with pytest.raises(MelismaError, match="no finished shard"):
         read_audio_shards(tmp_path / "absent")

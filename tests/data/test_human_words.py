@@ -7,6 +7,7 @@ import pytest
 
 from melisma.data.captions.human_words import human_sentences
 from melisma.data.captions.keyword_facts import keyword_facts
+from melisma.values.errors import MelismaError
 
 MUSICCAPS = (
     "ytid,aspect_list,caption\n"
@@ -52,7 +53,7 @@ def test_templates_are_filled_with_what_they_say(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_captions_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="holds no captions"):
+    with pytest.raises(MelismaError, match="holds no captions"):
         list(human_sentences(tmp_path, np.random.default_rng(0)))
 
 

@@ -11,6 +11,7 @@ from small_corpus import groove, line, quartet, score, song, write_corpus
 from melisma.data.sources.pieces import read_score, read_sources
 from melisma.data.sources.splits import assign_splits, hashed_split, spread_over_works
 from melisma.values import Score
+from melisma.values.errors import MelismaError
 
 
 def _random_melody(seed: int) -> Score:
@@ -39,18 +40,18 @@ def test_licences_and_corpora_can_be_left_out(tmp_path: Path) -> None:
     write_corpus(tmp_path, "pop909", {"p.mid": song()})
     assert [s.identity for s in read_sources(tmp_path, licences=("CC0",))] == ["songs/a.mid"]
     assert len(read_sources(tmp_path, without=())) == 3
-    with pytest.raises(ValueError, match="licences"):
+    with pytest.raises(MelismaError, match="licences"):
         read_sources(tmp_path, licences=("MIT",))
-    with pytest.raises(ValueError, match="holds no corpus"):
+    with pytest.raises(MelismaError, match="holds no corpus"):
         read_sources(tmp_path, without=("songs", "pop909"))
-    with pytest.raises(ValueError, match="no folder"):
+    with pytest.raises(MelismaError, match="no folder"):
         read_sources(tmp_path / "absent")
 
 
 def test_a_missing_piece_is_named(tmp_path: Path) -> None:
     write_corpus(tmp_path, "songs", {"a.mid": song()}, archive=False)
     (tmp_path / "songs" / "a.mid").unlink()
-    with pytest.raises(ValueError, match=r"lacks a\.mid"):
+    with pytest.raises(MelismaError, match=r"lacks a\.mid"):
         read_sources(tmp_path)
 
 

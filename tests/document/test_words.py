@@ -18,8 +18,8 @@ IN_TEXT = (
 )  # fmt: skip
 """In identifiers, docstrings, comments, help and messages."""
 IN_NAMES = (
-    "tell", "tells", "telling", "hearing", "drawing", "drawings", "asked", "asking", "begun", "manner",
-    "lesson", "lessons", "nats", "prints", "players", "past", "session", "tonalities_heard", "order_of",
+    "tell", "tells", "telling", "hearing", "drawing", "drawings", "asked", "asking", "begun",
+    "manner", "lesson", "lessons", "nats", "prints", "players", "past", "session",
 )  # fmt: skip
 """In identifiers alone: as English words they have their place."""
 HEADINGS = ("Enters:", "Leaves:")

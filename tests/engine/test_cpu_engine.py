@@ -15,6 +15,7 @@ from melisma.engine.native.packing import PRECISIONS
 from melisma.engine.sampling import StageSampling
 from melisma.lm import ConditioningSettings, TokenModel
 from melisma.lm.conditioning import Condition, Conditioning, text_condition
+from melisma.values.errors import MelismaError
 
 FRAMES = 10
 GREEDY = StageSampling(temperature=0, guidance=2.0)
@@ -159,9 +160,9 @@ def test_rounded_weights_stay_near(precision: str) -> None:
 def test_what_no_engine_draws_is_refused() -> None:
     model = stage("parallel", first_sampled_level=1, causal=False)
     for make in (NativeEngine, lambda m: CUDAGraphEngine(m, device="cpu")):
-        with pytest.raises(ValueError, match="not causal"):
+        with pytest.raises(MelismaError, match="not causal"):
             make(model)
-    with pytest.raises(ValueError, match='"float8"'):
+    with pytest.raises(MelismaError, match='"float8"'):
         NativeEngine(stage(), precision="float8")
 
 

@@ -10,6 +10,7 @@ from melisma.engine.cpu import NativeEngine
 from melisma.engine.generate import sample, sample_parallel
 from melisma.engine.sampling import NOISE_STEPS, StageSampling, sample_next_token
 from melisma.lm import Conditioning, TokenModel
+from melisma.values.errors import MelismaError
 
 FRAMES = 10
 GREEDY = StageSampling(temperature=0)
@@ -92,10 +93,10 @@ def test_a_continuation_keeps_its_beginning(pattern: str) -> None:
 def test_what_cannot_be_continued_is_refused() -> None:
     model, asked = stage(), conditions(FRAMES)
     prefix = torch.zeros(2, 3, 12, dtype=torch.long)
-    with pytest.raises(ValueError, match="12 frames"):
+    with pytest.raises(MelismaError, match="12 frames"):
         sample(NativeEngine(model), asked, FRAMES, GREEDY, generators(0, 1), prefix=prefix)
     prefix = torch.zeros(2, 2, 4, dtype=torch.long)
-    with pytest.raises(ValueError, match="3 levels, the grid 2"):
+    with pytest.raises(MelismaError, match="3 levels, the grid 2"):
         sample(NativeEngine(model), asked, FRAMES, GREEDY, generators(0, 1), prefix=prefix)
 
 
@@ -132,7 +133,7 @@ def test_draws_follow_the_probabilities() -> None:
      {"guidance": -1}, {"guidance": 21}, {"guidance": float("nan")}],
 )  # fmt: skip
 def test_settings_out_of_range_are_refused(wrong: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match="not"):
+    with pytest.raises(MelismaError, match="not"):
         StageSampling(**wrong)  # pyright: ignore[reportArgumentType]
 
 
@@ -164,7 +165,7 @@ def test_one_window_is_level_after_level() -> None:
 
 
 def test_a_fine_stage_needs_its_levels() -> None:
-    with pytest.raises(ValueError, match="given 1 levels, not 2"):
+    with pytest.raises(MelismaError, match="given 1 levels, not 2"):
         sample_parallel(
             fine(8), torch.zeros(2, 2, 5, dtype=torch.long), conditions(5, source=True), GREEDY,
             generators(0, 1),

@@ -28,6 +28,7 @@ from melisma.simd.instruction_set import (
     multiplies_bfloat16,
 )
 from melisma.simd.tiles import quantized_tile, rows_in_registers, tile_outputs
+from melisma.values.errors import MelismaError
 
 AVAILABLE = [
     one for one in INSTRUCTION_SETS if all(detected_features().get(need) for need in one.needs)
@@ -257,10 +258,10 @@ def test_a_restriction_to_a_missing_set_is_refused(
 ) -> None:
     pretended(*AVX2)
     monkeypatch.setenv(ENVIRONMENT, "avx512")
-    with pytest.raises(ValueError, match="this processor has no avx512f"):
+    with pytest.raises(MelismaError, match="this processor has no avx512f"):
         candidates()
     monkeypatch.setenv(ENVIRONMENT, "mmx")
-    with pytest.raises(ValueError, match='portable, not "mmx"'):
+    with pytest.raises(MelismaError, match='portable, not "mmx"'):
         candidates()
 
 

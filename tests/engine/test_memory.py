@@ -42,6 +42,7 @@ from melisma.lm import ConditioningSettings, TokenModel, TokenModelSettings
 from melisma.lm.musicgen_weights import settings_of
 from melisma.lm.patterns import PATTERNS
 from melisma.nn.t5 import T5Settings, published_shapes
+from melisma.values.errors import MelismaError
 
 GIB = 1 << 30
 OURS = TokenModelSettings(levels=4, vocabulary=96, width=64, layers=3, heads=2, window_frames=40)
@@ -129,12 +130,12 @@ def test_a_long_piece_is_generated_in_windows() -> None:
     ],
 )
 def test_settings_of_no_token_model(settings: dict[str, Any], said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(MelismaError, match=said):
         StageShape.of(settings, 50.0)
 
 
 def test_another_precision_is_refused() -> None:
-    with pytest.raises(ValueError, match='no precision "int2": known are float32'):
+    with pytest.raises(MelismaError, match='no precision "int2": known are float32'):
         estimate_memory(ModelSizes(stages=()), "int2", Workload(seconds=1))
 
 
@@ -186,7 +187,7 @@ def test_a_lack_of_memory_is_reported_before_loading() -> None:
     require_memory(10 * GIB, None)
     require_memory(8 * GIB, 9 * GIB)
     assert not fits(8_500, 9_000)
-    with pytest.raises(ValueError, match=r"^musicgen needs 9\.7 GB of memory and 8\.6 GB are av"):
+    with pytest.raises(MelismaError, match=r"^musicgen needs 9\.7 GB of memory and 8\.6 GB are av"):
         require_memory(9 * GIB, 8 * GIB, "musicgen")
 
 
@@ -260,17 +261,17 @@ def test_a_folder_of_a_training(tmp_path: Path) -> None:
     assert (facts.kind, facts.folder, len(facts.sizes.stages)) == ("stages", tmp_path, 3)
     assert not facts.sizes.stages[2].causal
     (tmp_path / "codec.safetensors").unlink()
-    with pytest.raises(ValueError, match=r"holds no model: it lacks codec.safetensors; give"):
+    with pytest.raises(MelismaError, match=r"holds no model: it lacks codec.safetensors; give"):
         catalogue.facts_of(str(tmp_path))
 
 
 def test_a_damaged_folder_of_a_training(tmp_path: Path) -> None:
     write_model(tmp_path)
     (tmp_path / "coarse_lm.safetensors").write_bytes(b"nothing")
-    with pytest.raises(ValueError, match=r"coarse_lm.safetensors is truncated or damaged"):
+    with pytest.raises(MelismaError, match=r"coarse_lm.safetensors is truncated or damaged"):
         catalogue.facts_of(str(tmp_path))
     save_file({"a": np.ones(3)}, tmp_path / "coarse_lm.safetensors")
-    with pytest.raises(ValueError, match=r"coarse_lm.safetensors is no checkpoint of Melisma"):
+    with pytest.raises(MelismaError, match=r"coarse_lm.safetensors is no checkpoint of Melisma"):
         catalogue.facts_of(str(tmp_path))
 
 
@@ -312,7 +313,7 @@ def test_a_configuration_that_is_no_musicgen(
     tmp_path: Path, changes: dict[str, Any], said: str
 ) -> None:
     write_published(tmp_path, **changes)
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(MelismaError, match=said):
         catalogue.facts_of(str(tmp_path))
 
 
@@ -330,7 +331,7 @@ def test_a_damaged_checkpoint_in_the_cache_counts_as_not_there(
 
 @pytest.mark.parametrize("name", ["", "nope", "no/such/folder"])
 def test_a_name_of_no_model(name: str) -> None:
-    with pytest.raises(ValueError, match=f'no model "{name}": known are default'):
+    with pytest.raises(MelismaError, match=f'no model "{name}": known are default'):
         catalogue.facts_of(name)
 
 
@@ -420,7 +421,7 @@ def test_our_own_stages_are_tried_whole(tmp_path: Path) -> None:
     estimate = forecast.forecast(facts, "float32", Workload(seconds=10, pieces=1), 1)
     assert estimate.steps_a_second is None
     assert min(estimate.load_seconds, estimate.first_sound_seconds, estimate.whole_seconds) > 0
-    with pytest.raises(ValueError, match="makes scores alone"):
+    with pytest.raises(MelismaError, match="makes scores alone"):
         forecast.forecast(
             dataclasses.replace(facts, sound=False), "float32", Workload(seconds=1), 1
         )

@@ -14,6 +14,7 @@ from melisma.engine.native.packing import PRECISIONS, ArenaAllocator, pack
 from melisma.engine.native.program import Program
 from melisma.engine.native.trunk import KVCache, PackedTrunk, add_trunk, cache_text_kv, to_float32
 from melisma.nn.transformer import Text, Trunk, rotary_angles, sinusoidal_embedding
+from melisma.values.errors import MelismaError
 
 ALLOWED = {"float32": 1e-5, "bfloat16": 4e-3, "int8": 1.1e-2, "int4": 0.13}
 """Error of a product over its root mean square: 2**-8 for bfloat16's weights; of integers, what
@@ -106,9 +107,9 @@ def test_a_system_without_huge_pages_works_too(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_what_cannot_be_packed_is_refused() -> None:
-    with pytest.raises(ValueError, match='"int2"'):
+    with pytest.raises(MelismaError, match='"int2"'):
         pack(np.zeros((4, 8), np.float32), "int2")
-    with pytest.raises(ValueError, match="multiple of 8 inputs, not 12"):
+    with pytest.raises(MelismaError, match="multiple of 8 inputs, not 12"):
         pack(np.zeros((4, 12), np.float32), "int8")
 
 

@@ -17,6 +17,7 @@ from melisma.lm.score.plan import Choice, ScorePlan
 from melisma.lm.score.rows import batch_of, infill_sequence, melody_sequence, plain_sequence
 from melisma.symbolic.events import decode_score, encode_score
 from melisma.values import Notes, Score, TempoMap, Track
+from melisma.values.errors import MelismaError
 from melisma.values.events import (
     BAR,
     BAR_METRES,
@@ -193,7 +194,7 @@ def test_melodies_come_one_bar_ahead_and_gaps_last() -> None:
     ],
 )
 def test_contradictory_plans_are_refused(wrong: dict) -> None:
-    with pytest.raises(ValueError, match=r"bar|part|metre"):
+    with pytest.raises(MelismaError, match=r"bar|part|metre"):
         ScorePlan(**wrong)
 
 

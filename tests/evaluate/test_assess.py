@@ -16,6 +16,7 @@ from melisma.evaluate.report.card import Card, read_card, write_card
 from melisma.evaluate.report.comparison import compare_cards
 from melisma.evaluate.report.plots import render_plot
 from melisma.values import Waveform
+from melisma.values.errors import MelismaError
 
 
 def card_of(make: list[Waveform], *, decoded: bool = True) -> Card:
@@ -90,7 +91,7 @@ def test_pieces_that_cannot_be_judged_are_reported_and_left_out() -> None:
     silence = Waveform(samples=np.zeros((1, 48_000), dtype=np.float32), rate_hz=24_000)
 
     def broken() -> Waveform:
-        raise ValueError("this is no sound file")
+        raise MelismaError("this is no sound file")
 
     pieces = [given(n, partial(piece, n), in_reference=False) for n in range(3)]
     pieces += [
@@ -106,7 +107,7 @@ def test_pieces_that_cannot_be_judged_are_reported_and_left_out() -> None:
     notes = " ".join(card.notes)
     assert "several sampling rates (24000 Hz, 44100 Hz)" in notes
     assert "no reference set" in notes
-    with pytest.raises(ValueError, match="nothing to judge"):
+    with pytest.raises(MelismaError, match="nothing to judge"):
         assess_sound([given(0, lambda: silence)], [], judges(), RUN)
 
 

@@ -24,6 +24,7 @@ from melisma.evaluate.sections.bias import (
     variation,
 )
 from melisma.values.attributes import FAMILIES, STYLES, TONALITIES
+from melisma.values.errors import MelismaError
 
 
 def draw_corpus(count: int, seed: int) -> list[Traits]:
@@ -110,9 +111,9 @@ def test_not_found_is_a_class_and_not_measured_is_reported() -> None:
 
 
 def test_too_few_pieces_are_an_error() -> None:
-    with pytest.raises(ValueError, match="1 outputs"):
+    with pytest.raises(MelismaError, match="1 outputs"):
         measure_bias(PIANO[:1], CORPUS)
-    with pytest.raises(ValueError, match="four or more"):
+    with pytest.raises(MelismaError, match="four or more"):
         measure_bias(PIANO, CORPUS[:3])
 
 

@@ -12,6 +12,7 @@ import pytest
 from small_card import small_card, small_protocol
 
 from melisma.evaluate.report.card import CARD_VERSION, embeddings_path, read_card, write_card
+from melisma.values.errors import MelismaError
 
 
 def test_a_card_comes_back_as_it_was(tmp_path: Path) -> None:
@@ -61,7 +62,7 @@ def test_goals_are_met_from_the_right_side() -> None:
 def test_what_is_no_card_is_refused(tmp_path: Path, text: str, words: str) -> None:
     path = tmp_path / "card.json"
     path.write_text(text)
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises(MelismaError, match=words):
         read_card(path)
 
 
@@ -71,12 +72,12 @@ def test_cards_of_another_version_or_without_parts_are_refused(tmp_path: Path) -
     document = json.loads(path.read_text())
     document["protocol"]["version"] = CARD_VERSION + 1
     path.write_text(json.dumps(document))
-    with pytest.raises(ValueError, match=f"version {CARD_VERSION + 1}"):
+    with pytest.raises(MelismaError, match=f"version {CARD_VERSION + 1}"):
         read_card(path)
     document["protocol"]["version"] = CARD_VERSION
     del document["rows"]
     path.write_text(json.dumps(document))
-    with pytest.raises(ValueError, match="no whole card"):
+    with pytest.raises(MelismaError, match="no whole card"):
         read_card(path)
 
 
@@ -84,7 +85,7 @@ def test_damaged_embeddings_are_an_error(tmp_path: Path) -> None:
     path = tmp_path / "card.json"
     write_card(path, small_card(np.ones(16), np.ones(16)))
     embeddings_path(path).write_bytes(b"nothing")
-    with pytest.raises(ValueError, match="is damaged"):
+    with pytest.raises(MelismaError, match="is damaged"):
         read_card(path)
 
 

@@ -9,6 +9,7 @@ import pytest
 from small_card import small_card
 
 from melisma.evaluate.report.comparison import compare_cards
+from melisma.values.errors import MelismaError
 
 RNG = np.random.default_rng(5)
 TEMPO = (RNG.random(60) < 0.4).astype(float)
@@ -54,17 +55,17 @@ def test_pieces_are_paired_by_name_whatever_their_order() -> None:
 
 def test_other_protocols_and_strangers_are_refused() -> None:
     first = small_card(TEMPO, HISS)
-    with pytest.raises(ValueError, match="the reference set differs"):
+    with pytest.raises(MelismaError, match="the reference set differs"):
         compare_cards(first, small_card(TEMPO, HISS, reference_hash="other"))
     strangers = tuple(dataclasses.replace(one, name="x" + one.name) for one in first.pieces)
-    with pytest.raises(ValueError, match="have 0 pieces"):
+    with pytest.raises(MelismaError, match="have 0 pieces"):
         compare_cards(first, dataclasses.replace(first, pieces=strangers))
 
 
 def test_five_pairs_prove_nothing() -> None:
     first = small_card(TEMPO, HISS)
     few = dataclasses.replace(first, pieces=first.pieces[:5])
-    with pytest.raises(ValueError, match="have 5 pieces"):
+    with pytest.raises(MelismaError, match="have 5 pieces"):
         compare_cards(first, few)
 
 

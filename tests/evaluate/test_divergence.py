@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from melisma.evaluate.metrics.divergence import chance_divergence, class_divergence
+from melisma.values.errors import MelismaError
 
 
 def test_equal_probabilities_do_not_diverge() -> None:
@@ -44,9 +45,9 @@ def test_right_pairs_lie_below_chance() -> None:
 
 
 def test_errors() -> None:
-    with pytest.raises(ValueError, match="alike"):
+    with pytest.raises(MelismaError, match="alike"):
         class_divergence(np.zeros((2, 3)), np.zeros((3, 3)))
-    with pytest.raises(ValueError, match="between 0 and 1"):
+    with pytest.raises(MelismaError, match="between 0 and 1"):
         class_divergence(np.full((1, 3), 2.0), np.zeros((1, 3)))
-    with pytest.raises(ValueError, match="two pieces"):
+    with pytest.raises(MelismaError, match="two pieces"):
         chance_divergence(np.zeros((1, 3)), np.zeros((1, 3)))

@@ -18,6 +18,7 @@ from melisma.evaluate.models.embeddings import (
 from melisma.evaluate.models.judge import Judge, JudgeNetwork, JudgeSettings
 from melisma.evaluate.models.signal_features import BLOCKS, FIGURES, SCALES, signal_figures
 from melisma.values import Waveform
+from melisma.values.errors import MelismaError
 
 RATE_HZ = 24_000
 
@@ -160,12 +161,12 @@ def test_degenerate_sets_score_far_worse_than_a_mixture() -> None:
 
 
 def test_errors(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="known are music"):
+    with pytest.raises(MelismaError, match="known are music"):
         named_embedding("vggish")
-    with pytest.raises(ValueError, match="melisma train judge"):
+    with pytest.raises(MelismaError, match="melisma train judge"):
         named_embedding("judge")
-    with pytest.raises(ValueError, match="no model"):
+    with pytest.raises(MelismaError, match="no model"):
         named_embedding("music", model=str(tmp_path / "nowhere"))
     empty = Waveform(samples=np.zeros((1, 0), dtype=np.float32), rate_hz=48_000)
-    with pytest.raises(ValueError, match="empty"):
+    with pytest.raises(MelismaError, match="empty"):
         SignalStatistics().embed(empty)

@@ -14,6 +14,7 @@ from melisma.evaluate.metrics.fidelity import (
     si_sdr_db,
 )
 from melisma.values import TokenGrid, Waveform
+from melisma.values.errors import MelismaError
 
 
 def plucks(gain: float = 1.0) -> Waveform:
@@ -57,7 +58,7 @@ def test_log_mel_distance_is_a_gain_in_decibels() -> None:
     halved = Waveform(samples=0.5 * loud.samples, rate_hz=24_000)
     assert log_mel_distance(loud, halved) == pytest.approx(6.02, abs=0.05)
     assert log_mel_distance(loud, noise(1)) < 6.0
-    with pytest.raises(ValueError, match="no sound"):
+    with pytest.raises(MelismaError, match="no sound"):
         log_mel_distance(loud, Waveform(samples=np.zeros((1, 0)), rate_hz=24_000))
 
 
@@ -106,7 +107,7 @@ def test_entropy_of_few_tokens_is_corrected() -> None:
 
 
 def test_grids_of_different_codecs_cannot_be_counted_together() -> None:
-    with pytest.raises(ValueError, match="same levels"):
+    with pytest.raises(MelismaError, match="same levels"):
         code_use([])
-    with pytest.raises(ValueError, match="same levels"):
+    with pytest.raises(MelismaError, match="same levels"):
         code_use([grid(np.zeros((1, 4), int)), grid(np.zeros((2, 4), int))])

@@ -13,6 +13,7 @@ from melisma.evaluate.metrics.figures import (
     write_figures,
 )
 from melisma.evaluate.metrics.statistics import Interval
+from melisma.values.errors import MelismaError
 
 FIGURE = figure_of(
     "stated tonality",
@@ -41,7 +42,7 @@ def test_figures_come_back_as_written(tmp_path: Path) -> None:
 def test_another_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.json"
     path.write_text('[{"colour": 1}]')
-    with pytest.raises(ValueError, match="holds no figures"):
+    with pytest.raises(MelismaError, match="holds no figures"):
         read_figures(path)
 
 

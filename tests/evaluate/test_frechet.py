@@ -15,6 +15,7 @@ from melisma.evaluate.metrics.frechet import (
     paired_frechet_difference,
     piece_distances,
 )
+from melisma.values.errors import MelismaError
 
 
 def random_pieces(
@@ -196,25 +197,25 @@ def test_one_clip_over_and_over_scores_far_worse_than_a_mixture() -> None:
 
 def test_errors() -> None:
     pieces = random_pieces(10, 0)
-    with pytest.raises(ValueError, match="no piece"):
+    with pytest.raises(MelismaError, match="no piece"):
         Pieces.of([])
-    with pytest.raises(ValueError, match=r"\[window, width\]"):
+    with pytest.raises(MelismaError, match=r"\[window, width\]"):
         Pieces.of([np.zeros((2, 3)), np.zeros((2, 4))])
-    with pytest.raises(ValueError, match="not finite"):
+    with pytest.raises(MelismaError, match="not finite"):
         Pieces.of([np.full((1, 3), np.nan)])
-    with pytest.raises(ValueError, match="groups"):
+    with pytest.raises(MelismaError, match="groups"):
         Pieces.of([np.zeros((1, 3))], groups=["a", "b"])
-    with pytest.raises(ValueError, match="same embedding"):
+    with pytest.raises(MelismaError, match="same embedding"):
         frechet_distance(pieces.gaussian(), random_pieces(10, 0, width=7).gaussian())
-    with pytest.raises(ValueError, match="two pieces"):
+    with pytest.raises(MelismaError, match="two pieces"):
         frechet_interval(Pieces.of([np.zeros((2, 6))]), pieces)
-    with pytest.raises(ValueError, match="8 or more"):
+    with pytest.raises(MelismaError, match="8 or more"):
         frechet_infinity(random_pieces(5, 0), pieces)
-    with pytest.raises(ValueError, match="paired"):
+    with pytest.raises(MelismaError, match="paired"):
         paired_frechet_difference(pieces, random_pieces(9, 0), pieces)
-    with pytest.raises(ValueError, match="reference of"):
+    with pytest.raises(MelismaError, match="reference of"):
         half_floor(pieces, count=6)
-    with pytest.raises(ValueError, match="one each"):
+    with pytest.raises(MelismaError, match="one each"):
         matched_distance(random_pieces(9, 0), pieces, derived=True)
-    with pytest.raises(ValueError, match="one work"):
+    with pytest.raises(MelismaError, match="one work"):
         half_floor(Pieces.of(np.zeros((6, 1, 2)), groups=["a"] * 6), count=3)

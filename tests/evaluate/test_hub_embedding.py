@@ -11,6 +11,7 @@ import torch
 from melisma.evaluate.models import hub_embedding
 from melisma.evaluate.models.embeddings import named_embedding
 from melisma.values import Waveform
+from melisma.values.errors import MelismaError
 
 
 @pytest.fixture
@@ -88,7 +89,7 @@ def test_pickled_weights_are_refused_with_the_command_that_converts(
     folder = write_wav2vec2(hub, tmp_path / "encoder")
     (folder / "model.safetensors").unlink()
     (folder / "pytorch_model.bin").write_bytes(b"never opened")
-    with pytest.raises(ValueError, match="safetensors"):
+    with pytest.raises(MelismaError, match="safetensors"):
         named_embedding(f"hub:{folder}")
 
 
@@ -98,7 +99,7 @@ def test_code_that_comes_with_a_model_is_not_run(hub: Any, tmp_path: Path) -> No
     (folder / "own.py").write_text(f"open({str(mark)!r}, 'w')\n", encoding="utf-8")
     config = '{"model_type": "mert_model", "auto_map": {"AutoConfig": "own.OwnConfig"}}'
     (folder / "config.json").write_text(config, encoding="utf-8")
-    with pytest.raises(ValueError, match="never run"):
+    with pytest.raises(MelismaError, match="never run"):
         named_embedding(f"hub:{folder}")
     assert not mark.exists()
 
@@ -108,10 +109,10 @@ def test_a_model_that_is_no_encoder_of_sound_is_an_error(hub: Any, tmp_path: Pat
         vocab_size=8, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8
     )
     hub.BertModel(config).save_pretrained(tmp_path / "words")
-    with pytest.raises(ValueError, match="encoder of sound"):
+    with pytest.raises(MelismaError, match="encoder of sound"):
         named_embedding(f"hub:{tmp_path / 'words'}")
     hub.Wav2Vec2FeatureExtractor(sampling_rate=16_000).save_pretrained(tmp_path / "words")
-    with pytest.raises(ValueError, match="takes sound alone"):
+    with pytest.raises(MelismaError, match="takes sound alone"):
         named_embedding(f"hub:{tmp_path / 'words'}")
 
 
@@ -123,9 +124,9 @@ def test_missing_models_are_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         raise huggingface_hub.errors.LocalEntryNotFoundError("offline")
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", offline)
-    with pytest.raises(ValueError, match="hf download someone/encoder"):
+    with pytest.raises(MelismaError, match="hf download someone/encoder"):
         named_embedding("hub:someone/encoder@v1")
-    with pytest.raises(ValueError, match=r"no config\.json"):
+    with pytest.raises(MelismaError, match=r"no config\.json"):
         named_embedding(f"hub:{tmp_path}")
 
 
@@ -136,5 +137,5 @@ def test_without_the_package_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPat
         "find_spec",
         lambda name: None if name == "transformers" else find(name),
     )
-    with pytest.raises(ValueError, match=r"pip install \"melisma\[hub\]\""):
+    with pytest.raises(MelismaError, match=r"pip install \"melisma\[hub\]\""):
         named_embedding("hub:someone/encoder")

@@ -22,6 +22,7 @@ from melisma.evaluate.models.judge import (
 from melisma.train.judge import JudgeCorpus, JudgeTraining, train_judge
 from melisma.values import Facts, Waveform
 from melisma.values.attributes import FAMILIES
+from melisma.values.errors import MelismaError
 
 RATE_HZ = 24_000
 SMALL = JudgeSettings(moment=24, trunk=24, pulse=8, words=16, dropout=0.0)
@@ -80,7 +81,7 @@ def test_a_judge_comes_back_from_its_file(tmp_path: Path) -> None:
 
 
 def test_a_missing_judge_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="no checkpoint"):
+    with pytest.raises(MelismaError, match="no checkpoint"):
         Judge.read(tmp_path)
 
 
@@ -121,5 +122,5 @@ def test_the_same_seed_trains_the_same_judge() -> None:
 
 
 def test_one_clip_is_too_few() -> None:
-    with pytest.raises(ValueError, match="render more"):
+    with pytest.raises(MelismaError, match="render more"):
         train_judge(small_corpus(1), SMALL)

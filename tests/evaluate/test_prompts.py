@@ -18,6 +18,7 @@ from melisma.files import Provenance, write_audio
 from melisma.symbolic.midi import write_midi
 from melisma.symbolic.tags import write_midi_tags
 from melisma.values import Notes, Score, TempoMap, Track, Waveform
+from melisma.values.errors import MelismaError
 
 MUSICCAPS = """ytid,start_s,end_s,audioset_positive_labels,aspect_list,caption,author_id,\
 is_balanced_subset,is_audioset_eval
@@ -78,13 +79,13 @@ def test_text_csv_and_json_lines(tmp_path: Path) -> None:
 def test_malformed_lists_are_errors(tmp_path: Path, name: str, text: str, message: str) -> None:
     path = tmp_path / name
     path.write_text(text)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(MelismaError, match=message):
         read_prompts(path)
 
 
 def test_a_file_that_is_not_text_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ValueError, match="UTF-8"):
+    with pytest.raises(MelismaError, match="UTF-8"):
         read_prompts(tmp_path / "a.txt")
     with pytest.raises(FileNotFoundError, match="there is no file"):
         read_prompts(tmp_path / "b.txt")
@@ -107,10 +108,10 @@ def test_musiccaps_and_its_subsets(tmp_path: Path) -> None:
         (),
         (),
     ]
-    with pytest.raises(ValueError, match="give one of balanced, eval, all"):
+    with pytest.raises(MelismaError, match="give one of balanced, eval, all"):
         read_musiccaps(path, "half")
     path.write_text("caption\nx\n")
-    with pytest.raises(ValueError, match="is not MusicCaps"):
+    with pytest.raises(MelismaError, match="is not MusicCaps"):
         read_musiccaps(path)
 
 
@@ -194,10 +195,10 @@ def test_tags_of_sound_and_midi_tell_the_prompt(tmp_path: Path) -> None:
 def test_nothing_at_all_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no folder"):
         pair_prompts(tmp_path / "none")
-    with pytest.raises(ValueError, match="holds no piece"):
+    with pytest.raises(MelismaError, match="holds no piece"):
         pair_prompts(tmp_path)
     touch(tmp_path, "a.wav")
     prompts = tmp_path / "list.csv"
     prompts.write_text("file,prompt\nb.wav,x\n")
-    with pytest.raises(ValueError, match="belongs to a file"):
+    with pytest.raises(MelismaError, match="belongs to a file"):
         pair_prompts(tmp_path, prompts)

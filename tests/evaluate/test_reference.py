@@ -18,6 +18,7 @@ from melisma.evaluate.references.audio import (
     write_reference,
 )
 from melisma.values import Facts, Waveform
+from melisma.values.errors import MelismaError
 
 
 def test_a_reference_comes_back_from_its_file(tmp_path: Path) -> None:
@@ -67,7 +68,7 @@ def test_windows_of_unlike_number_are_stacked_and_split_again() -> None:
 
 def test_one_piece_is_no_reference() -> None:
     alone = TruePiece(sound=piece(0), words="a tune", facts=Facts(), group="work")
-    with pytest.raises(ValueError, match="two pieces or more"):
+    with pytest.raises(MelismaError, match="two pieces or more"):
         measure_reference(
             "one", [alone], dulled, judge(), [Bands()], codec_fingerprint="", levels=4
         )
@@ -75,8 +76,8 @@ def test_one_piece_is_no_reference() -> None:
 
 def test_only_the_beginning_is_judged_and_silence_is_not() -> None:
     assert judged_part(piece(0), 1.5).seconds == pytest.approx(1.5)
-    with pytest.raises(ValueError, match=r"lasts 0\.50 s"):
+    with pytest.raises(MelismaError, match=r"lasts 0\.50 s"):
         judged_part(piece(0, seconds=0.5), 2.0)
     silence = Waveform(samples=np.zeros((1, 48_000), dtype=np.float32), rate_hz=24_000)
-    with pytest.raises(ValueError, match="it is silent"):
+    with pytest.raises(MelismaError, match="it is silent"):
         judged_part(silence, 2.0)

@@ -30,6 +30,7 @@ from melisma.evaluate.metrics.score_adherence import (
 from melisma.evaluate.models.tradition_classifier import TRADITION_CLASSES
 from melisma.joint.settings_words import read_settings
 from melisma.values import Notes, Score, TempoMap, Track
+from melisma.values.errors import MelismaError
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 PROMPTS = score_prompts_file()
@@ -179,5 +180,5 @@ def test_an_unknown_fact_is_refused(tmp_path: Path) -> None:
     row = json.loads(PROMPTS.read_text(encoding="utf-8").splitlines()[0])
     path = tmp_path / "x.jsonl"
     path.write_text(json.dumps(row | {"metre": "7/8"}), encoding="utf-8")
-    with pytest.raises(ValueError, match="line 1"):
+    with pytest.raises(MelismaError, match="line 1"):
         read_score_requests(path)

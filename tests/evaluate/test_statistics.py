@@ -12,6 +12,7 @@ from melisma.evaluate.metrics.statistics import (
     ranks_of_true,
     recall_interval,
 )
+from melisma.values.errors import MelismaError
 
 
 def test_an_interval_holds_its_mean_and_narrows_with_more_pieces() -> None:
@@ -30,7 +31,7 @@ def test_the_same_seed_gives_the_same_interval() -> None:
 
 
 def test_no_piece_is_an_error() -> None:
-    with pytest.raises(ValueError, match="no piece was measured"):
+    with pytest.raises(MelismaError, match="no piece was measured"):
         mean_interval(np.zeros(0))
 
 

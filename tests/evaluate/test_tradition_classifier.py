@@ -21,6 +21,7 @@ from melisma.evaluate.models.tradition_classifier import (
 )
 from melisma.evaluate.models.tradition_features import WIDTH, score_windows, window_features
 from melisma.values import Notes, Score, TempoMap, Track
+from melisma.values.errors import MelismaError
 
 SMALL = TraditionSettings(hidden=16, members=2, updates=60, batch=32)
 
@@ -148,7 +149,7 @@ def test_nothing_to_judge_or_to_learn(judge: TraditionClassifier) -> None:
     silent = Score(tracks=(), tempo=TempoMap(beats=np.zeros(1), bpm=np.full(1, 90.0)))
     assert judge.judge(silent) is None
     nothing = np.zeros(0, dtype=np.int64)
-    with pytest.raises(ValueError, match="no window"):
+    with pytest.raises(MelismaError, match="no window"):
         train_classifier(np.zeros((0, WIDTH), dtype=np.float32), nothing, nothing, 0)
 
 

@@ -13,6 +13,7 @@ from melisma.evaluate.metrics.win_rates import (
     comparison_figure,
     signed_rank_p,
 )
+from melisma.values.errors import MelismaError
 
 RNG = np.random.default_rng(0)
 PIECES = RNG.normal(size=60)
@@ -115,19 +116,19 @@ def test_answers_about_one_prompt_go_together() -> None:
 
 
 def test_errors() -> None:
-    with pytest.raises(ValueError, match="two systems or more"):
+    with pytest.raises(MelismaError, match="two systems or more"):
         compare_systems({"one": PIECES})
-    with pytest.raises(ValueError, match="one list of prompts"):
+    with pytest.raises(MelismaError, match="one list of prompts"):
         compare_systems({"one": PIECES, "two": PIECES[:5]})
-    with pytest.raises(ValueError, match="no piece in common"):
+    with pytest.raises(MelismaError, match="no piece in common"):
         compare_systems({"one": [np.nan, 1.0], "two": [1.0, np.nan]})
-    with pytest.raises(ValueError, match="margin"):
+    with pytest.raises(MelismaError, match="margin"):
         compare_systems({"one": [1.0], "two": [1.0]}, margin=-1.0)
-    with pytest.raises(ValueError, match="the answer 3"):
+    with pytest.raises(MelismaError, match="the answer 3"):
         compare_answers("A", "B", [0, 3])
-    with pytest.raises(ValueError, match="nobody answered"):
+    with pytest.raises(MelismaError, match="nobody answered"):
         compare_answers("A", "B", [])
-    with pytest.raises(ValueError, match="about 1 prompts"):
+    with pytest.raises(MelismaError, match="about 1 prompts"):
         compare_answers("A", "B", [0, 1], ["x"])
 
 

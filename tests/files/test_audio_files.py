@@ -23,6 +23,7 @@ from melisma.files import (
 )
 from melisma.files.provenance import provenance_from_fields
 from melisma.values import Waveform
+from melisma.values.errors import MelismaError
 
 RATE_HZ = 24_000
 
@@ -94,14 +95,14 @@ def test_any_words_survive_the_tags(prompt: str, seed: int, generated: bool) -> 
 
 def test_settings_of_a_provenance_are_a_json_object() -> None:
     for wrong in ("{", "[1]"):
-        with pytest.raises(ValueError, match="JSON"):
+        with pytest.raises(MelismaError, match="JSON"):
             Provenance(prompt="p", seed=0, model="m", fingerprint="f", licence="l", settings=wrong)
 
 
 def test_unknown_extensions_are_named(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r'ending ".aac": give one of .wav, .flac, .mp3, .ogg'):
+    with pytest.raises(MelismaError, match=r'ending ".aac": give one of .wav, .flac, .mp3, .ogg'):
         write_audio(tmp_path / "x.aac", tone())
-    with pytest.raises(ValueError, match="without an ending"):
+    with pytest.raises(MelismaError, match="without an ending"):
         write_audio(tmp_path / "x", tone())
 
 
@@ -166,10 +167,10 @@ def test_files_that_are_not_sound_are_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="there is no file"):
         read_audio(path)
     path.write_bytes(b"")
-    with pytest.raises(ValueError, match="is empty"):
+    with pytest.raises(MelismaError, match="is empty"):
         read_audio(path)
     path.write_text("words, not sound " * 50)
-    with pytest.raises(ValueError, match="is not an audio file"):
+    with pytest.raises(MelismaError, match="is not an audio file"):
         read_audio(path)
     assert read_provenance(path) is None
     with pytest.raises(IsADirectoryError, match="is a folder"):
@@ -179,19 +180,19 @@ def test_files_that_are_not_sound_are_named(tmp_path: Path) -> None:
 def test_sound_of_length_zero_and_of_many_channels_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.wav"
     soundfile.write(path, np.zeros((0, 1), np.float32), RATE_HZ)
-    with pytest.raises(ValueError, match="holds no sound"):
+    with pytest.raises(MelismaError, match="holds no sound"):
         read_audio(path)
     soundfile.write(path, np.zeros((10, 3), np.float32), RATE_HZ)
-    with pytest.raises(ValueError, match="3 channels"):
+    with pytest.raises(MelismaError, match="3 channels"):
         read_audio(path)
     soundfile.write(path, np.full((10, 1), np.nan, np.float32), RATE_HZ, subtype="FLOAT")
-    with pytest.raises(ValueError, match="not finite"):
+    with pytest.raises(MelismaError, match="not finite"):
         read_audio(path)
 
 
 def test_rates_that_a_format_lacks_are_refused(tmp_path: Path) -> None:
     odd = Waveform(samples=np.zeros((1, 100), np.float32), rate_hz=23_999)
-    with pytest.raises(ValueError, match="23999 Hz cannot be written as MP3"):
+    with pytest.raises(MelismaError, match="23999 Hz cannot be written as MP3"):
         write_audio(tmp_path / "x.mp3", odd)
     assert list(tmp_path.iterdir()) == []
 

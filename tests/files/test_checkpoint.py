@@ -20,6 +20,7 @@ from melisma.files.checkpoint import (
     read_checkpoint,
     write_checkpoint,
 )
+from melisma.values.errors import MelismaError
 
 
 def example() -> Checkpoint:
@@ -89,22 +90,22 @@ def test_smaller_precisions_are_smaller_and_near(tmp_path: Path) -> None:
         torch.testing.assert_close(again["m"], wide.tensors["m"], atol=0.03, rtol=0)
         torch.testing.assert_close(again["v"], wide.tensors["v"], atol=2e-3, rtol=1e-3)
     assert sizes["int8"] < 0.6 * sizes["float16"] < 0.6 * sizes["float32"]
-    with pytest.raises(ValueError, match='not "bfloat4"'):
+    with pytest.raises(MelismaError, match='not "bfloat4"'):
         write_checkpoint(tmp_path / "x.safetensors", wide, precision="bfloat4")
 
 
 def test_what_is_not_a_whole_checkpoint_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
-    with pytest.raises(ValueError, match="there is no checkpoint at"):
+    with pytest.raises(MelismaError, match="there is no checkpoint at"):
         read_checkpoint(path)
     write_checkpoint(path, example())
     whole = path.read_bytes()
     for damaged in (b"", b"RIFF", whole[:6], whole[:200], whole[: len(whole) // 2], whole[:-1]):
         path.write_bytes(damaged)
-        with pytest.raises(ValueError, match="no whole checkpoint"):
+        with pytest.raises(MelismaError, match="no whole checkpoint"):
             read_checkpoint(path)
     path.write_bytes(b"\xff" * 64 + whole)
-    with pytest.raises(ValueError, match="no whole checkpoint"):
+    with pytest.raises(MelismaError, match="no whole checkpoint"):
         read_checkpoint(path)
 
 
@@ -134,20 +135,20 @@ def test_checkpoints_that_are_not_what_is_needed(
 ) -> None:
     path = tmp_path / "a.safetensors"
     save_file({"w": torch.zeros(2)}, path, metadata=header(**changes))
-    with pytest.raises(ValueError, match=sentence):
+    with pytest.raises(MelismaError, match=sentence):
         read_checkpoint(path, kind="codec")
 
 
 def test_headers_and_rows_that_lack_a_part(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     save_file({"w": torch.zeros(2)}, path, metadata=header(kind=None))
-    with pytest.raises(ValueError, match="no whole checkpoint"):
+    with pytest.raises(MelismaError, match="no whole checkpoint"):
         read_checkpoint(path)
     save_file({"w::rows": torch.zeros(2, 2, dtype=torch.int8)}, path, metadata=header())
-    with pytest.raises(ValueError, match="no whole checkpoint"):
+    with pytest.raises(MelismaError, match="no whole checkpoint"):
         read_checkpoint(path)
     save_file({"w": torch.zeros(2)}, path)
-    with pytest.raises(ValueError, match="not a checkpoint of Melisma"):
+    with pytest.raises(MelismaError, match="not a checkpoint of Melisma"):
         read_checkpoint(path)
 
 
@@ -155,7 +156,7 @@ def test_other_tokens_are_named(tmp_path: Path) -> None:
     path = tmp_path / "lm.safetensors"
     expect_fingerprints(path, {"codec": "a"}, {"codec": "a", "joint": "b"})
     expect_fingerprints(path, {"melody": "a"}, {"codec": "a"})
-    with pytest.raises(ValueError, match="the codec a, but the codec here is b"):
+    with pytest.raises(MelismaError, match="the codec a, but the codec here is b"):
         expect_fingerprints(path, {"codec": "a"}, {"codec": "b"})
 
 

@@ -16,6 +16,7 @@ import pytest
 
 from melisma.files.hub import FETCHED, PUBLISHED, HubCard, hub_card, published_folder
 from melisma.files.transformers_checkpoint import conversion_command
+from melisma.values.errors import MelismaError
 
 SHARDS = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
 
@@ -123,7 +124,7 @@ def test_half_a_checkpoint_in_the_cache_is_completed(
     (tmp_path / "half" / missing).unlink()
     hub.online["owner/name"] = write_shards(tmp_path / "whole")
     assert published_folder("owner/name") == tmp_path / "whole"
-    with pytest.raises(ValueError, match="not whole in the cache"):
+    with pytest.raises(MelismaError, match="not whole in the cache"):
         published_folder("owner/name", offline=True)
 
 
@@ -144,10 +145,10 @@ def test_the_package_itself_finds_its_cache(
     assert hub_card("owner/name", offline=True).cached
     for absent in ("owner/other", "owner/name@v2"):
         assert not hub_card(absent, offline=True).cached
-        with pytest.raises(ValueError, match="not whole in the cache"):
+        with pytest.raises(MelismaError, match="not whole in the cache"):
             published_folder(absent, offline=True)
     (snapshot / "model-00001-of-00002.safetensors").unlink()
-    with pytest.raises(ValueError, match="not whole in the cache"):
+    with pytest.raises(MelismaError, match="not whole in the cache"):
         published_folder("owner/name", offline=True)
 
 
@@ -179,9 +180,9 @@ def test_offline_by_the_environment(
 ) -> None:
     hub.online["owner/name"] = write(tmp_path)
     monkeypatch.setenv("HF_HUB_OFFLINE", value)
-    with pytest.raises(ValueError, match=r"HF_HUB_OFFLINE.*`hf download owner/name`"):
+    with pytest.raises(MelismaError, match=r"HF_HUB_OFFLINE.*`hf download owner/name`"):
         published_folder("owner/name")
-    with pytest.raises(ValueError, match=r"`hf download owner/name --revision v2`"):
+    with pytest.raises(MelismaError, match=r"`hf download owner/name --revision v2`"):
         published_folder("owner/name@v2")
     assert hub.requests == []
     assert published_folder("owner/name", offline=False) == tmp_path
@@ -194,10 +195,10 @@ def test_what_is_neither_folder_nor_name(
     name: str, hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ValueError, match="there is no folder"):
+    with pytest.raises(MelismaError, match="there is no folder"):
         published_folder(name)
     (tmp_path / "file").touch()
-    with pytest.raises(ValueError, match="is a file"):
+    with pytest.raises(MelismaError, match="is a file"):
         published_folder(str(tmp_path / "file"))
     assert hub.requests == []
 
@@ -215,7 +216,7 @@ def test_what_is_neither_folder_nor_name(
 )
 def test_what_the_hub_refuses(kind: str, said: str, hub: FakeHub) -> None:
     hub.error = hub.kinds[kind]("503 first line\nsecond line")
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(MelismaError, match=said):
         published_folder("owner/name@v2")
 
 
@@ -224,7 +225,7 @@ def test_what_the_hub_refuses(kind: str, said: str, hub: FakeHub) -> None:
 )
 def test_no_network(error: Exception, hub: FakeHub) -> None:
     hub.error = error
-    with pytest.raises(ValueError, match="the hub cannot be reached"):
+    with pytest.raises(MelismaError, match="the hub cannot be reached"):
         published_folder("owner/name")
 
 
@@ -238,7 +239,7 @@ def test_pickled_weights_on_the_hub(hub: FakeHub, tmp_path: Path) -> None:
     (write(tmp_path) / "model.safetensors").unlink()
     for name in ("owner/name", "facebook/musicgen-large"):
         hub.online[name] = tmp_path
-        with pytest.raises(ValueError, match="has only pickled weights on the hub") as refused:
+        with pytest.raises(MelismaError, match="has only pickled weights on the hub") as refused:
             published_folder(name)
         assert conversion_command(name) in str(refused.value)
         elsewhere = "facebook/musicgen-large@refs/pr/18" in str(refused.value)
@@ -248,21 +249,21 @@ def test_pickled_weights_on_the_hub(hub: FakeHub, tmp_path: Path) -> None:
 def test_what_the_hub_lacks(hub: FakeHub, tmp_path: Path) -> None:
     hub.online["owner/shards"] = write_shards(tmp_path / "shards")
     (tmp_path / "shards" / "model-00002-of-00002.safetensors").unlink()
-    with pytest.raises(ValueError, match="lacks model-00002-of-00002"):
+    with pytest.raises(MelismaError, match="lacks model-00002-of-00002"):
         published_folder("owner/shards")
     hub.online["owner/config"] = write(tmp_path / "config")
     (tmp_path / "config" / "config.json").unlink()
-    with pytest.raises(ValueError, match=r"holds no config\.json on the hub"):
+    with pytest.raises(MelismaError, match=r"holds no config\.json on the hub"):
         published_folder("owner/config")
 
 
 def test_without_the_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(ValueError, match=r"pip install 'melisma\[hub\]'.*works without it"):
+    with pytest.raises(MelismaError, match=r"pip install 'melisma\[hub\]'.*works without it"):
         published_folder("owner/name")
     assert published_folder(str(tmp_path)) == tmp_path
     assert hub_card("facebook/musicgen-small").bytes == 591_087_174 * 4
-    with pytest.raises(ValueError, match=r"melisma\[hub\]"):
+    with pytest.raises(MelismaError, match=r"melisma\[hub\]"):
         hub_card("owner/name")
 
 
@@ -303,7 +304,7 @@ def test_a_card_without_a_network(hub: FakeHub, tmp_path: Path) -> None:
     hub.cache["owner/name"] = write(tmp_path)
     assert hub_card("owner/name", offline=True).cached
     assert hub.requests == []
-    with pytest.raises(ValueError, match="is a file or folder here"):
+    with pytest.raises(MelismaError, match="is a file or folder here"):
         hub_card(str(tmp_path))
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from melisma.files.shards import INDEX, Row, ShardReader, ShardWriter, read_index
+from melisma.values.errors import MelismaError
 
 
 def row(number: int) -> Row:
@@ -122,15 +123,15 @@ def test_two_writers_share_a_folder(tmp_path: Path) -> None:
 def test_wrong_rows_are_refused(tmp_path: Path) -> None:
     with ShardWriter(tmp_path) as writer:
         writer.write(row(0))
-        with pytest.raises(ValueError, match="is taken"):
+        with pytest.raises(MelismaError, match="is taken"):
             writer.write(row(0))
-        with pytest.raises(ValueError, match="unlike"):
+        with pytest.raises(MelismaError, match="unlike"):
             writer.write(Row(key="a.b", arrays={}))
-        with pytest.raises(ValueError, match="holds objects"):
+        with pytest.raises(MelismaError, match="holds objects"):
             writer.write(Row(key="a", arrays={"x": np.array([{}], dtype=object)}))
-        with pytest.raises(ValueError, match="a name like"):
+        with pytest.raises(MelismaError, match="a name like"):
             writer.write(Row(key="a", arrays={"x.y": np.zeros(1)}))
-    with pytest.raises(ValueError, match="one row or more"):
+    with pytest.raises(MelismaError, match="one row or more"):
         ShardWriter(tmp_path, rows_per_shard=0)
 
 
@@ -140,8 +141,8 @@ def test_damage_is_named(tmp_path: Path) -> None:
     fill(tmp_path, range(3))
     shard = tmp_path / "shard-000000.tar"
     shard.write_bytes(shard.read_bytes()[:700])
-    with pytest.raises(ValueError, match="is damaged: write the shard again"):
+    with pytest.raises(MelismaError, match="is damaged: write the shard again"):
         ShardReader(tmp_path).row(2)
     (tmp_path / INDEX).write_text(json.dumps({"key": 1}) + "\n")
-    with pytest.raises(ValueError, match="line 1 of"):
+    with pytest.raises(MelismaError, match="line 1 of"):
         read_index(tmp_path)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from melisma.files.tokens import MAGIC, pack_tokens, read_tokens, unpack_tokens, write_tokens
 from melisma.values import TokenGrid
+from melisma.values.errors import MelismaError
 
 
 def grid(levels: int, frames: int, vocabulary: int, seed: int = 0) -> TokenGrid:
@@ -48,7 +49,7 @@ def test_every_damaged_file_is_refused(data: st.DataObject) -> None:
         damaged = whole[:place]
     else:
         damaged = whole[:place] + data.draw(st.binary(min_size=1, max_size=9)) + whole[place:]
-    with pytest.raises(ValueError, match="this is"):
+    with pytest.raises(MelismaError, match="this is"):
         unpack_tokens(bytes(damaged))
 
 
@@ -56,7 +57,7 @@ def test_every_damaged_file_is_refused(data: st.DataObject) -> None:
 @given(st.binary(max_size=120))
 def test_any_bytes_give_a_sentence_and_no_crash(junk: bytes) -> None:
     for data in (junk, MAGIC + junk, MAGIC + b"\x01\x00" + junk):
-        with pytest.raises(ValueError, match="this is"):
+        with pytest.raises(MelismaError, match="this is"):
             unpack_tokens(data)
 
 
@@ -64,14 +65,14 @@ def test_a_rightly_summed_file_with_tokens_beyond_the_vocabulary_is_refused() ->
     body = bytearray(pack_tokens(grid(1, 1, 1024))[:-4])
     struct.pack_into("<I", body, 12, 600)
     body[-2:] = b"\xff\xc0"
-    with pytest.raises(ValueError, match="outside the vocabulary"):
+    with pytest.raises(MelismaError, match="outside the vocabulary"):
         unpack_tokens(bytes(body) + struct.pack("<I", zlib.crc32(bytes(body))))
 
 
 def test_another_version_is_named() -> None:
     data = bytearray(pack_tokens(grid(1, 1, 1024)))
     data[8] = 9
-    with pytest.raises(ValueError, match="version 9, this program reads version 1"):
+    with pytest.raises(MelismaError, match="version 9, this program reads version 1"):
         unpack_tokens(bytes(data))
 
 
@@ -80,10 +81,10 @@ def test_files(tmp_path: Path) -> None:
     before = grid(4, 50, 1024)
     write_tokens(path, before)
     np.testing.assert_array_equal(read_tokens(path).tokens, before.tokens)
-    with pytest.raises(ValueError, match=r'call it "x.mlt"'):
+    with pytest.raises(MelismaError, match=r'call it "x.mlt"'):
         write_tokens(tmp_path / "x.bin", before)
     with pytest.raises(FileNotFoundError, match="there is no file"):
         read_tokens(tmp_path / "y.mlt")
     path.write_text("no tokens")
-    with pytest.raises(ValueError, match=r"x\.mlt is not a token file"):
+    with pytest.raises(MelismaError, match=r"x\.mlt is not a token file"):
         read_tokens(path)

@@ -25,6 +25,7 @@ from melisma.files.transformers_checkpoint import (
     read_generation_config,
     read_tokenizer_config,
 )
+from melisma.values.errors import MelismaError
 
 CONFIG = {"model_type": "musicgen"}
 
@@ -162,7 +163,7 @@ def test_ours_and_published_checkpoints_are_distinguished(tmp_path: Path) -> Non
 )
 def test_a_config_that_cannot_be_read(text: str, said: str, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_bytes(text.encode("latin-1"))
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(MelismaError, match=said):
         read_config(tmp_path)
 
 
@@ -173,7 +174,7 @@ def test_files_that_may_be_absent(tmp_path: Path) -> None:
     (tmp_path / "tokenizer_config.json").write_text('{"model_max_length": 512}', "utf-8")
     assert read_generation_config(tmp_path) == {"guidance_scale": 3.0}
     assert read_tokenizer_config(tmp_path) == {"model_max_length": 512}
-    with pytest.raises(ValueError, match=r"holds no config\.json"):
+    with pytest.raises(MelismaError, match=r"holds no config\.json"):
         read_config(tmp_path)
 
 
@@ -182,7 +183,7 @@ def test_pickled_weights_are_refused_with_a_way_out(name: str, tmp_path: Path) -
     write(tmp_path)
     (tmp_path / "model.safetensors").unlink()
     (tmp_path / name).write_bytes(b"\x80\x04.")
-    with pytest.raises(ValueError, match="only pickled weights") as refused:
+    with pytest.raises(MelismaError, match="only pickled weights") as refused:
         PublishedTensors(tmp_path)
     assert name in str(refused.value)
     assert conversion_command(str(tmp_path)) in str(refused.value)
@@ -192,7 +193,7 @@ def test_audiocrafts_own_layout_is_refused_with_a_way_out(tmp_path: Path) -> Non
     (tmp_path / "state_dict.bin").write_bytes(b"\x80\x04.")
     (tmp_path / "compression_state_dict.bin").write_bytes(b"\x80\x04.")
     assert is_published(tmp_path)
-    with pytest.raises(ValueError, match=r"audiocraft's own layout.*facebook/musicgen-small"):
+    with pytest.raises(MelismaError, match=r"audiocraft's own layout.*facebook/musicgen-small"):
         read_config(tmp_path)
 
 
@@ -206,14 +207,14 @@ def test_the_conversion_is_one_command_for_a_shell(source: str) -> None:
 
 def test_no_weights_at_all(tmp_path: Path) -> None:
     (write(tmp_path) / "model.safetensors").unlink()
-    with pytest.raises(ValueError, match=r"neither model\.safetensors nor"):
+    with pytest.raises(MelismaError, match=r"neither model\.safetensors nor"):
         PublishedTensors(tmp_path)
     assert missing_weights(tmp_path) == ("model.safetensors",)
 
 
 def test_a_missing_shard_is_named(tmp_path: Path) -> None:
     (write_shards(tmp_path) / "model-00002-of-00002.safetensors").unlink()
-    with pytest.raises(ValueError, match=r"lacks model-00002-of-00002\.safetensors"):
+    with pytest.raises(MelismaError, match=r"lacks model-00002-of-00002\.safetensors"):
         PublishedTensors(tmp_path)
     assert missing_weights(tmp_path) == ("model-00002-of-00002.safetensors",)
 
@@ -235,7 +236,7 @@ def test_a_missing_shard_is_named(tmp_path: Path) -> None:
 )
 def test_a_damaged_index(index: str, said: str, tmp_path: Path) -> None:
     (write_shards(tmp_path) / "model.safetensors.index.json").write_text(index, "utf-8")
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(MelismaError, match=said):
         PublishedTensors(tmp_path)
 
 
@@ -261,7 +262,7 @@ def header(text: bytes) -> bytes:
 )
 def test_a_damaged_file_of_weights(data: bytes, said: str, tmp_path: Path) -> None:
     (write(tmp_path) / "model.safetensors").write_bytes(data)
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(MelismaError, match=said):
         PublishedTensors(tmp_path)
 
 
@@ -270,10 +271,10 @@ def test_a_truncated_file_says_how_much_is_missing(tmp_path: Path) -> None:
     whole = path.read_bytes()
     for size in range(0, len(whole), 7):
         path.write_bytes(whole[:size])
-        with pytest.raises(ValueError, match="fetch it again"):
+        with pytest.raises(MelismaError, match="fetch it again"):
             PublishedTensors(tmp_path)
     path.write_bytes(whole[:-1])
-    with pytest.raises(ValueError, match=f"{len(whole) - 1} bytes where {len(whole)} are"):
+    with pytest.raises(MelismaError, match=f"{len(whole) - 1} bytes where {len(whole)} are"):
         PublishedTensors(tmp_path)
 
 
@@ -281,7 +282,7 @@ def test_damage_that_only_the_tensor_shows_is_said(tmp_path: Path) -> None:
     """A header whose sizes contradict one another: seen by safetensors itself."""
     text = b'{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,4]}}'
     (write(tmp_path) / "model.safetensors").write_bytes(header(text) + b"1234")
-    with pytest.raises(ValueError, match="is damaged"):
+    with pytest.raises(MelismaError, match="is damaged"):
         PublishedTensors(tmp_path).get("a")
 
 
@@ -289,7 +290,7 @@ def test_a_tensor_that_is_not_there(tmp_path: Path) -> None:
     found = PublishedTensors(write(tmp_path))
     assert "decoder.three" not in found
     for ask in (found.get, found.shape):
-        with pytest.raises(ValueError, match=r"holds no tensor decoder\.three"):
+        with pytest.raises(MelismaError, match=r"holds no tensor decoder\.three"):
             ask("decoder.three")
 
 
@@ -315,7 +316,7 @@ def test_what_does_not_fit_is_counted_and_named(tmp_path: Path) -> None:
     expect_tensors(found, {"text_encoder.shared.weight": (6, 4)}, spare=("decoder.",))
     wrong = right | {"decoder.two": (2, 3), **{f"decoder.new{n}": (1,) for n in range(5)}}
     del wrong["decoder.count"]
-    with pytest.raises(ValueError, match="do not fit") as refused:
+    with pytest.raises(MelismaError, match="do not fit") as refused:
         expect_tensors(found, wrong, prefix="decoder.")
     said = str(refused.value)
     assert "5 missing (decoder.new0, decoder.new1, decoder.new2 and 2 more)" in said

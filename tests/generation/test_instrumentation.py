@@ -14,6 +14,7 @@ from melisma.generation.score.instrumentation import (
 from melisma.joint.instrument_words import instrument_families
 from melisma.lm.score.plan import Choice
 from melisma.values.attributes import program_family
+from melisma.values.errors import MelismaError
 from melisma.values.events import DRUM_PROGRAM
 
 
@@ -69,7 +70,7 @@ def test_lists_give_one_part_each() -> None:
 
 @pytest.mark.parametrize("names", ["", " , ", "kazoo orchestra", "128", "violin, gadget"])
 def test_unknown_names_are_refused(names: str) -> None:
-    with pytest.raises(ValueError, match="instrument"):
+    with pytest.raises(MelismaError, match="instrument"):
         programs_of(names)
 
 

@@ -17,6 +17,7 @@ from melisma.generation.musicgen import MusicGen
 from melisma.generation.resolve import resolve_model
 from melisma.lm.conditioning import Condition, Conditioning, text_condition
 from melisma.values import Prompt
+from melisma.values.errors import MelismaError
 from melisma.values.sampling import SamplingParams
 
 KINDS = {"mono": {}, "stereo": {"stereo": True}, "melody": {"melody": True},
@@ -143,5 +144,5 @@ def test_a_name_and_a_licence_go_with_the_sound(tmp_path: Path) -> None:
     assert (ours.name, ours.licence, ours.rate_hz) == ("musicgen-tiny", "CC BY-NC 4.0", 32_000)
     other = load(str(tmp_path / "musicgen-tiny"), precision="bfloat16")
     assert ours.fingerprint != other.fingerprint
-    with pytest.raises(ValueError, match="--temperature-coarse"):
+    with pytest.raises(MelismaError, match="--temperature-coarse"):
         ours.resolve_sampling(SamplingParams(coarse=SamplingParams(temperature=1.0)))

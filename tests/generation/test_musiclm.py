@@ -23,6 +23,7 @@ from melisma.lm.conditioning import ATTRIBUTE_SIZES, MELODY_SIZE
 from melisma.tokenizers import CONDITION_ATTRIBUTES, AudioTokenizers
 from melisma.values import Prompt, TokenGrid, Waveform
 from melisma.values.attributes import FAMILIES, TONALITIES, tempo_bin
+from melisma.values.errors import MelismaError
 from melisma.values.sampling import SamplingParams
 
 WALTZ = Prompt(words="a slow waltz for piano in C# minor at 97 bpm", duration_seconds=2.0)
@@ -115,18 +116,18 @@ def test_words_alone_are_a_prompt_and_odd_lengths_are_kept(composer: MusicLM) ->
 
 
 def test_invalid_requests_are_refused(composer: MusicLM) -> None:
-    with pytest.raises(ValueError, match="no prompt"):
+    with pytest.raises(MelismaError, match="no prompt"):
         composer.generate_pieces([])
-    with pytest.raises(ValueError, match="best-of is at least 1, not 0"):
+    with pytest.raises(MelismaError, match="best-of is at least 1, not 0"):
         composer.generate_pieces(WALTZ, best_of=0)
-    with pytest.raises(ValueError, match="the prompt is empty"):
+    with pytest.raises(MelismaError, match="the prompt is empty"):
         composer.generate_pieces("  ")
-    with pytest.raises(ValueError, match="temperature lies between"):
+    with pytest.raises(MelismaError, match="temperature lies between"):
         composer.generate_pieces(
             WALTZ, sampling=SamplingParams(semantic=SamplingParams(temperature=-1.0))
         )
     for duration in (0.0, -3.0, float("nan"), float("inf"), 601.0):
-        with pytest.raises(ValueError, match="duration lies between 1 and 600"):
+        with pytest.raises(MelismaError, match="duration lies between 1 and 600"):
             Prompt(words="a", duration_seconds=duration)
 
 
@@ -206,29 +207,29 @@ def changed(folder: Path, target: Path, name: str, **changes: object) -> Path:
 
 
 def test_files_that_do_not_belong_together_are_refused(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match='no model "none": known are'):
+    with pytest.raises(MelismaError, match='no model "none": known are'):
         load("none")
     wrong = changed(folder, tmp_path / "a", "coarse_lm", fingerprints={"codec": "0123"})
-    with pytest.raises(ValueError, match="was trained on tokens of the codec 0123"):
+    with pytest.raises(MelismaError, match="was trained on tokens of the codec 0123"):
         load(str(wrong))
     wrong = changed(folder, tmp_path / "b", "semantic_lm", kind="codec")
-    with pytest.raises(ValueError, match='holds a "codec", but a "semantic_lm" is needed'):
+    with pytest.raises(MelismaError, match='holds a "codec", but a "semantic_lm" is needed'):
         load(str(wrong))
     wrong = changed(folder, tmp_path / "c", "semantic_lm", settings={"levels": 2})
-    with pytest.raises(ValueError, match="semantic_lm weights do not fit"):
+    with pytest.raises(MelismaError, match="semantic_lm weights do not fit"):
         load(str(wrong))
     wrong = changed(folder, tmp_path / "d", "joint", fingerprints={"semantic": "0123"})
-    with pytest.raises(ValueError, match="was trained on tokens of the semantic 0123"):
+    with pytest.raises(MelismaError, match="was trained on tokens of the semantic 0123"):
         load(str(wrong))
     (wrong / "codec.safetensors").unlink()
-    with pytest.raises(ValueError, match=r"there is no checkpoint at .*codec.safetensors"):
+    with pytest.raises(MelismaError, match=r"there is no checkpoint at .*codec.safetensors"):
         load(str(wrong))
 
 
 def test_stages_in_each_others_places_are_refused(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder, tmp_path / "model")
     shutil.copy(folder / "semantic_lm.safetensors", tmp_path / "model" / "coarse_lm.safetensors")
-    with pytest.raises(ValueError, match='holds a "semantic_lm", but a "coarse_lm" is needed'):
+    with pytest.raises(MelismaError, match='holds a "semantic_lm", but a "coarse_lm" is needed'):
         load(str(tmp_path / "model"))
 
 
@@ -259,7 +260,7 @@ def test_the_tokenizers_encode_a_row_of_tokens(composer: MusicLM) -> None:
 
 
 def test_a_coarse_stage_without_semantic_tokens_works_alone(composer: MusicLM) -> None:
-    with pytest.raises(ValueError, match="a semantic stage is missing"):
+    with pytest.raises(MelismaError, match="a semantic stage is missing"):
         MusicLM(composer.tokenizers, None, composer.coarse, None, name="none", licence="none")
     settings = composer.coarse.settings
     alone = dataclasses.replace(
@@ -283,7 +284,7 @@ def test_receipts_may_rank_candidates(composer: MusicLM) -> None:
         for piece in (by_words, by_receipt)
     ]
     assert shares[1].agreement >= shares[0].agreement
-    with pytest.raises(ValueError, match='no ranking "luck"'):
+    with pytest.raises(MelismaError, match='no ranking "luck"'):
         composer.generate_pieces(WALTZ, rank="luck")
 
 
@@ -316,9 +317,9 @@ def test_a_piece_continues_the_given_beginning(composer: MusicLM) -> None:
     assert piece.conditions["tempo"] == "97 bpm"  # stated by the words
     stereo = Waveform(samples=np.repeat(hum(1.0).samples, 2, axis=0), rate_hz=24_000)
     assert np.array_equal(last_seconds(stereo, 0.5).samples, stereo.samples[:, -12_000:])
-    with pytest.raises(ValueError, match=r"0\.10 s are too short"):
+    with pytest.raises(MelismaError, match=r"0\.10 s are too short"):
         AudioConditions(beginning=hum(0.1))
-    with pytest.raises(ValueError, match="above 0, not -1"):
+    with pytest.raises(MelismaError, match="above 0, not -1"):
         last_seconds(stereo, -1)
 
 
@@ -340,7 +341,7 @@ def test_a_melody_changes_the_samples_and_silence_is_refused(composer: MusicLM) 
     rng = np.random.default_rng(0)
     for silence in (np.zeros((1, 48_000)), 0.1 * rng.standard_normal((1, 48_000))):
         quiet = Waveform(samples=silence.astype(np.float32), rate_hz=24_000)
-        with pytest.raises(ValueError, match=r"no tune|silent"):
+        with pytest.raises(MelismaError, match=r"no tune|silent"):
             composer.generate_pieces(WALTZ, best_of=1, context=AudioConditions(melody=quiet))
 
 
@@ -359,5 +360,5 @@ def test_weights_may_be_rounded(folder: Path) -> None:
     for precision in ("bfloat16", "int8", "int4"):
         made = load(str(folder), precision=precision)
         assert len(made.generate_pieces(WALTZ, best_of=1)) == 1
-    with pytest.raises(ValueError, match='"int3"'):
+    with pytest.raises(MelismaError, match='"int3"'):
         load(str(folder), precision="int3")

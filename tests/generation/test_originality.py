@@ -21,6 +21,7 @@ from melisma.generation.originality import (
     check_original,
 )
 from melisma.values import Notes, Score, TempoMap, Track
+from melisma.values.errors import MelismaError
 
 
 def nearness_of(excess: dict[int, float]) -> list[int]:
@@ -112,5 +113,5 @@ def test_a_model_without_an_index_says_so(tmp_path: Path) -> None:
 def test_prints_without_limits_do_not_judge() -> None:
     rng = np.random.default_rng(0)
     score = tune(rng.integers(55, 80, 60), rng.choice([0.5, 1.0], 60))
-    with pytest.raises(ValueError, match="no limits"):
+    with pytest.raises(MelismaError, match="no limits"):
         MelodyOriginality(MelodyFingerprints.build([("work", score)]))

@@ -17,6 +17,7 @@ from melisma.generation.score.tasks import extract_melody
 from melisma.lm.score.conditioning import SCORE_ATTRIBUTES
 from melisma.symbolic import read_midi, write_midi
 from melisma.values import Score
+from melisma.values.errors import MelismaError
 from melisma.values.events import DRUM_PROGRAM
 from melisma.values.sampling import SamplingParams
 from melisma.values.score_prompt import ScorePrompt, felt_beat
@@ -165,7 +166,7 @@ def test_the_melody_is_the_named_or_the_highest_track() -> None:
     assert extract_melody(score(plain, low)).tracks[0].name == "Voice"
     highest = extract_melody(score(plain, PIANO)).tracks[0]
     assert np.array_equal(highest.notes.pitch, MELODY.notes.pitch)
-    with pytest.raises(ValueError, match="drums alone"):
+    with pytest.raises(MelismaError, match="drums alone"):
         extract_melody(score(line([36, 38], 0, is_drum=True)))
 
 
@@ -184,17 +185,17 @@ def test_a_score_survives_writing_and_reading() -> None:
     ],
 )
 def test_contradictory_contexts_are_refused(wrong: dict, words: str) -> None:
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises(MelismaError, match=words):
         ScoreContext(**wrong)
 
 
 def test_bars_beyond_the_piece_cannot_be_infilled() -> None:
-    with pytest.raises(ValueError, match="the piece has 8 bars"):
+    with pytest.raises(MelismaError, match="the piece has 8 bars"):
         composed(ScorePrompt(words="x"), ScoreContext(continue_from=PIECE, infill_bars=(7, 12)))
 
 
 def test_a_literal_contradiction_of_metres_is_refused() -> None:
-    with pytest.raises(ValueError, match="the words say 4/4 and the setting 3/4"):
+    with pytest.raises(MelismaError, match="the words say 4/4 and the setting 3/4"):
         conditioning_of_words("a march in four", metre=(3, 4))
     assert conditioning_of_words("in four movements", metre=(3, 4)).metre == (3, 4)
 
@@ -214,11 +215,11 @@ def test_a_literal_contradiction_of_metres_is_refused() -> None:
     ],
 )
 def test_prompts_beyond_the_limits_are_refused(wrong: dict) -> None:
-    with pytest.raises(ValueError, match=r"\w"):
+    with pytest.raises(MelismaError, match=r"\w"):
         ScorePrompt(**wrong)
 
 
 def test_sampling_parameters_have_limits() -> None:
     for wrong in ({"temperature": -1.0}, {"top_p": 0.0}, {"top_k": -1}, {"guidance": 99.0}):
-        with pytest.raises(ValueError, match=r"\w"):
+        with pytest.raises(MelismaError, match=r"\w"):
             SamplingParams(**wrong)  # pyright: ignore[reportArgumentType]

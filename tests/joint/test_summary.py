@@ -14,6 +14,7 @@ from melisma.joint.summary import (
     TEMPO_LAGS,
     summarise,
 )
+from melisma.values.errors import MelismaError
 from melisma.values.tokens import SAMPLE_RATE_HZ
 
 
@@ -78,5 +79,5 @@ def test_batch_rows_do_not_mix_and_silence_is_finite() -> None:
 
 
 def test_too_short_a_sound_is_refused() -> None:
-    with pytest.raises(ValueError, match="at least 24000 samples"):
+    with pytest.raises(MelismaError, match="at least 24000 samples"):
         summarise(torch.zeros(1, 100))

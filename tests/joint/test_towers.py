@@ -20,6 +20,7 @@ from melisma.joint.music_tower import cut_windows
 from melisma.joint.quantizer import VectorQuantizer
 from melisma.joint.summary import SUMMARY_WIDTH
 from melisma.joint.tokenizer import NUMBERS, encode_words, pad_tokens, train_tokenizer
+from melisma.values.errors import MelismaError
 
 SENTENCES = ("a slow waltz for piano", "fast drums at 120 bpm", "a storm at sea, 七月, in C# minor")
 
@@ -74,7 +75,7 @@ def test_padding_marks_what_is_there() -> None:
 def test_a_music_tower_with_trunk_asks_for_it(tokenizer: Tokenizer) -> None:
     joint = make_joint(tokenizer)
     summary = np.random.default_rng(0).standard_normal((3, SUMMARY_WIDTH)).astype(np.float32)
-    with pytest.raises(ValueError, match="trunk"):
+    with pytest.raises(MelismaError, match="trunk"):
         joint.embed_music(summary)
     trunk = np.random.default_rng(1).standard_normal((3, 25, 16)).astype(np.float16)
     assert joint.embed_music(summary, trunk).shape == (3, 128)
@@ -119,7 +120,7 @@ def test_the_file_gives_back_the_same_joint(tokenizer: Tokenizer, tmp_path: Path
 def test_another_kind_of_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "joint.safetensors"
     path.write_bytes(b"RIFF no checkpoint at all")
-    with pytest.raises(ValueError, match="no whole checkpoint"):
+    with pytest.raises(MelismaError, match="no whole checkpoint"):
         JointEmbedding.read(path)
 
 

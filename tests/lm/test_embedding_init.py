@@ -7,6 +7,7 @@ import torch
 from small_stage import SOURCE, VOCABULARY, stage
 
 from melisma.lm.embedding_init import HEAD_SPREAD, TABLE_SPREAD, rotated, start_from_codes
+from melisma.values.errors import MelismaError
 
 
 def generator() -> torch.Generator:
@@ -71,7 +72,7 @@ def test_the_fine_stage_predicts_its_own_levels() -> None:
 
 
 def test_codes_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(ValueError, match="3 levels of tokens need"):
+    with pytest.raises(MelismaError, match="3 levels of tokens need"):
         start_from_codes(stage(), codes(2), None, generator())
-    with pytest.raises(ValueError, match="13 entries do not go with 10 codes"):
+    with pytest.raises(MelismaError, match="13 entries do not go with 10 codes"):
         start_from_codes(stage(), codes()[:, :10], None, generator())

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from melisma.lm import delayed, flattened, parallel
 from melisma.lm.patterns import PATTERNS, delayed_pairs
+from melisma.values.errors import MelismaError
 
 NAMES = st.sampled_from(sorted(set(PATTERNS) - {"delayed_pairs"}))
 BLANK = 99
@@ -57,10 +58,10 @@ def test_left_and_right_go_side_by_side() -> None:
     steps = delayed_pairs(4).apply(grid, 0)
     assert steps[0].tolist() == [[1, 2, 0], [3, 4, 0], [0, 5, 6], [0, 7, 8]]
     assert torch.equal(delayed_pairs(4).undo(steps, 2), grid)
-    with pytest.raises(ValueError, match="even number of levels, not 3"):
+    with pytest.raises(MelismaError, match="even number of levels, not 3"):
         delayed_pairs(3)
 
 
 def test_a_grid_of_other_levels_is_refused() -> None:
-    with pytest.raises(ValueError, match="3 levels, the grid 2"):
+    with pytest.raises(MelismaError, match="3 levels, the grid 2"):
         delayed(3).apply(torch.zeros(1, 2, 4, dtype=torch.long), 0)

@@ -14,6 +14,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 
 from melisma.files.transformers_checkpoint import PublishedTensors
 from melisma.lm.text_encoder import LONGEST_TOKENS, read_text_encoder, read_tokenizer
+from melisma.values.errors import MelismaError
 
 SENTENCES = [
     "a slow waltz for piano", "80s driving pop song with heavy drums", "a quiet cello, 70 bpm",
@@ -129,7 +130,7 @@ def test_an_empty_text_has_no_states(folder: Path) -> None:
     assert empty.states.shape == (2, 1, 16)
     assert not empty.states.any()
     for texts in ([], "a slow waltz"):
-        with pytest.raises(ValueError, match="a list of one text or more"):
+        with pytest.raises(MelismaError, match="a list of one text or more"):
             words.encode(texts)
 
 
@@ -157,7 +158,7 @@ def test_bfloat16_is_near(folder: Path) -> None:
     rounded = read_text_encoder(folder, tensors, precision="bfloat16").encode(TEXTS)
     assert rounded.states.dtype == torch.float32
     assert 0 < (rounded.states - exact.states).abs().max() < 0.1
-    with pytest.raises(ValueError, match='float32 or bfloat16, not "int8"'):
+    with pytest.raises(MelismaError, match='float32 or bfloat16, not "int8"'):
         read_text_encoder(folder, precision="int8")
 
 
@@ -166,13 +167,15 @@ def test_weights_of_another_shape_are_named(folder: Path) -> None:
     config["text_encoder"]["d_ff"] = 31
     config["text_encoder"]["num_layers"] = 3
     (folder / "config.json").write_text(json.dumps(config), "utf-8")
-    with pytest.raises(ValueError, match=r"8 missing .*block\.2.*DenseReluDense\.\w+\.weight is "):
+    with pytest.raises(
+        MelismaError, match=r"8 missing .*block\.2.*DenseReluDense\.\w+\.weight is "
+    ):
         read_text_encoder(folder)
 
 
 def test_no_text_encoder(folder: Path) -> None:
     (folder / "config.json").write_text('{"model_type": "musicgen"}', "utf-8")
-    with pytest.raises(ValueError, match="describes no text_encoder"):
+    with pytest.raises(MelismaError, match="describes no text_encoder"):
         read_text_encoder(folder)
 
 
@@ -180,24 +183,24 @@ def test_a_tokenizer_of_another_model(folder: Path) -> None:
     config = json.loads((folder / "config.json").read_text("utf-8"))
     config["text_encoder"]["vocab_size"] = 20
     (folder / "config.json").write_text(json.dumps(config), "utf-8")
-    with pytest.raises(ValueError, match="the text encoder 20: they belong to different models"):
+    with pytest.raises(MelismaError, match="the text encoder 20: they belong to different models"):
         read_text_encoder(folder)
 
 
 def test_a_tokenizer_without_an_end(folder: Path) -> None:
     (folder / "tokenizer_config.json").write_text('{"eos_token": "<end>"}', "utf-8")
-    with pytest.raises(ValueError, match="no end token"):
+    with pytest.raises(MelismaError, match="no end token"):
         read_text_encoder(folder)
 
 
 def test_no_tokenizer(folder: Path) -> None:
     path = folder / "tokenizer.json"
     path.write_text(path.read_text("utf-8")[:200], "utf-8")
-    with pytest.raises(ValueError, match="is no tokenizer"):
+    with pytest.raises(MelismaError, match="is no tokenizer"):
         read_tokenizer(folder)
     path.unlink()
-    with pytest.raises(ValueError, match=r"holds no tokenizer\.json"):
+    with pytest.raises(MelismaError, match=r"holds no tokenizer\.json"):
         read_tokenizer(folder)
     (folder / "spiece.model").write_bytes(b"\n\x0b")
-    with pytest.raises(ValueError, match=r"python -c .*T5TokenizerFast.*save_pretrained"):
+    with pytest.raises(MelismaError, match=r"python -c .*T5TokenizerFast.*save_pretrained"):
         read_tokenizer(folder)

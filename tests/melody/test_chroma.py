@@ -10,6 +10,7 @@ from transformers.audio_utils import chroma_filter_bank
 from melisma.melody import chroma_cosine, chroma_of
 from melisma.melody.chroma import CLASSES, HOP_SAMPLES, RATE_HZ, WINDOW_SAMPLES, chroma_filters
 from melisma.values import Waveform
+from melisma.values.errors import MelismaError
 
 
 def reference_chroma(sound: np.ndarray) -> np.ndarray:
@@ -108,13 +109,13 @@ def test_only_the_requested_part_is_analysed() -> None:
 
 def test_bad_requests_are_refused() -> None:
     sound = wave(tone(69, 1.0))
-    with pytest.raises(ValueError, match="leave out voice or exact"):
+    with pytest.raises(MelismaError, match="leave out voice or exact"):
         chroma_of(sound, voice=True, exact=True)
-    with pytest.raises(ValueError, match="above 0 s"):
+    with pytest.raises(MelismaError, match="above 0 s"):
         chroma_of(sound, seconds=0.0)
-    with pytest.raises(ValueError, match="no sample"):
+    with pytest.raises(MelismaError, match="no sample"):
         chroma_of(wave(np.zeros(0)))
-    with pytest.raises(ValueError, match="no tune"):
+    with pytest.raises(MelismaError, match="no tune"):
         chroma_of(wave(np.random.default_rng(0).standard_normal(RATE_HZ) * 0.1), voice=True)
 
 
@@ -131,9 +132,9 @@ def test_the_cosine_is_the_share_of_frames_with_one_class() -> None:
 
 def test_chroma_that_does_not_compare_is_refused() -> None:
     good = np.eye(CLASSES)
-    with pytest.raises(ValueError, match="shape"):
+    with pytest.raises(MelismaError, match="shape"):
         chroma_cosine(good, np.zeros((3, 11)))
-    with pytest.raises(ValueError, match="nothing is to be compared"):
+    with pytest.raises(MelismaError, match="nothing is to be compared"):
         chroma_cosine(np.zeros((3, CLASSES)), np.zeros((3, CLASSES)))
-    with pytest.raises(ValueError, match="nothing is to be compared"):
+    with pytest.raises(MelismaError, match="nothing is to be compared"):
         chroma_cosine(good, np.zeros((0, CLASSES)))

@@ -13,6 +13,7 @@ from melisma.symbolic.mixing.mixer import MixerSettings
 from melisma.symbolic.render import RenderSettings, render_score
 from melisma.symbolic.soundfont.discovery import packaged_soundfont
 from melisma.values import Notes, Score, TempoMap, Track, Waveform
+from melisma.values.errors import MelismaError
 
 RATE_HZ = 24_000
 FONT = packaged_soundfont()
@@ -179,23 +180,23 @@ def test_frames_end_where_they_are_wanted_and_at_another_rate() -> None:
     ("frames", "rate_hz"), [(0, 25.0), (-1, 25.0), (5, 0.0), (5, float("nan"))]
 )
 def test_frames_without_number_or_rate_are_refused(frames: int, rate_hz: float) -> None:
-    with pytest.raises(ValueError, match="one frame or more at a positive rate"):
+    with pytest.raises(MelismaError, match="one frame or more at a positive rate"):
         melody_frames(tune_of(), frames, rate_hz)
 
 
 def test_silence_is_refused() -> None:
-    with pytest.raises(ValueError, match="silent"):
+    with pytest.raises(MelismaError, match="silent"):
         extract_tune(wave(np.zeros(RATE_HZ)))
 
 
 @pytest.mark.parametrize("seconds", [0.0, -1.0, float("nan")])
 def test_no_part_of_the_sound_is_refused(seconds: float) -> None:
-    with pytest.raises(ValueError, match="above 0 s"):
+    with pytest.raises(MelismaError, match="above 0 s"):
         extract_tune(hummed(), seconds=seconds)
 
 
 def test_less_than_half_a_second_is_refused_and_half_a_second_is_not() -> None:
-    with pytest.raises(ValueError, match="too short"):
+    with pytest.raises(MelismaError, match="too short"):
         extract_tune(hummed(), seconds=0.49)
     assert classes_of(extract_tune(hummed(), seconds=0.5)) == [0]
 
@@ -205,7 +206,7 @@ def test_less_than_half_a_second_is_refused_and_half_a_second_is_not() -> None:
 def test_noise_holds_no_tune(slope: float, accompanied: bool) -> None:
     lines = np.fft.rfft(np.random.default_rng(1).standard_normal(4 * RATE_HZ))
     noise = np.fft.irfft(lines / np.maximum(np.arange(len(lines)), 80) ** slope)
-    with pytest.raises(ValueError, match="no tune"):
+    with pytest.raises(MelismaError, match="no tune"):
         extract_tune(wave(0.1 * noise / noise.std()), accompanied=accompanied)
 
 
@@ -259,7 +260,7 @@ def test_instruments_have_tunes(program: int, accompanied: bool) -> None:
 
 @pytest.mark.skipif(FONT is None, reason="needs a soundfont")
 def test_drums_play_no_tune() -> None:
-    with pytest.raises(ValueError, match="no tune"):
+    with pytest.raises(MelismaError, match="no tune"):
         extract_tune(rendered(0, is_drum=True))
 
 

@@ -16,6 +16,7 @@ import torch
 import melisma
 from melisma.nn import precision
 from melisma.nn.precision import AUTO, autocast, compute_dtype, set_compute_precision
+from melisma.values.errors import MelismaError
 
 
 @pytest.fixture(autouse=True)
@@ -60,7 +61,7 @@ def test_a_person_decides() -> None:
         assert compute_dtype().name == name
         assert product_type() == compute_dtype("cuda").dtype
         assert compute_dtype().reason == "asked for"
-    with pytest.raises(ValueError, match='auto, float32, bfloat16, not "half"'):
+    with pytest.raises(MelismaError, match='auto, float32, bfloat16, not "half"'):
         set_compute_precision("half")
 
 

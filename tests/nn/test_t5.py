@@ -17,6 +17,7 @@ from melisma.nn.t5 import (
     published_names,
     published_shapes,
 )
+from melisma.values.errors import MelismaError
 
 SMALL: dict[str, Any] = {
     "vocab_size": 50, "d_model": 24, "d_kv": 5, "d_ff": 40, "num_layers": 3, "num_heads": 4,
@@ -146,7 +147,7 @@ def test_weights_are_not_copied() -> None:
     ],
 )
 def test_what_no_t5_is(changes: dict[str, Any], said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(MelismaError, match=said):
         T5Settings.from_config({**SMALL, **changes})
 
 

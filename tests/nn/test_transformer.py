@@ -7,6 +7,7 @@ import torch
 
 from melisma.nn.convolution import merge_frames, split_frames
 from melisma.nn.transformer import Text, Trunk, TrunkShape, apply_rotary, rotary_angles, window_mask
+from melisma.values.errors import MelismaError
 
 
 def trunk(condition_width: int = 6) -> Trunk:
@@ -107,5 +108,5 @@ def test_a_text_is_attended_to_up_to_its_end_and_an_empty_one_has_no_effect() ->
 )  # fmt: skip
 def test_shapes_that_do_not_exist_are_refused(wrong: dict[str, str], named: str) -> None:
     shape = {"width": 16, "layers": 1, "heads": 2, "hidden_width": 32}
-    with pytest.raises(ValueError, match=named):
+    with pytest.raises(MelismaError, match=named):
         TrunkShape(**{**shape, **wrong})  # pyright: ignore[reportArgumentType]

@@ -33,6 +33,7 @@ from melisma.recipes.judges import measure_score_reference_of
 from melisma.recipes.names import present_key, present_recipe
 from melisma.recipes.settings import changed
 from melisma.tokenizers import AudioTokenizers, TokenizerPaths
+from melisma.values.errors import MelismaError
 
 FEW = {
     f"{part}.loop.{name}": str(value)
@@ -67,7 +68,7 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_setting_of_no_part_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r'no setting "codce\.batch"'):
+    with pytest.raises(MelismaError, match=r'no setting "codce\.batch"'):
         run_recipe("codec", data=tmp_path, output=tmp_path / "run", changes={"codce.batch": "3"})
     assert not (tmp_path / "run").exists()
 
@@ -82,7 +83,7 @@ def test_a_setting_of_no_part_is_refused(tmp_path: Path) -> None:
 def test_captions_that_do_not_fit_are_refused(
     tmp_path: Path, recipe: str, captions: str, said: str
 ) -> None:
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(MelismaError, match=said):
         run_recipe(recipe, data=tmp_path, output=tmp_path / "run", changes={"captions": captions})
     assert not (tmp_path / "run").exists()
 
@@ -128,7 +129,7 @@ def test_former_names_of_recipes_folders_and_settings_are_accepted(tmp_path: Pat
     assert present_recipe("polish_text") == "finetune_text"
     assert present_key("prints.fewest_pieces") == "fingerprints.fewest_pieces"
     assert present_key("size") == "size"
-    with pytest.raises(ValueError, match="no recipe"):
+    with pytest.raises(MelismaError, match="no recipe"):
         run_recipe("polished", data=tmp_path, output=tmp_path / "run")
     changes = {
         "semantic_lm.opening_updates": "7",
@@ -189,13 +190,13 @@ def test_a_single_stage_on_captions_generates_alone(chain: Path, tmp_path: Path)
     model, before = tmp_path / "model", chain / "run" / "model"
     few = {"size": "toy", "captions": "shuffled", "single.loop.updates": "3", "single.batch": "2"}
     arguments: dict[str, Any] = {"data": chain / "clips", "resume": False, "device": "cpu"}
-    with pytest.raises(ValueError, match="would be written over: give another folder"):
+    with pytest.raises(MelismaError, match="would be written over: give another folder"):
         run_recipe("single", output=chain / "run", changes=dict(few), **arguments)
     few["start"] = str(before)
     run_recipe("single", output=tmp_path, changes=dict(few), **arguments)
-    with pytest.raises(ValueError, match="the captions shuffled, but the captions here is exact"):
+    with pytest.raises(MelismaError, match="the captions shuffled, but the captions here is exact"):
         run_recipe("single", output=tmp_path, changes={**few, "captions": "exact"}, **arguments)
-    with pytest.raises(ValueError, match="holds a single stage conditioned on captions"):
+    with pytest.raises(MelismaError, match="holds a single stage conditioned on captions"):
         run_recipe("semantic_lm", output=tmp_path, changes={"size": "toy"}, **arguments)
     learned = read_checkpoint(model / "coarse_lm.safetensors")
     words = JointEmbedding.read(model / "joint.safetensors").text_fingerprint

@@ -10,6 +10,7 @@ import pytest
 from melisma.files import Row, ShardWriter
 from melisma.joint import JointEmbedding
 from melisma.recipes.clip_index import build_index, clip_name, read_indexed_clips
+from melisma.values.errors import MelismaError
 
 FINGERPRINTS = {"semantic": "s0", "joint": "j0"}
 
@@ -74,11 +75,11 @@ def test_without_any_works_are_left_out_while_limits_are_measured(tmp_path: Path
     assert {limit.pieces for limit in index.limits} == {4}
     # A second of each work's first clip is in its second: of one work, so no limit knows it.
     assert max(limit.run_seconds for limit in index.limits) < 0.5
-    with pytest.raises(ValueError, match="two works"):
+    with pytest.raises(MelismaError, match="two works"):
         build_index(train.part(np.arange(2)), None, FINGERPRINTS, 0.34)
 
 
 def test_a_folder_without_rows_is_refused(tmp_path: Path) -> None:
     (tmp_path / "index.jsonl").write_text("")
-    with pytest.raises(ValueError, match="holds no tokens"):
+    with pytest.raises(MelismaError, match="holds no tokens"):
         read_indexed_clips(tmp_path, FakeJoint(), {})

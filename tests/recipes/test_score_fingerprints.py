@@ -20,6 +20,7 @@ from melisma.recipes.score_fingerprints import (
     title_of,
 )
 from melisma.symbolic import read_midi, write_midi
+from melisma.values.errors import MelismaError
 
 FEW = {"fingerprints.seconds": "(20.0, 30.0, 9000.0)", "fingerprints.fewest_pieces": "3"}
 
@@ -45,7 +46,7 @@ def test_limits_leave_a_piece_out_of_its_own_and_need_enough_pieces() -> None:
     fingerprints = MelodyFingerprints.build(pieces)
     settings = FingerprintSettings(seconds=(20.0, 60.0), fewest_pieces=6, quantile=1.0)
     assert measure_limits(fingerprints, pieces, settings).notes == (0.0, 0.0)
-    with pytest.raises(ValueError, match="limits need 7 pieces"):
+    with pytest.raises(MelismaError, match="limits need 7 pieces"):
         measure_limits(fingerprints, pieces, FingerprintSettings(fewest_pieces=7))
 
 

@@ -15,6 +15,7 @@ from melisma.files.checkpoint import write_checkpoint
 from melisma.semantic import SemanticEncoder, SemanticSettings, SemanticTokenizer, tokenizer
 from melisma.semantic.model import FEATURE_WIDTH, HEADS, features
 from melisma.semantic.tokenizer import EncoderStates, cluster, quantize, tokenizer_checkpoint
+from melisma.values.errors import MelismaError
 from melisma.values.tokens import SAMPLE_RATE_HZ, SAMPLES_PER_FRAME
 from melisma.values.waveform import Waveform
 
@@ -101,7 +102,7 @@ def test_the_file_gives_back_the_same_tokens(tmp_path: Path) -> None:
         dataclasses.replace(good, settings=good.settings | {"unknown": 2}),
     ):
         write_checkpoint(path, other)
-        with pytest.raises(ValueError, match=r"semantic.* of this version"):
+        with pytest.raises(MelismaError, match=r"semantic.* of this version"):
             SemanticTokenizer.read(path)
 
 
@@ -127,7 +128,7 @@ def test_windows_join_without_gap_or_overlap(frames: int, monkeypatch: pytest.Mo
 
 def test_less_than_a_frame_is_refused() -> None:
     samples = np.zeros((1, 959), np.float32)
-    with pytest.raises(ValueError, match="shorter than one frame"):
+    with pytest.raises(MelismaError, match="shorter than one frame"):
         make().encode(Waveform(samples=samples, rate_hz=SAMPLE_RATE_HZ))
 
 
@@ -173,5 +174,5 @@ def test_clusters_that_go_on_keep_their_names() -> None:
 
 
 def test_too_little_sound_to_cluster_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"16 clusters need .*, not 10"):
+    with pytest.raises(MelismaError, match=r"16 clusters need .*, not 10"):
         cluster(torch.randn(10, 4), levels=1, vocabulary=16, generator=torch.Generator())

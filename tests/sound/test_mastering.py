@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from melisma.sound.loudness import integrated_lufs, true_peak_db
 from melisma.sound.mastering import CEILING_DB, TARGET_LUFS, master
 from melisma.values import Waveform
+from melisma.values.errors import MelismaError
 
 RATE_HZ = 24_000
 TIME = np.arange(4 * RATE_HZ) / RATE_HZ
@@ -107,7 +108,7 @@ def test_any_short_sound_survives(length: int, seed: int, exponent: float) -> No
 
 
 def test_targets_out_of_range_are_refused() -> None:
-    with pytest.raises(ValueError, match="target loudness"):
+    with pytest.raises(MelismaError, match="target loudness"):
         master(sound(tone(440)), target_lufs=3.0)
-    with pytest.raises(ValueError, match="ceiling"):
+    with pytest.raises(MelismaError, match="ceiling"):
         master(sound(tone(440)), ceiling_db=1.0)

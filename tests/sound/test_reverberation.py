@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from melisma.sound.reverberation import HIGHEST_HZ, ROOMS, room_response
+from melisma.values.errors import MelismaError
 
 
 @pytest.mark.parametrize("rate_hz", [24_000, 44_100])
@@ -39,6 +40,6 @@ def test_the_same_seed_is_the_same_room_and_odd_rooms_are_refused() -> None:
     one, other = (room_response(0.5, 24_000, np.random.default_rng(3)) for _ in range(2))
     np.testing.assert_array_equal(one, other)
     for wrong in (0.0, 60.0, float("nan")):
-        with pytest.raises(ValueError, match="a room decays in"):
+        with pytest.raises(MelismaError, match="a room decays in"):
             room_response(wrong, 24_000, np.random.default_rng(0))
     assert set(ROOMS) == {"dry", "studio", "hall"}

@@ -18,6 +18,7 @@ from studies.free_words import (
 
 from melisma.joint.attributes import AttributePrediction, target_row
 from melisma.values import Facts
+from melisma.values.errors import MelismaError
 
 PROMPTS = Path(__file__).parents[2] / "benchmarks" / "prompts" / "free_prompts.jsonl"
 
@@ -60,5 +61,5 @@ def test_the_nearest_phrase_answers() -> None:
 def test_an_unknown_answer_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "prompts.jsonl"
     path.write_text('{"prompt": "x", "expect": {"tempo": ["purple"]}}')
-    with pytest.raises(ValueError, match="no question tempo"):
+    with pytest.raises(MelismaError, match="no question tempo"):
         read_free_prompts(path)

@@ -6,6 +6,7 @@ from studies.probes import ProbeClip, one_hot_rows, probe
 
 from melisma.values import TokenGrid
 from melisma.values.attributes import FAMILIES
+from melisma.values.errors import MelismaError
 
 FRAMES = 200
 
@@ -56,5 +57,5 @@ def test_tokens_of_two_tokenizers_are_refused() -> None:
         chord=other.chord,
         family=other.family,
     )
-    with pytest.raises(ValueError, match="different tokenizers"):
+    with pytest.raises(MelismaError, match="different tokenizers"):
         probe([clip(0, True), clip(2, True)], [strange])

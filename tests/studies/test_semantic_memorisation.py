@@ -29,6 +29,7 @@ from melisma.files import Row, ShardWriter
 from melisma.joint import JointEmbedding
 from melisma.lm import TokenModel
 from melisma.lm.conditioning import ATTRIBUTE_SIZES, FAMILY_COUNT
+from melisma.values.errors import MelismaError
 
 VOCABULARY, FRAMES, CONTINUED = 12, 40, 20
 DISTANCES = centroid_distances(np.random.default_rng(0).normal(size=(VOCABULARY, 6)))
@@ -112,7 +113,7 @@ def test_batches_do_not_matter_and_short_clips_are_refused() -> None:
         continued, continue_clips(model, some, 6, frames=CONTINUED, sampling=chance)
     )
     assert not np.array_equal(continued, one)
-    with pytest.raises(ValueError, match="40 frames"):
+    with pytest.raises(MelismaError, match="40 frames"):
         continue_clips(model, some, 30, frames=CONTINUED)
 
 
@@ -129,7 +130,7 @@ def test_exact_copies_of_one_level_and_of_both() -> None:
     # The order of the tokens is nothing to their histogram.
     np.testing.assert_allclose(found.cost, 0.0, atol=1e-9)
     np.testing.assert_allclose(found.entropy_bits, 3.0)
-    with pytest.raises(ValueError, match="cannot be compared"):
+    with pytest.raises(MelismaError, match="cannot be compared"):
         likeness_of(continued[:2], target, DISTANCES)
 
 
@@ -143,7 +144,7 @@ def test_the_threshold_lets_less_than_its_share_pass() -> None:
     assert (costs < threshold_of(costs)).sum() == 1
     assert (costs[:10_000] < threshold_of(costs[:10_000])).sum() == 0
     assert (costs < threshold_of(costs, 0.01)).mean() < 0.01
-    with pytest.raises(ValueError, match="give 10000 or more"):
+    with pytest.raises(MelismaError, match="give 10000 or more"):
         threshold_of(costs[:5000])
 
 
@@ -156,7 +157,7 @@ def test_negatives_are_pairs_of_different_works() -> None:
     assert all(min(abs(cost - one) for one in between) < 1e-6 for cost in costs)
     again = negative_costs(tokens, tokens, works, DISTANCES, pairs=300)
     assert np.array_equal(costs, again)
-    with pytest.raises(ValueError, match="two works"):
+    with pytest.raises(MelismaError, match="two works"):
         negative_costs(tokens[:2], tokens[:2], works[:2], DISTANCES)
 
 
@@ -210,7 +211,7 @@ def test_shards_become_clips(tmp_path: Path) -> None:
     part = read.part([1])
     assert dataclasses.astuple(part)[0].shape == (1, 2, FRAMES)
     (tmp_path / "index.jsonl").write_text("")
-    with pytest.raises(ValueError, match="holds no tokens"):
+    with pytest.raises(MelismaError, match="holds no tokens"):
         read_token_clips(tmp_path, FakeJoint(), 2)
 
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from melisma.symbolic.events import bars_of, decode_score, encode_score, join_parts
 from melisma.values import ChordMark, Metre, Notes, Score, TempoMap, Track
+from melisma.values.errors import MelismaError
 from melisma.values.events import (
     BAR,
     BAR_METRES,
@@ -211,7 +212,7 @@ def _many(count: int) -> Score:
 
 def test_too_many_parts_are_refused_and_can_be_joined() -> None:
     score = _many(MAX_PARTS + 6)
-    with pytest.raises(ValueError, match="at most"):
+    with pytest.raises(MelismaError, match="at most"):
         encode_score(score)
     joined = join_parts(score)
     assert len(joined.tracks) == MAX_PARTS
@@ -224,5 +225,5 @@ def test_too_many_parts_are_refused_and_can_be_joined() -> None:
     [np.zeros((3, 4), int), np.full((3, 5), -1), np.full((3, 5), 10_000), np.zeros((0, 5), int)],
 )
 def test_what_are_no_events_is_refused(rows: np.ndarray) -> None:
-    with pytest.raises(ValueError, match=r"event|field|bar"):
+    with pytest.raises(MelismaError, match=r"event|field|bar"):
         decode_score(rows)

@@ -13,6 +13,7 @@ from symusic import core
 from melisma.symbolic import read_midi, write_midi
 from melisma.symbolic.midi_validation import check_events
 from melisma.values import ChordMark, Metre, Notes, Score, TempoMap, Track
+from melisma.values.errors import MelismaError
 
 
 def _score(rows: list[tuple[int, int, int, int]], program: int, is_drum: bool) -> Score:
@@ -70,7 +71,7 @@ def test_a_score_survives_the_file(
     ],
 )
 def test_junk_is_refused(data: bytes, says: str) -> None:
-    with pytest.raises(ValueError, match=says):
+    with pytest.raises(MelismaError, match=says):
         read_midi(data)
 
 
@@ -102,7 +103,7 @@ def test_a_metre_midi_cannot_say_is_refused() -> None:
         tempo=score.tempo,
         metres=(Metre(beat=0.0, numerator=4, denominator=3),),
     )
-    with pytest.raises(ValueError, match="4/3"):
+    with pytest.raises(MelismaError, match="4/3"):
         write_midi(odd)
 
 
@@ -123,10 +124,10 @@ END = b"\0\xff\x2f\0"
     ],
 )
 def test_events_that_do_not_hold_together_are_refused(events: bytes, says: str) -> None:
-    with pytest.raises(ValueError, match=says):
+    with pytest.raises(MelismaError, match=says):
         check_events(events)
     header = b"MThd\0\0\0\6\0\1\0\1\x01\xe0"
-    with pytest.raises(ValueError, match=r"damaged.*export it again"):
+    with pytest.raises(MelismaError, match=r"damaged.*export it again"):
         read_midi(header + b"MTrk" + len(events).to_bytes(4, "big") + events)
 
 

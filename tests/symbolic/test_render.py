@@ -21,6 +21,7 @@ from melisma.symbolic.soundfont.fluidsynth import has_fluidsynth
 from melisma.symbolic.soundfont.presets import read_soundfont
 from melisma.symbolic.soundfont.sampler import NumpySynthesizer
 from melisma.values import Notes, Score, TempoMap, Track, Waveform
+from melisma.values.errors import MelismaError
 
 RATE_HZ = 44_100
 FONT = packaged_soundfont()
@@ -250,7 +251,7 @@ def test_missing_presets_are_substituted_and_reported(tmp_path: Path) -> None:
         "few.sf2 has no program 73 (flute), so part 2 (flute) plays 0 (piano)",
         "few.sf2 has no drum kit, so part 4 (drums) is silent",
     )
-    with pytest.raises(ValueError, match=r"nothing of this score sounds with .*few\.sf2"):
+    with pytest.raises(MelismaError, match=r"nothing of this score sounds with .*few\.sf2"):
         render_score(
             score(part([36], 0, is_drum=True)), RenderSettings(soundfont=font, engine="own")
         )
@@ -296,7 +297,7 @@ def test_a_soundfont_that_fluidsynth_cannot_read_is_played_by_our_own(
 ) -> None:
     class Broken:
         def __init__(self, path: Path, rate_hz: int) -> None:
-            raise ValueError(f"FluidSynth cannot read {path.name} at {rate_hz} Hz: try another")
+            raise MelismaError(f"FluidSynth cannot read {path.name} at {rate_hz} Hz: try another")
 
     monkeypatch.setattr(rendering, "FluidSynthesizer", Broken)
     monkeypatch.setattr(rendering, "has_fluidsynth", lambda: True)
@@ -305,7 +306,7 @@ def test_a_soundfont_that_fluidsynth_cannot_read_is_played_by_our_own(
     (remark,) = done.remarks
     assert remark.startswith("FluidSynth cannot read")
     assert remark.endswith("so Melisma's own player plays")
-    with pytest.raises(ValueError, match="cannot read"):
+    with pytest.raises(MelismaError, match="cannot read"):
         sound_of(score(part([69], 73)), engine="fluidsynth")
 
 
@@ -336,21 +337,21 @@ def test_a_closed_hi_hat_ends_an_open_one() -> None:
 
 
 def test_limits_are_reported() -> None:
-    with pytest.raises(ValueError, match="holds no note"):
+    with pytest.raises(MelismaError, match="holds no note"):
         render_score(score())
-    with pytest.raises(ValueError, match="lasts 83 minutes, and at most 60"):
+    with pytest.raises(MelismaError, match="lasts 83 minutes, and at most 60"):
         render_score(score(part([60], 0, start=5_000.0)))
-    with pytest.raises(ValueError, match="300 parts, and at most 256"):
+    with pytest.raises(MelismaError, match="300 parts, and at most 256"):
         render_score(score(*[part([60], 0)] * (MAX_PARTS + 44)))
-    with pytest.raises(ValueError, match='no room "cave": known are dry, studio, hall'):
+    with pytest.raises(MelismaError, match='no room "cave": known are dry, studio, hall'):
         MixerSettings(room="cave")
-    with pytest.raises(ValueError, match="8000 and 192000 Hz"):
+    with pytest.raises(MelismaError, match="8000 and 192000 Hz"):
         MixerSettings(rate_hz=1)
-    with pytest.raises(ValueError, match="0 to 30 seconds"):
+    with pytest.raises(MelismaError, match="0 to 30 seconds"):
         MixerSettings(tail_seconds=-1.0)
-    with pytest.raises(ValueError, match="-60 and 0 LUFS"):
+    with pytest.raises(MelismaError, match="-60 and 0 LUFS"):
         MixerSettings(target_lufs=3.0)
-    with pytest.raises(ValueError, match='no engine "organ"'):
+    with pytest.raises(MelismaError, match='no engine "organ"'):
         RenderSettings(engine="organ")
 
 

@@ -12,6 +12,7 @@ from small_soundfont import Sound, full_bank, soundfont_bytes, write_soundfont
 from melisma.symbolic.soundfont import discovery
 from melisma.symbolic.soundfont.discovery import VARIABLE, find_soundfont, packaged_soundfont
 from melisma.symbolic.soundfont.presets import read_soundfont
+from melisma.values.errors import MelismaError
 
 
 @pytest.fixture
@@ -92,7 +93,7 @@ def test_what_is_no_soundfont_gets_a_sentence(tmp_path: Path) -> None:
         (whole.replace(b"igen\x14", b"igen\x15"), "runs over the end|bytes"),
     ):
         path.write_bytes(data)
-        with pytest.raises(ValueError, match=says):
+        with pytest.raises(MelismaError, match=says):
             read_soundfont(path)
     with pytest.raises(IsADirectoryError, match="is a folder"):
         read_soundfont(tmp_path)

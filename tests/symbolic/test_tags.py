@@ -8,6 +8,7 @@ import pytest
 from melisma.symbolic import read_midi, write_midi
 from melisma.symbolic.tags import read_midi_tags, write_midi_tags
 from melisma.values import Notes, Score, TempoMap, Track
+from melisma.values.errors import MelismaError
 
 FIELDS = {"prompt": "a “slow” waltz – für Elise", "seed": "7", "licence": "CC BY-SA 4.0"}
 
@@ -49,5 +50,5 @@ def test_long_words_fit() -> None:
 @pytest.mark.parametrize("data", [b"", b"MThd", b"RIFF" + bytes(40)])
 def test_what_is_no_midi_file_is_refused(data: bytes) -> None:
     assert read_midi_tags(data) is None
-    with pytest.raises(ValueError, match="Standard MIDI"):
+    with pytest.raises(MelismaError, match="Standard MIDI"):
         write_midi_tags(data, FIELDS)

@@ -11,6 +11,7 @@ import pytest
 from melisma.symbolic import midi, read_midi, write_midi
 from melisma.symbolic.midi import MAX_NOTE_BEATS, midi_bytes
 from melisma.values import Metre, Notes, Score, TempoMap, Track
+from melisma.values.errors import MelismaError
 
 END = (0, b"\xff\x2f\0")
 ON, OFF = b"\x90\x3c\x50", b"\x80\x3c\0"
@@ -46,7 +47,7 @@ def file(*events: tuple[int, bytes], kind: int = 1, tracks: int = 1, ticks: int 
     ],
 )
 def test_files_that_are_no_single_piece_are_refused(data: bytes, says: str) -> None:
-    with pytest.raises(ValueError, match=says):
+    with pytest.raises(MelismaError, match=says):
         read_midi(data)
 
 
@@ -73,13 +74,13 @@ def test_too_many_notes_and_too_many_bytes_are_refused(
 ) -> None:
     data = file((0, ON), (480, OFF), (0, ON), (480, OFF), END)
     monkeypatch.setattr(midi, "MAX_NOTES", 1)
-    with pytest.raises(ValueError, match="holds 2 notes, and at most 1 are read"):
+    with pytest.raises(MelismaError, match="holds 2 notes, and at most 1 are read"):
         read_midi(data)
     monkeypatch.setattr(midi, "MAX_BYTES", len(data) - 1)
-    with pytest.raises(ValueError, match="has 0 MB, and at most"):
+    with pytest.raises(MelismaError, match="has 0 MB, and at most"):
         read_midi(data)
     (tmp_path / "x.mid").write_bytes(data)
-    with pytest.raises(ValueError, match="has 0 MB, and at most"):
+    with pytest.raises(MelismaError, match="has 0 MB, and at most"):
         midi_bytes(tmp_path / "x.mid")
 
 
@@ -88,7 +89,7 @@ def test_what_is_no_file_is_named(tmp_path: Path) -> None:
         midi_bytes(tmp_path / "nix.mid")
     with pytest.raises(IsADirectoryError, match="is a folder"):
         midi_bytes(tmp_path)
-    with pytest.raises(ValueError, match="is no ordinary file"):
+    with pytest.raises(MelismaError, match="is no ordinary file"):
         midi_bytes(Path("/dev/zero"))
 
 

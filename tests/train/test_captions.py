@@ -20,6 +20,7 @@ from melisma.lm.conditioning import (
 )
 from melisma.train.datasets.captions import ASSIGNED, with_captions
 from melisma.train.lm import TokenCorpus
+from melisma.values.errors import MelismaError
 
 CLIPS, KINDS_OF_MUSIC = 30, 3
 
@@ -81,9 +82,9 @@ def test_few_clips_have_few_captions_of_others() -> None:
 
 
 def test_captions_that_are_not_there_are_missed() -> None:
-    with pytest.raises(ValueError, match='no kind of captions "wrong"'):
+    with pytest.raises(MelismaError, match='no kind of captions "wrong"'):
         with_captions(corpus_of(OWN), "wrong", joint(), 1)
-    with pytest.raises(ValueError, match="no clip of this corpus has a caption"):
+    with pytest.raises(MelismaError, match="no clip of this corpus has a caption"):
         with_captions(corpus_of(((),) * CLIPS), "exact", joint(), 1)
 
 

@@ -34,6 +34,7 @@ from melisma.train.joint import JointTraining, finetune_text, recall, train_join
 from melisma.train.loop import LoopSettings
 from melisma.train.text import BatchPlan, TextTraining, read_text, train_text
 from melisma.values import Facts
+from melisma.values.errors import MelismaError
 
 TOWER = TextTowerSettings(vocabulary=600, width=32, layers=1, heads=2, dropout=0.0)
 
@@ -99,7 +100,7 @@ def test_teacher_vectors_are_kept(tmp_path: Path) -> None:
     cache.save()
     again = VectorCache(tmp_path / "vectors.npz").vectors(["bb", "a"], None)
     np.testing.assert_array_equal(again, first[[1, 0]])
-    with pytest.raises(ValueError, match="lack a teacher vector"):
+    with pytest.raises(MelismaError, match="lack a teacher vector"):
         VectorCache(tmp_path / "vectors.npz").vectors(["new"], None)
 
 
@@ -187,5 +188,5 @@ def test_stage_two_brings_words_and_sound_together(
     assert finetuned.fingerprint == joint.fingerprint
     assert not torch.equal(finetuned.text.state_dict()["table.weight"], before)
     np.testing.assert_array_equal(finetuned.quantise(music.numpy()), tokens)
-    with pytest.raises(ValueError, match="music_learns"):
+    with pytest.raises(MelismaError, match="music_learns"):
         finetune_text(settings, again, clips, clips, tmp_path / "wrong")

@@ -12,6 +12,7 @@ from toy_task import Learner, ToyTask, loop
 
 from melisma.files.checkpoint import read_checkpoint
 from melisma.train.loop import STATE_FILE, LoopSettings, Run, generator_of, rate_at
+from melisma.values.errors import MelismaError
 
 
 def silent(_: str) -> None:
@@ -66,11 +67,11 @@ def test_a_finished_run_is_not_run_again(tmp_path: Path) -> None:
 def test_other_settings_are_refused(tmp_path: Path) -> None:
     assert not Run(ToyTask(), loop(4), tmp_path).resume()
     Run(ToyTask(), loop(4), tmp_path).run(silent)
-    with pytest.raises(ValueError, match="trained with other settings"):
+    with pytest.raises(MelismaError, match="trained with other settings"):
         Run(ToyTask(size=5), loop(4), tmp_path).resume()
     path = tmp_path / STATE_FILE
     path.write_bytes(path.read_bytes()[:-9])
-    with pytest.raises(ValueError, match="no whole checkpoint"):
+    with pytest.raises(MelismaError, match="no whole checkpoint"):
         Run(ToyTask(), loop(4), tmp_path).resume()
 
 

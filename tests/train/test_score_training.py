@@ -33,6 +33,7 @@ from melisma.train.score import (
     similar_lengths,
 )
 from melisma.values import Notes, Score, Track
+from melisma.values.errors import MelismaError
 from melisma.values.events import BAR, END, FIRST_DRUM, PART, PITCH, POSITION
 
 SMALL = ScoreTraining(
@@ -190,5 +191,5 @@ def test_a_folder_of_midi_files_becomes_a_composer(tmp_path: Path) -> None:
     composer = load_scores(str(tmp_path / "run" / "model"))
     piece = composer.generate_pieces("a string quartet", best_of=1)[0]
     assert {track.program for track in piece.score.tracks} <= {40, 41, 42}
-    with pytest.raises(ValueError, match="holds no MIDI file"):
+    with pytest.raises(MelismaError, match="holds no MIDI file"):
         run_recipe("score", data=tmp_path / "run" / "model", output=tmp_path / "other")

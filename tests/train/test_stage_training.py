@@ -29,6 +29,7 @@ from melisma.train.lm import (
     train_stage,
 )
 from melisma.train.loop import LoopSettings, Run, generator_of
+from melisma.values.errors import MelismaError
 
 CLIPS, FRAMES, VOCABULARY = 6, 24, 12
 FINGERPRINTS = {"codec": "c0", "semantic": "s0", "joint": "j0"}
@@ -60,7 +61,9 @@ def write_shards(folder: Path, ears: dict[str, str] | None = None) -> torch.Tens
 def test_tokens_of_other_ears_are_refused(tmp_path: Path) -> None:
     codes = write_shards(tmp_path, {"codec": "c0", "joint": "j0"})
     assert len(read_corpus(tmp_path, codes, FINGERPRINTS)) == CLIPS
-    with pytest.raises(ValueError, match="holds tokens of the joint j0, but the joint here is j1"):
+    with pytest.raises(
+        MelismaError, match="holds tokens of the joint j0, but the joint here is j1"
+    ):
         read_corpus(tmp_path, codes, FINGERPRINTS | {"joint": "j1"})
 
 
@@ -117,7 +120,7 @@ def test_styles_are_sums_of_their_first_levels(tmp_path: Path) -> None:
 
 def test_a_folder_without_rows_is_refused(tmp_path: Path) -> None:
     (tmp_path / "index.jsonl").write_text("")
-    with pytest.raises(ValueError, match="holds no tokens"):
+    with pytest.raises(MelismaError, match="holds no tokens"):
         read_corpus(tmp_path, torch.zeros(2, 8, 128), FINGERPRINTS)
     with pytest.raises(FileNotFoundError):
         read_corpus(tmp_path / "none", torch.zeros(2, 8, 128), FINGERPRINTS)
@@ -131,7 +134,7 @@ def test_a_stage_writes_weights_that_the_composer_reads(
     path = tmp_path / "weights.safetensors"
     model = read_stage(path, FINGERPRINTS)
     assert model.settings == training(stage).model
-    with pytest.raises(ValueError, match=r"tokens of the codec c0, but .* is c1"):
+    with pytest.raises(MelismaError, match=r"tokens of the codec c0, but .* is c1"):
         read_stage(path, FINGERPRINTS | {"codec": "c1"})
     again = tmp_path / "again"
     train_stage(training(stage), corpus, corpus, again, model.state_dict())
@@ -237,9 +240,9 @@ def test_stages_have_shapes_and_names() -> None:
         assert settings.width == 64
         assert (settings.conditions.source_levels > 0) == (stage != "semantic")
     assert stage_settings("fine").first_sampled_level == stage_settings("coarse").levels
-    with pytest.raises(ValueError, match='no stage "finer": known are semantic'):
+    with pytest.raises(MelismaError, match='no stage "finer": known are semantic'):
         stage_settings("finer")
-    with pytest.raises(ValueError, match='no stage "finer"'):
+    with pytest.raises(MelismaError, match='no stage "finer"'):
         StageTask(dataclasses.replace(training("fine"), stage="finer"), None, None)  # pyright: ignore[reportArgumentType]
 
 

@@ -162,7 +162,9 @@ def measure_score_structure(score: Score, bar_beats: float = 4.0) -> ScoreStruct
         pitch_entropy_1=_entropies(pitched_start, pitch, bar_beats),
         pitch_entropy_4=_entropies(pitched_start, pitch, 4 * bar_beats),
         groove_similarity=_groove(start, bar, bars, bar_beats) if bars else 0.0,
-        near_duplicate_share=float((similarity[filled].max(axis=1) >= NEAR_DUPLICATE_SIMILARITY).mean())
+        near_duplicate_share=float(
+            (similarity[filled].max(axis=1) >= NEAR_DUPLICATE_SIMILARITY).mean()
+        )
         if bars
         else 0.0,
         earlier_similarity=float(np.tril(similarity, -1)[later].max(axis=1).mean())

@@ -97,7 +97,7 @@ def load_published(network: Encodec, tensors: Mapping[str, Tensor], *, prefix: s
             without it are ignored.
 
     Raises:
-        ValueError: Tensors are missing, of another shape, or unknown.
+        MelismaError: Tensors are missing, of another shape, or unknown.
     """
     found = _fold(_own_tensors(tensors, prefix))
     layers = {n: one for n, one in network.named_modules() if isinstance(one, Layer)}
@@ -149,7 +149,7 @@ class EncodecCodec:
             device: Device to run on.
 
         Raises:
-            ValueError: The network cannot encode that number of channels.
+            MelismaError: The network cannot encode that number of channels.
         """
         own = network.settings.audio_channels
         if channels != own and (own, channels) != (1, 2):
@@ -190,7 +190,7 @@ class EncodecCodec:
             device: Device to run on.
 
         Raises:
-            ValueError: Settings, tensors or channels do not fit.
+            MelismaError: Settings, tensors or channels do not fit.
         """
         settings = EncodecSettings.from_config(config)
         network = Encodec(settings, precision=precision)
@@ -237,7 +237,7 @@ class EncodecCodec:
         """Encodes audio [batch, channel, sample] to tokens [batch, level, frame].
 
         Raises:
-            ValueError: Another shape.
+            MelismaError: Another shape.
         """
         if sound.ndim != 3 or sound.shape[1] != self.channels:
             raise MelismaError(
@@ -256,7 +256,7 @@ class EncodecCodec:
         A mono codec encodes the mean of the channels; a stereo one encodes mono on both channels.
 
         Raises:
-            ValueError: Another sample rate, or no samples.
+            MelismaError: Another sample rate, or no samples.
         """
         if waveform.rate_hz != self.rate_hz:
             raise MelismaError(f"the codec encodes {self.rate_hz} Hz, not {waveform.rate_hz}")
@@ -320,7 +320,7 @@ class EncodecCodec:
         """Decodes a token grid.
 
         Raises:
-            ValueError: Another codec encoded the grid, or its shape does not fit.
+            MelismaError: Another codec encoded the grid, or its shape does not fit.
         """
         if grid.fingerprint != self.fingerprint:
             raise MelismaError(

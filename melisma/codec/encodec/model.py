@@ -150,7 +150,7 @@ class EncodecSettings:
         """Parses the config of a `transformers` EnCodec (its `config.json`, or `to_dict()`).
 
         Raises:
-            ValueError: A setting is unknown, invalid or not supported.
+            MelismaError: A setting is unknown, invalid or not supported.
         """
         _expect_encodec(config)
         whole = {name: _whole_number(config, name, value) for name, value in _WHOLE.items()}
@@ -373,7 +373,7 @@ class Encodec(nn.Module):
             Tokens int64 [batch, level, frame].
 
         Raises:
-            ValueError: Another shape or number of levels.
+            MelismaError: Another shape or number of levels.
         """
         count = self.settings.levels if levels is None else levels
         if not 1 <= count <= self.settings.levels:
@@ -404,7 +404,8 @@ class Encodec(nn.Module):
         return torch.stack(tokens, dim=1)
 
     def _latent(self, tokens: Tensor) -> Tensor:
-        """Tokens [batch, level, frame] -> latent [batch, frame, width]; `ValueError` if invalid."""
+        """Tokens [batch, level, frame] -> latent [batch, frame, width]; `MelismaError` if
+        invalid."""
         levels, codes = self.settings.levels, self.settings.codebook_size
         if tokens.ndim != 3 or not 1 <= tokens.shape[1] <= levels:
             raise MelismaError(
@@ -438,7 +439,7 @@ class Encodec(nn.Module):
             (audio float32 [batch, channel, sample], delayed by `lookahead_samples`; new state).
 
         Raises:
-            ValueError: Another shape, or a token outside the vocabulary.
+            MelismaError: Another shape, or a token outside the vocabulary.
         """
         sound, state = self.decoder.step(self._latent(tokens), state, last)
         return sound.float().transpose(1, 2), state

@@ -15,6 +15,7 @@ from melisma.data.arrange import LeadSheet, arrange, read_lead_sheet, styles_for
 from melisma.data.sources.pieces import Source, read_score
 from melisma.values import Notes, Score
 from melisma.values.attributes import STYLES
+from melisma.values.errors import MelismaError
 
 ARRANGED_STYLES: tuple[str, ...] = STYLES[:8]
 SONG_WEIGHTS: dict[str, float] = {"openscore_lieder": 0.55, "mutopia": 0.25, "polish_scores": 0.2}
@@ -95,7 +96,7 @@ class Songbook:
                 if groove is not None:
                     drum_notes = _drum_notes(groove)
                     score = arrange(sheet, style, np.random.default_rng(seed), drum_notes)
-            except ValueError:  # the melody is too wide for the instruments of the style
+            except MelismaError:  # the melody is too wide for the instruments of the style
                 continue
             return Arrangement(score=score, style=style, source=source, groove=groove)
         return None

@@ -56,7 +56,7 @@ def choose_window(
         The excerpt; it lasts at least `seconds` from `clip_beat` on.
 
     Raises:
-        ValueError: If the score has no notes.
+        MelismaError: If the score has no notes.
     """
     score = _repeat_to_length(score, seconds * max_speed + 4.0)
     bars = beat_grid(score).bars

@@ -111,7 +111,7 @@ def read_midi_folder(folder: Path, report: Callable[[str], None] = print) -> lis
         try:
             data = path.read_bytes()
             score = read_midi(data)
-        except (ValueError, OSError) as error:
+        except (MelismaError, OSError) as error:
             skipped.append(f"{name}: {error}")
             continue
         sources.append(

@@ -21,6 +21,7 @@ import numpy as np
 
 from melisma.data.sources.pieces import Source, read_score
 from melisma.values import Notes
+from melisma.values.errors import MelismaError
 
 MELODY_INTERVALS = 9
 """Length of a compared melody in intervals (chosen: ten notes identify a melody)."""
@@ -137,7 +138,7 @@ def _melodies(source: Source) -> np.ndarray:
     """Hashes of the distinct melodies of nine intervals in the top lines, uint64 [melody]."""
     try:
         score = read_score(source)
-    except ValueError:
+    except MelismaError:
         return np.zeros(0, dtype=np.uint64)
     found = [_line_melodies(t.notes) for t in score.tracks if not t.is_drum]
     return np.unique(np.concatenate(found)) if found else np.zeros(0, dtype=np.uint64)

@@ -30,7 +30,7 @@ def class_divergence(reference: np.ndarray, outputs: np.ndarray) -> np.ndarray:
         Nats, float64 [piece].
 
     Raises:
-        ValueError: For other shapes, or numbers outside 0 to 1.
+        MelismaError: For other shapes, or numbers outside 0 to 1.
     """
     real, made = _distributions(reference, outputs)
     return (real * (np.log(real) - np.log(made))).sum(axis=1)
@@ -38,7 +38,8 @@ def class_divergence(reference: np.ndarray, outputs: np.ndarray) -> np.ndarray:
 
 def chance_divergence(reference: np.ndarray, outputs: np.ndarray) -> np.ndarray:
     """Mean of KL(reference || output) over the references of all *other* prompts, for each output:
-    the expectation for shuffled pairs. float64 [piece]; `ValueError` for fewer than two pieces."""
+    the expectation for shuffled pairs. float64 [piece]; `MelismaError` for fewer than two
+    pieces."""
     real, made = _distributions(reference, outputs)
     if len(real) < 2:
         raise MelismaError("shuffled pairs need two pieces or more: give more")

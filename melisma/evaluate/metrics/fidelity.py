@@ -40,7 +40,7 @@ Scorer = Callable[[np.ndarray, np.ndarray], float]
 
 
 def visqol_scorer() -> Scorer:
-    """Loads ViSQOL's audio mode; `ValueError` where the package is missing."""
+    """Loads ViSQOL's audio mode; `MelismaError` where the package is missing."""
     try:
         package = importlib.import_module("visqol")
     except ImportError as error:
@@ -90,7 +90,7 @@ def onset_ratio(truth_seconds: np.ndarray, original: Waveform, coded: Waveform) 
 
 def code_with_opus(waveform: Waveform, kilobits: float) -> tuple[Waveform, float]:
     """The sound after `opusenc --hard-cbr` at `kilobits` kbit/s, and the file's actual bitrate in
-    kbit/s; `ValueError` where opusenc or a decoder for it is missing."""
+    kbit/s; `MelismaError` where opusenc or a decoder for it is missing."""
     if shutil.which("opusenc") is None:
         raise MelismaError("opusenc is not installed: the system package opus-tools brings it")
     with tempfile.TemporaryDirectory() as folder:
@@ -108,7 +108,7 @@ def log_mel_distance(original: Waveform, coded: Waveform) -> float:
 
     The L1 loss of EnCodec's and DAC's training (2210.13438, 2306.06546) at one resolution: 43 ms
     windows, 40 Hz to 12 kHz, levels clamped at -80 dB below full scale. It ignores phase. Raises
-    `ValueError` for empty sound.
+    `MelismaError` for empty sound.
     """
     first, second = _common_length(original, coded)
     filters = mel_filters(MEL_RATE_HZ, MEL_WINDOW_SAMPLES, MEL_BANDS, 40.0, MEL_RATE_HZ / 2)
@@ -172,7 +172,7 @@ def code_use(grids: Sequence[TokenGrid]) -> list[LevelUse]:
 
     The entropy of counts is biased by about -(used entries - 1) / (2 tokens) nats (Miller, "Note
     on the bias of information estimates", 1955), which is corrected, up to the capacity. Raises
-    `ValueError` for no grid, or grids that differ.
+    `MelismaError` for no grid, or grids that differ.
     """
     if not grids or len({(len(grid.tokens), grid.vocabulary) for grid in grids}) != 1:
         raise MelismaError("give one grid or more, all with the same levels and vocabulary")

@@ -115,7 +115,7 @@ def write_figures(path: Path, figures: Sequence[Figure]) -> None:
 
 
 def read_figures(path: Path) -> list[Figure]:
-    """Reads a file of `write_figures`; `ValueError` for anything else."""
+    """Reads a file of `write_figures`; `MelismaError` for anything else."""
     try:
         return [Figure(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
     except (json.JSONDecodeError, TypeError) as error:

@@ -82,7 +82,7 @@ class Pieces:
             groups: The work of each piece; by default every piece is a work of its own.
 
         Raises:
-            ValueError: For no piece, other shapes, or numbers that are not finite.
+            MelismaError: For no piece, other shapes, or numbers that are not finite.
         """
         if not len(embedded):
             raise MelismaError("there is no piece to measure: give one or more")
@@ -138,7 +138,7 @@ def frechet_distance(a: Gaussian, b: Gaussian) -> float:
 
     tr((S_a S_b)^(1/2)) is the sum of the square roots of the eigenvalues of the symmetric
     R_b S_a R_b with R_b = S_b^(1/2), so that no complex numbers arise and covariances may be
-    singular. The root of `b` is cached: pass the reference as `b`. Raises `ValueError` for
+    singular. The root of `b` is cached: pass the reference as `b`. Raises `MelismaError` for
     different widths.
     """
     if a.mean.shape != b.mean.shape:
@@ -175,7 +175,7 @@ def frechet_interval(
         repeats: Number of bootstrap samples.
 
     Raises:
-        ValueError: For fewer than two pieces.
+        MelismaError: For fewer than two pieces.
     """
     _expect_two(pieces)
     other = reference.gaussian()
@@ -203,7 +203,7 @@ def paired_frechet_difference(
         repeats: Number of bootstrap samples.
 
     Raises:
-        ValueError: For different numbers of pieces, or fewer than two.
+        MelismaError: For different numbers of pieces, or fewer than two.
     """
     _expect_two(a)
     if len(a) != len(b):
@@ -258,7 +258,7 @@ def frechet_infinity(
         sets: Number of sets of each size.
 
     Raises:
-        ValueError: For fewer than eight pieces.
+        MelismaError: For fewer than eight pieces.
     """
     if len(pieces) < 8:
         raise MelismaError(
@@ -383,7 +383,7 @@ def matched_distance(
         The mean, with percentiles over halves: the range of a single sample.
 
     Raises:
-        ValueError: If there are too few pieces.
+        MelismaError: If there are too few pieces.
     """
     count = len(reference) // 2 if count is None else count
     if derived and len(outputs) != len(reference):

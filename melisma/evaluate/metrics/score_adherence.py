@@ -129,7 +129,7 @@ def read_score_requests(path: Path) -> list[RequestedScoreAttributes]:
     """Reads a list of prompts with their requests, one JSON object per line.
 
     Raises:
-        ValueError: If a row states an unknown tempo word, metre or tradition.
+        MelismaError: If a row states an unknown tempo word, metre or tradition.
     """
     prompts: list[RequestedScoreAttributes] = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines()):

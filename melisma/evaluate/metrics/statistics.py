@@ -47,7 +47,7 @@ def bootstrap(
         repeats: Number of bootstrap samples.
 
     Raises:
-        ValueError: If there is no piece.
+        MelismaError: If there is no piece.
     """
     if count < 1:
         raise MelismaError("no piece was measured, so there is no value: give one or more")

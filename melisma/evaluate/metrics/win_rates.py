@@ -188,7 +188,7 @@ def compare_systems(
         seed: Of the bootstrap.
 
     Raises:
-        ValueError: For fewer than two systems, lists of different lengths, a negative margin, and
+        MelismaError: For fewer than two systems, lists of different lengths, a negative margin, and
             where two systems have no piece in common.
     """
     systems = tuple(scores)
@@ -255,7 +255,7 @@ def compare_answers(
         seed: Of the bootstrap.
 
     Raises:
-        ValueError: For other answers, or none, or a different number of prompts.
+        MelismaError: For other answers, or none, or a different number of prompts.
     """
     given = np.asarray(answers)
     if not len(given):

@@ -72,7 +72,7 @@ class Embedding(ABC):
 
     @final
     def embed(self, waveform: Waveform) -> np.ndarray:
-        """Embeds a piece: float32 [window, width]. Raises `ValueError` for an empty waveform."""
+        """Embeds a piece: float32 [window, width]. Raises `MelismaError` for an empty waveform."""
         windows = self._windows(waveform)
         vectors = self.embed_windows(windows)
         assert vectors.shape == (len(windows), self.width)

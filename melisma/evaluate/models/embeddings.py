@@ -48,7 +48,7 @@ class MusicTowerEmbedding(Embedding):
         """Reads the towers of a shipped model by name, or of a folder.
 
         Raises:
-            ValueError: If there is no such model; the message names those that exist.
+            MelismaError: If there is no such model; the message names those that exist.
         """
         return cls(*read_towers(TokenizerPaths.of(model_folder(model))))
 
@@ -128,7 +128,7 @@ def named_embedding(
         judge: A judge, or the folder of one; required for "judge".
 
     Raises:
-        ValueError: For another name, or where weights or packages are missing.
+        MelismaError: For another name, or where weights or packages are missing.
     """
     if spec == "music":
         return MusicTowerEmbedding.read(model)

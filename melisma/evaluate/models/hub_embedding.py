@@ -58,7 +58,7 @@ class HubEmbedding(Embedding):
             extractor: The feature extractor: called with windows it returns the encoder's inputs.
 
         Raises:
-            ValueError: If the encoder does not accept sound alone.
+            MelismaError: If the encoder does not accept sound alone.
         """
         clap = model.config.model_type in ("clap", "clap_audio_model")  # type: ignore[union-attr]
         self.model, self.extractor, self.is_clap = model.eval(), extractor, clap
@@ -110,7 +110,7 @@ def read_hub_embedding(place: str) -> HubEmbedding:
         place: A folder, or a name on the hub ("owner/model", optionally with "@revision").
 
     Raises:
-        ValueError: With what to do: a package, folder or download is missing, the weights are
+        MelismaError: With what to do: a package, folder or download is missing, the weights are
             pickled, the model needs code of its own, or it is not an encoder of sound.
     """
     if importlib.util.find_spec("transformers") is None:

@@ -250,7 +250,7 @@ class Judge:
 
     @classmethod
     def read(cls, folder: Path) -> Judge:
-        """Reads the weights in a folder of `melisma train judge`; `ValueError` for anything
+        """Reads the weights in a folder of `melisma train judge`; `MelismaError` for anything
         else."""
         checkpoint = read_checkpoint(folder / CHECKPOINT_NAME, kind="judge")
         network = JudgeNetwork(JudgeSettings(**checkpoint.settings))

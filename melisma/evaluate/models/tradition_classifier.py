@@ -187,7 +187,7 @@ class TraditionClassifier:
 
     @classmethod
     def read(cls, path: Path) -> TraditionClassifier:
-        """Reads a checkpoint of `write`; `ValueError` for anything else, or other classes."""
+        """Reads a checkpoint of `write`; `MelismaError` for anything else, or other classes."""
         checkpoint = read_checkpoint(path, kind=CHECKPOINT_KIND)
         with expect_fit(CHECKPOINT_KIND):
             settings = dict(checkpoint.settings)
@@ -246,7 +246,7 @@ def train_classifier(
         settings: Sizes and training settings; by default `TraditionSettings()`.
 
     Raises:
-        ValueError: If there is no window.
+        MelismaError: If there is no window.
     """
     if not len(features):
         raise MelismaError("there is no window to train on: give pieces with notes in them")

@@ -161,7 +161,7 @@ def measure_reference(
         follow: Wraps the iteration over pieces, e.g. to show progress.
 
     Raises:
-        ValueError: For fewer than two pieces.
+        MelismaError: For fewer than two pieces.
     """
     if len(pieces) < 2:
         raise MelismaError(f"a reference set needs two pieces or more, not {len(pieces)}")
@@ -263,7 +263,7 @@ def write_reference(path: Path, reference: Reference) -> None:
 
 
 def read_reference(path: Path) -> Reference:
-    """Reads a file of `write_reference`; `ValueError` for anything else, or a damaged file."""
+    """Reads a file of `write_reference`; `MelismaError` for anything else, or a damaged file."""
     checkpoint = read_checkpoint(path, kind=KIND)
     rows: list[dict[str, Any]] = checkpoint.notes["rows"]
     arrays = {name: tensor.numpy() for name, tensor in checkpoint.tensors.items()}

@@ -83,7 +83,7 @@ def write_score_reference(path: Path, reference: ScoreReference) -> None:
 
 
 def read_score_reference(path: Path) -> ScoreReference:
-    """Reads a file of `write_score_reference`; `ValueError` for anything else."""
+    """Reads a file of `write_score_reference`; `MelismaError` for anything else."""
     checkpoint = read_checkpoint(path, kind=KIND)
     return ScoreReference(
         name=checkpoint.settings["name"],

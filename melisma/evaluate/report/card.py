@@ -132,7 +132,8 @@ class PieceRow:
     values: Mapping[str, float]
     """Key of a row -> the value of this piece, of which the figure is the mean or median."""
     texts: Mapping[str, str] = field(default_factory=dict)
-    """Findings in words: tempo, key, nearest training clip ... (`TEXTS_KEY` in cards before 0.6)."""
+    """Findings in words: tempo, key, nearest training clip ... (`TEXTS_KEY` in cards before
+    0.6)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,7 +210,7 @@ def read_card(path: Path) -> Card:
         path: Its file, or the folder that it was written to.
 
     Raises:
-        ValueError: If it is not a card, is damaged, or has another version.
+        MelismaError: If it is not a card, is damaged, or has another version.
     """
     path = path / CARD_NAME if path.is_dir() else path
     try:

@@ -73,7 +73,7 @@ def compare_cards(
         seed: Of the bootstrap.
 
     Raises:
-        ValueError: If the protocols differ, or fewer than `FEWEST_PAIRS` pieces are in both.
+        MelismaError: If the protocols differ, or fewer than `FEWEST_PAIRS` pieces are in both.
     """
     apart = first.protocol.differences(second.protocol)
     if apart:

@@ -241,7 +241,7 @@ def measure_bias(
         The biases, and a sentence for every attribute that could not be compared.
 
     Raises:
-        ValueError: For too few pieces.
+        MelismaError: For too few pieces.
     """
     if len(outputs) < 2 or len(corpus) < 4:
         raise MelismaError(

@@ -72,12 +72,12 @@ def melody_classes(tokenizers: AudioTokenizers, waveform: Waveform, frames: int)
         Melody classes int64 [frame]; frames beyond the recording have no note.
 
     Raises:
-        ValueError: The recording has no melody.
+        MelismaError: The recording has no melody.
     """
     seconds = frames / FRAME_RATE_HZ
     try:
         return torch.from_numpy(melody_frames(extract_tune(waveform, seconds=seconds), frames))
-    except ValueError:
+    except MelismaError:
         extract_tune(waveform, seconds=seconds, accompanied=True)
     sound = at_rate(waveform, SAMPLE_RATE_HZ, 1).samples[:, : frames * SAMPLES_PER_FRAME]
     sound = np.pad(sound, ((0, 0), (0, -sound.shape[1] % SAMPLES_PER_FRAME)))
@@ -97,11 +97,11 @@ def melody_chroma(waveform: Waveform, seconds: float) -> Tensor:
         pitch classes of the spectrum.
 
     Raises:
-        ValueError: The recording has no melody.
+        MelismaError: The recording has no melody.
     """
     try:
         extract_tune(waveform, seconds=seconds)
-    except ValueError:
+    except MelismaError:
         extract_tune(waveform, seconds=seconds, accompanied=True)
         return torch.from_numpy(chroma_of(waveform, seconds=seconds))[None]
     return torch.from_numpy(chroma_of(waveform, voice=True, seconds=seconds))[None]

@@ -124,7 +124,7 @@ class Mixer:
         self._finish: _Finish | None = None
 
     def mix(self, progress: Progress | None = None) -> Waveform:
-        """Mixes all parts; `ValueError` where the result is silent.
+        """Mixes all parts; `MelismaError` where the result is silent.
 
         Args:
             progress: Called with the finished fraction of the work.

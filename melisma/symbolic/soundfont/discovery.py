@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from melisma.symbolic.soundfont.presets import SoundFont, read_soundfont
+from melisma.values.errors import MelismaError
 
 VARIABLE = "MELISMA_SOUNDFONT"
 """Environment variable with the path of a SoundFont."""
@@ -44,7 +45,7 @@ def find_soundfont(given: Path | None = None) -> SoundFont:
     Raises:
         FileNotFoundError: The requested file is missing, or the system has no SoundFont.
         IsADirectoryError: The requested path is a folder.
-        ValueError: The requested file is no SoundFont.
+        MelismaError: The requested file is no SoundFont.
     """
     if given is not None:
         return read_soundfont(given)
@@ -103,6 +104,6 @@ def _rank(name: str) -> int:
 def _full_bank(path: Path) -> SoundFont | None:
     try:
         bank = read_soundfont(path)
-    except (OSError, ValueError):
+    except (OSError, MelismaError):
         return None
     return bank if bank.is_full else None

@@ -51,7 +51,7 @@ def binding() -> ModuleType:
     """Imports pyfluidsynth, lazily because it loads the system's library on import.
 
     Raises:
-        ValueError: The binding or the library is missing.
+        MelismaError: The binding or the library is missing.
     """
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # with CI=1 set it prints what it found
@@ -68,7 +68,7 @@ def has_fluidsynth() -> bool:
     """Whether FluidSynth and its Python binding are available."""
     try:
         binding()
-    except ValueError:
+    except MelismaError:
         return False
     return True
 
@@ -204,7 +204,7 @@ class FluidSynthesizer(Synthesizer):
         """Loads a SoundFont, which `presets.read_soundfont` must have validated before.
 
         Raises:
-            ValueError: FluidSynth is missing or cannot read the SoundFont.
+            MelismaError: FluidSynth is missing or cannot read the SoundFont.
         """
         _silence_log()
         self._rate_hz = rate_hz

@@ -238,7 +238,7 @@ def read_soundfont(path: Path) -> SoundFont:
     Raises:
         FileNotFoundError: There is no such file.
         IsADirectoryError: The path is a folder.
-        ValueError: The file is no SoundFont, truncated or inconsistent.
+        MelismaError: The file is no SoundFont, truncated or inconsistent.
     """
     path = Path(path)
     if not path.exists():

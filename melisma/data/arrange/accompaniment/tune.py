@@ -46,7 +46,7 @@ def in_register(melody: Notes, program: int, shift: int) -> Notes:
         The transposed melody.
 
     Raises:
-        ValueError: If it is too wide for the instrument.
+        MelismaError: If it is too wide for the instrument.
     """
     pitches = [int(pitch) + shift for pitch in melody.pitch]
     return replace(melody, pitch=np.array(pitches) + fit_octave(pitches, INSTRUMENTS[program]))
