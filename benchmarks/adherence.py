@@ -15,7 +15,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import soxr
 from held_clips import (
     PROMPTS,
     balanced_clips,
@@ -44,6 +43,7 @@ from melisma.generation.ranking import RANKS
 from melisma.generation.resolve import model_folder
 from melisma.generation.score.pipeline import ScorePipeline
 from melisma.sound.mastering import master
+from melisma.sound.resample import resample
 from melisma.symbolic.render import render_score
 from melisma.train.judge import clip_waveform
 from melisma.values import Prompt, Waveform
@@ -81,8 +81,7 @@ def composed(composer: ScorePipeline, best_of: int) -> Generate:
 
 
 def _for_judge(mix: Waveform) -> Waveform:
-    mono = soxr.resample(mix.mono, mix.rate_hz, SAMPLE_RATE_HZ, quality="HQ")
-    samples = mono[None, : 10 * SAMPLE_RATE_HZ].astype(np.float32)
+    samples = resample(mix, SAMPLE_RATE_HZ, 1).samples[:, : 10 * SAMPLE_RATE_HZ]
     return Waveform(samples=np.ascontiguousarray(samples), rate_hz=SAMPLE_RATE_HZ)
 
 

@@ -37,11 +37,11 @@ from processor import start
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from melisma.engine.cpu import NativeEngine
-from melisma.engine.native.packing import PRECISIONS
 from melisma.engine.resources.hardware import read_bandwidth
 from melisma.generation.loading import load
 from melisma.generation.musicgen import MusicGen
 from melisma.values import Prompt
+from melisma.values.model_ref import PRECISIONS
 
 SHAPES = {
     "tiny": (2, 128, 4),

@@ -19,7 +19,6 @@ from held_clips import parser_of
 from torch import Tensor
 
 from melisma.engine.cpu import NativeDecoding, NativeEngine, requests_of
-from melisma.engine.native.packing import PRECISIONS
 from melisma.engine.sampling import StageSampling
 from melisma.generation.loading import STAGE_FILES, read_stage
 from melisma.generation.resolve import model_folder
@@ -29,6 +28,7 @@ from melisma.tokenizers import AudioTokenizers, TokenizerPaths
 from melisma.train.datasets.captions import caption_encoder
 from melisma.train.lm import StageTask, StageTraining, read_corpus
 from melisma.train.loop import LoopSettings, generator_of
+from melisma.values.model_ref import PRECISIONS
 
 FRAMES = 250
 BATCH = 8

@@ -9,14 +9,12 @@ from pathlib import Path
 from melisma.values import Prompt
 from melisma.values.attributes import parse_key
 from melisma.values.errors import MelismaError
-from melisma.values.model_ref import ModelRef
+from melisma.values.model_ref import PRECISIONS, ModelRef
 
 MOST_PIECES = 1_000
 """Maximum number of pieces of one call (chosen: a night's work)."""
 MOST_CANDIDATES = 64
 """Maximum number of candidates per piece."""
-PRECISIONS = ("float32", "bfloat16", "int8", "int4")
-"""Same as `melisma.engine.native.packing.PRECISIONS`, which loads numba."""
 LARGEST_SEED = 2**32 - 1
 
 

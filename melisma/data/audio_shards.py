@@ -12,17 +12,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import multiprocessing
-import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from rich.progress import Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from melisma.analysis.labels.frame_labels import stack_labels
 from melisma.data.clips import Clip, ClipRenderer
+from melisma.data.workers import Advance, progress_bar, run_jobs
+from melisma.files.atomic import atomic_write, write_arrays, write_bytes
 from melisma.values import Facts
 from melisma.values.errors import MelismaError
 from melisma.values.tokens import FRAME_RATE_HZ
@@ -119,51 +117,33 @@ def write_audio_shards(
     clips = max(round(hours * 3600 / renderer.settings.seconds), 1)
     shards = -(-clips // clips_per_shard)
     missing = [s for s in range(shards) if not (folder / f"rows-{s:05d}.jsonl").exists()]
-    jobs = [
-        (folder, shard, range(shard * clips_per_shard, min((shard + 1) * clips_per_shard, clips)))
+    indices = [
+        range(shard * clips_per_shard, min((shard + 1) * clips_per_shard, clips))
         for shard in missing
     ]
-    columns = (
-        *Progress.get_default_columns()[:2],
-        TextColumn("{task.completed}/{task.total} clips"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns) as progress:
-        task = progress.add_task("clips", total=sum(len(job[2]) for job in jobs))
-        if workers == 1 or len(jobs) <= 1:
-            for job in jobs:
-                for count in _write_shard(renderer, *job):
-                    progress.advance(task, count)
-            return
-        context = multiprocessing.get_context("fork")
-        counter = context.Value("q", 0)
-        with context.Pool(min(workers, len(jobs)), _start_worker, (renderer, counter)) as pool:
-            result = pool.map_async(_work, jobs, chunksize=1)
-            while not result.ready():
-                result.wait(2.0)
-                progress.update(task, completed=counter.value)
-            result.get()
+
+    def write(job: int, advance: Advance) -> None:
+        _write_shard(renderer, folder, missing[job], indices[job], advance)
+
+    with progress_bar("clips", sum(map(len, indices)), "clips") as report:
+        if workers == 1 or len(missing) <= 1:
+            completed = 0
+
+            def advance(count: int) -> None:
+                nonlocal completed
+                completed += count
+                report(completed)
+
+            for job in range(len(missing)):
+                write(job, advance)
+        else:
+            run_jobs(write, len(missing), workers, report)
 
 
-_worker: dict[str, object] = {}
-
-
-def _start_worker(renderer: ClipRenderer, counter: object) -> None:
-    """Initialise a worker process; its arguments are inherited by the fork."""
-    _worker["renderer"], _worker["counter"] = renderer, counter
-
-
-def _work(job: tuple[Path, int, range]) -> None:
-    renderer, counter = _worker["renderer"], _worker["counter"]
-    assert isinstance(renderer, ClipRenderer)
-    for count in _write_shard(renderer, *job):
-        with counter.get_lock():  # type: ignore[attr-defined] # a Synchronized has no public type
-            counter.value += count  # type: ignore[attr-defined]
-
-
-def _write_shard(renderer: ClipRenderer, folder: Path, shard: int, indices: range) -> Iterator[int]:
-    """Render and write one shard; yields 1 after every clip."""
+def _write_shard(
+    renderer: ClipRenderer, folder: Path, shard: int, indices: range, advance: Advance
+) -> None:
+    """Render and write one shard, whose `rows` file, the mark of completeness, comes last."""
     samples = round(renderer.settings.seconds * 24_000)
     sound = np.zeros((len(indices), samples), dtype=np.int16)
     clips: list[Clip] = []
@@ -171,17 +151,13 @@ def _write_shard(renderer: ClipRenderer, folder: Path, shard: int, indices: rang
         clip = renderer.clip(index)
         sound[row] = clip.sound
         clips.append(clip)
-        yield 1
+        advance(1)
     rows = "".join(json.dumps(_row(clip), ensure_ascii=False) + "\n" for clip in clips)
     labels = stack_labels([clip.labels for clip in clips])
-    suffix = f".{os.getpid()}.part"
-    with (folder / f"sound-{shard:05d}.npy{suffix}").open("wb") as file:
-        np.save(file, sound)
-    with (folder / f"labels-{shard:05d}.npz{suffix}").open("wb") as file:
-        np.savez_compressed(file, **labels)  # type: ignore[arg-type]
-    (folder / f"rows-{shard:05d}.jsonl{suffix}").write_text(rows, encoding="utf-8")
-    for name in (f"sound-{shard:05d}.npy", f"labels-{shard:05d}.npz", f"rows-{shard:05d}.jsonl"):
-        os.replace(folder / (name + suffix), folder / name)  # rows last: shard complete
+    with atomic_write(folder / f"sound-{shard:05d}.npy") as temporary:
+        np.save(temporary, sound)
+    write_arrays(folder / f"labels-{shard:05d}.npz", labels, compressed=True)
+    write_bytes(folder / f"rows-{shard:05d}.jsonl", rows.encode("utf-8"))
 
 
 def _row(clip: Clip) -> dict[str, object]:

@@ -12,7 +12,6 @@ accents.
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,6 +33,7 @@ from melisma.data.render.expressive_performance import (
 from melisma.data.render.orchestration import OrchestrationSettings, orchestrate
 from melisma.data.sources.excerpts import correct_downbeats
 from melisma.data.sources.pieces import Source, read_score
+from melisma.data.workers import Advance, run_jobs
 from melisma.files.shards import Row, ShardWriter
 from melisma.symbolic.events import encode_score, join_parts
 from melisma.symbolic.performance import Performance
@@ -295,7 +295,7 @@ def write_score_shards(
     folder: Path,
     score_rows: ScoreRows,
     workers: int = 1,
-    on_progress: Callable[[int, int], None] | None = None,
+    on_progress: Callable[[int], None] | None = None,
 ) -> None:
     """Write all rows as shards; rows in complete shards are not written again.
 
@@ -305,30 +305,23 @@ def write_score_shards(
         folder: Folder of the shards; created if missing.
         score_rows: Builds the rows.
         workers: Number of processes.
-        on_progress: Called about once a second with (rows done, rows in total).
+        on_progress: Called about once a second, and at the end, with the number of rows done.
 
     Raises:
-        RuntimeError: If a worker process failed.
+        ChildProcessError: If a worker process failed; other errors as `workers.run_jobs`.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    context = multiprocessing.get_context("fork")
-    counter = context.Value("q", 0)
-    jobs = [
-        context.Process(target=_work, args=(folder, score_rows, w, workers, counter))
-        for w in range(workers)
-    ]
-    for job in jobs:
-        job.start()
-    for job in jobs:
-        while job.is_alive():
-            job.join(1.0)
-            if on_progress is not None:
-                on_progress(int(counter.value), len(score_rows))
-    if any(job.exitcode for job in jobs):
-        raise RuntimeError("a worker ended early; its message is above: run the command again")
+
+    def write(worker: int, advance: Advance) -> None:
+        _write_part(folder, score_rows, worker, workers, advance)
+
+    run_jobs(write, workers, workers, on_progress)
 
 
-def _work(folder: Path, score_rows: ScoreRows, worker: int, workers: int, counter: object) -> None:
+def _write_part(
+    folder: Path, score_rows: ScoreRows, worker: int, workers: int, advance: Advance
+) -> None:
+    """The job of one worker process: every `workers`-th row of the order."""
     with ShardWriter(folder, rows_per_shard=512, prefix=f"scores-{worker}") as writer:
         # In random order, so that the shards written so far are a representative sample.
         order = np.random.default_rng(score_rows.settings.seed).permutation(len(score_rows))
@@ -337,5 +330,4 @@ def _work(folder: Path, score_rows: ScoreRows, worker: int, workers: int, counte
             row = None if key in writer.finished else score_rows.row(index)
             if row is not None:
                 writer.write(row)
-            with counter.get_lock():  # type: ignore[attr-defined] # a Synchronized has no public type
-                counter.value += 1  # type: ignore[attr-defined]
+            advance(1)

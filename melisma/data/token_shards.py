@@ -17,16 +17,15 @@ facts record the fingerprints of the tokenizers under `TOKENIZERS_KEY`, which
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from rich.progress import Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from melisma.data.audio_shards import AudioShards
 from melisma.data.clips import Clip, ClipRenderer
+from melisma.data.workers import Advance, progress_bar, run_jobs
 from melisma.files.legacy_names import TOKENIZERS_KEY
 from melisma.files.shards import Row, ShardWriter
 from melisma.joint.attributes import BLOCKS, NAMES, target_row
@@ -129,58 +128,38 @@ def write_token_shards(
         workers: Number of processes.
 
     Raises:
-        RuntimeError: If a worker process failed.
+        ChildProcessError: If a worker process failed; other errors as `workers.run_jobs`.
     """
     clips = max(round(hours * 3600 / renderer.settings.seconds), 1)
     folder.mkdir(parents=True, exist_ok=True)
-    context = multiprocessing.get_context("fork")
-    counter = context.Value("q", 0)
-    jobs = [
-        context.Process(
-            target=_work, args=(folder, renderer, paths, range(w, clips, workers), w, counter)
-        )
-        for w in range(workers)
-    ]
-    columns = (
-        *Progress.get_default_columns()[:2],
-        TextColumn("{task.completed}/{task.total} clips"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns) as progress:
-        task = progress.add_task("tokens", total=clips)
-        for job in jobs:
-            job.start()
-        for job in jobs:
-            while job.is_alive():
-                job.join(1.0)
-                progress.update(task, completed=counter.value)
-        progress.update(task, completed=counter.value)
-    if any(job.exitcode for job in jobs):
-        raise RuntimeError("a worker ended early; its message is above: run the command again")
+
+    def write(worker: int, advance: Advance) -> None:
+        _write_part(folder, renderer, paths, range(worker, clips, workers), worker, advance)
+
+    with progress_bar("tokens", clips, "clips") as report:
+        run_jobs(write, workers, workers, report)
 
 
-def _work(
+def _write_part(
     folder: Path,
     renderer: ClipRenderer,
     paths: TokenizerPaths,
     indices: Sequence[int],
     worker: int,
-    counter: object,
+    advance: Advance,
 ) -> None:
-    """Worker process. Loads the tokenizers itself, so that no running thread is forked."""
+    """The job of one worker; it loads the tokenizers itself, so that no running thread is
+    forked."""
     torch.set_num_threads(1)
     tokenizers = AudioTokenizers.read(paths)
     with ShardWriter(folder, rows_per_shard=256, prefix=f"tokens-{worker}") as writer:
         keys = {i: f"{renderer.settings.seed}-{i:07d}" for i in indices}
         pending = [i for i in indices if keys[i] not in writer.finished]
-        with counter.get_lock():  # type: ignore[attr-defined] # a Synchronized has no public type
-            counter.value += len(indices) - len(pending)  # type: ignore[attr-defined]
+        advance(len(indices) - len(pending))
         for start in range(0, len(pending), BATCH_CLIPS):
             batch = pending[start : start + BATCH_CLIPS]
             clips = [renderer.clip(i) for i in batch]
             sound = torch.from_numpy(np.stack([c.sound for c in clips]).astype(np.float32) / 32768)
             for i, clip, arrays in zip(batch, clips, tokenizers.encode(sound), strict=True):
                 writer.write(clip_row(clip, arrays, keys[i], tokenizers.fingerprints))
-            with counter.get_lock():  # type: ignore[attr-defined]
-                counter.value += len(batch)  # type: ignore[attr-defined]
+            advance(len(batch))

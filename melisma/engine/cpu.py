@@ -17,7 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from melisma.engine.native.packing import PRECISIONS, aligned_zeros
+from melisma.engine.limits import NOISE_STEPS, PREFILL_ROWS
+from melisma.engine.native.packing import aligned_zeros
 from melisma.engine.native.program import Program
 from melisma.engine.native.sampler import BatchState
 from melisma.engine.native.trunk import (
@@ -29,14 +30,12 @@ from melisma.engine.native.trunk import (
     pack_tensor,
     to_float32,
 )
-from melisma.engine.sampling import NOISE_STEPS, StageSampling
+from melisma.engine.sampling import StageSampling
 from melisma.lm.conditioning import Conditioning, TrunkInputs
 from melisma.lm.model import TokenModel
 from melisma.nn.transformer import Text, rotary_angles, sinusoidal_embedding
 from melisma.values.errors import MelismaError
-
-READ_ROWS = 64
-"""Positions of a prefix that are read in side by side (prefill)."""
+from melisma.values.model_ref import PRECISIONS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,7 +227,9 @@ class NativeDecoding:
         positions = before + steps
         window = min(model.window_steps + before, positions)
         longest = 0 if inputs.text is None else inputs.text.states.shape[1]
-        self._cache = KVCache(engine.trunk, sequences, min(window + READ_ROWS, positions), longest)
+        self._cache = KVCache(
+            engine.trunk, sequences, min(window + PREFILL_ROWS, positions), longest
+        )
         if inputs.text is not None:
             cache_text_kv(
                 engine.trunk, self._cache, inputs.text.states, inputs.text.lengths, engine.threads
@@ -329,16 +330,16 @@ class NativeDecoding:
         if not rows:
             return
         rows.sort()
-        program = Program(READ_ROWS, self._engine.threads)
+        program = Program(PREFILL_ROWS, self._engine.threads)
         width, levels = self._engine.trunk.shape.width, model.settings.levels
-        tokens = aligned_zeros((READ_ROWS, levels), np.int64)
-        extra, position_index = (aligned_zeros((READ_ROWS,), np.int64) for _ in range(2))
+        tokens = aligned_zeros((PREFILL_ROWS, levels), np.int64)
+        extra, position_index = (aligned_zeros((PREFILL_ROWS,), np.int64) for _ in range(2))
         before = requests.inputs.before
         tables = [self._extra(self._frames)]
         if before is not None:
             tables.append(to_float32(before).reshape(-1, width))
         joined = np.ascontiguousarray(np.concatenate(tables))
-        hidden = program.scratch((READ_ROWS, width))
+        hidden = program.scratch((PREFILL_ROWS, width))
         program.embed(
             self._engine.tables,
             tokens,
@@ -347,8 +348,8 @@ class NativeDecoding:
             hidden,
         )
         self._add_layers(program, hidden)
-        for start in range(0, len(rows), READ_ROWS):
-            part = rows[start : start + READ_ROWS]
+        for start in range(0, len(rows), PREFILL_ROWS):
+            part = rows[start : start + PREFILL_ROWS]
             for number, (position, sequence, step) in enumerate(part):
                 program.sequence_index[number], program.positions[number] = sequence, position
                 program.angle_index[number] = position

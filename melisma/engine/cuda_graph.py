@@ -16,7 +16,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from melisma.engine.cpu import Requests
-from melisma.engine.sampling import NOISE_STEPS, sample_next_token
+from melisma.engine.limits import NOISE_STEPS
+from melisma.engine.sampling import sample_next_token
 from melisma.lm.model import TokenModel
 from melisma.nn.precision import compute_dtype
 from melisma.nn.transformer import (

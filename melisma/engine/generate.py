@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from melisma.engine.cpu import Decoding, Engine, requests_of
-from melisma.engine.sampling import NOISE_STEPS, Noise, StageSampling, sample_next_token
+from melisma.engine.limits import NOISE_STEPS
+from melisma.engine.sampling import Noise, StageSampling, sample_next_token
 from melisma.lm.conditioning import Conditioning
 from melisma.lm.model import TokenModel
 from melisma.lm.patterns import Pattern

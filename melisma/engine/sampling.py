@@ -8,10 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from melisma.engine.limits import NOISE_STEPS
 from melisma.values.errors import MelismaError
-
-NOISE_STEPS = 128
-"""Steps whose noise is generated at once."""
 
 
 @dataclass(frozen=True, kw_only=True)

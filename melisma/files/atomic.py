@@ -9,9 +9,11 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+import numpy as np
 
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
 
@@ -73,6 +75,13 @@ def write_bytes(path: Path, data: bytes) -> None:
     """Writes `data` at `path` atomically; errors as `atomic_write`."""
     with atomic_write(Path(path)) as temporary:
         temporary.write_bytes(data)
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], *, compressed: bool = False) -> None:
+    """Writes named arrays at `path` in the `.npz` format atomically; errors as `atomic_write`."""
+    save = np.savez_compressed if compressed else np.savez
+    with atomic_write(Path(path)) as temporary, temporary.open("wb") as file:
+        save(file, **arrays)  # type: ignore[arg-type] # its options share its keywords
 
 
 def _explained(error: OSError, path: Path) -> OSError:

@@ -29,6 +29,9 @@ from melisma.values.tokens import FRAME_RATE_HZ, SAMPLE_RATE_HZ
 
 WINDOW_SECONDS, STRIDE_SECONDS = 30.0, 18.0
 """The window that MusicGen learned and is sampled in, and how far the next window lies from it."""
+FIRST_FRAMES = 12
+"""Token frames sampled before a stream's first block is decoded (chosen: with the pattern's delay
+and the codec's look-ahead the first sound comes before half a second of tokens is sampled)."""
 STAGE_FILES = ("semantic_lm", "coarse_lm", "fine_lm")
 TOKENIZERS = ("codec", "semantic", "joint")
 """Files of our own models that making sound loads."""

@@ -16,11 +16,9 @@ from melisma.engine.resources.micro_benchmark import (
     time_packing,
     time_step,
 )
-from melisma.generation.catalogue import ModelFacts
+from melisma.generation.catalogue import FIRST_FRAMES, ModelFacts
 from melisma.values.errors import MelismaError
 
-_FIRST_FRAMES = 12
-"""Frames of a stream's first block: `musicgen.FIRST_FRAMES`, which loads torch."""
 _SHORT_SECONDS, _LONG_SECONDS = 1.0, 3.0
 """Lengths of the pieces that one of our own models is timed with."""
 
@@ -73,7 +71,7 @@ def _single_forecast(
     half = "bfloat16" if facts.sizes.half_precision and precision != "float32" else "float32"
     step = time_step(stage, precision, workload, threads)
     codec = time_codec(facts.codec, facts.sizes.channels, half, threads) * workload.pieces
-    first = (_FIRST_FRAMES + stage.offsets[-1]) * step + codec * _FIRST_FRAMES / stage.frame_rate_hz
+    first = (FIRST_FRAMES + stage.offsets[-1]) * step + codec * FIRST_FRAMES / stage.frame_rate_hz
     attended = min(stage.middle(workload), stage.window(workload))
     weights = sum(a * b for a, b in stage.matrices.values()) * stage.layers
     return Forecast(

@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import soxr
 import torch
 
 from melisma.codec import AcousticCodec, EncodecCodec
@@ -30,6 +28,7 @@ from melisma.lm.musicgen_weights import SPARE, expected_shapes, reader_of, setti
 from melisma.lm.score.model import ScoreModel, ScoreModelSettings
 from melisma.lm.text_encoder import read_text_encoder
 from melisma.nn.precision import AUTO, compute_dtype
+from melisma.sound.resample import resample
 from melisma.tokenizers import AudioTokenizers, TokenizerPaths
 from melisma.values.errors import MelismaError
 from melisma.values.model_ref import ModelRef
@@ -244,11 +243,7 @@ class AnyRateCodec:
 
     def encode(self, waveform: Waveform, levels: int | None = None) -> TokenGrid:
         """Tokens of any waveform: it is mixed to mono and resampled to 24 kHz first."""
-        mono = waveform.mono
-        if waveform.rate_hz != SAMPLE_RATE_HZ:
-            mono = soxr.resample(mono, waveform.rate_hz, SAMPLE_RATE_HZ, quality="HQ")
-        samples = np.ascontiguousarray(mono, dtype=np.float32)[None]
-        return self.codec.encode(Waveform(samples=samples, rate_hz=SAMPLE_RATE_HZ), levels)
+        return self.codec.encode(resample(waveform, SAMPLE_RATE_HZ, 1), levels)
 
     def decode(self, grid: TokenGrid) -> Waveform:
         """Sound of a token grid."""

@@ -20,8 +20,8 @@ from torch import Tensor
 from melisma.codec import EncodecCodec
 from melisma.engine.cpu import Engine
 from melisma.engine.generate import sample_stream
-from melisma.generation.catalogue import STRIDE_SECONDS, WINDOW_SECONDS
-from melisma.generation.conditioning.audio import AudioConditions, at_rate, melody_chroma
+from melisma.generation.catalogue import FIRST_FRAMES, STRIDE_SECONDS, WINDOW_SECONDS
+from melisma.generation.conditioning.audio import AudioConditions, melody_chroma
 from melisma.generation.conditioning.prompt import condition_on_prompt
 from melisma.generation.originality import OriginalityIndex
 from melisma.generation.pipeline import (
@@ -37,6 +37,7 @@ from melisma.generation.pipeline import (
 from melisma.generation.ranking import check_ranking, detect_families, rank_candidates
 from melisma.lm.conditioning import Condition, Conditioning, text_condition
 from melisma.lm.text_encoder import T5TextEncoder
+from melisma.sound.resample import resample
 from melisma.tokenizers import AudioTokenizers
 from melisma.values.errors import MelismaError
 from melisma.values.prompt import Prompt
@@ -44,9 +45,6 @@ from melisma.values.sampling import SamplingParams
 from melisma.values.tokens import TokenGrid
 from melisma.values.waveform import Waveform
 
-FIRST_FRAMES = 12
-"""Token frames sampled before a stream's first block is decoded (chosen: with the pattern's delay
-and the codec's look-ahead the first sound comes before half a second of tokens is sampled)."""
 BLOCK_FRAMES = 25
 """Token frames of the following blocks."""
 
@@ -238,7 +236,7 @@ class _Tokens:
         codec, beginning = self._pipeline.codec, self._context.beginning
         if beginning is None:
             return torch.zeros(1, codec.levels, 0, dtype=torch.long)
-        sound = at_rate(beginning, codec.rate_hz, codec.channels)
+        sound = resample(beginning, codec.rate_hz, codec.channels)
         tokens = torch.from_numpy(codec.encode(sound).tokens)[None]
         return tokens[..., : int(beginning.seconds * codec.frame_rate_hz)]
 

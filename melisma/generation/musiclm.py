@@ -20,7 +20,7 @@ from torch import Tensor
 from melisma.codec import AcousticCodec
 from melisma.engine.cpu import NativeEngine
 from melisma.engine.generate import sample, sample_parallel, sample_stream
-from melisma.generation.conditioning.audio import AudioConditions, at_rate, melody_classes
+from melisma.generation.conditioning.audio import AudioConditions, melody_classes
 from melisma.generation.conditioning.prompt import (
     PromptConditioning,
     condition_on_prompt,
@@ -41,6 +41,7 @@ from melisma.generation.ranking import check_ranking, detect_families, rank_cand
 from melisma.lm import TokenModel
 from melisma.lm.conditioning import ATTRIBUTE_SIZES, Condition, Conditioning, text_condition
 from melisma.semantic import SemanticTokenizer
+from melisma.sound.resample import resample
 from melisma.tokenizers import AudioTokenizers
 from melisma.values.errors import MelismaError
 from melisma.values.prompt import Prompt
@@ -248,7 +249,7 @@ class MusicLM(AudioPipeline):
         """Semantic and acoustic tokens of the audio that the piece begins with."""
         if context.beginning is None:
             return PrefixTokens(semantic=None, acoustic=None)
-        mono = at_rate(context.beginning, SAMPLE_RATE_HZ, 1)
+        mono = resample(context.beginning, SAMPLE_RATE_HZ, 1)
         # Samples are dropped at the start, so that the last frame ends where the beginning ends.
         first = mono.samples.shape[1] % SAMPLES_PER_FRAME
         sound = torch.from_numpy(mono.samples[:, first:])

@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
 import numpy as np
-import soxr
 import torch
 
 from melisma.analysis.similarity import clip_index, melody_fingerprints
 from melisma.analysis.similarity.clip_index import ClipIndex, Resemblance
 from melisma.analysis.similarity.melody_fingerprints import MelodyFingerprints
 from melisma.analysis.similarity.melody_index import SharedRun
+from melisma.sound.resample import mono_samples
 from melisma.tokenizers import AudioTokenizers, TokenizerPaths
 from melisma.values import Score, Waveform
 from melisma.values.errors import MelismaError
@@ -168,9 +168,7 @@ class ClipOriginality(OriginalityIndex[WithSound]):
             tokens: The first-level semantic tokens [frame] that it was generated from; without
                 them the sound is encoded, after it has passed the codec.
         """
-        mono = waveform.mono
-        if waveform.rate_hz != SAMPLE_RATE_HZ:
-            mono = soxr.resample(mono, waveform.rate_hz, SAMPLE_RATE_HZ, quality="HQ")
+        mono = mono_samples(waveform, SAMPLE_RATE_HZ)
         frame = SAMPLE_RATE_HZ // FRAME_RATE_HZ
         whole = np.ascontiguousarray(mono[: len(mono) // frame * frame], dtype=np.float32)
         sound = torch.from_numpy(whole)[None]

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from melisma.generation.conditioning.audio import at_rate
 from melisma.generation.conditioning.prompt import PromptConditioning
 from melisma.joint.attributes import BLOCKS
+from melisma.sound.resample import resample
 from melisma.tokenizers import AudioTokenizers
 from melisma.values.attributes import FAMILIES
 from melisma.values.errors import MelismaError
@@ -85,7 +85,7 @@ def rank_candidates(
 
 def whole_frames(sound: Waveform) -> Waveform:
     """Mixes to mono at the tokenizers' rate and drops an incomplete last frame."""
-    mono = at_rate(sound, SAMPLE_RATE_HZ, 1)
+    mono = resample(sound, SAMPLE_RATE_HZ, 1)
     whole = mono.samples.shape[1] // SAMPLES_PER_FRAME * SAMPLES_PER_FRAME
     return Waveform(samples=mono.samples[:, :whole], rate_hz=SAMPLE_RATE_HZ)
 

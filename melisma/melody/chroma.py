@@ -13,12 +13,12 @@ import functools
 from collections.abc import Iterator
 
 import numpy as np
-import soxr
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from melisma.melody.tune import TRACK_RATE_HZ, extract_tune
+from melisma.sound.resample import resample_samples
 from melisma.values import Waveform
 from melisma.values.errors import MelismaError
 
@@ -76,7 +76,7 @@ def chroma_of(
         chroma = _voice_chroma(waveform, samples)
     else:
         mono = waveform.samples[:, :samples].mean(axis=0)
-        chroma = _spectral_chroma(soxr.resample(mono, waveform.rate_hz, RATE_HZ), exact)
+        chroma = _spectral_chroma(resample_samples(mono, waveform.rate_hz, RATE_HZ), exact)
     if soft:
         return chroma / np.maximum(chroma.max(axis=1, keepdims=True), _MIN_PEAK)
     one_hot = np.eye(CLASSES, dtype=np.float32)[chroma.argmax(axis=1)]

@@ -13,12 +13,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import soxr
 
 from melisma.melody.evidence import MIN_CLEAR_SHARE, MIN_EVIDENCE, clear_share, tune_evidence
 from melisma.melody.salience import HOP_SAMPLES, PITCHES, RATE_HZ, STEP, TRACK_RATE_HZ, salience
 from melisma.melody.transcribe import TuneNote, find_notes, line_tuning
 from melisma.melody.viterbi import likeliest_path
+from melisma.sound.resample import resample_samples
 from melisma.values import Waveform
 from melisma.values.errors import MelismaError
 from melisma.values.tokens import FRAME_RATE_HZ
@@ -196,7 +196,7 @@ def _analysed_part(waveform: Waveform, seconds: float | None) -> np.ndarray:
     peak = float(np.abs(sound).max())
     if peak < _SILENT_PEAK:
         raise MelismaError("the sound is silent: record it again, louder")
-    return soxr.resample(sound / peak, waveform.rate_hz, RATE_HZ)
+    return resample_samples(sound / peak, waveform.rate_hz, RATE_HZ)
 
 
 def _blocks(

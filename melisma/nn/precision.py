@@ -24,12 +24,11 @@ import torch
 
 from melisma.simd.instruction_set import multiplies_bfloat16
 from melisma.values.errors import MelismaError
+from melisma.values.model_ref import COMPUTE_PRECISIONS
 
 AUTO = "auto"
 COMPUTE_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 """Types in which networks may compute."""
-COMPUTE_PRECISIONS = (AUTO, *COMPUTE_DTYPES)
-"""Accepted settings; "auto" depends on the device."""
 _BENCHMARK_SIZE, _BENCHMARK_ROUNDS = 512, 5
 _GAIN = 1.0
 """Least speed of bfloat16 relative to float32: instructions make it two to four times as fast,

@@ -6,11 +6,10 @@ import dataclasses
 import os
 from pathlib import Path
 
-from rich.progress import Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
 from melisma.data.score_shards import ScoreRows, ScoreSettings, write_score_shards
 from melisma.data.sources.pieces import METADATA_NAME, Source, read_midi_folder, read_sources
 from melisma.data.sources.splits import assign_splits
+from melisma.data.workers import progress_bar
 
 HELD_WINDOWS = 3
 """Most windows of each held-out piece."""
@@ -34,26 +33,13 @@ def write_score_corpora(data: Path, folder: Path, settings: ScoreSettings) -> No
     splits = assign_splits(sources, folder / "splits.json")
     if "held" not in splits.values():
         splits = dict.fromkeys(splits, "train")
-    columns = (
-        *Progress.get_default_columns()[:2],
-        TextColumn("{task.completed}/{task.total} scores"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns) as progress:
-        for split in ("train", "held"):
-            available = split if split in splits.values() else "train"
-            few = {
-                "arranged": -(-settings.arranged // HELD_SHARE),
-                "most_windows": min(settings.most_windows, HELD_WINDOWS),
-            }
-            sized = settings if split == "train" else dataclasses.replace(settings, **few)
-            rows = ScoreRows(sources, splits, dataclasses.replace(sized, split=available))
-            task = progress.add_task(split, total=len(rows))
-            write_score_shards(
-                folder / split,
-                rows,
-                os.cpu_count() or 1,
-                lambda done, total, task=task: progress.update(task, completed=done, total=total),
-            )
-            progress.update(task, completed=len(rows))
+    for split in ("train", "held"):
+        available = split if split in splits.values() else "train"
+        few = {
+            "arranged": -(-settings.arranged // HELD_SHARE),
+            "most_windows": min(settings.most_windows, HELD_WINDOWS),
+        }
+        sized = settings if split == "train" else dataclasses.replace(settings, **few)
+        rows = ScoreRows(sources, splits, dataclasses.replace(sized, split=available))
+        with progress_bar(split, len(rows), "scores") as report:
+            write_score_shards(folder / split, rows, os.cpu_count() or 1, report)

@@ -1,5 +1,4 @@
-"""Audio signal processing: spectra, filters, loudness, mastering. Layer 1: may import `values` and
-`simd`.
+"""Audio signal processing: resampling, spectra, filters, loudness, mastering.
 
-Read `spectra.py` first.
+Layer 1: may import `values` and `simd`. Read `spectra.py` first.
 """

@@ -32,9 +32,7 @@ def resample(waveform: Waveform, rate_hz: int, channels: int | None = None) -> W
     return Waveform(samples=np.ascontiguousarray(samples, dtype=np.float32), rate_hz=rate_hz)
 
 
-def mono_samples(
-    waveform: Waveform, rate_hz: int, dtype: DTypeLike = np.float32
-) -> np.ndarray:
+def mono_samples(waveform: Waveform, rate_hz: int, dtype: DTypeLike = np.float32) -> np.ndarray:
     """Mean of the channels, resampled.
 
     Args:

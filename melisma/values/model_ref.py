@@ -8,6 +8,11 @@ from typing import Literal
 
 from melisma.values.errors import MelismaError
 
+PRECISIONS = ("float32", "bfloat16", "int8", "int4")
+"""How the weights of a language model can be kept."""
+COMPUTE_PRECISIONS = ("auto", "float32", "bfloat16")
+"""In what networks can compute; "auto": what the device does well."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelRef:

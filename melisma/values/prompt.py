@@ -13,6 +13,10 @@ MAX_SECONDS = 600.0
 MAX_CHARACTERS = 2_000
 """Maximum length of a prompt in characters."""
 
+CONTINUED_SECONDS = 10.0
+"""How much of the end of a recording a piece continues from by default (MusicLM and MusicGen
+continue from as much or less)."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Prompt:

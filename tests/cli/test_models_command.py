@@ -9,11 +9,11 @@ import pytest
 
 from melisma.cli.errors import USER_ERROR, run
 from melisma.cli.program import program
-from melisma.engine.native.packing import PRECISIONS
 from melisma.engine.resources import hardware, micro_benchmark
 from melisma.engine.resources.memory import Rates
 from melisma.files.hub import PUBLISHED, HubCard
 from melisma.generation import catalogue
+from melisma.values.model_ref import PRECISIONS
 
 
 @pytest.fixture(autouse=True)

@@ -11,11 +11,11 @@ from small_stage import VOCABULARY, conditions, generators, stage
 from melisma.engine.cpu import NativeEngine
 from melisma.engine.cuda_graph import CUDAGraphEngine
 from melisma.engine.generate import sample, sample_stream
-from melisma.engine.native.packing import PRECISIONS
 from melisma.engine.sampling import StageSampling
 from melisma.lm import ConditioningSettings, TokenModel
 from melisma.lm.conditioning import Condition, Conditioning, text_condition
 from melisma.values.errors import MelismaError
+from melisma.values.model_ref import PRECISIONS
 
 FRAMES = 10
 GREEDY = StageSampling(temperature=0, guidance=2.0)

@@ -8,7 +8,8 @@ from small_stage import PATTERNS_OF_THREE, SOURCE, VOCABULARY, conditions, gener
 
 from melisma.engine.cpu import NativeEngine
 from melisma.engine.generate import sample, sample_parallel
-from melisma.engine.sampling import NOISE_STEPS, StageSampling, sample_next_token
+from melisma.engine.limits import NOISE_STEPS
+from melisma.engine.sampling import StageSampling, sample_next_token
 from melisma.lm import Conditioning, TokenModel
 from melisma.values.errors import MelismaError
 

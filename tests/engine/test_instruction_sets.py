@@ -143,7 +143,7 @@ from small_stage import conditions, generators, stage
 
 from melisma.engine.cpu import NativeDecoding, NativeEngine, requests_of
 from melisma.engine.generate import sample
-from melisma.engine.native.packing import PRECISIONS
+from melisma.values.model_ref import PRECISIONS
 from melisma.engine.native.program import _run
 from melisma.engine.sampling import StageSampling
 from melisma.simd.selection import selected

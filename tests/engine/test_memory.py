@@ -17,10 +17,9 @@ from safetensors.numpy import save_file
 from small_model import write_model
 
 from melisma.codec.encodec.model import Encodec, EncodecSettings
-from melisma.engine import cpu as engine_module
-from melisma.engine import sampling
 from melisma.engine.cpu import NativeEngine
-from melisma.engine.native.packing import PRECISIONS, Packed, pack
+from melisma.engine.limits import PREFILL_ROWS
+from melisma.engine.native.packing import Packed, pack
 from melisma.engine.native.trunk import KVCache
 from melisma.engine.resources import hardware, memory, micro_benchmark
 from melisma.engine.resources.memory import (
@@ -37,12 +36,13 @@ from melisma.engine.resources.memory import (
     step_seconds,
 )
 from melisma.files.hub import PUBLISHED, HubCard
-from melisma.generation import catalogue, forecast, loading, musicgen
+from melisma.generation import catalogue, forecast, loading
 from melisma.lm import ConditioningSettings, TokenModel, TokenModelSettings
 from melisma.lm.musicgen_weights import settings_of
 from melisma.lm.patterns import PATTERNS
 from melisma.nn.t5 import T5Settings, published_shapes
 from melisma.values.errors import MelismaError
+from melisma.values.model_ref import PRECISIONS
 
 GIB = 1 << 30
 OURS = TokenModelSettings(levels=4, vocabulary=96, width=64, layers=3, heads=2, window_frames=40)
@@ -97,7 +97,7 @@ def test_weights_and_cache_are_those_of_the_engine(
     assert shape.weight_bytes(precision) == pytest.approx(array_bytes(engine), rel=0.02)
     positions = shape.prefix_positions(workload) + TokenModel(settings).pattern.steps(150)
     window = min(TokenModel(settings).window_steps + shape.prefix_positions(workload), positions)
-    capacity = min(window + engine_module.READ_ROWS, positions)
+    capacity = min(window + PREFILL_ROWS, positions)
     cache = KVCache(
         engine.trunk, workload.rows, capacity, workload.text_tokens if shape.text else 0
     )
@@ -189,12 +189,6 @@ def test_a_lack_of_memory_is_reported_before_loading() -> None:
     assert not fits(8_500, 9_000)
     with pytest.raises(MelismaError, match=r"^musicgen needs 9\.7 GB of memory and 8\.6 GB are av"):
         require_memory(9 * GIB, 8 * GIB, "musicgen")
-
-
-def test_constants_agree_with_where_they_come_from() -> None:
-    assert forecast._FIRST_FRAMES == musicgen.FIRST_FRAMES
-    assert memory._PREFILL_ROWS == engine_module.READ_ROWS
-    assert memory._NOISE_STEPS == sampling.NOISE_STEPS
 
 
 def test_the_text_encoder_and_the_codec_are_counted() -> None:

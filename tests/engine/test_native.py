@@ -10,11 +10,12 @@ import torch
 
 from melisma.engine.native.attention import LANES
 from melisma.engine.native.kv_cache import LayerCache
-from melisma.engine.native.packing import PRECISIONS, ArenaAllocator, pack
+from melisma.engine.native.packing import ArenaAllocator, pack
 from melisma.engine.native.program import Program
 from melisma.engine.native.trunk import KVCache, PackedTrunk, add_trunk, cache_text_kv, to_float32
 from melisma.nn.transformer import Text, Trunk, rotary_angles, sinusoidal_embedding
 from melisma.values.errors import MelismaError
+from melisma.values.model_ref import PRECISIONS
 
 ALLOWED = {"float32": 1e-5, "bfloat16": 4e-3, "int8": 1.1e-2, "int4": 0.13}
 """Error of a product over its root mean square: 2**-8 for bfloat16's weights; of integers, what

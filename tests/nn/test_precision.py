@@ -84,10 +84,8 @@ def test_what_is_loaded_in_float32_computes_in_it(monkeypatch: pytest.MonkeyPatc
         assert ears.codec.precision == ears.semantic.precision
 
 
-def test_the_command_line_knows_the_same_choices() -> None:
-    from melisma.cli.commands.train import _PRECISIONS
-
-    assert _PRECISIONS == precision.COMPUTE_PRECISIONS
+def test_every_choice_but_auto_is_a_type() -> None:
+    assert (precision.AUTO, *precision.COMPUTE_DTYPES) == precision.COMPUTE_PRECISIONS
 
 
 def test_no_other_module_names_a_type_to_compute_in() -> None:

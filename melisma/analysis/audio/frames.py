@@ -8,17 +8,14 @@ generator, so they share no code with its spectra.
 from __future__ import annotations
 
 import numpy as np
-import soxr
 
+from melisma.sound import resample
 from melisma.values import Waveform
 
 
 def mono_samples(waveform: Waveform, rate_hz: int) -> np.ndarray:
     """The mean of the channels, resampled to `rate_hz`: float64 [sample]."""
-    samples = waveform.mono.astype(np.float64)
-    if waveform.rate_hz != rate_hz:
-        samples = soxr.resample(samples, waveform.rate_hz, rate_hz)
-    return np.asarray(samples, dtype=np.float64)
+    return resample.mono_samples(waveform, rate_hz, np.float64)
 
 
 def magnitude_frames(samples: np.ndarray, window_samples: int, hop_samples: int) -> np.ndarray:

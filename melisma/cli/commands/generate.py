@@ -26,6 +26,7 @@ from melisma.cli.receipts import print_pieces, receipt_lines
 from melisma.values import Prompt
 from melisma.values.errors import MelismaError
 from melisma.values.model_ref import ModelRef
+from melisma.values.prompt import CONTINUED_SECONDS
 from melisma.values.sampling import SamplingParams
 
 if TYPE_CHECKING:
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
 
 ENGINES = ("sound", "score", "auto")
 RANKINGS = ("words", "receipt")
-CONTINUED_SECONDS = 10.0
-"""Same as `melisma.generation.requests.facade.CONTINUED_SECONDS`, which loads torch."""
 
 
 def generate(

@@ -10,9 +10,8 @@ import typer
 
 from melisma.cli.arguments import unknown_name
 from melisma.values.errors import MelismaError
+from melisma.values.model_ref import COMPUTE_PRECISIONS
 
-_PRECISIONS = ("auto", "float32", "bfloat16")
-"""Same as `melisma.nn.precision.COMPUTE_PRECISIONS`, which loads torch."""
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
 
 
@@ -50,8 +49,8 @@ def train(
         raise FileNotFoundError(f"there is no run in {output} to resume: leave out --resume")
     if not _DEVICE.fullmatch(device):
         raise MelismaError(unknown_name("device", device, ("auto", "cpu", "cuda", "cuda:N")))
-    if precision not in _PRECISIONS:
-        raise MelismaError(unknown_name("precision", precision, _PRECISIONS))
+    if precision not in COMPUTE_PRECISIONS:
+        raise MelismaError(unknown_name("precision", precision, COMPUTE_PRECISIONS))
 
     from melisma.nn.precision import set_compute_precision
     from melisma.recipes import run_recipe

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -20,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from melisma.data.sources.pieces import Source, read_score
+from melisma.files.atomic import write_bytes
 from melisma.values import Notes
 from melisma.values.errors import MelismaError
 
@@ -69,9 +69,7 @@ def assign_splits(sources: Sequence[Source], cache: Path | None = None) -> dict[
     }
     if cache is not None:
         cache.parent.mkdir(parents=True, exist_ok=True)
-        temporary = cache.with_suffix(f".{os.getpid()}.part")
-        temporary.write_text(json.dumps(splits, indent=0, sort_keys=True), encoding="utf-8")
-        os.replace(temporary, cache)
+        write_bytes(cache, json.dumps(splits, indent=0, sort_keys=True).encode("utf-8"))
     return splits
 
 

@@ -40,9 +40,8 @@ from melisma.simd.instruction_set import InstructionSet
 from melisma.simd.selection import selected
 from melisma.simd.tiles import tile_outputs
 from melisma.values.errors import MelismaError
+from melisma.values.model_ref import PRECISIONS
 
-PRECISIONS = ("float32", "bfloat16", "int8", "int4")
-"""Precisions of weights, from exact to small."""
 _GROUPS = {"int8": 128, "int4": 64}
 """Inputs that share a scale (chosen: smaller int4 groups cost more memory than they gain)."""
 _ALIGN = 64

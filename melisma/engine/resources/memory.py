@@ -17,10 +17,12 @@ from typing import Any
 
 import numpy as np
 
+from melisma.engine.limits import NOISE_STEPS, PREFILL_ROWS
 from melisma.engine.native.kv_cache import padded
 from melisma.engine.native.matmul import TILE
-from melisma.engine.native.packing import PRECISIONS, pack
+from melisma.engine.native.packing import pack
 from melisma.values.errors import MelismaError
+from melisma.values.model_ref import PRECISIONS
 
 PROGRAM_BYTES = 400_000_000
 """Python, torch, numba and the rest of the program without a model (measured: 370 MB with all
@@ -34,10 +36,6 @@ SOUND_COPIES = 8
 oversampled for its true peak (counted in the code)."""
 RESERVE = 0.9
 """Share of the available memory that may be used: other programs allocate meanwhile (chosen)."""
-_PREFILL_ROWS = 64
-"""Positions that `engine.cpu` prefills at once (`READ_ROWS`), added to its ring buffers."""
-_NOISE_STEPS = 128
-"""Steps for which `engine.sampling` samples noise at once."""
 _CHROMA_CLASSES = 12
 
 
@@ -203,7 +201,7 @@ class StageShape:
     def cache_positions(self, workload: Workload) -> int:
         """Capacity of the KV cache: positions per sequence."""
         positions = self.prefix_positions(workload) + self.steps(workload.seconds)
-        return min(self.window(workload) + _PREFILL_ROWS, positions)
+        return min(self.window(workload) + PREFILL_ROWS, positions)
 
     def middle(self, workload: Workload) -> int:
         """Position of the step in the middle of a piece."""
@@ -230,7 +228,7 @@ class StageShape:
 
     def sampling_bytes(self, workload: Workload) -> int:
         """Bytes of logits, noise (as it is sampled and as it is used) and tables of positions."""
-        noise = 2 * workload.pieces * _NOISE_STEPS * self.sampled_levels * self.vocabulary
+        noise = 2 * workload.pieces * NOISE_STEPS * self.sampled_levels * self.vocabulary
         logits = workload.rows * self.sampled_levels * self.vocabulary
         positions = (self.prefix_positions(workload) + self.steps(workload.seconds)) * self.width
         return 4 * (noise + logits + positions)

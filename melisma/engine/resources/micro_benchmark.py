@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from melisma.engine.native.matmul import TILE
-from melisma.engine.native.packing import PRECISIONS, Packed, aligned, aligned_zeros, pack
+from melisma.engine.native.packing import Packed, aligned, aligned_zeros, pack
 from melisma.engine.native.program import Program
 from melisma.engine.native.sampler import BatchState
 from melisma.engine.resources.hardware import beyond_cache_bytes, read_bandwidth
 from melisma.engine.resources.memory import Rates, StageShape, Workload
+from melisma.values.model_ref import PRECISIONS
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -18,7 +18,6 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-import soxr
 
 from melisma.analysis.audio.frames import level_db, magnitude_frames, mel_filters, mono_samples
 from melisma.analysis.audio.onsets import find_onsets, score_onsets
@@ -59,10 +58,7 @@ def visqol_scorer() -> Scorer:
 
 def at_visqol_rate(waveform: Waveform) -> np.ndarray:
     """Mono float64 [sample] at 48 kHz."""
-    samples = waveform.mono.astype(np.float64)
-    if waveform.rate_hz == VISQOL_RATE_HZ:
-        return samples
-    return np.asarray(soxr.resample(samples, waveform.rate_hz, VISQOL_RATE_HZ))
+    return mono_samples(waveform, VISQOL_RATE_HZ)
 
 
 def opinion_score(original: Waveform, coded: Waveform, scorer: Scorer) -> float:

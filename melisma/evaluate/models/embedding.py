@@ -15,9 +15,9 @@ from abc import ABC, abstractmethod
 from typing import final
 
 import numpy as np
-import soxr
 
 from melisma.sound.loudness import integrated_lufs
+from melisma.sound.resample import mono_samples
 from melisma.values import Waveform
 from melisma.values.errors import MelismaError
 
@@ -79,9 +79,7 @@ class Embedding(ABC):
         return vectors.astype(np.float32)
 
     def _windows(self, waveform: Waveform) -> np.ndarray:
-        mono = waveform.mono
-        if waveform.rate_hz != self.rate_hz and len(mono):
-            mono = soxr.resample(mono, waveform.rate_hz, self.rate_hz, quality="HQ")
+        mono = mono_samples(waveform, self.rate_hz)
         if not len(mono):
             raise MelismaError("there is no sound to embed: the piece is empty")
         lufs = integrated_lufs(Waveform(samples=mono[None], rate_hz=self.rate_hz))

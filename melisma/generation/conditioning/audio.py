@@ -9,11 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-import soxr
 import torch
 from torch import Tensor
 
 from melisma.melody import chroma_of, extract_tune, melody_frames
+from melisma.sound.resample import resample
 from melisma.tokenizers import AudioTokenizers
 from melisma.values.errors import MelismaError
 from melisma.values.tokens import FRAME_RATE_HZ, SAMPLE_RATE_HZ, SAMPLES_PER_FRAME
@@ -79,7 +79,7 @@ def melody_classes(tokenizers: AudioTokenizers, waveform: Waveform, frames: int)
         return torch.from_numpy(melody_frames(extract_tune(waveform, seconds=seconds), frames))
     except MelismaError:
         extract_tune(waveform, seconds=seconds, accompanied=True)
-    sound = at_rate(waveform, SAMPLE_RATE_HZ, 1).samples[:, : frames * SAMPLES_PER_FRAME]
+    sound = resample(waveform, SAMPLE_RATE_HZ, 1).samples[:, : frames * SAMPLES_PER_FRAME]
     sound = np.pad(sound, ((0, 0), (0, -sound.shape[1] % SAMPLES_PER_FRAME)))
     classes = torch.from_numpy(tokenizers.encode_melody(torch.from_numpy(sound))[0]).long()
     return torch.nn.functional.pad(classes, (0, frames - len(classes)))
@@ -105,14 +105,3 @@ def melody_chroma(waveform: Waveform, seconds: float) -> Tensor:
         extract_tune(waveform, seconds=seconds, accompanied=True)
         return torch.from_numpy(chroma_of(waveform, seconds=seconds))[None]
     return torch.from_numpy(chroma_of(waveform, voice=True, seconds=seconds))[None]
-
-
-def at_rate(waveform: Waveform, rate_hz: int, channels: int) -> Waveform:
-    """Resamples audio; where the number of channels differs, it is mixed to mono and repeated."""
-    samples = waveform.samples
-    if samples.shape[0] != channels:
-        samples = np.repeat(samples.mean(axis=0, keepdims=True), channels, axis=0)
-    if waveform.rate_hz != rate_hz:
-        samples = soxr.resample(samples.T, waveform.rate_hz, rate_hz, quality="HQ").T
-    samples = np.ascontiguousarray(samples, dtype=np.float32)
-    return Waveform(samples=samples, rate_hz=rate_hz)

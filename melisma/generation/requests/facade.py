@@ -28,12 +28,9 @@ from melisma.values import Prompt, Score, TokenGrid, Waveform
 from melisma.values.attributes import parse_key
 from melisma.values.errors import MelismaError
 from melisma.values.model_ref import ModelRef
+from melisma.values.prompt import CONTINUED_SECONDS
 from melisma.values.sampling import SamplingParams
 from melisma.values.score_prompt import ScorePrompt, parse_style, parse_time_signature
-
-CONTINUED_SECONDS = 10.0
-"""How much of the end of a recording a piece continues from by default (MusicLM and MusicGen
-continue from as much or less)."""
 
 
 class MelismaPipeline:

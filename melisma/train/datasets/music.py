@@ -6,7 +6,6 @@ states. Output: `MusicFeatures`, cached in one `.npz` file.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor
 
 from melisma.data.audio_shards import AudioShards
+from melisma.files.atomic import write_arrays
 from melisma.joint.attributes import target_row
 from melisma.joint.summary import summarise
 from melisma.values import Facts
@@ -97,10 +97,8 @@ def encode_music(
 
 def _write_cache(path: Path, summary: np.ndarray, trunk: np.ndarray | None) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial.npz")
     arrays = {"summary": summary} if trunk is None else {"summary": summary, "trunk": trunk}
-    np.savez(partial, **arrays)  # type: ignore[arg-type] # savez's options share its keywords
-    os.replace(partial, path)
+    write_arrays(path, arrays)
 
 
 def split_by_group(

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from melisma.data.clips import CORPUS_WEIGHTS
-from melisma.files.atomic import atomic_write
+from melisma.files.atomic import write_arrays
 from melisma.files.shards import Row, ShardReader
 from melisma.joint import JointEmbedding
 from melisma.joint.settings_words import read_settings
@@ -188,6 +188,5 @@ def _words(
     exact = np.array([r.tempo_bpm is not None or r.tonality is not None for r in read], bool)
     words = vectors.astype(np.float16).reshape(windows, each, WORD_WIDTH)
     exact = exact.reshape(windows, each)
-    with atomic_write(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, words=words, exact=exact)
+    write_arrays(path, {"words": words, "exact": exact})
     return words, exact

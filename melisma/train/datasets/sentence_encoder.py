@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from torch.nn import functional as F
 
+from melisma.files.atomic import write_arrays
 from melisma.nn.precision import autocast
 from melisma.values.errors import MelismaError
 
@@ -165,9 +165,7 @@ class VectorCache:
         """Writes the cache atomically."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         digests = np.frombuffer(b"".join(self._rows), dtype=np.uint8).reshape(-1, 16)
-        partial = self.path.with_suffix(".partial.npz")
-        np.savez(partial, digests=digests, vectors=self._vectors)
-        os.replace(partial, self.path)
+        write_arrays(self.path, {"digests": digests, "vectors": self._vectors})
 
 
 def _digest(sentence: str) -> bytes:
