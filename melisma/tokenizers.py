@@ -25,6 +25,7 @@ from melisma.nn.precision import AUTO
 from melisma.semantic import SemanticTokenizer
 from melisma.semantic.model import LOWEST_TOP_PITCH
 from melisma.semantic.tokenizer import EncoderStates
+from melisma.values.attributes import CONDITION_ATTRIBUTES
 from melisma.values.errors import MelismaError
 from melisma.values.tokens import FRAME_RATE_HZ, SAMPLE_RATE_HZ
 
@@ -33,10 +34,6 @@ WINDOW_HOP_SECONDS = 5
 """Window length and hop of the joint embedding."""
 TRUNK_POOL_FRAMES = 10
 """Frames of hidden states that are averaged into one step for the music tower."""
-CONDITION_ATTRIBUTES = (
-    "tempo", "tonality", "metre", "lead", "style", "density", "dynamics", "register",
-)  # fmt: skip
-"""Attributes that condition the language model, in the order of its embedding tables."""
 MIN_PROBABILITY = 0.35
 """An attribute predicted with a lower probability counts as absent (chosen; chance: .02 to .33)."""
 

@@ -29,8 +29,9 @@ from melisma.data.workers import Advance, progress_bar, run_jobs
 from melisma.files.legacy_names import TOKENIZERS_KEY
 from melisma.files.shards import Row, ShardWriter
 from melisma.joint.attributes import BLOCKS, NAMES, target_row
-from melisma.tokenizers import CONDITION_ATTRIBUTES, AudioTokenizers, TokenizerPaths
+from melisma.tokenizers import AudioTokenizers, TokenizerPaths
 from melisma.values import Facts
+from melisma.values.attributes import CONDITION_ATTRIBUTES
 
 BATCH_CLIPS = 4
 """Clips encoded together."""

@@ -19,17 +19,10 @@ from torch.nn import functional as F
 
 from melisma.values import Facts
 from melisma.values.attributes import (
-    ARTICULATIONS,
-    DENSITIES,
-    DYNAMICS,
+    ATTRIBUTE_CLASSES,
     FAMILIES,
-    METRES,
-    MOODS,
-    REGISTERS,
-    STYLES,
     TEMPO_BINS,
     TEMPO_RANGE_BPM,
-    TONALITIES,
     bin_tempo_bpm,
 )
 
@@ -43,18 +36,11 @@ class Attribute:
     several: bool = False
 
 
-ATTRIBUTES: tuple[Attribute, ...] = (
-    Attribute(name="tempo", classes=tuple(f"{bin_tempo_bpm(i):.0f}" for i in range(TEMPO_BINS))),
-    Attribute(name="tonality", classes=TONALITIES),
-    Attribute(name="metre", classes=METRES),
-    Attribute(name="lead", classes=FAMILIES),
-    Attribute(name="style", classes=STYLES),
-    Attribute(name="moods", classes=MOODS, several=True),
-    Attribute(name="families", classes=FAMILIES, several=True),
-    Attribute(name="density", classes=DENSITIES),
-    Attribute(name="dynamics", classes=DYNAMICS),
-    Attribute(name="register", classes=REGISTERS),
-    Attribute(name="articulation", classes=ARTICULATIONS),
+_MULTI_LABEL = ("moods", "families")
+
+ATTRIBUTES: tuple[Attribute, ...] = tuple(
+    Attribute(name=name, classes=classes, several=name in _MULTI_LABEL)
+    for name, classes in ATTRIBUTE_CLASSES.items()
 )
 """The order is an interface: the rows of a trained head follow it."""
 

@@ -23,20 +23,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from melisma.nn.transformer import Text
+from melisma.values.attributes import ATTRIBUTE_CLASSES, CONDITION_ATTRIBUTES, FAMILIES
 
-ATTRIBUTE_SIZES: tuple[tuple[str, int], ...] = (
-    ("tempo", 48),
-    ("tonality", 24),
-    ("metre", 4),
-    ("lead", 17),
-    ("style", 18),
-    ("density", 3),
-    ("dynamics", 3),
-    ("register", 3),
+ATTRIBUTE_SIZES: tuple[tuple[str, int], ...] = tuple(
+    (name, len(ATTRIBUTE_CLASSES[name])) for name in CONDITION_ATTRIBUTES
 )
 """Attribute slots and their values; the last entry of each table is the absent-token."""
 
-FAMILY_COUNT = 17
+FAMILY_COUNT = len(FAMILIES)
 CHROMA_SIZE = 12
 """Pitch classes from C on."""
 MELODY_SIZE = 13

@@ -103,6 +103,26 @@ def bin_tempo_bpm(index: int) -> float:
     return low * (high / low) ** ((index + 0.5) / TEMPO_BINS)
 
 
+ATTRIBUTE_CLASSES: dict[str, tuple[str, ...]] = {
+    "tempo": tuple(f"{bin_tempo_bpm(index):.0f}" for index in range(TEMPO_BINS)),
+    "tonality": TONALITIES,
+    "metre": METRES,
+    "lead": FAMILIES,
+    "style": STYLES,
+    "moods": MOODS,
+    "families": FAMILIES,
+    "density": DENSITIES,
+    "dynamics": DYNAMICS,
+    "register": REGISTERS,
+    "articulation": ARTICULATIONS,
+}
+"""Classes of each categorical attribute of a piece, in the order of the joint embedding's heads."""
+
+CONDITION_ATTRIBUTES: tuple[str, ...] = (
+    "tempo", "tonality", "metre", "lead", "style", "density", "dynamics", "register",
+)  # fmt: skip
+"""Attributes that condition the audio language model, in the order of its embedding tables."""
+
 # General MIDI programs by family, first and last program of each range (General MIDI 1, 1991).
 _PROGRAM_RANGES: tuple[tuple[int, int, str], ...] = (
     (0, 3, "piano"),

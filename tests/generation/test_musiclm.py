@@ -20,9 +20,9 @@ from melisma.generation.musiclm import MusicLM
 from melisma.generation.pipeline import AudioPiece
 from melisma.lm import TokenModel
 from melisma.lm.conditioning import ATTRIBUTE_SIZES, MELODY_SIZE
-from melisma.tokenizers import CONDITION_ATTRIBUTES, AudioTokenizers
+from melisma.tokenizers import AudioTokenizers
 from melisma.values import Prompt, TokenGrid, Waveform
-from melisma.values.attributes import FAMILIES, TONALITIES, tempo_bin
+from melisma.values.attributes import CONDITION_ATTRIBUTES, FAMILIES, TONALITIES, tempo_bin
 from melisma.values.errors import MelismaError
 from melisma.values.sampling import SamplingParams
 

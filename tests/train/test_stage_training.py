@@ -17,7 +17,7 @@ from melisma.generation.loading import read_stage
 from melisma.joint.attributes import BLOCKS, ROW_WIDTH
 from melisma.lm import ConditioningSettings, TokenModelSettings
 from melisma.lm.conditioning import ATTRIBUTE_SIZES, FAMILY_COUNT, DropSettings
-from melisma.tokenizers import CONDITION_ATTRIBUTES, predicted_attributes, window_starts
+from melisma.tokenizers import predicted_attributes, window_starts
 from melisma.train.lm import (
     STAGES,
     Codes,
@@ -29,6 +29,7 @@ from melisma.train.lm import (
     train_stage,
 )
 from melisma.train.loop import LoopSettings, Run, generator_of
+from melisma.values.attributes import CONDITION_ATTRIBUTES
 from melisma.values.errors import MelismaError
 
 CLIPS, FRAMES, VOCABULARY = 6, 24, 12

@@ -16,9 +16,8 @@ from torch import Tensor
 from melisma.joint import JointEmbedding
 from melisma.joint.attributes import ATTRIBUTES, BLOCKS, AttributePrediction
 from melisma.lm.conditioning import Condition, Conditioning
-from melisma.tokenizers import CONDITION_ATTRIBUTES
 from melisma.values import Facts
-from melisma.values.attributes import FAMILIES
+from melisma.values.attributes import CONDITION_ATTRIBUTES, FAMILIES
 from melisma.values.prompt import Prompt
 from melisma.values.tokens import FRAME_RATE_HZ
 

@@ -15,46 +15,24 @@ import torch
 from torch import Tensor, nn
 
 from melisma.values.attributes import (
-    ARTICULATIONS,
-    DENSITIES,
-    DYNAMICS,
+    ATTRIBUTE_CLASSES,
+    CONDITION_ATTRIBUTES,
     FAMILIES,
-    METRES,
     MOODS,
-    REGISTERS,
-    STYLES,
     TEMPO_BINS,
-    TONALITIES,
     tempo_bin,
 )
 from melisma.values.traditions import COMPOSERS, TRADITIONS
 
-SCORE_ATTRIBUTES: tuple[tuple[str, int], ...] = (
-    ("tempo", TEMPO_BINS),
-    ("tonality", len(TONALITIES)),
-    ("metre", len(METRES)),
-    ("lead", len(FAMILIES)),
-    ("style", len(STYLES)),
-    ("density", len(DENSITIES)),
-    ("dynamics", len(DYNAMICS)),
-    ("register", len(REGISTERS)),
-    ("articulation", len(ARTICULATIONS)),
-    ("composer", len(COMPOSERS)),
-    ("tradition", len(TRADITIONS)),
-)
-"""Attribute slots and their numbers of classes; class number `size` means absent."""
 _CLASSES: dict[str, tuple[str, ...]] = {
-    "tonality": TONALITIES,
-    "metre": METRES,
-    "lead": FAMILIES,
-    "style": STYLES,
-    "density": DENSITIES,
-    "dynamics": DYNAMICS,
-    "register": REGISTERS,
-    "articulation": ARTICULATIONS,
+    **{name: ATTRIBUTE_CLASSES[name] for name in (*CONDITION_ATTRIBUTES, "articulation")},
     "composer": COMPOSERS,
     "tradition": TRADITIONS,
 }
+SCORE_ATTRIBUTES: tuple[tuple[str, int], ...] = tuple(
+    (name, len(classes)) for name, classes in _CLASSES.items()
+)
+"""Attribute slots and their numbers of classes; class number `size` means absent."""
 WORD_WIDTH = 128
 """Width of the text embedding (`melisma.joint`)."""
 
