@@ -248,7 +248,8 @@ def luminance(colour: str) -> float:
 
 @pytest.mark.parametrize("place", [0, 1], ids=["light", "dark"])
 def test_colours_have_enough_contrast(place: int) -> None:
-    style = resources.files("melisma.evaluate.report").joinpath("report.css").read_text("utf-8")
+    templates = resources.files("melisma.evaluate.report") / "templates"
+    style = templates.joinpath("report.css").read_text("utf-8")
     palette = {name: re.findall(rf"--{name}: (#\w{{6}})", style)[place] for name in (
         "paper", "raised", "ink", "soft", "accent", "second",
     )}  # fmt: skip

@@ -14,28 +14,23 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from html import escape
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from markupsafe import Markup
 
 from melisma.evaluate.report.card import SECTIONS, Card, PieceRow
 from melisma.evaluate.report.page import (
     FIGURE_HEADS,
-    LEGEND,
     Cell,
-    facts,
+    FigureRow,
     figure_row,
     interval_words,
-    notes,
-    page,
-    paragraph,
-    scrolling,
-    section,
-    table_heads,
-    table_row,
+    render,
 )
-from melisma.evaluate.report.plots import interval_bar, number, render_plot, short_number
-from melisma.evaluate.report.verdict import GoalLine, verdict_of
+from melisma.evaluate.report.plots import interval_bar, number, render_plot
+from melisma.evaluate.report.verdict import verdict_of
 from melisma.files.atomic import write_bytes
 
 if TYPE_CHECKING:
@@ -65,6 +60,7 @@ CAPTIONS: Mapping[str, str] = {
     "histogram": "Bars: outputs. Outline, where there is one: real music.",
 }
 CHANGE_HEADS = ("what", "first", "second", "change", "95 %", "", "second is", "n")
+SIDES = ("first", "second")
 ORDER = ("worse", "better", "changed", "no difference")
 """Order in which differences are listed."""
 
@@ -78,80 +74,62 @@ def write_report(path: Path, card: Card) -> None:
 def report_page(card: Card) -> str:
     """The page of a card, as HTML."""
     others = {row.section: row.section for row in card.rows if row.section not in SECTIONS}
-    names = {**SECTIONS, **others}
-    sections = {name: _figures(card, name, title) for name, title in names.items()}
+    sections = [_section(card, name, title) for name, title in {**SECTIONS, **others}.items()]
+    sections = [section for section in sections if section.rows or section.plots]
+    pieces, protocol = _pieces(card), _protocol(card)
+    links = {section.name: section.title for section in sections}
     tail = {
-        "notes": section("notes", "What could not be measured", [notes(card.notes)]),
-        "pieces": section("pieces", "Pieces", [_pieces(card)]),
-        "protocol": section("protocol", "Protocol", [facts(_protocol(card))]),
-        "made": section("made", "Made by", [facts(card.made_by)]),
+        "notes": ("Not measured", card.notes),
+        "pieces": ("Pieces", pieces.rows),
+        "protocol": ("Protocol", any(protocol.values())),
     }
-    links = {**names, "notes": "Not measured", "pieces": "Pieces", "protocol": "Protocol"}
-    full = {name for name, part in {**sections, **tail}.items() if part}
-    return page(
-        card.title,
-        [
-            paragraph("Evaluation by Melisma", "eyebrow"),
-            f"<h1>{escape(card.title)}</h1>",
-            facts(card.judged),
-            _verdict(card),
-            _navigation({name: title for name, title in links.items() if name in full}),
-            LEGEND if card.rows else "",
-            *sections.values(),
-            *tail.values(),
-        ],
+    links |= {name: title for name, (title, content) in tail.items() if content}
+    return render(
+        "report.html.j2",
+        title=card.title,
+        card=card,
+        verdict=verdict_of(card),
+        sections=sections,
+        links=links,
+        figure_heads=FIGURE_HEADS,
+        pieces=pieces,
+        protocol=protocol,
     )
 
 
-def _navigation(links: Mapping[str, str]) -> str:
-    inside = "".join(f'<a href="#{escape(n)}">{escape(title)}</a> ' for n, title in links.items())
-    return f'<nav aria-label="Sections">{inside}</nav>'
+@dataclass(frozen=True)
+class ReportPlot:
+    """A plot with its title and caption; without an image where it cannot be rendered."""
+
+    title: str
+    svg: Markup
+    caption: str
 
 
-def _verdict(card: Card) -> str:
-    verdict = verdict_of(card)
-    lines = "".join(_goal(line) for line in verdict.goals)
-    return (
-        '<div class="verdict">'
-        + paragraph(verdict.headline, "headline")
-        + (f"<ul>{lines}</ul>" if lines else "")
-        + "".join(paragraph(sentence) for sentence in verdict.sentences)
-        + "</div>"
-    )
+@dataclass(frozen=True)
+class ReportSection:
+    """Figures and plots of one section of a card."""
+
+    name: str
+    title: str
+    rows: Sequence[FigureRow]
+    plots: Sequence[ReportPlot]
 
 
-def _goal(line: GoalLine) -> str:
-    kind = "unsure" if not line.sure else "met" if line.met else "missed"
-    sign = {"unsure": "~", "met": "✓", "missed": "✗"}[kind]
-    return (
-        f'<li class="{kind}"><span class="sign" aria-hidden="true">{sign}</span>'
-        f"{escape(line.words)}</li>"
-    )
-
-
-def _figures(card: Card, name: str, title: str) -> str:
-    """One section: its figures, then its plots."""
+def _section(card: Card, name: str, title: str) -> ReportSection:
     rows = [figure_row(row.figure, row.better, row.goals) for row in card.section(name)]
-    table = scrolling(title, "figures", table_heads(FIGURE_HEADS), rows) if rows else ""
     plots = [
         _plot(data)
         for data in card.plots.values()
         if isinstance(data, Mapping) and data.get("section", "quality") == name
     ]
-    grid = f'<div class="plots">{"".join(plots)}</div>' if any(plots) else ""
-    return section(name, title, [table, grid])
+    return ReportSection(name, title, rows, plots)
 
 
-def _plot(data: Mapping[str, Any]) -> str:
-    plot = render_plot(data)
-    title = str(data.get("title", ""))
-    if not plot:
-        failure = paragraph("This plot cannot be rendered.")
-        return f"<figure><h3>{escape(title)}</h3>{failure}</figure>"
-    caption = str(data.get("caption", "")) or CAPTIONS.get(str(data["kind"]), "")
-    return (
-        f"<figure><h3>{escape(title)}</h3>{plot}<figcaption>{escape(caption)}</figcaption></figure>"
-    )
+def _plot(data: Mapping[str, Any]) -> ReportPlot:
+    svg = render_plot(data)
+    caption = str(data.get("caption", "")) or CAPTIONS.get(str(data.get("kind", "")), "")
+    return ReportPlot(str(data.get("title", "")), Markup(svg), caption)
 
 
 def _protocol(card: Card) -> dict[str, str]:
@@ -166,42 +144,47 @@ def _protocol(card: Card) -> dict[str, str]:
     return fields
 
 
-def _pieces(card: Card) -> str:
-    """The table of all pieces, with a column for every figure that is a mean over pieces."""
-    if not card.pieces:
-        return ""
+@dataclass(frozen=True)
+class PieceHead:
+    """Head of a column of the table of pieces."""
+
+    name: str
+    tooltip: str
+    numeric: bool = False
+
+
+@dataclass(frozen=True)
+class PieceLine:
+    """One line of the table of pieces."""
+
+    name: str
+    prompt: str
+    values: Sequence[float | None]
+    texts: str
+
+
+@dataclass(frozen=True)
+class PieceTable:
+    """All pieces, with a column for every figure that is a mean over pieces."""
+
+    heads: Sequence[PieceHead]
+    rows: Sequence[PieceLine]
+
+
+def _pieces(card: Card) -> PieceTable:
     keys = list(dict.fromkeys(key for piece in card.pieces for key in piece.values))
     names = {row.key: row.figure.what for row in card.rows}
-    heads = [_head(name, "", name) for name in ("piece", "prompt")]
-    heads += [_head(key.replace("_", " "), "n", names.get(key, key)) for key in keys]
-    heads.append(_head("found", "", "what was found, in words"))
-    rows = [_piece(piece, keys) for piece in card.pieces]
-    hint = paragraph("Press the name of a column to sort by it.", "soft")
-    return hint + scrolling("All pieces", "pieces", "".join(heads), rows)
+    heads = [PieceHead(name, name) for name in ("piece", "prompt")]
+    heads += [PieceHead(key.replace("_", " "), names.get(key, key), numeric=True) for key in keys]
+    heads.append(PieceHead("found", "what was found, in words"))
+    return PieceTable(heads, [_piece(piece, keys) for piece in card.pieces])
 
 
-def _head(name: str, kind: str, title: str) -> str:
-    given = f' class="{kind}"' if kind else ""
-    return (
-        f'<th{given} scope="col"><button type="button" title="{escape(title)}">{escape(name)}'
-        "</button></th>"
-    )
-
-
-def _piece(piece: PieceRow, keys: Sequence[str]) -> str:
-    cells = [
-        f'<td class="piece">{escape(piece.name)}</td>',
-        f'<td class="words">{escape(piece.prompt)}</td>',
-    ]
-    for key in keys:
-        value = piece.values.get(key, math.nan)
-        known = math.isfinite(value)
-        cells.append(
-            f'<td class="n" data-v="{value if known else ""}">'
-            f"{short_number(value) if known else ''}</td>"
-        )
+def _piece(piece: PieceRow, keys: Sequence[str]) -> PieceLine:
+    found = [piece.values.get(key, math.nan) for key in keys]
+    values = [value if math.isfinite(value) else None for value in found]
     texts = "; ".join(f"{name.replace('_', ' ')}: {text}" for name, text in piece.texts.items())
-    return f'<tr>{"".join(cells)}<td class="texts">{escape(texts)}</td></tr>'
+    return PieceLine(piece.name, piece.prompt, values, texts)
 
 
 def write_comparison(path: Path, first: Card, second: Card, compared: ComparedCards) -> None:
@@ -214,48 +197,30 @@ def comparison_page(first: Card, second: Card, compared: ComparedCards) -> str:
     """The comparison of two cards as HTML: every difference, its interval and its verdict."""
     found = sorted(compared.differences, key=lambda one: ORDER.index(one.verdict))
     counts = {word: sum(one.verdict == word for one in found) for word in ORDER}
-    heads = table_heads(CHANGE_HEADS)
-    title = f"{first.title} and {second.title}"
-    table = scrolling("Differences", "figures", heads, [_difference(one) for one in found])
-    return page(
-        title,
-        [
-            paragraph("Comparison by Melisma", "eyebrow"),
-            f"<h1>{escape(title)}</h1>",
-            _both(first, second),
-            f'<div class="verdict">{paragraph(_headline(counts, compared.pairs), "headline")}'
-            + "".join(
-                paragraph(f"{word.capitalize()}: {'; '.join(names)}.")
-                for word in ("better", "worse")
-                if (names := [one.what for one in found if one.verdict == word])
-            )
-            + "</div>",
-            LEGEND_OF_CHANGE,
-            section("differences", "Differences", [table if found else ""]),
-            section("notes", "What could not be compared", [notes(compared.notes)]),
-            section("protocol", "Protocol", [facts(_protocol(first))]),
-        ],
+    return render(
+        "comparison.html.j2",
+        title=f"{first.title} and {second.title}",
+        judged=_both(first, second),
+        headline=_headline(counts, compared.pairs),
+        better=[one.what for one in found if one.verdict == "better"],
+        worse=[one.what for one in found if one.verdict == "worse"],
+        heads=CHANGE_HEADS,
+        differences=[_difference(one) for one in found],
+        notes=compared.notes,
+        protocol=_protocol(first),
     )
 
 
-LEGEND_OF_CHANGE = """<div class="legend" aria-hidden="true">
-<span><svg width="34" height="16"><line class="whisker" x1="3" y1="8" x2="31" y2="8"/><circle
- class="dot" cx="17" cy="8" r="4"/></svg>second minus first, 95 % by pairs</span>
-<span><svg width="6" height="16"><line class="zero" x1="3" y1="0" x2="3" y2="16"/></svg>no
- change</span>
-</div>"""
-
-
-def _both(first: Card, second: Card) -> str:
+def _both(first: Card, second: Card) -> list[FigureRow]:
     """What was judged, side by side."""
     sides = [{"title": card.title, **card.judged} for card in (first, second)]
-    rows = [
-        table_row(escape(name), [Cell(side.get(name, ""), head, "") for side, head in named])
+    return [
+        FigureRow(
+            name,
+            [Cell(side.get(name, ""), head, "") for side, head in zip(sides, SIDES, strict=True)],
+        )
         for name in dict.fromkeys([*sides[0], *sides[1]])
-        for named in [list(zip(sides, ("first", "second"), strict=True))]
     ]
-    heads = "".join(f'<th scope="col">{name}</th>' for name in ("", "first", "second"))
-    return scrolling("What was judged", "figures judged", heads, rows)
 
 
 def _headline(counts: Mapping[str, int], pairs: int) -> str:
@@ -264,7 +229,7 @@ def _headline(counts: Mapping[str, int], pairs: int) -> str:
     return words + (f", {counts['changed']} changed." if counts["changed"] else ".")
 
 
-def _difference(one: Difference) -> str:
+def _difference(one: Difference) -> FigureRow:
     change = one.change
     bar = interval_bar(change.value, low=change.low, high=change.high, around_zero=True)
     sign = "+" if change.value > 0 else ""
@@ -273,8 +238,8 @@ def _difference(one: Difference) -> str:
         Cell(number(one.after), "second"),
         Cell(sign + number(change.value), "change", "n value"),
         Cell(interval_words(change.low, change.high), "95 %"),
-        Cell("", "", "bar", svg=bar),
+        Cell("", "", "bar", svg=Markup(bar)),
         Cell(one.verdict, "second is", "n verdict-word"),
         Cell(str(change.count), "n"),
     ]
-    return table_row(escape(one.what), cells, one.verdict.split()[0])
+    return FigureRow(one.what, cells, kind=one.verdict.split()[0])

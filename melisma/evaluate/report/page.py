@@ -1,10 +1,10 @@
-"""The frame of a report: one HTML file without external resources.
+"""Rendering of a report: Jinja templates, and the rows of its tables of figures.
 
-Style and script are inline, and the content security policy allows only these, the script by its
-hash; there are no fonts, images or addresses. Everything that comes from a card is escaped where it
-is inserted.
+A report is one HTML file without external resources. Style and script are inline, and the content
+security policy allows only these, the script by its hash; there are no fonts, images or addresses.
+The templates in `templates` escape every value; only the SVG of `plots.py` is inserted as it is.
 
-Input: parts of a page as HTML, words as text. Output: HTML.
+Input: values of a template. Output: HTML.
 """
 
 from __future__ import annotations
@@ -13,77 +13,72 @@ import base64
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
-from importlib import resources
+from functools import cache
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from melisma.evaluate.metrics.figures import Figure
-from melisma.evaluate.report.plots import interval_bar, number, percent
+from melisma.evaluate.report.plots import interval_bar, number, percent, short_number
 
 BETTER: Mapping[str, str] = {"higher": "higher is better", "lower": "lower is better"}
-LEGEND = """<div class="legend" aria-hidden="true">
-<span><svg width="34" height="16"><line class="whisker" x1="3" y1="8" x2="31" y2="8"/><circle
- class="dot" cx="17" cy="8" r="4"/></svg>value, 95 % interval</span>
-<span><svg width="10" height="16"><circle class="chance" cx="5" cy="8" r="3"/></svg>chance</span>
-<span><svg width="6" height="16"><line class="ceiling" x1="3" y1="0" x2="3" y2="16"/></svg>ceiling:
- what real music gets</span>
-<span><svg width="12" height="10"><path class="goal" d="M2 2h8l-4 6z"/></svg>goal</span>
-</div>"""
 FIGURE_HEADS = ("what", "value", "95 %", "", "chance", "ceiling", "of ceiling", "n")
 
 
-def _resource(name: str) -> str:
-    return resources.files("melisma.evaluate.report").joinpath(name).read_text("utf-8")
+@dataclass(frozen=True)
+class Cell:
+    """One cell of a table of figures."""
+
+    words: str
+    head: str
+    """Name of its column, repeated where a narrow screen shows the row as a block."""
+    kind: str = "n"
+    svg: Markup | None = None
+    """An image in place of words."""
 
 
-def page(title: str, body: Sequence[str]) -> str:
-    """A whole page around its parts."""
-    style, script = _resource("report.css"), _resource("report.js")
+@dataclass(frozen=True)
+class FigureRow:
+    """One row of a table of figures."""
+
+    what: str
+    cells: Sequence[Cell]
+    small: Sequence[str] = ()
+    """Lines in small print below `what`."""
+    kind: str = ""
+    """Its class in the style sheet."""
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("melisma.evaluate.report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["short_number"] = short_number
+    return environment
+
+
+def render(template: str, **values: object) -> str:
+    """A whole page.
+
+    Args:
+        template: Name of a template in `templates`.
+        values: What the template names.
+
+    Returns:
+        HTML.
+    """
+    environment = _environment()
+    assert environment.loader is not None
+    style, _, _ = environment.loader.get_source(environment, "report.css")
+    script, _, _ = environment.loader.get_source(environment, "report.js")
     digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
-    policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>{style}</style>\n</head>\n<body>\n<main>\n"
-        + "\n".join(part for part in body if part)
-        + f"\n</main>\n<script>{script}</script>\n</body>\n</html>\n"
-    )
-
-
-def section(name: str, title: str, parts: Sequence[str]) -> str:
-    """A section of a page with its heading; an empty string without content."""
-    inside = "\n".join(part for part in parts if part)
-    if not inside:
-        return ""
-    return f'<section id="{escape(name)}">\n<h2>{escape(title)}</h2>\n{inside}\n</section>'
-
-
-def paragraph(words: str, kind: str = "") -> str:
-    """One paragraph; `kind` is its class."""
-    given = f' class="{escape(kind)}"' if kind else ""
-    return f"<p{given}>{escape(words)}</p>"
-
-
-def facts(pairs: Mapping[str, str]) -> str:
-    """A list of names and their values; empty values are left out."""
-    rows = [
-        f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in pairs.items() if text
-    ]
-    return f"<dl>{''.join(rows)}</dl>" if rows else ""
-
-
-def notes(sentences: Sequence[str]) -> str:
-    """A list of sentences."""
-    rows = "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences)
-    return f'<ul class="notes">{rows}</ul>' if rows else ""
-
-
-def scrolling(label: str, kind: str, heads: str, rows: Sequence[str]) -> str:
-    """A table that scrolls horizontally, also by keyboard; `heads` and `rows` are HTML."""
-    return (
-        f'<div class="scroll {kind}" role="region" tabindex="0" aria-label="{escape(label)}">'
-        f"<table><thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
-    )
+    page = environment.get_template(template)
+    return page.render(style=Markup(style), script=Markup(script), digest=digest, **values)
 
 
 def interval_words(low: float | None, high: float | None) -> str:
@@ -105,11 +100,10 @@ def _details(figure: Figure) -> str:
     return " · ".join(parts)
 
 
-def figure_row(figure: Figure, better: str, goals: Mapping[str, float]) -> str:
+def figure_row(figure: Figure, better: str, goals: Mapping[str, float]) -> FigureRow:
     """One figure as a row of a table with `FIGURE_HEADS`."""
     small = [BETTER.get(better, ""), _details(figure)]
     small += [f"goal {name}: {number(goal)}" for name, goal in goals.items()]
-    under = "".join(f"<small>{escape(words)}</small>" for words in small if words)
     bar = interval_bar(
         figure.value,
         low=figure.low,
@@ -122,40 +116,10 @@ def figure_row(figure: Figure, better: str, goals: Mapping[str, float]) -> str:
     cells = [
         Cell(number(figure.value, figure.unit), "value", "n value"),
         Cell(interval_words(figure.low, figure.high), "95 %"),
-        Cell("", "", "bar", svg=bar),
+        Cell("", "", "bar", svg=Markup(bar)),
         Cell("" if figure.chance is None else number(figure.chance), "chance"),
         Cell("" if figure.ceiling is None else number(figure.ceiling), "ceiling"),
         Cell("" if share is None or better != "higher" else percent(share), "of ceiling"),
         Cell(str(figure.count) if figure.count else "", "n"),
     ]
-    return table_row(f"{escape(figure.what)}{under}", cells)
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One cell of a table of figures."""
-
-    words: str
-    head: str
-    """Name of its column, repeated where a narrow screen shows the row as a block."""
-    kind: str = "n"
-    svg: str = ""
-    """An image in place of words."""
-
-
-def table_row(what: str, cells: Sequence[Cell], kind: str = "") -> str:
-    """One row; `what` is HTML."""
-    tail = "".join(
-        f'<td class="{cell.kind}" data-head="{escape(cell.head)}">'
-        f"{cell.svg or escape(cell.words)}</td>"
-        for cell in cells
-    )
-    return f'<tr class="{kind}"><td class="what">{what}</td>{tail}</tr>'
-
-
-def table_heads(names: Sequence[str]) -> str:
-    """The heads of a table of figures; the first and the nameless are left-aligned."""
-    return "".join(
-        f'<th{"" if index == 0 or not name else " class=n"} scope="col">{escape(name)}</th>'
-        for index, name in enumerate(names)
-    )
+    return FigureRow(figure.what, cells, small=[words for words in small if words])
