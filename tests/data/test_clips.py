@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +16,16 @@ from melisma.data.render.acoustics import PEAK, ROOMS, Finish, finish_sound, syn
 from melisma.data.render.expressive_performance import PerformanceSettings, perform
 from melisma.data.render.synthesis import Renderer, RenderVariety
 from melisma.data.sources.pieces import read_sources
+from melisma.symbolic.soundfont.fluidsynth import has_fluidsynth
 from melisma.values.errors import MelismaError
 
+needs_fluidsynth = pytest.mark.skipif(not has_fluidsynth(), reason="needs FluidSynth")
+ENGINES = (pytest.param("fluidsynth", marks=needs_fluidsynth), "own")
 
-@pytest.fixture(scope="module")
-def renderer() -> Renderer:
-    return Renderer([soundfont()], RenderVariety(variety="narrow"))
+
+@pytest.fixture(scope="module", params=ENGINES)
+def renderer(request: pytest.FixtureRequest) -> Renderer:
+    return Renderer([soundfont()], RenderVariety(variety="narrow"), request.param)
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +61,22 @@ def test_rendering_does_not_depend_on_previous_calls(renderer: Renderer) -> None
     again = renderer.render(performance, 4.0, 1.0, np.random.default_rng(5))
     # Voices may be added in another order: differences of one unit of int16.
     np.testing.assert_allclose(first, again, atol=1 / 32_768)
+
+
+@needs_fluidsynth
+def test_both_synthesizers_play_the_same_clip() -> None:
+    performance = perform(quartet(2), np.random.default_rng(1))
+    settings = RenderVariety(variety="wide")
+    bands = []
+    for engine in ("fluidsynth", "own"):
+        own = Renderer([soundfont()], settings, engine)
+        sound = own.render(performance, 2.5, 2.0, np.random.default_rng(5))
+        power = np.abs(np.fft.rfft(sound.reshape(-1, 2_400))) ** 2
+        edges = np.geomspace(2, 1_200, 17).astype(int)
+        bands.append([power[:, a:b].sum(axis=1) for a, b in itertools.pairwise(edges)])
+    one, other = 10 * np.log10(np.array(bands) + 1e-4)
+    assert np.abs(one - other).mean() < 3.0
+    assert np.corrcoef(one.ravel(), other.ravel())[0, 1] > 0.97
 
 
 def test_soundfonts_are_checked(tmp_path: Path) -> None:

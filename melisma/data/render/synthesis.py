@@ -1,8 +1,8 @@
-"""Synthesis of performances with FluidSynth, in this process.
+"""Rendering of performances to clips, in this process.
 
 Input: a `Performance` and the time range of a clip. Output: float32 [sample], 24 kHz mono, with
-room, equalisation and level. FluidSynth runs as described in `symbolic/soundfont/fluidsynth.py`
-(events at blocks of 64 samples, 2.7 ms); the acoustics of every clip are sampled (`acoustics.py`).
+room, equalisation and level. Instruments and volumes are sampled here and played by
+`synthesizers.py`; the acoustics of every clip are sampled, too (`acoustics.py`).
 """
 
 from __future__ import annotations
@@ -14,19 +14,15 @@ from pathlib import Path
 import numpy as np
 
 from melisma.data.render.acoustics import NARROW, WIDE, finish_sound, sample_finish
+from melisma.data.render.synthesizers import MAX_PARTS, PartSound, open_synthesizer
 from melisma.symbolic.performance import Part, Performance
-from melisma.symbolic.soundfont.fluidsynth import new_synth, play_notes
+from melisma.symbolic.playback import DRUM_BANK, Preset
+from melisma.symbolic.soundfont.presets import FULL_BANK, SoundFont, read_soundfont
 from melisma.values.errors import MelismaError
 from melisma.values.tokens import SAMPLE_RATE_HZ
 
-MAX_PARTS = 48
-"""Largest number of parts; those with the fewest notes beyond are dropped."""
-MAX_VOICES = 128
-"""Polyphony of FluidSynth (chosen)."""
 LEAD_IN_SECONDS = 1.2
 """Rendering starts this long before the clip, for held notes and the reverberation tail."""
-FULL_BANK_PROGRAMS = 120
-"""A soundfont with at least this many General MIDI programs counts as complete."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,12 +43,18 @@ class RenderVariety:
 class Renderer:
     """Renders performances; keeps soundfonts loaded. One per process; not thread-safe."""
 
-    def __init__(self, soundfonts: Sequence[Path], settings: RenderVariety | None = None) -> None:
+    def __init__(
+        self,
+        soundfonts: Sequence[Path],
+        settings: RenderVariety | None = None,
+        engine: str | None = None,
+    ) -> None:
         """Load the soundfonts.
 
         Args:
             soundfonts: Paths of .sf2 or .sf3 files, at least one a complete General MIDI bank.
             settings: Diversity of the audio; None: the defaults.
+            engine: "fluidsynth" or "own"; None: FluidSynth where the system has it.
 
         Raises:
             MelismaError: If no soundfont is given, one is unreadable, or none is complete.
@@ -60,36 +62,29 @@ class Renderer:
         self.settings = settings or RenderVariety()
         if not soundfonts:
             raise MelismaError("no soundfont given: name one .sf2 or .sf3 file or more")
-        self._synth = new_synth(SAMPLE_RATE_HZ, MAX_PARTS, MAX_VOICES)
-        self._fonts: dict[str, int] = {}
-        self._presets: dict[str, set[tuple[int, int]]] = {}
+        opened: dict[str, SoundFont] = {}
         for path in soundfonts:
             if not path.is_file():
                 raise MelismaError(f"there is no soundfont {path}: name a .sf2 or .sf3 file")
-            number = int(self._synth.sfload(str(path)))
-            if number < 0:
-                raise MelismaError(f"{path} is no soundfont that FluidSynth can read")
-            self._fonts[path.stem] = number
-            self._presets[path.stem] = self._probe(number)
-        self._full = [
-            n for n, p in self._presets.items() if len(p & _MELODIC) >= FULL_BANK_PROGRAMS
-        ]
+            opened[path.stem] = read_soundfont(path)
+        self._presets: dict[str, frozenset[Preset]] = {
+            name: font.presets for name, font in opened.items()
+        }
+        self._full = [n for n, p in self._presets.items() if len(p & _MELODIC) >= FULL_BANK]
         if not self._full:
             raise MelismaError("none of the soundfonts is a full General MIDI bank: add one")
+        self._synthesizer = open_synthesizer(opened, SAMPLE_RATE_HZ, engine)
         self._rooms: dict[int, np.ndarray] = {}
+
+    @property
+    def synthesizer(self) -> str:
+        """Name of the synthesizer."""
+        return self._synthesizer.name
 
     @property
     def fonts(self) -> tuple[str, ...]:
         """Names of the complete soundfonts."""
         return tuple(self._full)
-
-    def _probe(self, font: int) -> set[tuple[int, int]]:
-        presets = _MELODIC | {(128, kit) for kit in range(128)}
-        return {
-            (bank, preset)
-            for bank, preset in presets
-            if self._synth.sfpreset_name(font, bank, preset) is not None
-        }
 
     def sample_soundfont(self, rng: np.random.Generator) -> str:
         """Name of a clip's soundfont: `WIDE`: a random complete one; `NARROW`: the first."""
@@ -121,14 +116,14 @@ class Renderer:
             MelismaError: If the soundfont is not loaded.
         """
         chosen = self.sample_soundfont(rng) if font is None else font
-        if chosen not in self._fonts:
-            raise MelismaError(f'no soundfont "{chosen}": loaded are {", ".join(self._fonts)}')
+        if chosen not in self._presets:
+            raise MelismaError(f'no soundfont "{chosen}": loaded are {", ".join(self._presets)}')
         samples = round(seconds * SAMPLE_RATE_HZ)
         lead_in = round(LEAD_IN_SECONDS * SAMPLE_RATE_HZ)
         begin = start_seconds - LEAD_IN_SECONDS
         parts = _audible(performance.parts, begin, start_seconds + seconds)
-        self._assign_channels(parts, chosen, rng)
-        stereo = play_notes(self._synth, parts, begin, lead_in + samples, SAMPLE_RATE_HZ)
+        sounds = self._sample_sounds(parts, chosen, rng)
+        stereo = self._synthesizer.play(parts, sounds, begin, lead_in + samples)
         dry = stereo.mean(axis=0, dtype=np.float64)
         velocities = [part.velocity for part in parts if not part.is_drum] or [
             part.velocity for part in parts
@@ -137,30 +132,32 @@ class Renderer:
         finish = sample_finish(rng, self.settings.variety, mean_velocity)
         return finish_sound(dry, lead_in, finish, self._rooms, rng)
 
-    def _assign_channels(self, parts: Sequence[Part], font: str, rng: np.random.Generator) -> None:
-        """Give every part a MIDI channel, a preset and a volume."""
-        self._synth.system_reset()
+    def _sample_sounds(
+        self, parts: Sequence[Part], font: str, rng: np.random.Generator
+    ) -> list[PartSound]:
+        """Preset and volume of every part."""
         is_wide = self.settings.variety == WIDE
-        for channel, part in enumerate(parts):
+        sounds: list[PartSound] = []
+        for part in parts:
             name = font
             if is_wide and rng.random() < self.settings.mixed_fonts:
-                name = str(rng.choice(list(self._fonts)))
-            bank, preset = (128 if part.is_drum else 0), part.program
+                name = str(rng.choice(list(self._presets)))
+            bank, preset = (DRUM_BANK if part.is_drum else 0), part.program
             if part.is_drum and is_wide and preset == 0:
                 preset = int(rng.choice(_KITS))
-            self._select(channel, name, font, bank, preset)
-            volume = 108 if part.is_lead else 94
-            self._synth.cc(
-                channel, 7, int(np.clip(volume + (rng.normal(0, 5) if is_wide else 0), 60, 127))
+            taken, found = self._select(name, font, (bank, preset))
+            volume = (108 if part.is_lead else 94) + (rng.normal(0, 5) if is_wide else 0)
+            sounds.append(
+                PartSound(soundfont=taken, preset=found, volume=int(np.clip(volume, 60, 127)))
             )
+        return sounds
 
-    def _select(self, channel: int, name: str, font: str, bank: int, preset: int) -> None:
-        fallback = (0, 0) if bank == 0 else (128, 0)
+    def _select(self, name: str, font: str, preset: Preset) -> tuple[str, Preset]:
+        """A soundfont that has the preset, or the first program or kit of the first one."""
         for candidate in (name, font, *self._full):
-            if (bank, preset) in self._presets[candidate]:
-                self._synth.program_select(channel, self._fonts[candidate], bank, preset)
-                return
-        self._synth.program_select(channel, self._fonts[self._full[0]], *fallback)
+            if preset in self._presets[candidate]:
+                return candidate, preset
+        return self._full[0], (preset[0], 0)
 
 
 _MELODIC = {(0, program) for program in range(128)}
