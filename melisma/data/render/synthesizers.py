@@ -97,7 +97,7 @@ class _NumpyClips(ClipSynthesizer):
     name = NumpySynthesizer.name
 
     def __init__(self, fonts: Mapping[str, SoundFont], rate_hz: int) -> None:
-        self._players = {name: NumpySynthesizer(font, rate_hz) for name, font in fonts.items()}
+        self._synthesizers = {name: NumpySynthesizer(font, rate_hz) for name, font in fonts.items()}
 
     def play(
         self,
@@ -108,7 +108,7 @@ class _NumpyClips(ClipSynthesizer):
     ) -> np.ndarray:
         stereo = np.zeros((2, samples), dtype=np.float32)
         for part, sound in zip(parts, sounds, strict=True):
-            played = self._players[sound.soundfont].play(
+            played = self._synthesizers[sound.soundfont].play(
                 _from(part, begin_seconds), sound.preset, samples
             )
             # The volume controller is squared (General MIDI 2, 3.3.1), as in FluidSynth.
