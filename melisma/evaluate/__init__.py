@@ -8,8 +8,9 @@ measurements of real music. `sections/audio.py`, `sections/score.py` and `sectio
 them into rows, with `metrics/frechet.py`, `metrics/divergence.py`, `metrics/adherence.py`,
 `metrics/score_adherence.py` and `metrics/win_rates.py`. `report/card.py` stores the rows,
 `report/comparison.py` compares two cards, `report/html.py` (with `report/page.py`,
-`report/plots.py`, `report/verdict.py` and the templates) renders them. `prompts.py` and `outputs.py` supply the
-prompts and the outputs that are judged; `legacy_keys.py` names the keys of older files.
+`report/plots.py`, `report/verdict.py` and the templates) renders them. `prompts.py` and
+`outputs.py` supply the prompts and the outputs that are judged; `legacy_keys.py` names the keys of
+older files.
 
 The codec is measured by `metrics/fidelity.py`, the tokenizers by `benchmarks/studies/retrieval.py`,
 `benchmarks/studies/probes.py` and `benchmarks/studies/free_words.py`, traditions are recognised by
