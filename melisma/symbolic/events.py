@@ -15,6 +15,8 @@ stay separate.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from melisma.values import ChordMark, Metre, Notes, Score, TempoMap, Track
@@ -311,6 +313,29 @@ def _metres(bars: np.ndarray, beats: np.ndarray) -> tuple[Metre, ...]:
     )
 
 
+def group_parts(score: Score, most: int = MAX_PARTS) -> tuple[tuple[int, ...], ...]:
+    """Which tracks make up each part when the number of parts is reduced, see `join_parts`.
+
+    Returns:
+        Indices of the tracks of every part, that whose name it gets first; tracks without notes
+        and those that are dropped are in none.
+    """
+    groups = [(i,) for i, track in enumerate(score.tracks) if len(track.notes)]
+    while len(groups) > most:
+        sizes = [sum(len(score.tracks[i].notes) for i in group) for group in groups]
+        programs = [program_of(score.tracks[group[0]]) for group in groups]
+        for least in np.argsort(sizes, kind="stable").tolist():
+            kin = [i for i in range(len(groups)) if i != least and programs[i] == programs[least]]
+            if kin:
+                other = min(kin, key=lambda i: sizes[i])
+                groups[other] += groups[least]
+                del groups[least]
+                break
+        else:
+            del groups[int(np.argmin(sizes))]
+    return tuple(groups)
+
+
 def join_parts(score: Score, most: int = MAX_PARTS) -> Score:
     """Reduces the number of parts of a score.
 
@@ -321,38 +346,19 @@ def join_parts(score: Score, most: int = MAX_PARTS) -> Score:
         score: The score.
         most: Maximum number of parts.
     """
-    tracks = [track for track in score.tracks if len(track.notes)]
-    while len(tracks) > most:
-        sizes = [len(track.notes) for track in tracks]
-        for least in np.argsort(sizes, kind="stable"):
-            mine = tracks[int(least)]
-            kin = [
-                i
-                for i, track in enumerate(tracks)
-                if i != least and program_of(track) == program_of(mine)
-            ]
-            if kin:
-                other = min(kin, key=lambda i: sizes[i])
-                tracks[other] = _joined(tracks[other], mine)
-                del tracks[int(least)]
-                break
-        else:
-            del tracks[int(np.argmin(sizes))]
-    return Score(
-        tracks=tuple(tracks),
-        tempo=score.tempo,
-        metres=score.metres,
-        title=score.title,
-        chords=score.chords,
-    )
+    groups = group_parts(score, most)
+    tracks = tuple(_joined([score.tracks[i] for i in group]) for group in groups)
+    return replace(score, tracks=tracks)
 
 
-def _joined(one: Track, other: Track) -> Track:
+def _joined(tracks: list[Track]) -> Track:
+    if len(tracks) == 1:
+        return tracks[0]
     columns = [
-        np.concatenate([getattr(one.notes, name), getattr(other.notes, name)])
+        np.concatenate([getattr(track.notes, name) for track in tracks])
         for name in ("start_beats", "duration_beats", "pitch", "velocity")
     ]
     order = np.lexsort((columns[2], columns[0]))
     start, duration, pitch, velocity = (column[order] for column in columns)
     notes = Notes(start_beats=start, duration_beats=duration, pitch=pitch, velocity=velocity)
-    return Track(notes=notes, program=one.program, is_drum=one.is_drum, name=one.name)
+    return replace(tracks[0], notes=notes)

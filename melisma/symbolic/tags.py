@@ -7,23 +7,26 @@ Standard MIDI Files 1.0 (MIDI Manufacturers Association, 1996), "Meta Events".
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping
 
+from melisma.symbolic.midi.container import HEADER, unwrapped
+from melisma.symbolic.midi.text import LICENCE_MARK, MARK
 from melisma.values.errors import MelismaError
 
 TEXT, COPYRIGHT = 0x01, 0x02
-MARK = "melisma: "
-"""Prefix of the text event."""
 _MAX_TRACK_BYTES = 2**28
 
 
-def write_midi_tags(data: bytes, fields: Mapping[str, str]) -> bytes:
+def write_midi_tags(data: bytes, fields: Mapping[str, str], *, notice: bool = True) -> bytes:
     """Adds tags to a file, replacing existing ones.
 
     Args:
         data: Contents of the file.
-        fields: Tags by name; "licence" is also written as a copyright event.
+        fields: Tags by name.
+        notice: Whether "licence" is also written as a copyright event: not over music that is
+            somebody else's, even in part.
 
     Returns:
         Contents of the new file.
@@ -34,8 +37,8 @@ def write_midi_tags(data: bytes, fields: Mapping[str, str]) -> bytes:
     head, track, rest = _first_track(data)
     words = MARK + json.dumps(dict(fields), ensure_ascii=False)
     events = _meta(TEXT, words)
-    if fields.get("licence"):
-        events += _meta(COPYRIGHT, f"Licence: {fields['licence']}")
+    if notice and fields.get("licence"):
+        events += _meta(COPYRIGHT, f"{LICENCE_MARK}{fields['licence']}")
     body = events + _without_tags(track)
     return head + b"MTrk" + len(body).to_bytes(4, "big") + body + rest
 
@@ -59,8 +62,10 @@ def read_midi_tags(data: bytes) -> dict[str, str] | None:
 
 def _first_track(data: bytes) -> tuple[bytes, bytes, bytes]:
     """(bytes before the first track, its events, bytes after it)."""
-    at = 14
-    while data[:4] == b"MThd" and at + 8 <= len(data):
+    with contextlib.suppress(MelismaError):  # without a header there is no track
+        data, _ = unwrapped(data)
+    at = 8 + int.from_bytes(data[4:8], "big")
+    while data[:4] == HEADER and at + 8 <= len(data):
         size = int.from_bytes(data[at + 4 : at + 8], "big")
         stop = at + 8 + size
         if stop > len(data) or size > _MAX_TRACK_BYTES:
@@ -90,7 +95,7 @@ def _without_tags(track: bytes) -> bytes:
     """The events of a track without Melisma's tags."""
     for kind, words, first, stop in reversed(_leading_texts(track)):
         ours = kind == TEXT and words.startswith(MARK)
-        if ours or (kind == COPYRIGHT and words.startswith("Licence: ")):
+        if ours or (kind == COPYRIGHT and words.startswith(LICENCE_MARK)):
             track = track[:first] + track[stop:]
     return track
 

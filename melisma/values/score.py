@@ -6,6 +6,7 @@ A *beat* is a quarter note throughout the program, whatever the metre.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 
@@ -36,6 +37,55 @@ class Notes:
         return len(self.pitch)
 
 
+PITCH_BEND = 128
+"""Number of pitch bend among the controllers of `Controls`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Controls:
+    """Changes of controllers as columns of equal length, sorted by beat."""
+
+    beats: np.ndarray
+    """float64 [change], quarter notes from the start of the score."""
+    number: np.ndarray
+    """int64 [change], MIDI controller 0-127, or `PITCH_BEND`."""
+    value: np.ndarray
+    """int64 [change], 0-127; for pitch bend 0-16383, where 8192 is none."""
+
+    def __len__(self) -> int:
+        return len(self.number)
+
+
+def no_controls() -> Controls:
+    """Controls without any change."""
+    none = np.zeros(0, np.int64)
+    return Controls(beats=np.zeros(0), number=none, value=none)
+
+
+TextKind = Literal["text", "copyright", "title", "instrument", "lyric", "marker", "cue"]
+"""Kinds of text: remarks, notices, the name of the piece, names of instruments, sung syllables,
+rehearsal marks and sections, cues."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreText:
+    """Text at a beat: a copyright notice, a syllable, a rehearsal mark."""
+
+    beat: float
+    kind: TextKind
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeySignature:
+    """A key signature that holds from a beat on."""
+
+    beat: float
+    sharps: int
+    """Number of sharps, -7 to 7; negative: of flats."""
+    is_minor: bool
+
+
 @dataclass(frozen=True, kw_only=True)
 class Track:
     """One part of a score."""
@@ -45,6 +95,10 @@ class Track:
     """General MIDI program 0-127 (for drums: the kit)."""
     is_drum: bool
     name: str = ""
+    controls: Controls = field(default_factory=no_controls)
+    """Volume, pan, pitch bend and all other controllers but what the notes hold already."""
+    texts: tuple[ScoreText, ...] = ()
+    """Lyrics and other text of this part, by beat."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,6 +171,12 @@ class Score:
     """Chord symbols, by beat; empty where the source has none."""
     tonality: str | None = None
     """Musical key of the key signature, one of `TONALITIES`; None where there is none."""
+    keys: tuple[KeySignature, ...] = ()
+    """Key signatures that were read, by beat; they take precedence over `tonality`."""
+    texts: tuple[ScoreText, ...] = ()
+    """Text that belongs to no part, by beat: title, copyright, markers."""
+    remarks: tuple[str, ...] = ()
+    """What was left out or guessed when the score was read, in sentences."""
 
     @property
     def end_beats(self) -> float:

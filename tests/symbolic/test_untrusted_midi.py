@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from melisma.symbolic import midi, read_midi, write_midi
-from melisma.symbolic.midi import MAX_NOTE_BEATS, midi_bytes
+from melisma.symbolic import read_midi, write_midi
+from melisma.symbolic.midi import midi_bytes, reading
+from melisma.symbolic.midi.notes import MAX_HANGING_BEATS
+from melisma.symbolic.midi.reading import MAX_NOTE_BEATS
 from melisma.values import Metre, Notes, Score, TempoMap, Track
 from melisma.values.errors import MelismaError
 
@@ -41,9 +43,10 @@ def file(*events: tuple[int, bytes], kind: int = 1, tracks: int = 1, ticks: int 
         (file((0, ON), (480, OFF), END, kind=2, tracks=2), "type 2, several pieces in one"),
         (file((0, ON), (480, OFF), END, kind=7), "there is no type 7"),
         (file((0, ON), (480, OFF), END, ticks=0), "no ticks per quarter note"),
-        (file((0, ON), (480, END[1])), "holds no note"),
+        (file((0, OFF), (480, END[1])), "holds no note"),
         (file((FAR, ON), (480, OFF), (FAR, ON), (480, OFF), END), "hours, and at most 6 are read"),
-        (file(*[(FAR, ON), (480, OFF)] * 12, END), "its time overflows"),
+        (file(*[(FAR, ON), (480, OFF)] * 12, END), "hours, and at most 6 are read"),
+        (file(*[(FAR, ON), (480, OFF)] * 1_200, END), "its time overflows"),
     ],
 )
 def test_files_that_are_no_single_piece_are_refused(data: bytes, says: str) -> None:
@@ -53,14 +56,18 @@ def test_files_that_are_no_single_piece_are_refused(data: bytes, says: str) -> N
 
 def test_notes_that_are_never_let_go_do_not_sound_for_ever() -> None:
     stuck = file((0, ON), (480, b"\x90\x40\x50"), (480, b"\x80\x40\0"), END)
-    assert read_midi(stuck).tracks[0].notes.pitch.tolist() == [64]
+    notes = read_midi(stuck).tracks[0].notes
+    assert notes.pitch.tolist() == [60, 64]
+    assert notes.duration_beats.tolist() == [2.0, 1.0]
+    long = read_midi(file((0, ON), (48_000, b"\x90\x40\x50"), (480, b"\x80\x40\0"), END))
+    assert long.tracks[0].notes.duration_beats.tolist() == [MAX_HANGING_BEATS, 1.0]
     late = read_midi(file((0, ON), (FAR, OFF), END)).tracks[0].notes
     assert late.duration_beats.tolist() == [MAX_NOTE_BEATS]
 
 
 def test_a_file_without_tempo_and_one_with_odd_tempi() -> None:
     assert read_midi(file((0, ON), (480, OFF), END)).tempo.bpm.tolist() == [120.0]
-    for micros, bpm in ((b"\0\0\0", 60e6), (b"\xff\xff\xff", 60e6 / 0xFFFFFF)):
+    for micros, bpm in ((b"\0\0\0", 120.0), (b"\xff\xff\xff", 60e6 / 0xFFFFFF)):
         odd = read_midi(file((0, b"\xff\x51\x03" + micros), (0, ON), (480, OFF), END))
         assert odd.tempo.bpm[0] == pytest.approx(bpm)
     changes = [(4, b"\xff\x51\x03" + (300_000 + 100 * i).to_bytes(3, "big")) for i in range(5_000)]
@@ -73,10 +80,10 @@ def test_too_many_notes_and_too_many_bytes_are_refused(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     data = file((0, ON), (480, OFF), (0, ON), (480, OFF), END)
-    monkeypatch.setattr(midi, "MAX_NOTES", 1)
+    monkeypatch.setattr(reading, "MAX_NOTES", 1)
     with pytest.raises(MelismaError, match="holds 2 notes, and at most 1 are read"):
         read_midi(data)
-    monkeypatch.setattr(midi, "MAX_BYTES", len(data) - 1)
+    monkeypatch.setattr(reading, "MAX_BYTES", len(data) - 1)
     with pytest.raises(MelismaError, match="has 0 MB, and at most"):
         read_midi(data)
     (tmp_path / "x.mid").write_bytes(data)

@@ -16,35 +16,25 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from melisma.analysis.labels.chords import chord_marks
-from melisma.analysis.labels.facts import score_facts
 from melisma.analysis.score.key import measure_score_tonality
+from melisma.generation.score.given_piece import GivenPiece, join_bars
 from melisma.generation.score.prompt_conditioning import ScoreConditioning
 from melisma.lm.score.plan import Choice, ScorePlan
-from melisma.lm.score.rows import is_note, transposed
-from melisma.symbolic.events import bars_of, decode_score, encode_score, join_parts, program_of
+from melisma.lm.score.rows import transposed
+from melisma.symbolic.events import decode_score, program_of
 from melisma.symbolic.instruments import RANGES
-from melisma.values import ChordMark, Facts, Metre, Notes, Score, TempoMap, Track
+from melisma.values import Notes, Score, TempoMap, Track
 from melisma.values.attributes import program_family
 from melisma.values.errors import MelismaError
 from melisma.values.events import (
     BAR,
     BAR_METRES,
     DRUM_PROGRAM,
-    FIRST_TEMPO,
-    LENGTH,
-    METRE_TICKS,
     PART,
     POSITION,
     TICKS_PER_BEAT,
-    tempo_class,
 )
 
-MAX_EVENTS_BEFORE = 260
-"""Most events of the preceding bars that the model reads (chosen: its training windows have 450
-events)."""
-MAX_EVENTS_LATER = 120
-"""Most events of the following bars that the model reads."""
 MAX_ACCOMPANYING_PARTS = 4
 """Most parts that accompany a melody where the prompt names no instrument."""
 FIRST_PERCUSSIVE_PROGRAM = 112
@@ -86,6 +76,7 @@ def new_piece_task(conditioning: ScoreConditioning) -> ScoreTask:
         bars=conditioning.bars,
         programs=conditioning.programs,
         choices=conditioning.choices,
+        excluded=conditioning.excluded_programs,
         metres=(conditioning.metre_class,),
         tempi=(conditioning.tempo_class,),
     )
@@ -107,7 +98,7 @@ def continuation_task(conditioning: ScoreConditioning, score: Score) -> ScoreTas
     Returns:
         The task; its result is the given piece with its continuation.
     """
-    encoded = _EncodedScore(score)
+    encoded = GivenPiece(score)
     completed = _completed_by(
         conditioning, encoded, max(encoded.bars - 16, 0), encoded.bars, _key_of(score)
     )
@@ -121,13 +112,15 @@ def continuation_task(conditioning: ScoreConditioning, score: Score) -> ScoreTas
         metres=(completed.metre_class if conditioning.prompt.metre else int(encoded.metres[-1]),),
         tempi=(tempo,),
         before=transposed(encoded.before(encoded.bars), shift),
+        silent_parts=_silent_parts(encoded, conditioning),
         bars_done=encoded.first_bar_read(encoded.bars),
     )
 
     def finish(events: np.ndarray) -> Score:
         sampled = _sampled_bars(transposed(events, -shift), plan)
         start = float(encoded.starts[-1]) / TICKS_PER_BEAT
-        return _joined(encoded, sampled, start, start, appended=True)
+        key = completed.tonality if conditioning.prompt.tonality is not None else None
+        return join_bars(encoded, sampled, start, start, appended=True, tonality=key)
 
     return ScoreTask(conditioning=completed, plan=plan, finish=finish)
 
@@ -149,7 +142,7 @@ def infilling_task(
     Raises:
         MelismaError: The piece has no such bars.
     """
-    encoded = _EncodedScore(score)
+    encoded = GivenPiece(score)
     if not 1 <= first_bar <= last_bar <= encoded.bars:
         raise MelismaError(
             f"the piece has {encoded.bars} bars: bars {first_bar} to {last_bar} cannot be filled in"
@@ -168,13 +161,15 @@ def infilling_task(
         tempi=tuple(encoded.tempi[first:stop]),
         before=transposed(encoded.before(first), shift),
         later=transposed(encoded.later(stop), shift),
+        silent_parts=_silent_parts(encoded, conditioning),
         bars_done=encoded.first_bar_read(first),
     )
 
     def finish(events: np.ndarray) -> Score:
         sampled = _sampled_bars(transposed(events, -shift), plan)
         edges = encoded.starts / TICKS_PER_BEAT
-        return _joined(encoded, sampled, float(edges[first]), float(edges[stop]), appended=False)
+        first_beat, stop_beat = float(edges[first]), float(edges[stop])
+        return join_bars(encoded, sampled, first_beat, stop_beat, appended=False)
 
     return ScoreTask(conditioning=completed, plan=plan, finish=finish)
 
@@ -190,7 +185,7 @@ def accompaniment_task(conditioning: ScoreConditioning, score: Score) -> ScoreTa
         The task; its result has the melody as its first track.
     """
     melody = extract_melody(score)
-    encoded = _EncodedScore(melody)
+    encoded = GivenPiece(melody)
     completed = _completed_by(
         conditioning, encoded, 0, encoded.bars, _key_of(score), keep_instruments=True
     )
@@ -201,6 +196,7 @@ def accompaniment_task(conditioning: ScoreConditioning, score: Score) -> ScoreTa
     )
     if not choices:
         programs = frozenset((*range(FIRST_PERCUSSIVE_PROGRAM), DRUM_PROGRAM))
+        programs -= conditioning.excluded_programs
         choices = (Choice(programs=programs, most=MAX_ACCOMPANYING_PARTS),)
     shift = completed.home_shift
     plan = ScorePlan(
@@ -209,6 +205,7 @@ def accompaniment_task(conditioning: ScoreConditioning, score: Score) -> ScoreTa
         bars=encoded.bars,
         programs=(program,),
         choices=choices,
+        excluded=conditioning.excluded_programs,
         metres=tuple(int(m) for m in encoded.metres),
         tempi=tuple(encoded.tempi),
         given=tuple(transposed(notes, shift) for notes in encoded.notes_by_bar()),
@@ -264,58 +261,16 @@ def extract_melody(score: Score) -> Score:
     return replace(score, tracks=(replace(track, notes=single),), chords=())
 
 
-class _EncodedScore:
-    """A given score and its events, bar by bar."""
-
-    def __init__(self, score: Score) -> None:
-        self.score = join_parts(score)
-        if not self.score.tracks:
-            raise MelismaError("the score has no notes: give one with notes")
-        self.score = replace(self.score, chords=chord_marks(self.score))
-        rows = encode_score(self.score, ended=False).astype(np.int64)
-        self._body = rows[rows[:, POSITION] != PART]
-        starts, self.metres = bars_of(self.score)
-        self.starts = np.append(starts, starts[-1] + METRE_TICKS[self.metres[-1]])
-        """First tick of every bar, then the end of the last bar."""
-        self._edges = np.append(np.flatnonzero(self._body[:, POSITION] == BAR), len(self._body))
-        lines = self._body[self._edges[:-1]]
-        self.tempi = [int(tempo) - FIRST_TEMPO for tempo in lines[:, LENGTH]]
-
-    @property
-    def bars(self) -> int:
-        return len(self.metres)
-
-    @property
-    def programs(self) -> tuple[int, ...]:
-        return tuple(program_of(track) for track in self.score.tracks)
-
-    def first_bar_read(self, stop: int) -> int:
-        """Index of the first bar before `stop` that the model reads."""
-        first = stop
-        while first > 0 and self._edges[stop] - self._edges[first - 1] <= MAX_EVENTS_BEFORE:
-            first -= 1
-        return min(first, max(stop - 1, 0))
-
-    def before(self, stop: int) -> np.ndarray:
-        """Events of the bars before bar `stop` that the model reads, int64 [event, 5]."""
-        return self._body[self._edges[self.first_bar_read(stop)] : self._edges[stop]]
-
-    def later(self, first: int) -> np.ndarray:
-        """Events of the bars from bar `first` on that the model reads, int64 [event, 5]."""
-        stop = first
-        while stop < self.bars and self._edges[stop + 1] - self._edges[first] <= MAX_EVENTS_LATER:
-            stop += 1
-        return self._body[self._edges[first] : self._edges[stop]]
-
-    def notes_by_bar(self) -> tuple[np.ndarray, ...]:
-        """Notes of every bar, int64 [note, 5]."""
-        parts = [self._body[a:b] for a, b in zip(self._edges, self._edges[1:], strict=False)]
-        return tuple(part[is_note(part)] for part in parts)
-
-    def facts(self, first: int, stop: int) -> Facts:
-        """Facts measured from the bars `first` to before `stop`."""
-        beats = self.starts[[first, stop]] / TICKS_PER_BEAT
-        return score_facts(self.score, float(beats[0]), float(beats[1]))
+def _silent_parts(encoded: GivenPiece, conditioning: ScoreConditioning) -> frozenset[int]:
+    """Numbers of the parts of the given score that do not play in the new bars."""
+    excluded = conditioning.excluded_programs
+    silent = frozenset(n for n, program in enumerate(encoded.programs) if program in excluded)
+    if len(silent) == len(encoded.programs):
+        raise MelismaError(
+            f"the given piece has no part but those that are excluded "
+            f"({', '.join(conditioning.excluded)}): leave one to play the new bars"
+        )
+    return silent
 
 
 def _key_of(score: Score) -> str | None:
@@ -324,7 +279,7 @@ def _key_of(score: Score) -> str | None:
 
 def _completed_by(
     conditioning: ScoreConditioning,
-    encoded: _EncodedScore,
+    encoded: GivenPiece,
     first: int,
     stop: int,
     key: str | None,
@@ -382,88 +337,6 @@ def _sampled_bars(events: np.ndarray, plan: ScorePlan) -> Score:
     last = bars[stop] if stop < len(bars) else len(body)
     head = events[events[:, POSITION] == PART]
     return decode_score(np.concatenate([head, body[first:last]]))
-
-
-def _joined(
-    encoded: _EncodedScore, sampled: Score, start_beat: float, stop_beat: float, *, appended: bool
-) -> Score:
-    """The given score with the sampled bars in place of [start, stop), or appended at `start`."""
-    new_notes = _notes_by_part(encoded, sampled)
-    tracks = []
-    for number, track in enumerate(encoded.score.tracks):
-        notes = track.notes
-        keep = np.ones(len(notes), bool)
-        if not appended:
-            keep = (notes.start_beats < start_beat - 1e-6) | (notes.start_beats >= stop_beat - 1e-6)
-        merged = _merged_notes(notes, keep, new_notes.get(number), start_beat)
-        tracks.append(replace(track, notes=merged))
-    score = encoded.score
-    tempo, metres = score.tempo, score.metres
-    if appended:
-        tempo = _joined_tempi(score.tempo, sampled.tempo, start_beat)
-        added = [replace(m, beat=m.beat + start_beat) for m in sampled.metres]
-        earlier = (m for m in score.metres if m.beat < start_beat - 1e-6)
-        metres = _without_repeats((*earlier, *added))
-    chords = [c for c in score.chords if not start_beat - 1e-6 <= c.beat < stop_beat - 1e-6]
-    chords += [ChordMark(beat=c.beat + start_beat, name=c.name) for c in sampled.chords]
-    return replace(
-        score,
-        tracks=tuple(tracks),
-        tempo=tempo,
-        metres=metres,
-        chords=tuple(sorted(chords, key=lambda chord: chord.beat)),
-    )
-
-
-def _notes_by_part(encoded: _EncodedScore, sampled: Score) -> dict[int, Notes]:
-    """Sampled notes by part number: decoding omits silent parts but keeps the order."""
-    found: dict[int, Notes] = {}
-    free = list(range(len(encoded.programs)))
-    for track in sampled.tracks:
-        number = next(n for n in free if encoded.programs[n] == program_of(track))
-        found[number] = track.notes
-        free = [n for n in free if n > number]
-    return found
-
-
-def _merged_notes(notes: Notes, keep: np.ndarray, new: Notes | None, start_beat: float) -> Notes:
-    """The notes in the mask `keep` and new ones, moved to `start_beat`, in order."""
-    columns = {
-        name: [getattr(notes, name)[keep]]
-        for name in ("start_beats", "duration_beats", "pitch", "velocity")
-    }
-    if new is not None:
-        for name, parts in columns.items():
-            shift = start_beat if name == "start_beats" else 0
-            parts.append(getattr(new, name) + shift)
-    joined = {name: np.concatenate(parts) for name, parts in columns.items()}
-    order = np.lexsort((joined["pitch"], joined["start_beats"]))
-    return Notes(**{name: column[order] for name, column in joined.items()})
-
-
-def _joined_tempi(before: TempoMap, after: TempoMap, start_beat: float) -> TempoMap:
-    """Appends a tempo map at a beat; the exact tempo continues where its class is unchanged."""
-    earlier = before.beats < start_beat - 1e-6
-    bpm = after.bpm.copy()
-    last = float(before.bpm[earlier][-1])
-    bpm[np.array([tempo_class(one) == tempo_class(last) for one in bpm])] = last
-    beats = np.concatenate([before.beats[earlier], after.beats + start_beat])
-    tempi = np.concatenate([before.bpm[earlier], bpm])
-    changes = np.concatenate([[True], np.diff(tempi) != 0])
-    return TempoMap(beats=beats[changes], bpm=tempi[changes])
-
-
-def _without_repeats(metres: tuple[Metre, ...]) -> tuple[Metre, ...]:
-    """The time signatures without those that repeat the one before."""
-    changes: list[Metre] = []
-    for metre in metres:
-        last = changes[-1] if changes else None
-        if last is None or (last.numerator, last.denominator) != (
-            metre.numerator,
-            metre.denominator,
-        ):
-            changes.append(metre)
-    return tuple(changes)
 
 
 def named_tracks(score: Score, name_of: Callable[[Track], str]) -> Score:
