@@ -11,14 +11,16 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from melisma.melody.tune import TRACK_RATE_HZ, extract_tune
-from melisma.sound.resample import resample_samples
+from melisma.melody.tune import TRACK_RATE_HZ, Tune, extract_tune
+from melisma.sound.repair import repaired
+from melisma.sound.resample import mono_samples
 from melisma.values import Waveform
 from melisma.values.errors import MelismaError
 
@@ -75,8 +77,8 @@ def chroma_of(
     if voice:
         chroma = _voice_chroma(waveform, samples)
     else:
-        mono = waveform.samples[:, :samples].mean(axis=0)
-        chroma = _spectral_chroma(resample_samples(mono, waveform.rate_hz, RATE_HZ), exact)
+        part, _ = repaired(replace(waveform, samples=waveform.samples[:, :samples]))
+        chroma = _spectral_chroma(mono_samples(part, RATE_HZ), exact)
     if soft:
         return chroma / np.maximum(chroma.max(axis=1, keepdims=True), _MIN_PEAK)
     one_hot = np.eye(CLASSES, dtype=np.float32)[chroma.argmax(axis=1)]
@@ -137,7 +139,7 @@ def chroma_filters() -> Tensor:
 
 def _spectral_chroma(sound: np.ndarray, exact: bool) -> np.ndarray:
     """Audio at 32 kHz -> power of each class, float32 [frame, 12]; silence is 0 unless `exact`."""
-    parts = list(_block_chroma(torch.from_numpy(np.ascontiguousarray(sound, dtype=np.float32))))
+    parts = list(_block_chroma(torch.from_numpy(np.array(sound, dtype=np.float32))))
     chroma = torch.cat(parts).numpy()
     if not exact:
         power = chroma.sum(axis=1, keepdims=True)
@@ -153,16 +155,42 @@ def _block_chroma(sound: Tensor) -> Iterator[Tensor]:
     frames = F.pad(sound[None], (half, half), mode="reflect")[0].unfold(
         0, WINDOW_SAMPLES, HOP_SAMPLES
     )
-    window = torch.hann_window(WINDOW_SAMPLES)
+    window = torch.hann_window(WINDOW_SAMPLES, dtype=torch.float32, device="cpu")
     for block in frames.split(_BLOCK_FRAMES):
         lines = torch.fft.rfft(block * window)
         power = lines.real.square() + lines.imag.square()
         yield power @ chroma_filters().T / window.square().sum()
 
 
+def chroma_of_tune(tune: Tune, seconds: float) -> np.ndarray:
+    """Chroma of a tune, as `chroma_of` has it of a voice.
+
+    Args:
+        tune: A melody found in sound, or that of a score.
+        seconds: Duration from the beginning.
+
+    Returns:
+        float32 [frame, 12], one-hot, zeros where the tune rests.
+
+    Raises:
+        MelismaError: The duration is not above 0.
+    """
+    if not seconds > 0:
+        raise MelismaError(f"the duration of a chroma is above 0 s, not {seconds}")
+    chroma = _tune_chroma(tune, round(min(seconds, tune.seconds) * RATE_HZ))
+    one_hot = np.eye(CLASSES, dtype=np.float32)[chroma.argmax(axis=1)]
+    return one_hot * (chroma.max(axis=1, keepdims=True) > 0)
+
+
 def _voice_chroma(waveform: Waveform, samples: int) -> np.ndarray:
-    """Hann-weighted fraction of each window that each class of the tune fills, [frame, 12]."""
+    """Chroma of the tune of a voice, [frame, 12]; see `_tune_chroma`."""
     tune = extract_tune(waveform, seconds=samples / waveform.rate_hz)
+    return _tune_chroma(tune, round(samples * RATE_HZ / waveform.rate_hz))
+
+
+def _tune_chroma(tune: Tune, resampled: int) -> np.ndarray:
+    """Hann-weighted fraction of each window that each class of the tune fills, float32 [frame, 12];
+    `resampled`: number of samples at `RATE_HZ`."""
     sounding = np.zeros((len(tune.times) + 1, CLASSES))
     for note in tune.notes:
         first, last = (
@@ -173,7 +201,6 @@ def _voice_chroma(waveform: Waveform, samples: int) -> np.ndarray:
     shares = np.stack(
         [np.convolve(column, window / window.sum(), "same") for column in sounding.T], axis=1
     )
-    resampled = round(samples * RATE_HZ / waveform.rate_hz)
     centres_seconds = np.arange(1 + resampled // HOP_SAMPLES) * HOP_SAMPLES / RATE_HZ
     frames = np.minimum(np.round(centres_seconds * TRACK_RATE_HZ).astype(int), len(shares) - 1)
     chroma = shares[frames]

@@ -61,10 +61,12 @@ def salience(sound: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Returns:
         (salience float32 [frame, pitch], levels in decibels float32 [frame]).
     """
-    batch = torch.from_numpy(np.ascontiguousarray(sound, dtype=np.float32))[None]
+    batch = torch.from_numpy(np.array(sound, dtype=np.float32))[None]
 
-    strengths = torch.zeros(len(sound) // HOP_SAMPLES, len(PITCHES))
-    levels = torch.zeros(len(strengths))
+    strengths = torch.zeros(
+        len(sound) // HOP_SAMPLES, len(PITCHES), dtype=torch.float32, device="cpu"
+    )
+    levels = torch.zeros(len(strengths), dtype=torch.float32, device="cpu")
     for (window, _), share in zip(_WINDOWS, _shares(), strict=True):
         kernel, density = _kernel(window)
         magnitude = spectrum(batch, window, HOP_SAMPLES)[0].abs().T / (window / 4)

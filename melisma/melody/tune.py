@@ -10,7 +10,7 @@ no timbre.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from melisma.melody.evidence import MIN_CLEAR_SHARE, MIN_EVIDENCE, clear_share, 
 from melisma.melody.salience import HOP_SAMPLES, PITCHES, RATE_HZ, STEP, TRACK_RATE_HZ, salience
 from melisma.melody.transcribe import TuneNote, find_notes, line_tuning
 from melisma.melody.viterbi import likeliest_path
+from melisma.sound.repair import repaired
 from melisma.sound.resample import resample_samples
 from melisma.values import Waveform
 from melisma.values.errors import MelismaError
@@ -192,7 +193,8 @@ def _analysed_part(waveform: Waveform, seconds: float | None) -> np.ndarray:
             f"a tune of {samples / waveform.rate_hz:.2f} s is too short: give "
             f"{MIN_SECONDS} s or more"
         )
-    sound = waveform.samples[:, :samples].mean(axis=0)
+    part, _ = repaired(replace(waveform, samples=waveform.samples[:, :samples]))
+    sound = part.mono
     peak = float(np.abs(sound).max())
     if peak < _SILENT_PEAK:
         raise MelismaError("the sound is silent: record it again, louder")

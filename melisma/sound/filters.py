@@ -59,7 +59,7 @@ def high_shelf(gain_db: float, corner_hz: float, rate_hz: int, q: float = BUTTER
 @compiled_loop
 def _run_section(x, b0, b1, b2, a1, a2, s1, s2):
     """Filters float64 [channel, sample] in place, in transposed direct form II, from the initial
-    states float64 [channel]."""
+    states float64 [channel], which become the final ones."""
     for channel in range(x.shape[0]):
         one, two, row = s1[channel], s2[channel], x[channel]
         for i in range(x.shape[1]):
@@ -68,6 +68,15 @@ def _run_section(x, b0, b1, b2, a1, a2, s1, s2):
             one = b1 * old - a1 * new + two
             two = b2 * old - a2 * new
             row[i] = new
+        s1[channel], s2[channel] = one, two
+
+
+def _steady_states(section: Section, first: np.ndarray) -> np.ndarray:
+    """Final states float64 [2, channel] after endlessly many samples of the values [channel]."""
+    b0, b1, b2, a1, a2 = section
+    gain = (b0 + b1 + b2) / (1 + a1 + a2)
+    second = (b2 - a2 * gain) * first
+    return np.stack([(b1 - a1 * gain) * first + second, second])
 
 
 def sosfilt(section: Section, samples: np.ndarray, *, steady: bool = False) -> np.ndarray:
@@ -85,12 +94,28 @@ def sosfilt(section: Section, samples: np.ndarray, *, steady: bool = False) -> n
     rows = np.array(samples, np.float64).reshape(-1, samples.shape[-1])
     states = np.zeros((2, len(rows)))
     if steady:
-        b0, b1, b2, a1, a2 = section
-        gain = (b0 + b1 + b2) / (1 + a1 + a2)
-        states[1] = (b2 - a2 * gain) * rows[:, 0]
-        states[0] = (b1 - a1 * gain) * rows[:, 0] + states[1]
+        states[:] = _steady_states(section, rows[:, 0])
     _run_section(rows, *section, *states)
     return rows.reshape(samples.shape)
+
+
+class SectionFilter:
+    """A second-order section over consecutive blocks: the last samples of one act on the next."""
+
+    def __init__(self, section: Section, channels: int) -> None:
+        """A filter whose initial state is zero."""
+        self.section = section
+        self._states = np.zeros((2, channels))
+
+    def step(self, samples: np.ndarray) -> np.ndarray:
+        """Filters the next block, float64 [channel, sample]."""
+        rows = np.array(samples, np.float64, order="C")
+        _run_section(rows, *self.section, *self._states)
+        return rows
+
+    def settle(self, samples: np.ndarray) -> None:
+        """Sets the steady state for the first sample of a block [channel, sample]."""
+        self._states[:] = _steady_states(self.section, samples[:, 0])
 
 
 def sosfiltfilt(section: Section, samples: np.ndarray, padlen: int) -> np.ndarray:

@@ -35,7 +35,7 @@ LINES = LOW_LINES + HIGH_LINES
 
 @functools.lru_cache(maxsize=8)
 def _window(samples: int, device: torch.device) -> Tensor:
-    return torch.hann_window(samples, device=device)
+    return torch.hann_window(samples, device=device, dtype=torch.float32)
 
 
 def magnitudes(sound: Tensor) -> Tensor:
@@ -72,9 +72,16 @@ class PhaseState:
 def initial_state(batch: int, device: torch.device | str = "cpu") -> PhaseState:
     """The state before the first frame: silence."""
     return PhaseState(
-        phase=torch.zeros(batch, LINES, device=device),
-        low_tail=torch.zeros(batch, (_hops(LOW_WINDOW_SAMPLES) - 1) * HOP_SAMPLES, device=device),
-        high_tail=torch.zeros(batch, (_hops(HIGH_WINDOW_SAMPLES) - 1) * HOP_SAMPLES, device=device),
+        phase=torch.zeros(batch, LINES, device=device, dtype=torch.float32),
+        low_tail=torch.zeros(
+            batch, (_hops(LOW_WINDOW_SAMPLES) - 1) * HOP_SAMPLES, device=device, dtype=torch.float32
+        ),
+        high_tail=torch.zeros(
+            batch,
+            (_hops(HIGH_WINDOW_SAMPLES) - 1) * HOP_SAMPLES,
+            device=device,
+            dtype=torch.float32,
+        ),
     )
 
 
@@ -152,7 +159,7 @@ def _phases(block: Tensor, phase: Tensor) -> tuple[Tensor, Tensor]:
 def _lines(device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     """For every bin: its index in its band's spectrum, whether it is in the low band, and the
     cycles by which bin 1 of that spectrum advances in a hop."""
-    line = torch.arange(LINES, device=device)
+    line = torch.arange(LINES, device=device, dtype=torch.long)
     low = line < LOW_LINES
     number = torch.where(low, line, line - LOW_LINES + HIGH_FIRST_LINE)
     window = torch.where(low, LOW_WINDOW_SAMPLES, HIGH_WINDOW_SAMPLES)
@@ -168,7 +175,7 @@ def _peaks(block: Tensor) -> tuple[Tensor, Tensor]:
     # Parabolic interpolation of the log magnitude: accurate to a few per cent of a bin.
     offset = (0.5 * (left - right) / curve).clamp(-0.5, 0.5)
     device = block.device
-    line = torch.arange(LINES, device=device)
+    line = torch.arange(LINES, device=device, dtype=torch.long)
     number, low, hops = _lines(device)
     advance = (2 * math.pi * (number + offset) * hops).to(block.dtype)
     before = torch.where(is_peak, line, -10_000).cummax(dim=-1).values

@@ -10,7 +10,7 @@ import numpy as np
 import soxr
 from numpy.typing import DTypeLike
 
-from melisma.values.waveform import Waveform
+from melisma.values.waveform import Waveform, mix_to_mono
 
 
 def resample(waveform: Waveform, rate_hz: int, channels: int | None = None) -> Waveform:
@@ -20,25 +20,25 @@ def resample(waveform: Waveform, rate_hz: int, channels: int | None = None) -> W
         waveform: Of any rate.
         rate_hz: Sample rate of the result.
         channels: Number of channels of the result; where the waveform has another number, its
-            channels are averaged and the mean is repeated. None: as many as it has.
+            channels are mixed (`mix_to_mono`) and the mix is repeated. None: as many as it has.
 
     Returns:
         The waveform at `rate_hz`, with contiguous samples.
     """
     samples = waveform.samples
     if channels is not None and samples.shape[0] != channels:
-        samples = np.repeat(samples.mean(axis=0, keepdims=True), channels, axis=0)
+        samples = np.repeat(mix_to_mono(samples, waveform.rate_hz)[None], channels, axis=0)
     samples = resample_samples(samples, waveform.rate_hz, rate_hz)
     return Waveform(samples=np.ascontiguousarray(samples, dtype=np.float32), rate_hz=rate_hz)
 
 
 def mono_samples(waveform: Waveform, rate_hz: int, dtype: DTypeLike = np.float32) -> np.ndarray:
-    """Mean of the channels, resampled.
+    """The channels mixed to one (`mix_to_mono`), resampled.
 
     Args:
         waveform: Of any rate.
         rate_hz: Sample rate of the result.
-        dtype: float32 or float64: precision of the resampling and of the result. The mean is taken
+        dtype: float32 or float64: precision of the resampling and of the result. The mix is made
             in float32.
 
     Returns:

@@ -59,7 +59,7 @@ def _triangles(lines_hz: np.ndarray, edges_hz: np.ndarray) -> np.ndarray:
 
 @functools.lru_cache(maxsize=32)
 def _window(samples: int) -> Tensor:
-    return torch.hann_window(samples)
+    return torch.hann_window(samples, dtype=torch.float32, device="cpu")
 
 
 def spectrum(sound: Tensor, window_samples: int, hop_samples: int) -> Tensor:
@@ -157,9 +157,9 @@ def _lowpass(decimation: int) -> Tensor:
     """Anti-aliasing filter: a windowed sinc at 0.8 of the new Nyquist frequency, 16 periods long
     (Kaiser, beta 8: -80 dB)."""
     radius = 8 * decimation
-    times = torch.arange(-radius, radius + 1, dtype=torch.float64)
+    times = torch.arange(-radius, radius + 1, dtype=torch.float64, device="cpu")
     kernel = torch.sinc(times * 0.8 / decimation) * torch.kaiser_window(
-        2 * radius + 1, periodic=False, beta=8.0, dtype=torch.float64
+        2 * radius + 1, periodic=False, beta=8.0, dtype=torch.float64, device="cpu"
     )
     return (kernel / kernel.sum()).float()[None, None]
 

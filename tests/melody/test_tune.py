@@ -272,3 +272,22 @@ def test_the_likeliest_path_weighs_moves_against_scores() -> None:
     assert path.tolist() == [4, 4, 4, 5, 5, 5]
     still = likeliest_path(scores, step_cost=9.0, jump_cost=9.0, reach=2)
     assert len(set(still.tolist())) == 1
+
+
+@pytest.mark.parametrize("offset", [0.05, 0.2, -0.6])
+def test_a_dc_offset_hides_no_tune(offset: float) -> None:
+    sound = hummed().samples[0] * 0.2
+    assert extract_tune(wave(sound + offset)).notes == extract_tune(wave(sound)).notes
+
+
+@pytest.mark.parametrize("balance", [1.0, 0.9])
+def test_sides_that_cancel_hide_no_tune(balance: float) -> None:
+    sound = hummed()
+    sides = np.concatenate([sound.samples, -balance * sound.samples])
+    given = Waveform(samples=sides, rate_hz=RATE_HZ)
+    assert extract_tune(given).notes == extract_tune(sound).notes
+
+
+def test_amplitudes_of_another_scale_hide_no_tune() -> None:
+    sound = hummed().samples[0]
+    assert classes_of(extract_tune(wave(32_768.0 * sound))) == classes_of(extract_tune(wave(sound)))

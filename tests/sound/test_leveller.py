@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from melisma.analysis.audio.levels import measure_levels
-from melisma.sound.leveller import MAX_GAIN_DB, level
+from melisma.sound.mastering import LEVELLING_GAIN_DB, level
 from melisma.values import Waveform
 
 RATE_HZ = 24_000
@@ -60,7 +60,7 @@ def test_pauses_are_not_pulled_up() -> None:
     sound[5 * RATE_HZ :] = 1e-4 * rng.standard_normal(len(sound) - 5 * RATE_HZ)
     after = level(Waveform(samples=sound[None], rate_hz=RATE_HZ)).samples[0]
     assert after[-2 * RATE_HZ :].std() < 1.3e-4
-    assert np.abs(after).max() < 0.2 * 10 ** (MAX_GAIN_DB / 20)
+    assert np.abs(after).max() < 0.2 * 10 ** (LEVELLING_GAIN_DB / 20)
 
 
 @pytest.mark.parametrize("samples", [1, 30, 700])
