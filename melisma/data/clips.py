@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 
 from melisma.analysis.labels.frame_labels import FrameLabels, frame_labels
 from melisma.data.arrange.songbook import Songbook
 from melisma.data.captions.writer import write_captions
+from melisma.data.corpus_settings import sources_description
 from melisma.data.facts import clip_facts
 from melisma.data.render.acoustics import WIDE
 from melisma.data.render.expressive_performance import PerformanceSettings, perform
@@ -27,6 +28,7 @@ from melisma.data.sources.excerpts import choose_window, correct_downbeats
 from melisma.data.sources.pieces import Source, read_score
 from melisma.data.sources.splits import assign_splits
 from melisma.symbolic.performance import Performance
+from melisma.symbolic.soundfont.fluidsynth import has_fluidsynth
 from melisma.values import Facts, Score
 from melisma.values.errors import MelismaError
 from melisma.values.tokens import FRAME_RATE_HZ
@@ -107,7 +109,9 @@ class _PerformedExcerpt:
 
 
 class ClipRenderer:
-    """Renders clips by number; the same number gives the same clip (samples within 1 of int16).
+    """Renders clips by number; the same number gives the same clip, but for what the synthesizer
+    played before (mostly within 1 of int16). After `restart`, the same clips in the same order are
+    the same bytes.
 
     Soundfonts are loaded for the first clip.
     """
@@ -143,8 +147,28 @@ class ClipRenderer:
             kind: _SourceSampler(selected, groove=kind == "groove") for kind in ("real", "groove")
         }
         self._songbook = Songbook(selected)
+        self._sources = sources_description(selected)
         self._soundfonts = tuple(soundfonts)
         self._renderer: Renderer | None = None
+
+    def __getstate__(self) -> dict[str, object]:
+        """For workers, which load the soundfonts themselves."""
+        return {**vars(self), "_renderer": None}
+
+    def description(self) -> dict[str, Any]:
+        """Everything that decides the clips, as JSON values."""
+        return {
+            **asdict(self.settings),
+            "sources": self._sources,
+            "synthesizer": "FluidSynth" if has_fluidsynth() else "own",
+            "soundfonts": {path.name: path.stat().st_size for path in self._soundfonts},
+        }
+
+    def restart(self) -> None:
+        """Forget what was rendered before: the next clips are those of a new renderer, exactly."""
+        if self._renderer is not None:
+            self._renderer.close()
+            self._renderer = None
 
     def clip(self, index: int) -> Clip:
         """Render clip number `index`.

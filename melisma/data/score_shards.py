@@ -13,8 +13,9 @@ accents.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,6 +24,7 @@ from melisma.analysis.labels.frame_labels import frame_labels
 from melisma.data.arrange.songbook import Songbook
 from melisma.data.captions.writer import write_captions
 from melisma.data.clips import GROOVE_WEIGHTS, tempo_limits
+from melisma.data.corpus_settings import begin_corpus, sources_description
 from melisma.data.facts import clip_facts
 from melisma.data.render.expressive_performance import (
     PerformanceSettings,
@@ -34,7 +36,8 @@ from melisma.data.render.orchestration import OrchestrationSettings, orchestrate
 from melisma.data.sources.excerpts import correct_downbeats
 from melisma.data.sources.pieces import Source, read_score
 from melisma.data.workers import Advance, run_jobs
-from melisma.files.shards import Row, ShardWriter
+from melisma.files.shards import NumberedShards, Row, write_shard
+from melisma.files.shards.lock import locked
 from melisma.symbolic.events import encode_score, join_parts
 from melisma.symbolic.performance import Performance
 from melisma.values import Facts, Score
@@ -53,6 +56,8 @@ from melisma.values.tokens import FRAME_RATE_HZ
 
 AS_WRITTEN = PerformanceSettings(orchestration=None, transpose=False, humanize=False, rubato=False)
 """Performs the notation without any variation."""
+ROWS_PER_SHARD = 64
+"""Numbers of a shard: some seconds of work (chosen), which an interrupted worker loses at most."""
 MIN_NOTES = 8
 """Windows with fewer notes are dropped."""
 MAX_WINDOW_SECONDS = 120.0
@@ -115,6 +120,14 @@ class ScoreRows:
     def __len__(self) -> int:
         return 2 * len(self._sources) + self._arranged
 
+    def key(self, index: int) -> str:
+        """The key of row number `index`."""
+        return f"{self.settings.split}-{self.settings.seed}-{index:07d}"
+
+    def description(self) -> dict[str, Any]:
+        """Everything that decides the rows, as JSON values."""
+        return {**asdict(self.settings), "sources": sources_description(self._sources)}
+
     def row(self, index: int) -> Row | None:
         """Build row number `index`; None if it has no window with enough notes."""
         rng = np.random.default_rng((self.settings.seed, index))
@@ -136,7 +149,7 @@ class ScoreRows:
             return None
         source = version.source
         return Row(
-            key=f"{self.settings.split}-{self.settings.seed}-{index:07d}",
+            key=self.key(index),
             arrays={
                 "events": np.concatenate(events).astype(np.int16),
                 "windows": np.array(spans, dtype=np.int32),
@@ -297,9 +310,11 @@ def write_score_shards(
     workers: int = 1,
     on_progress: Callable[[int], None] | None = None,
 ) -> None:
-    """Write all rows as shards; rows in complete shards are not written again.
+    """Write all rows as shards; shards that exist already are not written again.
 
-    The rows are the same for any number of workers.
+    The same settings write the same bytes with any number of workers, however often they were
+    interrupted. The rows are in random order, so that the shards written so far are a
+    representative sample.
 
     Args:
         folder: Folder of the shards; created if missing.
@@ -308,26 +323,50 @@ def write_score_shards(
         on_progress: Called about once a second, and at the end, with the number of rows done.
 
     Raises:
+        MelismaError: Another process writes into the folder, or it was begun with other settings.
         ChildProcessError: If a worker process failed; other errors as `workers.run_jobs`.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-
-    def write(worker: int, advance: Advance) -> None:
-        _write_part(folder, score_rows, worker, workers, advance)
-
-    run_jobs(write, workers, workers, on_progress)
-
-
-def _write_part(
-    folder: Path, score_rows: ScoreRows, worker: int, workers: int, advance: Advance
-) -> None:
-    """The job of one worker process: every `workers`-th row of the order."""
-    with ShardWriter(folder, rows_per_shard=512, prefix=f"scores-{worker}") as writer:
-        # In random order, so that the shards written so far are a representative sample.
+    with locked(folder) as lock:
+        begin_corpus(folder, "score shards", score_rows.description())
+        shards = NumberedShards(folder, "scores")
         order = np.random.default_rng(score_rows.settings.seed).permutation(len(score_rows))
-        for index in order[worker::workers].tolist():
-            key = f"{score_rows.settings.split}-{score_rows.settings.seed}-{index:07d}"
-            row = None if key in writer.finished else score_rows.row(index)
+        blocks = [
+            order[start : start + ROWS_PER_SHARD].tolist()
+            for start in range(0, len(order), ROWS_PER_SHARD)
+        ]
+        missing = shards.missing(len(blocks))
+        # Versions up to 0.5 wrote shards under other names, and one row after another.
+        job = _ShardOfScoresJob(
+            score_rows, [shards.path(n) for n in missing], [blocks[n] for n in missing],
+            frozenset(shards.other_keys()),
+        )  # fmt: skip
+        done = len(order) - sum(len(blocks[n]) for n in missing)
+
+        def report(completed: int) -> None:
+            if on_progress is not None:
+                on_progress(done + completed)
+
+        run_jobs(
+            job, len(missing), workers, report, lambda number: shards.add(missing[number]), lock
+        )
+        report(len(order) - done)
+
+
+@dataclass(frozen=True)
+class _ShardOfScoresJob:
+    """Builds and writes shards of scores; runs in a worker."""
+
+    score_rows: ScoreRows
+    files: list[Path]
+    blocks: list[list[int]]
+    finished: frozenset[str]
+
+    def __call__(self, number: int, advance: Advance) -> None:
+        rows: list[Row] = []
+        for index in self.blocks[number]:
+            finished = self.score_rows.key(index) in self.finished
+            row = None if finished else self.score_rows.row(index)
             if row is not None:
-                writer.write(row)
+                rows.append(row)
             advance(1)
+        write_shard(self.files[number], rows)

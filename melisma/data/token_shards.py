@@ -17,24 +17,42 @@ facts record the fingerprints of the tokenizers under `TOKENIZERS_KEY`, which
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from melisma.data.audio_shards import AudioShards
+from melisma.data.audio_shards import AudioShards, shards_description
 from melisma.data.clips import Clip, ClipRenderer
+from melisma.data.corpus_settings import begin_corpus, number_of_clips
 from melisma.data.workers import Advance, progress_bar, run_jobs
 from melisma.files.legacy_names import TOKENIZERS_KEY
-from melisma.files.shards import Row, ShardWriter
+from melisma.files.shards import (
+    INDEX,
+    NumberedShards,
+    Row,
+    ShardWriter,
+    read_index,
+    write_shard,
+)
+from melisma.files.shards.lock import locked
 from melisma.joint.attributes import BLOCKS, NAMES, target_row
-from melisma.tokenizers import AudioTokenizers, TokenizerPaths
+from melisma.tokenizers import AudioTokenizers, TokenizerPaths, check_tokenizer_fingerprints
 from melisma.values import Facts
 from melisma.values.attributes import CONDITION_ATTRIBUTES
+from melisma.values.errors import MelismaError
 
 BATCH_CLIPS = 4
 """Clips encoded together."""
+CLIPS_PER_SHARD = 32
+"""Clips of a shard that is rendered and encoded: one or two minutes of work (chosen), which is what
+an interrupted worker loses at most."""
+ENCODED_PER_SHARD = 64
+"""Clips of a shard of encoded audio shards: less than a minute of work (chosen)."""
 
 
 def known_conditions(facts: Facts) -> dict[str, np.ndarray]:
@@ -86,6 +104,13 @@ def clip_row(
     )
 
 
+def is_rendered(folder: Path) -> bool:
+    """Whether a folder has tokens that `write_token_shards` wrote, not those of `encode_clips`."""
+    if not (folder / INDEX).is_file():
+        return False
+    return any(not line.key.startswith(f"{TOKENIZERS_KEY}-") for line in read_index(folder))
+
+
 def encode_clips(folder: Path, corpus: AudioShards, tokenizers: AudioTokenizers) -> None:
     """Encode audio shards as token shards; rows in complete shards are not encoded again.
 
@@ -93,74 +118,129 @@ def encode_clips(folder: Path, corpus: AudioShards, tokenizers: AudioTokenizers)
         folder: Folder of the token shards.
         corpus: Audio shards.
         tokenizers: Frozen tokenizers.
+
+    Raises:
+        MelismaError: Another process writes into the folder, or it has tokens of other tokenizers
+            or other clips.
     """
-    with ShardWriter(folder, rows_per_shard=256) as writer:
+    with locked(folder), ShardWriter(folder, rows_per_shard=ENCODED_PER_SHARD) as writer:
+        keys = [f"{TOKENIZERS_KEY}-{number:07d}" for number in range(len(corpus))]
+        begin_corpus(folder, "encoded audio shards", {"clips": shards_description(corpus)})
+        for line in read_index(folder) if writer.finished else ():
+            check_tokenizer_fingerprints(folder, line.facts, tokenizers.fingerprints)
         for start in range(0, len(corpus), BATCH_CLIPS):
             numbers = range(start, min(start + BATCH_CLIPS, len(corpus)))
-            keys = [f"{TOKENIZERS_KEY}-{number:07d}" for number in numbers]
-            if all(key in writer.finished for key in keys):
+            if all(keys[number] in writer.finished for number in numbers):
                 continue
             locations = [corpus.locate(number) for number in numbers]
             batch_sound = np.stack([corpus.sound[shard][row] for shard, row in locations])
             sound = torch.from_numpy(batch_sound.astype(np.float32) / 32768)
-            for number, key, arrays in zip(numbers, keys, tokenizers.encode(sound), strict=True):
+            for number, arrays in zip(numbers, tokenizers.encode(sound), strict=True):
                 shard, row = corpus.locate(number)
                 phases = [corpus.labels[shard][name][row] for name in ("beat_phase", "bar_phase")]
                 arrays["rhythm"] = np.stack(phases, axis=1).astype(np.float16)
                 arrays |= known_conditions(corpus.facts(number))
-                if key not in writer.finished:
+                if keys[number] not in writer.finished:
                     facts = {**corpus.rows[number], TOKENIZERS_KEY: tokenizers.fingerprints}
-                    writer.write(Row(key=key, arrays=arrays, facts=facts))
+                    writer.write(Row(key=keys[number], arrays=arrays, facts=facts))
 
 
 def write_token_shards(
     folder: Path, renderer: ClipRenderer, paths: TokenizerPaths, hours: float, workers: int = 1
 ) -> None:
-    """Render and encode clips, and write them; rows in complete shards are not written again.
+    """Render and encode clips, and write them; shards that exist already are not written again.
 
-    Worker w renders the clips w, w + workers, ...: the rows are the same for any number of workers;
-    only their order in the shards differs.
+    Shard s has the clips from `s * CLIPS_PER_SHARD` on. The same seed writes the same bytes with
+    any number of workers, however often it was interrupted.
 
     Args:
         folder: Folder of the token shards; created if missing.
         renderer: Renders the clips.
         paths: Checkpoints of the tokenizers.
-        hours: Total length of the clips in hours, rounded to whole clips.
+        hours: Total length of the clips in hours, rounded to whole clips. More hours than were
+            written into the folder before extend it.
         workers: Number of processes.
 
     Raises:
+        MelismaError: Another process writes into the folder, or it was begun with other settings or
+            more hours.
         ChildProcessError: If a worker process failed; other errors as `workers.run_jobs`.
     """
-    clips = max(round(hours * 3600 / renderer.settings.seconds), 1)
-    folder.mkdir(parents=True, exist_ok=True)
+    if workers < 1:
+        raise MelismaError(f"workers ({workers}) must be positive")
+    clips = number_of_clips(hours, renderer.settings.seconds)
+    with locked(folder) as lock:
+        settings = {**renderer.description(), "tokenizers": _files_description(paths)}
+        begin_corpus(folder, "token shards", settings, clips, finished="*.tar")
+        shards = NumberedShards(folder, "tokens")
+        _remove_short_shard(folder, shards, clips)
+        missing = shards.missing(-(-clips // CLIPS_PER_SHARD))
+        batches = [
+            range(shard * CLIPS_PER_SHARD, min((shard + 1) * CLIPS_PER_SHARD, clips))
+            for shard in missing
+        ]
+        job = _ShardJob(renderer, paths, [shards.path(shard) for shard in missing], batches)
+        done = clips - sum(map(len, batches))
+        with progress_bar("tokens", clips, "clips") as report:
+            run_jobs(
+                job, len(missing), workers, lambda completed: report(done + completed),
+                lambda number: shards.add(missing[number]), lock,
+            )  # fmt: skip
+            report(clips)
 
-    def write(worker: int, advance: Advance) -> None:
-        _write_part(folder, renderer, paths, range(worker, clips, workers), worker, advance)
 
-    with progress_bar("tokens", clips, "clips") as report:
-        run_jobs(write, workers, workers, report)
+def _remove_short_shard(folder: Path, shards: NumberedShards, clips: int) -> None:
+    """Removes the last shard of a corpus that is extended, where it is to have more clips."""
+    if not (folder / INDEX).exists():
+        return
+    sizes = Counter(line.shard for line in read_index(folder))
+    for number in range(-(-clips // CLIPS_PER_SHARD)):
+        wanted = min(CLIPS_PER_SHARD, clips - number * CLIPS_PER_SHARD)
+        if 0 < sizes[shards.path(number).name] < wanted:
+            shards.remove(number)
+            return
 
 
-def _write_part(
-    folder: Path,
-    renderer: ClipRenderer,
-    paths: TokenizerPaths,
-    indices: Sequence[int],
-    worker: int,
-    advance: Advance,
-) -> None:
-    """The job of one worker; it loads the tokenizers itself, so that no running thread is
-    forked."""
-    torch.set_num_threads(1)
-    tokenizers = AudioTokenizers.read(paths)
-    with ShardWriter(folder, rows_per_shard=256, prefix=f"tokens-{worker}") as writer:
-        keys = {i: f"{renderer.settings.seed}-{i:07d}" for i in indices}
-        pending = [i for i in indices if keys[i] not in writer.finished]
-        advance(len(indices) - len(pending))
-        for start in range(0, len(pending), BATCH_CLIPS):
-            batch = pending[start : start + BATCH_CLIPS]
-            clips = [renderer.clip(i) for i in batch]
-            sound = torch.from_numpy(np.stack([c.sound for c in clips]).astype(np.float32) / 32768)
-            for i, clip, arrays in zip(batch, clips, tokenizers.encode(sound), strict=True):
-                writer.write(clip_row(clip, arrays, keys[i], tokenizers.fingerprints))
+def _files_description(paths: TokenizerPaths) -> dict[str, str]:
+    """Hashes of the tokenizers' files."""
+    files = {name: path for name, path in vars(paths).items() if isinstance(path, Path)}
+    hashes = {}
+    for name, path in files.items():
+        with path.open("rb") as file:
+            hashes[name] = hashlib.file_digest(file, "sha256").hexdigest()[:12]
+    return hashes
+
+
+@dataclass
+class _ShardJob:
+    """Renders, encodes and writes shards; runs in a worker."""
+
+    renderer: ClipRenderer
+    paths: TokenizerPaths
+    files: list[Path]
+    batches: list[range]
+    tokenizers: AudioTokenizers | None = None
+    """Read for the first shard."""
+
+    def __call__(self, number: int, advance: Advance) -> None:
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # the processes share the cores
+        try:
+            if self.tokenizers is None:
+                self.tokenizers = AudioTokenizers.read(self.paths)
+            write_shard(self.files[number], list(self._rows(self.batches[number], advance)))
+        finally:
+            torch.set_num_threads(threads)
+
+    def _rows(self, clips: range, advance: Advance) -> Iterator[Row]:
+        assert self.tokenizers is not None
+        self.renderer.restart()
+        fingerprints = self.tokenizers.fingerprints
+        for start in range(0, len(clips), BATCH_CLIPS):
+            batch = clips[start : start + BATCH_CLIPS]
+            rendered = [self.renderer.clip(i) for i in batch]
+            sound = np.stack([clip.sound for clip in rendered]).astype(np.float32) / 32768
+            encoded = self.tokenizers.encode(torch.from_numpy(sound))
+            for i, clip, arrays in zip(batch, rendered, encoded, strict=True):
+                yield clip_row(clip, arrays, f"{self.renderer.settings.seed}-{i:07d}", fingerprints)
             advance(len(batch))

@@ -32,12 +32,13 @@ def run_recipe(
         recipe: one of `RECIPES`, or a former name of one.
         data: the prepared data.
         output: the folder of the run.
-        resume: for "all", continue in a folder that is not empty; single parts always do.
+        resume: continue the training in `output`, which is refused otherwise.
         changes: settings by their dotted names, as on the command line.
         device: "auto", "cpu", "cuda" or "cuda:N".
 
     Raises:
-        MelismaError: for an unknown recipe or setting.
+        MelismaError: for an unknown recipe or setting, a folder that another process uses, or a
+            training that cannot be continued like this.
     """
     recipe = present_recipe(recipe)
     if recipe not in RECIPES:

@@ -8,7 +8,6 @@ folder that `melisma generate --model` loads. The recipe "all" skips parts that 
 from __future__ import annotations
 
 import dataclasses
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,15 +16,16 @@ import torch
 
 from melisma.analysis.similarity import clip_index, melody_fingerprints
 from melisma.data.audio_shards import AudioShards, read_audio_shards
-from melisma.data.token_shards import encode_clips
+from melisma.data.token_shards import encode_clips, is_rendered
 from melisma.files.checkpoint import read_checkpoint, write_checkpoint
+from melisma.files.shards.lock import LOCK_NAME, locked, remove_all_leftovers
 from melisma.generation.resolve import model_folder
 from melisma.joint import JointEmbedding
 from melisma.recipes import sizes
 from melisma.recipes.clip_index import build_index, read_indexed_clips
 from melisma.recipes.judges import measure_reference_of, measure_score_reference_of, train_judge_of
 from melisma.recipes.names import PARTS, SIZES, present_key
-from melisma.recipes.request import RunRequest, frozen_tokenizers, ship_part
+from melisma.recipes.request import RunRequest, copy_file, frozen_tokenizers, ship_part
 from melisma.recipes.score_fingerprints import FingerprintSettings, make_fingerprints
 from melisma.recipes.score_shards import write_score_corpora
 from melisma.recipes.settings import changed
@@ -37,7 +37,9 @@ from melisma.train.codec import train_codec
 from melisma.train.datasets.captions import KINDS
 from melisma.train.datasets.music import MusicFeatures, encode_music, split_by_group
 from melisma.train.datasets.score import read_score_corpus
+from melisma.train.initialization.memory import enough_memory
 from melisma.train.joint import finetune_text, train_joint
+from melisma.train.loop import STATE_FILE
 from melisma.train.score import train_score
 from melisma.train.semantic import instrument_labels, spectra_of, train_semantic
 from melisma.train.text import read_text
@@ -56,12 +58,15 @@ def run(
         recipe: one of `RECIPES`.
         data: the prepared data.
         output: the folder of the run.
-        resume: whether "all" may continue in a folder that is not empty.
+        resume: whether a training may be continued: "all" in a folder that is not empty, a single
+            part where its folder holds a training.
         changes: settings by their dotted names, and "size", "words", "start", "captions".
         device: "auto", "cpu", "cuda" or "cuda:N".
 
     Raises:
-        MelismaError: for an unknown setting, or one that does not fit the recipe.
+        MelismaError: for an unknown setting, or one that does not fit the recipe; where a training
+            is to be continued without `resume` or with other settings or data; where another
+            process uses the folder.
     """
     changes = {present_key(key): value for key, value in changes.items()}
     size = changes.pop("size", "small")
@@ -89,14 +94,27 @@ def run(
         start=None if start is None else model_folder(start),
         captions=captions or "exact",
     )
-    if output.exists() and any(output.iterdir()) and not resume and recipe == "all":
-        raise MelismaError(f"{output} holds a training already: add --resume, or choose another")
-    request.model.mkdir(parents=True, exist_ok=True)
-    for name in PARTS if recipe == "all" else (recipe,):
-        if recipe == "all" and request.weights(name).is_file() and name != "tokens":
-            continue
-        print(f"== {name} ==", flush=True)
-        RUNS[name](request)
+    with locked(output):
+        folder = output if recipe == "all" else request.part(recipe)
+        if not resume and _holds_training(folder, recipe):
+            raise MelismaError(
+                f"{folder} holds a training already: add --resume, or choose another"
+            )
+        request.model.mkdir(parents=True, exist_ok=True)
+        remove_all_leftovers(request.model)
+        for name in PARTS if recipe == "all" else (recipe,):
+            if recipe == "all" and request.weights(name).is_file() and name != "tokens":
+                continue
+            print(f"== {name} ==", flush=True)
+            with enough_memory(name):
+                RUNS[name](request)
+
+
+def _holds_training(folder: Path, recipe: str) -> bool:
+    """Whether there is something that a recipe would continue."""
+    if recipe == "all":
+        return any(path.name != LOCK_NAME for path in folder.iterdir())
+    return (folder / STATE_FILE).is_file()
 
 
 def chosen_device(device: str) -> str:
@@ -199,9 +217,12 @@ def run_finetune_text(request: RunRequest) -> None:
 
 
 def run_tokens(request: RunRequest) -> None:
-    """Encodes the training clips; `melisma prepare --model` renders more and longer ones."""
+    """Encodes the training clips; `melisma prepare --tokens` renders more and longer ones.
+
+    Tokens that `melisma prepare` wrote are left as they are.
+    """
     folder = request.part("tokens")
-    if not (folder / "index.jsonl").exists():
+    if not is_rendered(folder):
         train, _ = both_audio_shards(request)
         encode_clips(folder, train, frozen_tokenizers(request))
 
@@ -259,7 +280,7 @@ def run_score(request: RunRequest) -> None:
     rows = changed(sizes.score_rows(request.size), request.changes, "score_rows")
     joint = request.weights("joint")
     if not joint.is_file():
-        shutil.copyfile(request.model_with("joint") / joint.name, joint)
+        copy_file(request.model_with("joint") / joint.name, joint)
     folder = request.part("score")
     write_score_corpora(request.data, folder, rows)
     text = JointEmbedding.read(joint)
@@ -328,7 +349,7 @@ def ship(folder: Path, target: Path) -> None:
     for name in COPIED_PARTS:
         path = folder / f"{name}.safetensors"
         if path.is_file():
-            shutil.copyfile(path, target / path.name)
+            copy_file(path, target / path.name)
 
 
 def run_ship(request: RunRequest) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 
+from melisma.files.atomic import atomic_write
 from melisma.files.checkpoint import read_checkpoint, write_checkpoint
 from melisma.generation.resolve import model_folder
 from melisma.recipes.names import FORMER_NAMES
@@ -70,6 +72,12 @@ class RunRequest:
         """Weights of a part to start from; None where there are none."""
         path = None if self.start is None else self.start / f"{name}.safetensors"
         return None if path is None or not path.is_file() else read_checkpoint(path).tensors
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Copies a file in one step: a run that is killed leaves no half of it."""
+    with atomic_write(target) as temporary:
+        shutil.copyfile(source, temporary)
 
 
 def ship_part(request: RunRequest, name: str, source: Path | None = None) -> None:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import filecmp
-import shutil
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from melisma.files.atomic import atomic_write
 from melisma.files.checkpoint import read_checkpoint, write_checkpoint
 from melisma.lm import TokenModel
 from melisma.recipes import sizes
-from melisma.recipes.request import TOKENIZERS, RunRequest, frozen_tokenizers, ship_part
+from melisma.recipes.request import (
+    TOKENIZERS,
+    RunRequest,
+    copy_file,
+    frozen_tokenizers,
+    ship_part,
+)
 from melisma.recipes.settings import changed
 from melisma.tokenizers import AudioTokenizers
 from melisma.train.datasets.captions import caption_encoder, with_captions
@@ -141,8 +145,7 @@ def copy_tokenizers(request: RunRequest) -> None:
             continue
         if not path.is_file():
             raise FileNotFoundError(f"there is no {path.name} in {path.parent}: start from a model")
-        with atomic_write(request.weights(name)) as temporary:
-            shutil.copyfile(path, temporary)
+        copy_file(path, request.weights(name))
 
 
 def single_started_from(request: RunRequest) -> dict[str, torch.Tensor] | None:

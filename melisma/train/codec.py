@@ -34,7 +34,10 @@ from melisma.sound.phase_retrieval import (
 from melisma.sound.spectra import log_mel
 from melisma.train.discriminator import Discriminators, discriminator_loss, generator_losses
 from melisma.train.initialization.codec import start_linear
+from melisma.train.initialization.fingerprint import other_settings
+from melisma.train.initialization.memory import built
 from melisma.train.loop import STATE_FILE, LoopSettings, Run, Task, generator_of
+from melisma.values.errors import MelismaError
 from melisma.values.tokens import SAMPLE_RATE_HZ, SAMPLES_PER_FRAME
 from melisma.values.waveform import Waveform
 
@@ -136,6 +139,17 @@ def mel_distance(made: Tensor, real: Tensor) -> Tensor:
     return total / len(MEL_SCALES)
 
 
+def _check_lengths(settings: CodecTraining, clips: Sequence[np.ndarray]) -> None:
+    samples = (settings.crop_frames + LOOKAHEAD_FRAMES) * SAMPLES_PER_FRAME
+    shortest = min((array.shape[1] for array in clips if len(array)), default=0)
+    if shortest < samples:
+        most = shortest // SAMPLES_PER_FRAME - LOOKAHEAD_FRAMES
+        raise MelismaError(
+            f"crops of {settings.crop_frames} frames do not fit into the clips, which have room "
+            f"for {max(most, 0)}: use a smaller crop_frames, or longer clips"
+        )
+
+
 class CodecTask(Task):
     """Reconstruction of audio crops."""
 
@@ -149,11 +163,15 @@ class CodecTask(Task):
             settings: of the training.
             train: training clips, arrays int16 [clip, sample] at 24 kHz, memory-mapped or not.
             held: held-out clips, likewise.
+
+        Raises:
+            MelismaError: there are no training clips, or they are shorter than a crop.
         """
+        _check_lengths(settings, train)
         self.settings = settings
         self.train, self.held = train, held
         torch.manual_seed(settings.loop.seed)
-        self.codec = Codec(settings.codec).to(settings.device)
+        self.codec = built(lambda: Codec(settings.codec), settings.device)
         if settings.frozen_tokens:
             self.codec.encoder.requires_grad_(False)
         self.discriminators = Discriminators().to(settings.device)
@@ -169,6 +187,10 @@ class CodecTask(Task):
     def settings_tree(self) -> dict[str, Any]:
         """Settings of the network."""
         return dataclasses.asdict(self.settings.codec)
+
+    def training_settings(self) -> dict[str, Any]:
+        """The other settings, and a fingerprint of the clips."""
+        return other_settings(self.settings, self.train)
 
     def rate_factor(self, name: str) -> float:
         """`encoder_rate` for the encoder, 1 for all other parameters."""

@@ -36,6 +36,8 @@ from melisma.joint.tokenizer import encode_words, pad_tokens
 from melisma.nn.precision import autocast
 from melisma.train.datasets.music import MusicFeatures
 from melisma.train.datasets.text import TextRows, accuracies
+from melisma.train.initialization.fingerprint import other_settings
+from melisma.train.initialization.memory import built
 from melisma.train.loop import LoopSettings, Run, Task, generator_of
 from melisma.train.text import ATTRIBUTE_WEIGHTS, BatchPlan, row_tensors, text_losses
 from melisma.values.errors import MelismaError
@@ -122,7 +124,7 @@ class JointTask(Task):
         self.tokenizer = tokenizer
         self.replay = replay
         torch.manual_seed(settings.loop.seed)
-        music = MusicTower(settings.music)
+        music = built(lambda: MusicTower(settings.music), "cpu")
         self.trunk = None if clips.trunk is None else torch.from_numpy(clips.trunk)
         self.summary = torch.from_numpy(clips.summary)
         music.standardise(self.summary, self.trunk)
@@ -160,6 +162,9 @@ class JointTask(Task):
             "text_learns": self.settings.text_learns,
             "music_learns": self.settings.music_learns,
         }
+
+    def training_settings(self) -> dict[str, Any]:
+        return other_settings(self.settings, self.clips, self.replay)
 
     @torch.no_grad()
     def _pool_captions(self) -> Tensor:

@@ -35,6 +35,8 @@ from melisma.lm.embedding_init import start_from_codes
 from melisma.lm.model import TokenModel, TokenModelSettings
 from melisma.nn.precision import autocast
 from melisma.tokenizers import check_tokenizer_fingerprints
+from melisma.train.initialization.fingerprint import other_settings
+from melisma.train.initialization.memory import built
 from melisma.train.loop import STATE_FILE, LoopSettings, Run, Task, generator_of
 from melisma.values.errors import MelismaError
 
@@ -220,7 +222,7 @@ class StageTask(Task):
         self.kind = settings.stage + "_lm"
         self.train, self.held = train, held
         torch.manual_seed(settings.loop.seed)
-        self.model = TokenModel(settings.model).to(settings.device)
+        self.model = built(lambda: TokenModel(settings.model), settings.device)
 
     @property
     def models(self) -> Mapping[str, nn.Module]:
@@ -230,6 +232,10 @@ class StageTask(Task):
     def settings_tree(self) -> dict[str, Any]:
         """Settings of the network."""
         return dataclasses.asdict(self.settings.model)
+
+    def training_settings(self) -> dict[str, Any]:
+        """The other settings, and a fingerprint of the clips."""
+        return other_settings(self.settings, self.train)
 
     def fingerprints(self) -> dict[str, str]:
         """Of the tokenizers and the text encoder."""

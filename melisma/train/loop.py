@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import abc
 import contextlib
+import dataclasses
 import hashlib
-import json
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -28,10 +28,25 @@ from melisma.files.checkpoint import (
     read_checkpoint,
     write_checkpoint,
 )
+from melisma.files.shards.lock import locked
+from melisma.files.shards.stored_settings import expect_same
+from melisma.train.initialization.memory import BYTES_PER_PARAMETER
+from melisma.train.log import Log
 from melisma.values.errors import MelismaError
 
 STATE_FILE = "state.safetensors"
 """The training state in a run's folder."""
+_FREE_SETTINGS = ("checkpoint_updates", "log_updates", "sample_updates")
+"""Settings of the loop that do not decide the weights, and may change when a run is resumed."""
+
+_NEAR_ONE = math.nextafter(1.0, 0.0)
+_LIMITS: dict[str, tuple[float, float]] = {
+    "updates": (0, 10**9), "learning_rate": (0, 1e6), "final_rate": (0, 1e6),
+    "warmup_updates": (0, 10**9), "weight_decay": (0, 1e6), "beta1": (0, _NEAR_ONE),
+    "beta2": (0, _NEAR_ONE), "clip_norm": (0, 1e18), "average_decay": (0, 1),
+    "checkpoint_updates": (1, 10**9), "log_updates": (1, 10**9), "sample_updates": (1, 10**9),
+}  # fmt: skip
+"""With other values a training cannot run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +79,14 @@ class LoopSettings:
     """Updates between log lines."""
     sample_updates: int = 2_000
     """Updates between samples (sound, spectrograms) of the averaged model."""
+
+    def __post_init__(self) -> None:
+        for name, (low, high) in _LIMITS.items():
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise MelismaError(
+                    f"{name} of a training lies between {low} and {high}, not {value}"
+                )
 
 
 class Task(abc.ABC):
@@ -103,6 +126,11 @@ class Task(abc.ABC):
 
     def fingerprints(self) -> dict[str, str]:
         """Fingerprints of the tokenizers of the training data, by name."""
+        return {}
+
+    def training_settings(self) -> dict[str, Any]:
+        """What decides the weights beside the network and the loop, as JSON values: the other
+        settings of the training, and a fingerprint of its data. A run is resumed with the same."""
         return {}
 
     def judge(self, averaged: nn.Module) -> dict[str, float]:
@@ -218,6 +246,12 @@ class Run:
                     state[f"optimizer/{part}/{name}/{key}"] = value
         return state
 
+    def _run_settings(self) -> dict[str, Any]:
+        """What the run has to be resumed with, beside the network."""
+        loop = dataclasses.asdict(self.settings)
+        loop = {name: value for name, value in loop.items() if name not in _FREE_SETTINGS}
+        return {"loop": loop, **self.task.training_settings()}
+
     def save(self) -> None:
         """Writes the training state atomically."""
         checkpoint = Checkpoint(
@@ -225,7 +259,11 @@ class Run:
             settings=self.task.settings_tree(),
             tensors=self._state(),
             fingerprints=self.task.fingerprints(),
-            notes={"update": self.number, "task": self.task.kind},
+            notes={
+                "update": self.number,
+                "task": self.task.kind,
+                "run_settings": self._run_settings(),
+            },
         )
         write_checkpoint(self.folder / STATE_FILE, checkpoint)
 
@@ -236,20 +274,33 @@ class Run:
             Whether there is one.
 
         Raises:
-            MelismaError: where it has other settings, or tokens of other tokenizers.
+            MelismaError: where it has other settings or data, or tokens of other tokenizers.
         """
         path = self.folder / STATE_FILE
         if not path.is_file():
             return False
-        checkpoint = read_checkpoint(path, kind="training")
-        if checkpoint.settings != self.task.settings_tree():
-            raise MelismaError(
-                f"{path} was trained with other settings: choose another output folder, "
-                "or give the same settings again"
-            )
+        checkpoint = read_checkpoint(path, kind="training", finite=False)
+        stored: dict[str, Any] = {"model": checkpoint.settings}
+        given: dict[str, Any] = {"model": self.task.settings_tree()}
+        run_settings = checkpoint.notes.get("run_settings")
+        if isinstance(run_settings, dict):  # versions up to 0.5 stored the network alone
+            stored, given = stored | run_settings, given | self._run_settings()
         expect_fingerprints(path, checkpoint.fingerprints, self.task.fingerprints())
-        tensors = checkpoint.tensors
-        self.number = int(checkpoint.notes["update"])
+        expect_same(self.folder, stored, given)
+        self._load(path, checkpoint)
+        return True
+
+    def _load(self, path: Path, checkpoint: Checkpoint) -> None:
+        try:
+            self._restore(checkpoint.tensors, int(checkpoint.notes["update"]))
+        # What torch raises for tensors of other shapes, and a state that lacks some.
+        except (KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise MelismaError(
+                f"{path} does not fit this training: train from the beginning in another folder"
+            ) from error
+
+    def _restore(self, tensors: Mapping[str, Tensor], number: int) -> None:
+        self.number = number
         for name in self.average:
             self.average[name] = tensors[f"average/{name}"]
         for part, model in self.task.models.items():
@@ -265,7 +316,6 @@ class Run:
                     optimizer.state[parameter] = {
                         k: v if k == "step" else v.to(device) for k, v in found.items()
                     }
-        return True
 
     def start_from(self, weights: Mapping[str, Tensor]) -> None:
         """Loads weights of the shipped model, without an optimizer state."""
@@ -286,8 +336,7 @@ class Run:
     def estimate(self) -> str:
         """Size and memory of the training in one sentence."""
         count = sum(p.numel() for model in self.task.models.values() for p in model.parameters())
-        # Weights, gradients, two moments and averaged weights in float32.
-        gibibytes = count * 20 / 2**30
+        gibibytes = count * BYTES_PER_PARAMETER / 2**30
         return (
             f"{self.task.kind}: {count / 1e6:.1f} M parameters, about {gibibytes:.2f} GiB beside "
             f"the data and the batch, {self.settings.updates - self.number} updates to go"
@@ -301,10 +350,18 @@ class Run:
 
         Returns:
             The averaged weights, also written to `weights.safetensors` in the folder.
+
+        Raises:
+            MelismaError: Another process uses the folder.
+            OSError: The folder cannot be written; what was trained since the last checkpoint is
+                lost.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
+        with locked(self.folder):
+            return self._run(say)
+
+    def _run(self, say: Callable[[str], None]) -> Checkpoint:
         say(self.estimate())
-        with contextlib.closing(Log(self.folder)) as log:
+        with contextlib.closing(Log(self.folder, self.number)) as log:
             started, first = time.monotonic(), self.number
             while self.number < self.settings.updates:
                 figures = self.update()
@@ -351,33 +408,3 @@ def _clock(seconds: float) -> str:
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
-
-
-class Log:
-    """Log of figures: `log.jsonl`, and TensorBoard files if TensorBoard is installed."""
-
-    def __init__(self, folder: Path) -> None:
-        self._lines = (folder / "log.jsonl").open("a", encoding="utf-8")
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError:  # part of the extra "train"
-            self._board = None
-        else:
-            self._board = SummaryWriter(str(folder / "tensorboard"))
-
-    def write(self, number: int, figures: Mapping[str, float]) -> None:
-        """Adds the figures of update `number`; values that are not finite become null."""
-        clean = {k: (v if math.isfinite(v) else None) for k, v in figures.items()}
-        self._lines.write(
-            json.dumps({"update": number, "time": round(time.time(), 1)} | clean) + "\n"
-        )
-        self._lines.flush()
-        if self._board is not None:
-            for name, value in figures.items():
-                self._board.add_scalar(name, value, number)
-
-    def close(self) -> None:
-        """Closes the files."""
-        self._lines.close()
-        if self._board is not None:
-            self._board.close()

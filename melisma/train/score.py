@@ -39,6 +39,8 @@ from melisma.lm.score.rows import (
 )
 from melisma.nn.precision import autocast
 from melisma.train.datasets.score import ScoreCorpus
+from melisma.train.initialization.fingerprint import other_settings
+from melisma.train.initialization.memory import built
 from melisma.train.loop import LoopSettings, Run, Task
 from melisma.values.attributes import tempo_bin
 from melisma.values.events import (
@@ -126,7 +128,7 @@ class ScoreObjective(Task):
         self.settings = settings
         self.train, self.held = train, held
         torch.manual_seed(settings.loop.seed)
-        self.model: nn.Module = ScoreModel(settings.model).to(settings.device)
+        self.model: nn.Module = built(lambda: ScoreModel(settings.model), settings.device)
 
     @property
     def models(self) -> Mapping[str, nn.Module]:
@@ -136,6 +138,10 @@ class ScoreObjective(Task):
     def settings_tree(self) -> dict[str, Any]:
         """Settings of the network."""
         return dataclasses.asdict(self.settings.model)
+
+    def training_settings(self) -> dict[str, Any]:
+        """The other settings, and a fingerprint of the windows."""
+        return other_settings(self.settings, self.train)
 
     def losses(
         self, number: int, generator: torch.Generator
@@ -153,9 +159,12 @@ class ScoreObjective(Task):
         conditions = conditions_of(self.train, windows, examples)
         conditions = drop_conditioning(conditions, s.drop, generator)
         by_field, notes = self.negative_log_likelihood(examples, conditions, s.dropout)
+        if not len(by_field):  # given and later events alone: nothing to learn from
+            return {}, {"empty_batch": 1.0}
         loss = by_field.sum() / by_field.shape[0]
         total = float(by_field.detach().sum())
-        figures = {"nats": float(loss.detach()), "nats_a_note": total / notes}
+        per_note = total / notes if notes else float("nan")  # parts and bars alone
+        figures = {"nats": float(loss.detach()), "nats_a_note": per_note}
         names = ("place", "part", "pitch", "length", "velocity")
         figures |= {
             f"nats_{name}": float(one)

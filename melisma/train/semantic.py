@@ -34,6 +34,8 @@ from melisma.semantic.model import (
 )
 from melisma.semantic.tokenizer import cluster, tokenizer_checkpoint
 from melisma.symbolic.instruments import INSTRUMENTS
+from melisma.train.initialization.fingerprint import other_settings
+from melisma.train.initialization.memory import built
 from melisma.train.loop import LoopSettings, Run, Task, generator_of
 
 Labels = dict[str, Tensor]
@@ -159,7 +161,7 @@ class SemanticTask(Task):
         self.settings = settings
         self.train, self.held = train, held
         torch.manual_seed(settings.loop.seed)
-        self.encoder = SemanticEncoder(settings.semantic).to(settings.device)
+        self.encoder = built(lambda: SemanticEncoder(settings.semantic), settings.device)
         self.instruments = InstrumentHead(settings.semantic.width).to(settings.device)
 
     @property
@@ -170,6 +172,10 @@ class SemanticTask(Task):
     def settings_tree(self) -> dict[str, Any]:
         """Settings of the network."""
         return dataclasses.asdict(self.settings.semantic)
+
+    def training_settings(self) -> dict[str, Any]:
+        """The other settings, and a fingerprint of the clips."""
+        return other_settings(self.settings, self.train)
 
     def _batch(self, generator: torch.Generator) -> tuple[Tensor, Labels]:
         s = self.settings

@@ -28,6 +28,8 @@ from melisma.joint.text_tower import TextTower, TextTowerOutput, TextTowerSettin
 from melisma.joint.tokenizer import encode_words, pad_tokens
 from melisma.nn.precision import autocast
 from melisma.train.datasets.text import TextRows, accuracies
+from melisma.train.initialization.fingerprint import other_settings
+from melisma.train.initialization.memory import built
 from melisma.train.initialization.token_vectors import start_from_bags
 from melisma.train.loop import LoopSettings, Run, Task, generator_of
 
@@ -172,7 +174,7 @@ class TextTask(Task):
         self.tokenizer = tokenizer
         self.held = held
         torch.manual_seed(settings.loop.seed)
-        self.tower = TextTower(settings.tower).to(settings.device)
+        self.tower = built(lambda: TextTower(settings.tower), settings.device)
         self.rows = rows
         self.encoded = encode_words(tokenizer, rows.sentences)
         if rows.vectors.any():  # the toy size has no sentence encoder
@@ -189,6 +191,9 @@ class TextTask(Task):
 
     def settings_tree(self) -> dict[str, Any]:
         return dataclasses.asdict(self.settings.tower)
+
+    def training_settings(self) -> dict[str, Any]:
+        return other_settings(self.settings, self.rows)
 
     def losses(
         self, number: int, generator: torch.Generator

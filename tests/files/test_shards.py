@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from melisma.files.shards import INDEX, Row, ShardReader, ShardWriter, read_index
+from melisma.files.shards import (
+    INDEX,
+    NumberedShards,
+    Row,
+    ShardReader,
+    ShardWriter,
+    read_index,
+    write_shard,
+)
 from melisma.values.errors import MelismaError
 
 
@@ -98,6 +107,66 @@ def test_an_interrupted_run_resumes_after_its_last_whole_shard(tmp_path: Path) -
     fill(tmp_path / "whole", range(8))
     for path in (tmp_path / "whole").iterdir():
         assert path.read_bytes() == (tmp_path / "cut" / path.name).read_bytes()
+
+
+def test_an_index_that_was_cut_anywhere_is_completed(tmp_path: Path) -> None:
+    """Its shard is in place: no row of it is written again or lost."""
+    fill(tmp_path / "whole", range(6))
+    for prefix in ("shard", "other"):
+        NumberedShards(tmp_path / "whole", prefix)  # which changes nothing
+    index = (tmp_path / "whole" / INDEX).read_bytes()
+    third = index.index(b"\n", index.index(b"000003")) + 1
+    for cut in (*range(third - 3, third + 3), len(index) - 1):
+        folder = tmp_path / f"cut-{cut}"
+        shutil.copytree(tmp_path / "whole", folder)
+        (folder / INDEX).write_bytes(index[:cut])
+        if cut % 2:
+            fill(folder, range(0))
+        else:
+            NumberedShards(folder, "shard")
+        assert len(read_index(folder)) in (3, 6)
+        if len(read_index(folder)) == 3:  # not one line of the second shard was whole
+            fill(folder, range(3, 6))
+        assert (folder / INDEX).read_bytes() == index
+
+
+def test_lines_of_other_separators_are_no_lines(tmp_path: Path) -> None:
+    strange = {"title": "one\u2028two\x85three\x0cfour"}
+    with ShardWriter(tmp_path, rows_per_shard=2) as writer:
+        for number in range(2):
+            writer.write(Row(key=str(number), arrays={}, facts=strange))
+    index = (tmp_path / INDEX).read_bytes()
+    (tmp_path / INDEX).write_bytes(index[:-9])
+    assert ShardWriter(tmp_path).finished == {"0", "1"}
+    assert (tmp_path / INDEX).read_bytes() == index
+    assert ShardReader(tmp_path).facts(1) == strange
+
+
+def test_a_key_of_two_rows_is_refused(tmp_path: Path) -> None:
+    fill(tmp_path, range(4))
+    index = (tmp_path / INDEX).read_text()
+    (tmp_path / INDEX).write_text(index + index)
+    with pytest.raises(MelismaError, match=r'line 5 of .* has the key "000000" of line 1 again'):
+        read_index(tmp_path)
+    with pytest.raises(MelismaError, match="two runs have written into the folder at once"):
+        ShardWriter(tmp_path)
+
+
+def test_numbered_shards_are_indexed_in_order(tmp_path: Path) -> None:
+    shards = NumberedShards(tmp_path, "scores")
+    for number in (2, 0, 3, 1):
+        write_shard(shards.path(number), [row(2 * number), row(2 * number + 1)])
+        shards.add(number)
+    assert [line.key for line in read_index(tmp_path)] == [f"{i:06d}" for i in range(8)]
+    assert NumberedShards(tmp_path, "scores").missing(6) == [4, 5]
+    shards.remove(2)
+    assert [line.key for line in read_index(tmp_path)] == [f"{i:06d}" for i in range(4)]
+    write_shard(shards.path(2), [row(4)])
+    again = NumberedShards(tmp_path, "scores")  # after a kill before `add`
+    assert again.missing(4) == []
+    assert [line.key for line in read_index(tmp_path)] == [
+        f"{i:06d}" for i in (0, 1, 2, 3, 4, 6, 7)
+    ]
 
 
 def test_rows_of_a_lost_shard_are_left_out_and_its_number_is_not_reused(tmp_path: Path) -> None:

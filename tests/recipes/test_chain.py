@@ -194,6 +194,9 @@ def test_a_single_stage_on_captions_generates_alone(chain: Path, tmp_path: Path)
         run_recipe("single", output=chain / "run", changes=dict(few), **arguments)
     few["start"] = str(before)
     run_recipe("single", output=tmp_path, changes=dict(few), **arguments)
+    with pytest.raises(MelismaError, match=r"single holds a training already: add --resume"):
+        run_recipe("single", output=tmp_path, changes=dict(few), **arguments)
+    arguments["resume"] = True
     with pytest.raises(MelismaError, match="the captions shuffled, but the captions here is exact"):
         run_recipe("single", output=tmp_path, changes={**few, "captions": "exact"}, **arguments)
     with pytest.raises(MelismaError, match="holds a single stage conditioned on captions"):

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
+import errno
 import json
+import os
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 import torch
 from torch import Tensor
 from toy_task import Learner, ToyTask, loop
 
-from melisma.files.checkpoint import read_checkpoint
+from melisma.files.checkpoint import read_checkpoint, write_checkpoint
+from melisma.files.shards.lock import LOCK_NAME, locked
 from melisma.train.loop import STATE_FILE, LoopSettings, Run, generator_of, rate_at
 from melisma.values.errors import MelismaError
 
@@ -67,12 +72,95 @@ def test_a_finished_run_is_not_run_again(tmp_path: Path) -> None:
 def test_other_settings_are_refused(tmp_path: Path) -> None:
     assert not Run(ToyTask(), loop(4), tmp_path).resume()
     Run(ToyTask(), loop(4), tmp_path).run(silent)
-    with pytest.raises(MelismaError, match="trained with other settings"):
+    with pytest.raises(MelismaError, match=r"other settings \(model\.size was 4, now 5\)"):
         Run(ToyTask(size=5), loop(4), tmp_path).resume()
     path = tmp_path / STATE_FILE
     path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(MelismaError, match="no whole checkpoint"):
         Run(ToyTask(), loop(4), tmp_path).resume()
+
+
+@pytest.mark.parametrize("field", dataclasses.fields(LoopSettings), ids=lambda field: field.name)
+def test_a_run_is_resumed_with_the_same_loop(tmp_path: Path, field: dataclasses.Field[Any]) -> None:
+    Run(ToyTask(), loop(4), tmp_path).save()
+    before = getattr(loop(4), field.name)
+    now = before / 2 if isinstance(before, float) else before * 2
+    changed = Run(ToyTask(), dataclasses.replace(loop(4), **{field.name: now}), tmp_path)
+    if field.name in ("checkpoint_updates", "log_updates", "sample_updates"):
+        assert changed.resume()  # they do not decide the weights
+        return
+    said = rf"loop\.{field.name} was {before}, now {now}\)"
+    with pytest.raises(MelismaError, match=said):
+        changed.resume()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"log_updates": 0}, {"beta1": 1.8}, {"learning_rate": -1.0},
+        {"learning_rate": float("nan")}, {"warmup_updates": -1}, {"average_decay": 2.0},
+    ],
+)  # fmt: skip
+def test_settings_of_no_training_are_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(MelismaError, match=f"{next(iter(changes))} of a training lies between"):
+        loop(4, **changes)
+
+
+def test_a_run_is_resumed_with_the_same_data_and_other_settings(tmp_path: Path) -> None:
+    class Described(ToyTask):
+        described: ClassVar[dict[str, Any]] = {"batch": 2, "data": "abc"}
+
+        def training_settings(self) -> dict[str, Any]:
+            return self.described
+
+    Run(Described(), loop(4), tmp_path).save()
+    assert Run(Described(), loop(4), tmp_path).resume()
+    Described.described = {"batch": 4, "data": "xyz"}
+    with pytest.raises(MelismaError, match=r'\(batch was 2, now 4, data was "abc", now "xyz"\)'):
+        Run(Described(), loop(4), tmp_path).resume()
+
+
+def test_states_of_earlier_versions_are_resumed(tmp_path: Path) -> None:
+    Run(ToyTask(), loop(4), tmp_path).save()
+    state = read_checkpoint(tmp_path / STATE_FILE)
+    notes = {name: value for name, value in state.notes.items() if name != "run_settings"}
+    write_checkpoint(tmp_path / STATE_FILE, dataclasses.replace(state, notes=notes))
+    assert Run(ToyTask(), loop(4), tmp_path).resume()
+
+
+def test_a_state_that_lacks_tensors_is_refused(tmp_path: Path) -> None:
+    Run(ToyTask(), loop(4), tmp_path).save()
+    state = read_checkpoint(tmp_path / STATE_FILE)
+    for name in state.tensors:
+        if not name.startswith("optimizer/"):
+            rest = {other: tensor for other, tensor in state.tensors.items() if other != name}
+            write_checkpoint(tmp_path / STATE_FILE, dataclasses.replace(state, tensors=rest))
+            with pytest.raises(MelismaError, match="does not fit this training"):
+                Run(ToyTask(), loop(4), tmp_path).resume()
+
+
+def test_one_process_at_a_time_trains_in_a_folder(tmp_path: Path) -> None:
+    with locked(tmp_path), pytest.raises(MelismaError, match=rf"process {os.getpid()} "):
+        Run(ToyTask(), loop(4), tmp_path).run(silent)
+    Run(ToyTask(), loop(4), tmp_path).run(silent)
+    assert not (tmp_path / LOCK_NAME).exists()
+
+
+def test_the_same_training_is_the_same_bytes(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        Run(ToyTask(), loop(4), tmp_path / name).run(silent)
+    for name in (STATE_FILE, "weights.safetensors"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_handle: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=rf"{tmp_path} is full: {STATE_FILE} was not written"):
+        Run(ToyTask(), loop(4), tmp_path).run(silent)
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["log.jsonl"]
 
 
 def test_a_gradient_that_is_no_number_changes_nothing(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from small_corpus import groove, quartet, score, song, write_corpus
 from melisma.analysis.labels.chords import chord_marks
 from melisma.data.score_shards import ScoreRows, ScoreSettings, write_score_shards
 from melisma.data.sources.pieces import read_sources
+from melisma.files.shards.lock import locked
 from melisma.generation.loading import load_scores
 from melisma.generation.resolve import model_folder
 from melisma.joint import JointEmbedding
@@ -23,6 +24,7 @@ from melisma.recipes import run_recipe
 from melisma.symbolic import write_midi
 from melisma.symbolic.events import decode_score, encode_score
 from melisma.train.datasets.score import ScoreCorpus, read_score_corpus
+from melisma.train.log import LOG_NAME, read_log
 from melisma.train.loop import LoopSettings, Run
 from melisma.train.score import (
     ScoreObjective,
@@ -34,7 +36,7 @@ from melisma.train.score import (
 )
 from melisma.values import Notes, Score, Track
 from melisma.values.errors import MelismaError
-from melisma.values.events import BAR, END, FIRST_DRUM, PART, PITCH, POSITION
+from melisma.values.events import BAR, END, FIELD_SIZES, FIRST_DRUM, PART, PITCH, POSITION
 
 SMALL = ScoreTraining(
     model=ScoreModelSettings(width=40, layers=2, heads=2),
@@ -153,6 +155,36 @@ def test_given_and_later_events_are_not_counted(corpus: ScoreCorpus) -> None:
     assert torch.isfinite(by_field).all()
 
 
+def test_batches_without_anything_to_learn_are_passed_over(
+    corpus: ScoreCorpus, tmp_path: Path
+) -> None:
+    """Whatever the settings leave of a window, a training goes on."""
+    for longest in (1, 2, 5, 9):
+        settings = dataclasses.replace(
+            SMALL, longest=longest, piece_start_events=longest, batch=2, melody=1.0, infill=0.0
+        )
+        run = Run(ScoreObjective(settings, corpus, corpus), SMALL.loop, tmp_path / str(longest))
+        run.run(lambda _: None)
+        assert run.number == SMALL.loop.updates
+        if longest == 1:  # the declaration of a part, and no note
+            assert read_log(run.folder / LOG_NAME)[0]["nats_a_note"] is None
+        assert all(torch.isfinite(tensor).all() for tensor in run.average.values())
+
+
+def test_a_batch_of_given_events_alone_changes_nothing(
+    corpus: ScoreCorpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(ScoreObjective(SMALL, corpus, corpus), SMALL.loop, tmp_path)
+    before = [tensor.clone() for tensor in run.average.values()]
+    monkeypatch.setattr(
+        run.task, "negative_log_likelihood", lambda *_: (torch.zeros(0, len(FIELD_SIZES)), 0)
+    )
+    assert run.update()["empty_batch"] == 1.0
+    assert run.number == 1
+    for one, other in zip(before, run.average.values(), strict=True):
+        assert torch.allclose(one, other)
+
+
 def test_learning_lowers_the_loss_and_resumes_exactly(corpus: ScoreCorpus, tmp_path: Path) -> None:
     def run_of(folder: Path, updates: int) -> Run:
         settings = dataclasses.replace(
@@ -191,5 +223,26 @@ def test_a_folder_of_midi_files_becomes_a_composer(tmp_path: Path) -> None:
     composer = load_scores(str(tmp_path / "run" / "model"))
     piece = composer.generate_pieces("a string quartet", best_of=1)[0]
     assert {track.program for track in piece.score.tracks} <= {40, 41, 42}
+    weights = (tmp_path / "run" / "score" / "weights.safetensors").read_bytes()
+    again = {"data": data, "output": tmp_path / "run", "device": "cpu"}
+    with pytest.raises(MelismaError, match=r"score holds a training already: add --resume"):
+        run_recipe("score", changes=changes, **again)
+    for name, value, said in (
+        ("score.loop.seed", "77", r"loop\.seed was 1, now 77"),
+        ("score.batch", "2", r"batch was \d+, now 2"),
+        ("score_rows.window_events", "99", r"settings\.window_events was \d+, now 99"),
+    ):
+        with pytest.raises(MelismaError, match=said):
+            run_recipe("score", changes={**changes, name: value}, resume=True, **again)
+    with locked(tmp_path / "run"), pytest.raises(MelismaError, match="is in use by process"):
+        run_recipe("score", changes=changes, resume=True, **again)
+    leftover = tmp_path / "run" / "model" / ".score_lm-abcdefgh.safetensors"
+    leftover.touch()
+    run_recipe("score", changes=changes, resume=True, **again)
+    assert not leftover.exists()
+    assert (tmp_path / "run" / "score" / "weights.safetensors").read_bytes() == weights
+    (data / "0.mid").unlink()
+    with pytest.raises(MelismaError, match=r"settings\.sources\.pieces was \d, now \d"):
+        run_recipe("score", changes=changes, resume=True, **again)
     with pytest.raises(MelismaError, match="holds no MIDI file"):
         run_recipe("score", data=tmp_path / "run" / "model", output=tmp_path / "other")

@@ -8,15 +8,10 @@ from typing import Annotated
 
 import typer
 
+from melisma.cli import options
 from melisma.cli.arguments import LARGEST_SEED, check_integer, check_real, unknown_name
 from melisma.values.errors import MelismaError
 
-_SOUNDFONT_FOLDERS = (
-    Path("/usr/share/sounds/sf2"),
-    Path("/usr/share/sounds/sf3"),
-    Path("/usr/share/soundfonts"),
-)
-"""Soundfont folders of Debian, Fedora and Arch."""
 TOKEN_SECONDS = 20.0
 """Length of clips that are stored as tokens."""
 _SPLITS = ("train", "held", "judge")
@@ -29,37 +24,57 @@ def prepare(
         typer.Argument(help="A folder of corpora, each NAME/metadata.csv beside its MIDI files."),
     ],
     output: Annotated[Path, typer.Argument(help="The folder to write; created if missing.")],
-    hours: Annotated[float, typer.Option(help="Hours of audio to render.")] = 1.0,
+    hours: Annotated[
+        float, typer.Option(help="Hours of audio to render.", rich_help_panel=options.LENGTH)
+    ] = 1.0,
     seed: Annotated[
-        int, typer.Option(help="Random seed; the same seed renders the same corpus.")
+        int,
+        typer.Option(
+            help="Random seed; the same seed renders the same corpus.", rich_help_panel=options.HOW
+        ),
     ] = 0,
     split: Annotated[
-        str, typer.Option(help="train, held (held out) or judge (only to train evaluation models).")
+        str,
+        typer.Option(
+            help="train, held (held out) or judge (only to train evaluation models).",
+            rich_help_panel=options.WHAT,
+        ),
     ] = "train",
     licences: Annotated[
         list[str] | None,
         typer.Option(
-            help='Only pieces whose licence starts with this, e.g. "CC0"; can be repeated.'
+            help='Only pieces whose licence starts with this, e.g. "CC0"; can be repeated.',
+            rich_help_panel=options.WHAT,
         ),
     ] = None,
     soundfont: Annotated[
         list[Path] | None,
-        typer.Option(help="A .sf2 or .sf3 file; can be repeated. By default those of the system."),
+        typer.Option(
+            help="A .sf2 or .sf3 file; can be repeated. By default those of the system.",
+            rich_help_panel=options.HOW,
+        ),
     ] = None,
     world: Annotated[
         str | None,
         typer.Option(
             help="Variety of the audio: broad (every soundfont, many rooms, noise) or small (what "
             "the language model learns: the first soundfont, two rooms, 27 programs). By default "
-            "small with --tokens, else broad."
+            "small with --tokens, else broad.",
+            rich_help_panel=options.HOW,
         ),
     ] = None,
-    workers: Annotated[int, typer.Option(help="Number of processes that render in parallel.")] = 1,
+    workers: Annotated[
+        int,
+        typer.Option(
+            help="Number of processes that render in parallel.", rich_help_panel=options.ADVANCED
+        ),
+    ] = 1,
     tokens: Annotated[
         str | None,
         typer.Option(
             help="Name or folder of a model: write tokens of 20 s clips, made by its tokenizers, "
-            "instead of audio."
+            "instead of audio.",
+            rich_help_panel=options.OUTPUT,
         ),
     ] = None,
 ) -> None:
@@ -81,10 +96,6 @@ def prepare(
     soundfonts = _soundfonts(soundfont or [])
     if output.exists() and not output.is_dir():
         raise NotADirectoryError(f"{output} is a file: give the name of a folder")
-    if not output.parent.exists():
-        raise FileNotFoundError(
-            f"the folder {output.parent} does not exist: create it, or choose another"
-        )
 
     tokenizers = None
     if tokens is not None:
@@ -119,22 +130,23 @@ def prepare(
 
 
 def _soundfonts(given: list[Path]) -> list[Path]:
-    """The given soundfonts, or all of the system, FluidR3 (MIT licence) first.
+    """The given soundfonts, or all of the system, FluidR3 (MIT licence) first; where it has none,
+    the small one that comes with the package pretty_midi.
 
     Raises:
-        FileNotFoundError: A given file does not exist, or the system has none.
+        FileNotFoundError: A given file does not exist, or there is none at all.
     """
+    from melisma.symbolic.soundfont import discovery
+
     for path in given:
         if not path.is_file():
             raise FileNotFoundError(f"there is no soundfont {path}: give a .sf2 or .sf3 file")
     if given:
         return given
-    found = {
-        path.resolve()
-        for folder in _SOUNDFONT_FOLDERS
-        for path in sorted(folder.glob("*.sf[23]"))
-        if path.is_file()
-    }
+    found = {path.resolve() for path in discovery.system_soundfonts(discovery.SYSTEM_FOLDERS)}
+    packaged = discovery.packaged_soundfont()
+    if not found and packaged is not None:
+        return [packaged]
     if not found:
         raise FileNotFoundError(
             "no soundfont was found on this system: install one (Debian: fluid-soundfont-gm), "

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from melisma.cli import options
 from melisma.cli.arguments import unknown_name
 from melisma.values.errors import MelismaError
 from melisma.values.model_ref import COMPUTE_PRECISIONS
@@ -19,20 +20,43 @@ def train(
     recipe: Annotated[
         str, typer.Argument(help='Name of a recipe; "all" runs the whole chain of recipes.')
     ],
-    data: Annotated[Path, typer.Option(help="A folder that `melisma prepare` wrote.")],
-    output: Annotated[Path, typer.Option(help="The folder of the run; created if missing.")],
+    data: Annotated[
+        Path,
+        typer.Option(help="A folder that `melisma prepare` wrote.", rich_help_panel=options.WHAT),
+    ],
+    output: Annotated[
+        Path,
+        typer.Option(
+            help="The folder of the run; created if missing.", rich_help_panel=options.OUTPUT
+        ),
+    ],
     resume: Annotated[
         bool,
-        typer.Option("--resume", help="Continue the run in --output exactly where it stopped."),
+        typer.Option(
+            "--resume",
+            help="Continue the run in --output exactly where it stopped.",
+            rich_help_panel=options.HOW,
+        ),
     ] = False,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Override a setting; can be repeated."),
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Override a setting; can be repeated.",
+            rich_help_panel=options.HOW,
+        ),
     ] = None,
-    device: Annotated[str, typer.Option(help="Device: auto, cpu, cuda or cuda:N.")] = "auto",
+    device: Annotated[
+        str,
+        typer.Option(help="Device: auto, cpu, cuda or cuda:N.", rich_help_panel=options.ADVANCED),
+    ] = "auto",
     precision: Annotated[
         str,
-        typer.Option(help="Precision of the computation: auto (by device), float32 or bfloat16."),
+        typer.Option(
+            help="Precision of the computation: auto (by device), float32 or bfloat16.",
+            rich_help_panel=options.ADVANCED,
+        ),
     ] = "auto",
 ) -> None:
     """Train a model with a recipe."""
@@ -41,10 +65,6 @@ def train(
         raise FileNotFoundError(f"there is no folder {data}: create one with `melisma prepare`")
     if output.exists() and not output.is_dir():
         raise NotADirectoryError(f"{output} is a file: give the name of a folder")
-    if not output.exists() and not output.parent.is_dir():
-        raise FileNotFoundError(
-            f"the folder {output.parent} does not exist: create it, or choose another"
-        )
     if resume and not output.exists():
         raise FileNotFoundError(f"there is no run in {output} to resume: leave out --resume")
     if not _DEVICE.fullmatch(device):

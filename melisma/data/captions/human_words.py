@@ -35,6 +35,7 @@ from melisma.joint.instrument_words import named_families
 from melisma.values import Facts
 from melisma.values.attributes import FAMILIES, METRES, MOODS, STYLES, TONALITIES
 from melisma.values.errors import MelismaError
+from melisma.values.prompt import clean_text
 
 SHAPES: tuple[str, ...] = ("whole", "tags", "scene", "place", "template")
 
@@ -122,9 +123,10 @@ def _aspects(cell: str) -> list[str]:
     """The aspect list, stored as a Python literal; empty if it is malformed."""
     try:
         value = ast.literal_eval(cell)
-    except (SyntaxError, ValueError):
+    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
         return []
-    return [str(item) for item in value] if isinstance(value, list) else []
+    words = value if isinstance(value, list) else []
+    return [clean_text(item) for item in words if isinstance(item, str)]
 
 
 def _sentence(text: str, shape: str, keywords: KeywordFacts) -> HumanSentence:

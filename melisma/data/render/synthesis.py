@@ -81,6 +81,10 @@ class Renderer:
         """Name of the synthesizer."""
         return self._synthesizer.name
 
+    def close(self) -> None:
+        """Frees the synthesizer; nothing can be rendered afterwards."""
+        self._synthesizer.close()
+
     @property
     def fonts(self) -> tuple[str, ...]:
         """Names of the complete soundfonts."""

@@ -66,6 +66,10 @@ class ClipSynthesizer(ABC):
             float32 [channel, sample], two channels.
         """
 
+    def close(self) -> None:
+        """Frees what the synthesizer holds outside of Python; it cannot play afterwards."""
+        return
+
 
 class _FluidSynthClips(ClipSynthesizer):
     name = "FluidSynth"
@@ -91,6 +95,9 @@ class _FluidSynthClips(ClipSynthesizer):
             self._synth.program_select(channel, self._numbers[sound.soundfont], *sound.preset)
             self._synth.cc(channel, 7, sound.volume)
         return play_notes(self._synth, parts, begin_seconds, samples, self._rate_hz)
+
+    def close(self) -> None:
+        self._synth.delete()
 
 
 class _NumpyClips(ClipSynthesizer):

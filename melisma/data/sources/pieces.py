@@ -8,12 +8,14 @@ the MIDI files themselves. Output: one `Source` per piece with its MIDI bytes in
 from __future__ import annotations
 
 import csv
-import tarfile
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
+from melisma.data.sources.archive import read_archive
 from melisma.symbolic import read_midi
+from melisma.symbolic.midi.reading import MAX_BYTES, midi_bytes
 from melisma.values import Score
 from melisma.values.errors import MelismaError
 
@@ -21,6 +23,8 @@ ARCHIVE_NAME = "midi.tar.zst"
 METADATA_NAME = "metadata.csv"
 COMMERCIAL_COMPOSITIONS: tuple[str, ...] = ("pop909",)
 """Corpora of free files of copyrighted songs: excluded from training by default."""
+_REQUIRED = ("file", "licence", "source_repo", "attribution")
+"""Columns that every corpus has."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +76,8 @@ def read_sources(
 
     Raises:
         MelismaError: If the folder is missing or has no corpus, a corpus lacks a file named in its
-            metadata, or no piece has one of the licences.
+            metadata, its metadata or its archive is damaged, or no piece has one of the licences.
+        OSError: If a file cannot be read.
     """
     if not folder.is_dir():
         raise MelismaError(
@@ -109,7 +114,7 @@ def read_midi_folder(folder: Path, report: Callable[[str], None] = print) -> lis
     for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in (".mid", ".midi")):
         name = path.relative_to(folder).as_posix()
         try:
-            data = path.read_bytes()
+            data = midi_bytes(path)
             score = read_midi(data)
         except (MelismaError, OSError) as error:
             skipped.append(f"{name}: {error}")
@@ -145,41 +150,69 @@ def read_score(source: Source) -> Score:
 
 
 def _read_corpus(folder: Path, licences: tuple[str, ...] | None) -> Iterator[Source]:
-    with (folder / METADATA_NAME).open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = _read_metadata(folder / METADATA_NAME)
     if licences is not None:
         rows = [row for row in rows if row["licence"].startswith(licences)]
     names = {row["file"] for row in rows}
-    files = _read_archive(folder / ARCHIVE_NAME, names) if (folder / ARCHIVE_NAME).exists() else {}
+    archive = folder / ARCHIVE_NAME
+    files = read_archive(archive, names, MAX_BYTES) if archive.exists() else {}
     for row in rows:
         data = files.get(row["file"])
         if data is None:
-            path = folder / row["file"]
-            if not path.is_file():
-                raise MelismaError(
-                    f"{folder} lacks {row['file']}, which its {METADATA_NAME} names: "
-                    "fetch the corpus again"
-                )
-            data = path.read_bytes()
+            data = _read_piece(folder, row["file"])
         yield _source(folder.name, row, data)
 
 
-def _read_archive(path: Path, names: set[str]) -> dict[str, bytes]:
-    import zstandard  # part of the extra "train"; composing imports this module too
+def _read_metadata(path: Path) -> list[dict[str, str]]:
+    """The rows of a corpus's metadata, each with the required columns."""
+    rows: list[dict[str, str]] = []
+    lines: dict[str, int] = {}
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file)
+            missing = [name for name in _REQUIRED if name not in (reader.fieldnames or ())]
+            if missing:
+                raise MelismaError(
+                    f"{path} has no column {missing[0]}: a corpus names {', '.join(_REQUIRED)} of "
+                    "every piece"
+                )
+            for found in reader:
+                # Cells beyond the columns have no name; those that a line lacks are None.
+                row = {name: value or "" for name, value in found.items() if name is not None}
+                where = f"line {reader.line_num} of {path}"
+                _check_name(row["file"], where)
+                if row["file"] in lines:
+                    raise MelismaError(
+                        f"{where} names {row['file']} again, as line {lines[row['file']]} does: "
+                        "name every file once"
+                    )
+                lines[row["file"]] = reader.line_num
+                rows.append(row)
+    except UnicodeDecodeError as error:
+        raise MelismaError(f"{path} is not UTF-8 text: save it as UTF-8") from error
+    except csv.Error as error:
+        raise MelismaError(f"{path} is no table that can be read: {error}") from error
+    return rows
 
-    files: dict[str, bytes] = {}
-    with (
-        path.open("rb") as file,
-        zstandard.ZstdDecompressor().stream_reader(file) as stream,
-        tarfile.open(fileobj=stream, mode="r|") as archive,
-    ):
-        for member in archive:
-            name = member.name.removeprefix("./")
-            if name in names:
-                content = archive.extractfile(member)
-                if content is not None:
-                    files[name] = content.read()
-    return files
+
+def _check_name(name: str, where: str) -> None:
+    """Refuses names that lead out of the corpus, and what is no name."""
+    parts = PurePosixPath(name).parts
+    if not parts or parts[0] == "/" or ".." in parts or "\0" in name:
+        raise MelismaError(f'{where}: "{name}" is no file inside of the corpus')
+
+
+def _read_piece(folder: Path, name: str) -> bytes:
+    """The bytes of a piece beside its metadata."""
+    path = folder / name
+    if not path.is_file():
+        raise MelismaError(
+            f"{folder} lacks {name}, which its {METADATA_NAME} names: fetch the corpus again"
+        )
+    try:
+        return midi_bytes(path)
+    except MelismaError as error:
+        raise MelismaError(f"{path}: {error}") from error
 
 
 def _first(row: Mapping[str, str], *columns: str) -> str | None:
@@ -192,13 +225,29 @@ def _first(row: Mapping[str, str], *columns: str) -> str | None:
 
 
 def _number(text: str | None) -> float | None:
+    """A finite number, or None."""
     try:
-        return float(text) if text is not None else None
+        number = float(text) if text is not None else None
     except ValueError:
         return None
+    return number if number is not None and math.isfinite(number) else None
+
+
+def _measured(data: bytes) -> tuple[float, int]:
+    """(notated seconds, number of notes) of a MIDI file; zeros where it cannot be read."""
+    try:
+        score = read_midi(data)
+    except MelismaError:
+        return 0.0, 0
+    return score.seconds, sum(len(track.notes) for track in score.tracks)
 
 
 def _source(corpus: str, row: Mapping[str, str], data: bytes) -> Source:
+    seconds, notes = _number(_first(row, "seconds")), _number(_first(row, "notes"))
+    if seconds is None or notes is None:
+        measured_seconds, measured_notes = _measured(data)
+        seconds = measured_seconds if seconds is None else seconds
+        notes = measured_notes if notes is None else notes
     return Source(
         identity=f"{corpus}/{row['file']}",
         corpus=corpus,
@@ -214,6 +263,6 @@ def _source(corpus: str, row: Mapping[str, str], data: bytes) -> Source:
         tempo=_first(row, "tempo", "tempo_range"),
         bpm=_number(_first(row, "bpm")),
         kind=_first(row, "beat_type", "kind"),
-        seconds=_number(_first(row, "seconds")) or 0.0,
-        notes=int(_number(_first(row, "notes")) or 0),
+        seconds=seconds,
+        notes=int(notes),
     )

@@ -20,6 +20,7 @@ import numpy as np
 
 from melisma.data.sources.pieces import Source, read_score
 from melisma.files.atomic import write_bytes
+from melisma.files.typed_json import read_json
 from melisma.values import Notes
 from melisma.values.errors import MelismaError
 
@@ -35,6 +36,8 @@ HELD_PERCENT = 8
 """Percentage of components that is held out."""
 JUDGE_PERCENT = 8
 """Percentage of components on which only judges are trained."""
+
+_SPLITS = ("train", "held", "judge")
 
 
 def hashed_split(name: str) -> str:
@@ -54,9 +57,12 @@ def assign_splits(sources: Sequence[Source], cache: Path | None = None) -> dict[
 
     Returns:
         Identity -> "train", "held" or "judge".
+
+    Raises:
+        MelismaError: If the cache is damaged.
     """
     if cache is not None and cache.is_file():
-        known = json.loads(cache.read_text(encoding="utf-8"))
+        known = _read_splits(cache)
         if all(source.identity in known for source in sources):
             return {source.identity: known[source.identity] for source in sources}
     roots = _components(sources)
@@ -71,6 +77,15 @@ def assign_splits(sources: Sequence[Source], cache: Path | None = None) -> dict[
         cache.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(cache, json.dumps(splits, indent=0, sort_keys=True).encode("utf-8"))
     return splits
+
+
+def _read_splits(path: Path) -> dict[str, str]:
+    known = read_json(path)
+    if not isinstance(known, dict) or any(split not in _SPLITS for split in known.values()):
+        raise MelismaError(
+            f"{path} holds no splits of pieces: delete it, and they are assigned again"
+        )
+    return known
 
 
 def spread_over_works(groups: Sequence[str], count: int, seed: int | None = None) -> list[int]:

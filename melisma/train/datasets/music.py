@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from melisma.data.audio_shards import AudioShards
+from melisma.data.audio_shards import AudioShards, shards_description
 from melisma.files.atomic import write_arrays
+from melisma.files.shards.arrays import read_arrays
 from melisma.joint.attributes import target_row
 from melisma.joint.summary import summarise
 from melisma.values import Facts
@@ -71,13 +72,16 @@ def encode_music(
     """
     facts = tuple(shards.facts(i) for i in range(len(shards)))
     if path is not None and path.exists():
-        with np.load(path, allow_pickle=False) as stored:
-            summary = stored["summary"]
-            trunk = stored["trunk"] if "trunk" in stored.files else None
+        stored = read_arrays(path)
+        summary, trunk = stored["summary"], stored.get("trunk")
         if len(summary) != len(facts):
             raise MelismaError(
                 f"{path} holds {len(summary)} clips, the corpus {len(facts)}: remove the file to "
                 "encode the corpus again"
+            )
+        if "clips" in stored and not np.array_equal(stored["clips"], _digest(shards)):
+            raise MelismaError(
+                f"{path} holds other clips than the corpus: remove the file to encode it"
             )
         return MusicFeatures(summary=summary, trunk=trunk, facts=facts)
     summaries, trunks = [], []
@@ -91,14 +95,15 @@ def encode_music(
     summary = np.concatenate(summaries)
     trunk = np.concatenate(trunks) if trunks else None
     if path is not None:
-        _write_cache(path, summary, trunk)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        arrays = {"summary": summary, "clips": _digest(shards)}
+        write_arrays(path, arrays if trunk is None else {**arrays, "trunk": trunk})
     return MusicFeatures(summary=summary, trunk=trunk, facts=facts)
 
 
-def _write_cache(path: Path, summary: np.ndarray, trunk: np.ndarray | None) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    arrays = {"summary": summary} if trunk is None else {"summary": summary, "trunk": trunk}
-    write_arrays(path, arrays)
+def _digest(shards: AudioShards) -> np.ndarray:
+    """The hash of the clips, uint8 [digit]."""
+    return np.frombuffer(str(shards_description(shards)["hash"]).encode(), dtype=np.uint8)
 
 
 def split_by_group(

@@ -17,6 +17,7 @@ import numpy as np
 from melisma.data.clips import CORPUS_WEIGHTS
 from melisma.files.atomic import write_arrays
 from melisma.files.shards import Row, ShardReader
+from melisma.files.shards.arrays import read_arrays
 from melisma.joint import JointEmbedding
 from melisma.joint.settings_words import read_settings
 from melisma.lm.score.conditioning import SCORE_ATTRIBUTES, WORD_WIDTH, class_of
@@ -175,7 +176,8 @@ def _words(
     """(text embeddings float16 [window, caption, 128], exact bool [window, caption])."""
     path = folder / f"words-{joint.text_fingerprint[:12]}-{windows}.npz"
     if path.is_file():
-        with np.load(path, allow_pickle=False) as stored:
+        stored = read_arrays(path)
+        if {"words", "exact"} <= set(stored):
             return stored["words"], stored["exact"]
     captions: list[list[str]] = []
     for line in reader.index:

@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from melisma.files.atomic import write_arrays
+from melisma.files.shards.arrays import read_arrays
 from melisma.nn.precision import autocast
 from melisma.values.errors import MelismaError
 
@@ -136,9 +137,8 @@ class VectorCache:
         self._rows: dict[bytes, int] = {}
         self._vectors = np.zeros((0, TEACHER_WIDTH), dtype=np.float16)
         if path.exists():
-            with np.load(path, allow_pickle=False) as stored:
-                self._vectors = stored["vectors"]
-                digests = stored["digests"]
+            stored = read_arrays(path)
+            self._vectors, digests = stored["vectors"], stored["digests"]
             self._rows = {digests[i].tobytes(): i for i in range(len(digests))}
 
     def vectors(self, sentences: Sequence[str], teacher: SentenceTeacher | None) -> np.ndarray:

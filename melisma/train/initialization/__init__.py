@@ -1,1 +1,2 @@
-"""Data-dependent weight initialization, by principal components and least squares."""
+"""Before the first update: memory, what a run is recognized by, and data-dependent initial weights
+by principal components and least squares."""
