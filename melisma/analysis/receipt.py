@@ -13,7 +13,7 @@ JSON.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,7 @@ from melisma.analysis.score.key import measure_score_tonality
 from melisma.analysis.score.metre import likeliest_kind
 from melisma.analysis.score.tempo import measure_score_tempo, notated_onsets
 from melisma.sound.loudness import integrated_lufs
+from melisma.symbolic.events import program_of
 from melisma.symbolic.instruments import INSTRUMENTS, instrument_name
 from melisma.values import Facts, Score, Waveform
 from melisma.values.attributes import (
@@ -86,7 +87,11 @@ class Finding:
         text = f"{_DISPLAY_NAMES.get(self.name, self.name)}: {self.measured or 'none'}"
         if self.requested is not None:
             text += f", requested {self.requested}: {'agrees' if self.agrees else 'does not agree'}"
-        ceiling = "" if self.ceiling is None else f"; right on {self.ceiling:.0%} of known pieces"
+        if self.confidence == 1.0 and self.ceiling in (None, 1.0):
+            return text  # read off, not detected
+        ceiling = ""
+        if self.ceiling is not None:
+            ceiling = f"; the detector is right on {self.ceiling:.0%} of test pieces"
         return f"{text} ({self.confidence:.0%} sure{ceiling})"
 
 
@@ -286,9 +291,9 @@ def _requested_families(requested: Facts) -> tuple[str, ...]:
 
 
 def _family_findings(
-    predicted: Mapping[str, float], requested: Facts, silent: bool
+    predicted: Mapping[str, float], requested: Facts, absent: Sequence[str], silent: bool
 ) -> list[Finding]:
-    """One finding for each requested family, and one for all others that are predicted."""
+    """One finding for each requested or excluded family, and one for all others that play."""
     wrong = [name for name, p in predicted.items() if name not in FAMILIES or not 0.0 <= p <= 1.0]
     if wrong:
         raise MelismaError(
@@ -311,28 +316,51 @@ def _family_findings(
                 ceiling=None,
             )
         )
-    others = {n: p for n, p in predicted.items() if n not in expected and p >= PRESENT_PROBABILITY}
-    if others and not silent:
-        ranked = sorted(others, key=lambda name: -others[name])
-        text = ", ".join(f"{name} {others[name]:.2f}" for name in ranked)
-        findings.append(_other_instruments_finding(text, min(others.values())))
+    if silent:  # silence leaves out everything, and deserves no credit for it
+        return findings
+    excluded = [name for name in absent if name not in expected]
+    nothing_else = bool(expected) and len(excluded) + len(set(expected)) == len(FAMILIES)
+    for family in [] if nothing_else else excluded:
+        probability = float(predicted.get(family, 0.0))
+        findings.append(
+            Finding(
+                name="instruments",
+                requested=f"no {family}",
+                measured=f"{family} {probability:.2f}",
+                value=probability,
+                confidence=max(probability, 1.0 - probability),
+                agrees=probability < PRESENT_PROBABILITY,
+                ceiling=None,
+            )
+        )
+    named = expected if nothing_else else (*expected, *excluded)
+    others = {n: p for n, p in predicted.items() if n not in named and p >= PRESENT_PROBABILITY}
+    ranked = sorted(others, key=lambda name: -others[name])
+    text = ", ".join(f"{name} {others[name]:.2f}" for name in ranked)
+    if nothing_else or others:
+        surest = max((p for n, p in predicted.items() if n not in named), default=0.0)
+        confidence = min(others.values()) if others else 1.0 - surest
+        findings.append(_other_instruments_finding(text, confidence, nothing_else=nothing_else))
     return findings
 
 
-def _other_instruments_finding(measured: str, confidence: float) -> Finding:
+def _other_instruments_finding(measured: str, confidence: float, *, nothing_else: bool) -> Finding:
     return Finding(
         name=OTHER_INSTRUMENTS,
-        requested=None,
-        measured=measured,
+        requested="none" if nothing_else else None,
+        measured=measured or "none",
         value=None,
         confidence=confidence,
-        agrees=None,
+        agrees=not measured if nothing_else else None,
         ceiling=None,
     )
 
 
 def receipt_of_sound(
-    waveform: Waveform, requested: Facts, instruments: Mapping[str, float] | None = None
+    waveform: Waveform,
+    requested: Facts,
+    instruments: Mapping[str, float] | None = None,
+    absent: Sequence[str] = (),
 ) -> Receipt:
     """Measures audio and compares it with the requested attributes.
 
@@ -341,6 +369,7 @@ def receipt_of_sound(
         requested: requested attributes; those that are None are measured without a verdict.
         instruments: probability of each instrument family, predicted by a trained model (0 for
             those left out); None omits instruments from the receipt.
+        absent: families that were not to play; with the requested ones all of them: no others.
 
     Raises:
         MelismaError: for a word outside the closed vocabularies, or an invalid probability.
@@ -360,7 +389,7 @@ def receipt_of_sound(
         _density_finding(rate_hz, SOUND_DENSITY_ONSETS, requested.density, "onset density"),
     ]
     if instruments is not None:
-        findings += _family_findings(instruments, requested, silent)
+        findings += _family_findings(instruments, requested, absent, silent)
     return Receipt(findings=(*findings, loudness, _length_finding(waveform.seconds)))
 
 
@@ -379,7 +408,9 @@ def _score_metre_finding(score: Score, requested: str | None) -> Finding:
     )
 
 
-def _playing_findings(score: Score, requested: Facts) -> list[Finding]:
+def _playing_findings(
+    score: Score, requested: Facts, absent: Mapping[str, Collection[int]]
+) -> list[Finding]:
     """Instruments by name if names are requested, otherwise families; read off the tracks."""
     bar_beats = score.metres[0].bar_beats if score.metres else 4.0
     families = set(playing_families(score, bar_beats))
@@ -394,7 +425,7 @@ def _playing_findings(score: Score, requested: Facts) -> list[Finding]:
         Finding(
             name="instruments",
             requested=name,
-            measured=f"{name} plays" if name in playing else f"{name} does not play",
+            measured=_playing(name, plays=name in playing),
             value=None,
             confidence=1.0,
             agrees=name in playing,
@@ -402,13 +433,38 @@ def _playing_findings(score: Score, requested: Facts) -> list[Finding]:
         )
         for name in expected
     ]
+    sounding = {program_of(track) for track in score.tracks if len(track.notes)}
+    for name, excluded in absent.items():
+        found = sorted(sounding.intersection(excluded))
+        names = ", ".join(instrument_name(p % DRUMS, is_drum=p == DRUMS) for p in found)
+        findings.append(
+            Finding(
+                name="instruments",
+                requested=f"no {name}",
+                measured=_playing(names or name, plays=bool(found)),
+                value=None,
+                confidence=1.0,
+                agrees=not found,
+                ceiling=CEILINGS["score instruments"],
+            )
+        )
     others = sorted(playing - set(expected))
     if others:
-        findings.append(_other_instruments_finding(", ".join(others), 1.0))
+        findings.append(_other_instruments_finding(", ".join(others), 1.0, nothing_else=False))
     return findings
 
 
-def receipt_of_score(score: Score, requested: Facts) -> Receipt:
+def _playing(name: str, *, plays: bool) -> str:
+    """ "violin plays", "drums do not play": whether an instrument, or several, play."""
+    several = ", " in name or (name.endswith("s") and not name.endswith("ss"))
+    if plays:
+        return f"{name} {'play' if several else 'plays'}"
+    return f"{name} {'do' if several else 'does'} not play"
+
+
+def receipt_of_score(
+    score: Score, requested: Facts, absent: Mapping[str, Collection[int]] | None = None
+) -> Receipt:
     """Measures a score from its notes alone and compares it with the requested attributes.
 
     Tempo, key and metre events of the file are never used.
@@ -416,6 +472,7 @@ def receipt_of_score(score: Score, requested: Facts) -> Receipt:
     Args:
         score: the score.
         requested: requested attributes; those that are None are measured without a verdict.
+        absent: instruments that were not to play: programs by name, `DRUMS` for the drum kit.
 
     Raises:
         MelismaError: for a word outside the closed vocabularies.
@@ -429,7 +486,7 @@ def receipt_of_score(score: Score, requested: Facts) -> Receipt:
             _tonality_finding(measure_score_tonality(score), requested.tonality, "score tonality"),
             _score_metre_finding(score, requested.metre),
             _density_finding(rate_hz, DENSITY_ONSETS, requested.density, None),
-            *_playing_findings(score, requested),
+            *_playing_findings(score, requested, absent or {}),
             _length_finding(score.seconds),
         )
     )

@@ -27,6 +27,7 @@ from melisma.files.provenance import provenance_from_fields
 from melisma.symbolic.midi import midi_bytes
 from melisma.symbolic.tags import read_midi_tags
 from melisma.values.errors import MelismaError
+from melisma.values.prompt import clean_text, decode_text, split_lines
 
 SOUND_ENDINGS: tuple[str, ...] = AUDIO_ENDINGS
 MIDI_ENDINGS: tuple[str, ...] = (".mid", ".midi")
@@ -81,15 +82,15 @@ def read_prompts(path: Path, subset: str = "balanced") -> list[PromptRow]:
     text = _read_text(path)
     ending = path.suffix.lower()
     if ending == ".csv":
-        columns = text.split("\n", 1)[0]
+        columns = split_lines(text)[0]
         if "ytid" in columns and "aspect_list" in columns:
             return read_musiccaps(path, subset)
         rows = [_csv_row(path, row) for row in _read_csv(path, text)]
     elif ending in (".jsonl", ".ndjson"):
-        lines = enumerate(text.split("\n"), start=1)
+        lines = enumerate(split_lines(text), start=1)
         rows = [_json_row(path, number, line) for number, line in lines if line.strip()]
     else:
-        lines = (line.strip() for line in text.split("\n"))
+        lines = (line.strip() for line in split_lines(text))
         rows = [PromptRow(words=line) for line in lines if line and not line.startswith("#")]
     rows = [row for row in rows if row.words]
     if not rows:
@@ -146,10 +147,7 @@ def _seconds(path: Path, row: Mapping[str, str]) -> float:
 def _read_text(path: Path) -> str:
     if not path.exists():
         raise FileNotFoundError(f"there is no file {path}: check the name")
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise MelismaError(f"{path} is not UTF-8 text: save it as such") from error
+    return decode_text(path.read_bytes(), str(path))
 
 
 def _read_csv(path: Path, text: str) -> list[dict[str, str]]:
@@ -176,23 +174,28 @@ def _csv_row(path: Path, row: Mapping[str, str]) -> PromptRow:
 def _json_row(path: Path, number: int, line: str) -> PromptRow:
     try:
         row = json.loads(line)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also numbers and nesting without measure
         raise MelismaError(f"line {number} of {path} is not JSON: {error}") from error
     column = next((name for name in _WORDS_COLUMNS if isinstance(row, dict) and name in row), None)
     if column is None or not isinstance(row[column], str):
         raise MelismaError(f'line {number} of {path} has no prompt: write {{"prompt": "..."}}')
     name = next((row[name] for name in _FILE_COLUMNS if isinstance(row.get(name), str)), None)
-    facts = {key: value for key, value in row.items() if key not in (*_FILE_COLUMNS, column)}
-    return PromptRow(words=" ".join(row[column].split()), file=name, facts=facts)
+    facts = {
+        clean_text(key): clean_text(value) if isinstance(value, str) else value
+        for key, value in row.items()
+        if key not in (*_FILE_COLUMNS, column)
+    }
+    return PromptRow(words=" ".join(clean_text(row[column]).split()), file=name, facts=facts)
 
 
 def _aspects(cell: str) -> tuple[str, ...]:
     """The aspect list, stored as a Python list; empty where it is malformed."""
     try:
         value = ast.literal_eval(cell)
-    except (SyntaxError, ValueError):
+    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
         return ()
-    return tuple(str(one) for one in value) if isinstance(value, list) else ()
+    words = value if isinstance(value, list) else []
+    return tuple(clean_text(one) for one in words if isinstance(one, str))
 
 
 def pair_prompts(
@@ -341,7 +344,7 @@ def tagged_prompt(path: Path) -> str | None:
         provenance = None if tags is None else provenance_from_fields(tags)
     else:
         provenance = read_provenance(path)
-    return None if provenance is None else " ".join(provenance.prompt.split()) or None
+    return None if provenance is None else " ".join(clean_text(provenance.prompt).split()) or None
 
 
 def _without_prompt(pieces: list[PairedPiece]) -> list[str]:

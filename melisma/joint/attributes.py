@@ -21,6 +21,8 @@ from melisma.values import Facts
 from melisma.values.attributes import (
     ATTRIBUTE_CLASSES,
     FAMILIES,
+    FAST_BPM,
+    SLOW_BPM,
     TEMPO_BINS,
     TEMPO_RANGE_BPM,
     bin_tempo_bpm,
@@ -179,6 +181,35 @@ class AttributePrediction:
         present = np.array([family not in absent for family in FAMILIES], dtype=np.float32)
         row[BLOCKS["lead"]] = _restricted(lead, present)
         return AttributePrediction(row=row, stated=stated)
+
+    def avoiding(self, avoided: Sequence[tuple[str, str]]) -> AttributePrediction:
+        """Excludes classes, which then have probability 0 (unless no other would be left).
+
+        Args:
+            avoided: (attribute, class) as in `values.attributes.CLASS_WORDS`; those of other
+                attributes are ignored.
+        """
+        if not avoided:
+            return self
+        row = self.row.copy()
+        for name in dict.fromkeys(name for name, _ in avoided if name in NAMES):
+            attribute, block = ATTRIBUTES[NAMES.index(name)], BLOCKS[name]
+            excluded = {one for attribute_name, one in avoided if attribute_name == name}
+            allowed = np.array(
+                [not _is_of(one, excluded, name) for one in attribute.classes], dtype=np.float32
+            )
+            row[block] = (
+                row[block] * allowed if attribute.several else _restricted(row[block], allowed)
+            )
+        return AttributePrediction(row=row, stated=self.stated)
+
+
+def _is_of(one: str, excluded: set[str], attribute: str) -> bool:
+    """Whether a class is one of those excluded, or a tempo or a key of such a kind."""
+    if attribute == "tempo":
+        bpm = float(one)
+        return ("fast" in excluded and bpm > FAST_BPM) or ("slow" in excluded and bpm < SLOW_BPM)
+    return one in excluded or (attribute == "tonality" and one.split()[1] in excluded)
 
 
 def _restricted(block: np.ndarray, allowed: np.ndarray) -> np.ndarray:

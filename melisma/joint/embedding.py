@@ -15,17 +15,26 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from melisma.files.checkpoint import Checkpoint, fingerprint_of, read_checkpoint, write_checkpoint
+from melisma.files.checkpoint import (
+    Checkpoint,
+    build_model,
+    fingerprint_of,
+    read_checkpoint,
+    tensor_of,
+    write_checkpoint,
+)
 from melisma.joint.attributes import AttributePrediction, probabilities
 from melisma.joint.music_tower import MusicTower, MusicTowerOutput, MusicTowerSettings
-from melisma.joint.quantizer import VectorQuantizer
+from melisma.joint.quantizer import VectorQuantizer, VectorQuantizerSettings
 from melisma.joint.settings_words import read_settings
 from melisma.joint.text_tower import JOINT_WIDTH, TextTower, TextTowerOutput, TextTowerSettings
-from melisma.joint.tokenizer import encode_words, pad_tokens
+from melisma.joint.tokenizer import encode_words, pad_tokens, read_tokenizer
 from melisma.values import Facts
-from melisma.values.errors import MelismaError
+from melisma.values.attributes import FAMILIES
 
 KIND = "joint"
+NO_WORDS = "music"
+"""Stands for the text of a prompt that only excludes something ("no drums")."""
 BATCH = 256
 """Batch size of windows and sentences (bounds memory)."""
 
@@ -54,7 +63,7 @@ class JointEmbedding:
         for start in range(0, len(order), BATCH):
             tokens, present = pad_tokens([encoded[i] for i in order[start : start + BATCH]])
             parts.append(self.text(tokens, present))
-        inverse = torch.tensor(order).argsort()
+        inverse = torch.tensor(order, dtype=torch.long, device="cpu").argsort()
         return TextTowerOutput(
             vector=torch.cat([p.vector for p in parts])[inverse],
             imitation=torch.cat([p.imitation for p in parts])[inverse],
@@ -87,7 +96,9 @@ class JointEmbedding:
         """
         tokens, present = pad_tokens(encode_words(self.tokenizer, sentences))
         states = self.text.states(tokens, present)
-        lengths = present.sum(dim=1) * torch.tensor([bool(s.strip()) for s in sentences])
+        lengths = present.sum(dim=1) * torch.tensor(
+            [bool(s.strip()) for s in sentences], dtype=torch.bool, device="cpu"
+        )
         return states, lengths
 
     def embed_music(self, summary: np.ndarray, trunk: np.ndarray | None = None) -> np.ndarray:
@@ -133,17 +144,26 @@ class JointEmbedding:
         """Predictions of the text tower for each sentence, without parsing exact settings."""
         return _predictions(self._read_text(sentences).logits)
 
-    def read_prompt(self, words: str) -> AttributePrediction:
-        """Attributes that a prompt requests: the tower's prediction, overridden by exact settings
-        that the text states."""
+    def read_prompt(self, words: str, absent: Sequence[str] = ()) -> AttributePrediction:
+        """Attributes that a prompt requests: the tower's prediction from the text without what it
+        excludes, overridden by exact settings that the text states.
+
+        Args:
+            words: The text.
+            absent: Families that are excluded besides those that the text excludes.
+        """
         settings = read_settings(words)
         stated = Facts(
             tempo_bpm=settings.tempo_bpm,
             tonality=settings.tonality,
             metre=settings.metre,
-            families=settings.families,
+            families=tuple(one for one in settings.families if one not in absent),
         )
-        return self.read_attributes([words])[0].overridden(stated, settings.absent_families)
+        excluded = dict.fromkeys([*settings.absent_families, *absent])
+        if settings.only and stated.families:
+            excluded |= dict.fromkeys(one for one in FAMILIES if one not in stated.families)
+        reading = self.read_attributes([settings.kept or NO_WORDS])[0]
+        return reading.avoiding(settings.avoided).overridden(stated, tuple(excluded))
 
     def predict_attributes(
         self, summary: np.ndarray, trunk: np.ndarray | None = None
@@ -196,22 +216,15 @@ class JointEmbedding:
     def read(cls, path: Path) -> JointEmbedding:
         """Reads a file written by `write`; `MelismaError` where it is no joint embedding."""
         checkpoint = read_checkpoint(path, kind=KIND)
-        try:
-            settings = checkpoint.settings
-            text = TextTower(TextTowerSettings(**settings["text"]))
-            music = MusicTower(MusicTowerSettings(**settings["music"]))
-            quantiser = VectorQuantizer(**settings["quantiser"])
-            for name, module in (("text", text), ("music", music), ("quantiser", quantiser)):
-                _fill(module, name, checkpoint.tensors)
-            words = checkpoint.tensors["tokenizer"].numpy().tobytes().decode("utf-8")
-            tokenizer = Tokenizer.from_str(words)
-            bank = checkpoint.tensors["bank"].float().numpy()
-        except (KeyError, TypeError, RuntimeError) as error:
-            raise MelismaError(
-                f"{path} is no joint embedding of this version: fetch or train it again"
-            ) from error
+        text = build_model(checkpoint, TextTowerSettings, TextTower, part="text")
+        music = build_model(checkpoint, MusicTowerSettings, MusicTower, part="music")
+        quantiser = build_model(
+            checkpoint, VectorQuantizerSettings, _make_quantizer, part="quantiser"
+        )
+        stored = tensor_of(checkpoint, "tokenizer", (None,), torch.uint8)
+        tokenizer = read_tokenizer(stored.numpy().tobytes(), text.settings.vocabulary, str(path))
         joint = cls(text, music, quantiser, tokenizer)
-        joint.bank = bank
+        joint.bank = tensor_of(checkpoint, "bank", (None, JOINT_WIDTH)).numpy()
         joint.semantic_fingerprint = checkpoint.fingerprints.get("semantic")
         return joint
 
@@ -228,9 +241,5 @@ def _state(**modules: nn.Module) -> dict[str, Tensor]:
     }
 
 
-def _fill(module: nn.Module, name: str, tensors: dict[str, Tensor]) -> None:
-    """Loads the tensors named `name.*`; `RuntimeError` where they do not fit."""
-    prefix = f"{name}."
-    module.load_state_dict(
-        {key.removeprefix(prefix): t for key, t in tensors.items() if key.startswith(prefix)}
-    )
+def _make_quantizer(settings: VectorQuantizerSettings) -> VectorQuantizer:
+    return VectorQuantizer(**dataclasses.asdict(settings))

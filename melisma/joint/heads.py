@@ -55,10 +55,10 @@ class TempoHead(nn.Module):
         super().__init__()
         assert TEMPO_LAGS == 2 * TEMPO_BINS
         self.first = nn.Conv1d(ONSET_BANDS, width, self.SPAN, padding=self.SPAN // 2)
-        self.place = nn.Parameter(torch.zeros(width, TEMPO_LAGS))
+        self.place = nn.Parameter(torch.zeros(width, TEMPO_LAGS, dtype=torch.float32))
         self.second = nn.Conv1d(width, width, 2, stride=2)
         self.out = nn.Conv1d(width, 1, 1)
-        self.bias = nn.Parameter(torch.zeros(TEMPO_BINS))
+        self.bias = nn.Parameter(torch.zeros(TEMPO_BINS, dtype=torch.float32))
 
     def forward(self, tempogram: Tensor) -> Tensor:
         """Logits of the tempo bins; a bin covers two lags."""

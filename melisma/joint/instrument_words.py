@@ -8,9 +8,18 @@ Asia are with the harps).
 
 from __future__ import annotations
 
+import dataclasses
+import difflib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+
+from melisma.joint.negation import may_negate, read_negation
+from melisma.values.attributes import FAMILIES, class_mentions
+from melisma.values.errors import MelismaError
+from melisma.values.prompt import checked_names
+from melisma.values.traditions import style_mentions
 
 _NAMES: dict[str, str] = {
     "piano": (
@@ -124,14 +133,36 @@ _NO_INSTRUMENT = (
 )  # fmt: skip
 """Phrases that contain an instrument's name but refer to none."""
 
-_NEGATION = re.compile(
-    r"\b(?:no|not|without|minus|never|avoid|excluding|except|lacking|instead of|rather than|"
-    r"do not use|don't use|don't want|leave out|isn't|hold the)\s+"
-    r"(?:(?:any|a|an|the|use|other|using)\s+)*$",
+_ONLY_EXCLUDED: dict[str, tuple[str, ...]] = {
+    "singing|singers?|lyrics|words|vocalists?|sung|sing|speech|rapping": ("choir",),
+    "drummers?|drumbeats?|percussionists?|percussive": ("drums",),
+    "pianists?": ("piano", "electric piano"),
+    "guitarists?": ("guitar", "electric guitar"),
+    "bassists?": ("bass",),
+    "violinists?|cellists?": ("strings",),
+    "trumpeters?": ("brass",),
+    "saxophonists?": ("reeds",),
+    "flautists?|flutists?": ("flutes",),
+    "keyboards?|keys": ("piano", "electric piano", "harpsichord", "organ"),
+    "winds?": ("reeds", "flutes"),
+    "orchestra|orchestral instruments": ("strings", "brass", "reeds", "flutes"),
+    "rhythm section": ("bass", "drums"),
+    "electronics?": ("synth",),
+}
+"""Names that name instruments where a text excludes them, and elsewhere many other things."""
+_LESS = re.compile(
+    r"(?<![\w-])(drum|beat|bass|percussion|guitar|piano|voice|vocal|string|brass)(?=less\b)", re.I
+)
+_LESS_FAMILIES = {"beat": "drums", "percussion": "drums", "drum": "drums", "string": "strings",
+                  "voice": "choir", "vocal": "choir"}  # fmt: skip
+_HYPHEN = re.compile(r"(?<!\S)-(?=[a-z])|(?<=\bnon)-(?=[a-z])|(?<=\bno)-(?=[a-z])", re.IGNORECASE)
+"""The minus of "-drums", and the hyphen of "no-drums" and "non-drums"."""
+_INSTRUMENTAL = re.compile(
+    r"(?<![\w-])instrumental(?:s|ly)?\b(?!\s+(?:and\s+vocal|break|bridge|solo|section|in\b))",
     re.IGNORECASE,
 )
-_JOINS_NEGATION = re.compile(r"^\s*(?:,?\s*(?:or|nor)|and)\s+(?:any\s+|no\s+)?$", re.IGNORECASE)
-_FOLLOWING_NEGATION = re.compile(r"^(?:less\b|-free\b|-less\b)", re.IGNORECASE)
+_KINDS_OF_ONE = {"piano": "electric piano", "guitar": "electric guitar"}
+"""Families whose bare name, excluded, excludes another family, too."""
 _COUNTED = re.compile(r"\s*(?:/|(?:per|a|an|to|in|each|every)\b)", re.IGNORECASE)
 """What follows "beats" as a unit ("90 beats per minute"), which is no instrument."""
 _LOUD_GUITAR = re.compile(r"\b(rock|metal|punk|grunge|shred\w*|distort\w*|riffs?)\b", re.IGNORECASE)
@@ -157,6 +188,50 @@ def name_family(name: str) -> str | None:
     ('reeds', None)
     """
     return instrument_families().get(name.strip().lower())
+
+
+def families_of_names(names: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Families of instruments that are to be left out, by name.
+
+    Args:
+        names: Names in lower case, e.g. "drums", "alto sax", "vocals", or a family.
+
+    Raises:
+        MelismaError: A name is unknown; the message suggests some that are alike.
+
+    >>> families_of_names(["saxophone", "guitars"])
+    {'saxophone': ('reeds',), 'guitars': ('guitar', 'electric guitar')}
+    """
+    found: dict[str, tuple[str, ...]] = {}
+    for name in names:
+        mentions = [one for one in read_mentions(f"no {name}").instruments if one.ruled_out]
+        if len(mentions) == 1 and mentions[0].stop - mentions[0].first == len(name):
+            found[name] = mentions[0].families
+        elif name in FAMILIES:
+            found[name] = (name,)
+        else:
+            known = [*instrument_families(), *FAMILIES, *_BOTH_WINDS]
+            alike = difflib.get_close_matches(name, list(dict.fromkeys(known)), n=3)
+            advice = f"did you mean {' or '.join(alike)}?" if alike else "give names such as"
+            raise MelismaError(
+                f'no instrument "{name}" to leave out: {advice}'
+                + ("" if alike else " drums, saxophone, strings or vocals, separated by commas")
+            )
+    return found
+
+
+def checked_instruments(names: Sequence[str] | str) -> tuple[str, ...]:
+    """Names of instruments that are to be left out, in lower case.
+
+    Args:
+        names: A list of names, or one text with commas.
+
+    Raises:
+        MelismaError: A name is unknown.
+    """
+    found = checked_names(names)
+    families_of_names(found)
+    return found
 
 
 def named_families(words: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -193,29 +268,122 @@ class NamedInstrument:
 
 def named_instruments(words: str) -> tuple[NamedInstrument, ...]:
     """All mentions of instruments in a text, in order."""
+    found = _mentions(words)
+    if not may_negate(words):
+        return found
+    return tuple(one for one in read_mentions(words).mentions if isinstance(one, NamedInstrument))
+
+
+@dataclass(frozen=True, kw_only=True)
+class NamedClass:
+    """One mention of a class of an attribute, of a style, a tradition or a composer."""
+
+    attribute: str
+    """"tempo", "moods", "style" ...; "composer" and "tradition" besides those of `CLASS_WORDS`."""
+    name: str
+    """The class, e.g. "fast" or "sad"."""
+    ruled_out: bool
+    first: int
+    stop: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mentions:
+    """All that a text mentions, and what of it the text excludes."""
+
+    mentions: tuple[NamedInstrument | NamedClass, ...]
+    only: bool
+    """Whether the instruments that are mentioned and not excluded are to play alone."""
+    phrases: tuple[tuple[int, int], ...]
+    """Places of the phrases that exclude something: (first character, after the last)."""
+    unresolved: tuple[tuple[int, int], ...]
+    """Places of phrases that exclude something which is in no vocabulary ("no autotune")."""
+
+    @property
+    def instruments(self) -> tuple[NamedInstrument, ...]:
+        """The instruments."""
+        return tuple(one for one in self.mentions if isinstance(one, NamedInstrument))
+
+    @property
+    def classes(self) -> tuple[NamedClass, ...]:
+        """Everything else."""
+        return tuple(one for one in self.mentions if isinstance(one, NamedClass))
+
+
+def read_mentions(words: str) -> Mentions:
+    """Finds what a text mentions and excludes, by the rules of `negation.py`."""
+    found: list[NamedInstrument | NamedClass] = list(_mentions(words))
+    for attribute, name, first, stop in (*class_mentions(words), *style_mentions(words)):
+        if all(stop <= one.first or one.stop <= first for one in found):
+            found.append(
+                NamedClass(attribute=attribute, name=name, ruled_out=False, first=first, stop=stop)
+            )
+    plain = tuple(sorted(found, key=lambda one: one.first))
+    if not may_negate(words):
+        return Mentions(mentions=plain, only=False, phrases=(), unresolved=())
+    for match in (*_only_excluded().finditer(_HYPHEN.sub(" ", words)), *_LESS.finditer(words)):
+        if all(match.end() <= one.first or one.stop <= match.start() for one in plain):
+            name = match[0].lower()
+            families = (_LESS_FAMILIES.get(name, name),)
+            if match.lastgroup is not None:
+                families = list(_ONLY_EXCLUDED.values())[int(match.lastgroup[1:])]
+            found.append(_mention(match, families))
+    found.sort(key=lambda one: one.first)
+    negation = read_negation(words, [(one.first, one.stop) for one in found])
+    mentions = tuple(
+        _ruled_out(one) if excluded else one
+        for one, excluded in zip(found, negation.excluded, strict=True)
+        if excluded or one in plain
+    )
+    only = any(
+        flag and isinstance(one, NamedInstrument) and one in plain
+        for one, flag in zip(found, negation.only, strict=True)
+    )
+    return Mentions(
+        mentions=mentions, only=only, phrases=negation.phrases, unresolved=negation.unresolved
+    )
+
+
+@cache
+def _only_excluded() -> re.Pattern[str]:
+    groups = "|".join(f"(?P<g{i}>{names})" for i, names in enumerate(_ONLY_EXCLUDED))
+    return re.compile(rf"(?<![\w-])(?:{groups})(?![\w])", re.IGNORECASE)
+
+
+def _ruled_out(one: NamedInstrument | NamedClass) -> NamedInstrument | NamedClass:
+    """The same mention as excluded; bare names exclude all kinds ("no guitar": no electric one)."""
+    if isinstance(one, NamedInstrument) and one.name.removesuffix("s") in _KINDS_OF_ONE:
+        kinds = (one.name.removesuffix("s"), _KINDS_OF_ONE[one.name.removesuffix("s")])
+        return dataclasses.replace(one, ruled_out=True, families=kinds)
+    return dataclasses.replace(one, ruled_out=True)
+
+
+def is_instrumental(words: str) -> bool:
+    """Whether a text asks for music without voices by calling it instrumental."""
+    return _INSTRUMENTAL.search(words) is not None
+
+
+def _mentions(words: str) -> tuple[NamedInstrument, ...]:
+    """All mentions of instruments in a text, whether it excludes them or not."""
     found: list[NamedInstrument] = []
-    for match in _pattern().finditer(words):
+    for match in _pattern().finditer(_HYPHEN.sub(" ", words)):
         name = match.group().lower()
         families = _families_of(name, words)
         counted = name == "beats" and _COUNTED.match(words[match.end() :])
         if not families or counted:
             continue
-        between = words[found[-1].stop if found else 0 : match.start()]
-        ruled_out = bool(
-            _NEGATION.search(words[: match.start()])
-            or _FOLLOWING_NEGATION.match(words[match.end() :])
-            or (found and found[-1].ruled_out and _JOINS_NEGATION.match(between))
-        )
-        found.append(
-            NamedInstrument(
-                name=name,
-                families=families,
-                ruled_out=ruled_out,
-                first=match.start(),
-                stop=match.end(),
-            )
-        )
+        found.append(_mention(match, families))
     return tuple(found)
+
+
+def _mention(match: re.Match[str], families: tuple[str, ...]) -> NamedInstrument:
+    return NamedInstrument(
+        name=match[0].lower(),
+        families=families,
+        ruled_out=False,
+        first=match.start(),
+        stop=match.end(),
+    )
 
 
 def _families_of(name: str, words: str) -> tuple[str, ...]:

@@ -69,8 +69,8 @@ class MusicTower(nn.Module):
         self.settings = settings
         width = settings.width
         for name, size in (("summary", SUMMARY_WIDTH), ("trunk", settings.trunk_width)):
-            self.register_buffer(f"{name}_mean", torch.zeros(size))
-            self.register_buffer(f"{name}_spread", torch.ones(size))
+            self.register_buffer(f"{name}_mean", torch.zeros(size, dtype=torch.float32))
+            self.register_buffer(f"{name}_spread", torch.ones(size, dtype=torch.float32))
         self.read_tempo = TempoHead()
         self.read_tonality = TonalityHead()
         self.read_summary = nn.Sequential(

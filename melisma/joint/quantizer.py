@@ -10,12 +10,26 @@ Input: unit vectors [batch, 128]. Output: tokens int64 [batch, level].
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 LEVELS = 6
 ENTRIES = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class VectorQuantizerSettings:
+    """Sizes of the quantizer."""
+
+    width: int = 128
+    """Width of the vectors."""
+    levels: int = LEVELS
+    """Levels of codebooks."""
+    entries: int = ENTRIES
+    """Entries of each codebook."""
 
 
 class VectorQuantizer(nn.Module):
@@ -25,7 +39,7 @@ class VectorQuantizer(nn.Module):
 
     def __init__(self, *, width: int = 128, levels: int = LEVELS, entries: int = ENTRIES) -> None:
         super().__init__()
-        self.register_buffer("codes", torch.zeros(levels, entries, width))
+        self.register_buffer("codes", torch.zeros(levels, entries, width, dtype=torch.float32))
 
     @torch.no_grad()
     def fit(self, vectors: Tensor, generator: torch.Generator, rounds: int = 20) -> None:
@@ -70,9 +84,17 @@ def _nearest(vectors: Tensor, centroids: Tensor) -> Tensor:
 
 def _k_means(vectors: Tensor, entries: int, rounds: int, generator: torch.Generator) -> Tensor:
     """Lloyd's algorithm from random vectors; empty clusters are reset to random vectors."""
-    picks = torch.randperm(len(vectors), generator=generator)[:entries]
+    picks = torch.randperm(len(vectors), generator=generator, dtype=torch.long, device="cpu")[
+        :entries
+    ]
     if len(picks) < entries:
-        again = torch.randint(len(vectors), (entries - len(picks),), generator=generator)
+        again = torch.randint(
+            len(vectors),
+            (entries - len(picks),),
+            generator=generator,
+            dtype=torch.long,
+            device="cpu",
+        )
         picks = torch.cat([picks, again])
     centroids = vectors[picks].clone()
     for _ in range(rounds):
@@ -82,6 +104,8 @@ def _k_means(vectors: Tensor, entries: int, rounds: int, generator: torch.Genera
         centroids = sums / counts.clamp(min=1.0)[:, None]
         empty = torch.nonzero(counts == 0).flatten()
         if len(empty):
-            again = torch.randint(len(vectors), (len(empty),), generator=generator)
+            again = torch.randint(
+                len(vectors), (len(empty),), generator=generator, dtype=torch.long, device="cpu"
+            )
             centroids[empty] = vectors[again]
     return centroids

@@ -14,10 +14,12 @@ Decisions where English is ambiguous:
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from dataclasses import dataclass
 
-from melisma.joint.instrument_words import named_families
+from melisma.joint.instrument_words import is_instrumental, named_families, read_mentions
+from melisma.joint.negation import may_negate, without_phrases
 from melisma.values.attributes import PITCH_NAMES
 
 LOWEST_BPM, HIGHEST_BPM = 30.0, 300.0
@@ -38,6 +40,16 @@ class StatedSettings:
     """Requested families of `FAMILIES`, in order of mention."""
     absent_families: tuple[str, ...] = ()
     """Excluded families of `FAMILIES` ("no drums")."""
+    absent_names: tuple[str, ...] = ()
+    """Names of excluded instruments, in order of mention, e.g. "alto sax"."""
+    only: bool = False
+    """Whether no other instruments than those of `families` are to play ("only drums")."""
+    avoided: tuple[tuple[str, str], ...] = ()
+    """Excluded classes of other attributes, as (attribute, class), e.g. ("moods", "sad")."""
+    unresolved: tuple[str, ...] = ()
+    """Phrases that exclude something unknown ("no autotune")."""
+    kept: str = ""
+    """The text without the phrases that exclude something; else as it is."""
 
 
 def read_settings(words: str) -> StatedSettings:
@@ -46,16 +58,53 @@ def read_settings(words: str) -> StatedSettings:
     >>> read_settings("a waltz in F# minor at 90 bpm for oboe, no drums")
     ... # doctest: +NORMALIZE_WHITESPACE
     StatedSettings(tempo_bpm=90.0, tonality='F# minor', metre='3/4', families=('reeds',),
-                   absent_families=('drums',))
+                   absent_families=('drums',), absent_names=('drums',), only=False, avoided=(),
+                   unresolved=(), kept='a waltz in F# minor at 90 bpm for oboe')
     """
     requested, absent = named_families(words)
-    return StatedSettings(
+    plain = StatedSettings(
         tempo_bpm=read_tempo(words),
         tonality=read_tonality(words),
         metre=read_metre(words),
         families=requested,
         absent_families=absent,
+        kept=words,
     )
+    if is_instrumental(words) and "choir" not in (*requested, *absent):
+        plain = dataclasses.replace(
+            plain, absent_families=(*absent, "choir"), absent_names=("voices",)
+        )
+    if not may_negate(words):
+        return plain
+    found = read_mentions(words)
+    classes = [one for one in found.classes if one.ruled_out]
+    wanted = {(one.attribute, one.name) for one in found.classes if not one.ruled_out}
+    excluded = [(one.attribute, one.name) for one in classes]
+    names = [one.name for one in found.instruments if one.ruled_out]
+    return dataclasses.replace(
+        plain,
+        absent_names=tuple(dict.fromkeys([*names, *plain.absent_names])),
+        only=found.only,
+        avoided=tuple(one for one in dict.fromkeys(excluded) if one not in wanted),
+        unresolved=tuple(words[first:stop] for first, stop in found.unresolved),
+        kept=without_phrases(words, found.phrases),
+    )
+
+
+def setting_places(words: str) -> list[tuple[str, int, int]]:
+    """Where a text speaks of a tempo in bpm, a key or a metre, understood or not.
+
+    Returns:
+        ("tempo", "tonality" or "metre", first character, after the last), of each mention.
+    """
+    patterns = [("tempo", _AFTER), ("tempo", _BEFORE), ("metre", _SIGNATURE)]
+    patterns += [("tonality", one) for one in (_FULL, _SHORT, _KEY_OF, _IN_LETTER)]
+    patterns += [("metre", re.compile(pattern, re.I)) for pattern, _ in _METRE_WORDS]
+    return [
+        (name, found.start(), found.end())
+        for name, pattern in patterns
+        for found in pattern.finditer(words)
+    ]
 
 
 # --- tempo ---------------------------------------------------------------------------------------
@@ -85,8 +134,12 @@ _BEFORE = re.compile(
     rf"(?![\d/])",
     re.I,
 )
-_NOT = re.compile(r"\b(?:not|no|never|isn't|don't|without|rather than|instead of)\s+"
-                  r"(?:(?:in|at|the|key|of|a|an)\s+)*$", re.I)  # fmt: skip
+_NOT = re.compile(
+    r"\b(?:not|no|never|isn['’]?t|don['’]?t|without|avoid(?:ing)?|rather than|instead of|"
+    r"anything but|nor|do not (?:use|make it))\s+"
+    r"(?:(?:in|at|the|key|of|a|an|use|using|any|played|metre|meter|tempo)\s+)*$",
+    re.IGNORECASE,
+)
 
 
 def read_tempo(words: str) -> float | None:

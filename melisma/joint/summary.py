@@ -90,7 +90,9 @@ def _chroma(sound: Tensor) -> Tensor:
 @functools.lru_cache(maxsize=1)
 def _lags() -> tuple[Tensor, Tensor, int]:
     """(lower lag in frames, interpolation weight of the next) of each tempo, and number of lags."""
-    tempi_bpm = MIN_BPM * (MAX_BPM / MIN_BPM) ** ((torch.arange(TEMPO_LAGS) + 0.5) / TEMPO_LAGS)
+    tempi_bpm = MIN_BPM * (MAX_BPM / MIN_BPM) ** (
+        (torch.arange(TEMPO_LAGS, dtype=torch.float32, device="cpu") + 0.5) / TEMPO_LAGS
+    )
     lags = 60.0 * ONSET_RATE_HZ / tempi_bpm
     lower = lags.floor()
     return lower.long(), lags - lower, int(lower.max()) + 2
@@ -107,7 +109,9 @@ def _tempogram(mel: Tensor) -> Tensor:
     size = 1 << (length + count).bit_length()
     lines = torch.fft.rfft(strength, size)
     correlation = torch.fft.irfft(lines.abs().square(), size)[..., :count]
-    overlap = (length - torch.arange(count, device=mel.device)).clamp(min=1) / length
+    overlap = (length - torch.arange(count, device=mel.device, dtype=torch.float32)).clamp(
+        min=1
+    ) / length
     correlation = correlation / overlap
     scaled = correlation / (correlation[..., :1] + 1e-4)
     lower, share = lower.to(mel.device), share.to(mel.device)

@@ -15,6 +15,8 @@ import torch
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from torch import Tensor
 
+from melisma.values.errors import MelismaError
+
 VOCABULARY = 8_192
 MAX_TOKENS = 96
 """Longer prompts are truncated (chosen: about 70 words; captions stay under 60)."""
@@ -63,6 +65,29 @@ def _with_numbers(sentences: Iterable[str]) -> Iterator[str]:
     yield from sentences
 
 
+def read_tokenizer(stored: bytes, vocabulary: int, name: str) -> Tokenizer:
+    """Reads a tokenizer.
+
+    Args:
+        stored: As `Tokenizer.to_str` writes it, UTF-8.
+        vocabulary: Number of entries that the text tower knows.
+        name: Name of the file, for messages.
+
+    Raises:
+        MelismaError: It is no tokenizer, or has more entries.
+    """
+    try:
+        tokenizer = Tokenizer.from_str(stored.decode("utf-8"))
+    except Exception as error:  # the package raises nothing more special
+        raise MelismaError(f"the tokenizer in {name} is damaged: fetch the file again") from error
+    if max(tokenizer.get_vocab().values(), default=0) >= vocabulary:
+        raise MelismaError(
+            f"the tokenizer in {name} has more entries than its text tower, which has "
+            f"{vocabulary}: they belong to different models"
+        )
+    return tokenizer
+
+
 def encode_words(tokenizer: Tokenizer, sentences: Sequence[str]) -> list[list[int]]:
     """Token ids of each sentence, at most `MAX_TOKENS`; never empty."""
     encoded = tokenizer.encode_batch(list(sentences))
@@ -72,9 +97,9 @@ def encode_words(tokenizer: Tokenizer, sentences: Sequence[str]) -> list[list[in
 def pad_tokens(encoded: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
     """Pads ids of different lengths: (tokens int64, present bool), both [batch, token]."""
     longest = max(len(ids) for ids in encoded)
-    tokens = torch.full((len(encoded), longest), PADDING, dtype=torch.long)
-    present = torch.zeros(len(encoded), longest, dtype=torch.bool)
+    tokens = torch.full((len(encoded), longest), PADDING, dtype=torch.long, device="cpu")
+    present = torch.zeros(len(encoded), longest, dtype=torch.bool, device="cpu")
     for row, ids in enumerate(encoded):
-        tokens[row, : len(ids)] = torch.tensor(list(ids), dtype=torch.long)
+        tokens[row, : len(ids)] = torch.tensor(list(ids), dtype=torch.long, device="cpu")
         present[row, : len(ids)] = True
     return tokens, present

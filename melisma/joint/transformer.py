@@ -13,8 +13,10 @@ from torch.nn import functional as F
 
 def _rotations(length: int, head_width: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Cosine and sine [token, head_width / 2] of the rotary angles of every position."""
-    rates = 10_000.0 ** (-torch.arange(0, head_width, 2, device=device).float() / head_width)
-    angles = torch.arange(length, device=device).float()[:, None] * rates
+    rates = 10_000.0 ** (
+        -torch.arange(0, head_width, 2, device=device, dtype=torch.long).float() / head_width
+    )
+    angles = torch.arange(length, device=device, dtype=torch.long).float()[:, None] * rates
     return angles.cos(), angles.sin()
 
 

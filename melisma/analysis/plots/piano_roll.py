@@ -17,11 +17,13 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from melisma.analysis.plots.titles import title_line
 from melisma.files import write_bytes
 from melisma.symbolic.instruments import instrument_name
 from melisma.values import Score, Track
 from melisma.values.attributes import PITCH_NAMES
 from melisma.values.errors import MelismaError
+from melisma.values.score_prompt import beat_name, felt_beat
 
 ROW_BEATS = 64.0
 """Approximate quarter notes per row (rows hold whole bars; chosen: sixteenths stay distinct)."""
@@ -31,6 +33,7 @@ _WIDTH_INCHES = 12.0
 _ROW_INCHES = 2.3
 _DRUM_INCHES = 0.5
 _DOTS_PER_INCH = 130
+_LONGEST_TITLE = 110
 _COLOURS = (
     "#1f5fa8", "#d1495b", "#2a9d5c", "#e08a1e", "#7a4fa3", "#1fa3a8", "#a86a3d", "#d070b0",
     "#6b7a1f", "#4a4a4a",
@@ -99,7 +102,7 @@ def score_figure(score: Score, title: str) -> Figure:
     heights = [_ROW_INCHES] * pitched + [_DRUM_INCHES] * drums
     figure = Figure(figsize=(_WIDTH_INCHES, rows * sum(heights) + 0.9), layout="constrained")
     FigureCanvasAgg(figure)
-    figure.suptitle(f"{_title_line(title)}\n{_subtitle(score)}", fontsize=10)
+    figure.suptitle(f"{title_line(title, _LONGEST_TITLE)}\n{_subtitle(score)}", fontsize=10)
     grid = figure.subplots(rows * len(heights), 1, squeeze=False, height_ratios=heights * rows)
     axes = iter(grid[:, 0])
     colours = _colours(score)
@@ -117,16 +120,13 @@ def score_figure(score: Score, title: str) -> Figure:
     return figure
 
 
-def _title_line(title: str) -> str:
-    """The title on one line, at most 110 characters; "$" is escaped, as it starts a formula."""
-    line = " ".join(title.split()).replace("$", r"\$")
-    return line if len(line) <= 110 else line[:109] + "…"
-
-
 def _subtitle(score: Score) -> str:
-    """Notated tempo, metre and length."""
-    bpm = score.tempo.bpm
+    """Tempo in beats of the first metre, metre and length."""
+    first = (score.metres[0].numerator, score.metres[0].denominator) if score.metres else (4, 4)
+    bpm = score.tempo.bpm / felt_beat(first)
     tempo = f"{bpm[0]:.0f} bpm" if len(bpm) == 1 else f"{bpm.min():.0f}-{bpm.max():.0f} bpm"
+    if felt_beat(first) != 1.0:
+        tempo += f" ({beat_name(first)})"
     metres = list(dict.fromkeys(f"{m.numerator}/{m.denominator}" for m in score.metres))
     metre = ", ".join(metres[:4]) + (" ..." if len(metres) > 4 else "")
     return f"{tempo}, {metre}, {len(bar_lines(score))} bars, {score.seconds:.0f} s"

@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from melisma.analysis.plots.titles import title_line
 from melisma.files import write_bytes
 from melisma.sound.spectra import log_mel
 from melisma.values import Waveform
@@ -28,6 +29,7 @@ _MAX_COLUMNS = 1_600
 _DYNAMIC_RANGE_DB = 80.0
 _SIZE_INCHES = (10.7, 5.4)
 _DOTS_PER_INCH = 150
+_LONGEST_TITLE = 100
 _TICKS_HZ = (100, 300, 600, 1000, 2000, 4000, 8000, 16000)
 
 
@@ -94,9 +96,7 @@ def plot_sound(waveform: Waveform, path: Path, title: str) -> None:
     figure = Figure(figsize=_SIZE_INCHES, layout="constrained")
     FigureCanvasAgg(figure)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(1, 2))
-    # A "$" would start a formula.
-    title_line = " ".join(title.split()).replace("$", r"\$")
-    above.set_title(title_line if len(title_line) <= 100 else title_line[:99] + "…", fontsize=9)
+    above.set_title(title_line(title, _LONGEST_TITLE), fontsize=9)
     _plot_waveform(above, data)
     _plot_spectrogram(below, data, waveform.rate_hz)
     figure.colorbar(below.images[0], ax=below, label="level (dB)", pad=0.01)

@@ -2,16 +2,24 @@
 
 Input: text. Outputs: General MIDI programs that are fixed, and `Choice`s of the model. Names are
 those of `joint/instrument_words.py`; ensembles are replaced by their usual instruments; instruments
-that the words exclude are rest out. Keyboards, harps and choirs are written on several staves, each
+that the words exclude are left out. Keyboards, harps and choirs are written on several staves, each
 a part of its own: the usual number where they play solo, chosen by the model otherwise.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import cache
 
-from melisma.joint.instrument_words import instrument_families, named_instruments
+from melisma.joint.instrument_words import (
+    families_of_names,
+    instrument_families,
+    is_instrumental,
+    named_instruments,
+    read_mentions,
+)
+from melisma.joint.negation import read_negation
 from melisma.lm.score.plan import Choice
 from melisma.symbolic.instruments import INSTRUMENTS
 from melisma.values.attributes import program_family
@@ -100,6 +108,22 @@ _ENSEMBLES: tuple[tuple[str, tuple[int, ...]], ...] = (
 )
 """Patterns of the names of ensembles, and their usual instruments, high to low."""
 
+_EXCLUDED_GROUPS: dict[str, tuple[int, ...]] = {
+    **dict.fromkeys(("saxophone", "sax", "saxe", "sax section", "saxophonist"), (64, 65, 66, 67)),
+    **dict.fromkeys(("double bass", "upright bass", "acoustic bass", "contrabass"), (32, 43)),
+    **dict.fromkeys(("violin", "fiddle"), (40, 110)),
+    **dict.fromkeys(("flute", "flutist", "flautist"), (73, 75)),
+    "accordion": (21, 23), "harp": (46,), "trumpet": (56, 59), "clarinet": (71,),
+    "acoustic guitar": (24, 25), "classical guitar": (24,), "timpani": (47,), "viola": (41,),
+    "cello": (42,), "bell": (9, 14), "trombone": (57,), "tuba": (58,),
+}  # fmt: skip
+"""Programs that a name means where it is excluded, if neither its own alone nor its family's."""
+_EXCLUDED_WITH_FAMILY: dict[str, tuple[int, ...]] = {
+    "bass": (43,), "choir": (85, 91), "synth": (38, 39, 50, 51, 54, 62, 63),
+    "drums": (112, 113, 114, 115), "strings": (48, 49, 50, 51),
+}  # fmt: skip
+"""Programs of other families that sound like a family."""
+
 _COUNTS = {"two": 2, "three": 3, "four": 4, "2": 2, "3": 3, "4": 4, "pair of": 2, "duo of": 2}
 _COUNT = re.compile(r"\b(two|three|four|2|3|4|pair of|duo of)\s+$", re.IGNORECASE)
 
@@ -147,7 +171,7 @@ def instruments_in(words: str) -> tuple[tuple[int, ...], tuple[Choice, ...]]:
     rest = words
     for pattern, programs in _ENSEMBLES:
         found = re.search(rf"(?<![\w-])(?:{pattern})(?![\w-])", rest, re.IGNORECASE)
-        if found and not _is_excluded(rest, found.start()):
+        if found and not read_negation(rest, [found.span()]).excluded[0]:
             fixed += programs
             rest = rest[: found.start()] + " " * (found.end() - found.start()) + rest[found.end() :]
     choices: dict[int, int] = {}
@@ -178,8 +202,53 @@ def solo_parts(program: int) -> tuple[tuple[int, ...], tuple[Choice, ...]]:
     return (), (Choice(programs=frozenset((program,)), least=least, most=most),)
 
 
-def _is_excluded(words: str, first: int) -> bool:
-    return bool(re.search(r"\b(?:no|not|without)\s+(?:an?\s+|the\s+)?$", words[:first], re.I))
+def ensemble_places(words: str) -> list[tuple[int, int]]:
+    """Where a text names ensembles: (first character, after the last)."""
+    return [
+        found.span()
+        for pattern, _ in _ENSEMBLES
+        for found in re.finditer(rf"(?<![\w-])(?:{pattern})(?![\w-])", words, re.IGNORECASE)
+    ]
+
+
+def excluded_programs(words: str, without: Sequence[str] = ()) -> dict[str, frozenset[int]]:
+    """Programs that must not play, by the name under which they are excluded.
+
+    Args:
+        words: A prompt; what it also requests is not excluded ("no bongos, just a drum kit").
+        without: Further names, which are excluded whatever the words request.
+
+    Raises:
+        MelismaError: A name of `without` is unknown.
+
+    >>> {name: sorted(found) for name, found in excluded_programs("no saxophone").items()}
+    {'saxophone': [64, 65, 66, 67]}
+    """
+    listed = families_of_names(without)
+    mentions = read_mentions(words).instruments
+    excluded = {one.name: one.families for one in mentions if one.ruled_out}
+    if is_instrumental(words) and not any("choir" in one.families for one in mentions):
+        excluded["voices"] = ("choir",)
+    requested = {program_of_name(one.name) for one in mentions if not one.ruled_out}
+    found = {name: _all_programs(name, which) - requested for name, which in excluded.items()}
+    found |= {name: _all_programs(name, families) for name, families in listed.items()}
+    return {name: programs for name, programs in found.items() if programs}
+
+
+def _all_programs(name: str, families: Sequence[str]) -> frozenset[int]:
+    """Programs that a name means where it is excluded: more than where it is requested."""
+    plain = name.removesuffix("s") if name.removesuffix("s") in _EXCLUDED_GROUPS else name
+    if plain in _EXCLUDED_GROUPS:
+        return frozenset(_EXCLUDED_GROUPS[plain])
+    program = program_of_name(name)
+    is_family = name in _FIRST_CHOICE or name + "s" in _FIRST_CHOICE or len(families) > 1
+    if is_family or program is None or program in _FIRST_CHOICE.values():
+        return frozenset(
+            p
+            for family in families
+            for p in (*_EXCLUDED_WITH_FAMILY.get(family, ()), *_programs_of_family(family))
+        )
+    return frozenset((program,))
 
 
 def _choice(program: int, count: int) -> Choice:
@@ -224,16 +293,27 @@ def programs_of(names: str) -> tuple[int, ...]:
     return tuple(programs)
 
 
-def family_choices(families: tuple[str, ...]) -> tuple[Choice, ...]:
-    """Choices of the model where only the families of the instruments are known."""
+def family_choices(
+    families: tuple[str, ...], excluded: frozenset[int] = frozenset()
+) -> tuple[Choice, ...]:
+    """Choices of the model where only the families of the instruments are known, without some
+    programs."""
+    allowed = [_family_programs(family) - excluded for family in families]
     return tuple(
-        Choice(programs=_family_programs(family), most=MAX_PARTS_OF_FAMILY) for family in families
+        Choice(programs=programs, most=MAX_PARTS_OF_FAMILY) for programs in allowed if programs
     )
 
 
 @cache
 def _family_programs(family: str) -> frozenset[int]:
+    """Programs that the model may choose for a family."""
     if family == "drums":
         return frozenset((DRUM_PROGRAM,))
     stop = 120  # the programs from here on are sound effects
-    return frozenset(p for p in range(stop) if program_family(p, False) == family)
+    return frozenset(p for p in _programs_of_family(family) if p < stop)
+
+
+def _programs_of_family(family: str) -> frozenset[int]:
+    """All programs of a family, the drum kit with the drums."""
+    kit = (DRUM_PROGRAM,) if family == "drums" else ()
+    return frozenset((*kit, *(p for p in range(128) if program_family(p, False) == family)))

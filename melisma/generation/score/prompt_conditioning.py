@@ -9,16 +9,31 @@ override it. Tempo and metre are fixed before sampling, so the file has exactly 
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 
-from melisma.generation.conditioning.prompt import ATTRIBUTE_THRESHOLD, sampled_tempo_bpm
-from melisma.generation.score.instrumentation import family_choices, instruments_in, solo_parts
+from melisma.generation.conditioning.prompt import (
+    ATTRIBUTE_THRESHOLD,
+    absent_families,
+    sampled_tempo_bpm,
+)
+from melisma.generation.conditioning.understanding import Understanding, Used, understand
+from melisma.generation.score.instrumentation import (
+    ensemble_places,
+    excluded_programs,
+    family_choices,
+    instruments_in,
+    program_of_name,
+    solo_parts,
+)
 from melisma.joint import JointEmbedding
 from melisma.joint.attributes import ATTRIBUTES, BLOCKS, AttributePrediction
-from melisma.joint.settings_words import read_bar_metre
+from melisma.joint.embedding import NO_WORDS
+from melisma.joint.instrument_words import NamedInstrument
+from melisma.joint.settings_words import read_bar_metre, read_settings
 from melisma.lm.score.conditioning import SCORE_ATTRIBUTES, ScoreConditions, class_of
 from melisma.lm.score.plan import Choice
 from melisma.lm.score.rows import home_shift
@@ -72,6 +87,8 @@ class ScoreConditioning:
     """Parts whose programs the model chooses."""
     named: tuple[int, ...]
     """Programs that the prompt names, in fixed parts or choices; empty where it names none."""
+    excluded: Mapping[str, frozenset[int]] = field(default_factory=dict[str, frozenset[int]])
+    """Programs that do not play, by the name under which they are excluded."""
     attributes: dict[str, str]
     """Class of every requested attribute except the tempo."""
     families: tuple[str, ...]
@@ -80,6 +97,11 @@ class ScoreConditioning:
     """Requested moods."""
     stated: Facts
     """What words and settings state explicitly, instruments by name, for the receipt."""
+
+    @property
+    def excluded_programs(self) -> frozenset[int]:
+        """Programs that do not play."""
+        return frozenset().union(*self.excluded.values())
 
     @property
     def bars(self) -> int:
@@ -125,6 +147,8 @@ class ScoreConditioning:
                 shown[name] = self.attributes[name]
         if self.named:
             shown["instruments"] = ", ".join(_program_name(program) for program in self.named)
+        if self.excluded:
+            shown["without"] = ", ".join(self.excluded)
         return shown
 
 
@@ -140,10 +164,13 @@ def condition_on_score_prompt(
             mode is requested.
 
     Raises:
-        MelismaError: The words and the settings state different metres.
+        MelismaError: The words and the settings state different metres, or everything that could
+            play is excluded.
     """
     words = prompt.words.strip()
-    reading = joint.read_prompt(words) if words else _prediction_without_words()
+    kept = read_settings(words).kept.strip()
+    absent = absent_families(prompt)
+    reading = joint.read_prompt(words, absent) if words else _prediction_without_words()
     metre = _metre(prompt, reading, words)
     stated = Facts(
         tempo_bpm=prompt.tempo_bpm or reading.stated.tempo_bpm,
@@ -152,12 +179,13 @@ def condition_on_score_prompt(
     )
     tonality, mode = _tonality(stated.tonality, reading, generator, bool(words))
     tempo_bpm = stated.tempo_bpm or sampled_tempo_bpm(reading, generator)
-    attributes = _attributes(prompt, reading, words)
+    attributes = _attributes(prompt, reading, kept)
     if tonality is not None:
         attributes["tonality"] = tonality
     if stated.metre is not None:
         attributes["metre"] = stated.metre
-    programs, choices, named = _instrumentation(prompt, reading, words)
+    excluded = excluded_programs(words, prompt.without)
+    programs, choices, named = _instrumentation(prompt, reading, words, excluded)
     families = tuple(dict.fromkeys(_family(program) for program in named)) or (
         reading.classes_above("families", FAMILY_THRESHOLD) if words else ()
     )
@@ -165,7 +193,7 @@ def condition_on_score_prompt(
         del attributes["lead"]
     return ScoreConditioning(
         prompt=prompt,
-        words=joint.embed_text([words])[0] if words else np.zeros(128, np.float32),
+        words=joint.embed_text([kept or NO_WORDS])[0] if words else np.zeros(128, np.float32),
         tempo_bpm=float(tempo_bpm),
         metre=metre,
         tonality=tonality,
@@ -173,6 +201,7 @@ def condition_on_score_prompt(
         programs=programs,
         choices=choices,
         named=named,
+        excluded=excluded,
         attributes=attributes,
         families=families,
         moods=reading.classes_above("moods", MOOD_THRESHOLD) if words else (),
@@ -244,7 +273,7 @@ def _tonality(
         return best, best.split()[1]
     if max(major, 1 - major) < MODE_THRESHOLD:
         return None, None
-    weights = torch.tensor(_TONIC_WEIGHTS, dtype=torch.float64)
+    weights = torch.tensor(_TONIC_WEIGHTS, dtype=torch.float64, device="cpu")
     tonic = int(torch.multinomial(weights, 1, generator=generator))
     mode = "major" if major > 0.5 else "minor"
     return TONALITIES[tonic + (12 if mode == "minor" else 0)], mode
@@ -282,24 +311,111 @@ def _attributes(prompt: ScorePrompt, reading: AttributePrediction, words: str) -
 
 
 def _instrumentation(
-    prompt: ScorePrompt, reading: AttributePrediction, words: str
+    prompt: ScorePrompt,
+    reading: AttributePrediction,
+    words: str,
+    excluded: dict[str, frozenset[int]],
 ) -> tuple[tuple[int, ...], tuple[Choice, ...], tuple[int, ...]]:
-    """(programs of fixed parts, choices of the model, programs that the prompt names)."""
+    """(programs of fixed parts, choices of the model, programs that the prompt names).
+
+    Programs that the settings request are taken out of `excluded`.
+    """
+    _check_programs(prompt, excluded)
     if len(prompt.programs) == 1:
         return *solo_parts(prompt.programs[0]), prompt.programs
     if prompt.programs:
         return prompt.programs, (), tuple(dict.fromkeys(prompt.programs))
+    silent = frozenset().union(*excluded.values())
     fixed, choices = instruments_in(words)
+    fixed = tuple(program for program in fixed if program not in silent)
+    choices = _without(choices, silent)
     if fixed or choices:
         named = [*fixed, *(p for choice in choices for p in choice.programs)]
         return fixed, choices, tuple(dict.fromkeys(named))
     families = reading.classes_above("families", FAMILY_THRESHOLD) if words else ()
-    return (), family_choices(families), ()
+    if len(silent) > DRUM_PROGRAM:
+        raise MelismaError("all instruments are excluded: name one that may play")
+    return (), family_choices(families, silent), ()
+
+
+def _check_programs(prompt: ScorePrompt, excluded: dict[str, frozenset[int]]) -> None:
+    """Instruments of the settings override what the words exclude; what the settings exclude they
+    must not request."""
+    requested = frozenset(prompt.programs)
+    for name, programs in list(excluded.items()):
+        both = sorted(programs & requested)
+        if both and name in prompt.without:
+            raise MelismaError(
+                f"{_program_name(both[0])} is requested by the instruments and excluded by "
+                f'"without {name}": leave out one of them'
+            )
+        excluded[name] = programs - requested
+        if not excluded[name]:
+            del excluded[name]
+
+
+def _without(choices: Sequence[Choice], silent: frozenset[int]) -> tuple[Choice, ...]:
+    """The choices without some programs, and without those that have no others."""
+    left = [dataclasses.replace(one, programs=one.programs - silent) for one in choices]
+    return tuple(one for one in left if one.programs)
 
 
 def _family(program: int) -> str:
     drum = program == DRUM_PROGRAM
     return program_family(0 if drum else program, drum)
+
+
+def understanding_of_score(
+    conditioning: ScoreConditioning, *, is_given: bool = False
+) -> Understanding:
+    """What of a prompt was understood.
+
+    Args:
+        conditioning: Of the task, completed from the score that was given.
+        is_given: Whether a score was given.
+    """
+    prompt = conditioning.prompt
+    words = prompt.words.strip()
+    said, facts = read_settings(words), conditioning.stated
+    values = {"tempo": prompt.tempo_bpm, "tonality": prompt.tonality, "metre": prompt.metre}
+    if not is_given:  # a given piece keeps its own tempo, key and metre whatever the words say
+        values = {"tempo": facts.tempo_bpm, "tonality": facts.tonality, "metre": facts.metre}
+        in_digits = read_bar_metre(words) == conditioning.metre
+        values["metre"] = facts.metre or prompt.metre or (in_digits or None)
+        values |= {name: conditioning.attributes.get(name) for name in ("composer", "tradition")}
+    stated = {name for name, value in values.items() if value is not None}
+    names = tuple(_program_name(program) for program in conditioning.named)
+    if names and facts.instruments == names:
+        stated.add("instruments")
+    if prompt.style is not None:
+        stated |= {n for n in _STYLE_ATTRIBUTES if conditioning.attributes.get(n) == prompt.style}
+    shown = {name: one for name, one in conditioning.shown().items() if name != "without"}
+    if conditioning.families and "instruments" not in shown:
+        shown["instruments"] = ", ".join(conditioning.families)
+    if is_given:
+        shown = {k: v if k in stated else f"{v} (of the given piece)" for k, v in shown.items()}
+
+    def plays(one: NamedInstrument) -> bool:
+        return program_of_name(one.name) in conditioning.named or bool(
+            {_family(program) for program in conditioning.named}.intersection(one.families)
+        )
+
+    listed = [name for name in prompt.without if name in conditioning.excluded]
+    used = Used(
+        shown=shown,
+        stated=frozenset(stated),
+        tempo_bpm=conditioning.tempo_bpm,
+        tonality=conditioning.tonality or conditioning.mode,
+        attributes=conditioning.attributes,
+        moods=conditioning.moods,
+        plays=plays,
+        excluded=tuple(dict.fromkeys([*conditioning.excluded, *listed])),
+        has_traditions=True,
+    )
+    return understand(words, said, used, ensemble_places(words))
+
+
+_STYLE_ATTRIBUTES = ("style", "composer", "tradition")
 
 
 def conditioning_of(conditionings: list[ScoreConditioning]) -> ScoreConditions:
@@ -319,9 +435,15 @@ def conditioning_of(conditionings: list[ScoreConditioning]) -> ScoreConditions:
                     attributes[row, column] // 12 * 12
                 )  # the tonic that the model works in
         if one.families:
-            families[row] = torch.tensor([float(name in one.families) for name in FAMILIES])
+            families[row] = torch.tensor(
+                [float(name in one.families) for name in FAMILIES],
+                dtype=torch.float32,
+                device="cpu",
+            )
         if one.moods:
-            moods[row] = torch.tensor([float(name in one.moods) for name in MOODS])
+            moods[row] = torch.tensor(
+                [float(name in one.moods) for name in MOODS], dtype=torch.float32, device="cpu"
+            )
     return dataclasses.replace(
         unknown,
         words=torch.from_numpy(np.stack([one.words for one in conditionings])).float(),

@@ -1,0 +1,212 @@
+"""The recording that a piece continues: where its music ends, and what is kept of it.
+
+Input: a waveform, or an audio file of any length, of which only the end is read unless all of it is
+wanted. Output: the fields of `AudioConditions` that concern it, at the recording's own sample rate
+and with its own channels.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from melisma.files.audio import AudioReader
+from melisma.recordings import read_and_repair, store_and_repair
+from melisma.sound.repair import repaired
+from melisma.sound.stored import StoredSound
+from melisma.values.errors import MelismaError
+from melisma.values.waveform import Waveform
+
+_WINDOW_SECONDS = 30.0
+"""Of a file this much more than what is kept is read at first, also to measure the beat before it;
+if all of it is silent, more."""
+_WIDENING = 8
+_MOST_SECONDS = 600.0
+"""A file with longer silence at its end is decoded from its beginning, block by block."""
+_HOP_SECONDS = 0.05
+_SILENCE_DB = -45.0
+"""Level below that of the loud parts that counts as silence after the end (chosen: the tail of a
+reverberation is inaudible behind music there)."""
+_LOWEST_DB = -66.0
+"""Root mean square relative to full scale that is silence whatever the loud parts are (chosen: 16
+bits have 30 dB below it)."""
+_NOISE_DB, _ABOVE_NOISE_DB = -25.0, 6.0
+"""A steady end this far below the loud parts is the noise of the recording; what is less than so
+much above it belongs to it."""
+_STEADY_DB = 2.0
+"""Standard deviation of the level of noise."""
+_NOISE_SECONDS = 0.5
+_SHORTEST_SILENCE_SECONDS = 0.25
+"""A shorter silence may be a rest, and is kept."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeptRecording:
+    """The end of a recording, up to where its music ends."""
+
+    beginning: Waveform
+    """What the piece begins with."""
+    before: StoredSound | None
+    """What precedes it: all of it where the whole recording is wanted, else what was read of it;
+    None for nothing."""
+    remarks: tuple[str, ...]
+    """Sentences for the person whose recording it is."""
+
+
+def recording_of(
+    source: Waveform | Path | str, keep_seconds: float, *, whole: bool = False
+) -> KeptRecording:
+    """What is kept of a recording.
+
+    Args:
+        source: A waveform or an audio file.
+        keep_seconds: How much of its end is kept, counted from where the music ends.
+        whole: Whether all that precedes it is wanted, too.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        MelismaError: It is silent, or no audio file that can be read; `keep_seconds` is not above
+            0.
+    """
+    if not keep_seconds > 0:
+        raise MelismaError(f"the seconds to keep must be above 0, not {keep_seconds}")
+    after = 0
+    if isinstance(source, Waveform):
+        clean, remarks = repaired(source)
+        sound = StoredSound.of(clean)
+    elif whole:
+        sound, remarks = store_and_repair(source)
+    else:
+        sound, remarks, after = _read_end(Path(source), keep_seconds)
+    name = "the recording" if isinstance(source, Waveform) else Path(source).name
+    end = musical_end(sound)
+    if end == 0:
+        raise MelismaError(f"{name} is silent: there is nothing to continue")
+    if silence := (sound.length + after - end) / sound.rate_hz:
+        remarks += (f"{silence:.1f} s of silence at the end of {name} were left out",)
+    sound.cut(end)
+    first = max(end - max(1, round(min(keep_seconds, sound.seconds) * sound.rate_hz)), 0)
+    kept = Waveform(samples=sound.read(first, end), rate_hz=sound.rate_hz)
+    sound.cut(first)
+    return KeptRecording(beginning=kept, before=sound if first else None, remarks=remarks)
+
+
+def _read_end(path: Path, keep_seconds: float) -> tuple[StoredSound, tuple[str, ...], int]:
+    """The end of a file, with music in it if there is any in the file.
+
+    Returns:
+        (what was read of it, remarks, number of silent samples behind).
+    """
+    seconds = keep_seconds + _WINDOW_SECONDS
+    while seconds < _MOST_SECONDS:
+        found = read_and_repair(path, last_seconds=seconds)
+        sound = StoredSound.of(found.waveform)
+        is_all = found.waveform.seconds < seconds - 1e-3
+        if is_all or musical_end(sound) >= keep_seconds * sound.rate_hz:
+            return sound, found.remarks, 0
+        seconds *= _WIDENING
+    return _read_before_silence(path, keep_seconds + _WINDOW_SECONDS)
+
+
+def _read_before_silence(path: Path, seconds: float) -> tuple[StoredSound, tuple[str, ...], int]:
+    """As `_read_end`, of a file that ends in long silence, in constant memory: it is decoded to its
+    end for the place where the music ends, and read again up to there."""
+    levels = None
+    with AudioReader(path) as reader:
+        for block in reader.blocks():
+            levels = levels or _Levels(reader.rate_hz, len(block))
+            levels.add(block)
+        if levels is None:
+            raise reader.nothing_read()
+        length, rate_hz, remarks = reader.read_samples, reader.rate_hz, reader.remarks()
+    end = levels.end()
+    if end == 0:
+        raise MelismaError(f"{path.name} is silent: there is nothing to continue")
+    start, place, parts = max(end - round(seconds * rate_hz), 0), 0, list[np.ndarray]()
+    with AudioReader(path) as reader:
+        for block in reader.blocks(end):
+            parts.append(block[:, max(start - place, 0) :])
+            place += block.shape[1]
+    music = Waveform(samples=np.concatenate(parts, axis=1), rate_hz=rate_hz)
+    clean, more = repaired(music, path.name)
+    return StoredSound.of(clean), (*remarks, *more), length - end
+
+
+def musical_end(sound: StoredSound) -> int:
+    """Where the music of a recording ends: the sample after its last sound.
+
+    Silence of less than a quarter of a second may be a rest and is no end. Of a recording with
+    noise the steady noise after the music does not count.
+
+    Returns:
+        0 for silence, the length where the recording ends in music.
+    """
+    levels = _Levels(sound.rate_hz, sound.channels)
+    for block in sound.blocks():
+        levels.add(block.samples)
+    return levels.end()
+
+
+class _Levels:
+    """The level of a recording over time, from consecutive blocks."""
+
+    def __init__(self, rate_hz: int, channels: int) -> None:
+        self._rate_hz, self._hop = rate_hz, max(1, round(_HOP_SECONDS * rate_hz))
+        self._powers, self._rest = list[np.ndarray](), np.zeros((channels, 0), np.float32)
+        self._length = 0
+
+    def add(self, block: np.ndarray) -> None:
+        """Measures a block, float32 [channel, sample]."""
+        self._length += block.shape[1]
+        samples = np.concatenate([self._rest, block], axis=1)
+        whole = samples.shape[1] // self._hop * self._hop
+        self._rest = samples[:, whole:].copy()
+        self._powers.append(_powers(samples[:, :whole], self._hop))
+
+    def end(self) -> int:
+        """See `musical_end`."""
+        rest = [_powers(self._rest, self._rest.shape[1])] if self._rest.shape[1] else []
+        levels = 10 * np.log10(np.concatenate([np.zeros(0), *self._powers, *rest]) + 1e-12)
+        if len(levels) == 0:
+            return 0
+        # Of the part that sounds at all: long silence after the music must not make it soft.
+        audible = levels[levels > _LOWEST_DB]
+        loud = float(np.percentile(audible, 95)) if len(audible) else _LOWEST_DB
+        threshold = max(loud + _SILENCE_DB, _LOWEST_DB)
+        ending = levels[-round(_NOISE_SECONDS / _HOP_SECONDS) - 1 : -1]
+        if len(ending) and ending.std() < _STEADY_DB and ending.mean() < loud + _NOISE_DB:
+            threshold = max(threshold, float(ending.mean()) + _ABOVE_NOISE_DB)
+        sounding = np.flatnonzero(levels > threshold)
+        if len(sounding) == 0:
+            return 0
+        end = min((int(sounding[-1]) + 1) * self._hop, self._length)
+        is_rest = self._length - end < _SHORTEST_SILENCE_SECONDS * self._rate_hz
+        return self._length if is_rest else end
+
+
+def _powers(samples: np.ndarray, hop: int) -> np.ndarray:
+    """Mean square of every hop, the louder channel's, without the offset of the hop, float64
+    [hop]."""
+    parts = samples.astype(np.float64).reshape(samples.shape[0], -1, hop)
+    return parts.var(axis=2).max(axis=0)
+
+
+def last_of(before: StoredSound | None, beginning: Waveform, seconds: float) -> Waveform:
+    """The end of a recording, a little more than its kept part: what its beat is measured on.
+
+    Args:
+        before: What precedes the kept part.
+        beginning: The kept part.
+        seconds: Length in all; less where there is less.
+    """
+    missing = round(seconds * beginning.rate_hz) - beginning.samples.shape[1]
+    if before is None or missing <= 0:
+        count = max(1, round(min(seconds, beginning.seconds) * beginning.rate_hz))
+        return dataclasses.replace(beginning, samples=beginning.samples[:, -count:])
+    first = before.read(before.length - missing, before.length)
+    return dataclasses.replace(
+        beginning, samples=np.concatenate([first, beginning.samples], axis=1)
+    )

@@ -1,0 +1,121 @@
+"""Nothing of a prompt is passed over in silence."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from small_score_model import small_score_composer
+
+from melisma.generation.conditioning.prompt import condition_on_prompt, understanding_of_prompt
+from melisma.generation.conditioning.understanding import (
+    ARTIST,
+    CHANGE,
+    FOR_SCORES,
+    NO_KNOWN_WORD,
+    OTHER_SCRIPT,
+    PICTURE,
+    Understanding,
+    read_by_another_encoder,
+)
+from melisma.generation.score.prompt_conditioning import (
+    condition_on_score_prompt,
+    understanding_of_score,
+)
+from melisma.values import Prompt
+from melisma.values.score_prompt import ScorePrompt
+
+
+def of_sound(words: str, **exact: object) -> Understanding:
+    prompt = Prompt(words=words, **exact)  # type: ignore[arg-type] # exact settings of any type
+    generator = torch.Generator().manual_seed(0)
+    found = condition_on_prompt(small_score_composer().joint, prompt, generator)
+    return understanding_of_prompt(prompt, found, found.shown())
+
+
+def of_score(words: str, **exact: object) -> Understanding:
+    prompt = ScorePrompt(words=words, **exact)  # type: ignore[arg-type] # exact settings of any type
+    generator = torch.Generator().manual_seed(0)
+    return understanding_of_score(
+        condition_on_score_prompt(small_score_composer().joint, prompt, generator)
+    )
+
+
+def test_what_is_stated_is_understood() -> None:
+    for found in (of_sound, of_score):
+        parts = found("a waltz in F# minor at 90 bpm for piano, no drums")
+        assert parts.understood["tempo"] == "90 bpm"
+        assert parts.understood["tonality"] == "F# minor"
+        assert parts.understood["metre"] == "3/4"
+        assert parts.understood["instruments"] == "piano"
+        assert parts.understood["without"] == "drums"
+        assert parts.not_understood == ()
+        assert not set(parts.understood) & set(parts.chosen_freely)
+
+
+def test_settings_are_understood_as_words_are() -> None:
+    parts = of_sound("a tune", tempo_bpm=77.0, tonality="D minor", metre="3/4", without="drums")
+    understood = {"tempo": "77 bpm", "tonality": "D minor", "metre": "3/4", "without": "drums"}
+    assert parts.understood == understood
+    parts = of_score("a tune", tempo_bpm=77.0, style="Chopin", without=("drums",))
+    assert parts.understood == {"tempo": "77 bpm", "composer": "Chopin", "without": "drums"}
+
+
+@pytest.mark.parametrize(
+    ("words", "text", "reason"),
+    [
+        ("忧伤的钢琴曲", "忧伤的钢琴曲", OTHER_SCRIPT),
+        ("медленный вальс", "медленный вальс", OTHER_SCRIPT),
+        ("slow 🎻 waltz", "🎻", PICTURE),
+        ("a song like Taylor Swift", "Taylor Swift", ARTIST),
+        ("a song like taylor swift", "taylor swift", ARTIST),
+        ("piano in the style of Radiohead", "Radiohead", ARTIST),
+        ("drums by Daft Punk", "Daft Punk", ARTIST),
+        ("death metal", "death metal", NO_KNOWN_WORD),
+        ("reggae", "reggae", NO_KNOWN_WORD),
+        ("a calm piece that becomes loud", "that becomes loud", CHANGE),
+        ("flute, crescendo towards the end", "crescendo towards the end", CHANGE),
+    ],
+)
+def test_what_is_not_understood_is_named(words: str, text: str, reason: str) -> None:
+    for found in (of_sound, of_score):
+        missed = {(one.text, one.reason) for one in found(words).not_understood}
+        assert (text, reason) in missed
+
+
+def test_a_tradition_is_understood_by_the_model_that_knows_it() -> None:
+    assert of_score("a tango").understood["tradition"] == "tango"
+    [missed] = of_sound("a tango").not_understood
+    assert (missed.text, missed.reason) == ("tango", FOR_SCORES)
+
+
+def test_known_composers_are_no_foreign_artists() -> None:
+    assert of_score("a nocturne by Frederic Chopin").understood["composer"] == "Chopin"
+    reasons = [one.reason for one in of_score("a nocturne by Chopin").not_understood]
+    assert ARTIST not in reasons
+
+
+def test_a_metre_that_is_not_used_is_named() -> None:
+    assert "17/16" in [one.text for one in of_score("a tune in 17/16").not_understood]
+    assert "metre" not in of_score("a tune in 17/16").understood
+
+
+def test_filling_words_are_not_named() -> None:
+    for words in ("I would like you to write a nice piece of music for me, please", "a tune"):
+        assert of_sound(words).not_understood == ()
+
+
+def test_another_text_encoder_reads_every_word_in_latin_script() -> None:
+    parts = read_by_another_encoder("reggae 🎻 музыка, no drums", {"text": "3 tokens"})
+    assert [one.text for one in parts.not_understood] == ["🎻", "музыка"]
+    assert parts.understood["left out of the words"] == "what they exclude"
+
+
+@settings(max_examples=12, deadline=None)
+@given(st.text(min_size=1, max_size=60).filter(lambda text: text.isprintable() and text.strip()))
+def test_any_prompt_has_three_parts_fit_for_json(words: str) -> None:
+    prompt = Prompt(words=f"tune {words}")
+    found = of_sound(prompt.words)
+    assert set(found.as_json()) == {"understood", "not_understood", "chosen_freely"}
+    assert all(one.text in prompt.words for one in found.not_understood)
