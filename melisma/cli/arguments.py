@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import atexit
 import math
-from collections.abc import Sequence
+import shutil
+import stat
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import overload
 
 from melisma.values import Prompt
 from melisma.values.attributes import parse_key
 from melisma.values.errors import MelismaError
 from melisma.values.model_ref import PRECISIONS, ModelRef
+from melisma.values.prompt import clean_text, decode_text, split_lines
 
 MOST_PIECES = 1_000
 """Maximum number of pieces of one call (chosen: a night's work)."""
 MOST_CANDIDATES = 64
 """Maximum number of candidates per piece."""
 LARGEST_SEED = 2**32 - 1
+STANDARD_INPUT = Path("-")
+
+_copies: dict[Path, Path] = {}
+"""Copies of what came through pipes, by the pipe; removed when the program ends."""
 
 
 def gather_prompts(prompts: Sequence[str], file: Path | None) -> list[str]:
@@ -23,20 +34,18 @@ def gather_prompts(prompts: Sequence[str], file: Path | None) -> list[str]:
 
     Args:
         prompts: Prompts given one by one.
-        file: UTF-8 text with one prompt per line; lines that start with "#" are comments.
+        file: UTF-8 text with one prompt per line (LF, CR LF or CR); lines that start with "#" are
+            comments.
 
     Raises:
         MelismaError: The file does not exist or is not text, or there is no prompt at all.
     """
-    words = list(prompts)
+    words = [clean_text(one) for one in prompts]
     if file is not None:
         if not file.exists():
             raise MelismaError(f"there is no file {file}: check the name")
-        try:
-            text = file.read_text(encoding="utf-8-sig")
-        except UnicodeDecodeError as error:
-            raise MelismaError(f"{file} is not UTF-8 text: save it as UTF-8") from error
-        lines = [line.strip() for line in text.splitlines()]
+        text = decode_text(file.read_bytes(), str(file))
+        lines = [line.strip() for line in split_lines(text)]
         found = [line for line in lines if line and not line.startswith("#")]
         if not found:
             raise MelismaError(f"{file} contains no prompt: write one per line")
@@ -56,6 +65,7 @@ def make_prompts(
     tempo_bpm: float | None,
     key: str | None,
     metre: str | None,
+    without: Sequence[str] | None = None,
 ) -> list[Prompt]:
     """Builds the prompts of an audio request.
 
@@ -66,6 +76,7 @@ def make_prompts(
         tempo_bpm: Overrides the tempo of the text.
         key: Overrides the key of the text, e.g. "F# minor".
         metre: Overrides the metre of the text, e.g. "3/4".
+        without: Instruments that do not play.
 
     Raises:
         MelismaError: A value lies outside its limits, or there are too many pieces.
@@ -76,6 +87,7 @@ def make_prompts(
             f"{len(words) * count} pieces were requested: one call makes at most {MOST_PIECES}"
         )
     tonality = parse_key(key) if key is not None else None
+    excluded = excluded_instruments(without)
     return [
         Prompt(
             words=text,
@@ -83,10 +95,24 @@ def make_prompts(
             tempo_bpm=tempo_bpm,
             tonality=tonality,
             metre=metre,
+            without=excluded,
         )
         for text in words
         for _ in range(count)
     ]
+
+
+def excluded_instruments(names: Sequence[str] | None) -> tuple[str, ...]:
+    """The instruments of `--without`, each name alone or several with commas.
+
+    Raises:
+        MelismaError: A name is unknown.
+    """
+    if not names:
+        return ()
+    from melisma.joint.instrument_words import checked_instruments
+
+    return checked_instruments(",".join(names))
 
 
 def check_integer(option: str, number: int | None, low: int, high: int) -> None:
@@ -128,3 +154,82 @@ def named_model(model: str) -> ModelRef:
     from melisma.generation.resolve import resolve_model
 
     return resolve_model(model)
+
+
+@overload
+def input_file(path: Path) -> Path: ...
+@overload
+def input_file(path: Path | None) -> Path | None: ...
+def input_file(path: Path | None) -> Path | None:
+    """A file that can be read more than once: the file itself, or a copy of what a pipe brings.
+
+    Args:
+        path: A file, a named pipe (as shells make for <(...)), or - for standard input; None for
+            an option that was not given.
+
+    Raises:
+        MelismaError: Standard input is a terminal, or a pipe is given twice.
+        OSError: The pipe cannot be read, or the copy not be written.
+    """
+    if path is None or (path != STANDARD_INPUT and not _is_pipe(path)):
+        return path
+    if path in _copies:
+        raise MelismaError(f"{path} is given twice, but a pipe can be read only once: use a file")
+    if path == STANDARD_INPUT and sys.stdin.isatty():
+        raise MelismaError("standard input is a terminal: pipe a file into it, or name a file")
+    folder = tempfile.mkdtemp(prefix="melisma-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    copy = Path(folder) / ("standard-input" if path == STANDARD_INPUT else path.name)
+    _copies[path] = copy
+    with copy.open("wb") as target:
+        if path == STANDARD_INPUT:
+            shutil.copyfileobj(sys.stdin.buffer, target)
+        else:
+            with path.open("rb") as pipe:
+                shutil.copyfileobj(pipe, target)
+    return copy
+
+
+def as_given(sentence: str) -> str:
+    """A sentence in which pipes have the names that they were given by, not those of the copies."""
+    for pipe, copy in _copies.items():
+        name = "standard input" if pipe == STANDARD_INPUT else str(pipe)
+        sentence = sentence.replace(str(copy), name)
+    return sentence
+
+
+def _is_pipe(path: Path) -> bool:
+    try:
+        return stat.S_ISFIFO(path.stat().st_mode)
+    except OSError:
+        return False
+
+
+def check_model(
+    model: ModelRef, engine: str, options: Mapping[str, object], *, best_of: int | None = None
+) -> None:
+    """Refuses, before anything is loaded, what the model of `--model` does not take.
+
+    Args:
+        model: The model.
+        engine: "sound", "score" or "auto".
+        options: Options by their names in Python; None: not given.
+        best_of: Candidates per piece; None: the model's default.
+
+    Raises:
+        MelismaError: The model does not take an option, or has no such engine.
+    """
+    from melisma.generation.catalogue import facts_of
+    from melisma.generation.requests.abilities import check_request
+
+    if model.folder is None and not is_published(model):
+        return  # what it is is known when it is here, and is checked then
+    given = [name for name, value in options.items() if value is not None]
+    check_request(facts_of(model), engine, given, best_of=best_of)
+
+
+def is_published(model: ModelRef) -> bool:
+    """Whether a model on the hub is one of those whose sizes are known."""
+    from melisma.files.hub import PUBLISHED
+
+    return model.repository in PUBLISHED

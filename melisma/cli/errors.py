@@ -1,8 +1,10 @@
 """Error handling of the command line: exceptions become one sentence on stderr and an exit code.
 
 Exit codes: 0, success; 2, a request that is refused (`MelismaError`) or an error of the operating
-system; 130, Ctrl-C. Every other exception, including a plain `MelismaError`, is a bug of the
-program and keeps its traceback. The environment variable MELISMA_TRACEBACK=1 shows all tracebacks.
+system; 128 and the number of the signal after Ctrl-C (130), SIGTERM (143) and SIGHUP (129), and
+where the reader of standard output went away (141). Every other exception, a plain `ValueError`
+too, is a bug of the program and keeps its traceback. The environment variable MELISMA_TRACEBACK=1
+shows all tracebacks.
 """
 
 from __future__ import annotations
@@ -15,11 +17,21 @@ from collections.abc import Sequence
 import typer
 import typer.main
 
+from melisma.cli.arguments import as_given
+from melisma.cli.process import (
+    BROKEN_PIPE,
+    finished_output,
+    leave_output,
+    stopped,
+    was_stopped,
+)
 from melisma.values.errors import MelismaError
 
 USER_ERROR = 2
 INTERRUPTED = 130
-"""128 + SIGINT, the convention of shells."""
+"""128 + SIGINT: what typer returns on Ctrl-C."""
+_MOST_NAMED = 4
+"""Most files that an error message names as written."""
 
 # The base class of all errors about arguments. Depending on its version, typer imports click or
 # vendors a copy of it, but it always exports this subclass.
@@ -36,21 +48,49 @@ def run(program: typer.Typer, arguments: Sequence[str]) -> int:
     Returns:
         The exit code.
     """
+    if "melisma.files.atomic" in sys.modules:  # by an earlier call in this process
+        from melisma.files.atomic import forget_writes
+
+        forget_writes()
     command = typer.main.get_command(program)
     arguments = list(arguments) or ["--help"]
     try:
         code = command.main(arguments, prog_name="melisma", standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):  # older versions of typer raise Abort on Ctrl-C
         code = INTERRUPTED
+    except SystemExit as error:
+        if error.code != 1:  # typer has completed a word for the shell
+            return error.code if isinstance(error.code, int) else 0
+        leave_output()  # typer's answer where the reader of the output went away
+        return BROKEN_PIPE
     except Exception as error:
+        if was_stopped():  # a library turned the interruption into an error of its own
+            return stopped()
         sentence = error_sentence(error)
         if sentence is None or os.environ.get("MELISMA_TRACEBACK") == "1":
             raise
-        print(f"melisma: {sentence}", file=sys.stderr)
+        print(f"melisma: {as_given(sentence)}{written_before()}", file=sys.stderr)
         code = USER_ERROR
     if code == INTERRUPTED:
-        print("melisma: interrupted; no unfinished files were left behind", file=sys.stderr)
-    return code if isinstance(code, int) else 0
+        return stopped()
+    code, sentence = finished_output(code if isinstance(code, int) else 0)
+    if sentence is not None:
+        print(f"melisma: {sentence}{written_before()}", file=sys.stderr)
+    return code
+
+
+def written_before() -> str:
+    """What an error message adds where files of the same call were finished before the error."""
+    if "melisma.files.atomic" not in sys.modules:
+        return ""
+    from melisma.files.atomic import recorded_writes
+
+    paths = [str(path) for path in recorded_writes()]
+    if not paths:
+        return ""
+    if len(paths) > _MOST_NAMED:
+        return f"; {len(paths)} files were written before, the last one is {paths[-1]}"
+    return f"; written before: {', '.join(paths)}"
 
 
 def error_sentence(error: Exception) -> str | None:

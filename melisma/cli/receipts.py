@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 
 import melisma
+
+
+def print_json(document: Mapping[str, object]) -> None:
+    """Prints a JSON document on standard output, escaped where its encoding lacks letters."""
+    text = json.dumps(document, indent=2, ensure_ascii=False)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        text = json.dumps(document, indent=2)
+    print(text)
 
 
 def print_pieces(
@@ -24,11 +35,73 @@ def print_pieces(
         quiet: Whether the descriptions are left out.
     """
     if as_json:
-        document = {"version": melisma.__version__, "pieces": rows}
-        print(json.dumps(document, indent=2, ensure_ascii=False))
+        print_json({"version": melisma.__version__, "pieces": rows})
     elif not quiet:
         for row in rows:
             print(describe(row))
+
+
+def print_remarks(remarks: Sequence[str], *, quiet: bool) -> None:
+    """Prints remarks on what was given on standard error, one a line; nothing if `quiet`."""
+    for remark in () if quiet else remarks:
+        print(f"melisma: note: {remark}", file=sys.stderr)
+
+
+def replaced_words(row: Mapping[str, object], path: object = None) -> list[str]:
+    """["replaced"] where the file of a receipt took the place of another one, else nothing.
+
+    Args:
+        row: The receipt.
+        path: The file, that of the receipt by default.
+    """
+    replaced = row.get("replaced")
+    assert replaced is None or isinstance(replaced, list)
+    return ["replaced"] if str(path or row["path"]) in (replaced or []) else []
+
+
+def understanding_lines(row: Mapping[str, object]) -> list[str]:
+    """Three indented lines: what of the prompt was understood, what was not, and what was chosen
+    freely."""
+    understood, missed, chosen = (
+        row.get(name) for name in ("understood", "not_understood", "chosen_freely")
+    )
+    if not (isinstance(understood, dict) and isinstance(chosen, dict) and isinstance(missed, list)):
+        return []
+    from melisma.generation.conditioning.understanding import NotUnderstood
+
+    parts = {
+        "understood": named_values(understood),
+        "not understood": [NotUnderstood(**one).line() for one in missed],
+        "chosen freely": named_values(chosen),
+    }
+    return [f"  {name}: {', '.join(part) or 'nothing'}" for name, part in parts.items()]
+
+
+def named_values(values: Mapping[str, object]) -> list[str]:
+    """["key D minor", ...] from {"tonality": "D minor", ...}."""
+    return [f"{'key' if k == 'tonality' else k} {v}" for k, v in values.items()]
+
+
+def other_conditions(row: Mapping[str, object]) -> list[str]:
+    """What a piece was conditioned on besides its prompt: a melody, a recording, remarks."""
+    conditions = row.get("conditions")
+    assert isinstance(conditions, dict)
+    said = {"instruments", "without"}
+    for name in ("understood", "chosen_freely"):
+        part = row.get(name)
+        said |= set(part) if isinstance(part, dict) else set()
+    said = said if "understood" in row else set()
+    return named_values({name: one for name, one in conditions.items() if name not in said})
+
+
+def similarity_words(row: Mapping[str, object]) -> str:
+    """The similarity of words and sound, and whether it is good, e.g. "similarity 0.41 (good)"."""
+    value, scales = row["similarity"], row.get("scales")
+    assert isinstance(value, int | float)
+    if not isinstance(scales, dict):
+        return f"similarity {value:.2f}"
+    good_from = scales["similarity"]["good_from"]
+    return f"similarity {value:.2f} ({'good' if value >= good_from else 'weak'})"
 
 
 def receipt_lines(row: dict[str, object]) -> list[str]:

@@ -10,9 +10,11 @@ import pytest
 
 from melisma.generation import loading
 from melisma.generation.conditioning.audio import AudioConditions
+from melisma.generation.conditioning.understanding import Understanding
 from melisma.generation.musiclm import MUSICLM_SAMPLING
 from melisma.generation.pipeline import AudioPiece, AudioPipeline
 from melisma.generation.requests import facade
+from melisma.sound.stored import StoredSound
 from melisma.values import Facts, Prompt, TokenGrid, Waveform
 from melisma.values.errors import MelismaError
 from melisma.values.sampling import SamplingParams
@@ -81,8 +83,14 @@ class Composer(AudioPipeline):
             progress(0.5)
         return [self._piece(prompt, seed + i, best_of or 4) for i, prompt in enumerate(prompts)]
 
-    def detect_families(self, waveform: Waveform) -> dict[str, float]:
-        del waveform
+    def understand(
+        self, prompt: Prompt, *, seed: int = 0, context: AudioConditions | None = None
+    ) -> Understanding:
+        del prompt, seed, context
+        return Understanding(understood={"tempo": "90 bpm"})
+
+    def detect_families(self, sound: StoredSound | Waveform) -> dict[str, float]:
+        del sound
         return {"piano": 0.9, "strings": 0.2}
 
     def _piece(self, prompt: Prompt, seed: int, best_of: int) -> AudioPiece:
@@ -92,7 +100,7 @@ class Composer(AudioPipeline):
             tokens=np.zeros((1, 25), np.int64), vocabulary=4, frame_rate_hz=25, fingerprint="x"
         )
         return AudioPiece(
-            waveform=Waveform(samples=samples, rate_hz=24_000),
+            sound=StoredSound.of(Waveform(samples=samples, rate_hz=24_000)),
             prompt=prompt,
             seed=seed,
             similarity=0.5,
@@ -100,6 +108,7 @@ class Composer(AudioPipeline):
             semantic=grid,
             acoustic=grid,
             conditions={"tempo": "90 bpm"},
+            understanding=self.understand(prompt),
             stated=Facts(tempo_bpm=90.0, families=("piano",)),
         )
 

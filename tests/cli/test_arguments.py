@@ -14,7 +14,7 @@ from typing import Any, get_args
 import pytest
 import typer
 
-from melisma.cli import options
+from melisma.cli import sampling_options
 from melisma.cli.errors import error_sentence, run
 from melisma.cli.program import program
 from melisma.generation.musicgen import MUSICGEN_SAMPLING
@@ -36,7 +36,7 @@ BAD: dict[str, tuple[list[str], str]] = {
     "words for a number": (["generate", "a", "--duration", "long"], "'--duration'"),
     "unknown model": (
         ["generate", "a", "--model", "nope"],
-        'no model "nope": known are default, the folder of a training',
+        'no model "nope": there is no such folder',
     ),
     "unknown ending": (["generate", "a", "-o", "x.aac"], "give one of .wav, .flac, .mp3, .ogg"),
     "unknown format": (
@@ -52,7 +52,6 @@ BAD: dict[str, tuple[list[str], str]] = {
         ["generate", "a", "-o", "nix"],
         "neither an existing folder nor",
     ),
-    "missing folder with slash": (["generate", "a", "-o", "nix/"], "nix does not exist"),
     "picture ending": (["generate", "a", "--plot", "x.jpg"], "x.jpg must end in .png"),
     "no pieces": (["generate", "a", "--count", "0"], "--count must be a whole number from 1"),
     "too many pieces": (["generate", "a", "b", "--count", "900"], "1800 pieces were requested"),
@@ -91,7 +90,6 @@ BAD: dict[str, tuple[list[str], str]] = {
     "soundfont": (["prepare", ".", "x", "--soundfont", "a.sf2"], "there is no soundfont a.sf2"),
     "no data": (["train", "codec", "--data", "nix", "--output", "x"], "there is no folder nix"),
     "no output": (["train", "codec", "--data", "."], "'--output'"),
-    "run folder": (["train", "codec", "--data", ".", "--output", "a/b"], "folder a does not exist"),
     "setting": (
         ["train", "codec", "--data", ".", "--output", "x", "--set", "fast"],
         '"fast" is not a setting: use the form loop.updates=500',
@@ -296,20 +294,20 @@ def test_a_real_ctrl_c(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("option", "value"),
     [
-        (options.Guidance, MUSICLM_SAMPLING["guidance_semantic"]),
-        (options.GuidanceCoarse, MUSICLM_SAMPLING["guidance_coarse"]),
-        (options.TemperatureSemantic, MUSICLM_SAMPLING["temperature_semantic"]),
-        (options.TopKSemantic, MUSICLM_SAMPLING["top_k_semantic"]),
-        (options.TemperatureCoarse, MUSICLM_SAMPLING["temperature_coarse"]),
-        (options.TopKCoarse, MUSICLM_SAMPLING["top_k_coarse"]),
-        (options.TemperatureFine, MUSICLM_SAMPLING["temperature_fine"]),
-        (options.Temperature, SCORE_SAMPLING["temperature"]),
-        (options.TopK, SCORE_SAMPLING["top_k"] or "all"),
-        (options.TopP, SCORE_SAMPLING["top_p"]),
-        (options.ScoreGuidance, SCORE_SAMPLING["guidance"]),
-        (options.SoundTemperature, MUSICGEN_SAMPLING["temperature"]),
-        (options.SoundTopK, MUSICGEN_SAMPLING["top_k"]),
-        (options.SoundTopP, MUSICGEN_SAMPLING["top_p"]),
+        (sampling_options.Guidance, MUSICLM_SAMPLING["guidance_semantic"]),
+        (sampling_options.GuidanceCoarse, MUSICLM_SAMPLING["guidance_coarse"]),
+        (sampling_options.TemperatureSemantic, MUSICLM_SAMPLING["temperature_semantic"]),
+        (sampling_options.TopKSemantic, MUSICLM_SAMPLING["top_k_semantic"]),
+        (sampling_options.TemperatureCoarse, MUSICLM_SAMPLING["temperature_coarse"]),
+        (sampling_options.TopKCoarse, MUSICLM_SAMPLING["top_k_coarse"]),
+        (sampling_options.TemperatureFine, MUSICLM_SAMPLING["temperature_fine"]),
+        (sampling_options.Temperature, SCORE_SAMPLING["temperature"]),
+        (sampling_options.TopK, SCORE_SAMPLING["top_k"] or "all"),
+        (sampling_options.TopP, SCORE_SAMPLING["top_p"]),
+        (sampling_options.ScoreGuidance, SCORE_SAMPLING["guidance"]),
+        (sampling_options.SoundTemperature, MUSICGEN_SAMPLING["temperature"]),
+        (sampling_options.SoundTopK, MUSICGEN_SAMPLING["top_k"]),
+        (sampling_options.SoundTopP, MUSICGEN_SAMPLING["top_p"]),
     ],
 )
 def test_help_shows_the_default_sampling_parameters(option: Any, value: object) -> None:

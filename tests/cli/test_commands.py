@@ -20,6 +20,7 @@ from melisma.files import AUDIO_ENDINGS, read_audio, read_provenance, write_audi
 from melisma.files.checkpoint import Checkpoint, write_checkpoint
 from melisma.generation.requests.audio import mastered_for
 from melisma.sound.loudness import integrated_lufs, true_peak_db
+from melisma.sound.stored import StoredSound
 from melisma.values import Prompt, Waveform
 
 
@@ -63,7 +64,12 @@ def test_a_piece_is_mastered_and_knows_where_it_came_from(
         "--bpm", 90, "--key", "f# minor", "--metre", "3/4",
     )  # fmt: skip
     assert (outcome.code, outcome.err) == (0, "")
-    assert outcome.out == f"{path}  (2 s, seed 7, tempo 90 bpm, similarity 0.50)\n"
+    assert outcome.out.splitlines() == [
+        f"{path}  (2 s, seed 7, similarity 0.50 (good))",
+        "  understood: tempo 90 bpm",
+        "  not understood: nothing",
+        "  chosen freely: nothing",
+    ]
     sound = read_audio(path)
     assert sound.seconds == pytest.approx(2, abs=0.1)
     lufs = integrated_lufs(sound)
@@ -89,11 +95,32 @@ def test_a_piece_is_mastered_and_knows_where_it_came_from(
     ]
 
 
+def test_instruments_are_left_out_on_request(composer: Composer, melisma: Command) -> None:
+    words = ("generate", "a waltz", "--duration", 2, "--without", "Drums")
+    assert melisma(*words, "--without", "harp,vocals").code == 0
+    (call,) = composer.calls
+    (prompt,) = call["prompts"]  # type: ignore[misc] # the stand-in records anything
+    assert prompt.without == ("drums", "harp", "vocals")
+    outcome = melisma("generate", "a waltz", "--without", "drumz")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert 'no instrument "drumz" to leave out: did you mean drum or drums' in outcome.err
+
+
+@pytest.mark.usefixtures("composer")
+def test_json_says_what_was_understood(melisma: Command) -> None:
+    outcome = melisma("generate", "a waltz", "--duration", 2, "--json")
+    (piece,) = json.loads(outcome.out)["pieces"]
+    assert piece["understood"] == {"tempo": "90 bpm"}
+    assert (piece["not_understood"], piece["chosen_freely"]) == ([], {})
+    assert piece["scales"]["similarity"] == {"scale": "cosine", "good_from": 0.24}
+
+
 @pytest.mark.parametrize("ending", [".mp3", ".ogg"])
 def test_peaks_stay_below_the_ceiling_after_lossy_coding(tmp_path: Path, ending: str) -> None:
     time = np.arange(48_000) / 24_000
     hits = np.random.default_rng(0).standard_normal(48_000) * np.exp(-(time % 0.25) * 12)
-    sound = mastered_for(Waveform(samples=hits[None], rate_hz=24_000), ending)
+    raw = StoredSound.of(Waveform(samples=hits[None], rate_hz=24_000))
+    sound = mastered_for(raw, ending).waveform
     write_audio(tmp_path / f"x{ending}", sound)
     assert true_peak_db(read_audio(tmp_path / f"x{ending}")) < -1
     lufs = integrated_lufs(sound)
@@ -108,7 +135,7 @@ def test_a_receipt_compares_measured_with_requested_attributes(
     outcome = melisma(*words)
     assert outcome.code == 0
     assert composer.calls[0]["rank"] == "receipt"
-    lines = outcome.out.splitlines()[1:]
+    lines = outcome.out.splitlines()[4:]
     assert lines[0].startswith("  tempo: ")
     assert "90 bpm" in lines[0]
     (instruments,) = [line for line in lines if line.startswith("  instruments: piano 0.90, ")]
@@ -172,7 +199,7 @@ def test_sampling_parameters_reach_the_pipeline(composer: Composer, melisma: Com
     melisma(
         "generate", "a", "--duration", 1, "--guidance", 2.5, "--guidance-coarse", 1.5,
         "--temperature-semantic", 1.1, "--top-k-semantic", 9, "--temperature-coarse", 1.2,
-        "--top-k-coarse", 8, "--temperature-fine", 0.5,
+        "--top-k-coarse", 8,
     )  # fmt: skip
     assert composer.calls[0]["sampling"] == {
         "guidance_semantic": 2.5,
@@ -181,8 +208,10 @@ def test_sampling_parameters_reach_the_pipeline(composer: Composer, melisma: Com
         "top_k_semantic": 9,
         "temperature_coarse": 1.2,
         "top_k_coarse": 8,
-        "temperature_fine": 0.5,
+        "temperature_fine": 0.4,
     }
+    refused = melisma("generate", "a", "--temperature-fine", 0.5)
+    assert refused.err == "melisma: default has no fine stage: leave out --temperature-fine\n"
 
 
 def test_ctrl_c_keeps_finished_pieces_and_leaves_no_halves(
@@ -204,8 +233,8 @@ def test_inspect_reads_back_what_generate_wrote(melisma: Command) -> None:
     assert facts["rate_hz"] == 24_000
     assert facts["loudness_lufs"] == pytest.approx(-16, abs=0.5)
     text = melisma("inspect", "x.mp3").out
-    assert "prompt         a waltz\n" in text
-    assert "ai generated   yes\n" in text
+    assert "prompt           a waltz\n" in text
+    assert "ai generated     yes\n" in text
 
 
 def test_inspect_says_when_sound_is_not_ours(melisma: Command, tmp_path: Path) -> None:
@@ -214,21 +243,23 @@ def test_inspect_says_when_sound_is_not_ours(melisma: Command, tmp_path: Path) -
     )
     outcome = melisma("inspect", "x.wav")
     assert outcome.code == 0
-    assert "melisma        no\n" in outcome.out
-    assert "loudness lufs  silence\n" in outcome.out
+    assert "made by Melisma  no, or its tags were removed\n" in outcome.out
+    assert "loudness         silence\n" in outcome.out
+    assert "remarks" not in outcome.out
 
 
 @pytest.mark.usefixtures("composer")
 def test_sound_goes_to_tokens_and_back(melisma: Command, tmp_path: Path) -> None:
-    ramp = Waveform(samples=np.linspace(0, 0.9, 48_000)[None], rate_hz=24_000)
-    write_audio(tmp_path / "x.wav", ramp)
+    ramp = np.linspace(0, 0.9, 48_000)
+    swelling = ramp * np.where(np.arange(48_000) % 2, -1.0, 1.0)
+    write_audio(tmp_path / "x.wav", Waveform(samples=swelling[None], rate_hz=24_000))
     outcome = melisma("encode", "x.wav", "x.mlt", "--levels", 2)
     assert outcome.code == 0
     facts = json.loads(melisma("inspect", "x.mlt", "--json").out)
     assert (facts["levels"], facts["frames"], facts["bits_per_second"]) == (2, 50, 500)
     assert melisma("decode", "x.mlt", "y.flac").code == 0
     back = read_audio(tmp_path / "y.flac")
-    np.testing.assert_allclose(back.mono, ramp.mono, atol=0.03)
+    np.testing.assert_allclose(back.mono, ramp, atol=0.03)
 
 
 @pytest.mark.usefixtures("composer")
@@ -242,7 +273,7 @@ def test_the_package_loads_a_composer() -> None:
     ("words", "sentence"),
     [
         (["encode", "nix.wav", "x.mlt"], "there is no file nix.wav: check the name"),
-        (["encode", "junk.wav", "x.mlt"], "junk.wav is not an audio file that can be read"),
+        (["encode", "junk.wav", "x.mlt"], "junk.wav is not an audio file but text"),
         (["encode", "junk.wav", "x.bin"], 'does not end in .mlt: call it "x.mlt"'),
         (["decode", "junk.wav", "x.wav"], "junk.wav is not a token file"),
         (["decode", "junk.wav", "x.txt"], 'x.txt has the ending ".txt"'),

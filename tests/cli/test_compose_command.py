@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import threading
 from dataclasses import asdict
 from pathlib import Path
 
@@ -132,14 +134,14 @@ def test_generate_reaches_scores(here: Path, model: Path, capsys) -> None:
     assert call(model, *words, "--engine", "auto", "--output", "f.wav") == 0
     (piece,) = json.loads(capsys.readouterr().out)["pieces"]
     assert piece["engine"] == "score"
-    assert "fugue" in piece["engine_reason"]
+    assert piece["engine_reason"].endswith("makes scores alone")
     assert (here / "f.mid").is_file()
     assert read_audio(here / "f.wav").rate_hz == 44_100
 
 
 BAD: dict[str, tuple[list[str], str]] = {
     "nothing": ([], "no prompt was given"),
-    "bars": (["x", "--bars", "0"], "1 to 600 bars, not 0"),
+    "bars": (["x", "--bars", "0"], "number from 1 to 600, not 0"),
     "two lengths": (["x", "--bars", "4", "--duration", "20"], "give one of them"),
     "metre": (["x", "--time-signature", "4/5"], "no metre 4/5"),
     "metre in words": (["x", "--time-signature", "waltz"], '"waltz" is not a time signature'),
@@ -188,7 +190,7 @@ def test_bad_input_gets_a_sentence_and_leaves_nothing(
 def test_a_model_without_scores_says_so(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (here / "empty").mkdir()
     assert run(program, ["compose", "x", "--model", "empty"]) == 2
-    assert "has no score_lm.safetensors" in capsys.readouterr().err
+    assert "empty holds no model" in capsys.readouterr().err
 
 
 def test_inspect_measures_a_score(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -197,3 +199,40 @@ def test_inspect_measures_a_score(here: Path, capsys: pytest.CaptureFixture[str]
     facts = json.loads(capsys.readouterr().out)
     assert (facts["bars"], facts["parts"], facts["melisma"]) == (4, ["melody", "piano"], False)
     assert facts["tonality"] == "C major"
+
+
+def test_a_score_goes_into_a_pipe(here: Path, model: Path) -> None:
+    os.mkfifo(here / "pipe")
+    got: list[bytes] = []
+    reader = threading.Thread(target=lambda: got.append((here / "pipe").read_bytes()), daemon=True)
+    reader.start()
+    words = ("compose", "a duet for two flutes", "--bars", "2", "--best-of", "1", "-q")
+    assert call(model, *words, "--output", "pipe") == 0
+    reader.join(10)
+    assert got[0][:4] == b"MThd"
+    assert (here / "pipe").is_fifo()
+    assert read_midi(got[0]).tracks
+
+
+def test_the_summary_has_three_parts_and_nothing_excluded_plays(
+    here: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("compose", "a tango, not sad, no harp 🎻", "--bars", "2", "--best-of", "1")
+    options = ("--without", "drums", "--without", "piano", "--output", "t.mid")
+    assert call(model, *words, *options) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].startswith("  understood: tradition tango, without harp, drums, piano, not sad")
+    assert lines[2] == '  not understood: "🎻" (pictures and signs are not read)'
+    assert lines[3].startswith("  chosen freely: tempo ")
+    programs = {(t.program, t.is_drum) for t in read_midi((here / "t.mid").read_bytes()).tracks}
+    assert not programs & {(46, False), *((p, True) for p in range(128))}
+    assert not programs & {(p, False) for p in (0, 1, 2, 3)}
+
+
+@pytest.mark.usefixtures("here")
+def test_an_exclusion_alone_is_a_prompt(model: Path, capsys) -> None:
+    assert call(model, "compose", "--without", "drums", "--bars", "2", "--json") == 0
+    (piece,) = json.loads(capsys.readouterr().out)["pieces"]
+    assert piece["understood"] == {"without": "drums"}
+    assert call(model, "compose", "waltz", "--instruments", "drums", "--without", "drums") == 2
+    assert 'excluded by "without drums"' in capsys.readouterr().err

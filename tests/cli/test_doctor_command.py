@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from collections import namedtuple
@@ -26,7 +27,7 @@ SMALL = "facebook/musicgen-small"
 ROOM = hardware.Memory(total_bytes=16 * 10**9, available_bytes=12 * 10**9)
 FORECAST = forecast.Forecast(
     load_seconds=2.0, first_sound_seconds=0.5, whole_seconds=25.0, steps_a_second=70.0,
-    bytes_a_step=520_000_000, tried_layers=9,
+    bytes_a_step=520_000_000, tried_layers=9, start_seconds=1.0,
 )  # fmt: skip
 
 
@@ -38,6 +39,7 @@ def _a_known_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(hardware, "memory", lambda: ROOM)
     monkeypatch.setattr(hardware, "read_bandwidth", lambda threads: 4e10)  # noqa: ARG005
     monkeypatch.setattr(forecast, "forecast", lambda *_: FORECAST)
+    monkeypatch.setattr(forecast, "score_forecast", lambda *_: FORECAST)
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     monkeypatch.chdir(tmp_path)
 
@@ -63,7 +65,8 @@ def test_all_is_well(capsys: pytest.CaptureFixture[str]) -> None:
         assert words in text
     assert "70 per second, 520 MB each: 1.40 times real time" in text
     assert "measured on 9 of 24 layers" in text
-    assert "25 s: 1.20 times real time" in text
+    assert "25 s later: 1.20 times real time" in text
+    assert "in all 28 s for 30 s of music" in text
     assert not any(line.startswith("!") for line in lines)
 
 
@@ -91,7 +94,9 @@ def test_json(capsys: pytest.CaptureFixture[str]) -> None:
     model = document["model"]
     assert (model["name"], model["precision"], model["seconds"]) == ("default", "int4", 8)
     assert model["memory_bytes"] == sum(model["memory_parts"].values())
+    assert document["warnings"] == []
     assert model["forecast"]["whole_seconds"] == 25.0
+    assert model["forecast"]["total_seconds"] == model["score_forecast"]["total_seconds"] == 28.0
     assert set(document["findings"]) == {"machine", "program", "default in int4, 8 s"}
 
 
@@ -141,7 +146,35 @@ def test_what_is_broken_is_named_last(
     last = text[text.index("native code: reinstall numba") :]
     assert last.index("none.sf2") < last.index("hub cache: free some space")
     assert "does not run: no compiler" in text
-    assert any("FluidSynth" in line and "missing" in line for line in lines)
+    assert "not installed, and not needed: Melisma's own synthesizer renders scores" in text
+
+
+def test_a_run_of_minutes_is_no_fault_but_said(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = dataclasses.replace(FORECAST, whole_seconds=455.0)
+    monkeypatch.setattr(forecast, "forecast", lambda *_: slow)
+    code, lines = said(capsys, "--model", SMALL)
+    text = flat(lines)
+    assert code == 0
+    assert "everything is in order" not in text
+    assert "? in all 8 minutes for 30 s of music" in text
+    assert text.endswith(
+        "nothing is broken, but: in all: a piece of 30 s will take about 8 minutes; a smaller "
+        "model or a shorter --duration is faster"
+    )
+    assert run(program, ["doctor", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["well"]
+    assert "--best-of 1, a smaller model" in document["warnings"][0]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0.94, "0.9 s"), (25.4, "25 s"), (119.0, "119 s"), (300, "5 minutes"), (9000, "2.5 hours")],
+)
+def test_times_are_as_exact_as_a_forecast(seconds: float, words: str) -> None:
+    assert forecast.in_words(seconds) == words
 
 
 def test_an_output_folder_that_is_not_there(
@@ -205,7 +238,7 @@ def test_versions_within_bounds(version: str, bounds: str, holds: bool) -> None:
 @pytest.mark.parametrize(
     ("words", "what"),
     [
-        (["--model", "nope"], 'no model "nope": known are default'),
+        (["--model", "nope"], 'no model "nope": there is no such folder'),
         (["--precision", "int2"], "int2"),
         (["--duration", "601"], "--duration must be a number from 1 to 600, not 601"),
         (["--threads", "0"], "--threads must be a whole number from 1"),

@@ -32,16 +32,20 @@ def said(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     [
         (["--engine", "drums"], 'unknown engine "drums": choose one of sound, score'),
         (["--count", "0"], "--count must be a whole number from 1"),
-        (["--seconds", "0.2"], "--seconds must be a number from 1"),
+        (["--duration", "0.2"], "--duration must be a number from 1"),
         (["--best-of", "99"], "--best-of must be a whole number"),
         (["--model", "nobody"], 'no model "nobody"'),
-        (["--drawing", "boldness=2"], 'unknown sampling parameter "boldness": choose one of'),
-        (["--drawing", "top_k_coarse=many"], "use the form top_k_coarse=2"),
+        (["--sampling", "boldness=2"], 'unknown sampling parameter "boldness": choose one of'),
+        (["--sampling", "top_k_coarse=many"], "use the form top_k_coarse=2"),
         (["nowhere"], "nowhere does not exist: check the name"),
         (["--prompts", "nowhere.txt"], "nowhere.txt does not exist: check the name"),
-        (["--output", "no/such/place"], "does not exist: create it"),
         (["--compare", "a.json", "b.json"], "a.json"),
         (["--page", "a.json"], "a.json"),
+        (["--page", "a.json", "--seed", "3"], "--page only writes a report: leave out --seed"),
+        (["--compare", "a", "b", "--model", "m"], "only compares cards: leave out --model"),
+        ([".", "--best-of", "2", "--engine", "score"], "leave out --best-of, --engine"),
+        (["--engine", "score", "--duration", "5"], "are scores of a model: leave out --duration"),
+        (["--subset", "eval"], "--subset chooses among the prompts of MusicCaps: add --prompts"),
     ],
 )
 def test_bad_arguments_give_one_sentence(
@@ -103,3 +107,19 @@ def test_the_report_of_a_card_is_written_again(
     page = (output / "report.html").read_text("utf-8")
     assert page == report_page(card)
     assert capsys.readouterr().out.strip() == str(output / "report.html")
+    assert run(program, ["evaluate", "--page", str(tmp_path / "judged"), "-o", str(output)]) == 0
+    assert capsys.readouterr().out.strip() == f"{output / 'report.html'}  (replaced)"
+
+
+def test_the_default_folder_of_an_evaluation_counts_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    card = small_card(np.ones(8), np.linspace(0.1, 0.8, 8))
+    write_card(tmp_path / "judged" / CARD_NAME, card)
+    compare = ["evaluate", "--compare", "judged", "judged", "--reference", "none"]
+    for folder in ("evaluation", "evaluation-2", "evaluation-3"):
+        assert run(program, compare) == 0
+        assert capsys.readouterr().out.strip().endswith(f"{folder}/comparison.html")
+    assert run(program, [*compare, "-o", "evaluation"]) == 0
+    assert capsys.readouterr().out.strip().endswith("evaluation/comparison.html  (replaced)")

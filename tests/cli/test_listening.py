@@ -14,7 +14,7 @@ from stand_ins import Composer, seat
 from melisma.cli.errors import run
 from melisma.cli.program import program
 from melisma.files import Provenance, read_provenance, write_audio
-from melisma.files.wav_stream import WavStream
+from melisma.files.audio.wav_stream import WavStream
 from melisma.sound.limiter import CEILING_DB, StreamLimiter
 from melisma.values import Waveform
 
@@ -92,9 +92,9 @@ def test_a_pipe_gets_a_whole_wav_and_a_listener_may_leave(
     assert len(data) - start == 2 * 240_000
     left = Standard(7)
     monkeypatch.setattr("sys.stdout", left)
-    monkeypatch.setattr("melisma.cli.commands.generate.leave_pipe", lambda: None)
+    monkeypatch.setattr("melisma.cli.commands.generate.leave_output", lambda: None)
     assert run(program, words) == 2
-    assert "the listener went away after" in capsys.readouterr().err
+    assert "the reader closed the stream after" in capsys.readouterr().err
     assert composer.streamed < 6
 
 
@@ -178,7 +178,7 @@ def test_sound_that_is_given_reaches_the_composer(composer: Composer, tmp_path: 
         (["--continue-from", "hum.wav", "--keep-seconds", "0.1"], "--keep-seconds"),
         (["--precision", "int3"], '"int3"'),
         (["--top-p", "0"], "--top-p"),
-        (["--model", "nobody"], "published checkpoints by folder or name"),
+        (["--model", "nobody"], 'no model "nobody"'),
     ],
 )
 def test_bad_options_are_named(

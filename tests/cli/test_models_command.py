@@ -66,7 +66,7 @@ def test_json(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["nix"], 'no model "nix": known are default'),
+        (["nix"], 'no model "nix": there is no such folder'),
         (["."], "holds no model: it lacks codec.safetensors"),
         (["--duration", "0"], "--duration must be a number from 1 to 600, not 0"),
         (["--threads", "0"], "--threads must be a whole number from 1"),

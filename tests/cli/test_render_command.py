@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -185,7 +187,6 @@ HEAD = b"MThd\0\0\0\6\0\1\0\1\x01\xe0"
         (["render", "trio.mid", "--format", "aac"], "choose one of wav, flac, mp3, ogg"),
         (["render", "trio.mid", "-o", "x.wav", "--format", "mp3"], "differ"),
         (["render", "trio.mid", "-o", "nix/x.wav"], "the folder nix does not exist"),
-        (["render", "trio.mid", "-o", "nix/"], "the folder nix does not exist"),
         (["render", "trio.mid", "--room", "cave"], "choose one of dry, studio, hall"),
         (["render", "trio.mid", "--soundfont", "nix.sf2"], "there is no soundfont nix.sf2"),
         (["render", "trio.mid", "--soundfont", "junk.mid"], "junk.mid is no soundfont"),
@@ -203,11 +204,12 @@ def test_what_cannot_be_rendered_gets_a_sentence(
     font = packaged_soundfont()
     assert font is not None
     end = b"MTrk\0\0\0\4\0\xff\x2f\0"
+    piece = b"MTrk\0\0\0\x0c\0\x90\x3c\x40\x60\x80\x3c\x40\0\xff\x2f\0"
     broken = {
         "empty.mid": b"",
         "junk.mid": b"words, not music",
         "cut.mid": HEAD + b"MTrk\0\0\0\x09\x90",
-        "two.mid": b"MThd\0\0\0\6\0\2\0\1\x01\xe0" + end,
+        "two.mid": b"MThd\0\0\0\6\0\2\0\2\x01\xe0" + piece + piece,
         "silent.mid": HEAD + end,
         "cut.sf2": font.read_bytes()[:100_000],
     }
@@ -229,12 +231,53 @@ def test_what_cannot_be_rendered_gets_a_sentence(
 def test_a_failure_while_writing_leaves_nothing(
     melisma: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
-    def failing(path: Path, sound: Waveform, provenance: Provenance | None = None) -> None:
+    def failing(
+        path: Path, sound: Waveform, provenance: Provenance | None = None, **options: Any
+    ) -> None:
         if path.name == "trio.wav":
             raise error
-        write_audio(path, sound, provenance)
+        write_audio(path, sound, provenance, **options)
 
     monkeypatch.setattr(files, "write_audio", failing)
     outcome = melisma("render", "trio.mid", "--stems", "stems")
     assert outcome.code in (2, 130)
+    assert [path.name for path in tmp_path.iterdir()] == ["trio.mid"]
+
+
+@pytest.mark.usefixtures("trio")
+def test_stems_that_are_replaced_are_named(melisma: Command, tmp_path: Path) -> None:
+    first = melisma("render", "trio.mid", "--stems", "stems", "-o", "x.wav")
+    assert "replaced" not in first.out
+    (tmp_path / "stems" / "mine.txt").write_text("precious")
+    again = melisma("render", "trio.mid", "--stems", "stems", "-o", "x.wav")
+    assert "stems  (3 stems, as audio and as MIDI, replaced)\n" in again.out
+    receipt = json.loads(
+        melisma("render", "trio.mid", "--stems", "stems", "-o", "y.wav", "--json").out
+    )
+    assert receipt["replaced"] == receipt["stems"]
+    kept = melisma("render", "trio.mid", "--stems", "stems", "-o", "z.wav", "--no-clobber")
+    assert (kept.code, kept.out) == (2, "")
+    assert "the folder stems is not empty and is kept (--no-clobber)" in kept.err
+    assert (tmp_path / "stems" / "mine.txt").read_text() == "precious"
+
+
+@pytest.mark.usefixtures("trio")
+@pytest.mark.parametrize(("name", "missing"), [("x.wav", "x.wav"), ("02", "stems")])
+def test_a_full_disk_names_what_it_is_about(
+    melisma: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, missing: str
+) -> None:
+    def failing(path: Path, *arguments: Any, **options: Any) -> None:
+        with monkeypatch.context() as patch:
+            if path.name.startswith(name):
+                patch.setattr(os, "fsync", full)
+            write_audio(path, *arguments, **options)
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files, "write_audio", failing)
+    done = melisma("render", "trio.mid", "--stems", "stems", "-o", "x.wav")
+    assert done.code == 2
+    assert f"is full: {missing} was not written" in done.err
+    assert ".melisma" not in done.err
     assert [path.name for path in tmp_path.iterdir()] == ["trio.mid"]

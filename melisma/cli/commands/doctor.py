@@ -1,7 +1,8 @@
-"""`melisma doctor`: checks of this machine, with memory and speed estimates for a planned run.
+"""`melisma doctor`: checks of this machine, with memory and time estimates for a planned run.
 
-Each check has a name, a finding and, if something is wrong, a remedy. The exit code is 1 if
-something is broken or the planned run does not fit into memory, else 0.
+Each check has a name, a finding and, if something is wrong, a remedy, or a warning where it works
+but is slow. The exit code is 1 if something is broken or the planned run does not fit
+into memory, else 0.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import shutil
 import sys
 import textwrap
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -33,6 +34,8 @@ UNFIT = 1
 """Exit code if something is broken or does not fit."""
 _LEAST_DISK_BYTES = 1_000_000_000
 """Free disk space below which there is a warning (chosen: an hour of stereo as WAV)."""
+_LONG_SECONDS = 60.0
+"""A run that takes longer gets a warning (chosen: a minute of waiting)."""
 _COLUMNS = 80
 """Width of the text output."""
 _EXTRAS = {
@@ -51,22 +54,28 @@ class Check:
     """The finding, in words."""
     remedy: str | None = None
     """What to do; None if nothing is wrong."""
+    warning: str | None = None
+    """What to know although nothing is wrong."""
 
 
 def doctor(
     model: options.Model = "default",
-    duration: options.Duration = 30.0,
+    duration: options.ForecastDuration = 30.0,
     precision: options.Precision = None,
     output: Annotated[
         Path,
         typer.Option(
-            "--output", "-o", metavar="DIR", help="The folder that pieces will be written to."
+            "--output",
+            "-o",
+            metavar="DIR",
+            help="The folder that pieces will be written to.",
+            rich_help_panel=options.OUTPUT,
         ),
     ] = Path(),
     as_json: options.Json = False,
     threads: options.Threads = None,
 ) -> None:
-    """Check this machine and estimate memory and speed of a run."""
+    """Check this machine and estimate memory and time of a run."""
     check_real("--duration", duration, 1, 600)
     check_integer("--threads", threads, 1, 1024)
     check_precision(precision)
@@ -79,28 +88,40 @@ def doctor(
     sections = {"machine": _machine(threads), "program": [*_program(), *_folders(output)]}
     checks, numbers = _model(facts, precision, workload, threads)
     sections[f"{facts.name} in {precision}, {duration:g} s"] = checks
-    faults = [one for part in sections.values() for one in part if one.remedy]
+    found = [one for part in sections.values() for one in part]
+    faults = [one for one in found if one.remedy]
+    warnings = [one for one in found if one.warning]
     if as_json:
         rows = {name: [asdict(one) for one in part] for name, part in sections.items()}
-        document = {"version": melisma.__version__, "well": not faults, "model": numbers}
+        document = {
+            "version": melisma.__version__,
+            "well": not faults,
+            "warnings": [one.warning for one in warnings],
+            "model": numbers,
+        }
         print(json.dumps(document | {"findings": rows}, indent=2, ensure_ascii=False))
     else:
-        print("\n".join(_lines(sections, faults)))
+        print("\n".join(_lines(sections, faults, warnings)))
     if faults:
         raise typer.Exit(UNFIT)
 
 
-def _lines(sections: dict[str, list[Check]], faults: list[Check]) -> list[str]:
-    """The text output: the findings, and in the last lines the remedies."""
+def _lines(
+    sections: dict[str, list[Check]], faults: list[Check], warnings: list[Check]
+) -> list[str]:
+    """The text output: the findings, and in the last lines the warnings and remedies."""
     width = max(len(one.name) for part in sections.values() for one in part)
     lines = []
     for name, part in sections.items():
         lines.append(name)
         for one in part:
-            mark = "!" if one.remedy else " "
+            mark = "!" if one.remedy else "?" if one.warning else " "
             lines += _wrapped(f"{mark} {one.name:<{width}}  ", one.words)
-    if not faults:
+    if not faults and not warnings:
         return [*lines, "everything is in order"]
+    if not faults:
+        lines.append("nothing is broken, but:")
+    lines += [line for one in warnings for line in _wrapped(f"{one.name}: ", str(one.warning))]
     return lines + [line for one in faults for line in _wrapped(f"{one.name}: ", str(one.remedy))]
 
 
@@ -295,7 +316,12 @@ def _rendering() -> list[Check]:
     from melisma.symbolic.soundfont.discovery import find_soundfont
     from melisma.symbolic.soundfont.fluidsynth import has_fluidsynth
 
-    synthesizer = "found" if has_fluidsynth() else "missing: a simpler synthesizer renders scores"
+    synthesizer = "found: it renders scores; audio models and MIDI need none"
+    if not has_fluidsynth():
+        synthesizer = (
+            "not installed, and not needed: Melisma's own synthesizer renders scores with the same "
+            "soundfont, without vibrato; generated audio and MIDI files are the same"
+        )
     try:
         soundfont = Check(name="soundfont", words=find_soundfont().path.name)
     except (OSError, ValueError) as error:
@@ -339,7 +365,6 @@ def _model(
     """Memory and time that the planned run needs, as checks and as numbers for JSON."""
     from melisma.engine.resources.hardware import memory, processor
     from melisma.engine.resources.memory import estimate_memory, gigabytes
-    from melisma.generation.forecast import forecast
 
     need, available = estimate_memory(facts.sizes, precision, workload), memory().available_bytes
     numbers: dict[str, object] = {
@@ -356,10 +381,37 @@ def _model(
         )
     fit = _fit(facts, precision, workload, need, available)
     found.append(fit)
-    if fit.remedy is None and facts.sound:
-        estimate = forecast(facts, precision, workload, threads or processor().threads)
+    if fit.remedy is None:
+        checks, estimates = _times(facts, precision, workload, threads or processor().threads)
+        found += checks
+        numbers |= estimates
+    return found, numbers
+
+
+def _times(
+    facts: ModelFacts, precision: str, workload: Workload, threads: int
+) -> tuple[list[Check], dict[str, object]]:
+    """How long the planned run takes, and a score of the same length."""
+    from melisma.generation.forecast import forecast, in_words, score_forecast
+
+    found: list[Check] = []
+    numbers: dict[str, object] = {}
+    if facts.sound:
+        estimate = forecast(facts, precision, workload, threads)
         found += _speed(estimate, facts, workload)
-        numbers["forecast"] = asdict(estimate)
+        numbers["forecast"] = asdict(estimate) | {"total_seconds": estimate.total_seconds}
+    if facts.scores:
+        score = replace(workload, pieces=facts.usual_score_candidates)
+        estimate = score_forecast(facts, precision, score, threads)
+        found.append(
+            Check(
+                name="score",
+                words=f"{in_words(estimate.total_seconds)} in all with `melisma compose`, more for "
+                "many instruments and fast notes",
+                warning=_slow(estimate, "score", score),
+            )
+        )
+        numbers["score_forecast"] = asdict(estimate) | {"total_seconds": estimate.total_seconds}
     return found, numbers
 
 
@@ -395,6 +447,8 @@ def _fit(
 
 def _speed(estimate: Forecast, facts: ModelFacts, workload: Workload) -> list[Check]:
     """Estimated duration of the run."""
+    from melisma.generation.forecast import in_words
+
     found = []
     if facts.single and estimate.steps_a_second is not None and estimate.bytes_a_step is not None:
         (stage,) = facts.sizes.stages
@@ -409,14 +463,38 @@ def _speed(estimate: Forecast, facts: ModelFacts, workload: Workload) -> list[Ch
             )
         )
     speed = workload.seconds / estimate.whole_seconds
+    loading = estimate.start_seconds + estimate.load_seconds
+    count = f" and {workload.pieces} candidates" if workload.pieces > 1 else ""
     return [
         *found,
-        Check(name="loading", words=f"{estimate.load_seconds:.1f} s, more from a slow disk"),
         Check(
-            name="first sound", words=f"{estimate.first_sound_seconds:.1f} s later with --stream"
+            name="loading",
+            words=f"{loading:.1f} s with the start of the program, more from a slow disk",
+        ),
+        Check(
+            name="first sound",
+            words=f"{estimate.first_sound_seconds or 0:.1f} s later with --stream",
         ),
         Check(
             name="whole piece",
-            words=f"{estimate.whole_seconds:.0f} s: {speed:.2f} times real time",
+            words=f"{in_words(estimate.whole_seconds)} later: {speed:.2f} times real time",
+        ),
+        Check(
+            name="in all",
+            words=f"{in_words(estimate.total_seconds)} for {workload.seconds:g} s of music{count}",
+            warning=_slow(estimate, "piece", workload),
         ),
     ]
+
+
+def _slow(estimate: Forecast, what: str, workload: Workload) -> str | None:
+    """A warning if a run takes long."""
+    if estimate.total_seconds < _LONG_SECONDS:
+        return None
+    from melisma.generation.forecast import in_words
+
+    fewer = "--best-of 1, " if workload.pieces > 1 else ""
+    return (
+        f"a {what} of {workload.seconds:g} s will take about {in_words(estimate.total_seconds)}; "
+        f"{fewer}a smaller model or a shorter --duration is faster"
+    )

@@ -21,7 +21,7 @@ def models(
         list[str] | None,
         typer.Argument(help="Further models to list: folders of trained or published weights."),
     ] = None,
-    duration: options.Duration = 30.0,
+    duration: options.ForecastDuration = 30.0,
     as_json: options.Json = False,
     threads: options.Threads = None,
 ) -> None:

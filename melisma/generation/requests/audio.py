@@ -6,14 +6,19 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 
-from melisma.files import write_audio
-from melisma.files.audio import LOSSY_ENDINGS, encode_and_decode
+from melisma.files.audio import LOSSY_ENDINGS, audio_ending
+from melisma.files.audio.writing import coded_blocks, write_audio_blocks
+from melisma.files.names import replaced_paths
 from melisma.generation.conditioning.audio import AudioConditions
+from melisma.generation.conditioning.seam import Seam
+from melisma.generation.conditioning.understanding import Understanding
 from melisma.generation.pipeline import AudioPiece, AudioPipeline, Progress
+from melisma.generation.ranking import RECEIPT_SECONDS, SCALES
 from melisma.generation.requests.provenance import provenance_of
 from melisma.generation.requests.request import GenerationRequest, Result, run
-from melisma.sound.loudness import integrated_lufs, true_peak_db
-from melisma.sound.mastering import CEILING_DB, master
+from melisma.sound.long_mastering import master_stored, stored_lufs, stored_true_peak_db
+from melisma.sound.mastering import CEILING_DB
+from melisma.sound.stored import StoredSound
 from melisma.values import Prompt, Waveform
 
 AudioRequest = GenerationRequest[Prompt, AudioConditions]
@@ -49,9 +54,14 @@ class AudioResult(Result[AudioPiece]):
         self._pipeline, self._request = pipeline, request
 
     @cached_property
+    def finished(self) -> tuple[StoredSound, Seam | None]:
+        """The sound as it is written, and how it was fitted to the recording that it continues."""
+        return self.piece.finished()
+
+    @property
     def waveform(self) -> Waveform:
-        """The mastered sound."""
-        return master(self.piece.waveform)
+        """The mastered sound, in memory; of a continuation with the recording before it."""
+        return self.finished[0].waveform
 
     @property
     def conditions(self) -> dict[str, str]:
@@ -59,44 +69,84 @@ class AudioResult(Result[AudioPiece]):
         return self.piece.conditions
 
     @property
+    def understanding(self) -> Understanding:
+        """What of the prompt was understood, what was not, and what was chosen freely."""
+        return self.piece.understanding
+
+    @property
     def receipt(self) -> dict[str, object]:
         """What is measured of the mastered sound against what its words state, as JSON values."""
-        return self._receipt(self.waveform)
+        return self._receipt(self.finished[0])
 
-    def _receipt(self, sound: Waveform) -> dict[str, object]:
+    def _receipt(self, sound: StoredSound) -> dict[str, object]:
         from melisma.analysis.receipt import receipt_of_sound  # it needs much of scipy
 
-        detected = self._pipeline.detect_families(self.piece.waveform)
-        return receipt_of_sound(sound, self.piece.stated, detected).as_json()
+        detected = self._pipeline.detect_families(self.piece.sound)
+        # Without what precedes the kept part of a recording; of a long piece the beginning.
+        start = max(sound.length - round(self._piece_seconds * sound.rate_hz), 0)
+        stop = min(start + round(RECEIPT_SECONDS * sound.rate_hz), sound.length)
+        measured = Waveform(samples=sound.read(start, stop), rate_hz=sound.rate_hz)
+        return receipt_of_sound(measured, self.piece.stated, detected, self.piece.absent).as_json()
 
-    def plot(self, path: Path | str, sound: Waveform | None = None) -> None:
+    @property
+    def _piece_seconds(self) -> float:
+        """Length of the new music and of the part of a recording that it was conditioned on."""
+        context = self._request.context
+        kept = None if context is None else context.beginning
+        return self.piece.prompt.duration_seconds + (0.0 if kept is None else kept.seconds)
+
+    def plot(self, path: Path | str) -> None:
         """Writes a picture of waveform and spectrogram (PNG)."""
+        self._plot(path, self.finished[0])
+
+    def _plot(self, path: Path | str, sound: StoredSound) -> None:
         from melisma.analysis.plots.spectrogram import plot_sound
 
-        plot_sound(sound or self.waveform, Path(path), self.piece.prompt.words)
+        plot_sound(sound.waveform, Path(path), self.piece.prompt.words)
 
-    def save(self, path: Path | str, *, plot: Path | str | None = None) -> dict[str, object]:
+    def save(
+        self,
+        path: Path | str,
+        *,
+        plot: Path | str | None = None,
+        ending: str | None = None,
+        replace: bool = True,
+    ) -> dict[str, object]:
         """Writes the sound as WAV, FLAC, MP3 or OGG by the ending, with its provenance.
 
         Args:
-            path: The file.
+            path: The file, or a pipe or device.
             plot: Also a picture of waveform and spectrogram (PNG).
+            ending: Selects the format where the name of a pipe or device does not, e.g. ".ogg".
+            replace: Whether a file that exists is replaced; otherwise it is a `FileExistsError`.
 
         Returns:
             The row of the JSON receipt.
 
         Raises:
             MelismaError: The ending is unknown.
+            OSError: A file could not be written.
         """
         path, piece = Path(path), self.piece
-        sound = mastered_for(piece.waveform, path.suffix)
-        write_audio(path, sound, self.provenance)
+        ending = audio_ending(path, ending)
+        sound, seam = self._finished_for(ending)
+        replaced = replaced_paths(path, None if plot is None else Path(plot))
+        write_audio_blocks(
+            path,
+            sound.blocks(),
+            rate_hz=sound.rate_hz,
+            channels=sound.channels,
+            provenance=self.provenance,
+            ending=ending,
+            replace=replace,
+        )
         if plot is not None:
-            self.plot(plot, sound)
-        lufs = integrated_lufs(sound)
-        peak_db = true_peak_db(sound)
+            self._plot(plot, sound)
+        lufs = stored_lufs(sound)
+        peak_db = stored_true_peak_db(sound)
         row: dict[str, object] = {
             "path": str(path),
+            "replaced": replaced,
             "plot": None if plot is None else str(plot),
             "prompt": piece.prompt.words,
             "seed": piece.seed,
@@ -104,16 +154,30 @@ class AudioResult(Result[AudioPiece]):
             "rate_hz": sound.rate_hz,
             "similarity": None if piece.similarity is None else round(piece.similarity, 4),
             "candidates": [round(candidate, 4) for candidate in piece.candidates],
+            "scales": SCALES,
             "conditions": piece.conditions,
             "loudness_lufs": None if lufs is None else round(lufs, 2),
             "true_peak_db": round(peak_db, 2) if lufs is not None else None,
         }
+        if self._request.context is not None:
+            row["remarks"] = list(self._request.context.remarks)
+        if seam is not None:
+            row["seam"] = seam.as_json()
+        row |= piece.understanding.as_json()
         row |= self.made_by()
         if self._request.receipt:
             row["receipt"] = self._receipt(sound)
         if self.original is not None:
             row["original"] = dict(self.original)
         return row
+
+    def _finished_for(self, ending: str) -> tuple[StoredSound, Seam | None]:
+        """The sound for a file of this ending. Of a continuation the recording stays as it is."""
+        context = self.piece.context
+        continues = context is not None and context.beginning is not None
+        if continues or ending.lower() not in LOSSY_ENDINGS:
+            return self.finished
+        return mastered_for(self.piece.sound, ending), None
 
 
 def run_audio(
@@ -136,26 +200,28 @@ def audio_settings(
         "tempo_bpm": prompt.tempo_bpm,
         "tonality": prompt.tonality,
         "metre": prompt.metre,
+        "without": list(prompt.without),
         "sampling": dict(pipeline.resolve_sampling(request.sampling)),
         **request.notes,
     }
 
 
-def mastered_for(raw: Waveform, ending: str) -> Waveform:
+def mastered_for(raw: StoredSound, ending: str) -> StoredSound:
     """The sound mastered so that its true peak keeps below the ceiling in a file of this ending.
 
     Args:
         raw: As decoded.
         ending: Of the file, e.g. ".mp3": lossy coding raises some peaks.
     """
-    sound = master(raw)
+    sound = master_stored(raw)
     if ending.lower() not in LOSSY_ENDINGS:
         return sound
     ceiling_db = CEILING_DB
     for _ in range(_CODING_ROUNDS):
-        over_db = true_peak_db(encode_and_decode(sound, ending)) - CEILING_DB
+        coded = coded_blocks(sound.blocks(), sound.rate_hz, sound.channels, ending)
+        over_db = stored_true_peak_db(StoredSound.of_blocks(coded)) - CEILING_DB
         if over_db < 0:
             break
         ceiling_db -= over_db + 0.1
-        sound = master(raw, ceiling_db=ceiling_db)
+        sound = master_stored(raw, ceiling_db=ceiling_db)
     return sound

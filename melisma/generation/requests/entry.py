@@ -23,7 +23,7 @@ def load(
 
     Args:
         model: A shipped model's name, a folder of weights, or a MusicGen checkpoint on the hub,
-            e.g. "facebook/musicgen-small".
+            e.g. "facebook/musicgen-small" or "hub:owner/name".
         threads: Processor threads; all cores by default.
         precision: Of the language models' weights: "float32", "bfloat16", "int8" or "int4".
         device: "cpu", "cuda" or "auto", where MusicGen runs.

@@ -6,16 +6,12 @@ All files are written, or none; the receipt says what came out.
 from __future__ import annotations
 
 import math
-import os
-import shutil
-import tempfile
-from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from melisma.files.names import slug
+from melisma.files.names import slug, stem_bytes
 from melisma.generation.pipeline import Progress
 
 if TYPE_CHECKING:
@@ -43,6 +39,12 @@ class RenderRequest:
     """A folder for the stems; None for none."""
     soundfont: Path | None
     room: str
+    ending: str | None = None
+    """Selects the format where `path` is a pipe or device whose name does not."""
+    replace: bool = True
+    """Whether a mix that exists is replaced; otherwise it is a `FileExistsError`."""
+    notice: bool = True
+    """Whether the MIDI files of stems carry our licence as a notice."""
 
 
 def run_render(request: RenderRequest, progress: Progress | None = None) -> dict[str, object]:
@@ -57,8 +59,12 @@ def run_render(request: RenderRequest, progress: Progress | None = None) -> dict
 
     Raises:
         MelismaError: Nothing sounds, or the SoundFont cannot be used.
+        OSError: A file could not be written.
     """
     from melisma.files import write_audio
+    from melisma.files.atomic import atomic_folder
+    from melisma.files.audio import audio_ending
+    from melisma.files.names import replaced_paths
     from melisma.symbolic.mixing.mixer import MixerSettings
     from melisma.symbolic.render import RenderSettings, open_mixer
 
@@ -69,20 +75,38 @@ def run_render(request: RenderRequest, progress: Progress | None = None) -> dict
     mixer = open_mixer(request.score, settings)
     try:
         mix = mixer.mix(progress)
-        gain = 1.0 if request.path is None else _coding_gain(mix, request.path.suffix)
+        ending = None if request.path is None else audio_ending(request.path, request.ending)
+        gain = 1.0 if ending is None else _coding_gain(mix, ending)
         mix = _louder(mix, gain)
-        with _filling(request.stems) as folder:
+        replaced = replaced_paths(request.path, request.plot)
+        former = _names_in(request.stems)
+        filled = nullcontext() if request.stems is None else atomic_folder(request.stems)
+        with filled as folder:
             stems = [] if folder is None else _write_stems(request, mixer, gain, folder)
             if request.path is not None:
-                write_audio(request.path, mix, request.provenance)
+                write_audio(
+                    request.path,
+                    mix,
+                    request.provenance,
+                    ending=ending,
+                    replace=request.replace,
+                )
             if request.plot is not None:
                 from melisma.analysis.plots.spectrogram import plot_sound
 
                 plot_sound(mix, request.plot, request.title)
     finally:
         mixer.close()
-    facts = _facts(request, mixer, mix)
-    return facts | {"stems": [str((request.stems or Path()) / name) for name in stems]}
+    files = [str((request.stems or Path()) / name) for name in stems]
+    replaced += [file for file, name in zip(files, stems, strict=True) if name in former]
+    return _facts(request, mixer, mix) | {"replaced": replaced, "stems": files}
+
+
+def _names_in(folder: Path | None) -> set[str]:
+    """The names in a folder; none where there is no folder."""
+    if folder is None or not folder.is_dir():
+        return set()
+    return {path.name for path in folder.iterdir()}
 
 
 def _coding_gain(mix: Waveform, ending: str) -> float:
@@ -115,34 +139,18 @@ def _write_stems(request: RenderRequest, mixer: Mixer, gain: float, folder: Path
 
     score = request.score
     digits = max(2, len(str(len(score.tracks))))
+    most = stem_bytes(folder)
     names = [
-        f"{index + 1:0{digits}}-{slug(part_name(score, index))}"
+        f"{index + 1:0{digits}}-{slug(part_name(score, index), most)}"
         for index in range(len(score.tracks))
     ]
     for name, track, stem in zip(names, score.tracks, mixer.stems(), strict=True):
         write_audio(folder / f"{name}.wav", _louder(stem, gain), request.provenance)
         line = write_midi(replace(score, tracks=(track,)))
         if request.provenance is not None:
-            line = write_midi_tags(line, request.provenance.fields())
+            line = write_midi_tags(line, request.provenance.fields(), notice=request.notice)
         write_bytes(folder / f"{name}.mid", line)
     return [f"{name}.wav" for name in names] + [f"{name}.mid" for name in names]
-
-
-@contextmanager
-def _filling(folder: Path | None) -> Generator[Path | None]:
-    """A temporary folder whose files move into `folder` at the end; on failure it is gone."""
-    if folder is None:
-        yield None
-        return
-    folder.parent.mkdir(exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name[:80]}-", dir=folder.parent))
-    try:
-        yield temporary
-        folder.mkdir(exist_ok=True)
-        for path in sorted(temporary.iterdir()):
-            os.replace(path, folder / path.name)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _facts(request: RenderRequest, mixer: Mixer, mix: Waveform) -> dict[str, object]:
@@ -163,5 +171,15 @@ def _facts(request: RenderRequest, mixer: Mixer, mix: Waveform) -> dict[str, obj
         "soundfont": str(mixer.soundfont),
         "engine": mixer.synthesizer.name,
         "ai_generated": request.provenance is not None and request.provenance.ai_generated,
-        "remarks": list(mixer.remarks),
+        "remarks": [*request.score.remarks, *_unplayed(request.score), *mixer.remarks],
     }
+
+
+def _unplayed(score: Score) -> list[str]:
+    """A sentence about controllers of the score that are not rendered, if there are any."""
+    from melisma.values.score import PITCH_BEND
+
+    names = {7: "volume", 10: "pan", 11: "expression", 1: "modulation", PITCH_BEND: "pitch bend"}
+    used = {int(n) for track in score.tracks for n in track.controls.number}
+    found = [name for number, name in names.items() if number in used]
+    return [f"not rendered: {', '.join(found)} of the MIDI file"] if found else []

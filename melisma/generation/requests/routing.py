@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from melisma.generation.conditioning.audio import AudioConditions
+from melisma.generation.requests.abilities import ENGINES
 from melisma.generation.requests.request import GenerationRequest, part_of
 from melisma.generation.score.pipeline import ScoreContext
 from melisma.joint.instrument_words import named_families
@@ -21,9 +22,6 @@ from melisma.values import Prompt
 from melisma.values.errors import MelismaError
 from melisma.values.score_prompt import ScorePrompt
 from melisma.values.traditions import named_composer, named_tradition
-
-ENGINES = ("sound", "score", "auto")
-"""What makes the music: the audio models, the score model, or whichever suits the words."""
 
 _TEXTURE = re.compile(
     r"\b(ambient|drones?|noise|noisy|texture\w*|soundscapes?|atmospher\w*|glitch\w*|vinyl|lo-?fi|"
@@ -80,7 +78,17 @@ def routes_of(request: GenerationRequest[Prompt, AudioConditions], engine: str) 
 def as_score_request(
     request: GenerationRequest[Prompt, AudioConditions],
 ) -> GenerationRequest[ScorePrompt, ScoreContext]:
-    """The same request for the score model; sampling parameters of sound do not apply to it."""
+    """The same request for the score model; sampling parameters of sound do not apply to it.
+
+    Raises:
+        MelismaError: Recordings are given, which generated audio alone takes in.
+    """
+    given = request.context
+    if given is not None and (given.melody is not None or given.beginning is not None):
+        raise MelismaError(
+            "a melody or a beginning is given, and this request goes to the score model: choose "
+            'the engine "sound", or compose with a melody or a MIDI file'
+        )
     return GenerationRequest(
         prompts=tuple(
             ScorePrompt(
@@ -89,6 +97,7 @@ def as_score_request(
                 tempo_bpm=prompt.tempo_bpm,
                 tonality=prompt.tonality,
                 metre=None if prompt.metre is None else _metre(prompt.metre),
+                without=prompt.without,
             )
             for prompt in request.prompts
         ),

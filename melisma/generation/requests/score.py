@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
 from melisma.files import write_bytes
+from melisma.files.names import is_special, replaced_paths
+from melisma.generation.conditioning.understanding import Understanding
 from melisma.generation.pipeline import Progress
 from melisma.generation.requests.provenance import provenance_of
 from melisma.generation.requests.render import RenderRequest, run_render
@@ -63,11 +66,23 @@ class ScoreResult(Result[ScorePiece]):
         return self.piece.conditions
 
     @property
+    def understanding(self) -> Understanding:
+        """What of the prompt was understood, what was not, and what was chosen freely."""
+        return self.piece.understanding
+
+    @property
     def receipt(self) -> dict[str, object]:
         """What is measured of the notes against what the words state, as JSON values."""
         from melisma.analysis.receipt import receipt_of_score  # it needs much of scipy
 
-        return receipt_of_score(self.piece.score, self.piece.stated).as_json()
+        return receipt_of_score(self.score, self.piece.stated, self.piece.absent).as_json()
+
+    def _has_given_music(self) -> bool:
+        """Whether a given piece is part of the score: our licence does not go over it."""
+        context = self._request.context
+        return context is not None and (
+            context.continue_from is not None or context.melody is not None
+        )
 
     def plot(self, path: Path | str) -> None:
         """Writes a picture of the piano roll (PNG)."""
@@ -84,6 +99,8 @@ class ScoreResult(Result[ScorePiece]):
         plot: Path | str | None = None,
         soundfont: Path | str | None = None,
         room: str = "studio",
+        ending: str | None = None,
+        replace: bool = True,
     ) -> dict[str, object]:
         """Writes the score as a Standard MIDI file with its provenance.
 
@@ -94,32 +111,49 @@ class ScoreResult(Result[ScorePiece]):
             plot: Also a picture of the piano roll (PNG).
             soundfont: A .sf2 or .sf3 file; the best of the system by default.
             room: "dry", "studio" or "hall".
+            ending: Selects the format of the sound where the name of a pipe or device does not.
+            replace: Whether a score or sound that exists is replaced; otherwise it is a
+                `FileExistsError`.
 
         Returns:
             The row of the JSON receipt.
         """
         path, piece, score = Path(path), self.piece, self.score
-        tagged = write_midi_tags(write_midi(score), self.provenance.fields())
+        notice = not self._has_given_music()
+        tagged = write_midi_tags(write_midi(score), self.provenance.fields(), notice=notice)
+        if not replace and path.exists() and not is_special(path):
+            raise FileExistsError(errno.EEXIST, "it exists already", str(path))
+        replaced = replaced_paths(path, *(Path(one) for one in (audio, plot) if one is not None))
         sound = None
         if audio is not None or stems is not None:
-            sound = run_render(
-                RenderRequest(
-                    score=score,
-                    provenance=self.provenance,
-                    title=piece.prompt.words,
-                    path=None if audio is None else Path(audio),
-                    plot=None,
-                    stems=None if stems is None else Path(stems),
-                    soundfont=None if soundfont is None else Path(soundfont),
-                    room=room,
-                )
+            request = RenderRequest(
+                score=score,
+                provenance=self.provenance,
+                title=piece.prompt.words,
+                path=None if audio is None else Path(audio),
+                plot=None,
+                stems=None if stems is None else Path(stems),
+                soundfont=None if soundfont is None else Path(soundfont),
+                room=room,
+                ending=ending,
+                replace=replace,
+                notice=notice,
             )
-        write_bytes(path, tagged)
+            sound = run_render(request)
+        write_bytes(path, tagged, replace=replace)
         if plot is not None:
             self.plot(plot)
-        row: dict[str, object] = {
+        places: dict[str, object] = {
             "path": str(path),
+            "replaced": replaced,
             "plot": None if plot is None else str(plot),
+        }
+        return places | self._facts() | {"sound": sound} | self._extra_facts()
+
+    def _facts(self) -> dict[str, object]:
+        """What the receipt says about the piece."""
+        piece, score = self.piece, self.score
+        return {
             "prompt": piece.prompt.words,
             "seed": piece.seed,
             "seconds": round(score.seconds, 3),
@@ -129,8 +163,15 @@ class ScoreResult(Result[ScorePiece]):
             "conditions": piece.conditions,
             "measured": piece.adherence.shown(),
             "candidates": [round(candidate, 4) for candidate in piece.candidates],
-            "sound": sound,
+            "remarks": list(score.remarks),
         }
+
+    def _extra_facts(self) -> dict[str, object]:
+        """The parts of the receipt that depend on the request."""
+        row: dict[str, object] = {}
+        if "transcribed" in self._request.notes:
+            row["transcribed"] = self._request.notes["transcribed"]
+        row |= self.piece.understanding.as_json()
         row |= self.made_by()
         if self._request.receipt:
             row["receipt"] = self.receipt

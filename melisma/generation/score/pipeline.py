@@ -8,8 +8,8 @@ one that adheres best to the prompt is selected.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -17,13 +17,16 @@ import torch
 
 from melisma.engine.score_cpu import ScoreEngine
 from melisma.engine.score_generate import sample_scores
+from melisma.generation.conditioning.understanding import Understanding
 from melisma.generation.originality import MelodyOriginality, without_index
 from melisma.generation.pipeline import (
     Pipeline,
     Progress,
     Sampling,
     best_candidates,
+    check_numbers,
     generator_of,
+    prompts_of,
     stage_sampling,
 )
 from melisma.generation.score.adherence import AdherenceScore, score_adherence
@@ -31,6 +34,7 @@ from melisma.generation.score.prompt_conditioning import (
     ScoreConditioning,
     condition_on_score_prompt,
     conditioning_of,
+    understanding_of_score,
 )
 from melisma.generation.score.tasks import (
     ScoreTask,
@@ -68,6 +72,10 @@ class ScorePiece:
     """What the model was conditioned on, in words."""
     stated: Facts
     """What words and settings state explicitly, for the receipt."""
+    understanding: Understanding = field(default_factory=Understanding)
+    """What of the prompt was understood."""
+    absent: Mapping[str, frozenset[int]] = field(default_factory=dict[str, frozenset[int]])
+    """Programs that do not play, by the name under which they are excluded."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +129,7 @@ class ScorePipeline(Pipeline[ScorePrompt, ScoreContext, ScorePiece]):
             joint: The joint embedding, whose text tower reads prompts.
             model: The score model.
             name: Name of the model in output files.
-            licence: Licence of the weights and of generated scores.
+            licence: Licence of the weights.
             folder: Folder of the model; needed for its originality index.
             precision: Of the weights, as `ScoreEngine` takes it.
             threads: As `ScoreEngine` takes them.
@@ -152,7 +160,7 @@ class ScorePipeline(Pipeline[ScorePrompt, ScoreContext, ScorePiece]):
 
     def generate_pieces(
         self,
-        prompts: Sequence[ScorePrompt] | ScorePrompt | str,
+        prompts: Sequence[ScorePrompt | str] | ScorePrompt | str,
         *,
         seed: int = 0,
         sampling: SamplingParams | None = None,
@@ -168,14 +176,9 @@ class ScorePipeline(Pipeline[ScorePrompt, ScoreContext, ScorePiece]):
         Raises:
             MelismaError: There is no prompt, `best_of` is below 1, or `rank` is not "words".
         """
-        if isinstance(prompts, str):
-            prompts = ScorePrompt(words=prompts)
-        prompts = [prompts] if isinstance(prompts, ScorePrompt) else list(prompts)
-        if not prompts:
-            raise MelismaError("there is no prompt: give one or more")
+        requested = prompts_of(prompts, ScorePrompt)
         best_of = self.best_of if best_of is None else best_of
-        if best_of < 1:
-            raise MelismaError(f"best-of is at least 1, not {best_of}")
+        check_numbers(seed, best_of, len(requested))
         if rank != "words":
             raise MelismaError(
                 "scores are ranked by their adherence to the prompt: leave out the ranking"
@@ -183,7 +186,7 @@ class ScorePipeline(Pipeline[ScorePrompt, ScoreContext, ScorePiece]):
         context, resolved = context or ScoreContext(), self.resolve_sampling(sampling)
         tasks: list[ScoreTask] = []
         generators: list[torch.Generator] = []
-        for number, prompt in enumerate(prompts):
+        for number, prompt in enumerate(requested):
             conditioning = condition_on_score_prompt(
                 self.joint, prompt, _generator(seed + number, 0, "asking")
             )
@@ -203,7 +206,15 @@ class ScorePipeline(Pipeline[ScorePrompt, ScoreContext, ScorePiece]):
         ]
         totals = [one.total for one in measured]
         return [
-            _piece(tasks[best], scores[best], measured[best], prompts[i], seed + i, candidates)
+            _piece(
+                tasks[best],
+                scores[best],
+                measured[best],
+                requested[i],
+                seed + i,
+                candidates,
+                is_given=context != ScoreContext(),
+            )
             for i, (best, candidates) in enumerate(best_candidates(totals, best_of))
         ]
 
@@ -215,6 +226,8 @@ def _piece(
     prompt: ScorePrompt,
     seed: int,
     candidates: list[float],
+    *,
+    is_given: bool,
 ) -> ScorePiece:
     """The selected candidate, with a title, a key and named tracks."""
     titled = replace(
@@ -230,6 +243,8 @@ def _piece(
         candidates=candidates,
         conditions=task.conditioning.shown(),
         stated=task.conditioning.stated,
+        understanding=understanding_of_score(task.conditioning, is_given=is_given),
+        absent=task.conditioning.excluded,
     )
 
 
