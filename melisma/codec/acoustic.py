@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from melisma.codec.model import LOG_FLOOR, LOOKAHEAD_FRAMES, Codec, CodecSettings
-from melisma.files.checkpoint import Checkpoint, expect_fit, fingerprint_of, read_checkpoint
+from melisma.files.checkpoint import Checkpoint, build_model, fingerprint_of, read_checkpoint
 from melisma.nn.precision import AUTO, autocast
 from melisma.sound.phase_retrieval import (
     DELAY_SAMPLES,
@@ -119,7 +120,7 @@ class AcousticCodec:
             raise MelismaError(f"this codec has 1 to {self.settings.levels} levels, not {count}")
         if waveform.rate_hz != SAMPLE_RATE_HZ:
             raise MelismaError(f"the codec encodes {SAMPLE_RATE_HZ} Hz, not {waveform.rate_hz}")
-        sound = torch.from_numpy(np.ascontiguousarray(waveform.mono))[None]
+        sound = torch.from_numpy(np.array(waveform.mono))[None]
         missing = -sound.shape[1] % SAMPLES_PER_FRAME
         sound = torch.nn.functional.pad(sound, (0, missing))
         if sound.shape[1] == 0:
@@ -180,21 +181,26 @@ class AcousticCodec:
         """
         sound, state = self.step(last.expand(-1, -1, LOOKAHEAD_FRAMES), state)
         silence = torch.zeros(
-            len(last), -(-DELAY_SAMPLES // HOP_SAMPLES), LINES, device=sound.device
+            len(last),
+            -(-DELAY_SAMPLES // HOP_SAMPLES),
+            LINES,
+            device=sound.device,
+            dtype=torch.float32,
         )
         rest, _ = self._synthesize(silence, state.network, state)
         return torch.cat([sound, rest[:, :DELAY_SAMPLES]], dim=1)
 
-    @torch.no_grad()
-    def decode_tokens(self, tokens: Tensor) -> Tensor:
-        """Decodes tokens [batch, level, frame] to audio float32 [batch, 960 * frame]."""
+    def decode_blocks(self, tokens: Tensor) -> Iterator[Tensor]:
+        """As `decode_tokens`, block by block: memory does not grow with the duration."""
         state = self.initial_state(len(tokens))
-        pieces = []
         for block in tokens.split(block_frames(len(tokens)), dim=-1):
             sound, state = self.step(block, state)
-            pieces.append(sound)
-        pieces.append(self.finish(tokens[..., -1:], state))
-        return torch.cat(pieces, dim=1)
+            yield sound
+        yield self.finish(tokens[..., -1:], state)
+
+    def decode_tokens(self, tokens: Tensor) -> Tensor:
+        """Decodes tokens [batch, level, frame] to audio float32 [batch, 960 * frame]."""
+        return torch.cat(list(self.decode_blocks(tokens)), dim=1)
 
     def decode(self, grid: TokenGrid) -> Waveform:
         """Decodes a token grid.
@@ -202,6 +208,11 @@ class AcousticCodec:
         Raises:
             MelismaError: Another codec encoded the grid, or its shape does not fit.
         """
+        blocks = [block.samples for block in self.decode_stream(grid)]
+        return Waveform(samples=np.concatenate(blocks, axis=1), rate_hz=SAMPLE_RATE_HZ)
+
+    def decode_stream(self, grid: TokenGrid) -> Iterator[Waveform]:
+        """As `decode`, block by block."""
         if grid.fingerprint != self.fingerprint:
             raise MelismaError(
                 f"these tokens were made by the codec {grid.fingerprint}, this is "
@@ -212,8 +223,16 @@ class AcousticCodec:
                 f"the codec decodes 1 to {self.settings.levels} levels of one frame or more, "
                 f"not {list(grid.tokens.shape)}"
             )
-        sound = self.decode_tokens(torch.from_numpy(grid.tokens)[None])
-        return Waveform(samples=sound.cpu().numpy(), rate_hz=SAMPLE_RATE_HZ)
+        if int(grid.tokens.max()) >= self.settings.vocabulary:
+            raise MelismaError(
+                f"these tokens are of a vocabulary of {grid.vocabulary}, the codec's has "
+                f"{self.settings.vocabulary} entries"
+            )
+        return (
+            Waveform(samples=sound.cpu().numpy(), rate_hz=SAMPLE_RATE_HZ)
+            for sound in self.decode_blocks(torch.from_numpy(grid.tokens)[None])
+            if sound.shape[1]
+        )
 
     @classmethod
     def read(cls, path: Path, device: str = "cpu", *, precision: str = AUTO) -> AcousticCodec:
@@ -226,9 +245,7 @@ class AcousticCodec:
     ) -> AcousticCodec:
         """Builds a codec from a checkpoint. Its fingerprint excludes the decoder, which does not
         affect the tokens."""
-        with expect_fit("codec"):
-            codec = Codec(CodecSettings(**checkpoint.settings))
-            codec.load_state_dict(checkpoint.tensors)
+        codec = build_model(checkpoint, CodecSettings, Codec)
         deciding = {n: t for n, t in checkpoint.tensors.items() if not n.startswith("decoder.")}
         settings = {n: v for n, v in checkpoint.settings.items() if not n.startswith("decoder_")}
         fingerprint = fingerprint_of("codec", settings, deciding)

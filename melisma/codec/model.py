@@ -96,8 +96,16 @@ class Encoder(nn.Module):
         self.join = Linear(2 * settings.encoder_width, settings.latent_width)
         self.slow = ConvNeXtStack(width=settings.latent_width, blocks=settings.latent_blocks)
         self.out_proj = Linear(settings.latent_width, settings.code_width)
-        self.register_buffer("window", torch.hann_window(ENCODER_WINDOW_SAMPLES), persistent=False)
-        self.register_buffer("short_window", torch.hann_window(SHORT_SAMPLES), persistent=False)
+        self.register_buffer(
+            "window",
+            torch.hann_window(ENCODER_WINDOW_SAMPLES, dtype=torch.float32, device="cpu"),
+            persistent=False,
+        )
+        self.register_buffer(
+            "short_window",
+            torch.hann_window(SHORT_SAMPLES, dtype=torch.float32, device="cpu"),
+            persistent=False,
+        )
         long = mel_filters(SAMPLE_RATE_HZ, ENCODER_WINDOW_SAMPLES, LONG_BINS)
         short = mel_filters(SAMPLE_RATE_HZ, SHORT_SAMPLES, SHORT_BINS)
         self.register_buffer("long_filters", long.T.contiguous(), persistent=False)

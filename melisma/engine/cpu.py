@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from melisma.engine.limits import NOISE_STEPS, PREFILL_ROWS
+from melisma.engine.limits import CONDITION_FRAMES, NOISE_STEPS, PREFILL_ROWS
 from melisma.engine.native.packing import aligned_zeros
 from melisma.engine.native.program import Program
-from melisma.engine.native.sampler import BatchState
+from melisma.engine.native.sampler import NO_FRAMES, BatchState
 from melisma.engine.native.trunk import (
     KVCache,
     PackedTrunk,
@@ -48,7 +48,9 @@ class Requests:
 
     inputs: TrunkInputs
     """Of every sequence: request after request, with guidance the conditional branch and then the
-    unconditional one."""
+    unconditional one. Of a long piece `inputs.frames` holds the first frames alone."""
+    frame_inputs: Callable[[int, int], Tensor]
+    """`inputs.frames` of any stretch of frames."""
     before_lengths: Sequence[int]
     """Positions that stand before each request's piece."""
     branches: int
@@ -92,8 +94,19 @@ def requests_of(
     batch = len(conditions)
     branches = 1 if sampling.guidance == 1.0 else 2
     both = conditions if branches == 1 else conditions.joined(conditions.unconditional())
-    order = torch.arange(batch * branches).view(branches, batch).T.flatten()
-    inputs = _ordered(model.conditioner(both), order)
+    order = (
+        torch.arange(batch * branches, dtype=torch.long, device="cpu")
+        .view(branches, batch)
+        .T.flatten()
+    )
+
+    def inputs_of(start: int, stop: int) -> TrunkInputs:
+        return _ordered(model.conditioner.stretch(both, start, stop), order)
+
+    # A GPU's graph has all frames in one tensor, whose address it keeps.
+    known = 0 if prefix is None else prefix.shape[2]
+    first = max(frames) if engine.device != "cpu" else max(known + 1, CONDITION_FRAMES)
+    inputs = inputs_of(0, min(first, both.length))
     lengths = [0] * batch
     if inputs.before is not None:
         lengths = [inputs.before.shape[1]] * batch
@@ -103,8 +116,15 @@ def requests_of(
             texts = [0] * batch if text is None else text.present.sum(dim=1).tolist()
             # The unconditional branch has zeros at as many positions as the text has.
             lengths = [inputs.before.shape[1] - longest + text for text in texts]
+
+    def frame_inputs(start: int, stop: int) -> Tensor:
+        found = inputs_of(start, stop).frames
+        assert found is not None
+        return found
+
     return Requests(
         inputs=inputs,
+        frame_inputs=frame_inputs,
         before_lengths=lengths,
         branches=branches,
         frames=frames,
@@ -237,12 +257,16 @@ class NativeDecoding:
         self._window = window
         shape = engine.trunk.shape
         if shape.positions == "rotary":
-            angles = rotary_angles(torch.arange(positions), shape.width // shape.heads)
+            angles = rotary_angles(
+                torch.arange(positions, dtype=torch.long, device="cpu"), shape.width // shape.heads
+            )
             self._angles, self._position_table = to_float32(torch.cat(angles, dim=-1)), None
         else:
             self._angles = None
             self._position_table = to_float32(
-                sinusoidal_embedding(torch.arange(positions), shape.width)
+                sinusoidal_embedding(
+                    torch.arange(positions, dtype=torch.long, device="cpu"), shape.width
+                )
             )
         self._modulations = None
         if inputs.whole is not None:
@@ -251,6 +275,7 @@ class NativeDecoding:
                 to_float32(torch.cat(part, dim=-1)[:, 0]) for part in parts if part is not None
             ]
         self._frames = None if inputs.frames is None else to_float32(inputs.frames)
+        self._first_frame = 0
         self._state = self._initial_state(steps)
         self._rows = sequences
         self._read_in()
@@ -274,7 +299,7 @@ class NativeDecoding:
         state.prefix_lengths[:] = requests.before_lengths
         state.temperature[:], state.guidance[:] = sampling.temperature, sampling.guidance
         state.top_k[:], state.top_p[:] = sampling.top_k or 0, sampling.top_p or 1.0
-        state.frame_base[:] = -1
+        state.frame_base[:] = NO_FRAMES
         if self._frames is not None:
             state.frame_base[:] = np.arange(len(state.frame_base)) * self._frames.shape[1]
         if requests.prefix is not None:
@@ -363,7 +388,7 @@ class NativeDecoding:
                 tokens[number] = state.grid[request, :, step - 1] if step else model.blank
                 base, frame = state.frame_base[sequence], model.pattern.newest_frame(step)
                 last = requests.frames[request] - 1
-                extra[number] = -1 if base < 0 else base + min(frame, last)
+                extra[number] = -1 if base == NO_FRAMES else base + min(frame, last)
             program.run(len(part))
 
     def set_noise(self, noise: Tensor) -> None:
@@ -376,7 +401,27 @@ class NativeDecoding:
 
     def advance(self, steps: int) -> None:
         """Samples this many steps."""
-        self._program.run(self._rows, steps)
+        while steps > 0:
+            part = steps if self._frames is None else min(steps, self._covered_steps())
+            self._program.run(self._rows, part)
+            steps -= part
+
+    def _covered_steps(self) -> int:
+        """How many steps the table of frame inputs serves from here on; where it serves none, it is
+        filled with the frames that follow."""
+        assert self._frames is not None
+        pattern = self._engine.model.pattern
+        step = int(self._state.step[self._state.active[0]])
+        last, size = max(self._requests.frames) - 1, self._frames.shape[1]
+        if pattern.newest_frame(step) >= self._first_frame + size <= last:
+            # All tables have one size and one address: the last one reaches back.
+            start = min(pattern.newest_frame(step), last + 1 - size)
+            self._frames[...] = self._requests.frame_inputs(start, start + size).numpy()
+            self._first_frame = start
+            self._state.frame_base[:] = np.arange(len(self._state.frame_base)) * size - start
+        if self._first_frame + size > last:
+            return self._state.grid.shape[2]
+        return (self._first_frame + size) * pattern.stride - step
 
     def logits(self) -> Tensor:
         """Those of the last step, float32 [row, level * vocabulary]; shares memory likewise."""

@@ -79,7 +79,7 @@ class GraphDecoding:
         cache = (shape.layers, self._rows, shape.heads, self._window, shape.width // shape.heads)
         self._keys = torch.zeros(cache, dtype=engine.kind, device=device)
         self._values = torch.zeros_like(self._keys)
-        positions = torch.arange(self._first + steps, device=device)
+        positions = torch.arange(self._first + steps, device=device, dtype=torch.long)
         self._angles = rotary_angles(positions, cache[-1])
         self._sinusoids = sinusoidal_embedding(positions, shape.width).to(engine.kind)
         self._modulations = model.trunk.modulations(
@@ -91,10 +91,12 @@ class GraphDecoding:
             (count, self._levels, steps), model.blank, dtype=torch.long, device=device
         )
         self._noise = torch.ones(
-            (count, NOISE_STEPS, self._levels, model.settings.vocabulary), device=device
+            (count, NOISE_STEPS, self._levels, model.settings.vocabulary),
+            device=device,
+            dtype=torch.float32,
         )
-        self._offsets = torch.tensor(pattern.offsets, device=device)
-        self._frames = torch.tensor(list(requests.frames), device=device)
+        self._offsets = torch.tensor(pattern.offsets, device=device, dtype=torch.long)
+        self._frames = torch.tensor(list(requests.frames), device=device, dtype=torch.long)
         if requests.prefix is not None:
             steps_of_prefix = pattern.apply(requests.prefix.to(device), model.blank)
             self._grid[:, :, : steps_of_prefix.shape[2]] = steps_of_prefix
@@ -131,13 +133,13 @@ class GraphDecoding:
         before = self._grid.index_select(2, (step - 1).clamp(min=0)[None])[..., 0]
         before = torch.where(step > 0, before, model.blank)
         before = before.repeat_interleave(self._requests.branches, dim=0)
-        level = torch.arange(self._levels, device=before.device)
+        level = torch.arange(self._levels, device=before.device, dtype=torch.long)
         hidden = self._engine.tables[level, before].sum(dim=1, keepdim=True)
         if inputs.frames is not None:
             frame = (step // model.pattern.stride).clamp(max=inputs.frames.shape[1] - 1)
             last = self._frames.repeat_interleave(self._requests.branches) - 1
             index = torch.minimum(frame, last)
-            rows = torch.arange(self._rows, device=before.device)
+            rows = torch.arange(self._rows, device=before.device, dtype=torch.long)
             hidden = hidden + inputs.frames[rows, index][:, None].to(hidden.dtype)
         return hidden
 
@@ -152,7 +154,7 @@ class GraphDecoding:
             cosine, sine = self._angles
             angles = cosine.index_select(0, position), sine.index_select(0, position)
         # A position counts if it lies within the window: all, once the ring buffer is full.
-        indices = torch.arange(self._window, device=hidden.device)
+        indices = torch.arange(self._window, device=hidden.device, dtype=torch.long)
         seen = (self._position - indices) % self._window <= self._position
         for number, block in enumerate(self._engine.model.trunk.blocks):
             hidden = self._block(number, block, hidden, angles, seen)

@@ -104,8 +104,8 @@ class Grid:
         frames = max(min(self.done, max(self._lengths)), 1)
         grid = self._decoding.grid()
         whole = self._pattern.undo(grid[:, :, : self._pattern.steps(frames)], frames)
-        frame_numbers = torch.arange(first, frames, device=grid.device)
-        ends = torch.tensor(self._lengths, device=grid.device)[:, None] - 1
+        frame_numbers = torch.arange(first, frames, device=grid.device, dtype=torch.long)
+        ends = torch.tensor(self._lengths, device=grid.device, dtype=torch.long)[:, None] - 1
         index = torch.minimum(frame_numbers, ends)[:, None].expand(-1, whole.shape[1], -1)
         return whole.gather(2, index)
 
@@ -190,7 +190,12 @@ def sample_parallel(
             part = conditions.frames(start, stop)
             logits = model.fill(full[:, :, start:stop], level, part)
             noise = torch.stack(
-                [torch.empty(logits.shape[1:]).exponential_(generator=g) for g in generators]
+                [
+                    torch.empty(logits.shape[1:], dtype=torch.float32, device="cpu").exponential_(
+                        generator=g
+                    )
+                    for g in generators
+                ]
             )
             first = 0 if start == 0 else overlap_frames
             full[:, level, start + first : stop] = sample_next_token(logits, noise, sampling)[

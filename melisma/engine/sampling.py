@@ -48,13 +48,18 @@ class Noise:
     def __init__(self, generators: Sequence[torch.Generator], levels: int, vocabulary: int) -> None:
         self._generators = generators
         self._shape = (NOISE_STEPS, levels, vocabulary)
-        self._chunk = torch.empty(0)
+        self._chunk = torch.empty(0, dtype=torch.float32, device="cpu")
         self._chunks = self._used = 0
 
     def chunk(self, number: int) -> Tensor:
         """Noise [batch, NOISE_STEPS, level, vocabulary] of chunk `number`, from 0, ascending."""
         while self._chunks <= number:
-            rows = [torch.empty(self._shape).exponential_(generator=g) for g in self._generators]
+            rows = [
+                torch.empty(self._shape, dtype=torch.float32, device="cpu").exponential_(
+                    generator=g
+                )
+                for g in self._generators
+            ]
             self._chunk = torch.stack(rows)
             self._chunks += 1
         return self._chunk

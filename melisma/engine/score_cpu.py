@@ -7,6 +7,7 @@ the cached sequence that it continues.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -20,6 +21,10 @@ from melisma.engine.native.trunk import KVCache, PackedTrunk, add_trunk, to_floa
 from melisma.lm.score.conditioning import ScoreConditions
 from melisma.lm.score.model import EventBatch, ScoreModel
 
+_lock = threading.Lock()
+_threads_before: list[int] = []
+"""Number of torch's threads before `small_operations`, once for each caller that is inside."""
+
 
 @contextmanager
 def small_operations() -> Iterator[None]:
@@ -28,12 +33,21 @@ def small_operations() -> Iterator[None]:
     Between small operations torch's other threads wait in busy loops and take the cores from native
     code (generation was 1.8 times as slow on two cores).
     """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+    with _lock:
+        if not _threads_before:
+            threads = torch.get_num_threads()
+            torch.set_num_threads(1)
+        else:
+            threads = _threads_before[0]
+        _threads_before.append(threads)
     try:
         yield
     finally:
-        torch.set_num_threads(threads)
+        # The last of several callers in threads of their own restores what the first found.
+        with _lock:
+            threads = _threads_before.pop()
+            if not _threads_before:
+                torch.set_num_threads(threads)
 
 
 class ScoreEngine:
@@ -100,7 +114,7 @@ class ScoreDecoding:
         self._program.sequence_index[:rows] = sequences
         self._program.positions[:rows] = position
         self._hidden[:rows] = self._model.embed(batch)[:, 0].numpy()
-        index = torch.full((rows, 1), position)
+        index = torch.full((rows, 1), position, dtype=torch.long, device="cpu")
         angles = self._model.angles(index, batch.ticks)
         self._angles[:rows] = torch.cat(angles, dim=-1)[:, 0, 0].numpy()
         self._program.run(rows)

@@ -135,7 +135,7 @@ def _event_batch(
         done.append(min(event.bar + piece.plan.bars_done, MAX_BARS_DONE))
 
     def column(values: list[int]) -> Tensor:
-        return torch.tensor(values)[:, None].repeat(repeats, 1)
+        return torch.tensor(values, dtype=torch.long, device="cpu")[:, None].repeat(repeats, 1)
 
     return EventBatch(
         rows=rows[:, None].repeat(repeats, 1, 1),

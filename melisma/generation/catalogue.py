@@ -8,20 +8,26 @@ nothing here loads torch.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from math import prod
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 
 from melisma.engine.resources.memory import ModelSizes, StageShape
 from melisma.files.hub import PUBLISHED, hub_card, published_folder
 from melisma.files.legacy_names import present_settings
-from melisma.files.transformers_checkpoint import PublishedTensors, read_config
-from melisma.generation.resolve import OWN_LICENCE, PUBLISHED_LICENCE, SHIPPED, resolve_model
+from melisma.files.provenance import allows_commercial_use
+from melisma.files.transformers_checkpoint import (
+    FOREIGN_ERRORS,
+    PublishedTensors,
+    musicgen_config,
+    read_config,
+)
+from melisma.files.typed_json import parse_json, some_fields, typed
+from melisma.generation.resolve import PUBLISHED_LICENCE, SHIPPED, resolve_model
 from melisma.simd.instruction_set import multiplies_bfloat16
 from melisma.values.errors import MelismaError
 from melisma.values.model_ref import ModelRef
@@ -49,6 +55,8 @@ _CODEC = {
     "use_conv_shortcut": False,
 }  # fmt: skip
 """Settings of that codec (facebook/encodec_32khz), where they differ from the defaults."""
+_MAX_RATE_HZ = 384_000
+"""Highest sample rate of a codec that is taken for one (chosen: beyond any recording)."""
 _CODEC_STATE = (".cluster_size", ".embed_avg", ".inited")
 """What the moving averages of its codes left in the files; it is not loaded."""
 
@@ -67,6 +75,10 @@ class ModelFacts:
     """Whether its sound follows a hummed or recorded melody (MusicGen's melody models)."""
     single: bool
     """One stage for all levels (MusicGen), else stages one after another."""
+    stages: tuple[str, ...] = ()
+    """Stages of a model of ours: "semantic", "coarse" and "fine", as far as it has them."""
+    captions: bool = False
+    """Whether a model of ours is conditioned on its words alone (the recipe *single*)."""
     licence: str
     parameters: int
     disk_bytes: int
@@ -87,7 +99,7 @@ class ModelFacts:
     @property
     def commercial(self) -> bool:
         """Whether its licence allows commercial use."""
-        return "NC" not in self.licence
+        return allows_commercial_use(self.licence)
 
     @property
     def usual_precision(self) -> str:
@@ -98,6 +110,11 @@ class ModelFacts:
     def usual_candidates(self) -> int:
         """Candidates sampled for a piece by default."""
         return 1 if self.single else 4
+
+    @property
+    def usual_score_candidates(self) -> int:
+        """Candidates sampled for a score by default."""
+        return 8
 
 
 def known_models(folders: Iterable[str] = ()) -> list[ModelFacts]:
@@ -130,14 +147,15 @@ def facts_of(model: str | Path | ModelRef) -> ModelFacts:
     """
     reference = resolve_model(model)
     if reference.folder is not None:
-        family = {"melisma": _own, "musicgen": _published}[reference.family]
-        return family(reference.name, reference.folder)
+        if reference.family == "melisma":
+            return _own(reference.name, reference.folder, reference.licence)
+        return _published(reference.name, reference.folder)
     if reference.repository in PUBLISHED:
         return _known(reference.name)
     return _published(reference.name, published_folder(reference.name, offline=True))
 
 
-def _own(name: str, folder: Path) -> ModelFacts:
+def _own(name: str, folder: Path, licence: str) -> ModelFacts:
     """Our own: a file for each part."""
     files = {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
     sound = "coarse_lm" in files and all(part in files for part in TOKENIZERS)
@@ -158,7 +176,9 @@ def _own(name: str, folder: Path) -> ModelFacts:
         scores=SCORE_FILE in files,
         melody=False,
         single=False,
-        licence=OWN_LICENCE,
+        stages=tuple(part.removesuffix("_lm") for part in stages),
+        captions=sound and _reads_captions(files["coarse_lm"]),
+        licence=licence,
         parameters=sum(counts.values()),
         disk_bytes=sum(path.stat().st_size for path in files.values()),
         folder=folder,
@@ -170,16 +190,22 @@ def _own(name: str, folder: Path) -> ModelFacts:
     )
 
 
+def _reads_captions(path: Path) -> bool:
+    """Whether a stage is conditioned on the words themselves."""
+    conditions = _settings(path).get("conditions")
+    return isinstance(conditions, Mapping) and bool(conditions.get("text_width"))
+
+
 def _settings(path: Path) -> dict[str, Any]:
     """Settings in the header of one of our checkpoints."""
     try:
         with safe_open(path, framework="np") as opened:
-            settings = present_settings(json.loads((opened.metadata() or {})["settings"]))
-    except (SafetensorError, KeyError, json.JSONDecodeError) as error:
+            text = (opened.metadata() or {}).get("settings", "")
+        return present_settings(typed(parse_json(text, "its header"), dict[str, Any], "settings"))
+    except FOREIGN_ERRORS as error:
         raise MelismaError(
             f"{path} is no checkpoint of Melisma (truncated or damaged?): copy it again"
         ) from error
-    return settings
 
 
 def _count(path: Path) -> int:
@@ -188,7 +214,7 @@ def _count(path: Path) -> int:
         with safe_open(path, framework="np") as opened:
             names = [name for name in opened.keys() if not name.endswith("::scales")]  # noqa: SIM118 - no mapping
             return sum(prod(opened.get_slice(name).get_shape()) for name in names)
-    except SafetensorError as error:
+    except FOREIGN_ERRORS as error:
         raise MelismaError(f"{path} is truncated or damaged: copy it again") from error
 
 
@@ -259,39 +285,44 @@ def _config(repository: str) -> dict[str, Any]:
     }
 
 
+@dataclass(frozen=True, kw_only=True)
+class _CodecConfig:
+    """What of EnCodec's configuration decides sizes."""
+
+    sampling_rate: int = 24_000
+    upsampling_ratios: tuple[int, ...] = (8, 5, 4, 2)
+
+
 def _musicgen(name: str, config: Mapping[str, Any]) -> ModelFacts:
     """From a configuration alone; parameters and place are still to be filled in."""
-    melody = config.get("model_type") == "musicgen_melody"
-    try:
-        decoder, codec = config["decoder"], config["audio_encoder"]
-        width = int(decoder["hidden_size"])
-        stereo = decoder.get("audio_channels", 1) == 2
-        rate_hz = int(codec.get("sampling_rate", 24_000))
-        ratios = codec.get("upsampling_ratios", (8, 5, 4, 2))
-        settings = {
-            "width": width,
-            "layers": decoder["num_hidden_layers"],
-            "heads": decoder["num_attention_heads"],
-            "levels": decoder["num_codebooks"],
-            "vocabulary": decoder["vocab_size"],
-            "pattern": "delayed_pairs" if stereo else "delayed",
-            "window_frames": decoder.get("max_position_embeddings", 2048),
-            "expansion": decoder["ffn_dim"] / width,
-            "norm": "layer",
-            "feed_forward": "gelu",
-            "conditions": {
-                "text_width": config["text_encoder"]["d_model"],
-                "text_before": melody,
-                "chroma_frames": config.get("chroma_length", 235) if melody else 0,
-            },
-        }
-        stage = replace(
-            StageShape.of(settings, rate_hz / prod(ratios)),
-            longest_seconds=WINDOW_SECONDS,
-            stride_seconds=STRIDE_SECONDS,
-        )
-    except (KeyError, TypeError, AttributeError) as error:
-        raise MelismaError(f"the configuration of {name} says nothing of {error}") from error
+    checked = musicgen_config(config, name)
+    decoder, melody = checked.decoder, checked.melody
+    codec = some_fields(config["audio_encoder"], _CodecConfig, "audio_encoder")
+    samples_per_frame = prod(codec.upsampling_ratios)
+    if not 0 < samples_per_frame <= codec.sampling_rate <= _MAX_RATE_HZ:
+        raise MelismaError(f"the configuration of {name} describes no codec of sound")
+    settings = {
+        "width": decoder.hidden_size,
+        "layers": decoder.num_hidden_layers,
+        "heads": decoder.num_attention_heads,
+        "levels": decoder.num_codebooks,
+        "vocabulary": decoder.vocab_size,
+        "pattern": "delayed_pairs" if checked.stereo else "delayed",
+        "window_frames": decoder.max_position_embeddings,
+        "expansion": decoder.ffn_dim / decoder.hidden_size,
+        "norm": "layer",
+        "feed_forward": "gelu",
+        "conditions": {
+            "text_width": checked.text_width,
+            "text_before": melody,
+            "chroma_frames": checked.chroma_length if melody else 0,
+        },
+    }
+    stage = replace(
+        StageShape.of(settings, codec.sampling_rate / samples_per_frame),
+        longest_seconds=WINDOW_SECONDS,
+        stride_seconds=STRIDE_SECONDS,
+    )
     return ModelFacts(
         name=name,
         sound=True,
@@ -307,8 +338,8 @@ def _musicgen(name: str, config: Mapping[str, Any]) -> ModelFacts:
             text_parameters=_TEXT_PARAMETERS,
             codec_parameters=_CODEC_PARAMETERS,
             half_precision=multiplies_bfloat16(),
-            rate_hz=rate_hz,
-            channels=2 if stereo else 1,
+            rate_hz=codec.sampling_rate,
+            channels=2 if checked.stereo else 1,
         ),
-        codec=codec,
+        codec=config["audio_encoder"],
     )

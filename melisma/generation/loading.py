@@ -5,17 +5,18 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from melisma.codec import AcousticCodec, EncodecCodec
 from melisma.engine.cpu import Engine, NativeEngine
 from melisma.engine.cuda_graph import CUDAGraphEngine
-from melisma.files.checkpoint import expect_fingerprints, expect_fit, read_checkpoint
+from melisma.files.checkpoint import build_model, expect_fingerprints, read_checkpoint
 from melisma.files.transformers_checkpoint import (
     PublishedTensors,
     expect_tensors,
+    musicgen_config,
     read_config,
 )
 from melisma.generation.catalogue import SCORE_FILE, STAGE_FILES
@@ -23,7 +24,7 @@ from melisma.generation.musiclm import MusicLM
 from melisma.generation.pipeline import AudioPipeline
 from melisma.generation.resolve import local_model, model_folder, resolve_model
 from melisma.joint import JointEmbedding
-from melisma.lm import ConditioningSettings, TokenModel, TokenModelSettings
+from melisma.lm import TokenModel, TokenModelSettings
 from melisma.lm.musicgen_weights import SPARE, expected_shapes, reader_of, settings_of
 from melisma.lm.score.model import ScoreModel, ScoreModelSettings
 from melisma.lm.text_encoder import read_text_encoder
@@ -134,10 +135,10 @@ def load_musicgen(
         model.load_state_dict({n: read(n).float() for n in names}, strict=False, assign=True)
         engine = CUDAGraphEngine(model, device=device, half=precision != "float32")
     codec = EncodecCodec.from_published(
-        config["audio_encoder"],
+        config.get("audio_encoder"),
         dict(tensors.items("audio_encoder.")),
         prefix="audio_encoder.",
-        channels=int(config["decoder"].get("audio_channels", 1)),
+        channels=musicgen_config(config).decoder.audio_channels,
         precision=compute_dtype(device, networks).name,
         device=device,
     )
@@ -210,10 +211,7 @@ def load_scores(
 def read_score_model(path: Path) -> ScoreModel:
     """The score model from its checkpoint."""
     checkpoint = read_checkpoint(path, kind=SCORE_FILE)
-    with expect_fit(checkpoint.kind):
-        model = ScoreModel(ScoreModelSettings(**checkpoint.settings))
-        model.load_state_dict(checkpoint.tensors)
-    return model
+    return build_model(checkpoint, ScoreModelSettings, ScoreModel)
 
 
 def read_stage(path: Path, fingerprints: Mapping[str, str], kind: str | None = None) -> TokenModel:
@@ -223,16 +221,7 @@ def read_stage(path: Path, fingerprints: Mapping[str, str], kind: str | None = N
     if checkpoint.kind not in STAGE_FILES:
         raise MelismaError(f'{path} holds a "{checkpoint.kind}", but a token model is needed here')
     expect_fingerprints(path, checkpoint.fingerprints, fingerprints)
-    with expect_fit(checkpoint.kind):
-        model = TokenModel(stage_shape(checkpoint.settings))
-        model.load_state_dict(checkpoint.tensors)
-    return model
-
-
-def stage_shape(settings: Mapping[str, Any]) -> TokenModelSettings:
-    """Settings from their JSON form."""
-    conditions = ConditioningSettings(**settings["conditions"])
-    return TokenModelSettings(**{**settings, "conditions": conditions})
+    return build_model(checkpoint, TokenModelSettings, TokenModel)
 
 
 class AnyRateCodec:

@@ -23,6 +23,9 @@ from melisma.engine.generate import sample_stream
 from melisma.generation.catalogue import FIRST_FRAMES, STRIDE_SECONDS, WINDOW_SECONDS
 from melisma.generation.conditioning.audio import AudioConditions, melody_chroma
 from melisma.generation.conditioning.prompt import condition_on_prompt
+from melisma.generation.conditioning.seam import joined_stream
+from melisma.generation.conditioning.spoken import spoken, spoken_settings
+from melisma.generation.conditioning.understanding import Understanding, read_by_another_encoder
 from melisma.generation.originality import OriginalityIndex
 from melisma.generation.pipeline import (
     AudioPiece,
@@ -30,6 +33,7 @@ from melisma.generation.pipeline import (
     Progress,
     Sampling,
     best_candidates,
+    check_numbers,
     generator_of,
     prompts_of,
     stage_sampling,
@@ -38,6 +42,7 @@ from melisma.generation.ranking import check_ranking, detect_families, rank_cand
 from melisma.lm.conditioning import Condition, Conditioning, text_condition
 from melisma.lm.text_encoder import T5TextEncoder
 from melisma.sound.resample import resample
+from melisma.sound.stored import StoredSound
 from melisma.tokenizers import AudioTokenizers
 from melisma.values.errors import MelismaError
 from melisma.values.prompt import Prompt
@@ -75,7 +80,7 @@ class MusicGen(AudioPipeline):
             engine: Inference engine of the language model.
             codec: EnCodec.
             name: Name of the model in output files.
-            licence: Licence of the weights and of generated music.
+            licence: Licence of the weights.
             fingerprint: Of the weights.
             tokenizers: Loads our own tokenizers, which rank candidates and detect instruments;
                 called on first use.
@@ -112,7 +117,7 @@ class MusicGen(AudioPipeline):
 
     def generate_pieces(
         self,
-        prompts: Sequence[Prompt] | Prompt | str,
+        prompts: Sequence[Prompt | str] | Prompt | str,
         *,
         seed: int = 0,
         sampling: SamplingParams | None = None,
@@ -122,29 +127,37 @@ class MusicGen(AudioPipeline):
         progress: Progress | None = None,
     ) -> list[AudioPiece]:
         """Generates a piece for each prompt, see `Pipeline`. One candidate alone is not ranked."""
-        prompts, best_of = prompts_of(prompts), self.best_of if best_of is None else best_of
+        requested = prompts_of(prompts, Prompt)
+        best_of = self.best_of if best_of is None else best_of
+        check_numbers(seed, best_of, len(requested))
         check_ranking(best_of, rank)
         resolved, context = self.resolve_sampling(sampling), context or AudioConditions()
-        tokens = _Tokens(self, prompts, best_of, seed, resolved, context)
+        tokens = _Tokens(self, requested, best_of, seed, resolved, context)
         for _ in tokens.blocks(first_frames=BLOCK_FRAMES):
             if progress is not None:
                 progress(0.9 * tokens.share)
-        sounds = [self._decoded(grid, context, prompts[i // best_of]) for i, grid in tokens.grids()]
+        sounds = [
+            self._decoded(grid, context, requested[i // best_of]) for i, grid in tokens.grids()
+        ]
+        seam = self._seam(context)
         read = [
             condition_on_prompt(self.tokenizers.joint, prompt, generator_of(seed + i, 0, "asking"))
-            for i, prompt in enumerate(prompts)
+            for i, prompt in enumerate(requested)
         ]
         similarities: list[float | None] = [None] * len(sounds)
         scores = [0.0] * len(sounds)
         if best_of > 1:
             each = [read[i // best_of] for i in range(len(sounds))]
-            similarities[:], scores = rank_candidates(self.tokenizers, sounds, each, rank)
+            similarities[:], scores = rank_candidates(
+                self.tokenizers, sounds, each, rank, context, seam
+            )
         pieces = []
         for i, (best, candidates) in enumerate(best_candidates(scores, best_of)):
+            shown = tokens.shown(i * best_of)
             pieces.append(
                 AudioPiece(
-                    waveform=sounds[best],
-                    prompt=prompts[i],
+                    sound=sounds[best],
+                    prompt=requested[i],
                     seed=seed + i,
                     similarity=similarities[best],
                     candidates=candidates if best_of > 1 else [],
@@ -155,8 +168,12 @@ class MusicGen(AudioPipeline):
                         frame_rate_hz=self.codec.frame_rate_hz,
                         fingerprint=self.codec.fingerprint,
                     ),
-                    conditions=tokens.shown(i * best_of),
+                    conditions=shown,
                     stated=read[i].reading.stated,
+                    understanding=read_by_another_encoder(requested[i].words, shown),
+                    absent=read[i].absent,
+                    context=context,
+                    new_sample=seam,
                 )
             )
         return pieces
@@ -170,10 +187,18 @@ class MusicGen(AudioPipeline):
         context: AudioConditions | None = None,
     ) -> Iterator[Waveform]:
         """Yields the sound of one piece as its tokens are sampled, see `AudioPipeline`."""
+        [prompt] = prompts_of(prompt, Prompt)
+        check_numbers(seed, 1)
         context = context or AudioConditions()
         tokens = _Tokens(self, [prompt], 1, seed, self.resolve_sampling(sampling), context)
+        sounds = self._stream(tokens, self._samples(context, prompt))
+        if context.beginning is None:
+            return sounds
+        return joined_stream(context, sounds, self._seam(context), prompt.duration_seconds)
+
+    def _stream(self, tokens: _Tokens, left: int) -> Iterator[Waveform]:
+        """Yields `left` samples of decoded sound as its tokens are sampled."""
         state = self.codec.initial_state()
-        left = self._samples(context, prompt)
         for block in tokens.blocks(first_frames=FIRST_FRAMES):
             sound, state = self.codec.step(block, state)
             yield from self._cut(sound, left)
@@ -185,17 +210,33 @@ class MusicGen(AudioPipeline):
         if (count := min(left, sound.shape[2])) > 0:
             yield Waveform(samples=sound[0, :, :count].cpu().numpy(), rate_hz=self.rate_hz)
 
-    def _decoded(self, grid: Tensor, context: AudioConditions, prompt: Prompt) -> Waveform:
-        sound = self.codec.decode_tokens(grid[None])[0, :, : self._samples(context, prompt)]
-        return Waveform(samples=sound.cpu().numpy(), rate_hz=self.rate_hz)
+    def _decoded(self, grid: Tensor, context: AudioConditions, prompt: Prompt) -> StoredSound:
+        sound = StoredSound(rate_hz=self.rate_hz, channels=self.codec.channels)
+        for block in self.codec.decode_blocks(grid[None]):
+            sound.append(block[0].cpu().numpy())
+        sound.cut(self._samples(context, prompt))
+        return sound
+
+    def _seam(self, context: AudioConditions) -> int:
+        """Sample at which the new music begins."""
+        given = 0.0 if context.beginning is None else context.beginning.seconds
+        return round(given * self.rate_hz)
 
     def _samples(self, context: AudioConditions, prompt: Prompt) -> int:
         given = 0.0 if context.beginning is None else context.beginning.seconds
-        return round((given + prompt.duration_seconds) * self.rate_hz)
+        seconds = given + prompt.duration_seconds + context.spare_seconds
+        return round(seconds * self.rate_hz)
 
-    def detect_families(self, waveform: Waveform) -> dict[str, float]:
+    def understand(
+        self, prompt: Prompt, *, seed: int = 0, context: AudioConditions | None = None
+    ) -> Understanding:
+        """What of a prompt is understood, see `AudioPipeline`; seed and context change nothing."""
+        del seed, context
+        return read_by_another_encoder(prompt.words, {"text": spoken(prompt)})
+
+    def detect_families(self, sound: StoredSound | Waveform) -> dict[str, float]:
         """Probability that each instrument family plays, see `AudioPipeline`."""
-        return detect_families(self.tokenizers, waveform)
+        return detect_families(self.tokenizers, sound)
 
 
 class _Tokens:
@@ -214,9 +255,10 @@ class _Tokens:
         self._sampling = stage_sampling(sampling)
         rate = pipeline.codec.frame_rate_hz
         self._window, self._stride = round(WINDOW_SECONDS * rate), round(STRIDE_SECONDS * rate)
-        states = pipeline.words.encode([prompt.words for prompt in prompts])
+        states = pipeline.words.encode([spoken(prompt) for prompt in prompts])
         self.remarks = states.remarks
-        each = torch.arange(len(prompts)).repeat_interleave(best_of)
+        each = torch.arange(len(prompts), dtype=torch.long, device="cpu").repeat_interleave(best_of)
+        self._spoken = [spoken_settings(prompts[i]) for i in each.tolist()]
         self._text, self._text_lengths = states.states[each].float(), states.lengths[each]
         self._generators = [
             generator_of(seed + i, c, "drawing")
@@ -225,7 +267,8 @@ class _Tokens:
         ]
         first = self._prefix()
         self._lengths = [
-            first.shape[2] + math.ceil(prompts[i].duration_seconds * rate) for i in each.tolist()
+            first.shape[2] + math.ceil((prompts[i].duration_seconds + context.spare_seconds) * rate)
+            for i in each.tolist()
         ]
         self._parts: list[Tensor] = [first.expand(len(each), -1, -1)]
         self._prefix_frames = first.shape[2]
@@ -235,7 +278,7 @@ class _Tokens:
         """Tokens of the sound that the pieces begin with, int64 [1, level, frame]."""
         codec, beginning = self._pipeline.codec, self._context.beginning
         if beginning is None:
-            return torch.zeros(1, codec.levels, 0, dtype=torch.long)
+            return torch.zeros(1, codec.levels, 0, dtype=torch.long, device="cpu")
         sound = resample(beginning, codec.rate_hz, codec.channels)
         tokens = torch.from_numpy(codec.encode(sound).tokens)[None]
         return tokens[..., : int(beginning.seconds * codec.frame_rate_hz)]
@@ -320,7 +363,9 @@ class _Tokens:
             chroma = chroma.roll(-round(start * rates), dims=1)
         else:
             # The chroma is 0 over the given beginning.
-            silence = torch.zeros(1, round(-start * rates), chroma.shape[2])
+            silence = torch.zeros(
+                1, round(-start * rates), chroma.shape[2], dtype=torch.float32, device="cpu"
+            )
             chroma = torch.cat([silence, chroma], dim=1)
         chroma = Condition.full(chroma.expand(len(going), -1, -1))
         return dataclasses.replace(conditions, chroma=chroma)
@@ -337,6 +382,7 @@ class _Tokens:
     def shown(self, number: int) -> dict[str, str]:
         """The conditioning of a candidate in words, by attribute, for receipts."""
         shown = {"text": f"{int(self._text_lengths[number])} tokens"}
+        shown |= {name: f"{said} (as words)" for name, said in self._spoken[number].items()}
         if self._chroma is not None:
             voiced = int((self._chroma.numpy().max(axis=2) > 0).sum())
             shown["tune"] = f"{voiced} of {self._chroma.shape[1]} chroma frames"

@@ -25,7 +25,12 @@ from melisma.generation.conditioning.prompt import (
     PromptConditioning,
     condition_on_prompt,
     conditions_of,
+    shown_conditions,
+    understanding_of_prompt,
 )
+from melisma.generation.conditioning.seam import joined_stream
+from melisma.generation.conditioning.spoken import spoken
+from melisma.generation.conditioning.understanding import Understanding
 from melisma.generation.originality import ClipOriginality, without_index
 from melisma.generation.pipeline import (
     AudioPiece,
@@ -33,6 +38,7 @@ from melisma.generation.pipeline import (
     Progress,
     Sampling,
     best_candidates,
+    check_numbers,
     generator_of,
     prompts_of,
     stage_sampling,
@@ -42,6 +48,7 @@ from melisma.lm import TokenModel
 from melisma.lm.conditioning import ATTRIBUTE_SIZES, Condition, Conditioning, text_condition
 from melisma.semantic import SemanticTokenizer
 from melisma.sound.resample import resample
+from melisma.sound.stored import StoredSound
 from melisma.tokenizers import AudioTokenizers
 from melisma.values.errors import MelismaError
 from melisma.values.prompt import Prompt
@@ -94,7 +101,7 @@ class MusicLM(AudioPipeline):
             coarse: The coarse acoustic stage.
             fine: The fine acoustic stage; None: the coarse levels alone are decoded.
             name: Name of the model in output files.
-            licence: Licence of the weights and of generated music.
+            licence: Licence of the weights.
             folder: Folder of the model; needed for its originality index.
             precision: Of the stages' weights, as `NativeEngine` takes it.
             threads: As `NativeEngine` takes them.
@@ -131,6 +138,30 @@ class MusicLM(AudioPipeline):
             self._fingerprint = digest.hexdigest()[:12]
         return self._fingerprint
 
+    @property
+    def reads_captions(self) -> bool:
+        """Whether a single stage is conditioned on the words alone (the recipe *single*)."""
+        return bool(self.coarse.settings.conditions.text_width)
+
+    def resolve_sampling(self, sampling: SamplingParams | None) -> Sampling:
+        """All sampling parameters, see `Pipeline`; those of a single stage are the coarse stage's.
+
+        Raises:
+            MelismaError: A parameter that this model does not have, or one that is given twice.
+        """
+        if self.semantic is not None or sampling is None:
+            return super().resolve_sampling(sampling)
+        given = sampling.flat()
+        for name in ("guidance", "temperature", "top_k"):
+            if name in given:
+                if f"{name}_coarse" in given:
+                    raise MelismaError(
+                        f"{name} and {name}_coarse are the same in a model of a single stage: give "
+                        "one of them"
+                    )
+                given[f"{name}_coarse"] = given.pop(name)
+        return super().resolve_sampling(SamplingParams.of(given))
+
     def originality_index(self) -> ClipOriginality:
         """The index of training clips, see `Pipeline`."""
         found = (
@@ -142,7 +173,7 @@ class MusicLM(AudioPipeline):
 
     def generate_pieces(
         self,
-        prompts: Sequence[Prompt] | Prompt | str,
+        prompts: Sequence[Prompt | str] | Prompt | str,
         *,
         seed: int = 0,
         sampling: SamplingParams | None = None,
@@ -152,28 +183,33 @@ class MusicLM(AudioPipeline):
         progress: Progress | None = None,
     ) -> list[AudioPiece]:
         """Generates a piece for each prompt, see `Pipeline`."""
-        prompts, best_of = prompts_of(prompts), self.best_of if best_of is None else best_of
+        requested = prompts_of(prompts, Prompt)
+        best_of = self.best_of if best_of is None else best_of
+        check_numbers(seed, best_of, len(requested))
         check_ranking(best_of, rank)
         resolved, context = self.resolve_sampling(sampling), context or AudioConditions()
         conditionings, generators, lengths = [], [], []
         prefix = self._prefix(context)
-        for i, prompt in enumerate(prompts):
+        for i, prompt in enumerate(requested):
             conditionings += [self._read(prompt, seed + i)] * best_of
             generators += [generator_of(seed + i, c, "drawing") for c in range(best_of)]
-            lengths += [prefix.frames + frames_of(prompt)] * best_of
+            lengths += [prefix.frames + frames_of(prompt, context.spare_seconds)] * best_of
         conditioning = self._conditioning(conditionings, max(lengths), prefix, context)
         semantic, acoustic = self._sample(
             conditioning, lengths, generators, resolved, prefix.of(len(lengths)), progress
         )
-        sounds = self._decode(acoustic, prompts, best_of, prefix)
-        similarities, scores = rank_candidates(self.tokenizers, sounds, conditionings, rank)
+        sounds = self._decode(acoustic, requested, best_of, prefix, context.spare_seconds)
+        similarities, scores = rank_candidates(
+            self.tokenizers, sounds, conditionings, rank, context, prefix.samples
+        )
         pieces = []
         for i, (best, candidates) in enumerate(best_candidates(scores, best_of)):
-            frames = lengths[best]
+            frames, one = lengths[best], conditionings[best]
+            shown = shown_conditions(one, context, self.reads_captions)
             pieces.append(
                 AudioPiece(
-                    waveform=sounds[best],
-                    prompt=prompts[i],
+                    sound=sounds[best],
+                    prompt=requested[i],
                     seed=seed + i,
                     similarity=similarities[best],
                     candidates=candidates,
@@ -181,8 +217,12 @@ class MusicLM(AudioPipeline):
                     if semantic is None
                     else _grid(semantic[best, :, :frames], self.tokenizers.semantic),
                     acoustic=_grid(acoustic[best, :, :frames], self.tokenizers.codec),
-                    conditions=_shown(conditionings[best], context),
-                    stated=conditionings[best].reading.stated,
+                    conditions=shown,
+                    stated=one.reading.stated,
+                    understanding=understanding_of_prompt(requested[i], one, shown),
+                    absent=one.absent,
+                    context=context,
+                    new_sample=prefix.samples,
                 )
             )
         return pieces
@@ -190,17 +230,35 @@ class MusicLM(AudioPipeline):
     def _read(self, prompt: Prompt, seed: int) -> PromptConditioning:
         """The conditioning of a prompt by the text tower."""
         generator = generator_of(seed, 0, "asking")
-        return condition_on_prompt(self.tokenizers.joint, prompt, generator)
+        conditioning = condition_on_prompt(self.tokenizers.joint, prompt, generator)
+        if self.reads_captions:
+            conditioning = dataclasses.replace(conditioning, words=spoken(prompt))
+        return conditioning
+
+    def understand(
+        self, prompt: Prompt, *, seed: int = 0, context: AudioConditions | None = None
+    ) -> Understanding:
+        """What of a prompt is understood, see `AudioPipeline`."""
+        conditioning = self._read(prompt, seed)
+        shown = shown_conditions(conditioning, context or AudioConditions(), self.reads_captions)
+        return understanding_of_prompt(prompt, conditioning, shown)
 
     def _decode(
-        self, acoustic: Tensor, prompts: Sequence[Prompt], best_of: int, prefix: PrefixTokens
-    ) -> list[Waveform]:
-        """Decodes every candidate and cuts it to the duration of its prompt."""
-        sounds = []
-        for number, one in enumerate(self.tokenizers.codec.decode_tokens(acoustic).numpy()):
-            last = round(prompts[number // best_of].duration_seconds * SAMPLE_RATE_HZ)
-            last += prefix.frames * SAMPLES_PER_FRAME
-            sounds.append(Waveform(samples=one[None, :last], rate_hz=SAMPLE_RATE_HZ))
+        self,
+        acoustic: Tensor,
+        prompts: Sequence[Prompt],
+        best_of: int,
+        prefix: PrefixTokens,
+        spare_seconds: float,
+    ) -> list[StoredSound]:
+        """Decodes every candidate and cuts it to the duration of its prompt, with what is spare."""
+        sounds = [StoredSound(rate_hz=SAMPLE_RATE_HZ, channels=1) for _ in acoustic]
+        for block in self.tokenizers.codec.decode_blocks(acoustic):
+            for sound, samples in zip(sounds, block.numpy(), strict=True):
+                sound.append(samples[None])
+        for number, sound in enumerate(sounds):
+            seconds = prompts[number // best_of].duration_seconds + spare_seconds
+            sound.cut(prefix.samples + round(seconds * SAMPLE_RATE_HZ))
         return sounds
 
     def stream(
@@ -216,11 +274,27 @@ class MusicLM(AudioPipeline):
         The semantic tokens of the whole piece are sampled before the first block. Of a model with a
         fine stage the coarse levels alone are decoded.
         """
+        [prompt] = prompts_of(prompt, Prompt)
+        check_numbers(seed, 1)
         resolved, context = self.resolve_sampling(sampling), context or AudioConditions()
         prefix = self._prefix(context)
         generators = [generator_of(seed, 0, "drawing")]
-        frames = prefix.frames + frames_of(prompt)
+        frames = prefix.frames + frames_of(prompt, context.spare_seconds)
         plain = self._conditioning([self._read(prompt, seed)], frames, prefix, context)
+        sounds = self._stream(plain, frames, generators, resolved, prefix)
+        if context.beginning is None:
+            return sounds
+        return joined_stream(context, sounds, prefix.samples, prompt.duration_seconds)
+
+    def _stream(
+        self,
+        plain: Conditioning,
+        frames: int,
+        generators: list[torch.Generator],
+        resolved: Sampling,
+        prefix: PrefixTokens,
+    ) -> Iterator[Waveform]:
+        """Yields the decoded sound as its tokens are sampled."""
         conditioning, _ = self._with_semantic(plain, [frames], generators, resolved, prefix, None)
         codec = self.tokenizers.codec
         state, done, last = codec.initial_state(), 0, None
@@ -252,7 +326,7 @@ class MusicLM(AudioPipeline):
         mono = resample(context.beginning, SAMPLE_RATE_HZ, 1)
         # Samples are dropped at the start, so that the last frame ends where the beginning ends.
         first = mono.samples.shape[1] % SAMPLES_PER_FRAME
-        sound = torch.from_numpy(mono.samples[:, first:])
+        sound = torch.tensor(mono.samples[:, first:], dtype=torch.float32, device="cpu")
         tokenizers, semantic = self.tokenizers, None
         if self.semantic is not None:
             semantic = tokenizers.semantic.encode_states(sound).tokens
@@ -275,18 +349,18 @@ class MusicLM(AudioPipeline):
             tempo = [name for name, _ in ATTRIBUTE_SIZES].index("tempo")
             present = found.attributes.present.clone()
             stated = [one.reading.stated.tempo_bpm is not None for one in conditionings]
-            present[:, tempo] &= torch.tensor(stated)
+            present[:, tempo] &= torch.tensor(stated, dtype=torch.bool, device="cpu")
             attributes = dataclasses.replace(found.attributes, present=present)
             found = dataclasses.replace(found, rhythm=None, attributes=attributes)
         if context.melody is not None:
-            notes = torch.zeros(len(found), frames, dtype=torch.long)
-            present = torch.zeros(len(found), frames, dtype=torch.bool)
+            notes = torch.zeros(len(found), frames, dtype=torch.long, device="cpu")
+            present = torch.zeros(len(found), frames, dtype=torch.bool, device="cpu")
             new = frames - prefix.frames
             notes[:, prefix.frames :] = melody_classes(self.tokenizers, context.melody, new)
             present[:, prefix.frames :] = True
             melody = Condition(values=notes, present=present)
             found = dataclasses.replace(found, melody=melody)
-        if self.coarse.settings.conditions.text_width:
+        if self.reads_captions:
             text, lengths = self.tokenizers.joint.text_states([one.words for one in conditionings])
             found = dataclasses.replace(found, text=text_condition(text, lengths))
         return found
@@ -370,9 +444,9 @@ class MusicLM(AudioPipeline):
             )
         return out
 
-    def detect_families(self, waveform: Waveform) -> dict[str, float]:
+    def detect_families(self, sound: StoredSound | Waveform) -> dict[str, float]:
         """Probability that each instrument family plays, see `AudioPipeline`."""
-        return detect_families(self.tokenizers, waveform)
+        return detect_families(self.tokenizers, sound)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -387,6 +461,11 @@ class PrefixTokens:
         """Number of given frames."""
         return 0 if self.acoustic is None else self.acoustic.shape[2]
 
+    @property
+    def samples(self) -> int:
+        """Number of their samples."""
+        return self.frames * SAMPLES_PER_FRAME
+
     def of(self, batch: int) -> PrefixTokens:
         """The tokens, repeated for every piece of a batch."""
 
@@ -396,23 +475,9 @@ class PrefixTokens:
         return PrefixTokens(semantic=repeated(self.semantic), acoustic=repeated(self.acoustic))
 
 
-def _shown(conditioning: PromptConditioning, context: AudioConditions) -> dict[str, str]:
-    """The conditioning in words, by attribute; with audio context the tempo only where stated."""
-    shown = conditioning.shown()
-    if context.melody is None and context.beginning is None:
-        return shown
-    if conditioning.reading.stated.tempo_bpm is None:
-        del shown["tempo"]
-    if context.melody is not None:
-        shown["tune"] = "followed"
-    if context.beginning is not None:
-        shown["continues"] = f"{context.beginning.seconds:.1f} s"
-    return shown
-
-
-def frames_of(prompt: Prompt) -> int:
-    """Number of token frames of a prompt's duration, rounded up."""
-    return math.ceil(prompt.duration_seconds * FRAME_RATE_HZ)
+def frames_of(prompt: Prompt, spare_seconds: float = 0.0) -> int:
+    """Number of token frames of a prompt's duration and of what is spare, rounded up."""
+    return math.ceil((prompt.duration_seconds + spare_seconds) * FRAME_RATE_HZ)
 
 
 def _grid(tokens: Tensor, tokenizer: AcousticCodec | SemanticTokenizer) -> TokenGrid:

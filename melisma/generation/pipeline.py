@@ -9,18 +9,21 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import ClassVar, Generic, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, Generic, TypeVar, cast
 
 import torch
 
 from melisma.engine.sampling import StageSampling
 from melisma.generation.conditioning.audio import AudioConditions
+from melisma.generation.conditioning.seam import Seam, joined_sound
+from melisma.generation.conditioning.understanding import Understanding
 from melisma.generation.originality import OriginalityIndex
-from melisma.sound.mastering import master
+from melisma.sound.long_mastering import master_stored
+from melisma.sound.stored import StoredSound
 from melisma.values.attributes import Facts
-from melisma.values.errors import MelismaError
+from melisma.values.errors import MelismaError, MelismaTypeError, expect_integer
 from melisma.values.prompt import Prompt
 from melisma.values.sampling import STAGES, SamplingParams
 from melisma.values.tokens import TokenGrid
@@ -32,6 +35,11 @@ Sampling = Mapping[str, float | int | None]
 """Sampling parameters with nothing left open, by the names of `SamplingParams.flat`; top-k and
 top-p None: all tokens."""
 
+LARGEST_SEED = 2**32 - 1
+"""Largest seed of a piece."""
+MAX_CANDIDATES = 64
+"""Largest number of candidates of a piece (chosen)."""
+
 PromptT = TypeVar("PromptT")
 ContextT = TypeVar("ContextT")
 
@@ -40,8 +48,9 @@ ContextT = TypeVar("ContextT")
 class AudioPiece:
     """One piece of music and how it came about."""
 
-    waveform: Waveform
-    """As decoded: not mastered yet."""
+    sound: StoredSound
+    """As decoded: not mastered yet, and what is continued as the codec has it. After a recording a
+    little longer than was asked for (`AudioConditions.spare_seconds`)."""
     prompt: Prompt
     seed: int
     similarity: float | None
@@ -56,6 +65,28 @@ class AudioPiece:
     """What the model was conditioned on, in words."""
     stated: Facts
     """What the words and the exact settings state outright, for the receipt."""
+    context: AudioConditions | None = None
+    """The audio that was given besides the words."""
+    understanding: Understanding = field(default_factory=Understanding)
+    """What of the prompt was understood."""
+    absent: tuple[str, ...] = ()
+    """Instrument families that were to be left out, for the receipt."""
+    new_sample: int = 0
+    """First sample of the sound that is new; before it is the recording that is continued."""
+
+    @property
+    def waveform(self) -> Waveform:
+        """The sound in memory, as long as was asked for."""
+        spare_seconds = 0.0 if self.context is None else self.context.spare_seconds
+        count = self.sound.length - round(spare_seconds * self.sound.rate_hz)
+        return Waveform(samples=self.sound.read(0, count), rate_hz=self.sound.rate_hz)
+
+    def finished(self) -> tuple[StoredSound, Seam | None]:
+        """The sound, ready to be written: mastered; of a continuation the recording as it is and
+        the new music fitted to it, and how it was fitted."""
+        if self.context is None or self.context.beginning is None:
+            return master_stored(self.sound), None
+        return joined_sound(self.context, self.sound, self.new_sample, self.prompt.duration_seconds)
 
 
 PieceT = TypeVar("PieceT")
@@ -71,7 +102,7 @@ class Pipeline(ABC, Generic[PromptT, ContextT, PieceT]):
         """
         Args:
             name: What outputs call the model.
-            licence: Of the weights and of what they make.
+            licence: Of the weights.
             best_of: Candidates sampled for each piece by default.
         """
         self.name, self.licence, self.best_of = name, licence, best_of
@@ -84,7 +115,7 @@ class Pipeline(ABC, Generic[PromptT, ContextT, PieceT]):
     @abstractmethod
     def generate_pieces(
         self,
-        prompts: Sequence[PromptT] | PromptT | str,
+        prompts: Sequence[PromptT | str] | PromptT | str,
         *,
         seed: int = 0,
         sampling: SamplingParams | None = None,
@@ -96,7 +127,7 @@ class Pipeline(ABC, Generic[PromptT, ContextT, PieceT]):
         """Generates a piece for each prompt; piece i has the seed `seed + i`.
 
         Args:
-            prompts: One or more; a string stands for a prompt without exact settings.
+            prompts: One or more; strings stand for prompts without exact settings.
             seed: The same seed gives the same piece, whatever else is in the batch.
             sampling: Parameters that differ from the model's defaults.
             best_of: Candidates sampled for each piece, of which the best is selected.
@@ -179,8 +210,14 @@ class AudioPipeline(Pipeline[Prompt, AudioConditions, AudioPiece]):
         """
 
     @abstractmethod
-    def detect_families(self, waveform: Waveform) -> dict[str, float]:
+    def detect_families(self, sound: StoredSound | Waveform) -> dict[str, float]:
         """Probability that each instrument family plays, by the joint embedding's head."""
+
+    @abstractmethod
+    def understand(
+        self, prompt: Prompt, *, seed: int = 0, context: AudioConditions | None = None
+    ) -> Understanding:
+        """What of a prompt is understood, without sampling the piece."""
 
     def generate(
         self,
@@ -213,7 +250,7 @@ class AudioPipeline(Pipeline[Prompt, AudioConditions, AudioPiece]):
         pieces = self.generate_pieces(
             prompt, seed=seed, sampling=sampling, best_of=best_of, context=context
         )
-        return master(pieces[0].waveform)
+        return pieces[0].finished()[0].waveform
 
 
 def best_candidates(scores: Sequence[float], best_of: int) -> list[tuple[int, list[float]]]:
@@ -227,18 +264,55 @@ def best_candidates(scores: Sequence[float], best_of: int) -> list[tuple[int, li
     return [(max(group, key=lambda c: scores[c]), [scores[c] for c in group]) for group in groups]
 
 
-def prompts_of(prompts: Sequence[Prompt] | Prompt | str) -> list[Prompt]:
+def prompts_of(
+    prompts: Sequence[PromptT | str] | PromptT | str,
+    kind: Callable[..., PromptT],
+    make: Callable[[str], PromptT] | None = None,
+) -> list[PromptT]:
     """A list of one prompt or more.
 
+    Args:
+        prompts: One or several; texts stand for prompts without exact settings.
+        kind: Class of the prompts.
+        make: Makes a prompt of a text; None: as said.
+
     Raises:
-        MelismaError: There is none.
+        MelismaError: There is none, or one is something else.
     """
-    if isinstance(prompts, str):
-        prompts = Prompt(words=prompts)
-    prompts = [prompts] if isinstance(prompts, Prompt) else list(prompts)
-    if not prompts:
+    assert isinstance(kind, type)
+    several = [prompts] if isinstance(prompts, str | kind) else prompts
+    if isinstance(several, bytes | dict) or not isinstance(several, Iterable):
+        raise MelismaTypeError(
+            f"a prompt is a text or a {kind.__name__}, or several of them in a list, not a value "
+            f"of type {type(prompts).__name__}"
+        )
+    found: list[PromptT] = []
+    for number, one in enumerate(several, start=1):
+        if not isinstance(one, str | kind):
+            raise MelismaTypeError(
+                f"a prompt is a text or a {kind.__name__}; number {number} of the list is a value "
+                f"of type {type(one).__name__}"
+            )
+        made = (make or (lambda words: kind(words=words)))(one) if isinstance(one, str) else one
+        found.append(cast(PromptT, made))
+    if not found:
         raise MelismaError("there is no prompt: give one or more")
-    return prompts
+    return found
+
+
+def check_numbers(seed: int, best_of: int, pieces: int = 1) -> None:
+    """Checks the numbers that all pipelines take.
+
+    Args:
+        seed: Of the first piece; those of the others follow it.
+        best_of: Candidates of each piece.
+        pieces: Number of pieces.
+
+    Raises:
+        MelismaError: One is no whole number, or beyond its limits.
+    """
+    expect_integer("a seed", seed, 0, LARGEST_SEED - (pieces - 1))
+    expect_integer("best-of", best_of, 1, MAX_CANDIDATES)
 
 
 def generator_of(seed: int, candidate: int, purpose: str, kind: str = "") -> torch.Generator:

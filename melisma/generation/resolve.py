@@ -5,21 +5,38 @@ Nothing here loads torch or reads weights; only `local_model` fetches anything.
 
 from __future__ import annotations
 
+import difflib
+import itertools
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from melisma.files.hub import published_folder
+from melisma.files.hub import (
+    PUBLISHED,
+    check_hub_name,
+    expanded,
+    is_hub_name,
+    published_folder,
+)
 from melisma.files.transformers_checkpoint import is_published
 from melisma.values.errors import MelismaError
 from melisma.values.model_ref import ModelRef
 
 SHIPPED = Path(__file__).resolve().parent.parent / "weights"
 """Where the shipped models lie, one folder each."""
-OWN_LICENCE = "CC BY-SA 4.0"
-"""Of the shipped model and what it makes."""
+SHIPPED_LICENCE = "CC BY-SA 4.0"
+"""Of the weights of the shipped models."""
+UNSTATED_LICENCE = "not stated"
+"""Of the weights of a user's own training: theirs to decide."""
 PUBLISHED_LICENCE = "CC BY-NC 4.0"
-"""Of MusicGen's published weights, whatever their size; what they make bears it, too."""
+"""Of MusicGen's published weights, whatever their size."""
+
+HUB_PREFIX = "hub:"
+"""Before the name of a checkpoint on the hub that is not among `PUBLISHED`."""
+_SHOWN_CHARACTERS = 100
+"""Most characters of a name that a message quotes."""
+_MOST_NEIGHBOURS = 1_000
+"""Most entries of a folder that are compared with a name."""
 
 
 def resolve_model(model: str | Path | ModelRef) -> ModelRef:
@@ -28,7 +45,8 @@ def resolve_model(model: str | Path | ModelRef) -> ModelRef:
     Args:
         model: The name of a shipped model, the folder of a training or of a MusicGen checkpoint in
             the layout of transformers, or the name of such a checkpoint on the hub, with
-            "@revision" or not ("facebook/musicgen-small").
+            "@revision" or not: one of those published by its authors ("facebook/musicgen-small"),
+            or any other after "hub:" ("hub:owner/name"). No other name contacts the hub.
 
     Raises:
         MelismaError: There is no such model; the message says what there is.
@@ -36,22 +54,69 @@ def resolve_model(model: str | Path | ModelRef) -> ModelRef:
     if isinstance(model, ModelRef):
         return model
     name = str(model)
-    if name and "/" not in name and (SHIPPED / name).is_dir():
+    if name and "/" not in name and _is_folder(SHIPPED / name):
         return _reference(name, "shipped", "melisma", SHIPPED / name)
-    folder = Path(name).expanduser()
-    if name and folder.is_dir():
+    if "\0" in name:
+        raise MelismaError("the name of a model holds no zero byte")
+    folder = expanded(name)
+    if name and _is_folder(folder):
         family = "musicgen" if is_published(folder) else "melisma"
         source = "shipped" if folder.resolve().parent == SHIPPED else "folder"
         return _reference(name, source, family, folder)
-    owner, _, repository = name.partition("/")
-    plain = repository.split("@")[0]
-    if owner not in ("", ".") and plain and "/" not in plain and not Path(name).exists():
-        return _reference(name, "hub", "musicgen", None)
-    names = sorted(path.name for path in SHIPPED.glob("*") if path.is_dir())
-    raise MelismaError(
-        f'no model "{name}": known are {", ".join(names) or "none"}, the folder of a training, and '
-        "published checkpoints by folder or name (`melisma models` lists them)"
-    )
+    repository = name.removeprefix(HUB_PREFIX)
+    if name.startswith(HUB_PREFIX) or (
+        repository.split("@")[0] in PUBLISHED and not folder.exists()
+    ):
+        check_hub_name(repository)
+        return _reference(repository, "hub", "musicgen", None)
+    raise MelismaError(_unknown(name))
+
+
+def _is_folder(path: Path) -> bool:
+    """Whether a path is that of a folder; one that no system would take is not."""
+    try:
+        return path.is_dir()
+    except OSError:  # too long
+        return False
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
+def _unknown(name: str) -> str:
+    """The sentence about a name that is no model: the nearest names, or those that there are."""
+    folder = expanded(name)
+    if _is_file(folder):
+        return f'"{name}" is a file: the name of a model is that of its folder'
+    shipped = sorted(path.name for path in SHIPPED.glob("*") if path.is_dir())
+    names = [*shipped, *PUBLISHED, *_neighbours(name)]
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.6) if name else []
+    shown = name if len(name) <= _SHOWN_CHARACTERS else name[:_SHOWN_CHARACTERS] + "…"
+    message = f'no model "{shown}": there is no such folder, and no shipped or published model is '
+    message += "called that"
+    if near:
+        message += f" (did you mean {' or '.join(near)}?)"
+    else:
+        message += f"; known are {', '.join(shipped) or 'none'}, the folder of a training, and "
+        message += "published checkpoints (`melisma models` lists them)"
+    if is_hub_name(name) and not near:
+        message += f"; a model on the hub that is not listed is asked for as {HUB_PREFIX}{name}"
+    return message
+
+
+def _neighbours(name: str) -> list[str]:
+    """Folders that lie where the named one would lie, written as it is."""
+    parent = expanded(name).parent
+    written = name[: len(name) - len(Path(name).name)] if name else ""
+    try:
+        found = itertools.islice(parent.iterdir(), _MOST_NEIGHBOURS)
+        return [written + path.name for path in found if path.is_dir()]
+    except (OSError, ValueError):
+        return []
 
 
 def _reference(
@@ -60,7 +125,9 @@ def _reference(
     family: Literal["melisma", "musicgen"],
     folder: Path | None,
 ) -> ModelRef:
-    licence = OWN_LICENCE if family == "melisma" else PUBLISHED_LICENCE
+    licence = SHIPPED_LICENCE if source == "shipped" else UNSTATED_LICENCE
+    if family == "musicgen":
+        licence = PUBLISHED_LICENCE
     return ModelRef(name=name, source=source, family=family, folder=folder, licence=licence)
 
 

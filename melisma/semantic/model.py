@@ -107,7 +107,7 @@ class SemanticEncoder(nn.Module):
         self.in_proj = Linear(FEATURE_WIDTH, width)
         self.local = nn.Conv1d(width, width, 5, padding=2, groups=8)
         self.join = Linear(2 * width, width)
-        self.masked = nn.Parameter(torch.randn(width) * 0.02)
+        self.masked = nn.Parameter(torch.randn(width, dtype=torch.float32) * 0.02)
         self.trunk = Trunk(width=width, layers=settings.layers, heads=settings.heads)
         self.bottleneck = Linear(width, settings.bottleneck_width)
         self.bottleneck_norm = nn.LayerNorm(settings.bottleneck_width, elementwise_affine=False)
@@ -117,9 +117,19 @@ class SemanticEncoder(nn.Module):
         self.family_head = Linear(width, len(FAMILIES))
         self.code_head = Linear(width, settings.projection_codes)
         generator = torch.Generator().manual_seed(20_220_115)
-        projection = torch.randn(2 * FEATURE_WIDTH, settings.projection_width, generator=generator)
+        projection = torch.randn(
+            2 * FEATURE_WIDTH,
+            settings.projection_width,
+            generator=generator,
+            dtype=torch.float32,
+            device="cpu",
+        )
         codes = torch.randn(
-            settings.projection_codes, settings.projection_width, generator=generator
+            settings.projection_codes,
+            settings.projection_width,
+            generator=generator,
+            dtype=torch.float32,
+            device="cpu",
         )
         self.register_buffer(
             "projection", projection / (2 * FEATURE_WIDTH) ** 0.5, persistent=False

@@ -14,7 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from melisma.files.checkpoint import Checkpoint, expect_fit, fingerprint_of, read_checkpoint
+from melisma.files.checkpoint import (
+    Checkpoint,
+    build_model,
+    fingerprint_of,
+    read_checkpoint,
+    tensor_of,
+)
 from melisma.nn.precision import AUTO, autocast
 from melisma.semantic.model import SemanticEncoder, SemanticSettings, features
 from melisma.values.errors import MelismaError
@@ -125,11 +131,10 @@ class SemanticTokenizer:
         cls, checkpoint: Checkpoint, device: str = "cpu", *, precision: str = AUTO
     ) -> SemanticTokenizer:
         """Builds a tokenizer from a checkpoint whose tensors hold the encoder and `centroids`."""
-        with expect_fit("semantic"):
-            encoder = SemanticEncoder(SemanticSettings(**checkpoint.settings))
-            tensors = dict(checkpoint.tensors)
-            centroids = tensors.pop("centroids")
-            encoder.load_state_dict(tensors)
+        encoder = build_model(checkpoint, SemanticSettings, SemanticEncoder, without=("centroids",))
+        settings = encoder.settings
+        shape = (settings.levels, settings.vocabulary, settings.bottleneck_width)
+        centroids = tensor_of(checkpoint, "centroids", shape)
         fingerprint = fingerprint_of("semantic", checkpoint.settings, checkpoint.tensors)
         return cls(encoder, centroids, fingerprint, device, precision=precision)
 
@@ -190,7 +195,9 @@ def cluster(
     residual, found_levels = vectors.float(), []
     for level in range(levels):
         if before is None:
-            start = torch.randperm(len(residual), generator=generator)[:vocabulary]
+            start = torch.randperm(
+                len(residual), generator=generator, dtype=torch.long, device="cpu"
+            )[:vocabulary]
             centroids = residual[start.to(residual.device)].clone()
         else:
             centroids = before[level].to(residual.device, torch.float32).clone()

@@ -195,3 +195,18 @@ def test_training_sees_the_magnitudes_of_the_same_frames() -> None:
 def test_tokens_are_a_grid_of_integers() -> None:
     with pytest.raises(MelismaError, match="outside the vocabulary"):
         TokenGrid(tokens=np.array([[16]]), vocabulary=16, frame_rate_hz=25, fingerprint="")
+
+
+@pytest.mark.parametrize(("vocabulary", "token"), [(17, 16), (1024, 900), (2**20, 2**20 - 1)])
+def test_tokens_of_a_larger_vocabulary_are_refused(
+    codec: AcousticCodec, vocabulary: int, token: int
+) -> None:
+    tokens = np.zeros((3, 4), dtype=np.int64)
+    tokens[1, 2] = token
+    grid = TokenGrid(
+        tokens=tokens, vocabulary=vocabulary, frame_rate_hz=25, fingerprint=codec.fingerprint
+    )
+    with pytest.raises(MelismaError, match=f"of a vocabulary of {vocabulary}, the codec's has 16"):
+        codec.decode(grid)
+    tokens[1, 2] = 15
+    assert codec.decode(dataclasses.replace(grid, tokens=tokens)).samples.shape == (1, 3_840)

@@ -188,3 +188,22 @@ def test_the_likeliest_tokens_need_no_generator() -> None:
     before = generator.get_state()
     sample(NativeEngine(model), asked, FRAMES, GREEDY, [generator] * 2)
     assert torch.equal(generator.get_state(), before)
+
+
+@pytest.mark.parametrize("pattern", PATTERNS_OF_THREE)
+@pytest.mark.parametrize("known", [0, 3])
+def test_conditioning_in_stretches_changes_no_token(
+    pattern: str, known: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames = 41
+    model, asked = stage(pattern, window=4), conditions(frames)
+    prefix = torch.zeros(2, 3, known, dtype=torch.long) if known else None
+    sampling = StageSampling(guidance=2.0, top_k=5)
+
+    def sampled() -> torch.Tensor:
+        engine = NativeEngine(model)
+        return sample(engine, asked, [frames, 30], sampling, generators(1, 2), prefix=prefix)
+
+    whole = sampled()
+    monkeypatch.setattr("melisma.engine.cpu.CONDITION_FRAMES", 7)
+    assert torch.equal(sampled(), whole)

@@ -64,6 +64,7 @@ def write_model(folder: Path) -> None:
     write_checkpoint(paths.semantic, tokenizer_checkpoint(SEMANTIC, weights, centroids))
     _joint(SemanticTokenizer.read(paths.semantic).fingerprint).write(paths.joint)
     fingerprints = AudioTokenizers.read(paths).fingerprints
+    torch.manual_seed(4)  # of these the stages sample many different tokens
     for name, settings in STAGES.items():
         model = TokenModel(settings)
         for parameter in model.parameters():

@@ -138,6 +138,20 @@ def test_pieces_come_whole_or_as_a_stream_and_long_ones_in_windows(
     assert np.array_equal(again.acoustic.tokens, piece.acoustic.tokens)
 
 
+def test_exact_settings_are_put_into_the_words(pair: Any) -> None:
+    _, ours, _ = pair
+    prompts = [
+        Prompt(words="slow piano", duration_seconds=1.0),
+        Prompt(words="slow piano", duration_seconds=1.0, tempo_bpm=140, tonality="F# minor"),
+        Prompt(words="slow piano, 140 bpm, F# minor", duration_seconds=1.0),
+    ]
+    plain, exact, said = (
+        ours.generate_pieces(prompt, seed=3)[0].acoustic.tokens for prompt in prompts
+    )
+    assert np.array_equal(exact, said)
+    assert not np.array_equal(exact, plain)
+
+
 def test_a_name_and_a_licence_go_with_the_sound(tmp_path: Path) -> None:
     written(tmp_path / "musicgen-tiny")
     ours = load(str(tmp_path / "musicgen-tiny"))

@@ -7,7 +7,7 @@ stereo): left and right are encoded by the same mono codec, and their levels are
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -100,6 +100,18 @@ def load_published(network: Encodec, tensors: Mapping[str, Tensor], *, prefix: s
         MelismaError: Tensors are missing, of another shape, or unknown.
     """
     found = _fold(_own_tensors(tensors, prefix))
+    layers, books = _expect_published(network, found, prefix)
+    for name, layer in layers.items():
+        layer.load({own: found[f"{name}.{own}"] for own in layer.published()})
+    for level, book in enumerate(books):
+        network.codes[level] = found[book]
+
+
+def _expect_published(
+    network: Encodec, found: Mapping[str, Tensor], prefix: str
+) -> tuple[dict[str, Layer], list[str]]:
+    """The layers of a network, of any device, by name, and the names of its codebooks; an error as
+    that of `load_published` if the tensors are not those of the network."""
     layers = {n: one for n, one in network.named_modules() if isinstance(one, Layer)}
     expected = {f"{n}.{own}": s for n, one in layers.items() for own, s in one.published().items()}
     books = [f"quantizer.layers.{level}.codebook.embed" for level in range(len(network.codes))]
@@ -123,10 +135,7 @@ def load_published(network: Encodec, tensors: Mapping[str, Tensor], *, prefix: s
             f"these EnCodec weights hold what the settings do not ask for: {_some(unknown)}; "
             "take the settings and the weights from one place"
         )
-    for name, layer in layers.items():
-        layer.load({own: found[f"{name}.{own}"] for own in layer.published()})
-    for level, book in enumerate(books):
-        network.codes[level] = found[book]
+    return layers, books
 
 
 class EncodecCodec:
@@ -168,7 +177,7 @@ class EncodecCodec:
     @classmethod
     def from_published(
         cls,
-        config: Mapping[str, Any],
+        config: Any,
         tensors: Mapping[str, Tensor],
         *,
         prefix: str = "",
@@ -193,6 +202,13 @@ class EncodecCodec:
             MelismaError: Settings, tensors or channels do not fit.
         """
         settings = EncodecSettings.from_config(config)
+        # Damaged sizes must allocate nothing.
+        try:
+            with torch.device("meta"):
+                shapes = Encodec(settings, precision=precision)
+        except (ArithmeticError, RuntimeError, TypeError) as error:
+            raise MelismaError("the settings of this EnCodec make no network") from error
+        _expect_published(shapes, _fold(_own_tensors(tensors, prefix)), prefix)
         network = Encodec(settings, precision=precision)
         load_published(network, tensors, prefix=prefix)
         channels = settings.audio_channels if channels is None else channels
@@ -316,12 +332,22 @@ class EncodecCodec:
         """Decodes tokens [batch, level, frame] to audio float32 [batch, channel, sample]."""
         return self._from_network(self.network.decode_tokens(self._to_network(tokens)))
 
+    def decode_blocks(self, tokens: Tensor) -> Iterator[Tensor]:
+        """As `decode_tokens`, block by block: memory does not grow with the duration."""
+        for sound in self.network.decode_blocks(self._to_network(tokens)):
+            yield self._from_network(sound)
+
     def decode(self, grid: TokenGrid) -> Waveform:
         """Decodes a token grid.
 
         Raises:
             MelismaError: Another codec encoded the grid, or its shape does not fit.
         """
+        blocks = [block.samples for block in self.decode_stream(grid)]
+        return Waveform(samples=np.concatenate(blocks, axis=1), rate_hz=self.rate_hz)
+
+    def decode_stream(self, grid: TokenGrid) -> Iterator[Waveform]:
+        """As `decode`, block by block."""
         if grid.fingerprint != self.fingerprint:
             raise MelismaError(
                 f"these tokens were made by the codec {grid.fingerprint}, this is "
@@ -332,5 +358,13 @@ class EncodecCodec:
                 f"the codec decodes {self.levels} levels of one frame or more, "
                 f"not {list(grid.tokens.shape)}"
             )
-        sound = self.decode_tokens(torch.from_numpy(grid.tokens)[None])
-        return Waveform(samples=sound[0].cpu().numpy(), rate_hz=self.rate_hz)
+        if int(grid.tokens.max()) >= self.vocabulary:
+            raise MelismaError(
+                f"these tokens are of a vocabulary of {grid.vocabulary}, the codec's has "
+                f"{self.vocabulary} entries"
+            )
+        return (
+            Waveform(samples=sound[0].cpu().numpy(), rate_hz=self.rate_hz)
+            for sound in self.decode_blocks(torch.from_numpy(grid.tokens)[None])
+            if sound.shape[2]
+        )

@@ -36,7 +36,7 @@ differ.) The encoder is always float32, because tokens must not depend on the ch
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,6 +84,8 @@ _WHOLE = {
     "dilation_growth_rate": 2, "compress": 2, "num_lstm_layers": 2, "codebook_size": 1024,
 }  # fmt: skip
 """Integer settings, with the defaults of `transformers`."""
+_MAX_LAYERS, _MAX_LEVELS = 64, 1024
+"""Most layers of a kind and levels of codes (chosen: far above any in use)."""
 _YES_OR_NO = {"use_causal_conv": True, "use_conv_shortcut": True}
 _REFUSED = {
     "normalize": (False, "the loudness of each piece would not be in the tokens"),
@@ -146,19 +148,24 @@ class EncodecSettings:
         return self.sampling_rate / self.samples_per_frame
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> EncodecSettings:
+    def from_config(cls, config: Any) -> EncodecSettings:
         """Parses the config of a `transformers` EnCodec (its `config.json`, or `to_dict()`).
 
         Raises:
             MelismaError: A setting is unknown, invalid or not supported.
         """
+        if not isinstance(config, Mapping):
+            raise MelismaError("the settings of an EnCodec are an object of JSON")
         _expect_encodec(config)
         whole = {name: _whole_number(config, name, value) for name, value in _WHOLE.items()}
+        for name in ("num_residual_layers", "num_lstm_layers"):
+            fits = whole[name] <= _MAX_LAYERS
+            _expect(fits, name, whole[name], f"a whole number from 1 to {_MAX_LAYERS}")
         yes_or_no = {name: config.get(name, value) for name, value in _YES_OR_NO.items()}
         for name, value in yes_or_no.items():
             _expect(isinstance(value, bool), name, value, "true or false")
         ratios = config.get("upsampling_ratios", (8, 5, 4, 2))
-        fits = isinstance(ratios, list | tuple) and len(ratios) > 0
+        fits = isinstance(ratios, list | tuple) and 0 < len(ratios) <= _MAX_LAYERS
         fits = fits and all(type(ratio) is int and 1 <= ratio <= 1_000 for ratio in ratios)
         _expect(fits, "upsampling_ratios", ratios, "a list of whole numbers from 1 to 1000")
         pad_mode = config.get("pad_mode", "reflect")
@@ -188,7 +195,7 @@ class EncodecSettings:
 
 def _expect(fits: bool, name: str, value: object, allowed: str) -> None:
     if not fits:
-        raise MelismaError(f"the EnCodec setting {name} is {allowed}, not {value!r}")
+        raise MelismaError(f"the EnCodec setting {name} is {allowed}, not {repr(value)[:60]}")
 
 
 def _expect_encodec(config: Mapping[str, Any]) -> None:
@@ -225,6 +232,8 @@ def _levels(config: Mapping[str, Any], whole: Mapping[str, int], samples_per_fra
     frames = math.ceil(whole["sampling_rate"] / samples_per_frame)
     highest = float(list(bandwidths)[-1])
     levels = int(1000 * highest // (frames * math.ceil(math.log2(whole["codebook_size"]))))
+    allowed = f"enough for at most {_MAX_LEVELS} levels, at the end"
+    _expect(levels <= _MAX_LEVELS, "target_bandwidths", bandwidths, allowed)
     _expect(levels >= 1, "target_bandwidths", bandwidths, "enough for one level, at the end")
     return levels
 
@@ -336,7 +345,7 @@ class Encodec(nn.Module):
         self.encoder = _encoder(settings)
         self.decoder = _decoder(settings, COMPUTE_DTYPES[precision])
         shape = (settings.levels, settings.codebook_size, settings.hidden_size)
-        self.register_buffer("codes", torch.zeros(shape))
+        self.register_buffer("codes", torch.zeros(shape, dtype=torch.float32))
 
     @property
     def lookahead_samples(self) -> int:
@@ -454,9 +463,12 @@ class Encodec(nn.Module):
 
     def decode_tokens(self, tokens: Tensor) -> Tensor:
         """Decodes tokens [batch, level, frame] to audio float32 [batch, channel, sample]."""
-        state, pieces = self.initial_state(len(tokens)), []
+        return torch.cat(list(self.decode_blocks(tokens)), dim=-1)
+
+    def decode_blocks(self, tokens: Tensor) -> Iterator[Tensor]:
+        """As `decode_tokens`, block by block: memory does not grow with the duration."""
+        state = self.initial_state(len(tokens))
         for block in tokens.split(BLOCK_FRAMES, dim=-1):
             sound, state = self.step(block, state)
-            pieces.append(sound)
-        pieces.append(self.finish(state))
-        return torch.cat(pieces, dim=-1)
+            yield sound
+        yield self.finish(state)

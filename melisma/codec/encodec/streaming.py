@@ -316,7 +316,7 @@ class Recurrence(Layer):
         if self.lstm is None or not torch.backends.mkldnn.is_available():
             return
         plain, packed = dict(self.lstm.named_parameters()), []
-        trial = torch.zeros(1, 1, self.width, dtype=self.dtype)
+        trial = torch.zeros(1, 1, self.width, dtype=self.dtype, device="cpu")
         try:
             for index in range(self.layers):
                 matrices = [plain[f"weight_{name}_l{index}"].detach() for name in ("ih", "hh")]

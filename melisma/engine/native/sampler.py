@@ -37,6 +37,8 @@ from melisma.simd.vectors import bits_of_float, floats_at, longs_at, sum_floats
     _STEPS, _STEP, _FRAMES, _KNOWN, _TOKENS, _FRAME_INDEX, _FRAME_BASE, _POSITION_INDEX,
     _PREFIX_LENGTHS, _NOISE, _NOISE_STEPS, _TEMPERATURE, _TOP_K, _TOP_P, _GUIDANCE,
 ) = range(24)  # fmt: skip
+NO_FRAMES = -(1 << 62)
+"""`BatchState.frame_base` of a row without inputs per frame."""
 
 
 class BatchState:
@@ -47,8 +49,8 @@ class BatchState:
             stands for none. Sampled tokens are written to it.
         frames, known: int64 [request], frames in total, and given frames.
         step: int64 [request], the next step.
-        frame_base: int64 [request * branch], row of the first frame in the first extra table of the
-            embedding, -1 for none.
+        frame_base: int64 [request * branch], row of frame 0 in the first extra table of the
+            embedding, `NO_FRAMES` for none. It is negative where the table begins at a later frame.
         prefix_lengths: int64 [request], positions before the first step.
         noise: float32 [request, noise step, level, vocabulary], exponentially distributed.
         temperature: float32 [request], 0 for greedy decoding.
@@ -162,7 +164,7 @@ def begin_step(table, rows):
                     token = grid[(request * levels + level) * steps + step - 1]
                 tokens[row * levels + level] = token
             base = frame_base[sequence]
-            frame_index[row] = base + frame if base >= 0 else -1
+            frame_index[row] = base + frame if base != NO_FRAMES else -1
             if fields[_POSITION_INDEX] != 0:
                 longs_at(fields[_POSITION_INDEX])[row] = position
             longs_at(rows.sequence_index)[row] = sequence

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from typing import Any
 
@@ -21,6 +21,8 @@ from melisma.engine.limits import NOISE_STEPS, PREFILL_ROWS
 from melisma.engine.native.kv_cache import padded
 from melisma.engine.native.matmul import TILE
 from melisma.engine.native.packing import pack
+from melisma.files.typed_json import expect_sizes, some_fields
+from melisma.sound.stored import MEMORY_BYTES, WHOLE_SAMPLES
 from melisma.values.errors import MelismaError
 from melisma.values.model_ref import PRECISIONS
 
@@ -31,12 +33,42 @@ WORK_BYTES = 300_000_000
 """Working memory of decoding, analysis and mastering besides weights and sound, independent of the
 duration: codecs decode in blocks (measured: 100 MB with EnCodec at 32 kHz and one candidate, 290 MB
 with our own models, which analyse four)."""
-SOUND_COPIES = 8
-"""Most float32 copies of the finished sound that exist at once: decoded, trimmed, mastered,
-oversampled for its true peak (counted in the code)."""
+SOUND_COPIES = 16
+"""Most float32 copies of a piece that exist at once while it is mastered in memory: decoded,
+filtered and limited in float64, oversampled for its true peak (counted in the code)."""
 RESERVE = 0.9
 """Share of the available memory that may be used: other programs allocate meanwhile (chosen)."""
 _CHROMA_CLASSES = 12
+_MAX_EXPANSION = 64.0
+"""Largest width inside a feed-forward layer over that of the model (chosen: MusicGen has 4)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _StageSettings:
+    """What of `melisma.lm.TokenModelSettings` decides sizes, with the same defaults."""
+
+    width: int
+    levels: int
+    layers: int
+    heads: int
+    pattern: str = "delayed"
+    expansion: float = 8 / 3
+    first_sampled_level: int = 0
+    vocabulary: int = 1024
+    window_frames: int = 500
+    causal: bool = True
+    feed_forward: str = "swiglu"
+    norm: str = "rms"
+    conditions: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+@dataclass(frozen=True, kw_only=True)
+class _ConditionSettings:
+    """The same of `melisma.lm.ConditioningSettings`."""
+
+    text_width: int = 0
+    text_before: bool = False
+    chroma_frames: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,33 +141,33 @@ class StageShape:
             MelismaError: They are not settings of a token model.
         """
         try:
-            width, levels = int(settings["width"]), int(settings["levels"])
-            conditions: Mapping[str, Any] = settings.get("conditions", {})
-            offsets, stride = _pattern(str(settings.get("pattern", "delayed")), levels)
-            text_before = bool(conditions.get("text_before", False))
-            return cls(
-                width=width,
-                layers=int(settings["layers"]),
-                heads=int(settings["heads"]),
-                hidden_width=round(width * float(settings.get("expansion", 8 / 3)) / 32) * 32,
-                levels=levels,
-                sampled_levels=levels - int(settings.get("first_sampled_level", 0)),
-                vocabulary=int(settings.get("vocabulary", 1024)),
-                frame_rate_hz=frame_rate_hz,
-                window_frames=int(settings.get("window_frames", 500)),
-                offsets=offsets,
-                stride=stride,
-                causal=bool(settings.get("causal", True)),
-                gated=settings.get("feed_forward", "swiglu") == "swiglu",
-                centred=settings.get("norm", "rms") == "layer",
-                text=bool(conditions.get("text_width", 0)) and not text_before,
-                chroma_positions=int(conditions.get("chroma_frames", 0)),
-                text_before=text_before,
-            )
-        except (KeyError, TypeError, AttributeError) as error:
-            raise MelismaError(
-                f"these are no settings of a token model: {error} is wrong"
-            ) from error
+            given = some_fields(settings, _StageSettings)
+            conditions = some_fields(given.conditions, _ConditionSettings, "conditions")
+            expect_sizes({**asdict(given), "conditions": asdict(conditions)})
+            if not 0 < given.expansion <= _MAX_EXPANSION or not given.width:
+                raise MelismaError(f"{given.width} times {given.expansion} is no width of a layer")
+        except MelismaError as error:
+            raise MelismaError(f"these are no settings of a token model: {error}") from error
+        offsets, stride = _pattern(given.pattern, given.levels)
+        return cls(
+            width=given.width,
+            layers=given.layers,
+            heads=given.heads,
+            hidden_width=round(given.width * given.expansion / 32) * 32,
+            levels=given.levels,
+            sampled_levels=given.levels - given.first_sampled_level,
+            vocabulary=given.vocabulary,
+            frame_rate_hz=frame_rate_hz,
+            window_frames=given.window_frames,
+            offsets=offsets,
+            stride=stride,
+            causal=given.causal,
+            gated=given.feed_forward == "swiglu",
+            centred=given.norm == "layer",
+            text=bool(conditions.text_width) and not conditions.text_before,
+            chroma_positions=conditions.chroma_frames,
+            text_before=conditions.text_before,
+        )
 
     @property
     def matrices(self) -> dict[str, tuple[int, int]]:
@@ -320,14 +352,17 @@ def estimate_memory(sizes: ModelSizes, precision: str, workload: Workload) -> Me
     caches = [
         stage.cache_bytes(precision, workload) + stage.sampling_bytes(workload) for stage in causal
     ]
-    sound = int(workload.seconds * sizes.rate_hz) * sizes.channels * workload.pieces * 4
+    samples = int(workload.seconds * sizes.rate_hz) * sizes.channels
+    # Longer pieces lie in temporary files, and are mastered in blocks.
+    sound = workload.pieces * min(4 * samples, MEMORY_BYTES)
+    mastering = SOUND_COPIES * 4 * min(samples, WHOLE_SAMPLES)
     parts = {
         "token models": sum(stage.weight_bytes(precision) for stage in causal),
         "keys and values": max(caches, default=0),
         "text encoder": (2 if half else 4) * sizes.text_parameters,
         "codec": (3 if half else 4) * sizes.codec_parameters,
         "other models": 4 * sizes.other_parameters,
-        "sound": SOUND_COPIES * sound,
+        "sound": sound + mastering,
         "program": PROGRAM_BYTES + WORK_BYTES,
     }
     return MemoryEstimate(parts={name: size for name, size in parts.items() if size})

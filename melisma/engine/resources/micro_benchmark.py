@@ -19,7 +19,7 @@ import numpy as np
 from melisma.engine.native.matmul import TILE
 from melisma.engine.native.packing import Packed, aligned, aligned_zeros, pack
 from melisma.engine.native.program import Program
-from melisma.engine.native.sampler import BatchState
+from melisma.engine.native.sampler import NO_FRAMES, BatchState
 from melisma.engine.resources.hardware import beyond_cache_bytes, read_bandwidth
 from melisma.engine.resources.memory import Rates, StageShape, Workload
 from melisma.values.model_ref import PRECISIONS
@@ -174,8 +174,11 @@ def _random_trunk(shape: StageShape, precision: str) -> PackedTrunk:
     def tensor(name: str) -> Tensor:
         part = name.split(".")[-2]
         if part.endswith("norm"):
-            return torch.ones(shape.width)
-        return torch.randn(TILE, inputs.get(part, shape.width)) * 0.02
+            return torch.ones(shape.width, dtype=torch.float32, device="cpu")
+        return (
+            torch.randn(TILE, inputs.get(part, shape.width), dtype=torch.float32, device="cpu")
+            * 0.02
+        )
 
     trunk_shape = TrunkShape(
         width=shape.width,
@@ -255,7 +258,7 @@ def _batch_state(shape: StageShape, workload: Workload) -> BatchState:
         shape.frames(workload.seconds),
         shape.prefix_positions(workload),
     )
-    batch.frame_base[:] = -1
+    batch.frame_base[:] = NO_FRAMES
     batch.grid[:] = 0
     batch.temperature[:], batch.guidance[:], batch.top_k[:], batch.top_p[:] = 1.0, 3.0, 250, 1.0
     batch.noise[:] = 1.0
@@ -304,7 +307,7 @@ def time_codec(config: Mapping[str, Any], channels: int, precision: str, threads
         network.pack()
         batch = channels if settings.audio_channels == 1 else 1
         frames = round(settings.frame_rate_hz)
-        tokens = torch.zeros(batch, settings.levels, frames, dtype=torch.int64)
+        tokens = torch.zeros(batch, settings.levels, frames, dtype=torch.int64, device="cpu")
         return _typical(lambda: network.decode_tokens(tokens))
     finally:
         torch.set_num_threads(before)
