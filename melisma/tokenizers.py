@@ -32,6 +32,8 @@ from melisma.values.tokens import FRAME_RATE_HZ, SAMPLE_RATE_HZ
 WINDOW_SECONDS = 10
 WINDOW_HOP_SECONDS = 5
 """Window length and hop of the joint embedding."""
+EMBEDDED_SECONDS = 20
+"""Longer audio is embedded in parts of this length."""
 TRUNK_POOL_FRAMES = 10
 """Frames of hidden states that are averaged into one step for the music tower."""
 MIN_PROBABILITY = 0.35
@@ -189,7 +191,7 @@ class AudioTokenizers:
         Returns:
             (joint vectors [batch, window, 128], attribute probabilities [batch, window, 150]).
         """
-        longest = 20 * SAMPLE_RATE_HZ
+        longest = EMBEDDED_SECONDS * SAMPLE_RATE_HZ
         parts = [
             self.embed_encoded(part, self.semantic.encode_states(part))
             for part in sound.split(longest, dim=1)

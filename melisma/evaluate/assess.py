@@ -53,6 +53,8 @@ from melisma.evaluate.sections.score import (
     add_score_adherence,
     add_score_originality,
 )
+from melisma.files.audio.reading import DecodedAudio
+from melisma.sound.repair import repaired
 from melisma.values import Score, Waveform
 from melisma.values.errors import MelismaError
 
@@ -79,7 +81,7 @@ class SoundToJudge:
     requested: RequestedAttributes | None
     reference_index: int | None
     """As in `JudgedSound`."""
-    read: Callable[[], Waveform]
+    read: Callable[[], DecodedAudio]
     """Reads the sound; called once, and may raise `MelismaError` or `OSError`."""
 
 
@@ -157,11 +159,13 @@ def assess_sound(
     with_prompts = {one.name for one in given}
     nearest: dict[str, Resemblance] = {}
     rates: set[int] = set()
+    remarks: list[str] = []
 
     def measure(one: SoundToJudge) -> Measured:
-        whole = one.read()
-        rates.add(whole.rate_hz)
-        part = judged_part(whole, run.seconds)
+        found = one.read()
+        rates.add(found.waveform.rate_hz)
+        part, more = repaired(judged_part(found.waveform, run.seconds), one.name)
+        remarks.extend((*found.remarks, *more))
         if judges.nearest_clip is not None and one.name in with_prompts:
             nearest[one.name] = judges.nearest_clip(part)
         return measure_piece(part, judges.judge, judges.embeddings)
@@ -172,6 +176,7 @@ def assess_sound(
         raise MelismaError("there is nothing to judge: " + "; ".join(problems))
     results = Results.of(len(pieces))
     _describe_pieces(results, pieces)
+    results.notes.extend(remarks)
     if len(rates) > 1:
         listed = ", ".join(f"{rate} Hz" for rate in sorted(rates))
         results.notes.append(f"The files have several sampling rates ({listed}).")

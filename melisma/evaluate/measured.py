@@ -21,6 +21,7 @@ from melisma.analysis.audio.tempo import measure_tempo
 from melisma.evaluate.models.embedding import Embedding
 from melisma.evaluate.models.judge import Judge
 from melisma.sound.loudness import integrated_lufs
+from melisma.sound.repair import repaired
 from melisma.values import Waveform
 from melisma.values.errors import MelismaError
 
@@ -59,7 +60,8 @@ def judged_part(waveform: Waveform, seconds: float) -> Waveform:
     part = Waveform(samples=samples, rate_hz=waveform.rate_hz)
     if part.seconds < SHORTEST_SECONDS:
         raise MelismaError(f"it lasts {part.seconds:.2f} s: judged are pieces of 1 s or more")
-    if float(np.abs(samples).max(initial=0.0)) < 1e-4:
+    clean, _ = repaired(part)
+    if float(np.abs(clean.samples).max(initial=0.0)) < 1e-4:
         raise MelismaError("it is silent: there is nothing to judge")
     return part
 
@@ -68,10 +70,11 @@ def measure_piece(waveform: Waveform, judge: Judge, embeddings: Sequence[Embeddi
     """Measures a piece with detectors, the judge and every embedding.
 
     Args:
-        waveform: One second or more, not silent (see `judged_part`).
+        waveform: One second or more, not silent (see `judged_part`). A DC offset is removed first.
         judge: The independent evaluation model.
         embeddings: Those whose windows are stored, by name.
     """
+    waveform, _ = repaired(waveform)
     verdict = judge.judge_all([waveform])[0]
     tempo, tonality = measure_tempo(waveform), measure_tonality(waveform)
     metre = measure_metre(waveform, tempo.bpm)

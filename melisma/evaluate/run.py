@@ -185,8 +185,8 @@ def _reference_of_folder(
     from melisma.evaluate.measured import judged_part
     from melisma.evaluate.prompts import SOUND_ENDINGS, pair_prompts
     from melisma.evaluate.references.audio import TruePiece, measure_reference
-    from melisma.files import read_audio
     from melisma.generation.loading import load_codec
+    from melisma.recordings import read_and_repair
     from melisma.values import Facts
 
     pieces, _ = pair_prompts(folder, None, SOUND_ENDINGS)
@@ -194,7 +194,8 @@ def _reference_of_folder(
     true = []
     for piece in pieces:
         try:
-            sound = judged_part(read_audio(piece.path), request.seconds)
+            found = read_and_repair(piece.path, first_seconds=request.seconds)
+            sound = judged_part(found.waveform, request.seconds)
         except (MelismaError, OSError) as error:
             request.problems.append(f"{piece.name} of the reference was left out: {error}")
             continue
@@ -300,11 +301,11 @@ def _judge_sounds_of_model(request: EvaluationRequest, judges: Judges, progress:
         for texts, name, report in ((words, MADE_FOLDER, first), (opened, OPEN_FOLDER, second))
     )
     pieces_to_judge = [
-        _sound_to_judge(path, path.name, prompt, one_request, index)
+        _sound_to_judge(request, path, path.name, prompt, one_request, index)
         for path, prompt, one_request, index in zip(made, words, requested, pairs, strict=True)
     ]
     others = [
-        _sound_to_judge(path, f"{OPEN_FOLDER}/{path.name}", prompt, None, None)
+        _sound_to_judge(request, path, f"{OPEN_FOLDER}/{path.name}", prompt, None, None)
         for path, prompt in zip(habits, opened, strict=True)
     ]
     judged = _judged_model(pipeline, making, request)
@@ -345,17 +346,22 @@ def _reference_indices(words: Sequence[str], reference: Reference | None) -> lis
 
 
 def _sound_to_judge(
-    path: Path, name: str, prompt: str, one_request: RequestedAttributes | None, index: int | None
+    request: EvaluationRequest,
+    path: Path,
+    name: str,
+    prompt: str,
+    one_request: RequestedAttributes | None,
+    index: int | None,
 ) -> SoundToJudge:
     from melisma.evaluate.assess import SoundToJudge
-    from melisma.files import read_audio
+    from melisma.files.audio.reading import read_recording
 
     return SoundToJudge(
         name=name,
         prompt=prompt,
         requested=one_request,
         reference_index=index,
-        read=partial(read_audio, path),
+        read=partial(read_recording, path, first_seconds=request.seconds),
     )
 
 
@@ -448,7 +454,8 @@ def _judge_folder(
         known = _reference_indices([one.words or "" for one in sounds], judges.reference)
         requested = [] if judges.reference is None else judges.reference.requested()
         sounds_to_judge = [
-            _folder_sound(one, index, requested) for one, index in zip(sounds, known, strict=True)
+            _folder_sound(request, one, index, requested)
+            for one, index in zip(sounds, known, strict=True)
         ][: request.count]
         card, problems = assess_sound(sounds_to_judge, [], judges, info, progress)
     request.problems.extend(problems)
@@ -456,7 +463,10 @@ def _judge_folder(
 
 
 def _folder_sound(
-    piece: PairedPiece, index: int | None, requested: Sequence[RequestedAttributes]
+    request: EvaluationRequest,
+    piece: PairedPiece,
+    index: int | None,
+    requested: Sequence[RequestedAttributes],
 ) -> SoundToJudge:
     """A sound of a folder; `requested` are those of the reference set."""
     from melisma.evaluate.metrics.adherence import stated_attributes
@@ -465,7 +475,7 @@ def _folder_sound(
     one_request = (
         requested[index] if index is not None else stated_attributes(words) if words else None
     )
-    return _sound_to_judge(piece.path, piece.name, words, one_request, index)
+    return _sound_to_judge(request, piece.path, piece.name, words, one_request, index)
 
 
 def _folder_score(piece: PairedPiece) -> ScoreToJudge:

@@ -115,8 +115,8 @@ def published_folder(name: str, *, offline: bool | None = None) -> Path:
         OSError: The disk is full.
     """
     # An empty name would be the working directory.
-    if name and Path(name).expanduser().is_dir():
-        return Path(name).expanduser()
+    if name and expanded(name).is_dir():
+        return expanded(name)
     repository, revision = _split(name)
     hub, errors = _packages(name)
     cached = _cached(hub, repository, revision)
@@ -177,6 +177,24 @@ def hub_card(name: str, *, offline: bool | None = None) -> HubCard:
     return _card(known, _licence(info), _download_bytes(info), cached=cached)
 
 
+def expanded(name: str) -> Path:
+    """A path with "~" resolved where that user exists (`Path.expanduser` fails where not)."""
+    return Path(os.path.expanduser(name))
+
+
+def is_hub_name(name: str) -> bool:
+    """Whether a text has the form of a name on the hub, "owner/name" or "owner/name@revision"."""
+    return _NAME.fullmatch(name) is not None
+
+
+def check_hub_name(name: str) -> None:
+    """Raises `MelismaError` unless a text has the form of a name on the hub."""
+    if not is_hub_name(name):
+        raise MelismaError(
+            f'"{name}" is no name on the hub: those are owner/name, like facebook/musicgen-small'
+        )
+
+
 def _card(
     known: KnownCheckpoint | None, licence: str | None, hub_bytes: int | None, *, cached: bool
 ) -> HubCard:
@@ -212,7 +230,7 @@ def _download_bytes(info: Any) -> int | None:
 
 def _split(name: str) -> tuple[str, str | None]:
     """Repository and revision of a name."""
-    if name and Path(name).expanduser().exists():
+    if name and expanded(name).exists():
         raise MelismaError(f"{name} is a file or folder here: a checkpoint is a folder, or a name")
     found = _NAME.fullmatch(name)
     if found is None:

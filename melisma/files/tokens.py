@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from melisma.files.atomic import check_writable, write_bytes
+from melisma.files.names import is_special
 from melisma.values import TokenGrid
 from melisma.values.errors import MelismaError
 
@@ -104,22 +105,22 @@ def unpack_tokens(data: bytes, name: str = "this") -> TokenGrid:
 
 
 def check_token_path(path: Path) -> None:
-    """Checks that tokens could be written at `path`.
+    """Checks that tokens could be written at `path`, a file, a pipe or a device.
 
     Raises:
-        MelismaError: The extension is not `.mlt`.
+        MelismaError: The extension of a file is not `.mlt`.
         OSError: As `check_writable`.
     """
-    if path.suffix.lower() != TOKEN_ENDING:
+    if not is_special(path) and path.suffix.lower() != TOKEN_ENDING:
         raise MelismaError(f'{path.name} does not end in {TOKEN_ENDING}: call it "{path.stem}.mlt"')
     check_writable(path)
 
 
-def write_tokens(path: Path, grid: TokenGrid) -> None:
+def write_tokens(path: Path, grid: TokenGrid, *, replace: bool = True) -> None:
     """Writes a token file atomically; `MelismaError` unless its extension is `.mlt`."""
     path = Path(path)
     check_token_path(path)
-    write_bytes(path, pack_tokens(grid))
+    write_bytes(path, pack_tokens(grid), replace=replace)
 
 
 def read_tokens(path: Path) -> TokenGrid:

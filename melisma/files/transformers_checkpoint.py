@@ -12,17 +12,17 @@ unpickling can run arbitrary code. `hub.py` resolves a name to a folder.
 
 from __future__ import annotations
 
-import json
 import shlex
 import struct
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from math import prod
+from dataclasses import asdict, dataclass
+from math import isfinite, prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 from safetensors import SafetensorError, safe_open
 
+from melisma.files.typed_json import expect_sizes, parse_json, read_json, some_fields, typed
 from melisma.values.errors import MelismaError
 
 if TYPE_CHECKING:
@@ -43,6 +43,8 @@ _LARGEST_HEADER_BYTES = 100_000_000
 """Limit of the package safetensors; a longer header is damage or an attack."""
 _LISTED_NAMES = 3
 """Names listed in a message; the rest is counted."""
+FOREIGN_ERRORS = (SafetensorError, ArithmeticError, KeyError, RuntimeError, TypeError, ValueError)
+"""What the package safetensors raises for damaged files, by version and kind of damage."""
 
 
 def is_published(folder: Path) -> bool:
@@ -100,12 +102,77 @@ def read_tokenizer_config(folder: Path) -> dict[str, Any]:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        values = json.loads(path.read_text("utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        values = read_json(path)
+    except MelismaError as error:
         raise MelismaError(f"{path} is no JSON (truncated or damaged): fetch it again") from error
     if not isinstance(values, dict):
         raise MelismaError(f"{path} holds no JSON object: it is not what transformers writes")
     return values
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecoderConfig:
+    """What of the configuration of MusicGen's decoder is used, under the names of transformers."""
+
+    hidden_size: int
+    ffn_dim: int
+    num_codebooks: int
+    vocab_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    audio_channels: int = 1
+    max_position_embeddings: int = 2048
+    activation_function: str = "gelu"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _TextConfig:
+    d_model: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class MusicgenConfig:
+    """What of a whole configuration is used besides that of the codec."""
+
+    decoder: DecoderConfig
+    text_width: int
+    """Width of the states of the text encoder."""
+    melody: bool
+    """Whether the model follows a melody."""
+    chroma_length: int = 235
+    num_chroma: int = 12
+
+    @property
+    def stereo(self) -> bool:
+        """Whether the codebooks are those of two channels, interleaved."""
+        return self.decoder.audio_channels == 2
+
+
+def musicgen_config(config: Mapping[str, Any], name: str = "") -> MusicgenConfig:
+    """Checks a configuration of MusicGen.
+
+    Args:
+        config: Content of its config.json.
+        name: Of the checkpoint, for the message.
+
+    Raises:
+        MelismaError: Something is missing, of another type, or beyond all limits.
+    """
+    try:
+        decoder = some_fields(config.get("decoder"), DecoderConfig, "decoder")
+        text = some_fields(config.get("text_encoder"), _TextConfig, "text_encoder")
+        rest = {name: config[name] for name in ("chroma_length", "num_chroma") if name in config}
+        melody = config.get("model_type") == "musicgen_melody"
+        expect_sizes(asdict(decoder))
+        expect_sizes({"d_model": text.d_model, **rest})
+        for one in ("hidden_size", "ffn_dim", "num_codebooks", "vocab_size"):
+            if not getattr(decoder, one):
+                raise MelismaError(f"decoder.{one} is 0")
+        fields = {**rest, "decoder": asdict(decoder), "text_width": text.d_model, "melody": melody}
+        return typed(fields, MusicgenConfig)
+    except MelismaError as error:
+        whose = f"the configuration of {name}" if name else "this configuration"
+        raise MelismaError(f"{whose} is damaged, or not of MusicGen: {error}") from error
 
 
 def _pickles(folder: Path) -> list[str]:
@@ -187,6 +254,15 @@ class StoredTensor:
     """The file that holds it."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class _HeaderEntry:
+    """One tensor in the header of a safetensors file."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    data_offsets: tuple[int, int]
+
+
 @final
 class PublishedTensors:
     """The tensors of a checkpoint: headers are read on opening, a tensor on access.
@@ -200,6 +276,7 @@ class PublishedTensors:
         self.folder = folder
         self._stored = _stored_tensors(folder)
         self._opened: dict[Path, Any] = {}
+        self._finite: set[str] = set()
 
     def names(self, prefix: str = "") -> tuple[str, ...]:
         """Sorted names that begin with a prefix; of tied names only those that the files hold."""
@@ -229,15 +306,19 @@ class PublishedTensors:
             precision: Dtype of floating-point tensors; None: as stored.
 
         Raises:
-            MelismaError: There is no such tensor, or the file is damaged.
+            MelismaError: There is no such tensor, the file is damaged, or there are NaN or
+                infinities among the weights.
         """
         path = self.stored(name).path
         try:
             if path not in self._opened:
-                self._opened[path] = safe_open(path, framework="pt")
+                self._opened[path] = safe_open(path, framework="pt", device="cpu")
             tensor = self._opened[path].get_tensor(self._stored_name(name))
-        except SafetensorError as error:
+        except FOREIGN_ERRORS as error:
             raise MelismaError(f"{path} is damaged ({error}): fetch it again") from error
+        if name not in self._finite:
+            expect_finite(path, name, tensor)
+            self._finite.add(name)
         if precision is None or not tensor.is_floating_point():
             return tensor
         return tensor.to(precision)
@@ -262,6 +343,35 @@ class PublishedTensors:
     def _stored_name(self, name: str) -> str | None:
         """The name under which the files hold a tensor."""
         return next((one for one in (name, *_tied_names(name)) if one in self._stored), None)
+
+
+def expect_finite(path: Path, name: str, weights: Tensor, deciding: Tensor | None = None) -> None:
+    """Checks that there are neither NaN nor infinities among weights.
+
+    A sum is not finite if any number is not, and is several times as fast as `isfinite`; the sum of
+    finite numbers may overflow, so that the numbers themselves decide.
+
+    Args:
+        path: The file, for the message.
+        name: Of the tensor.
+        weights: Any tensor; those that are not of floating-point numbers are finite.
+        deciding: What is tested first, the scales of quantized rows; None: the weights.
+
+    Raises:
+        MelismaError: There are some; the message counts them.
+    """
+    import torch
+
+    tested = weights if deciding is None else deciding
+    if not tested.is_floating_point() or isfinite(float(tested.sum(dtype=torch.float32))):
+        return
+    counts = {"NaN": int(weights.isnan().sum()), "infinite": int(weights.isinf().sum())}
+    found = " and ".join(f"{count} {what}" for what, count in counts.items() if count)
+    if found:
+        raise MelismaError(
+            f"the weights in {path} are damaged: {name} has {found} of {weights.numel()} values; "
+            "fetch them again, or train them from an earlier state"
+        )
 
 
 def _tied_names(name: str) -> list[str]:
@@ -311,18 +421,20 @@ def _read_header(path: Path) -> dict[str, StoredTensor]:
             raise MelismaError(f"{path} is no whole safetensors file (truncated?): fetch it again")
         text = file.read(length)
     try:
-        header = {k: v for k, v in json.loads(text).items() if k != "__metadata__"}
+        header = typed(parse_json(text, "the header"), dict[str, Any])
         stored, end = {}, 0
         for name, entry in header.items():
-            first, last = (int(offset) for offset in entry["data_offsets"])
-            shape = tuple(int(extent) for extent in entry["shape"])
-            if min(shape, default=0) < 0 or not 0 <= first <= last:
+            if name == "__metadata__":
+                continue
+            one = typed(entry, _HeaderEntry, name)
+            first, last = one.data_offsets
+            if min(one.shape, default=0) < 0 or not 0 <= first <= last:
                 raise MelismaError(name)
             end = max(end, last)
             stored[name] = StoredTensor(
-                shape=shape, precision=str(entry["dtype"]), bytes=last - first, path=path
+                shape=one.shape, precision=one.dtype, bytes=last - first, path=path
             )
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except MelismaError as error:
         raise MelismaError(f"{path} has a damaged header: fetch it again") from error
     if size != 8 + length + end:
         state = "cut short" if size < 8 + length + end else "damaged"

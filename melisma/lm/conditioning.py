@@ -199,7 +199,7 @@ def text_condition(states: Tensor, lengths: Tensor) -> Condition:
         states: float32 [batch, token, width].
         lengths: int64 [batch], tokens of each text.
     """
-    tokens = torch.arange(states.shape[1], device=states.device)
+    tokens = torch.arange(states.shape[1], device=states.device, dtype=torch.long)
     return Condition(values=states, present=tokens < lengths.to(states.device)[:, None])
 
 
@@ -250,14 +250,15 @@ def drop(
     batch = len(conditions)
 
     def kept(share: float, *shape: int) -> Tensor:
-        return torch.rand(*shape, generator=generator) >= share
+        return torch.rand(*shape, generator=generator, dtype=torch.float32, device="cpu") >= share
 
     style, attributes = conditions.style, conditions.attributes
     families, rhythm, melody = conditions.families, conditions.rhythm, conditions.melody
     some = kept(settings.everything, batch)
     if style is not None:
         vectors = style.values
-        noise = torch.randn(vectors.shape, generator=generator) * settings.style_noise
+        noise = torch.randn(vectors.shape, generator=generator, dtype=torch.float32, device="cpu")
+        noise = noise * settings.style_noise
         noise = noise * vectors.norm(dim=1, keepdim=True) / math.sqrt(vectors.shape[1])
         style = replace(style, values=vectors + noise)
         style = style.where(some & kept(settings.style, batch))
@@ -362,6 +363,23 @@ class Conditioner(nn.Module):
             whole=whole, frames=frames, text=text, before=torch.cat(before, 1) if before else None
         )
 
+    def stretch(self, conditions: Conditioning, start: int, stop: int) -> TrunkInputs:
+        """As `forward`, with `frames` of a stretch of the piece alone: memory then does not grow
+        with its duration.
+
+        Args:
+            conditions: Of the whole piece.
+            start: First frame.
+            stop: The frame after the last.
+        """
+        settings = self.settings
+        first = max(start - settings.source_before, 0)
+        last = min(stop + settings.source_ahead, conditions.length)
+        inputs = self(conditions.frames(first, last))
+        if inputs.frames is None:
+            return inputs
+        return replace(inputs, frames=inputs.frames[:, start - first : stop - first])
+
     @torch.no_grad()
     def ignore_never_trained(self, drops: DropSettings) -> None:
         """Makes slots that training always dropped act as if they were absent: their weights are
@@ -385,18 +403,18 @@ class Conditioner(nn.Module):
         """[batch, 1, width] from style, attributes, families and the mean of the text."""
         batch, device = len(conditions), conditions.device
         width = self.settings.style_width
-        style = torch.zeros(batch, width, device=device)
+        style = _zeros(conditions, width)
         if conditions.style is not None:
             style = torch.where(conditions.style.present[:, None], conditions.style.values, style)
         rows = [self.style(style * width**0.5)]
-        sizes = torch.tensor([size for _, size in ATTRIBUTE_SIZES], device=device)
+        sizes = torch.tensor([size for _, size in ATTRIBUTE_SIZES], device=device, dtype=torch.long)
         classes = sizes.expand(batch, -1)
         if conditions.attributes is not None:
             found = conditions.attributes
             classes = torch.where(found.present, found.values, classes)
         rows += [table(classes[:, i]) for i, table in enumerate(self.attributes)]
-        named = torch.zeros(batch, FAMILY_COUNT, device=device)
-        unknown = torch.ones(batch, FAMILY_COUNT, device=device)
+        named = _zeros(conditions, FAMILY_COUNT)
+        unknown = torch.ones_like(named)
         if conditions.families is not None:
             present = conditions.families.present[:, None]
             named = ((conditions.families.values > 0) & present).float()
@@ -412,7 +430,7 @@ class Conditioner(nn.Module):
     def _melody(self, conditions: Conditioning) -> Tensor:
         """[batch, frame, width]."""
         shape = (len(conditions), conditions.length)
-        notes = torch.full(shape, MELODY_SIZE, device=conditions.device)
+        notes = torch.full(shape, MELODY_SIZE, device=conditions.device, dtype=torch.long)
         if conditions.melody is not None:
             notes = torch.where(conditions.melody.present, conditions.melody.values, notes)
         return self.melody(notes)
@@ -421,8 +439,7 @@ class Conditioner(nn.Module):
         """[batch, frame, width]."""
         rhythm = conditions.rhythm
         if rhythm is None:
-            phases = torch.zeros(len(conditions), conditions.length, 2, device=conditions.device)
-            rhythm = Condition.full(phases, 3).absent()
+            rhythm = Condition.full(_zeros(conditions, conditions.length, 2), 3).absent()
         return self.rhythm(rhythm_features(rhythm))
 
     def _text(self, conditions: Conditioning) -> Text | None:
@@ -431,10 +448,7 @@ class Conditioner(nn.Module):
             return None
         text = conditions.text
         if text is None:  # one position, and none that counts
-            states = torch.zeros(
-                len(conditions), 1, self.settings.text_width, device=conditions.device
-            )
-            text = Condition.full(states, 2).absent()
+            text = Condition.full(_zeros(conditions, 1, self.settings.text_width), 2).absent()
         lengths = text.present.sum(dim=1)
         return Text(states=self.text(text.values) * text.present[..., None], lengths=lengths)
 
@@ -443,9 +457,11 @@ class Conditioner(nn.Module):
         learned; an absent one is the first pitch class throughout (as MusicGen learned it)."""
         count, chroma = self.settings.chroma_frames, conditions.chroma
         if chroma is None:
-            empty = torch.zeros(len(conditions), 1, CHROMA_SIZE, device=conditions.device)
+            empty = _zeros(conditions, 1, CHROMA_SIZE)
             chroma = Condition.full(empty).absent()
-        silent = F.one_hot(torch.zeros((), dtype=torch.long), CHROMA_SIZE).to(chroma.values)
+        silent = F.one_hot(torch.zeros((), dtype=torch.long, device="cpu"), CHROMA_SIZE).to(
+            chroma.values
+        )
         classes = torch.where(chroma.present[:, None, None], chroma.values, silent)
         repeats = -(-count // classes.shape[1])
         return self.chroma(classes).repeat(1, repeats, 1)[:, :count]
@@ -460,6 +476,11 @@ class Conditioner(nn.Module):
         return self.source_out(hidden + F.gelu(self.look(padded)).transpose(1, 2))
 
 
+def _zeros(conditions: Conditioning, *shape: int) -> Tensor:
+    """float32 [batch, *shape], whatever torch's default type."""
+    return torch.zeros(len(conditions), *shape, device=conditions.device, dtype=torch.float32)
+
+
 def rhythm_features(rhythm: Condition) -> Tensor:
     """Sines and cosines of multiples of the phases, and whether they are present.
 
@@ -471,7 +492,9 @@ def rhythm_features(rhythm: Condition) -> Tensor:
     """
     phases = torch.where(rhythm.present, rhythm.values, 0.0)
     angles = phases[..., None] * (
-        2 * math.pi * torch.arange(1, RHYTHM_HARMONICS + 1, device=phases.device)
+        2
+        * math.pi
+        * torch.arange(1, RHYTHM_HARMONICS + 1, device=phases.device, dtype=torch.float32)
     )
     waves = torch.cat([angles.sin(), angles.cos()], dim=-1) * rhythm.present[..., None]
     return torch.cat([waves.flatten(-2), rhythm.present.float()], dim=-1)

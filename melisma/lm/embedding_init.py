@@ -75,6 +75,8 @@ def rotated(codes: Tensor, width: int, generator: torch.Generator) -> Tensor:
     centred = codes.float().cpu() - codes.float().cpu().mean(dim=0)
     scaled = centred / centred.std(dim=0).clamp(min=1e-6).sqrt()
     wide = max(width, scaled.shape[1])
-    rotation, _ = torch.linalg.qr(torch.randn(wide, scaled.shape[1], generator=generator))
+    rotation, _ = torch.linalg.qr(
+        torch.randn(wide, scaled.shape[1], generator=generator, dtype=torch.float32, device="cpu")
+    )
     rows = scaled @ rotation[:width].T
     return rows / rows.square().mean().sqrt().clamp(min=1e-6)

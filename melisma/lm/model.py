@@ -110,7 +110,10 @@ class TokenModel(nn.Module):
         """Adds per-frame conditions to the steps, aligned with the newest frame of each step."""
         if inputs.frames is None:
             return hidden
-        index = torch.arange(hidden.shape[1], device=hidden.device) // self.pattern.stride
+        index = (
+            torch.arange(hidden.shape[1], device=hidden.device, dtype=torch.long)
+            // self.pattern.stride
+        )
         return hidden + inputs.frames[:, index.clamp(max=inputs.frames.shape[1] - 1)]
 
     def forward(self, grid: Tensor, conditions: Conditioning, dropout: float = 0.0) -> Tensor:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from melisma.files.transformers_checkpoint import musicgen_config
 from melisma.lm.conditioning import CHROMA_SIZE, ConditioningSettings
 from melisma.lm.model import TokenModel, TokenModelSettings
 from melisma.values.errors import MelismaError
@@ -59,45 +60,40 @@ def settings_of(config: Mapping[str, Any]) -> TokenModelSettings:
     Raises:
         MelismaError: names what is missing or not supported.
     """
-    decoder, text = config.get("decoder"), config.get("text_encoder")
-    if not isinstance(decoder, Mapping) or not isinstance(text, Mapping):
-        raise MelismaError("this configuration describes no decoder and no text encoder")
-    melody = config.get("model_type") == "musicgen_melody"
-    try:
-        width, wide = int(decoder["hidden_size"]), int(decoder["ffn_dim"])
-        levels, stereo = int(decoder["num_codebooks"]), decoder.get("audio_channels", 1) == 2
-        settings = TokenModelSettings(
-            levels=levels,
-            vocabulary=int(decoder["vocab_size"]),
-            pattern="delayed_pairs" if stereo else "delayed",
-            width=width,
-            layers=int(decoder["num_hidden_layers"]),
-            heads=int(decoder["num_attention_heads"]),
-            window_frames=int(decoder.get("max_position_embeddings", 2048)),
-            expansion=wide / width,
-            norm="layer",
-            feed_forward="gelu",
-            positions="sinusoidal",
-            conditions=ConditioningSettings(
-                slots=False,
-                text_width=int(text["d_model"]),
-                text_before=melody,
-                chroma_frames=int(config.get("chroma_length", 235)) if melody else 0,
-            ),
-        )
-    except KeyError as error:
-        raise MelismaError(f"the configuration of this decoder says nothing of {error}") from error
-    if decoder.get("activation_function", "gelu") != "gelu":
-        raise MelismaError(f'the activation "{decoder["activation_function"]}" is not MusicGen\'s')
-    if melody and config.get("num_chroma", CHROMA_SIZE) != CHROMA_SIZE:
+    checked = musicgen_config(config)
+    decoder, melody = checked.decoder, checked.melody
+    if decoder.activation_function != "gelu":
+        raise MelismaError(f'the activation "{decoder.activation_function}" is not MusicGen\'s')
+    if melody and checked.num_chroma != CHROMA_SIZE:
+        raise MelismaError(f"a chroma of {checked.num_chroma} classes is not one of {CHROMA_SIZE}")
+    if decoder.ffn_dim % 32:
+        raise MelismaError(f"a feed-forward width of {decoder.ffn_dim} is no multiple of 32")
+    heads, width = decoder.num_attention_heads, decoder.hidden_size
+    if not heads or width % heads or width // heads % 2:
+        raise MelismaError(f"a width of {width} is not divided into {heads} heads of even width")
+    if checked.stereo and decoder.num_codebooks % 2:
         raise MelismaError(
-            f"a chroma of {config['num_chroma']} classes is not one of {CHROMA_SIZE}"
+            f"a stereo model has an even number of codebooks, not {decoder.num_codebooks}"
         )
-    if wide % 32:
-        raise MelismaError(f"a feed-forward width of {wide} is no multiple of 32")
-    if stereo and levels % 2:
-        raise MelismaError(f"a stereo model has an even number of codebooks, not {levels}")
-    return settings
+    return TokenModelSettings(
+        levels=decoder.num_codebooks,
+        vocabulary=decoder.vocab_size,
+        pattern="delayed_pairs" if checked.stereo else "delayed",
+        width=width,
+        layers=decoder.num_hidden_layers,
+        heads=heads,
+        window_frames=decoder.max_position_embeddings,
+        expansion=decoder.ffn_dim / width,
+        norm="layer",
+        feed_forward="gelu",
+        positions="sinusoidal",
+        conditions=ConditioningSettings(
+            slots=False,
+            text_width=checked.text_width,
+            text_before=melody,
+            chroma_frames=checked.chroma_length if melody else 0,
+        ),
+    )
 
 
 def names_of(name: str) -> tuple[str, ...]:

@@ -51,7 +51,7 @@ class EncodedTexts:
     @property
     def present(self) -> Tensor:
         """Attention mask, bool [batch, token]: False at padding."""
-        position = torch.arange(self.states.shape[1], device=self.lengths.device)
+        position = torch.arange(self.states.shape[1], device=self.lengths.device, dtype=torch.long)
         return position < self.lengths[:, None]
 
 
@@ -122,11 +122,13 @@ class T5TextEncoder:
             raise MelismaError("give a list of one text or more, which may be empty")
         rows, remarks = self.tokens(texts)
         device = self.encoder.table.weight.device
-        lengths = torch.tensor([len(row) for row in rows], device=device)
+        lengths = torch.tensor([len(row) for row in rows], device=device, dtype=torch.long)
         # At least one position, so that a batch of empty texts has a shape like all others.
         longest = max(1, max(map(len, rows)))
-        tokens = torch.tensor([row + [0] * (longest - len(row)) for row in rows], device=device)
-        present = torch.arange(longest, device=device) < lengths[:, None]
+        tokens = torch.tensor(
+            [row + [0] * (longest - len(row)) for row in rows], device=device, dtype=torch.long
+        )
+        present = torch.arange(longest, device=device, dtype=torch.long) < lengths[:, None]
         states = self.encoder(tokens, present)
         # Selected, not multiplied by 0: states of empty rows may be nan.
         states = torch.where(present[..., None], states, torch.zeros_like(states))

@@ -24,8 +24,10 @@ class CausalDepthwise(nn.Module):
         super().__init__()
         self.width = width
         self.kernel_frames = kernel_frames
-        self.weight = nn.Parameter(torch.randn(width, 1, kernel_frames) * kernel_frames**-0.5)
-        self.bias = nn.Parameter(torch.zeros(width))
+        self.weight = nn.Parameter(
+            torch.randn(width, 1, kernel_frames, dtype=torch.float32) * kernel_frames**-0.5
+        )
+        self.bias = nn.Parameter(torch.zeros(width, dtype=torch.float32))
 
     def initial_state(self, batch: int) -> Tensor:
         """Zeros before the first frame."""
@@ -63,7 +65,7 @@ class ConvNeXtBlock(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.expand = Linear(width, expansion * width)
         self.contract = Linear(expansion * width, width)
-        self.scale = nn.Parameter(torch.full((width,), scale))
+        self.scale = nn.Parameter(torch.full((width,), scale, dtype=torch.float32))
 
     def initial_state(self, batch: int) -> Tensor:
         """State of the depthwise convolution."""

@@ -91,7 +91,9 @@ def _has_packed_products(dtype: torch.dtype) -> bool:
         return False
     if not torch.backends.mkldnn.is_available():
         return False
-    x, weight = (torch.arange(size).view(-1, 3).to(dtype) for size in (6, 12))
+    x, weight = (
+        torch.arange(size, dtype=torch.long, device="cpu").view(-1, 3).to(dtype) for size in (6, 12)
+    )
     try:
         with torch.autocast("cpu", enabled=False):
             packed = torch.ops.mkldnn._reorder_linear_weight(weight, None)

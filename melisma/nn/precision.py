@@ -111,7 +111,7 @@ def _device_dtype(kind: str) -> ComputeDtype:
 
 def _product_seconds(dtype: torch.dtype) -> float:
     """Seconds of the fastest of some matrix products; the first one warms up the library."""
-    matrix = torch.ones(_BENCHMARK_SIZE, _BENCHMARK_SIZE, dtype=dtype)
+    matrix = torch.ones(_BENCHMARK_SIZE, _BENCHMARK_SIZE, dtype=dtype, device="cpu")
     best = float("inf")
     for _ in range(_BENCHMARK_ROUNDS):
         start = time.perf_counter()

@@ -48,10 +48,14 @@ class ResidualQuantizer(nn.Module):
         """
         super().__init__()
         self.levels, self.vocabulary = levels, vocabulary
-        self.register_buffer("codes", torch.zeros(levels, vocabulary, width))
+        self.register_buffer("codes", torch.zeros(levels, vocabulary, width, dtype=torch.float32))
         # Moving averages of sums and counts; needed to continue training, not to quantize.
-        self.register_buffer("sums", torch.zeros(levels, vocabulary, width), persistent=False)
-        self.register_buffer("counts", torch.zeros(levels, vocabulary), persistent=False)
+        self.register_buffer(
+            "sums", torch.zeros(levels, vocabulary, width, dtype=torch.float32), persistent=False
+        )
+        self.register_buffer(
+            "counts", torch.zeros(levels, vocabulary, dtype=torch.float32), persistent=False
+        )
 
     def _nearest(self, residual: Tensor, level: int) -> Tensor:
         """Nearest code of each vector [..., width] -> tokens [...]."""
@@ -107,8 +111,12 @@ class ResidualQuantizer(nn.Module):
                 self.sums[level] = self.codes[level]
             return
         pool = residual.flatten(0, -2)
-        picks = torch.randint(len(pool), (self.vocabulary,), generator=generator).to(pool.device)
-        noise = torch.randn(self.vocabulary, pool.shape[1], generator=generator).to(pool.device)
+        picks = torch.randint(
+            len(pool), (self.vocabulary,), generator=generator, dtype=torch.long, device="cpu"
+        ).to(pool.device)
+        noise = torch.randn(
+            self.vocabulary, pool.shape[1], generator=generator, dtype=torch.float32, device="cpu"
+        ).to(pool.device)
         self.codes[level] = pool[picks] + 1e-3 * pool.std() * noise
         self.counts[level] = 1.0
         self.sums[level] = self.codes[level]
@@ -131,7 +139,9 @@ class ResidualQuantizer(nn.Module):
         self.sums[level].lerp_(sums, 1 - decay)
         dead = torch.nonzero(self.counts[level] < dead_count).flatten()
         if len(dead):
-            picks = torch.randint(len(pool), (len(dead),), generator=generator).to(pool.device)
+            picks = torch.randint(
+                len(pool), (len(dead),), generator=generator, dtype=torch.long, device="cpu"
+            ).to(pool.device)
             self.counts[level][dead] = 0.5
             self.sums[level][dead] = 0.5 * pool[picks]
         self.codes[level] = self.sums[level] / self.counts[level][:, None].clamp(min=1e-6)

@@ -55,6 +55,8 @@ class T5Settings:
         for name, value in counts.items():
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise MelismaError(f"{name} of a T5 encoder is a whole number from 1, not {value}")
+            if value > (_MAX_PARTS if name in ("layers", "heads") else _MAX_SIZE):
+                raise MelismaError(f"{name} of a T5 encoder is {value}: that is beyond all limits")
         if self.buckets % 4 or self.longest_distance <= self.buckets // 4:
             raise MelismaError(
                 "the buckets of a T5 encoder are a multiple of 4, and its longest distance is "
@@ -87,6 +89,8 @@ class T5Settings:
         return cls(gated=kind == "gated-gelu", **given)
 
 
+_MAX_SIZE, _MAX_PARTS = 2**24, 1024
+"""Largest sizes, and most layers and heads (chosen: above any in use)."""
 _NOT_COUNTS = ("gated", "epsilon")
 _CONFIG_NAMES = {
     "vocabulary": "vocab_size",
@@ -115,7 +119,7 @@ def distance_buckets(tokens: int, buckets: int, longest_distance: int) -> Tensor
     Returns:
         int64 [query token, key token].
     """
-    position = torch.arange(tokens)
+    position = torch.arange(tokens, dtype=torch.long, device="cpu")
     ahead = position[None, :] - position[:, None]
     each_way, single = buckets // 2, buckets // 4
     distance = ahead.abs()
@@ -178,7 +182,9 @@ class _Block(nn.Module):
 def _empty_table(rows: int, width: int) -> nn.Embedding:
     """An embedding of zeros: random initialization takes torch two seconds and 70 MB, even on the
     "meta" device."""
-    return nn.Embedding.from_pretrained(torch.zeros(rows, width), freeze=False)
+    return nn.Embedding.from_pretrained(
+        torch.zeros(rows, width, dtype=torch.float32, device="cpu"), freeze=False
+    )
 
 
 class T5Encoder(nn.Module):

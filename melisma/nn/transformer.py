@@ -202,7 +202,7 @@ class Text:
     @property
     def present(self) -> Tensor:
         """Mask bool [batch, token], false for padding."""
-        positions = torch.arange(self.states.shape[1], device=self.states.device)
+        positions = torch.arange(self.states.shape[1], device=self.states.device, dtype=torch.long)
         return positions < self.lengths[:, None]
 
 
@@ -392,7 +392,7 @@ class Trunk(nn.Module):
         Returns:
             (Normalized output [batch, frame, width], hidden state after layer `keep` or None.)
         """
-        positions = torch.arange(hidden.shape[1], device=hidden.device)
+        positions = torch.arange(hidden.shape[1], device=hidden.device, dtype=torch.long)
         if self.shape.positions == "sinusoidal":
             hidden = hidden + sinusoidal_embedding(positions, self.width)
         elif angles is None:
@@ -430,6 +430,6 @@ def window_mask(frames: int, window_frames: int, device: torch.device) -> Tensor
     """
     if frames <= window_frames:
         return None
-    row = torch.arange(frames, device=device)
+    row = torch.arange(frames, device=device, dtype=torch.long)
     distance = row[:, None] - row[None, :]
     return (distance >= 0) & (distance < window_frames)

@@ -240,3 +240,72 @@ def parse_key(words: str) -> str:
     name = _OTHER_SPELLINGS.get(name, name)
     assert name in PITCH_NAMES
     return f"{name} {'minor' if match[3] in ('m', 'min', 'minor') else 'major'}"
+
+
+CLASS_WORDS: dict[tuple[str, str], str] = {
+    ("tempo", "fast"): "fast|faster|quick|rapid|brisk|speedy|up-?tempo|presto|allegro|hurried",
+    ("tempo", "slow"): "slow|slower|slowly|largo|adagio|lento|sluggish|down-?tempo|leisurely",
+    ("dynamics", "soft"): "soft|softly|quiet|quietly|gentle|gently|hushed|pianissimo",
+    ("dynamics", "loud"): "loud|loudly|noisy|fortissimo|booming|thunderous",
+    ("density", "sparse"): "sparse|minimal|minimalist|minimalistic",
+    ("density", "busy"): "busy|dense|hectic|virtuoso|virtuosic",
+    ("register", "low"): "low|low-pitched|deep",
+    ("register", "high"): "high|high-pitched|shrill",
+    ("articulation", "staccato"): "staccato|choppy|detached",
+    ("articulation", "legato"): "legato|smooth|sustained",
+    ("tonality", "minor"): "(?:in )?(?:a )?minor(?: key| mode)?",
+    ("tonality", "major"): "(?:in )?(?:a )?major(?: key| mode)?",
+    ("moods", "calm"): "calm|peaceful|relaxed|relaxing|tranquil|serene|soothing|mellow|chill",
+    ("moods", "happy"): "happy|cheerful|cheery|joyful|joyous|merry|upbeat|sunny|jolly",
+    ("moods", "sad"): "sad|mournful|melanchol(?:y|ic)|sorrowful|gloomy|tearful|depressing|sombre",
+    ("moods", "tense"): "tense|suspenseful|anxious|nervous|threatening|scary|ominous",
+    ("moods", "tender"): "tender|loving|intimate",
+    ("moods", "energetic"): "energetic|lively|driving|vigorous|powerful|exciting|aggressive",
+    ("moods", "solemn"): "solemn|grave|majestic|stately|ceremonial|noble",
+    ("moods", "playful"): "playful|funny|humorous|whimsical|quirky|mischievous",
+    ("moods", "dark"): "dark|sinister|brooding|bleak|eerie|spooky",
+    ("moods", "dreamy"): "dreamy|ethereal|floating|hazy|dreamlike",
+    ("style", "waltz"): "waltz|waltzes|valse",
+    ("style", "march"): "march|marches|marching",
+    ("style", "ballad"): "ballads?",
+    ("style", "bossa nova"): "bossa(?: nova)?",
+    ("style", "swing"): "swing|swinging",
+    ("style", "rock"): "rock|rocking",
+    ("style", "lo-fi"): "lo-?fi",
+    ("style", "dance"): "dance|dances|danceable",
+    ("style", "renaissance"): "renaissance",
+    ("style", "baroque"): "baroque",
+    ("style", "classical"): "classical",
+    ("style", "romantic"): "romantic",
+    ("style", "impressionist"): "impressionist|impressionistic",
+    ("style", "folk"): "folk|folky",
+    ("style", "church"): "church|sacred",
+    ("style", "song"): "songs?",
+    ("style", "game"): "(?:video ?)?games?",
+    ("style", "drum groove"): "drum grooves?|groove",
+}  # fmt: skip
+"""Words for classes of attributes in prompts, as patterns in lower case, by attribute and class;
+"fast" and "slow" are tempi of more or fewer bpm than `FAST_BPM` and `SLOW_BPM`."""
+FAST_BPM, SLOW_BPM = 132.0, 76.0
+"""Least tempo that counts as fast (allegro) and most that counts as slow (adagio), by the markings
+of metronomes."""
+_CLASS_WORDS = re.compile(
+    "|".join(
+        rf"(?P<c{number}>(?<![\w-])(?:{pattern})(?![\w-]))"
+        for number, pattern in enumerate(CLASS_WORDS.values())
+    ),
+    re.IGNORECASE,
+)
+
+
+def class_mentions(words: str) -> list[tuple[str, str, int, int]]:
+    """Words for classes in a text: (attribute, class, first character, after the last), in order.
+
+    >>> class_mentions("a slow, sad tune")
+    [('tempo', 'slow', 2, 6), ('moods', 'sad', 8, 11)]
+    """
+    keys = list(CLASS_WORDS)
+    return [
+        (*keys[int((found.lastgroup or "c0")[1:])], found.start(), found.end())
+        for found in _CLASS_WORDS.finditer(words)
+    ]

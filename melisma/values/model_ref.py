@@ -26,6 +26,7 @@ class ModelRef:
     folder: Path | None
     """Where its files lie; None while it is only on the hub."""
     licence: str
+    """Of its weights; "not stated" where they are somebody's own."""
 
     @property
     def title(self) -> str:

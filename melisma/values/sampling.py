@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
-from melisma.values.errors import MelismaError
+from melisma.values.errors import MelismaError, expect_integer, expect_real
 
 STAGES = ("semantic", "coarse", "fine")
 """Stages of a three-stage model (MusicLM, 2301.11325, section 3.2)."""
+MAX_TOP_K = 2**31 - 1
+"""Largest top-k: beyond any vocabulary."""
 _NAMES = ("guidance", "temperature", "top_k", "top_p")
 
 
@@ -38,14 +40,21 @@ class SamplingParams:
     """For its fine acoustic stage alone."""
 
     def __post_init__(self) -> None:
-        if self.temperature is not None and not 0 <= self.temperature <= 10:
-            raise MelismaError(f"a temperature lies between 0 and 10, not {self.temperature}")
-        if self.top_k is not None and self.top_k < 0:
-            raise MelismaError(f"top-k is at least 1, or 0 for all tokens, not {self.top_k}")
-        if self.top_p is not None and not 0 < self.top_p <= 1:
-            raise MelismaError(f"top-p lies above 0 and up to 1, not {self.top_p}")
-        if self.guidance is not None and not 0 <= self.guidance <= 20:
-            raise MelismaError(f"guidance lies between 0 and 20, not {self.guidance}")
+        for name, value, high in (
+            ("a temperature", self.temperature, 10.0),
+            ("top-p", self.top_p, 1.0),
+            ("guidance", self.guidance, 20.0),
+        ):
+            if value is not None:
+                expect_real(name, value, 0.0, high)
+        if self.top_p == 0:
+            raise MelismaError("top-p lies above 0 and up to 1, not 0")
+        if self.top_k is not None:
+            expect_integer("top-k (0 for all tokens)", self.top_k, 0, MAX_TOP_K)
+        for stage in STAGES:
+            value = getattr(self, stage)
+            if value is not None and not isinstance(value, SamplingParams):
+                raise MelismaError(f"the parameters of the stage {stage} are SamplingParams")
 
     @classmethod
     def of(cls, values: Mapping[str, float | int]) -> SamplingParams:

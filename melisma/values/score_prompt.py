@@ -6,9 +6,9 @@ import re
 from dataclasses import dataclass
 
 from melisma.values.attributes import STYLES
-from melisma.values.errors import MelismaError
+from melisma.values.errors import MelismaError, expect_integer, expect_text
 from melisma.values.events import BAR_METRES, DRUM_PROGRAM, MAX_PARTS
-from melisma.values.prompt import check_prompt
+from melisma.values.prompt import check_prompt, checked_names, clean_text, is_blank
 from melisma.values.traditions import COMPOSERS, TRADITIONS
 
 MAX_SCORE_BARS = 600
@@ -44,17 +44,22 @@ class ScorePrompt:
     """Overrides the words; one of `STYLE_NAMES`."""
     has_prefix: bool = False
     """Whether the score continues given notes, which may be the only conditioning."""
+    without: tuple[str, ...] = ()
+    """Instruments that do not play, besides those that the words exclude: names such as "drums"."""
 
     def __post_init__(self) -> None:
-        exact = (self.tempo_bpm, self.tonality, self.metre, self.style)
-        empty = not self.words.strip() and not self.programs and not self.has_prefix
+        object.__setattr__(self, "words", clean_text(expect_text("a prompt", self.words)))
+        object.__setattr__(self, "without", checked_names(self.without))
+        exact = (self.tempo_bpm, self.tonality, self.metre, self.style, self.without or None)
+        empty = is_blank(self.words) and not self.programs and not self.has_prefix
         if empty and all(value is None for value in exact):
             raise MelismaError(
                 'the prompt is empty: say what to play, e.g. "a slow piano waltz in D minor"'
             )
         check_prompt(self.words, self.duration_seconds, self.tempo_bpm, self.tonality)
-        if self.bars is not None and not 1 <= self.bars <= MAX_SCORE_BARS:
-            raise MelismaError(f"a score has 1 to {MAX_SCORE_BARS} bars, not {self.bars}")
+        if self.bars is not None:
+            bars = expect_integer("the number of bars", self.bars, 1, MAX_SCORE_BARS)
+            object.__setattr__(self, "bars", bars)
         if self.metre is not None and self.metre not in BAR_METRES:
             raise MelismaError(
                 f"no metre {self.metre[0]}/{self.metre[1]}: the lower number is 2, 4, 8 or 16, and "
@@ -78,6 +83,17 @@ def felt_beat(metre: tuple[int, int]) -> float:
     if denominator in (8, 16) and numerator > 3 and numerator % 3 == 0:
         return 12.0 / denominator
     return 4.0 / denominator if denominator in (2, 8) else 1.0
+
+
+_BEAT_NAMES = {
+    0.25: "sixteenth", 0.5: "eighth", 0.75: "dotted eighth", 1.0: "quarter", 1.5: "dotted quarter",
+    2.0: "half", 3.0: "dotted half",
+}  # fmt: skip
+
+
+def beat_name(metre: tuple[int, int]) -> str:
+    """Name of the felt beat of a metre, e.g. "dotted quarter" in 6/8."""
+    return _BEAT_NAMES[felt_beat(metre)]
 
 
 def parse_time_signature(words: str) -> tuple[int, int]:

@@ -47,21 +47,30 @@ _BY_NAME = (
 _NAMES = "|".join(sorted(map(re.escape, _BY_NAME), key=len, reverse=True))
 _COMPOSER = re.compile(rf"(?<!\w)({_NAMES})(?:['’]?s|esque|ian|-?ish|-?like)?(?!\w)", re.IGNORECASE)
 
+_SUBJECTS = ("i", "you", "he", "she", "we", "they", "who", "to", "has", "have", "had", "can")
+_NO_VERB = "".join(rf"(?<!\b{word} )" for word in (*_SUBJECTS, "while", "will", "me", "us"))
+"""No such word stands before, after which "study" or "lied" is a verb rather than a piece."""
+
 _TRADITION_WORDS: tuple[tuple[str, str], ...] = (
     (r"mazurkas?\b", "Polish mazurka"),
     (r"polonaises?\b|polonez", "polonaise"),
     (r"krakowiaks?\b|cracovienne", "Polish krakowiak"),
-    (r"polkas?\b", "polka"),
-    (r"rag(?:time|s)?\b", "ragtime"),
+    (r"polkas?\b(?![ -]dots?\b)", "polka"),
+    (r"ragtime\b|(?<![\w-])rags?\b(?!(?:[ -](?:doll|time|tag|trade|to|and bone)|to))", "ragtime"),
     (r"tangos?\b|habanera", "tango"),
     (r"minuets?\b|menuet", "minuet"),
-    (r"fugu?es?\b|fuga\b|fugal", "fugue"),
+    (r"fugu?es?\b(?! states?\b)|fuga\b|fugal", "fugue"),
     (r"nocturnes?\b", "nocturne"),
-    (r"[ée]tudes?\b|stud(?:y|ies)\b", "study"),
+    (
+        rf"[ée]tudes?\b|{_NO_VERB}(?<!\bfor )stud(?:y|ies)\b"
+        r"(?! (?:to|with|while|hard|room|time|session|music|beats?|playlist|vibes?|group|hall|break|"
+        r"hours?|mood|abroad|late|night)\b)",
+        "study",
+    ),
     (r"string quartets?\b", "string quartet"),
     (r"(?:church |gospel )?hymns?\b|chorales?\b", "church hymn"),
     (r"polish (?:church|sacred)", "Polish church music"),
-    (r"lied(?:er)?\b|art songs?\b", "art song"),
+    (rf"lieder\b|{_NO_VERB}lied\b(?! (?:to|about|that|down)\b)|art songs?\b", "art song"),
     (r"country dances?\b", "country dance"),
     (r"lute (?:music|piece|song)", "lute music"),
     (r"video ?games?\b|game music|chiptune|8-?bit|boss (?:fight|battle)", "video game music"),
@@ -87,15 +96,54 @@ def named_tradition(words: str) -> str | None:
 
     >>> named_tradition("a slow mazurka"), named_tradition("funk drumming")
     ('Polish mazurka', 'funk drumming')
+    >>> named_tradition("a beat to study to") is None
+    True
     """
+    found = _tradition_mentions(words)
+    return found[0][1] if found else None
+
+
+def _tradition_mentions(words: str) -> list[tuple[str, str, int, int]]:
+    """Mentions of traditions, ("tradition", name, first character, after the last): the most
+    telling first."""
     lowered = words.lower()
+    if len(lowered) != len(words):  # a few capitals have longer small forms
+        lowered = words
+    found: list[tuple[str, str, int, int]] = []
+
+    def add(match: re.Match[str] | None, tradition: str) -> None:
+        if match is not None:
+            found.append(("tradition", tradition, match.start(), match.end()))
+
     for tradition in TRADITIONS:
         style = tradition.removesuffix(" drumming")
-        if style != tradition and re.search(
-            rf"\b{re.escape(style.lower())}\b[\w -]{{0,12}}\b(?:drum\w*|groove|beat)\b", lowered
-        ):
-            return tradition
+        if style != tradition:
+            add(
+                re.search(
+                    rf"\b{re.escape(style.lower())}\b[\w -]{{0,12}}\b(?:drum\w*|groove|beat)\b",
+                    lowered,
+                ),
+                tradition,
+            )
     for pattern, tradition in _TRADITION_WORDS:
-        if re.search(rf"\b(?:{pattern})", lowered):
-            return tradition
-    return next((t for t in TRADITIONS if t.lower() in lowered), None)
+        add(re.search(rf"(?<!\w)(?:{pattern})", lowered), tradition)
+    for tradition in TRADITIONS:
+        if tradition != "study":  # its pattern knows where the word is a verb
+            add(re.search(rf"(?<!\w){re.escape(tradition.lower())}", lowered), tradition)
+    return found
+
+
+def style_mentions(words: str) -> list[tuple[str, str, int, int]]:
+    """Composers and traditions that a text names, in order and without overlap.
+
+    Returns:
+        ("composer" or "tradition", name, first character, after the last).
+    """
+    found = [
+        ("composer", _BY_NAME[match[1].lower()], match.start(), match.end())
+        for match in _COMPOSER.finditer(words)
+    ]
+    for one in _tradition_mentions(words):
+        if all(one[3] <= first or stop <= one[2] for _, _, first, stop in found):
+            found.append(one)
+    return sorted(found, key=lambda one: one[2])

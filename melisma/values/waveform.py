@@ -11,6 +11,14 @@ import numpy as np
 
 from melisma.values.errors import MelismaError
 
+LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 1_000, 384_000
+"""Plausible sample rates (chosen: below and at what recorders have)."""
+_CANCELLED_DB = 12.0
+"""Two sides cancel where their mean is this much weaker than they are: unrelated sides, or one that
+is silent, lose 3 dB."""
+_CANCELLED_SHARE = 0.2
+"""Share of the energy in seconds where they do from which one side alone is taken (chosen)."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Waveform:
@@ -31,8 +39,11 @@ class Waveform:
                 f"a waveform has the shape [channel, sample] with 1 or 2 channels, "
                 f"but this one has {list(self.samples.shape)}"
             )
-        if not 1_000 <= self.rate_hz <= 384_000:
-            raise MelismaError(f"a sample rate lies between 1000 and 384000 Hz, not {self.rate_hz}")
+        if not LOWEST_RATE_HZ <= self.rate_hz <= HIGHEST_RATE_HZ:
+            raise MelismaError(
+                f"a sample rate lies between {LOWEST_RATE_HZ} and {HIGHEST_RATE_HZ} Hz, not "
+                f"{self.rate_hz}"
+            )
         if self.samples.dtype != np.float32:
             object.__setattr__(self, "samples", self.samples.astype(np.float32))
         if not np.isfinite(self.samples).all():
@@ -45,5 +56,38 @@ class Waveform:
 
     @property
     def mono(self) -> np.ndarray:
-        """Mean of the channels, float32 [sample]."""
-        return self.samples.mean(axis=0)
+        """Mean of the channels, or the louder one where they cancel, float32 [sample]."""
+        return mix_to_mono(self.samples, self.rate_hz)
+
+
+def mix_to_mono(samples: np.ndarray, rate_hz: int) -> np.ndarray:
+    """Mean of the channels; the louder one where two cancel each other (antiphase).
+
+    Args:
+        samples: float32 [channel, sample].
+        rate_hz: Sample rate.
+
+    Returns:
+        float32 [sample].
+    """
+    mean = samples.mean(axis=0)
+    if samples.shape[0] != 2 or samples.shape[1] == 0:
+        return mean
+    starts = np.arange(0, samples.shape[1], rate_hz)
+    # Products of float32 do not overflow as float64.
+    powers = [np.add.reduceat(np.square(row, dtype=np.float64), starts) for row in (*samples, mean)]
+    if not sides_cancel(np.stack(powers[:2]), powers[2]):
+        return mean
+    return samples[int(powers[1].sum() > powers[0].sum())].copy()
+
+
+def sides_cancel(sides: np.ndarray, mean: np.ndarray) -> bool:
+    """Whether two channels cancel each other when they are mixed.
+
+    Args:
+        sides: Energy of both channels in each second, float64 [2, second].
+        mean: Energy of their mean, float64 [second].
+    """
+    energy = sides.mean(axis=0)
+    cancelled = mean < energy * 10.0 ** (-_CANCELLED_DB / 10.0)
+    return bool(energy[cancelled].sum() > _CANCELLED_SHARE * energy.sum())

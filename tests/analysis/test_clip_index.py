@@ -11,8 +11,8 @@ import pytest
 from melisma.analysis.similarity import clip_index
 from melisma.analysis.similarity.clip_index import HELD_FRAMES, ClipIndex, Limit, Resemblance
 from melisma.analysis.similarity.clip_limits import measure_limits
+from melisma.analysis.similarity.compression import compress
 from melisma.files.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
-from melisma.files.compression import compress
 from melisma.values.errors import MelismaError
 
 CLIPS, FRAMES, WIDTH = 12, 200, 32

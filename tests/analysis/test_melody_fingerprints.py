@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_tunes import piece, tune, with_copy
 
+from melisma.analysis.similarity.compression import compress
 from melisma.analysis.similarity.melody_fingerprints import (
     GUARANTEED_STEPS,
     MAX_EXTENSION_STEPS,
@@ -20,7 +21,6 @@ from melisma.analysis.similarity.melody_fingerprints import (
 )
 from melisma.analysis.similarity.melody_index import MelodyIndex, SharedRun, melodic_steps
 from melisma.files.checkpoint import read_checkpoint, write_checkpoint
-from melisma.files.compression import compress
 from melisma.values import Score
 from melisma.values.errors import MelismaError
 

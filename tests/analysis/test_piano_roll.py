@@ -15,7 +15,9 @@ from melisma.analysis.plots.piano_roll import (
     row_edges,
     score_figure,
 )
-from melisma.values import Metre, Notes, Score, TempoMap, Track
+from melisma.analysis.plots.spectrogram import plot_sound
+from melisma.analysis.plots.titles import title_line
+from melisma.values import Metre, Notes, Score, TempoMap, Track, Waveform
 from melisma.values.errors import MelismaError
 
 
@@ -82,3 +84,26 @@ def test_a_score_without_notes_is_refused(tmp_path: Path) -> None:
     empty = Score(tracks=(), tempo=TempoMap(beats=np.zeros(1), bpm=np.full(1, 90.0)))
     with pytest.raises(MelismaError, match="has none"):
         plot_piano_roll(empty, tmp_path / "x.png", "nothing")
+
+
+@pytest.mark.filterwarnings("error")
+def test_titles_have_no_letters_that_the_font_lacks(tmp_path: Path) -> None:
+    for title in (
+        "café 🎻🎻 waltz",
+        "忧伤的钢琴曲",
+        "$x_1$ \\frac",
+        "a\tb\x07c",
+        "\ud800",
+        "नमस्ते",
+        "",
+    ):
+        plot_piano_roll(a_score(8), tmp_path / "roll.png", title)
+        wave = Waveform(samples=np.zeros((1, 9_000)), rate_hz=24_000)
+        plot_sound(wave, tmp_path / "sound.png", title)
+    assert title_line("café 🎻🎻 waltz", 40) == "café … waltz"
+    assert title_line("x" * 50, 40) == "x" * 39 + "…"
+
+
+def test_the_tempo_is_in_beats_of_the_metre() -> None:
+    figure = score_figure(a_score(12, metre=(6, 8)), "a jig")
+    assert "60 bpm (dotted quarter), 6/8" in figure.get_suptitle()

@@ -16,6 +16,7 @@ from melisma.analysis.receipt import (
     tempo_relation,
 )
 from melisma.values import Facts, Notes, Score, TempoMap, Track, Waveform
+from melisma.values.attributes import FAMILIES
 from melisma.values.errors import MelismaError
 
 RATE_HZ = 24_000
@@ -298,3 +299,41 @@ def test_predicted_instruments_must_be_probabilities_of_families() -> None:
     for predicted in ({"kazoo": 0.5}, {"piano": 1.5}):
         with pytest.raises(MelismaError, match="probability"):
             receipt_of_sound(silence(), Facts(), predicted)
+
+
+def test_what_was_excluded_is_on_the_receipt_of_sound() -> None:
+    sound = Waveform(samples=0.1 * np.sin(np.arange(48_000) / 20)[None], rate_hz=24_000)
+    lines = receipt_of_sound(
+        sound, Facts(), {"drums": 0.99, "bass": 0.2}, ("drums", "bass")
+    ).lines()
+    assert any(
+        line.startswith("instruments: drums 0.99, requested no drums: does not") for line in lines
+    )
+    assert any(
+        line.startswith("instruments: bass 0.20, requested no bass: agrees") for line in lines
+    )
+    silence = Waveform(samples=np.zeros((1, 48_000)), rate_hz=24_000)
+    assert receipt_of_sound(silence, Facts(), {}, ("drums",)).agreement == 0.0
+    others = [family for family in FAMILIES if family != "drums"]
+    requested = Facts(families=("drums",))
+    for detected, agrees in (({"drums": 0.9}, True), ({"drums": 0.9, "piano": 0.8}, False)):
+        findings = receipt_of_sound(sound, requested, detected, others).findings
+        [found] = [one for one in findings if one.name == "other instruments"]
+        assert (found.requested, found.agrees) == ("none", agrees)
+
+
+def test_what_was_excluded_is_on_the_receipt_of_a_score() -> None:
+    notes = Notes(
+        start_beats=np.arange(8.0), duration_beats=np.ones(8), pitch=np.full(8, 60),
+        velocity=np.full(8, 80),
+    )  # fmt: skip
+    score = Score(
+        tracks=(Track(notes=notes, program=65, is_drum=False),),
+        tempo=TempoMap(beats=np.zeros(1), bpm=np.full(1, 90.0)),
+    )
+    absent = {"saxophone": frozenset({64, 65, 66, 67}), "drums": frozenset({128})}
+    found = receipt_of_score(score, Facts(), absent)
+    verdicts = {one.requested: (one.measured, one.agrees) for one in found.findings}
+    assert verdicts["no saxophone"] == ("alto sax plays", False)
+    assert verdicts["no drums"] == ("drums do not play", True)
+    assert Receipt.of_json(found.as_json()) == found

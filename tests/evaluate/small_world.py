@@ -12,6 +12,7 @@ from melisma.evaluate.assess import Judges, RunInfo, SoundToJudge
 from melisma.evaluate.models.embeddings import Embedding
 from melisma.evaluate.models.judge import Judge, JudgeNetwork, JudgeSettings
 from melisma.evaluate.references.audio import Reference, TruePiece, measure_reference
+from melisma.files.audio.reading import DecodedAudio
 from melisma.values import Facts, Waveform
 
 RATE_HZ = 24_000
@@ -109,7 +110,7 @@ def given(number: int, sound: Callable[[], Waveform], *, in_reference: bool = Tr
         prompt=known.prompts[number],
         requested=known.requested()[number] if in_reference else None,
         reference_index=number if in_reference else None,
-        read=sound,
+        read=lambda: DecodedAudio(waveform=sound(), remarks=()),
     )
 
 

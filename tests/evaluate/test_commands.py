@@ -113,7 +113,7 @@ def test_adherence_from_prompts_to_table(
     monkeypatch.setattr(adherence, "read_audio_shards", lambda _: fake_shards())
     arguments = ["--held", "x", "--judges", str(tmp_path / "judges"), "--best-of", "1"]
     arguments += ["--count", "5", "--batch", "2", "--results", str(tmp_path)]
-    arguments += ["--drawing", "guidance_semantic=1.5"]
+    arguments += ["--sampling", "guidance_semantic=1.5"]
     monkeypatch.setattr(sys, "argv", ["adherence.py", *arguments])
     adherence.main()
     printed = capsys.readouterr().out

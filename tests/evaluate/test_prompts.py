@@ -1,9 +1,12 @@
 """Lists of prompts are read, and files are paired with their prompts."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from melisma.evaluate.prompts import (
     MIDI_ENDINGS,
@@ -17,8 +20,9 @@ from melisma.evaluate.prompts import (
 from melisma.files import Provenance, write_audio
 from melisma.symbolic.midi import write_midi
 from melisma.symbolic.tags import write_midi_tags
-from melisma.values import Notes, Score, TempoMap, Track, Waveform
+from melisma.values import Notes, Prompt, Score, TempoMap, Track, Waveform
 from melisma.values.errors import MelismaError
+from melisma.values.prompt import clean_text
 
 MUSICCAPS = """ytid,start_s,end_s,audioset_positive_labels,aspect_list,caption,author_id,\
 is_balanced_subset,is_audioset_eval
@@ -115,6 +119,21 @@ def test_musiccaps_and_its_subsets(tmp_path: Path) -> None:
         read_musiccaps(path)
 
 
+@pytest.mark.parametrize(
+    "cell",
+    ["[" * 5_000 + "]" * 5_000, "[" + "-" * 20_000 + "1]", "{[]: 1}", "['a'", "5", "[1, None]",
+     "0x" + "f" * 9_000, "[0x" + "f" * 9_000 + "]", "[" * 300],
+    ids=lambda cell: cell[:12],
+)  # fmt: skip
+def test_a_malformed_list_of_aspects_is_an_empty_one(cell: str, tmp_path: Path) -> None:
+    path = tmp_path / "captions.csv"
+    header = MUSICCAPS.splitlines()[0]
+    row = f'abc,30,40,/m/1,"{cell}",A slow piece.,4,True,False'
+    path.write_text(f"{header}\n{row}\n", encoding="utf-8")
+    [found] = read_musiccaps(path, "all")
+    assert found.facts["aspects"] == ()
+
+
 def test_names_in_the_list_decide(tmp_path: Path) -> None:
     touch(tmp_path, "b.wav", "sub/a.flac", "left.mp3", "notes.pdf", ".hidden/c.wav")
     (tmp_path / "prompts.csv").write_text(
@@ -202,3 +221,38 @@ def test_nothing_at_all_is_an_error(tmp_path: Path) -> None:
     prompts.write_text("file,prompt\nb.wav,x\n")
     with pytest.raises(MelismaError, match="belongs to a file"):
         pair_prompts(tmp_path, prompts)
+
+
+def test_lines_end_with_lf_cr_lf_or_cr_and_with_nothing_else(tmp_path: Path) -> None:
+    pasted = "a waltz\u2028with\u2029a\x85calm\vand\fslow\x1cend"
+    for end in ("\n", "\r\n", "\r"):
+        for name, line in (("p.txt", "{}"), ("p.jsonl", '{{"prompt": "{}"}}'), ("p.csv", "{}")):
+            rows = [pasted if name == "p.txt" else "a waltz\u2028again", "a jig"]
+            head = ["prompt"] if name == "p.csv" else []
+            text = end.join([*head, *(line.format(row) for row in rows), ""])
+            (tmp_path / name).write_bytes(text.encode())
+            assert len(read_prompts(tmp_path / name)) == 2, (name, end)
+
+
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.lists(st.text(st.characters(), max_size=20), min_size=1, max_size=5))
+def test_any_text_becomes_text_that_can_be_written(tmp_path: Path, texts: list[str]) -> None:
+    path = tmp_path / "p.jsonl"
+    path.write_text("\n".join(json.dumps({"prompt": f"x{text}"}) for text in texts))
+    rows = read_prompts(path)
+    assert len(rows) == len(texts)
+    for row in rows:
+        assert row.words.encode("utf-8").decode("utf-8") == row.words
+        Prompt(words=row.words)
+    assert [row.words for row in rows] == [" ".join(clean_text(row.words).split()) for row in rows]
+
+
+@given(st.binary(max_size=40))
+def test_any_bytes_of_a_terminal_become_a_prompt(data: bytes) -> None:
+    prompt = Prompt(words="x" + data.decode("utf-8", "surrogateescape"))
+    assert prompt.words.encode("utf-8")
+    assert clean_text(prompt.words) == prompt.words
+    if data.isascii() and data.decode().isprintable():
+        assert prompt.words == "x" + data.decode()

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import resource
 from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from melisma.files.atomic import atomic_write
 from melisma.files.checkpoint import (
     Checkpoint,
+    build_model,
     expect_fingerprints,
     fingerprint_of,
     read_checkpoint,
     write_checkpoint,
 )
+from melisma.lm.score.model import ScoreModel, ScoreModelSettings
 from melisma.values.errors import MelismaError
+
+PRECISIONS = ("float32", "float16", "int8")
 
 
 def example() -> Checkpoint:
@@ -185,7 +191,7 @@ def test_a_full_disk_is_reported_in_one_sentence(
         raise SafetensorError("Error while serializing: No space left on device (os error 28)")
 
     monkeypatch.setattr("melisma.files.checkpoint.save_file", refuse)
-    with pytest.raises(OSError, match="is full: nothing was written"):
+    with pytest.raises(OSError, match="is full: "):
         write_checkpoint(tmp_path / "a.safetensors", example())
     assert list(tmp_path.iterdir()) == []
 
@@ -202,3 +208,96 @@ def test_a_fingerprint_changes_with_what_decides_tokens() -> None:
     assert fingerprint_of("codec", first.settings, moved) != print_of
     renamed = {("m" if n == "matrix" else n): t for n, t in first.tensors.items()}
     assert fingerprint_of("codec", first.settings, renamed) != print_of
+
+
+def damaged(precision: str, position: int, value: float, path: Path) -> None:
+    """Writes a checkpoint, then puts a number into the floating-point tensor at a position."""
+    tensors = {"w": torch.randn(4, 64), "bias": torch.zeros(4), "x::y": torch.ones(3)}
+    write_checkpoint(path, dataclasses.replace(example(), tensors=tensors), precision=precision)
+    with safe_open(path, framework="pt") as opened:
+        stored = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+        metadata = opened.metadata()
+    floating = sorted(name for name, one in stored.items() if one.is_floating_point())
+    stored[floating[position % len(floating)]].view(-1)[1] = value
+    save_file(stored, path, metadata=metadata)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("position", [0, 1, 2])
+def test_weights_that_are_no_numbers_are_refused(
+    precision: str, position: int, value: float, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.safetensors"
+    damaged(precision, position, value, path)
+    with pytest.raises(MelismaError, match=r"the weights in .*a\.safetensors are damaged: .* has "):
+        read_checkpoint(path)
+    assert read_checkpoint(path, finite=False).kind == example().kind
+
+
+def test_the_largest_numbers_are_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    tensors = {"w": torch.full((8, 8), torch.finfo(torch.float32).max)}
+    write_checkpoint(path, dataclasses.replace(example(), tensors=tensors))
+    assert torch.equal(read_checkpoint(path).tensors["w"], tensors["w"])
+
+
+SIZES = ScoreModelSettings(width=40, layers=1, heads=2, window_events=20)
+
+
+@pytest.fixture(scope="module")
+def score_checkpoint() -> Checkpoint:
+    with torch.random.fork_rng(devices=[]):
+        tensors = ScoreModel(SIZES).state_dict()
+    return Checkpoint(kind="score_lm", settings=dataclasses.asdict(SIZES), tensors=tensors)
+
+
+@pytest.mark.parametrize("name", sorted(dataclasses.asdict(SIZES)))
+@pytest.mark.parametrize(
+    "value", [0, -1, 3, 1_000_000_000, 2**63, 10**400, 0.5, "text", None, [], {}, True, [[1]]],
+    ids=str,
+)  # fmt: skip
+def test_settings_are_compared_with_the_tensors_before_anything_is_allocated(
+    name: str, value: object, score_checkpoint: Checkpoint
+) -> None:
+    settings = {**score_checkpoint.settings, name: value}
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    checkpoint, found = dataclasses.replace(score_checkpoint, settings=settings), {}
+    # A setting may decide no shape: the model then has the tensors of the checkpoint.
+    with contextlib.suppress(MelismaError):
+        found = build_model(checkpoint, ScoreModelSettings, ScoreModel).state_dict()
+    for own, tensor in found.items():
+        assert torch.equal(tensor, score_checkpoint.tensors[own])
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert grown < 100_000  # kilobytes
+
+
+def test_a_model_is_built_of_its_tensors_whatever_torch_prefers(
+    score_checkpoint: Checkpoint,
+) -> None:
+    state = torch.get_rng_state()
+    torch.set_default_dtype(torch.float64)
+    try:
+        model = build_model(score_checkpoint, ScoreModelSettings, ScoreModel)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert torch.equal(torch.get_rng_state(), state)
+    for name, tensor in model.state_dict().items():
+        assert tensor.dtype == score_checkpoint.tensors[name].dtype
+        assert torch.equal(tensor, score_checkpoint.tensors[name])
+        assert tensor.data_ptr() != score_checkpoint.tensors[name].data_ptr()
+    assert not any(buffer.is_meta for buffer in model.buffers())
+
+
+@pytest.mark.parametrize("change", ["missing", "unknown", "shape"])
+def test_tensors_that_do_not_fit_are_named(change: str, score_checkpoint: Checkpoint) -> None:
+    tensors = dict(score_checkpoint.tensors)
+    first = next(iter(tensors))
+    tensor = tensors.pop(first)
+    if change == "unknown":
+        tensors |= {first: tensor, "other.weight": torch.zeros(1)}
+    if change == "shape":
+        tensors[first] = torch.zeros(7)
+    checkpoint = dataclasses.replace(score_checkpoint, tensors=tensors)
+    with pytest.raises(MelismaError, match="other.weight" if change == "unknown" else first):
+        build_model(checkpoint, ScoreModelSettings, ScoreModel)

@@ -29,8 +29,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from melisma.files.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
-from melisma.files.compression import compress, decompress
+from melisma.analysis.similarity.compression import compress, decompress
+from melisma.files.checkpoint import Checkpoint, read_checkpoint, tensor_of, write_checkpoint
+from melisma.files.typed_json import typed
 from melisma.values.errors import MelismaError
 from melisma.values.tokens import FRAME_RATE_HZ
 
@@ -466,18 +467,23 @@ class ClipIndex:
                 )
         try:
             clips, frames, windows = (
-                int(checkpoint.settings[name]) for name in ("clips", "frames", "windows")
+                typed(checkpoint.settings.get(name), int, name)
+                for name in ("clips", "frames", "windows")
             )
-            tokens = decompress(checkpoint.tensors["tokens"], clips * frames * 2)
-            names = decompress(checkpoint.tensors["names"], clips * 2_000)
+            packed, titles = (
+                tensor_of(checkpoint, name, (None,), torch.uint8) for name in ("tokens", "names")
+            )
+            tokens = decompress(packed, clips * frames * 2)
+            names = decompress(titles, clips * 2_000)
+            vectors = tensor_of(checkpoint, "vectors", (clips * windows, None))
             return cls(
                 names.decode().split("\n"),
                 np.frombuffer(tokens, dtype="<u2").reshape(clips, frames),
-                checkpoint.tensors["vectors"].reshape(clips, windows, -1).numpy(),
+                vectors.numpy().reshape(clips, windows, -1),
                 checkpoint.fingerprints,
-                [Limit(**limit) for limit in checkpoint.notes["limits"]],
+                typed(checkpoint.notes.get("limits"), list[Limit], "limits"),
             )
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        except ValueError as error:  # of our checks and of NumPy's
             raise MelismaError(f"{path} is a damaged index: build it again") from error
 
 

@@ -26,10 +26,11 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import torch
 
+from melisma.analysis.similarity.compression import compress, decompress
 from melisma.analysis.similarity.melody_index import (
     LONG_NOTES,
     RUN_STEPS,
@@ -38,8 +39,8 @@ from melisma.analysis.similarity.melody_index import (
     matching_pairs,
     melodic_steps,
 )
-from melisma.files.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
-from melisma.files.compression import compress, decompress
+from melisma.files.checkpoint import Checkpoint, read_checkpoint, tensor_of, write_checkpoint
+from melisma.files.typed_json import parse_json, typed
 from melisma.values import Score
 from melisma.values.errors import MelismaError
 
@@ -92,16 +93,6 @@ class FingerprintLimits:
             raise MelismaError("limits need one or more durations, and all values for each")
         if list(self.seconds) != sorted(set(self.seconds)):
             raise MelismaError(f"the durations of limits must ascend, not be {self.seconds}")
-
-    @classmethod
-    def of(cls, row: dict[str, Any] | None) -> FingerprintLimits | None:
-        """Reads their JSON form (`dataclasses.asdict`); `TypeError` for anything else."""
-        if row is None:
-            return None
-        columns: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in row.items()
-        }
-        return cls(**columns)
 
     def at(self, seconds: float) -> tuple[float, float]:
         """Limits (notes, share) for a duration, linearly interpolated, constant beyond the ends."""
@@ -303,19 +294,24 @@ class MelodyFingerprints:
                 f"{_HASH_SETTINGS}: use the Melisma version that wrote them, or make them again"
             )
         try:
-            stored = checkpoint.tensors
+            stored = {
+                name: tensor_of(checkpoint, name, (None,), torch.uint8)
+                for name in ("counts", "hashes", "gaps", "titles")
+            }
             counts = np.frombuffer(decompress(stored["counts"]), dtype="<i4").astype(np.int32)
-            total = int(counts.sum())
+            total = int(counts.sum(dtype=np.int64))
+            if counts.min(initial=0) < 0:
+                raise MelismaError("a piece has fewer fingerprints than none")
             hashes = np.frombuffer(decompress(stored["hashes"], _HASH_BYTES * total), np.uint8)
             words = np.pad(hashes.reshape(-1, _HASH_BYTES), ((0, 0), (0, 4 - _HASH_BYTES)))
             return cls(
                 hashes=words.view("<u4")[:, 0].astype(np.uint32),
                 gaps=np.frombuffer(decompress(stored["gaps"], total), dtype=np.uint8),
                 counts=counts,
-                titles=json.loads(decompress(stored["titles"])),
-                limits=FingerprintLimits.of(checkpoint.notes["limits"]),
+                titles=typed(parse_json(decompress(stored["titles"]), "titles"), dict[str, str]),
+                limits=typed(checkpoint.notes.get("limits"), FingerprintLimits | None, "limits"),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except ValueError as error:  # of our checks and of NumPy's
             raise MelismaError(
                 f"the fingerprints in {path} are damaged: fetch or make them again"
             ) from error

@@ -7,7 +7,6 @@ real renders.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,8 +24,10 @@ from melisma.evaluate.metrics.statistics import (
     mean_interval,
 )
 from melisma.evaluate.models.judge import Judge
+from melisma.files.typed_json import parse_json, some_fields
 from melisma.joint.settings_words import read_settings
 from melisma.values import Facts, Waveform
+from melisma.values.prompt import decode_text, split_lines
 
 ACCOMPANYING = ("drums", "bass")
 """Families that are not the lead where another is named."""
@@ -62,19 +63,32 @@ class MeasuredAttributes:
 
 
 def read_requests(path: Path) -> list[RequestedAttributes]:
-    """Reads a list of stated prompts, one JSON object a line."""
+    """Reads a list of stated prompts, one JSON object a line; `MelismaError` for anything else."""
     requests: list[RequestedAttributes] = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        row = json.loads(line)
-        requests.append(
-            RequestedAttributes(
-                words=row["prompt"],
-                lead=row["lead"],
-                tempo_bpm=row["tempo_bpm"] if row["tempo_stated"] else None,
-                tonality=row["tonality"],
+    for number, line in enumerate(split_lines(decode_text(path.read_bytes(), str(path))), start=1):
+        if line:
+            where = f"line {number} of {path}"
+            row = some_fields(parse_json(line, where), _StatedRow, where)
+            requests.append(
+                RequestedAttributes(
+                    words=row.prompt,
+                    lead=row.lead,
+                    tempo_bpm=row.tempo_bpm if row.tempo_stated else None,
+                    tonality=row.tonality,
+                )
             )
-        )
     return requests
+
+
+@dataclass(frozen=True, kw_only=True)
+class _StatedRow:
+    """A line of `read_requests`."""
+
+    prompt: str
+    lead: str
+    tempo_bpm: float
+    tempo_stated: bool
+    tonality: str
 
 
 def requested_of(facts: Facts, words: str) -> RequestedAttributes:

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from melisma.evaluate.metrics.statistics import Interval
 from melisma.files.atomic import write_bytes
+from melisma.files.typed_json import numbers, read_json, typed
 from melisma.values.errors import MelismaError
 
 
@@ -117,6 +119,27 @@ def write_figures(path: Path, figures: Sequence[Figure]) -> None:
 def read_figures(path: Path) -> list[Figure]:
     """Reads a file of `write_figures`; `MelismaError` for anything else."""
     try:
-        return [Figure(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
-    except (json.JSONDecodeError, TypeError) as error:
-        raise MelismaError(f"{path} holds no figures: run its benchmark again") from error
+        rows = typed(read_json(path), list[dict[str, Any]])
+        return [parse_figure(row, f"[{number}]") for number, row in enumerate(rows)]
+    except MelismaError as error:
+        raise MelismaError(f"{path} holds no figures ({error}): run its benchmark again") from error
+
+
+def parse_figure(row: Mapping[str, Any], where: str) -> Figure:
+    """A row from JSON values, in which null and NaN stand for numbers that are missing.
+
+    Args:
+        row: The fields of a `Figure`.
+        where: Place of the row in the document, for messages.
+
+    Raises:
+        MelismaError: A field is missing, unknown or of another type.
+    """
+    details = typed(row.get("details", {}), dict[str, Any], f"{where}.details")
+    texts = {name: one for name, one in details.items() if isinstance(one, str)}
+    rest = {name: one for name, one in details.items() if name not in texts}
+    [value] = numbers({"value": row.get("value")}, where).values()
+    read = typed({**row, "value": 0.0, "details": {}}, Figure, where)
+    return dataclasses.replace(
+        read, value=value, details={**texts, **numbers(rest, f"{where}.details")}
+    )

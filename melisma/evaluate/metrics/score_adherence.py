@@ -13,10 +13,10 @@ rows of the table. The tolerances are those of cards; a receipt is stricter with
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -36,10 +36,12 @@ from melisma.evaluate.metrics.statistics import (
     median_interval,
 )
 from melisma.evaluate.models.tradition_classifier import TRADITION_CLASSES, TraditionClassifier
+from melisma.files.typed_json import parse_json, some_fields, typed
 from melisma.joint.settings_words import read_settings
 from melisma.values import Score, Waveform
 from melisma.values.attributes import FAMILIES, METRE_KINDS
 from melisma.values.errors import MelismaError
+from melisma.values.prompt import decode_text, split_lines
 
 TEMPO_TOLERANCE = 0.08
 """A tempo stated as a number is met within this share (two bins of the tempo attribute)."""
@@ -132,21 +134,14 @@ def read_score_requests(path: Path) -> list[RequestedScoreAttributes]:
         MelismaError: If a row states an unknown tempo word, metre or tradition.
     """
     prompts: list[RequestedScoreAttributes] = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines()):
-        row = json.loads(line)
-        prompt = RequestedScoreAttributes(
-            words=row["prompt"],
-            wording=row["wording"],
-            tempo_bpm=row["tempo_bpm"],
-            tempo_word=row["tempo_word"],
-            tonality=row["tonality"],
-            mode=row["mode"],
-            metre=row["metre"],
-            families=tuple(row["families"]),
-            programs=tuple(row["programs"]),
-            complete=row["complete"],
-            tradition=row[TRADITION_KEY],
-        )
+    for number, line in enumerate(split_lines(decode_text(path.read_bytes(), str(path)))):
+        if not line:
+            continue
+        where = f"line {number + 1} of {path}"
+        row = typed(parse_json(line, where), dict[str, Any], where)
+        names = {"prompt": "words", TRADITION_KEY: "tradition"}
+        fields = {names.get(name, name): value for name, value in row.items()}
+        prompt = some_fields(fields, RequestedScoreAttributes, where)
         known = (
             prompt.tempo_word in (None, *TEMPO_WORD_BPM)
             and prompt.metre in (None, *BAR_BEATS)

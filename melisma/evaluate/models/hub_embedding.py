@@ -89,7 +89,7 @@ class HubEmbedding(Embedding):
             inputs = dict(self.extractor(rows, sampling_rate=self.rate_hz, return_tensors="pt"))
             if "is_longer" in inputs:
                 # The extractor of fused CLAP takes one window at random for longer than it is.
-                inputs["is_longer"] = torch.zeros(len(rows), 1, dtype=torch.bool)
+                inputs["is_longer"] = torch.zeros(len(rows), 1, dtype=torch.bool, device="cpu")
             answer = self.model(**inputs)
             vectors = answer.audio_embeds if self.is_clap else answer.last_hidden_state.mean(dim=1)
             parts.append(vectors.float().numpy())

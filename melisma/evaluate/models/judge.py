@@ -34,7 +34,7 @@ from melisma.evaluate.models.audio_features import (
     stack_mels,
 )
 from melisma.evaluate.models.text_features import TABLE_ROWS, hash_words
-from melisma.files.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from melisma.files.checkpoint import Checkpoint, build_model, read_checkpoint, write_checkpoint
 from melisma.values import Waveform
 from melisma.values.attributes import FAMILIES, TONALITIES
 
@@ -144,12 +144,16 @@ class TempogramHead(nn.Module):
             nn.Dropout(settings.dropout),
             nn.Conv1d(settings.pulse, 1, 1),
         )
-        self.prior = nn.Parameter(torch.zeros(TEXTURE_BASES))
+        self.prior = nn.Parameter(torch.zeros(TEXTURE_BASES, dtype=torch.float32))
         self.texture = nn.Linear(settings.trunk, TEXTURE_BASES)
         nn.init.zeros_(self.texture.weight)
         nn.init.zeros_(self.texture.bias)
-        position = (torch.arange(len(TEMPI)) + 0.5) / len(TEMPI)
-        bases = torch.cos(torch.pi * torch.arange(1, TEXTURE_BASES + 1)[:, None] * position)
+        position = (torch.arange(len(TEMPI), dtype=torch.float32, device="cpu") + 0.5) / len(TEMPI)
+        bases = torch.cos(
+            torch.pi
+            * torch.arange(1, TEXTURE_BASES + 1, dtype=torch.float32, device="cpu")[:, None]
+            * position
+        )
         self.register_buffer("bases", bases, persistent=False)
 
     def forward(self, tempogram: Tensor, trunk: Tensor) -> Tensor:
@@ -209,7 +213,7 @@ class JudgeNetwork(nn.Module):
             nn.Linear(256, EMBEDDING_WIDTH),
         )  # fmt: skip
         self.words = SentenceEncoder(settings)
-        self.log_scale = nn.Parameter(torch.tensor(2.3))
+        self.log_scale = nn.Parameter(torch.tensor(2.3, dtype=torch.float32))
 
     def forward(self, mel: Tensor, tempogram: Tensor, chroma: Tensor) -> JudgeOutput:
         trunk = self.timbre(mel)
@@ -231,7 +235,9 @@ def flatten_rows(sentences: Sequence[str]) -> tuple[Tensor, Tensor]:
     """Hashed rows of all sentences, int64 [row], and the offset of each, int64 [sentence]."""
     rows = [hash_words(sentence) for sentence in sentences]
     starts = np.cumsum([0, *(len(row) for row in rows[:-1])])
-    return torch.tensor([entry for row in rows for entry in row]), torch.from_numpy(starts)
+    return torch.tensor(
+        [entry for row in rows for entry in row], dtype=torch.long, device="cpu"
+    ), torch.from_numpy(starts)
 
 
 class Judge:
@@ -253,9 +259,7 @@ class Judge:
         """Reads the weights in a folder of `melisma train judge`; `MelismaError` for anything
         else."""
         checkpoint = read_checkpoint(folder / CHECKPOINT_NAME, kind="judge")
-        network = JudgeNetwork(JudgeSettings(**checkpoint.settings))
-        network.load_state_dict(checkpoint.tensors)
-        return cls(network)
+        return cls(build_model(checkpoint, JudgeSettings, JudgeNetwork))
 
     def write(self, folder: Path, notes: dict[str, object]) -> None:
         """Writes the weights to a folder, which is created if missing, with `notes`."""

@@ -26,7 +26,13 @@ from torch.nn import functional as F
 from melisma.data.sources.repertoire import source_composer, source_style
 from melisma.evaluate.legacy_keys import TRADITIONS_KEY
 from melisma.evaluate.models.tradition_features import WIDTH, score_windows, window_features
-from melisma.files.checkpoint import Checkpoint, expect_fit, read_checkpoint, write_checkpoint
+from melisma.files.checkpoint import (
+    Checkpoint,
+    build_model,
+    read_checkpoint,
+    tensor_of,
+    write_checkpoint,
+)
 from melisma.values import Score
 from melisma.values.errors import MelismaError
 
@@ -127,6 +133,7 @@ class TraditionNetwork(nn.Module):
 
     def __init__(self, settings: TraditionSettings) -> None:
         super().__init__()
+        self.settings = settings
         self.layers = nn.Sequential(
             nn.Dropout(settings.dropout / 2),
             nn.Linear(WIDTH, settings.hidden),
@@ -189,19 +196,22 @@ class TraditionClassifier:
     def read(cls, path: Path) -> TraditionClassifier:
         """Reads a checkpoint of `write`; `MelismaError` for anything else, or other classes."""
         checkpoint = read_checkpoint(path, kind=CHECKPOINT_KIND)
-        with expect_fit(CHECKPOINT_KIND):
-            settings = dict(checkpoint.settings)
-            if tuple(settings.pop(TRADITIONS_KEY)) != TRADITION_CLASSES:
-                raise KeyError("other classes")
-            built = TraditionSettings(**settings)
-            networks = []
-            for index in range(built.members):
-                network = TraditionNetwork(built)
-                network.load_state_dict(
-                    {name: checkpoint.tensors[f"{index}.{name}"] for name in network.state_dict()}
-                )
-                networks.append(network)
-            mean, spread = (checkpoint.tensors[name].numpy() for name in ("mean", "spread"))
+        settings = dict(checkpoint.settings)
+        if settings.pop(TRADITIONS_KEY, None) != list(TRADITION_CLASSES):
+            raise MelismaError(
+                f"{path} tells other traditions apart than this version: train it again"
+            )
+        checkpoint = dataclasses.replace(checkpoint, settings=settings)
+        networks = [build_model(checkpoint, TraditionSettings, TraditionNetwork, prefix="0.")]
+        built = networks[0].settings
+        for index in range(1, built.members):
+            prefix = f"{index}."
+            networks.append(
+                build_model(checkpoint, TraditionSettings, TraditionNetwork, prefix=prefix)
+            )
+        mean, spread = (
+            tensor_of(checkpoint, name, (WIDTH,)).numpy() for name in ("mean", "spread")
+        )
         return cls(built, networks, mean, spread)
 
 

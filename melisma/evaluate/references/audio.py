@@ -26,9 +26,11 @@ from melisma.evaluate.legacy_keys import TEXTS_KEY
 from melisma.evaluate.measured import Measured, measure_piece
 from melisma.evaluate.metrics.adherence import RequestedAttributes, stated_attributes
 from melisma.evaluate.models.embedding import Embedding
-from melisma.evaluate.models.judge import Judge
-from melisma.files.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from melisma.evaluate.models.judge import EMBEDDING_WIDTH, Judge
+from melisma.files.checkpoint import Checkpoint, read_checkpoint, tensor_of, write_checkpoint
+from melisma.files.typed_json import numbers, typed
 from melisma.values import Facts, Waveform
+from melisma.values.attributes import FAMILIES
 from melisma.values.errors import MelismaError
 
 KIND = "reference"
@@ -264,46 +266,57 @@ def write_reference(path: Path, reference: Reference) -> None:
 
 def read_reference(path: Path) -> Reference:
     """Reads a file of `write_reference`; `MelismaError` for anything else, or a damaged file."""
-    checkpoint = read_checkpoint(path, kind=KIND)
-    rows: list[dict[str, Any]] = checkpoint.notes["rows"]
-    arrays = {name: tensor.numpy() for name, tensor in checkpoint.tensors.items()}
-    return Reference(
-        name=checkpoint.settings["name"],
-        seconds=checkpoint.settings["seconds"],
-        levels=checkpoint.settings["levels"],
-        prompts=tuple(row["prompt"] for row in rows),
-        groups=tuple(row["group"] for row in rows),
-        facts=tuple(_facts(row["facts"]) for row in rows),
-        raw=_measured("raw", rows, arrays),
-        coded=_measured("coded", rows, arrays),
-        fingerprints=checkpoint.fingerprints,
-        digest=checkpoint.settings["digest"],
-    )
+    checkpoint = read_checkpoint(path, kind=KIND, finite=False)
+    try:
+        rows = typed(checkpoint.notes.get("rows"), list[dict[str, Any]], "rows")
+        settings = typed(checkpoint.settings, _StoredSettings, "settings")
+        return Reference(
+            name=settings.name,
+            seconds=settings.seconds,
+            levels=settings.levels,
+            prompts=tuple(typed(row.get("prompt"), str, "prompt") for row in rows),
+            groups=tuple(typed(row.get("group"), str, "group") for row in rows),
+            facts=tuple(typed(row.get("facts"), Facts, "facts") for row in rows),
+            raw=_measured("raw", rows, checkpoint),
+            coded=_measured("coded", rows, checkpoint),
+            fingerprints=checkpoint.fingerprints,
+            digest=settings.digest,
+        )
+    except MelismaError as error:
+        raise MelismaError(f"{path} is no whole reference set ({error}): make it again") from error
 
 
-def _facts(stored: dict[str, Any]) -> Facts:
-    columns: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in stored.items()
-    }
-    return Facts(**columns)
+@dataclass(frozen=True, kw_only=True)
+class _StoredSettings:
+    """The settings in the file of a reference set."""
+
+    name: str
+    seconds: float
+    levels: int
+    digest: str
 
 
 def _measured(
-    part: str, rows: Sequence[dict[str, Any]], arrays: Mapping[str, np.ndarray]
+    part: str, rows: Sequence[dict[str, Any]], checkpoint: Checkpoint
 ) -> tuple[Measured, ...]:
-    prefix = f"{part}/windows/"
+    prefix, count = f"{part}/windows/", len(rows)
     windows = {
-        name.removeprefix(prefix): split_windows(stacked)
-        for name, stacked in arrays.items()
+        name.removeprefix(prefix): split_windows(
+            tensor_of(checkpoint, name, (count, None, None)).numpy()
+        )
+        for name in checkpoint.tensors
         if name.startswith(prefix)
     }
+    tags = tensor_of(checkpoint, f"{part}/tags", (count, len(FAMILIES))).numpy()
+    vectors = tensor_of(checkpoint, f"{part}/vector", (count, EMBEDDING_WIDTH)).numpy()
+    measured = [typed(row.get(part), dict[str, Any], part) for row in rows]
     return tuple(
         Measured(
-            values=row[part]["values"],
-            texts=row[part][TEXTS_KEY],
-            tags=arrays[f"{part}/tags"][i],
-            vector=arrays[f"{part}/vector"][i],
+            values=numbers(one.get("values"), f"{part}.values"),
+            texts=typed(one.get(TEXTS_KEY), dict[str, str], f"{part}.{TEXTS_KEY}"),
+            tags=tags[i],
+            vector=vectors[i],
             windows={name: pieces[i] for name, pieces in windows.items()},
         )
-        for i, row in enumerate(rows)
+        for i, one in enumerate(measured)
     )

@@ -12,16 +12,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from melisma.analysis.score.metre import MetreEvidence
-from melisma.analysis.score.structure import ScoreStructure
-from melisma.analysis.similarity.melody_index import SharedRun
 from melisma.evaluate.legacy_keys import (
     MEASURED_KEY,
     REQUESTED_KEY,
@@ -35,6 +32,8 @@ from melisma.evaluate.metrics.score_adherence import (
     RequestedScoreAttributes,
 )
 from melisma.files.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from melisma.files.typed_json import typed
+from melisma.values.errors import MelismaError
 
 KIND = "score reference"
 FILE_NAME = "score_reference.safetensors"
@@ -76,7 +75,7 @@ def write_score_reference(path: Path, reference: ScoreReference) -> None:
     checkpoint = Checkpoint(
         kind=KIND,
         settings={"name": reference.name, "digest": reference.digest},
-        tensors={"count": torch.tensor([len(reference.pairs)])},
+        tensors={"count": torch.tensor([len(reference.pairs)], dtype=torch.long, device="cpu")},
         notes={"rows": _rows(reference.pairs)},
     )
     write_checkpoint(path, checkpoint)
@@ -84,40 +83,36 @@ def write_score_reference(path: Path, reference: ScoreReference) -> None:
 
 def read_score_reference(path: Path) -> ScoreReference:
     """Reads a file of `write_score_reference`; `MelismaError` for anything else."""
-    checkpoint = read_checkpoint(path, kind=KIND)
-    return ScoreReference(
-        name=checkpoint.settings["name"],
-        pairs=tuple(
-            (_read_requested(row[REQUESTED_KEY]), _read_measured(row[MEASURED_KEY]))
-            for row in checkpoint.notes["rows"]
-        ),
-    )
-
-
-def _tuples(row: dict[str, Any]) -> dict[str, Any]:
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in row.items()}
-
-
-def _structure_fields(row: dict[str, Any]) -> dict[str, Any]:
-    names = {key: name for name, key in STRUCTURE_KEYS.items()}
-    return {names.get(key, key): value for key, value in row.items()}
+    checkpoint = read_checkpoint(path, kind=KIND, finite=False)
+    try:
+        rows = typed(checkpoint.notes.get("rows"), list[dict[str, dict[str, Any]]], "rows")
+        return ScoreReference(
+            name=typed(checkpoint.settings.get("name"), str, "name"),
+            pairs=tuple(
+                (
+                    _read_requested(row.get(REQUESTED_KEY, {})),
+                    _read_measured(row.get(MEASURED_KEY, {})),
+                )
+                for row in rows
+            ),
+        )
+    except MelismaError as error:
+        raise MelismaError(f"{path} is no whole reference set ({error}): make it again") from error
 
 
 def _read_requested(row: dict[str, Any]) -> RequestedScoreAttributes:
-    fields = {name: value for name, value in row.items() if name != TRADITION_KEY}
-    return RequestedScoreAttributes(**_tuples(fields), tradition=row[TRADITION_KEY])
+    return typed(_renamed(row, {TRADITION_KEY: "tradition"}), RequestedScoreAttributes)
 
 
 def _read_measured(row: dict[str, Any]) -> MeasuredScoreAttributes:
-    metre, shared = row["metre"], row["shared"]
-    return MeasuredScoreAttributes(
-        **_tuples(
-            {name: value for name, value in row.items() if name != TRADITIONS_KEY}
-            | {
-                "traditions": row[TRADITIONS_KEY],
-                "metre": None if metre is None else MetreEvidence(**metre),
-                "shared": None if shared is None else SharedRun(**shared),
-                "structure": ScoreStructure(**_structure_fields(row["structure"])),
-            }
-        )
-    )
+    structure = typed(row.get("structure"), dict[str, Any], "structure")
+    names = {key: name for name, key in STRUCTURE_KEYS.items()}
+    fields = {**row, "structure": _renamed(structure, names)}
+    # Probabilities of traditions are never stored: their classifier is not shipped.
+    if fields.get(TRADITIONS_KEY) is not None:
+        raise MelismaError(f"{TRADITIONS_KEY} is not null")
+    return typed(_renamed(fields, {TRADITIONS_KEY: "traditions"}), MeasuredScoreAttributes)
+
+
+def _renamed(row: dict[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    return {names.get(key, key): value for key, value in row.items()}

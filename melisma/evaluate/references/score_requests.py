@@ -12,7 +12,6 @@ import re
 from collections.abc import Sequence
 
 import numpy as np
-from symusic import core
 
 from melisma.analysis.score.metre import BAR_BEATS
 from melisma.data.arrange.songbook import Songbook
@@ -58,15 +57,14 @@ def signed_tonality(source: Source) -> str | None:
     quarter notes; None otherwise."""
     if source.corpus != "mutopia":
         return None
-    parsed = core.ScoreTick.from_midi(source.midi_bytes)
-    marks = sorted(parsed.key_signatures, key=lambda mark: mark.time)
-    later = [mark for mark in marks if mark.time > 0]
-    if not marks or marks[0].time > 0:
+    keys = read_score(source).keys
+    if not keys:
         return None
-    if later and later[0].time < 32 * parsed.ticks_per_quarter:
+    first, *later = keys
+    if first.beat > 0 or any(key.beat < 32 for key in later):
         return None
-    minor = bool(marks[0].tonality)
-    tone = int(marks[0].key) * 7 + (9 if minor else 0)
+    minor = first.is_minor
+    tone = first.sharps * 7 + (9 if minor else 0)
     return f"{PITCH_NAMES[tone % 12]} {'minor' if minor else 'major'}"
 
 

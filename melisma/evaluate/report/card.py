@@ -24,8 +24,9 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from melisma.evaluate.legacy_keys import SENTENCE_KEY, TEXTS_KEY
-from melisma.evaluate.metrics.figures import Figure
+from melisma.evaluate.metrics.figures import Figure, parse_figure
 from melisma.files.atomic import write_bytes
+from melisma.files.typed_json import numbers, read_json, typed
 from melisma.values.errors import MelismaError
 
 CARD_NAME = "card.json"
@@ -214,9 +215,9 @@ def read_card(path: Path) -> Card:
     """
     path = path / CARD_NAME if path.is_dir() else path
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise MelismaError(f"{path} is no card: it is not JSON") from error
+        document = read_json(path)
+    except MelismaError as error:
+        raise MelismaError(f"{path} is no card: it is not JSON, or cut short") from error
     if not isinstance(document, dict) or document.get("kind") != CARD_KIND:
         raise MelismaError(f"{path} is no card: `melisma evaluate` writes them")
     protocol = document.get("protocol")
@@ -227,39 +228,54 @@ def read_card(path: Path) -> Card:
             "evaluate again"
         )
     try:
-        return Card(
-            title=document["title"],
-            judged=document["judged"],
-            protocol=Protocol(**document["protocol"]),
-            rows=tuple(_read_row(row) for row in document["rows"]),
-            pieces=tuple(_read_piece(row) for row in document["pieces"]),
-            plots=document["plots"],
-            notes=tuple(document["notes"]),
-            made_by=document["made_by"],
-            embeddings=_read_embeddings(embeddings_path(path)),
-        )
-    except (KeyError, TypeError, AttributeError) as error:
-        raise MelismaError(f"{path} is no whole card: evaluate again") from error
+        card = _read_document({name: one for name, one in document.items() if name != "kind"})
+    except MelismaError as error:
+        raise MelismaError(f"{path} is no whole card ({error}): evaluate again") from error
+    embeddings = _read_embeddings(embeddings_path(path), len(card.pieces))
+    return dataclasses.replace(card, embeddings=embeddings)
 
 
-def _read_row(row: dict[str, Any]) -> CardRow:
-    figure = dict(row["figure"])
-    value = figure.pop("value")
-    figure["details"] = _rename_key(figure.get("details", {}), SENTENCE_KEY, "sentence")
-    return CardRow(
-        **{**row, "figure": Figure(value=float("nan") if value is None else value, **figure)}
+def _read_document(document: dict[str, Any]) -> Card:
+    """A card without its embeddings, from JSON values of any types."""
+    if "embeddings" in document:
+        raise MelismaError("embeddings are in a file of their own")
+    rows = typed(document.get("rows"), list[dict[str, Any]], "rows")
+    pieces = typed(document.get("pieces"), list[dict[str, Any]], "pieces")
+    rest = typed({**document, "rows": [], "pieces": []}, Card)
+    return dataclasses.replace(
+        rest,
+        rows=tuple(_read_row(row, f"rows[{index}]") for index, row in enumerate(rows)),
+        pieces=tuple(_read_piece(row, f"pieces[{index}]") for index, row in enumerate(pieces)),
     )
 
 
-def _read_piece(row: dict[str, Any]) -> PieceRow:
-    values = {key: float("nan") if value is None else value for key, value in row["values"].items()}
-    return PieceRow(**{**_rename_key(row, TEXTS_KEY, "texts"), "values": values})
+def _read_row(row: dict[str, Any], where: str) -> CardRow:
+    figure = typed(row.get("figure"), dict[str, Any], f"{where}.figure")
+    details = typed(figure.get("details", {}), dict[str, Any], f"{where}.figure.details")
+    figure = {**figure, "details": _rename_key(details, SENTENCE_KEY, "sentence")}
+    blank: dict[str, Any] = {"what": "", "value": 0.0}
+    read = typed({**row, "figure": blank}, CardRow, where)
+    return dataclasses.replace(read, figure=parse_figure(figure, f"{where}.figure"))
 
 
-def _read_embeddings(path: Path) -> dict[str, np.ndarray]:
+def _read_piece(row: dict[str, Any], where: str) -> PieceRow:
+    values = numbers(row.get("values"), f"{where}.values")
+    read = typed({**_rename_key(row, TEXTS_KEY, "texts"), "values": {}}, PieceRow, where)
+    return dataclasses.replace(read, values=values)
+
+
+def _read_embeddings(path: Path, pieces: int) -> dict[str, np.ndarray]:
+    """Name of an embedding -> float32 [piece, window, width]; empty where there is no file."""
     if not path.is_file():
         return {}
     try:
-        return {name: rows.astype(np.float32) for name, rows in load_file(path).items()}
-    except SafetensorError as error:
+        arrays = {name: rows.astype(np.float32) for name, rows in load_file(path).items()}
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise MelismaError(f"{path} is damaged: evaluate again") from error
+    for name, rows in arrays.items():
+        if rows.ndim != 3 or len(rows) != pieces or np.isinf(rows).any():
+            raise MelismaError(
+                f"{path} does not belong to the card beside it, or is damaged: its embeddings "
+                f"{name} are {list(rows.shape)} values, for {pieces} pieces"
+            )
+    return arrays

@@ -338,6 +338,6 @@ def render_plot(data: Mapping[str, Any]) -> str:
                 reference=data.get("reference"),
                 unit=str(data.get("unit", "")),
             )
-    except (KeyError, TypeError, ValueError, ZeroDivisionError, IndexError):
+    except (ArithmeticError, LookupError, TypeError, ValueError):
         return ""
     return ""

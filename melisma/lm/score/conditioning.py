@@ -73,12 +73,12 @@ class ScoreConditions:
     @classmethod
     def absent(cls, batch: int) -> ScoreConditions:
         """Unconditional: every slot absent."""
-        sizes = torch.tensor([size for _, size in SCORE_ATTRIBUTES])
+        sizes = torch.tensor([size for _, size in SCORE_ATTRIBUTES], dtype=torch.long, device="cpu")
         return cls(
-            words=torch.zeros(batch, WORD_WIDTH),
+            words=torch.zeros(batch, WORD_WIDTH, dtype=torch.float32, device="cpu"),
             attributes=sizes.expand(batch, -1).clone(),
-            families=torch.full((batch, len(FAMILIES)), -1.0),
-            moods=torch.full((batch, len(MOODS)), -1.0),
+            families=torch.full((batch, len(FAMILIES)), -1.0, dtype=torch.float32, device="cpu"),
+            moods=torch.full((batch, len(MOODS)), -1.0, dtype=torch.float32, device="cpu"),
         )
 
     def joined(self, other: ScoreConditions) -> ScoreConditions:
@@ -127,10 +127,13 @@ def drop_conditioning(
     gone = ScoreConditions.absent(batch)
 
     def chosen(share: float, *shape: int) -> Tensor:
-        return torch.rand(*shape, generator=generator) < share
+        return torch.rand(*shape, generator=generator, dtype=torch.float32, device="cpu") < share
 
     everything = chosen(settings.everything, batch)
-    noise = torch.randn(conditions.words.shape, generator=generator) * settings.word_noise
+    noise = (
+        torch.randn(conditions.words.shape, generator=generator, dtype=torch.float32, device="cpu")
+        * settings.word_noise
+    )
     noisy = conditions.words + noise * conditions.words.norm(dim=1, keepdim=True) / math.sqrt(
         WORD_WIDTH
     )

@@ -180,11 +180,12 @@ def _eligible_programs(state: ScoreState) -> list[int]:
     """Programs that the next part may have."""
     choices = state.plan.choices
     if not choices:
-        return list(range(DRUM_PROGRAM + 1))
+        return [p for p in range(DRUM_PROGRAM + 1) if p not in state.plan.excluded]
     open_choices = [one for one in choices if _chosen_parts(state, one) < one.most]
     unmet = _unmet_choices(state)
     # Once the required parts take all the numbers that are left, no others are added.
     left = MAX_PARTS - len(state.programs)
     if unmet and sum(one.least - _chosen_parts(state, one) for one in unmet) >= left:
         open_choices = unmet
-    return sorted(frozenset().union(*(one.programs for one in open_choices)))
+    eligible = frozenset().union(*(one.programs for one in open_choices))
+    return sorted(eligible - state.plan.excluded)

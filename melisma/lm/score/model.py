@@ -118,7 +118,7 @@ class ScoreModel(nn.Module):
     def angles(self, index: Tensor, ticks: Tensor) -> tuple[Tensor, Tensor]:
         """Rotary (cosine, sine) of events at sequence indices and ticks, both [batch, event]."""
         head_width = self.settings.width // self.settings.heads
-        return two_axis_rotary_angles(index, ticks / TIME_TICKS, head_width)
+        return two_axis_rotary_angles(index, ticks.float() / TIME_TICKS, head_width)
 
     def forward(
         self, batch: EventBatch, conditions: ScoreConditions, dropout: float = 0.0
@@ -135,7 +135,7 @@ class ScoreModel(nn.Module):
         """
         condition = self.conditioner(conditions)
         hidden = self.embed(batch)
-        index = torch.arange(hidden.shape[1], device=hidden.device)[None]
+        index = torch.arange(hidden.shape[1], device=hidden.device, dtype=torch.long)[None]
         angles = self.angles(index, batch.ticks)
         mask = window_mask(hidden.shape[1], self.settings.window_events, hidden.device)
         hidden, _ = self.trunk(hidden, condition, mask=mask, dropout=dropout, angles=angles)

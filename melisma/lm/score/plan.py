@@ -46,6 +46,8 @@ class ScorePlan:
     choices: tuple[Choice, ...] = ()
     """What the model chooses further parts from. Without `programs` and `choices` it may choose any
     parts."""
+    excluded: frozenset[int] = frozenset()
+    """Programs that the model never chooses."""
     metres: tuple[int, ...] = ()
     """Metre of each sampled bar, the last one for all that follow; empty: the model chooses."""
     tempi: tuple[int, ...] = ()

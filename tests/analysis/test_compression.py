@@ -8,8 +8,8 @@ import tracemalloc
 import pytest
 import torch
 
-from melisma.files import compression
-from melisma.files.compression import compress, decompress
+from melisma.analysis.similarity import compression
+from melisma.analysis.similarity.compression import compress, decompress
 from melisma.values.errors import MelismaError
 
 DATA = bytes(range(256)) * 40
