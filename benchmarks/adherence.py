@@ -1,7 +1,7 @@
 """Does generated music do what the words say? Lead family, tempo, key, similarity, faults.
 
 Run: `python benchmarks/adherence.py --held CLIPS [--judges FOLDER] [--best-of 4 1] [--count 240]
-[--drawing guidance_semantic=2]`.
+[--sampling guidance_semantic=2]`.
 Prompts: `benchmarks/prompts/stated_prompts.jsonl`. The judge is the shipped one by default. The
 ceiling is the judge's result on held-out clips (balanced over the same lead families) after the
 codec's round trip at the generator's levels; clips without a clear tempo or key do not count.
@@ -147,10 +147,10 @@ def main() -> None:
         "--rank", choices=RANKS, default="words", help="what candidates are ranked by"
     )
     parser.add_argument(
-        "--drawing", action="append", default=[], help="sampling, as `melisma evaluate` takes it"
+        "--sampling", action="append", default=[], help="as `melisma evaluate` takes it"
     )
     given = parser.parse_args()
-    sampling = SamplingParams.of(read_sampling(given.drawing, "sound"))
+    sampling = SamplingParams.of(read_sampling(given.sampling, "sound"))
     judge = Judge.read(given.judges or model_folder("default"))
     requests = read_requests(PROMPTS / "stated_prompts.jsonl")[: given.count]
     families = sorted({request.lead for request in requests if request.lead is not None})

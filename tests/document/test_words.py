@@ -27,8 +27,9 @@ LEGACY = {"files/legacy_names.py", "evaluate/legacy_keys.py"}
 """Files whose content is what older files say."""
 SENTENCES = {
     "data/captions/human_words.py", "data/captions/scenes.py", "data/captions/sentences.py",
+    "joint/negation.py",
 }  # fmt: skip
-"""Files with sentences of captions, in which any English word may stand."""
+"""Files with sentences of captions or prompts, in which any English word may stand."""
 
 
 def words(name: str) -> list[str]:
