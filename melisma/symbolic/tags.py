@@ -1,8 +1,8 @@
 """Provenance tags in Standard MIDI files, as meta events that any program may skip.
 
 Input and output are the bytes of a file. The tags are one text event (FF 01) at the beginning of
-the first track, `melisma: ` and a JSON object; a copyright event (FF 02) states the licence.
-Standard MIDI Files 1.0 (MIDI Manufacturers Association, 1996), "Meta Events".
+the first track, `melisma: ` and a JSON object; a copyright event (FF 02) says what may be done
+with the music. Standard MIDI Files 1.0 (MIDI Manufacturers Association, 1996), "Meta Events".
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping
 
 from melisma.symbolic.midi.container import HEADER, unwrapped
-from melisma.symbolic.midi.text import LICENCE_MARK, MARK
+from melisma.symbolic.midi.text import MARK, NOTICE_MARKS
 from melisma.values.errors import MelismaError
 
 TEXT, COPYRIGHT = 0x01, 0x02
@@ -25,7 +25,7 @@ def write_midi_tags(data: bytes, fields: Mapping[str, str], *, notice: bool = Tr
     Args:
         data: Contents of the file.
         fields: Tags by name.
-        notice: Whether "licence" is also written as a copyright event: not over music that is
+        notice: Whether "rights" is also written as a copyright event: not over music that is
             somebody else's, even in part.
 
     Returns:
@@ -37,8 +37,8 @@ def write_midi_tags(data: bytes, fields: Mapping[str, str], *, notice: bool = Tr
     head, track, rest = _first_track(data)
     words = MARK + json.dumps(dict(fields), ensure_ascii=False)
     events = _meta(TEXT, words)
-    if notice and fields.get("licence"):
-        events += _meta(COPYRIGHT, f"{LICENCE_MARK}{fields['licence']}")
+    if notice and fields.get("rights"):
+        events += _meta(COPYRIGHT, f"{NOTICE_MARKS[0]}{fields['rights']}")
     body = events + _without_tags(track)
     return head + b"MTrk" + len(body).to_bytes(4, "big") + body + rest
 
@@ -95,7 +95,7 @@ def _without_tags(track: bytes) -> bytes:
     """The events of a track without Melisma's tags."""
     for kind, words, first, stop in reversed(_leading_texts(track)):
         ours = kind == TEXT and words.startswith(MARK)
-        if ours or (kind == COPYRIGHT and words.startswith(LICENCE_MARK)):
+        if ours or (kind == COPYRIGHT and words.startswith(NOTICE_MARKS)):
             track = track[:first] + track[stop:]
     return track
 

@@ -10,7 +10,8 @@ from melisma.symbolic.tags import read_midi_tags, write_midi_tags
 from melisma.values import Notes, Score, TempoMap, Track
 from melisma.values.errors import MelismaError
 
-FIELDS = {"prompt": "a “slow” waltz – für Elise", "seed": "7", "licence": "CC BY-SA 4.0"}
+RIGHTS = "The authors of Melisma claim no rights in this music."
+FIELDS = {"prompt": "a “slow” waltz – für Elise", "seed": "7", "rights": RIGHTS}
 
 
 def a_file() -> bytes:
@@ -34,6 +35,17 @@ def test_tags_come_back_and_the_music_stays() -> None:
     one, other = read_midi(plain), read_midi(tagged)
     assert np.array_equal(one.tracks[0].notes.pitch, other.tracks[0].notes.pitch)
     assert other.tracks[0].name == "violin"
+
+
+def test_the_copyright_event_says_what_may_be_done() -> None:
+    tagged = write_midi_tags(a_file(), FIELDS)
+    assert (
+        f"\xff\x02{chr(27 + len(RIGHTS))}AI-generated with Melisma. {RIGHTS}".encode("latin-1")
+        in tagged
+    )
+    # Over somebody else's music there is none, and an older one of ours goes.
+    assert b"\xff\x02" not in write_midi_tags(tagged, FIELDS, notice=False)
+    assert not read_midi(tagged).texts
 
 
 def test_tags_are_replaced_not_piled_up() -> None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from melisma.symbolic.midi.channels import PORT
 from melisma.symbolic.midi.container import MidiFile
-from melisma.symbolic.midi.text import LICENCE_MARK, MARK, decode_name, decode_text
+from melisma.symbolic.midi.text import MARK, NOTICE_MARKS, decode_name, decode_text
 from melisma.symbolic.midi.track_events import END_OF_TRACK, MetaEvent, TrackEvents
 from melisma.values import ChordMark, Metre, TempoMap
 from melisma.values.events import CHORD_NAMES
@@ -109,7 +109,7 @@ def _texts(track: TrackEvents, ticks_per_beat: float) -> list[ScoreText]:
     return [
         ScoreText(beat=meta.tick / ticks_per_beat, kind=TEXT_KINDS[meta.kind], text=text)
         for meta, text in decoded
-        if not (is_ours and text.startswith((MARK, LICENCE_MARK)))
+        if not (is_ours and text.startswith((MARK, *NOTICE_MARKS)))
     ]
 
 

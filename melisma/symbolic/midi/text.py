@@ -11,8 +11,8 @@ import re
 
 MARK = "melisma: "
 """Prefix of the text event that holds Melisma's tags."""
-LICENCE_MARK = "Licence: "
-"""Prefix of Melisma's own copyright event."""
+NOTICE_MARKS = ("AI-generated with Melisma. ", "Licence: ")
+"""Prefixes of Melisma's own copyright event: now, and in version 0.5."""
 _HIGH_RUNS = re.compile(rb"[\x80-\xff]+")
 _JAPANESE = re.compile("[\u3040-\u30ff]")
 """Hiragana and katakana."""
