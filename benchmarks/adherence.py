@@ -39,7 +39,6 @@ from melisma.evaluate.models.judge import Judge
 from melisma.files import write_audio
 from melisma.generation.loading import load, load_codec, load_scores
 from melisma.generation.pipeline import AudioPipeline
-from melisma.generation.ranking import RANKS
 from melisma.generation.resolve import model_folder
 from melisma.generation.score.pipeline import ScorePipeline
 from melisma.sound.mastering import master
@@ -47,7 +46,7 @@ from melisma.sound.resample import resample
 from melisma.symbolic.render import render_score
 from melisma.train.judge import clip_waveform
 from melisma.values import Prompt, Waveform
-from melisma.values.sampling import SamplingParams
+from melisma.values.sampling import RANKS, SamplingParams
 from melisma.values.score_prompt import ScorePrompt
 from melisma.values.tokens import SAMPLE_RATE_HZ
 

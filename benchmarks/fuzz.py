@@ -42,9 +42,10 @@ from melisma.values.errors import MelismaError  # noqa: E402
 
 READ, REFUSED = "read", "refused"
 """The two outcomes that are right."""
-HANG_SECONDS = 20
-"""Longest time of the processor that one input may take (chosen: a hundred times what the slowest
-takes); ten times as long on the clock, as the machine may be busy."""
+HANG_SECONDS = 120
+"""Longest time of the processor that one input may take (chosen: twice what it takes to render an
+hour of music, the most that is allowed); ten times as long on the clock, as the machine may be
+busy."""
 MEMORY_BYTES = 8 * 2**30
 """Address space of a child process: what wants more is a fault, and spares the machine."""
 
@@ -177,7 +178,7 @@ def _until_silent(pipe: int, child: int) -> bytes:
 
     text = b""
     while True:
-        ready, _, _ = select.select([pipe], [], [], 30 * HANG_SECONDS)
+        ready, _, _ = select.select([pipe], [], [], 12 * HANG_SECONDS)
         if not ready:
             os.kill(child, signal.SIGKILL)
             return text

@@ -1,6 +1,6 @@
 """Music information retrieval on one recording or score: tempo, key, metre, artefacts, plots.
 
-Floor 3: may import floors 0 to 2. Signal processing only, with no trained models: these functions
+Floor 4: may import floors -1 to 3. Signal processing only, with no trained models: these functions
 also evaluate the output of the trained models. Read `analysis/audio/onsets.py` first, then
 `analysis/audio/tempo.py`. Sub-folders and files:
 

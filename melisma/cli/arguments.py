@@ -14,15 +14,13 @@ from typing import overload
 
 from melisma.values import Prompt
 from melisma.values.attributes import parse_key
-from melisma.values.errors import MelismaError
-from melisma.values.model_ref import PRECISIONS, ModelRef
+from melisma.values.errors import MelismaError, unknown_name
+from melisma.values.model_ref import MAX_THREADS, PRECISIONS, ModelRef
 from melisma.values.prompt import clean_text, decode_text, split_lines
+from melisma.values.sampling import LARGEST_SEED, MAX_CANDIDATES
 
 MOST_PIECES = 1_000
 """Maximum number of pieces of one call (chosen: a night's work)."""
-MOST_CANDIDATES = 64
-"""Maximum number of candidates per piece."""
-LARGEST_SEED = 2**32 - 1
 STANDARD_INPUT = Path("-")
 
 _copies: dict[Path, Path] = {}
@@ -130,19 +128,14 @@ def check_real(option: str, number: float | None, low: float, high: float) -> No
 def check_numbers(*, seed: int | None, best_of: int | None, threads: int | None) -> None:
     """Raises `MelismaError` unless the numbers that all generating commands take are valid."""
     check_integer("--seed", seed, 0, LARGEST_SEED - MOST_PIECES)
-    check_integer("--best-of", best_of, 1, MOST_CANDIDATES)
-    check_integer("--threads", threads, 1, 1024)
+    check_integer("--best-of", best_of, 1, MAX_CANDIDATES)
+    check_integer("--threads", threads, 1, MAX_THREADS)
 
 
 def check_precision(precision: str | None) -> None:
     """Raises `MelismaError` unless weights can have this precision."""
     if precision is not None and precision not in PRECISIONS:
         raise MelismaError(unknown_name("precision", precision, PRECISIONS))
-
-
-def unknown_name(what: str, name: str, allowed: Sequence[str]) -> str:
-    """The error sentence about a name that is none of those allowed."""
-    return f'unknown {what} "{name}": choose one of {", ".join(allowed)}'
 
 
 def named_model(model: str) -> ModelRef:
@@ -221,15 +214,9 @@ def check_model(
     """
     from melisma.generation.catalogue import facts_of
     from melisma.generation.requests.abilities import check_request
+    from melisma.generation.resolve import is_known
 
-    if model.folder is None and not is_published(model):
+    if not is_known(model):
         return  # what it is is known when it is here, and is checked then
     given = [name for name, value in options.items() if value is not None]
     check_request(facts_of(model), engine, given, best_of=best_of)
-
-
-def is_published(model: ModelRef) -> bool:
-    """Whether a model on the hub is one of those whose sizes are known."""
-    from melisma.files.hub import PUBLISHED
-
-    return model.repository in PUBLISHED

@@ -25,6 +25,7 @@ from melisma.cli.process import (
     stopped,
     was_stopped,
 )
+from melisma.cli.verbs import ArgumentError
 from melisma.values.errors import MelismaError
 
 USER_ERROR = 2
@@ -32,10 +33,6 @@ INTERRUPTED = 130
 """128 + SIGINT: what typer returns on Ctrl-C."""
 _MOST_NAMED = 4
 """Most files that an error message names as written."""
-
-# The base class of all errors about arguments. Depending on its version, typer imports click or
-# vendors a copy of it, but it always exports this subclass.
-_ArgumentError = typer.BadParameter.__bases__[0].__bases__[0]
 
 
 def run(program: typer.Typer, arguments: Sequence[str]) -> int:
@@ -95,7 +92,7 @@ def written_before() -> str:
 
 def error_sentence(error: Exception) -> str | None:
     """The sentence that is shown for an exception; None if it is a bug of the program."""
-    if isinstance(error, _ArgumentError):
+    if isinstance(error, ArgumentError):
         message = error.format_message()  # pyright: ignore[reportAttributeAccessIssue] - see above
         return _one_line(message)
     if isinstance(error, UnicodeDecodeError):

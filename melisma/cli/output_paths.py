@@ -13,9 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from melisma.cli.arguments import unknown_name
 from melisma.files.names import descriptor_of, free_path, is_special, slug, stem_bytes
-from melisma.values.errors import MelismaError
+from melisma.values.errors import MelismaError, unknown_name
 
 PIPE = Path("-")
 """Standard output, for audio that is played while it is generated."""

@@ -333,7 +333,5 @@ def _read_arrays(folder: Path, number: str, clips: int) -> tuple[np.ndarray, dic
     labels = read_arrays(folder / f"labels-{number}.npz", advice)
     arrays = (sound, *labels.values())
     if sound.ndim != 2 or any(one.ndim == 0 or len(one) < clips for one in arrays):
-        raise MelismaError(
-            f"{folder} lacks clips of rows-{number}.jsonl: delete its shard, and render it again"
-        )
+        raise MelismaError(f"{folder} lacks clips of rows-{number}.jsonl: {advice}")
     return sound[:clips], {name: array[:clips] for name, array in labels.items()}

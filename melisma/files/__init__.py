@@ -1,7 +1,8 @@
 """Reading and writing files: audio with its provenance, token files, token shards, checkpoints.
 
 Floor 1: may import `values` only. Every file is written atomically (`atomic.py`), and nothing is
-ever pickled. Read `atomic.py` first, then `audio`, `provenance.py`, `tokens.py`, `shards.py`;
+ever pickled. Read `atomic.py` first (with `temporary.py` and `names.py`), then `audio`,
+`provenance.py`, `tokens.py`, `shards`;
 `checkpoint.py` needs torch and is imported from its own module; `typed_json.py` checks JSON from
 outside.
 `transformers_checkpoint.py` reads published third-party checkpoints, `hub.py` finds and downloads

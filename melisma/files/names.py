@@ -119,6 +119,19 @@ def is_special(path: Path) -> bool:
     return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
 
 
+def expect_file(path: Path) -> None:
+    """Raises unless something that is no folder has this name.
+
+    Raises:
+        FileNotFoundError: There is nothing.
+        IsADirectoryError: It is a folder.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"there is no file {path}: check the name")
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder: give the name of a file inside it")
+
+
 def replaced_paths(*paths: Path | object | None) -> list[str]:
     """Which of the paths are files now, and so are replaced when they are written."""
     return [str(one) for one in paths if isinstance(one, Path) and one.is_file()]

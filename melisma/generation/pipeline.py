@@ -25,7 +25,7 @@ from melisma.sound.stored import StoredSound
 from melisma.values.attributes import Facts
 from melisma.values.errors import MelismaError, MelismaTypeError, expect_integer
 from melisma.values.prompt import Prompt
-from melisma.values.sampling import STAGES, SamplingParams
+from melisma.values.sampling import LARGEST_SEED, MAX_CANDIDATES, STAGES, SamplingParams
 from melisma.values.tokens import TokenGrid
 from melisma.values.waveform import Waveform
 
@@ -34,11 +34,6 @@ Progress = Callable[[float], None]
 Sampling = Mapping[str, float | int | None]
 """Sampling parameters with nothing left open, by the names of `SamplingParams.flat`; top-k and
 top-p None: all tokens."""
-
-LARGEST_SEED = 2**32 - 1
-"""Largest seed of a piece."""
-MAX_CANDIDATES = 64
-"""Largest number of candidates of a piece (chosen)."""
 
 PromptT = TypeVar("PromptT")
 ContextT = TypeVar("ContextT")

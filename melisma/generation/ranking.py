@@ -27,11 +27,10 @@ from melisma.sound.stored import StoredSound, mono_parts
 from melisma.tokenizers import EMBEDDED_SECONDS, WINDOW_SECONDS, AudioTokenizers
 from melisma.values.attributes import FAMILIES
 from melisma.values.errors import MelismaError
+from melisma.values.sampling import RANKS
 from melisma.values.tokens import SAMPLE_RATE_HZ, SAMPLES_PER_FRAME
 from melisma.values.waveform import Waveform
 
-RANKS = ("words", "receipt")
-"""Criteria that candidates can be ranked by."""
 AGREEMENT_WEIGHT = 0.5
 """Weight of the mean probability of the requested attributes, relative to the cosine similarity."""
 ABSENT_WEIGHT = 1.0

@@ -72,6 +72,12 @@ def resolve_model(model: str | Path | ModelRef) -> ModelRef:
     raise MelismaError(_unknown(name))
 
 
+def is_known(model: ModelRef) -> bool:
+    """Whether it is known what a model is without fetching it: it is on this machine, or one of
+    those whose sizes are listed."""
+    return model.folder is not None or model.repository in PUBLISHED
+
+
 def _is_folder(path: Path) -> bool:
     """Whether a path is that of a folder; one that no system would take is not."""
     try:

@@ -2,7 +2,8 @@
 
 Floor 2: may import `sound nn files values`. Read `embedding.py` first (the interface), then
 `attributes.py` (what is predicted from text and audio), `text_tower.py`, `music_tower.py` with
-`summary.py`, `quantizer.py`; `settings_words.py` parses exact settings from text.
+`summary.py`, `quantizer.py`. Text is also parsed by rules: exact settings by `settings_words.py`,
+instruments by `instrument_words.py`, what is excluded by `negation.py`.
 """
 
 from melisma.joint.attributes import ATTRIBUTES, BLOCKS, AttributePrediction, target_row

@@ -212,11 +212,10 @@ def families_of_names(names: Sequence[str]) -> dict[str, tuple[str, ...]]:
         else:
             known = [*instrument_families(), *FAMILIES, *_BOTH_WINDS]
             alike = difflib.get_close_matches(name, list(dict.fromkeys(known)), n=3)
-            advice = f"did you mean {' or '.join(alike)}?" if alike else "give names such as"
-            raise MelismaError(
-                f'no instrument "{name}" to leave out: {advice}'
-                + ("" if alike else " drums, saxophone, strings or vocals, separated by commas")
-            )
+            advice = "give names such as drums, saxophone, strings or vocals, separated by commas"
+            if alike:
+                advice = f"did you mean {' or '.join(alike)}?"
+            raise MelismaError(f'no instrument "{name}" to leave out: {advice}')
     return found
 
 

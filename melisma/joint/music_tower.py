@@ -144,20 +144,6 @@ class MusicTower(nn.Module):
         )
 
 
-def pool_states(*states: Tensor) -> Tensor:
-    """Pools hidden states to the trunk input of the music tower.
-
-    Args:
-        *states: Hidden states of a window, [batch, 250 frames, width] each.
-
-    Returns:
-        float32 [batch, 25, sum of widths]: the layers concatenated, each step the mean of ten
-        frames (0.4 s).
-    """
-    joined = torch.cat([one.float() for one in states], dim=-1)
-    return joined.unflatten(1, (TRUNK_STEPS, -1)).mean(dim=2)
-
-
 def cut_windows(sound: Tensor, rate_hz: int) -> Tensor:
     """Splits audio into overlapping windows of ten seconds, five seconds apart.
 

@@ -57,10 +57,12 @@ _IDIOMS = re.compile(
     r"nothing\s+(?:short\s+of|less\s+than|more\s+than)|"
     r"(?:can(?:no|')?t|can\s+not|couldn'?t|never|don'?t|do\s+not)\s+"
     r"(?:(?:do|be|live|go|imagine\s+\w+)\s+)?without|"
-    r"(?:do\s+not|don'?t|never|please\s+don'?t|must\s+not|should\s+not|shouldn'?t)\s+"
-    r"(?:ever\s+)?(?:forget|leave\s+out|omit|skip|drop|mute|remove|exclude|miss|stop|mind|worry|"
-    r"hesitate|rush|hurry|be\s+(?:shy|afraid)|hold\s+back|spare|lose|cut|avoid|know)\w*|"
+    r"(?:do\s+not|don['’]?t|never|please\s+don['’]?t|must\s+not|should\s+not|shouldn['’]?t)\s+"
+    r"(?:you\s+)?(?:dare\s+(?:to\s+)?)?(?:ever\s+)?"
+    r"(?:forget|leave\s+out|omit|skip|drop|mute|remove|exclude|miss|stop|mind|worry|hesitate|"
+    r"rush|hurry|be\s+(?:shy|afraid)|hold\s+back|spare|lose|cut|avoid|know)\w*|"
     r"would(?:n'?t|\s+not)\s+be\s+\w+\s+without|never-?ending|"
+    r"there(?:['’]s|\s+is)\s+nothing\s+(?:quite\s+)?like|"
     r"why\s+not|if\s+not|whether\s+or\s+not|believe\s+it\s+or\s+not|"
     r"without\s+(?:a\s+)?(?:doubt|hesitation|delay|further\s+ado|fail|question|pause|"
     r"stopping|end|hurry|haste|rush|a\s+break)|"
@@ -87,8 +89,10 @@ _CUES: tuple[tuple[str, str], ...] = (
     ("only", _ONLY),
     (
         "wide",
-        r"(?:any|every)(?:thing|\s+instruments?)\s+(?:but|except(?:\s+for)?|other\s+than|besides)|"
-        r"all\s+(?:instruments\s+)?(?:but|except(?:\s+for)?)|"
+        r"(?:any|every)(?:thing|\s+instruments?)\s+(?:but|bar|save(?:\s+for)?|except(?:\s+for)?|"
+        r"other\s+than|besides)|"
+        r"all\s+(?:instruments\s+)?(?:but|except(?:\s+for)?)|less\s+(?:the|all|any)|save\s+for|"
+        r"barring|who\s+needs|"
         rf"(?:i|we|you|it|there|he|she|they|please)?\s*\b{_AUXILIARY}(?:n['’]?t|\s+not|\s+never)\b|"
         r"(?:can|won|don|ain|shan)['’]?t\b|cannot|dont|doesnt|shouldnt|isnt|arent|wont|"
         r"(?:i|we)\s+(?:really\s+)?(?:hate|dislike|detest|loathe)|can['’]?t\s+stand|"
@@ -99,6 +103,9 @@ _CUES: tuple[tuple[str, str], ...] = (
         r"leav(?:e|ing)\s+out|omit(?:ting)?|remov(?:e|ing)|"
         r"(?:skip|drop|mute|hold|lose|cut|cut\s+out|forget|forget\s+about)\s+(?:the|any|all)|"
         r"replac(?:e|ing)|substitut(?:e|ing)|stay(?:ing)?\s+away\s+from|steer\s+clear\s+of|"
+        r"(?:get(?:ting)?|be|got)\s+rid\s+of|do(?:ing)?\s+away\s+with|"
+        r"(?:turn|switch|shut)(?:ing|ting)?\s+off|(?:silenc|ditch|scrap|forbid|ban|eliminat|strip)"
+        r"(?:e|ing|ning|ping|ding)?\s+(?:the|any|all|out)|"
         r"keep(?:ing)?\s+out|refrain\s+from|no\s+(?:need|room|place|call)\s+(?:for|of)|"
         r"apart\s+from|neither|none\s+of|other\s+than",
     ),
@@ -118,13 +125,13 @@ _FILLERS = word_set(
     "has had hear hearing use used using add added adding include included including want wanted "
     "wanting like need needed play played playing put feature featuring contain containing see "
     "there kind kinds sort sorts type types form forms piece song music tune sound sounds sounding "
-    "of trace hint presence instrument instruments other real really please ever at all key own "
+    "let of trace hint presence instrument instruments other real really please ever at all key own "
     "too so very overly quite exactly particularly especially terribly super"
 )
 """Words that may stand between a cue and what it excludes."""
 _ARTICLES = word_set("a an the my your our this these those")
 _BEFORE_ARTICLE = word_set(
-    "of to hear hearing use using add adding include including want like need play playing put "
+    "let of to hear hearing use using add adding include including want like need play playing put "
     "feature featuring contain containing be have see any with sound on for from in"
 )
 """Words after which an article goes on with a scope; after other words it begins something new."""
@@ -149,13 +156,14 @@ _COMMA = re.compile(r"\s*,\s*(?:any\s+|no\s+)?", re.IGNORECASE)
 _SPACE = re.compile(r"\s+")
 _AFTER = re.compile(
     r"-?less\b|[- ]free\b(?!\s+(?:jazz|improv\w*|form|flowing|style|\w+ing))|"
-    r"\s*[:=]\s*(?:no|none|off|0|false)\b(?!\s*\w)|"
+    r"\s*[:=]\s*(?:no|none|off|0|false)\b(?!\s*\w)|\s*[?:,.–—-]+\s*no,?\s+thank(?:s|\s+you)\b|"
+    r"\s+(?:turned\s+|switched\s+)?off\b(?=\s*(?:$|[,.;:!?)]|and\b|please\b))|"
     r"\s+(?:(?:is|are|was|were|be|get|gets)\s+(?:left\s+out|excluded|removed|muted|banned|absent|"
     r"missing|silent|unwanted|forbidden|out)|excluded|removed|omitted|muted|left\s+out|"
     r"not\s+(?:included|wanted|needed|allowed|used|present|welcome)|"
     rf"{_AUXILIARY}\s+be\s+(?:absent|missing|silent|excluded|removed|muted|omitted|left\s+out))\b|"
     rf"\s+{_AUXILIARY}(?:n['’]?t|\s+not)\s+(?:be\s+)?(?:wanted|allowed|needed|welcome|used|play\w*|"
-    r"present|there|included|heard|appear|sound)\b",
+    r"present|there|included|heard|appear|sound|sing)\b",
     re.IGNORECASE,
 )
 """What excludes the mention that it follows."""
@@ -214,13 +222,13 @@ def read_negation(words: str, mentions: Sequence[Place]) -> Negation:
             if kind in ("no", "wide"):
                 rest = _UNRESOLVED_WORDS.match(masked[cue.end() :])
                 stop = cue.end() + (rest.end() if rest else 0)
-                unresolved.append(_trimmed(words, (cue.start(), stop)))
+                unresolved.append(trimmed(words, (cue.start(), stop)))
             continue
         for index in scope:
             (only if kind == "only" else excluded)[index] = True
         reached = mentions[scope[-1]][1]
         if kind != "only":
-            phrases.append(_trimmed(words, (cue.start(), reached)))
+            phrases.append(trimmed(words, (cue.start(), reached)))
     for index, (first, stop) in enumerate(mentions):
         place = _excluding_after(masked, first, stop)
         if place is not None and not excluded[index]:
@@ -254,10 +262,11 @@ def _scope(masked: str, mentions: Sequence[Place], cue: re.Match[str], kind: str
         return []
     scope = [index]
     neither = cue[0].lower() == "neither"
+    hyphenated = masked[cue.end() : mentions[index][0]] == "-"  # "no-drums piano": a piano
     while scope[-1] + 1 < len(mentions):
         following = scope[-1] + 1
         between = masked[mentions[scope[-1]][1] : mentions[following][0]]
-        adjective = kind in ("no", "wide", "only") and _SPACE.fullmatch(between)
+        adjective = kind in ("no", "wide", "only") and not hyphenated and _SPACE.fullmatch(between)
         if (
             adjective
             or _OR.fullmatch(between)
@@ -306,7 +315,7 @@ def _reaches(gap: str, kind: str) -> bool:
     return others <= _MOST_WORDS[kind]
 
 
-def _trimmed(words: str, place: Place) -> Place:
+def trimmed(words: str, place: Place) -> Place:
     """A place without blanks at its ends."""
     text = words[place[0] : place[1]]
     return place[0] + len(text) - len(text.lstrip()), place[1] - len(text) + len(text.rstrip())

@@ -97,7 +97,7 @@ def setting_places(words: str) -> list[tuple[str, int, int]]:
     Returns:
         ("tempo", "tonality" or "metre", first character, after the last), of each mention.
     """
-    patterns = [("tempo", _AFTER), ("tempo", _BEFORE), ("metre", _SIGNATURE)]
+    patterns = [("tempo", _AFTER), ("tempo", _BEFORE), ("tempo", _FAR), ("metre", _SIGNATURE)]
     patterns += [("tonality", one) for one in (_FULL, _SHORT, _KEY_OF, _IN_LETTER)]
     patterns += [("metre", re.compile(pattern, re.I)) for pattern, _ in _METRE_WORDS]
     return [
@@ -134,6 +134,8 @@ _BEFORE = re.compile(
     rf"(?![\d/])",
     re.I,
 )
+_FAR = re.compile(rf"(?<![\d.])\d{{4,}}(?:\.\d+)?[\s-]*{_BEATS}", re.I)
+"""A tempo of more figures than any piece has."""
 _NOT = re.compile(
     r"\b(?:not|no|never|isn['’]?t|don['’]?t|without|avoid(?:ing)?|rather than|instead of|"
     r"anything but|nor|do not (?:use|make it))\s+"

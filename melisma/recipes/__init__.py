@@ -1,6 +1,6 @@
 """Training recipes: the runs behind `melisma train`, from prepared data to a model folder.
 
-Floor 7: may import `train` and the settings below. Read `chain.py` first: it is `melisma train
+Floor 9: may import `train` and all floors below it. Read `chain.py` first: it is `melisma train
 all`, from a folder of clips to a model folder. `sizes.py` has the settings of every run.
 """
 

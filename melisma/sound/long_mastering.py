@@ -15,10 +15,10 @@ import numpy as np
 from melisma.sound.filters import SectionFilter, high_pass, sosfilt
 from melisma.sound.loudness import (
     LoudnessMeter,
+    TruePeakMeter,
     integrated_lufs,
     interpolation_reach,
     oversampled_peaks,
-    true_peak_db,
 )
 from melisma.sound.mastering import (
     CEILING_DB,
@@ -100,15 +100,10 @@ def stored_lufs(sound: StoredSound) -> float | None:
 
 def stored_true_peak_db(sound: StoredSound) -> float:
     """True peak in dB relative to full scale, see `true_peak_db`."""
-    if _is_short(sound):
-        return true_peak_db(sound.waveform)
-    reach, size, peak = interpolation_reach(), round(BLOCK_SECONDS * sound.rate_hz), 0.0
-    for start in range(0, sound.length, size):
-        around = sound.read(start - reach, start + size + reach)
-        first = start - max(start - reach, 0)
-        peaks = oversampled_peaks(around)[first : first + size]
-        peak = max(peak, float(peaks.max()))
-    return 20.0 * math.log10(peak) if peak > 0 else -math.inf
+    meter = TruePeakMeter()
+    for block in sound.blocks():
+        meter.add(block.samples)
+    return meter.peak_db()
 
 
 def scaled(sound: StoredSound, gain: float) -> StoredSound:

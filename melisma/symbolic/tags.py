@@ -11,8 +11,10 @@ import contextlib
 import json
 from collections.abc import Mapping
 
+from melisma.files.typed_json import parse_json
 from melisma.symbolic.midi.container import HEADER, unwrapped
 from melisma.symbolic.midi.text import MARK, NOTICE_MARKS
+from melisma.symbolic.midi.writing import meta_event
 from melisma.values.errors import MelismaError
 
 TEXT, COPYRIGHT = 0x01, 0x02
@@ -36,9 +38,9 @@ def write_midi_tags(data: bytes, fields: Mapping[str, str], *, notice: bool = Tr
     """
     head, track, rest = _first_track(data)
     words = MARK + json.dumps(dict(fields), ensure_ascii=False)
-    events = _meta(TEXT, words)
+    events = _at_start(TEXT, words)
     if notice and fields.get("rights"):
-        events += _meta(COPYRIGHT, f"{NOTICE_MARKS[0]}{fields['rights']}")
+        events += _at_start(COPYRIGHT, f"{NOTICE_MARKS[0]}{fields['rights']}")
     body = events + _without_tags(track)
     return head + b"MTrk" + len(body).to_bytes(4, "big") + body + rest
 
@@ -52,7 +54,7 @@ def read_midi_tags(data: bytes) -> dict[str, str] | None:
     for kind, text, _, _ in _leading_texts(track):
         if kind == TEXT and text.startswith(MARK):
             try:
-                fields = json.loads(text.removeprefix(MARK))
+                fields = parse_json(text.removeprefix(MARK), "the tag")
             except ValueError:
                 return None
             if isinstance(fields, dict):
@@ -111,9 +113,6 @@ def _number(data: bytes, at: int) -> tuple[int, int]:
     return value, at
 
 
-def _meta(kind: int, words: str) -> bytes:
-    text = words.encode("utf-8")
-    size, length = len(text), bytearray([len(text) & 0x7F])
-    while size := size >> 7:
-        length.insert(0, 0x80 | size & 0x7F)
-    return b"\x00\xff" + bytes([kind]) + bytes(length) + text
+def _at_start(kind: int, words: str) -> bytes:
+    """A text event at the beginning of a track."""
+    return b"\0" + meta_event(kind, words.encode("utf-8"))

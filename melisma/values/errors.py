@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numbers
+from collections.abc import Sequence
 from typing import Any
 
 
@@ -50,6 +51,11 @@ def expect_real(name: str, value: Any, low: float, high: float, unit: str = "") 
         limits = f"{low:g} and {high:g} {unit}".rstrip()
         raise MelismaError(f"{name} lies between {limits}, not {_given(value)}")
     return float(value)
+
+
+def unknown_name(what: str, name: str, allowed: Sequence[str]) -> str:
+    """The sentence about a name that is none of those allowed."""
+    return f'unknown {what} "{name}": choose one of {", ".join(allowed)}'
 
 
 def _is_number(value: Any, kind: type) -> bool:

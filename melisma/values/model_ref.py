@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,11 +13,19 @@ PRECISIONS = ("float32", "bfloat16", "int8", "int4")
 """How the weights of a language model can be kept."""
 COMPUTE_PRECISIONS = ("auto", "float32", "bfloat16")
 """In what networks can compute; "auto": what the device does well."""
+MAX_THREADS = 1_024
+"""Most processor threads (chosen)."""
+_DEVICE = re.compile(r"auto|cpu|cuda(:\d{1,3})?")
+
+
+def is_device(name: str) -> bool:
+    """Whether a device can be called so: "auto", "cpu", "cuda" or "cuda:N"."""
+    return _DEVICE.fullmatch(name) is not None
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelRef:
-    """A model by reference. `melisma.generation.catalogue.resolve_model` makes it from a name."""
+    """A model by reference. `melisma.generation.resolve.resolve_model` makes it from a name."""
 
     name: str
     """As it was given: "default", a folder, or a repository on the hub, with "@revision" or not."""

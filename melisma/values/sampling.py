@@ -11,6 +11,12 @@ STAGES = ("semantic", "coarse", "fine")
 """Stages of a three-stage model (MusicLM, 2301.11325, section 3.2)."""
 MAX_TOP_K = 2**31 - 1
 """Largest top-k: beyond any vocabulary."""
+LARGEST_SEED = 2**32 - 1
+"""Largest seed of a piece."""
+MAX_CANDIDATES = 64
+"""Largest number of candidates of a piece (chosen)."""
+RANKS = ("words", "receipt")
+"""What candidates are ranked by: similarity to the words, or the agreement of the receipt."""
 _NAMES = ("guidance", "temperature", "top_k", "top_p")
 
 

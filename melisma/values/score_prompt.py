@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from melisma.values.attributes import STYLES
-from melisma.values.errors import MelismaError, expect_integer, expect_text
+from melisma.values.errors import MelismaError, expect_integer, expect_text, unknown_name
 from melisma.values.events import BAR_METRES, DRUM_PROGRAM, MAX_PARTS
 from melisma.values.prompt import check_prompt, checked_names, clean_text, is_blank
 from melisma.values.traditions import COMPOSERS, TRADITIONS
@@ -110,7 +110,5 @@ def parse_style(words: str) -> str:
     for style in STYLE_NAMES:
         if plain == style.lower():
             return style
-    raise MelismaError(
-        f'unknown style "{words}": choose one of {", ".join(STYLE_NAMES)}, or describe it in the '
-        "prompt"
-    )
+    sentence = unknown_name("style", words, STYLE_NAMES)
+    raise MelismaError(f"{sentence}, or describe it in the prompt")

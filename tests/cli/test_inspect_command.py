@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 from pathlib import Path
@@ -127,3 +128,14 @@ def test_a_tempo_is_one_number_of_one_beat(
     lines = capsys.readouterr().out.splitlines()
     (line,) = [line for line in lines if line.startswith("tempo ")]
     assert line.split(maxsplit=1)[1] == shown
+
+
+def test_json_is_json_where_the_encoding_lacks_letters(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "café.mid"
+    path.write_bytes(midi())
+    output = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(output, "ascii", "backslashreplace"))
+    assert run(program, ["inspect", str(path), "--json"]) == 0
+    assert json.loads(output.getvalue())["path"] == str(path)

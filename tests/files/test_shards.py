@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +48,16 @@ def same(one: Row, other: Row) -> None:
     for name, array in one.arrays.items():
         np.testing.assert_array_equal(array, other.arrays[name])
         assert array.dtype == other.arrays[name].dtype
+
+
+def test_a_shard_of_deeply_nested_facts_is_refused(tmp_path: Path) -> None:
+    facts = b"[" * 200_000
+    with tarfile.open(tmp_path / "tokens-000000.tar", "w") as tar:
+        member = tarfile.TarInfo("0.json")
+        member.size = len(facts)
+        tar.addfile(member, io.BytesIO(facts))
+    with pytest.raises(MelismaError, match="is damaged"):
+        NumberedShards(tmp_path, "tokens")
 
 
 def test_rows_come_back(tmp_path: Path) -> None:

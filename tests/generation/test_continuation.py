@@ -266,6 +266,7 @@ def test_candidates_that_begin_with_a_rest_count_less() -> None:
     assert rest_seconds(playing) == 0
     assert rest_seconds(resting) == pytest.approx(1.0, abs=0.3)
     assert rest_seconds(Waveform(samples=np.zeros((1, 48_000)), rate_hz=24_000)) == 0
+    assert rest_seconds(Waveform(samples=np.ones((2, 100)), rate_hz=24_000)) == 0
     assert _continuity(resting, None) < _continuity(playing, None)
 
 

@@ -10,7 +10,7 @@ import pytest
 from melisma.generation.catalogue import facts_of
 from melisma.generation.conditioning.audio import AudioConditions
 from melisma.generation.conditioning.spoken import spoken
-from melisma.generation.requests.abilities import READ_AS_WORDS, check_request, engine_of
+from melisma.generation.requests.abilities import check_request, engine_of
 from melisma.generation.requests.request import GenerationRequest
 from melisma.generation.requests.routing import as_score_request, favoured_engine
 from melisma.values import Prompt, Waveform
@@ -75,4 +75,3 @@ def test_recordings_are_not_dropped_on_the_way_to_a_score() -> None:
 def test_settings_without_a_condition_are_said_in_words() -> None:
     prompt = Prompt(words="a song", tempo_bpm=90, tonality="A minor", metre="3/4")
     assert spoken(prompt) == "a song, 90 bpm, A minor, 3/4 time"
-    assert set(READ_AS_WORDS) == {"bpm", "key", "time_signature"}

@@ -14,8 +14,10 @@ from melisma.generation.conditioning.understanding import (
     CHANGE,
     FOR_SCORES,
     NO_KNOWN_WORD,
+    NO_TEXT,
     OTHER_SCRIPT,
     PICTURE,
+    UNUSED,
     Understanding,
     read_by_another_encoder,
 )
@@ -76,6 +78,9 @@ def test_settings_are_understood_as_words_are() -> None:
         ("reggae", "reggae", NO_KNOWN_WORD),
         ("a calm piece that becomes loud", "that becomes loud", CHANGE),
         ("flute, crescendo towards the end", "crescendo towards the end", CHANGE),
+        (" ?! ", "?!", NO_TEXT),
+        ("12345", "12345", NO_KNOWN_WORD),
+        ("piano, 99999 bpm", "99999 bpm", UNUSED),
     ],
 )
 def test_what_is_not_understood_is_named(words: str, text: str, reason: str) -> None:

@@ -7,6 +7,7 @@ import io
 import mido
 import numpy as np
 import pytest
+from studies.mido_reading import mido_notes
 
 from melisma.symbolic import read_midi, write_midi
 from melisma.symbolic.tags import read_midi_tags, write_midi_tags
@@ -59,26 +60,6 @@ def table(score: Score) -> list[tuple]:
     ]  # fmt: skip
 
 
-def mido_table(data: bytes) -> list[tuple]:
-    """Notes and programs by channel state, as mido reads the merged tracks."""
-    file = mido.MidiFile(file=io.BytesIO(data))
-    open_notes: dict[tuple[int, int], list[tuple[float, int, int]]] = {}
-    program, found, tick = [0] * 16, [], 0
-    for message in mido.merge_tracks(file.tracks):
-        tick += message.time
-        if message.type == "program_change":
-            program[message.channel] = message.program
-        elif message.type == "note_on" and message.velocity:
-            key = (message.channel, message.note)
-            beat = tick / file.ticks_per_beat
-            open_notes.setdefault(key, []).append((beat, message.velocity, program[key[0]]))
-        elif message.type in ("note_on", "note_off"):
-            start, velocity, now = open_notes[message.channel, message.note].pop(0)
-            end = tick / file.ticks_per_beat
-            found.append((now, message.channel == 9, start, end - start, message.note, velocity))
-    return sorted(found)
-
-
 def noises(rng: np.random.Generator) -> bytes:
     """A message that plays nothing."""
     choices = (
@@ -126,7 +107,7 @@ def test_files_are_read_as_mido_reads_them() -> None:
             tracks.append(chunk(*events, END))
         data = midi(*tracks)
         ours = sorted((p, d, s, e, n, v) for p, d, _, s, e, n, v in table(read_midi(data)))
-        theirs = mido_table(data)
+        theirs = mido_notes(data)
         assert [row[:3] + row[4:] for row in ours] == [row[:3] + row[4:] for row in theirs]
         np.testing.assert_allclose(
             [row[3] for row in ours], [max(row[3], 1 / 64) for row in theirs], atol=1e-9
@@ -223,6 +204,42 @@ def test_wrong_containers_are_read_and_said() -> None:
     assert read_midi_tags(b"\0\4tune" + bytes(122) + write_midi_tags(data, tags)) == tags
 
 
+def test_what_stands_behind_a_file_changes_nothing() -> None:
+    rng = np.random.default_rng(11)
+    data, other = midi(chunk(*tune(rng), END)), midi(chunk(*tune(rng, channel=1), END))
+    wanted = table(read_midi(data))
+    for behind, said in (
+        (other, "another MIDI file"),
+        (b"MTrk garbage here", "is none"),
+        (b"x", ""),
+    ):
+        score = read_midi(data + behind)
+        assert table(score) == wanted
+        assert said in " ".join(score.remarks)
+
+
+@pytest.mark.parametrize("stated", [0, 14, 40, 10**9])
+def test_a_wrapper_that_states_a_wrong_length_loses_nothing(stated: int) -> None:
+    data = midi(chunk(*tune(np.random.default_rng(12)), END))
+    wrapped = b"RIFF\0\0\0\0RMIDdata" + stated.to_bytes(4, "little") + data
+    assert table(read_midi(wrapped)) == table(read_midi(data))
+    inside = b"RIFF\0\0\0\0RMIDdata" + len(data).to_bytes(4, "little") + data
+    assert table(read_midi(inside + b"\0" * (len(data) % 2) + b"LIST\4\0\0\0MThd")) == table(
+        read_midi(data)
+    )
+
+
+def test_a_reset_of_all_controllers_lifts_the_pedal() -> None:
+    pedal, note, off = b"\xb0\x40\x7f", b"\x90\x3c\x40", b"\x80\x3c\x40"
+    events = ((0, pedal), (0, note), (480, off), (480, b"\xb0\x79\0"), (4800, b"\xb0\1\0"), END)
+    for tracks in (
+        (events,),
+        (((960, b"\xb0\x79\0"), END), (*events[:3], (5280, events[4][1]), END)),
+    ):
+        [track] = read_midi(midi(*(chunk(*one) for one in tracks))).tracks
+        assert track.notes.duration_beats.tolist() == [2.0]
+
+
 def test_realtime_bytes_are_passed_over() -> None:
     rng = np.random.default_rng(4)
     for byte in (0xF8, 0xFA, 0xFB, 0xFC, 0xFE):
@@ -258,7 +275,9 @@ def test_smpte_time_is_read_in_seconds() -> None:
     ("name", "encoding"),
     [("Stück für Flöte", "latin-1"), ("Pièce en ré – «Été»", "cp1252"), ("Flöte", "utf-8"),
      ("ピアノ", "cp932"), ("第一バイオリン", "cp932"), ("钢琴独奏", "gbk"), ("Скрипка", "cp1251"),
-     ("Größe", "latin-1"), ("Niño", "latin-1")],
+     ("Größe", "latin-1"), ("Niño", "latin-1"), ("I don’t, you can’t", "cp1252"),
+     ("Scène d’été", "cp1252"), ("第一楽章 Allegro", "cp932"), ("ﾋﾟｱﾉ", "cp932"), ("КАЛИНКА", "cp1251"),
+     ("МУЗЫКА", "cp1251"), ("ÄÖÜ", "latin-1"), ("Waltz", "utf-16"), ("Wälzer", "utf-8-sig")],
 )  # fmt: skip
 def test_names_of_all_encodings_are_read_and_written_as_utf8(name: str, encoding: str) -> None:
     raw = name.encode(encoding)

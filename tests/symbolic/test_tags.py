@@ -54,6 +54,13 @@ def test_tags_are_replaced_not_piled_up() -> None:
     assert read_midi_tags(write_midi_tags(once, {"seed": "8"})) == {"seed": "8"}
 
 
+def test_tags_that_are_no_object_are_none() -> None:
+    tagged = write_midi_tags(a_file(), {"prompt": "x" * 200_000})
+    at = tagged.index(b"melisma: ") + len(b"melisma: ")
+    for text in (b"[" * 200_000, b"{]", b"[]"):
+        assert read_midi_tags(tagged[:at] + text + tagged[at + len(text) :]) is None
+
+
 def test_long_words_fit() -> None:
     fields = {"prompt": "x" * 20_000}
     assert read_midi_tags(write_midi_tags(a_file(), fields)) == fields

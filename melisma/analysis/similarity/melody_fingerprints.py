@@ -301,7 +301,7 @@ class MelodyFingerprints:
             counts = np.frombuffer(decompress(stored["counts"]), dtype="<i4").astype(np.int32)
             total = int(counts.sum(dtype=np.int64))
             if counts.min(initial=0) < 0:
-                raise MelismaError("a piece has fewer fingerprints than none")
+                raise MelismaError("a piece has a negative number of fingerprints")
             hashes = np.frombuffer(decompress(stored["hashes"], _HASH_BYTES * total), np.uint8)
             words = np.pad(hashes.reshape(-1, _HASH_BYTES), ((0, 0), (0, 4 - _HASH_BYTES)))
             return cls(

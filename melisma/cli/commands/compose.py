@@ -20,7 +20,6 @@ from melisma.cli.arguments import (
     gather_prompts,
     input_file,
     named_model,
-    unknown_name,
 )
 from melisma.cli.output_paths import (
     audio_paths,
@@ -44,7 +43,7 @@ from melisma.cli.receipts import (
 )
 from melisma.files.names import free_path, is_special
 from melisma.values.attributes import parse_key
-from melisma.values.errors import MelismaError
+from melisma.values.errors import MelismaError, unknown_name
 from melisma.values.sampling import SamplingParams
 from melisma.values.score_prompt import ScorePrompt, parse_style, parse_time_signature
 

@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from melisma.cli import options
-from melisma.cli.arguments import LARGEST_SEED, check_integer
+from melisma.cli.arguments import check_integer
 from melisma.cli.progress import progress_bar
+from melisma.values.sampling import LARGEST_SEED
 
 
 def demo(

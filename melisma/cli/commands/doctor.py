@@ -8,7 +8,6 @@ into memory, else 0.
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 import shutil
 import sys
@@ -23,7 +22,9 @@ import typer
 
 import melisma
 from melisma.cli import options
-from melisma.cli.arguments import PRECISIONS, check_integer, check_precision, check_real
+from melisma.cli.arguments import check_integer, check_precision, check_real
+from melisma.cli.receipts import print_json
+from melisma.values.model_ref import PRECISIONS
 
 if TYPE_CHECKING:
     from melisma.engine.resources.memory import MemoryEstimate, Workload
@@ -99,7 +100,7 @@ def doctor(
             "warnings": [one.warning for one in warnings],
             "model": numbers,
         }
-        print(json.dumps(document | {"findings": rows}, indent=2, ensure_ascii=False))
+        print_json(document | {"findings": rows})
     else:
         print("\n".join(_lines(sections, faults, warnings)))
     if faults:

@@ -18,13 +18,12 @@ from melisma.cli.arguments import (
     check_precision,
     check_real,
     named_model,
-    unknown_name,
 )
 from melisma.cli.progress import progress_bar
 from melisma.cli.receipts import print_remarks
 from melisma.files.names import replaced_paths
 from melisma.generation.requests.abilities import option_names
-from melisma.values.errors import MelismaError
+from melisma.values.errors import MelismaError, unknown_name
 from melisma.values.sampling import SamplingParams
 
 if TYPE_CHECKING:

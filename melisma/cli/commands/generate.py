@@ -20,7 +20,6 @@ from melisma.cli.arguments import (
     input_file,
     make_prompts,
     named_model,
-    unknown_name,
 )
 from melisma.cli.output_paths import PIPE, audio_paths, chooses_names, plot_paths, saved_at
 from melisma.cli.places import Targets, check_places
@@ -38,17 +37,15 @@ from melisma.cli.receipts import (
 from melisma.files.names import free_path, is_special
 from melisma.generation.requests.abilities import ENGINES
 from melisma.values import Prompt
-from melisma.values.errors import MelismaError
+from melisma.values.errors import MelismaError, unknown_name
 from melisma.values.model_ref import ModelRef
 from melisma.values.prompt import CONTINUED_SECONDS
-from melisma.values.sampling import SamplingParams
+from melisma.values.sampling import RANKS, SamplingParams
 
 if TYPE_CHECKING:
     from melisma.generation.requests.audio import AudioRequest
     from melisma.generation.requests.facade import MelismaPipeline
     from melisma.generation.requests.score import ScoreResult
-
-RANKINGS = ("words", "receipt")
 
 
 def generate(
@@ -131,7 +128,7 @@ def generate(
         seed=seed,
         sampling=SamplingParams.of(sampling),
         best_of=best_of,
-        rank=rank or RANKINGS[0],
+        rank=rank or RANKS[0],
         receipt=receipt,
         original=original,
         melody=melody,
@@ -393,8 +390,8 @@ def check_engine(engine: str, sampling: Mapping[str, float | int], rank: str | N
             f"{names} apply to the audio models only: leave them out, or use `melisma compose`, "
             "which has sampling options for scores"
         )
-    if rank is not None and rank not in RANKINGS:
-        raise MelismaError(unknown_name("ranking", rank, RANKINGS))
+    if rank is not None and rank not in RANKS:
+        raise MelismaError(unknown_name("ranking", rank, RANKS))
     if engine == "score" and rank is not None:
         raise MelismaError(
             "--rank applies to the audio models only: leave it out, scores are ranked by how well "

@@ -15,6 +15,7 @@ import typer
 
 from melisma.cli import options
 from melisma.cli.arguments import input_file
+from melisma.cli.receipts import print_json
 from melisma.values.errors import MelismaError
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def inspect(
     opened = input_file(file)
     facts = _reader_of(opened)(opened) | {"path": str(file)}
     if as_json:
-        print(json.dumps(facts, indent=2, ensure_ascii=False))
+        print_json(facts)
         return
     shown = [name for name, value in facts.items() if name != "beat" and value != []]
     lines = {_LABELS.get(name, name.replace("_", " ")): name for name in shown}
@@ -73,12 +74,10 @@ def _reader_of(file: Path) -> Callable[[Path], dict[str, object]]:
         OSError: It cannot be read.
     """
     from melisma.files.audio.formats import HEAD_BYTES, MIDI_ENDINGS, format_of
+    from melisma.files.names import expect_file
     from melisma.files.tokens import MAGIC
 
-    if file.is_dir():
-        raise IsADirectoryError(f"{file} is a folder: give the name of a file inside it")
-    if not file.exists():
-        raise FileNotFoundError(f"there is no file {file}: check the name")
+    expect_file(file)
     head = b""
     if file.is_file():  # of a pipe, bytes that are looked at would be gone
         with file.open("rb") as opened:

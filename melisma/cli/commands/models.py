@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from melisma.cli import options
-from melisma.cli.arguments import PRECISIONS, check_integer, check_real
+from melisma.cli.arguments import check_integer, check_real
+from melisma.cli.receipts import print_json
+from melisma.values.model_ref import PRECISIONS
 
 if TYPE_CHECKING:
     from melisma.engine.resources.memory import Rates
@@ -38,7 +39,7 @@ def models(
     rows = [_row(facts, duration, rates, available) for facts in found]
     if as_json:
         machine = {"threads": rates.threads, "available_bytes": available, "seconds": duration}
-        print(json.dumps({"machine": machine, "models": rows}, indent=2, ensure_ascii=False))
+        print_json({"machine": machine, "models": rows})
         return
     print("\n".join([*_model_table(rows), "", *_speed_table(rows, duration, rates, available)]))
 

@@ -9,8 +9,9 @@ from typing import Annotated
 import typer
 
 from melisma.cli import options
-from melisma.cli.arguments import LARGEST_SEED, check_integer, check_real, unknown_name
-from melisma.values.errors import MelismaError
+from melisma.cli.arguments import check_integer, check_real
+from melisma.values.errors import MelismaError, unknown_name
+from melisma.values.sampling import LARGEST_SEED
 
 TOKEN_SECONDS = 20.0
 """Length of clips that are stored as tokens."""

@@ -10,7 +10,7 @@ import typer
 
 import melisma
 from melisma.cli import options
-from melisma.cli.arguments import input_file, unknown_name
+from melisma.cli.arguments import input_file
 from melisma.cli.output_paths import (
     audio_paths,
     chooses_names,
@@ -22,7 +22,7 @@ from melisma.cli.output_paths import (
 from melisma.cli.places import Targets, check_places
 from melisma.cli.progress import progress_bar
 from melisma.cli.receipts import print_json, replaced_words
-from melisma.values.errors import MelismaError
+from melisma.values.errors import MelismaError, unknown_name
 
 
 def render(

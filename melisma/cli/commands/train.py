@@ -9,11 +9,8 @@ from typing import Annotated
 import typer
 
 from melisma.cli import options
-from melisma.cli.arguments import unknown_name
-from melisma.values.errors import MelismaError
-from melisma.values.model_ref import COMPUTE_PRECISIONS
-
-_DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
+from melisma.values.errors import MelismaError, unknown_name
+from melisma.values.model_ref import COMPUTE_PRECISIONS, is_device
 
 
 def train(
@@ -67,7 +64,7 @@ def train(
         raise NotADirectoryError(f"{output} is a file: give the name of a folder")
     if resume and not output.exists():
         raise FileNotFoundError(f"there is no run in {output} to resume: leave out --resume")
-    if not _DEVICE.fullmatch(device):
+    if not is_device(device):
         raise MelismaError(unknown_name("device", device, ("auto", "cpu", "cuda", "cuda:N")))
     if precision not in COMPUTE_PRECISIONS:
         raise MelismaError(unknown_name("precision", precision, COMPUTE_PRECISIONS))

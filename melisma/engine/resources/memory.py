@@ -38,7 +38,6 @@ SOUND_COPIES = 16
 filtered and limited in float64, oversampled for its true peak (counted in the code)."""
 RESERVE = 0.9
 """Share of the available memory that may be used: other programs allocate meanwhile (chosen)."""
-_CHROMA_CLASSES = 12
 _MAX_EXPANSION = 64.0
 """Largest width inside a feed-forward layer over that of the model (chosen: MusicGen has 4)."""
 

@@ -26,6 +26,7 @@ import soundfile
 
 from melisma.files.audio.formats import HEAD_BYTES, FileFormat, format_of, missing_bytes, what_to_do
 from melisma.files.audio.mending import mended_file
+from melisma.files.names import expect_file
 from melisma.values.errors import MelismaError
 from melisma.values.waveform import HIGHEST_RATE_HZ, LOWEST_RATE_HZ, Waveform
 
@@ -372,10 +373,7 @@ def existing_file(path: Path) -> Path:
         MelismaError: The file is empty, or a pipe or device.
     """
     path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f"there is no file {path}: check the name")
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} is a folder: give the name of a file inside it")
+    expect_file(path)
     about = path.stat()
     if not stat.S_ISREG(about.st_mode):
         raise MelismaError(f"{path} is a pipe or a device: write its sound to a file first")

@@ -257,7 +257,7 @@ def _index_text(path: Path) -> str:
                 if name == "json":
                     content = tar.extractfile(member)
                     facts[key] = json.loads(b"" if content is None else content.read())
-    except (tarfile.TarError, ValueError) as error:
+    except (tarfile.TarError, ValueError, RecursionError) as error:
         raise MelismaError(f"{path} is damaged: delete it, and write the shards again") from error
     return "".join(
         json.dumps(

@@ -6,7 +6,7 @@ applied first: separation made for songs removes the voice, which may be the mel
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -65,18 +65,6 @@ class AudioConditions:
             return 0.0
         before = self.before.seconds if self.before is not None and self.whole else 0.0
         return before + self.beginning.seconds
-
-
-def last_seconds(waveform: Waveform, seconds: float) -> Waveform:
-    """The last seconds of a recording; all of a shorter one.
-
-    Raises:
-        MelismaError: `seconds` is not above 0.
-    """
-    if not seconds > 0:
-        raise MelismaError(f"the seconds to keep must be above 0, not {seconds}")
-    count = max(1, round(min(seconds, waveform.seconds) * waveform.rate_hz))
-    return replace(waveform, samples=waveform.samples[:, -count:])
 
 
 def melody_classes(tokenizers: AudioTokenizers, melody: Waveform | Tune, frames: int) -> Tensor:

@@ -159,10 +159,9 @@ def understanding_of_prompt(
     if "text" in shown:
         return read_by_another_encoder(prompt.words, shown)
     said = read_settings(prompt.words)
-    stated = {name for name in ("tempo", "tonality", "metre") if name in shown}
     facts = conditioning.reading.stated
     values = {"tempo": facts.tempo_bpm, "tonality": facts.tonality, "metre": facts.metre}
-    stated = {name for name in stated if values[name] is not None}
+    stated = {name for name, value in values.items() if value is not None and name in shown}
     shown = {name: shown[name] for name in shown if name in CONDITION_ATTRIBUTES}
     named = [one for one in said.families if one in conditioning.families]
     others = [one for one in conditioning.families if one not in named]

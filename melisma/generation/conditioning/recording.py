@@ -164,11 +164,11 @@ class _Levels:
         samples = np.concatenate([self._rest, block], axis=1)
         whole = samples.shape[1] // self._hop * self._hop
         self._rest = samples[:, whole:].copy()
-        self._powers.append(_powers(samples[:, :whole], self._hop))
+        self._powers.append(hop_powers(samples[:, :whole], self._hop))
 
     def end(self) -> int:
         """See `musical_end`."""
-        rest = [_powers(self._rest, self._rest.shape[1])] if self._rest.shape[1] else []
+        rest = [hop_powers(self._rest, self._rest.shape[1])] if self._rest.shape[1] else []
         levels = 10 * np.log10(np.concatenate([np.zeros(0), *self._powers, *rest]) + 1e-12)
         if len(levels) == 0:
             return 0
@@ -187,9 +187,13 @@ class _Levels:
         return self._length if is_rest else end
 
 
-def _powers(samples: np.ndarray, hop: int) -> np.ndarray:
-    """Mean square of every hop, the louder channel's, without the offset of the hop, float64
-    [hop]."""
+def hop_powers(samples: np.ndarray, hop: int) -> np.ndarray:
+    """Mean square of every hop, the louder channel's, without the offset of the hop, float64 [hop].
+
+    Args:
+        samples: Whole hops, [channel, sample].
+        hop: Samples of a hop.
+    """
     parts = samples.astype(np.float64).reshape(samples.shape[0], -1, hop)
     return parts.var(axis=2).max(axis=0)
 

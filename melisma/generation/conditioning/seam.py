@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from melisma.generation.conditioning.audio import AudioConditions
-from melisma.generation.conditioning.recording import last_of
+from melisma.generation.conditioning.recording import hop_powers, last_of
 from melisma.sound.limiter import StreamLimiter
 from melisma.sound.long_mastering import master_stored
 from melisma.sound.loudness import integrated_lufs
@@ -164,10 +164,9 @@ def rest_seconds(opening: Waveform) -> float:
     """
     hop = max(1, round(_REST_HOP_SECONDS * opening.rate_hz))
     count = opening.samples.shape[1] // hop
-    parts = opening.samples[:, : count * hop].astype(np.float64).reshape(-1, count, hop)
-    levels = 10 * np.log10(parts.var(axis=2).max(axis=0) + 1e-12)
     if count == 0:
         return 0.0
+    levels = 10 * np.log10(hop_powers(opening.samples[:, : count * hop], hop) + 1e-12)
     sounding = np.flatnonzero(levels > np.percentile(levels, 95) + _REST_DB)
     seconds = float(sounding[0]) * hop / opening.rate_hz if len(sounding) else 0.0
     return 0.0 if seconds < _LEAST_REST_SECONDS else min(seconds, MOST_REST_SECONDS)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from melisma.joint.instrument_words import Mentions, NamedClass, NamedInstrument, read_mentions
-from melisma.joint.negation import word_set
+from melisma.joint.negation import Place, trimmed, word_set
 from melisma.joint.settings_words import StatedSettings, read_settings, setting_places
 from melisma.values.attributes import FAST_BPM, SLOW_BPM
 
@@ -29,9 +29,6 @@ NEGATED = "nothing known is excluded"
 UNUSED = "known, but without effect here"
 FOR_SCORES = "only `melisma compose` knows it"
 """Reasons why a phrase was not understood."""
-
-Place = tuple[int, int]
-"""Index of the first character, and of the one after the last."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +96,7 @@ def understand(
         ensembles: Places of names of ensembles that are played, such as "jazz trio".
     """
     mentions = read_mentions(words)
-    changes = [_stripped(words, found.span()) for found in _CHANGE.finditer(words)]
+    changes = [trimmed(words, found.span()) for found in _CHANGE.finditer(words)]
     understood = {name: used.shown[name] for name in used.shown if name in used.stated}
     read: list[Place] = [*ensembles, *mentions.phrases]
     missed: list[tuple[Place, str]] = []
@@ -266,7 +263,7 @@ def _others(
     """Phrases outside the known places that say something which is not understood, with reasons."""
     found: list[tuple[Place, str]] = [(place, NEGATED) for place in unresolved]
     for change in _CHANGE.finditer(words):
-        found.append((_stripped(words, change.span()), CHANGE))
+        found.append((trimmed(words, change.span()), CHANGE))
     covered = [*known, *(place for place, _ in found)]
     names = [
         (one.start(1), one.end(2))
@@ -304,6 +301,9 @@ def _tokens(words: str) -> list[tuple[Place, str]]:
         if any(unicodedata.category(one) in ("So", "Sk", "Cs", "Co", "Cn") for one in match[0]):
             reason = NO_TEXT if "\ufffd" in match[0] else PICTURE
             found.append((match.span(), reason))
+    if not found and words.strip():  # nothing but punctuation or numbers
+        reason = NO_KNOWN_WORD if any(one.isalnum() for one in words) else NO_TEXT
+        found.append((trimmed(words, (0, len(words))), reason))
     return sorted(found)
 
 
@@ -322,9 +322,3 @@ def _is_artist(words: str, place: Place, names: Sequence[Place]) -> bool:
     if name is None or name.start() == 0:
         return False
     return " " in name[0].strip() or _LIKE.search(words[: name.start()]) is not None
-
-
-def _stripped(words: str, place: Place) -> Place:
-    """A place without blanks at its ends."""
-    text = words[place[0] : place[1]]
-    return place[0] + len(text) - len(text.lstrip()), place[1] - len(text) + len(text.rstrip())

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Literal
 
-from melisma.values.errors import MelismaError
+from melisma.values.errors import MelismaError, unknown_name
 from melisma.values.sampling import STAGES
 
 if TYPE_CHECKING:
@@ -80,12 +80,6 @@ TAKEN_BY: Mapping[str, tuple[Kind, ...]] = {
     "threads": KINDS,
 }
 """Option of `generate` and `compose`, as a name in Python -> the kinds of models that take it."""
-READ_AS_WORDS: Mapping[str, tuple[Kind, ...]] = {
-    "bpm": _SINGLE,
-    "key": _SINGLE,
-    "time_signature": _SINGLE,
-}
-"""Options that these kinds honour by their words alone, having no condition of this name."""
 ENGINES = ("sound", "score", "auto")
 """What makes the music: the audio models, the score model, or whichever suits the words."""
 OF_SAMPLING = frozenset(
@@ -158,7 +152,7 @@ def check_request(
         MelismaError: The model does not take an option, or has no such engine.
     """
     if engine not in ENGINES:
-        raise MelismaError(f'unknown engine "{engine}": choose one of {", ".join(ENGINES)}')
+        raise MelismaError(unknown_name("engine", engine, ENGINES))
     chosen, _ = engine_of(facts, engine, given)
     if chosen is None:
         return

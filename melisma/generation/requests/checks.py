@@ -6,7 +6,6 @@ limits, so that a wrong one is a `MelismaError` with a sentence, whatever it is.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,15 +21,11 @@ from melisma.values.errors import (
     expect_real,
     expect_text,
 )
-from melisma.values.model_ref import PRECISIONS
+from melisma.values.model_ref import MAX_THREADS, PRECISIONS, is_device
 from melisma.values.prompt import Prompt
 from melisma.values.sampling import SamplingParams
 from melisma.values.score_prompt import ScorePrompt, parse_time_signature
 from melisma.values.tokens import TokenGrid
-
-MAX_THREADS = 1_024
-"""Most processor threads (chosen)."""
-_DEVICE = re.compile(r"auto|cpu|cuda(:\d{1,3})?")
 
 ValueT = TypeVar("ValueT")
 
@@ -45,7 +40,7 @@ def check_loading(threads: int | None, precision: str | None, device: str) -> No
         expect_integer("the number of threads", threads, 1, MAX_THREADS)
     if precision is not None and precision not in PRECISIONS:
         raise MelismaError(f"the precision is {', '.join(PRECISIONS)} or None, not {precision!r}")
-    if not _DEVICE.fullmatch(expect_text("the device", device)):
+    if not is_device(expect_text("the device", device)):
         raise MelismaError(f'the device is "auto", "cpu" or "cuda", not "{device}"')
 
 

@@ -48,7 +48,7 @@ from melisma.generation.requests.request import BATCH
 from melisma.generation.requests.routing import as_score_request, routes_of
 from melisma.generation.requests.score import ScoreRequest, ScoreResult, run_score
 from melisma.generation.requests.stream import run_stream
-from melisma.generation.resolve import local_model, resolve_model
+from melisma.generation.resolve import is_known, local_model, resolve_model
 from melisma.generation.score.hummed import HummedMelody
 from melisma.generation.score.pipeline import ScoreContext, ScorePipeline
 from melisma.joint.instrument_words import checked_instruments
@@ -432,10 +432,8 @@ class MelismaPipeline:
     def facts(self) -> ModelFacts:
         """What is known of the model without loading it; one on the hub that nobody knows is
         fetched first."""
-        from melisma.files.hub import PUBLISHED
-
         model = self.model
-        if model.folder is None and model.repository not in PUBLISHED:
+        if not is_known(model):
             model = local_model(model)  # its size is known when it is here
             model = replace(model, source="folder", name=str(model.folder))
         return facts_of(model)

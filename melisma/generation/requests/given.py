@@ -177,10 +177,8 @@ def _metre_of(words: str) -> tuple[int, int] | None:
     return None if named is None else parse_time_signature(named)
 
 
-def metre_name(metre: tuple[int, int] | str) -> str:
+def metre_name(metre: tuple[int, int]) -> str:
     """A metre as `Prompt` has it, e.g. "3/4"."""
-    if isinstance(metre, str):
-        metre = parse_time_signature(metre)
     return f"{metre[0]}/{metre[1]}"
 
 

@@ -43,7 +43,7 @@ from melisma.values.attributes import FAMILIES, METRES, MOODS, STYLES, TONALITIE
 from melisma.values.composers import named_period, period
 from melisma.values.errors import MelismaError
 from melisma.values.events import BAR_METRES, DRUM_PROGRAM, tempo_class
-from melisma.values.score_prompt import ScorePrompt, felt_beat
+from melisma.values.score_prompt import ScorePrompt, felt_beat, parse_time_signature
 from melisma.values.traditions import COMPOSERS, TRADITIONS, named_composer, named_tradition
 
 FAMILY_THRESHOLD = 0.7
@@ -232,7 +232,7 @@ def _prediction_without_words() -> AttributePrediction:
 def _metre(prompt: ScorePrompt, reading: AttributePrediction, words: str) -> tuple[int, int]:
     said = read_bar_metre(words)
     if said not in BAR_METRES:
-        said = None if reading.stated.metre is None else _parsed_metre(reading.stated.metre)
+        said = None if reading.stated.metre is None else parse_time_signature(reading.stated.metre)
     if prompt.metre is not None and said is not None and not _same_numerators(said, prompt.metre):
         raise MelismaError(
             f"the words say {said[0]}/{said[1]} and the setting {prompt.metre[0]}/"
@@ -244,18 +244,13 @@ def _metre(prompt: ScorePrompt, reading: AttributePrediction, words: str) -> tup
         if name in _USUAL_METRES:
             return _USUAL_METRES[name]
     best, probability = reading.best("metre")
-    return _parsed_metre(best) if probability >= ATTRIBUTE_THRESHOLD else (4, 4)
+    return parse_time_signature(best) if probability >= ATTRIBUTE_THRESHOLD else (4, 4)
 
 
 def _same_numerators(one: tuple[int, int], other: tuple[int, int]) -> bool:
     """Whether the numerators of two metres are equal up to a power of two, as of 2/4 and 4/4."""
     odd = [numerator // (numerator & -numerator) for numerator, _ in (one, other)]
     return one == other or odd[0] == odd[1]
-
-
-def _parsed_metre(metre: str) -> tuple[int, int]:
-    top, _, bottom = metre.partition("/")
-    return int(top), int(bottom)
 
 
 def _tonality(

@@ -20,6 +20,8 @@ from melisma.values.score import PITCH_BEND
 PORT = 0x21
 DRUM_CHANNEL = 9
 SUSTAIN = 64
+RESET = 121
+"""Controller that resets all others, the pedals too (RP-015, MIDI Manufacturers Association)."""
 PEDAL_DOWN = 64
 """Value of the sustain controller from which on the pedal is down (MIDI 1.0, table III)."""
 INDEX_BITS = 24
@@ -89,12 +91,16 @@ class ChannelState:
     def pedals(self, track: int, channel: int) -> np.ndarray:
         """When the sustain pedal is down, int64 [pedal, 2] in ticks.
 
-        A pedal that is still down at the end goes up when the last track ends.
+        Resetting all controllers lifts it. A pedal that is still down at the end goes up when the
+        last track ends.
         """
         changes = self._settings(track, channel, SUSTAIN)
-        down = changes.values >= PEDAL_DOWN
-        edges = np.flatnonzero(np.diff(down, prepend=False))
-        ticks = changes.ticks[edges]
+        resets = self._settings(track, channel, RESET)
+        places = np.concatenate([changes.places, resets.places])
+        down = np.append(changes.values >= PEDAL_DOWN, np.zeros(len(resets.places), bool))
+        order = np.argsort(places, kind="stable")
+        edges = np.flatnonzero(np.diff(down[order], prepend=False))
+        ticks = places[order][edges] >> INDEX_BITS
         if len(ticks) % 2:
             ticks = np.append(ticks, max([int(ticks[-1]), *(t.end_tick for t in self._tracks)]))
         return ticks.reshape(-1, 2)

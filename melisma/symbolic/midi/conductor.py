@@ -136,7 +136,7 @@ def _read_tempo(file: MidiFile, remarks: list[str]) -> TempoMap:
     sound = micros >= MIN_BEAT_MICROSECONDS
     if not sound.all():
         remarks.append(
-            f"left out: {_number(int((~sound).sum()), 'tempo', 'tempi')} above "
+            f"left out: {counted(int((~sound).sum()), 'tempo', 'tempi')} above "
             f"{60_000_000 // MIN_BEAT_MICROSECONDS} quarter notes a minute"
         )
     beats, bpm = beats[sound], 60e6 / micros[sound]
@@ -160,7 +160,7 @@ def _read_metres(file: MidiFile, remarks: list[str]) -> tuple[Metre, ...]:
         else:
             wrong += 1
     if wrong:
-        remarks.append(f"left out: {_number(wrong, 'time signature')} beyond 1/1 to 64/64")
+        remarks.append(f"left out: {counted(wrong, 'time signature')} beyond 1/1 to 64/64")
     if 0.0 not in metres:
         metres = {0.0: Metre(beat=0.0, numerator=4, denominator=4), **metres}
     return tuple(metres.values())
@@ -178,11 +178,11 @@ def _read_keys(file: MidiFile, remarks: list[str]) -> tuple[KeySignature, ...]:
             wrong += 1
     if wrong:
         remarks.append(
-            f"left out: {_number(wrong, 'key signature')} of more than seven sharps or flats"
+            f"left out: {counted(wrong, 'key signature')} of more than seven sharps or flats"
         )
     return tuple(keys.values())
 
 
-def _number(count: int, one: str, more: str | None = None) -> str:
-    """A number and its noun."""
+def counted(count: int, one: str, more: str | None = None) -> str:
+    """A number and its noun, whose plural has an "s" or is `more`."""
     return f"{count} {one if count == 1 else more or one + 's'}"

@@ -73,7 +73,8 @@ def split_midi_file(data: bytes) -> MidiFile:
         remarks.append("time is in SMPTE frames, without beats: read as quarter notes at 120 bpm")
     if ticks <= 0:
         raise MelismaError("the MIDI file names no ticks per quarter note: export it again")
-    tracks = _tracks(data, min(8 + size, _next_track(data, 14)), remarks)
+    count = int.from_bytes(data[10:12], "big")
+    tracks = _tracks(data, min(8 + size, _next_track(data, 14)), count, remarks)
     return MidiFile(
         kind=kind,
         ticks_per_beat=ticks,
@@ -96,7 +97,9 @@ def unwrapped(data: bytes) -> tuple[bytes, list[str]]:
         while at + 8 <= len(data):
             size = int.from_bytes(data[at + 4 : at + 8], "little")
             if data[at : at + 4] == b"data" and data[at + 8 : at + 12] == HEADER:
-                return data[at + 8 : at + 8 + size], []
+                stated = at + 8 + size + size % 2
+                whole = size > 0 and _is_riff_chunk(data, stated)
+                return data[at + 8 : stated if whole else None], []
             at += 8 + size + size % 2
     at = data.find(HEADER, 0, MOST_JUNK_BYTES)
     wave = data[:4] == b"RIFF" and data[8:12] != b"RMID"
@@ -109,9 +112,13 @@ def unwrapped(data: bytes) -> tuple[bytes, list[str]]:
     return data[at:], [] if mac else [f"{at} bytes before the header were skipped"]
 
 
-def _tracks(data: bytes, at: int, remarks: list[str]) -> list[TrackEvents]:
+def _tracks(data: bytes, at: int, count: int, remarks: list[str]) -> list[TrackEvents]:
+    """The tracks from a place on; of more than the stated `count` those that can be read."""
     tracks: list[TrackEvents] = []
     while at + 8 <= len(data):
+        if 0 < count <= len(tracks) and data[at : at + 8] == HEADER + b"\0\0\0\6":
+            remarks.append("another MIDI file follows in the same file: the first one was read")
+            break
         declared = at + 8 + int.from_bytes(data[at + 4 : at + 8], "big")
         if data[at : at + 4] != TRACK:  # a chunk of another kind, or junk
             at = declared if _begins_chunk(data, declared) else _next_track(data, at + 1)
@@ -122,7 +129,13 @@ def _tracks(data: bytes, at: int, remarks: list[str]) -> list[TrackEvents]:
             )
         begin, number = at + 8, len(tracks) + 1
         limit = declared if _begins_chunk(data, declared) else _next_track(data, begin)
-        parsed, read = _parse_up_to(data[begin:limit], declared - begin, number)
+        try:
+            parsed, read = _parse_up_to(data[begin:limit], declared - begin, number)
+        except MelismaError:
+            if not 0 < count <= len(tracks):
+                raise
+            remarks.append(f"what follows the {count} tracks is none: it was left out")
+            break
         tracks.append(parsed)
         if begin + read != declared and limit != declared:
             remarks.append(f"the length of track {number} is wrong: it was read to its end")
@@ -149,6 +162,17 @@ def _parse_up_to(data: bytes, declared: int, number: int) -> tuple[TrackEvents, 
                 return found, read
         data = data[:declared]
     return parse_track(data, number)
+
+
+def _is_riff_chunk(data: bytes, at: int) -> bool:
+    """Whether a chunk of a RIFF file begins at this place, or the file ends about there."""
+    name = data[at : at + 4]
+    size = int.from_bytes(data[at + 4 : at + 8], "little")
+    return at >= len(data) or (
+        len(name) == 4
+        and all(32 <= letter < 127 for letter in name)
+        and at + 8 + size <= len(data) + 1
+    )
 
 
 def _begins_chunk(data: bytes, at: int) -> bool:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from melisma.files.names import expect_file
 from melisma.symbolic.midi.channels import (
     DRUM_CHANNEL,
     SUSTAIN,
@@ -19,7 +20,13 @@ from melisma.symbolic.midi.channels import (
     places_of,
     value_at,
 )
-from melisma.symbolic.midi.conductor import READ_METAS, read_conductor, read_track_texts, track_name
+from melisma.symbolic.midi.conductor import (
+    READ_METAS,
+    counted,
+    read_conductor,
+    read_track_texts,
+    track_name,
+)
 from melisma.symbolic.midi.container import MidiFile, split_midi_file
 from melisma.symbolic.midi.notes import NoteTable, notes_of_track
 from melisma.values import Notes, Score, Track
@@ -53,10 +60,7 @@ def midi_bytes(path: Path) -> bytes:
         MelismaError: It is no regular file, or larger than `MAX_BYTES`.
     """
     path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f"there is no file {path}: check the name")
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} is a folder: give the name of a file inside it")
+    expect_file(path)
     if not path.is_file():
         raise MelismaError(f"{path} is no ordinary file: give a Standard MIDI file (.mid)")
     if path.stat().st_size > MAX_BYTES:
@@ -142,39 +146,31 @@ def _remarks(file: MidiFile, tables: list[NoteTable]) -> list[str]:
     hanging = sum(table.hanging for table in tables)
     if hanging:
         said.append(
-            f"{_count(hanging, 'note has', 'notes have')} no end: ended at the next one of the "
+            f"{counted(hanging, 'note has', 'notes have')} no end: ended at the next one of the "
             "same pitch, or with the track"
         )
     longest = MAX_NOTE_BEATS * file.ticks_per_beat
     cut = sum(int((table.end - table.start > longest).sum()) for table in tables)
     if cut:
-        said.append(f"{_count(cut, 'note', 'notes')} cut to {MAX_NOTE_BEATS:g} quarter notes")
+        said.append(f"{counted(cut, 'note')} cut to {MAX_NOTE_BEATS:g} quarter notes")
     aftertouch = sum(
         int(((track.status >> 4 == 0xA) | (track.status >> 4 == 0xD)).sum())
         for track in file.tracks
     )
     left_out = (
         (sum(t.stray for t in tables), "note-off without a note", "note-offs without a note"),
-        (aftertouch, "aftertouch message", "aftertouch messages"),
-        (
-            sum(t.sysex for t in file.tracks),
-            "system exclusive message",
-            "system exclusive messages",
-        ),
-        (sum(t.skipped for t in file.tracks), "unusable message", "unusable messages"),
+        (aftertouch, "aftertouch message"),
+        (sum(t.sysex for t in file.tracks), "system exclusive message"),
+        (sum(t.skipped for t in file.tracks), "unusable message"),
         (_other_metas(file), "meta event of another kind", "meta events of other kinds"),
     )
-    found = [_count(*one) for one in left_out if one[0]]
+    found = [counted(*one) for one in left_out if one[0]]
     return said + ([f"left out: {', '.join(found)}"] if found else [])
 
 
 def _other_metas(file: MidiFile) -> int:
     """Number of meta events that are not read: settings of sequencers, offsets, numbers."""
     return sum(meta.kind not in READ_METAS for track in file.tracks for meta in track.metas)
-
-
-def _count(count: int, one: str, more: str) -> str:
-    return f"{count} {one if count == 1 else more}"
 
 
 def _tracks(file: MidiFile, tables: list[NoteTable], state: ChannelState) -> tuple[Track, ...]:

@@ -7,6 +7,7 @@ the quotes and dashes of Windows-1252), which gives every byte a character, so t
 
 from __future__ import annotations
 
+import contextlib
 import re
 
 MARK = "melisma: "
@@ -19,17 +20,25 @@ _JAPANESE = re.compile("[\u3040-\u30ff]")
 _FIRST_LEVEL = (0xB0, 0xD7)
 """Lead bytes of the 3,755 usual Chinese characters (GB 2312-80, level 1)."""
 _CYRILLIC_LOWER = 0xE0
+_CYRILLIC_CAPITALS = frozenset((0xA8, *range(0xC0, 0xE0)))
+_FEWEST_CAPITALS = 4
+"""So many capitals in a row are taken for Cyrillic (chosen: Western words hardly have two that are
+no ASCII, and two usual Chinese characters are hardly ever four such bytes)."""
+_FEWEST_WIDE = 0.6
+"""Least share of ideographs in the words of a Japanese text that have one (chosen: quotes and letters of Windows-1252 and 1250 make ideographs of the letters that follow them, "don’t")."""
+_VOICED = re.compile("[\uff76-\uff84\uff8a-\uff8e][\uff9e\uff9f]")
+"""A half-width kana that can be voiced, with its mark."""
 _SMALLEST_SHARE = 0.6
 """Share of usual characters from which on text is taken for Chinese or Cyrillic (chosen)."""
 
 
 def decode_text(data: bytes) -> str:
     """Decodes the text of a meta event; never a replacement character."""
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError:
-        pass
-    for guess in (_shift_jis, _gbk, _cyrillic):
+    for encoding, mark in (("utf-16", b"\xff\xfe"), ("utf-16", b"\xfe\xff"), ("utf-8-sig", b"")):
+        if data.startswith(mark):
+            with contextlib.suppress(UnicodeDecodeError):
+                return data.decode(encoding)
+    for guess in (_half_width_kana, _shift_jis, _cyrillic_capitals, _gbk, _cyrillic):
         text = guess(data)
         if text is not None:
             return text
@@ -52,9 +61,29 @@ def _shift_jis(data: bytes) -> str | None:
         return None
     wide = [letter for letter in text if ord(letter) > 0xFF and not 0xFF61 <= ord(letter) <= 0xFF9F]
     has_leads = any(0x81 <= run[0] <= 0x9F for run in _HIGH_RUNS.findall(data))
-    if not wide or not has_leads:
+    if not wide or not has_leads or any("\ue000" <= letter <= "\uf8ff" for letter in wide):
         return None
-    return text if _JAPANESE.search(text) or len(wide) > 1 else None
+    mixed = [word for word in text.split() if any(ord(letter) > 0xFF for letter in word)]
+    share = len(wide) / sum(letter.isalpha() for word in mixed for letter in word)
+    return text if _JAPANESE.search(text) or (len(wide) > 1 and share >= _FEWEST_WIDE) else None
+
+
+def _half_width_kana(data: bytes) -> str | None:
+    """Text in Shift-JIS of half-width kana, voiced ones among them, and no ideographs."""
+    high = b"".join(_HIGH_RUNS.findall(data))
+    if min(high) < 0xA1 or max(high) > 0xDF or min(high) >= 0xC0:
+        return None
+    text = data.decode("cp932")
+    marks = sum(letter in "\uff9e\uff9f" for letter in text)
+    return text if marks and marks == len(_VOICED.findall(text)) else None
+
+
+def _cyrillic_capitals(data: bytes) -> str | None:
+    """Text in Windows-1251 that is all capitals."""
+    runs = _HIGH_RUNS.findall(data)
+    if max(map(len, runs)) < _FEWEST_CAPITALS or not _CYRILLIC_CAPITALS.issuperset(b"".join(runs)):
+        return None
+    return data.decode("cp1251")
 
 
 def _gbk(data: bytes) -> str | None:

@@ -81,16 +81,16 @@ def _conductor(score: Score) -> list[_Event]:
         events.append((_at(metre.beat), _metre_event(metre)))
     for key in score.keys:
         data = bytes([key.sharps & 0xFF, int(key.is_minor)])
-        events.append((_at(key.beat), _meta(KEY, data)))
+        events.append((_at(key.beat), meta_event(KEY, data)))
     if not score.keys and score.tonality is not None:
         sharps, minor = key_signature(score.tonality)
-        events.append((_at(0), _meta(KEY, bytes([sharps & 0xFF, minor]))))
+        events.append((_at(0), meta_event(KEY, bytes([sharps & 0xFF, minor]))))
     for beat, bpm in zip(score.tempo.beats.tolist(), score.tempo.bpm.tolist(), strict=True):
         micros = min(max(round(60e6 / bpm), 1), SLOWEST_BEAT_MICROSECONDS)
-        events.append((_at(beat), _meta(TEMPO, micros.to_bytes(3, "big"))))
+        events.append((_at(beat), meta_event(TEMPO, micros.to_bytes(3, "big"))))
     events += _text_events(score.texts)
     for chord in score.chords:
-        events.append((_at(chord.beat), _meta(_TYPES["marker"], chord.name.encode())))
+        events.append((_at(chord.beat), meta_event(_TYPES["marker"], chord.name.encode())))
     return events
 
 
@@ -100,7 +100,7 @@ def _metre_event(metre: Metre) -> bytes:
             f"MIDI knows no metre {metre.numerator}/{metre.denominator}: "
             "the lower number must be a power of two"
         )
-    return _meta(METRE, bytes([metre.numerator, metre.denominator.bit_length() - 1, 24, 8]))
+    return meta_event(METRE, bytes([metre.numerator, metre.denominator.bit_length() - 1, 24, 8]))
 
 
 def key_signature(tonality: str) -> tuple[int, int]:
@@ -114,7 +114,7 @@ def key_signature(tonality: str) -> tuple[int, int]:
 
 def _text_events(texts: Iterable[ScoreText]) -> list[_Event]:
     return [
-        (_at(one.beat), _meta(_TYPES[one.kind], one.text.encode("utf-8", "replace")))
+        (_at(one.beat), meta_event(_TYPES[one.kind], one.text.encode("utf-8", "replace")))
         for one in texts
     ]
 
@@ -147,9 +147,9 @@ def _settings(controls: Controls) -> bytes:
 def _part(track: Track, channel: int, port: int | None) -> list[_Event]:
     events: list[_Event] = []
     if port is not None:
-        events.append((_at(0), _meta(PORT, bytes([port & 0x7F]))))
+        events.append((_at(0), meta_event(PORT, bytes([port & 0x7F]))))
     if track.name:
-        events.append((_at(0), _meta(NAME, track.name.encode("utf-8", "replace"))))
+        events.append((_at(0), meta_event(NAME, track.name.encode("utf-8", "replace"))))
     events += _text_events(track.texts)
     events.append((_at(0), bytes([0xC0 | channel, track.program & 0x7F])))
     controls = track.controls
@@ -175,7 +175,8 @@ def _part(track: Track, channel: int, port: int | None) -> list[_Event]:
     return events
 
 
-def _meta(kind: int, data: bytes) -> bytes:
+def meta_event(kind: int, data: bytes) -> bytes:
+    """The bytes of a meta event, without its time."""
     return bytes([0xFF, kind]) + _number(len(data)) + data
 
 
