@@ -58,7 +58,7 @@ def verdict(data: bytes) -> str:
     """How the two readings of a file compare."""
     try:
         theirs = mido_notes(data)
-    except (KeyError, IndexError, OSError, ValueError, EOFError):
+    except (OSError, ValueError, EOFError):
         theirs = None
     try:
         ours = our_notes(data)

@@ -17,10 +17,8 @@ def mido_notes(data: bytes) -> list[NoteRow]:
         data: A Standard MIDI file whose notes all end.
 
     Returns:
-        Sorted rows. Of two notes of one pitch and channel the first to begin ends first.
-
-    Raises:
-        KeyError, IndexError: A note ends that has not begun.
+        Sorted rows. Of two notes of one pitch and channel the first to begin ends first; what ends
+        without having begun is nothing.
     """
     file = mido.MidiFile(file=io.BytesIO(data))
     sounding: dict[tuple[int, int], list[tuple[float, int, int]]] = {}
@@ -34,6 +32,9 @@ def mido_notes(data: bytes) -> list[NoteRow]:
             row = (beat, message.velocity, program[message.channel])
             sounding.setdefault((message.channel, message.note), []).append(row)
         elif message.type in ("note_on", "note_off"):
-            start, velocity, now = sounding[message.channel, message.note].pop(0)
+            waiting = sounding.get((message.channel, message.note))
+            if not waiting:
+                continue
+            start, velocity, now = waiting.pop(0)
             found.append((now, message.channel == 9, start, beat - start, message.note, velocity))
     return sorted(found)

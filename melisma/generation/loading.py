@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from melisma.generation.score.pipeline import ScorePipeline
 
 
+@torch.inference_mode(mode=False)
 def load(
     model: str | Path | ModelRef = "default",
     threads: int | None = None,
@@ -96,6 +97,7 @@ def _networks(precision: str | None) -> str:
     return "float32" if precision == "float32" else AUTO
 
 
+@torch.inference_mode(mode=False)
 def load_musicgen(
     reference: ModelRef, precision: str | None = None, device: str = "auto"
 ) -> MusicGen:
@@ -117,6 +119,7 @@ def load_musicgen(
     networks, precision = _networks(precision), precision or "int8"
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
+    _expect_device(device)
     config = read_config(folder)
     tensors = PublishedTensors(folder)
     settings = settings_of(config)
@@ -154,10 +157,24 @@ def load_musicgen(
         name=reference.name if reference.source == "hub" else folder.resolve().name,
         licence=reference.licence,
         fingerprint=_published_fingerprint(tensors, precision),
-        tokenizers=lambda: AudioTokenizers.read(
-            TokenizerPaths.of(model_folder("default")), precision=networks
-        ),
+        tokenizers=lambda: _shipped_tokenizers(networks),
     )
+
+
+@torch.inference_mode(mode=False)
+def _shipped_tokenizers(precision: str) -> AudioTokenizers:
+    return AudioTokenizers.read(TokenizerPaths.of(model_folder("default")), precision=precision)
+
+
+def _expect_device(device: str) -> None:
+    """`MelismaError` where torch has no such graphics processor."""
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device != "cpu" and int(device.partition(":")[2] or 0) >= count:
+        has = f"{count} of them" if count else "none that this torch can use"
+        raise MelismaError(
+            f'there is no device "{device}": this machine has {has}; leave out device, or give '
+            '"cpu"'
+        )
 
 
 def _published_fingerprint(tensors: PublishedTensors, precision: str) -> str:
@@ -170,6 +187,7 @@ def _published_fingerprint(tensors: PublishedTensors, precision: str) -> str:
     return digest.hexdigest()[:12]
 
 
+@torch.inference_mode(mode=False)
 def load_scores(
     model: str | Path | ModelRef = "default",
     threads: int | None = None,
@@ -208,12 +226,14 @@ def load_scores(
     )
 
 
+@torch.inference_mode(mode=False)
 def read_score_model(path: Path) -> ScoreModel:
     """The score model from its checkpoint."""
     checkpoint = read_checkpoint(path, kind=SCORE_FILE)
     return build_model(checkpoint, ScoreModelSettings, ScoreModel)
 
 
+@torch.inference_mode(mode=False)
 def read_stage(path: Path, fingerprints: Mapping[str, str], kind: str | None = None) -> TokenModel:
     """A stage's model from its checkpoint; `MelismaError` where it learned other tokens, or is not
     the stage asked for (`kind`, one of `STAGE_FILES`; any of them by default)."""
@@ -239,6 +259,7 @@ class AnyRateCodec:
         return self.codec.decode(grid)
 
 
+@torch.inference_mode(mode=False)
 def load_codec(model: str | Path | ModelRef = "default") -> AnyRateCodec:
     """The codec of a model alone."""
     return AnyRateCodec(AcousticCodec.read(TokenizerPaths.of(model_folder(model)).codec))

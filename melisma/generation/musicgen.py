@@ -38,7 +38,7 @@ from melisma.generation.pipeline import (
     prompts_of,
     stage_sampling,
 )
-from melisma.generation.ranking import check_ranking, detect_families, rank_candidates
+from melisma.generation.ranking import check_rank, detect_families, rank_candidates
 from melisma.lm.conditioning import Condition, Conditioning, text_condition
 from melisma.lm.text_encoder import T5TextEncoder
 from melisma.sound.resample import resample
@@ -130,7 +130,7 @@ class MusicGen(AudioPipeline):
         requested = prompts_of(prompts, Prompt)
         best_of = self.best_of if best_of is None else best_of
         check_numbers(seed, best_of, len(requested))
-        check_ranking(best_of, rank)
+        check_rank(rank)
         resolved, context = self.resolve_sampling(sampling), context or AudioConditions()
         tokens = _Tokens(self, requested, best_of, seed, resolved, context)
         for _ in tokens.blocks(first_frames=BLOCK_FRAMES):

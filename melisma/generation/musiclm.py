@@ -43,7 +43,7 @@ from melisma.generation.pipeline import (
     prompts_of,
     stage_sampling,
 )
-from melisma.generation.ranking import check_ranking, detect_families, rank_candidates
+from melisma.generation.ranking import check_rank, detect_families, rank_candidates
 from melisma.lm import TokenModel
 from melisma.lm.conditioning import ATTRIBUTE_SIZES, Condition, Conditioning, text_condition
 from melisma.semantic import SemanticTokenizer
@@ -186,7 +186,7 @@ class MusicLM(AudioPipeline):
         requested = prompts_of(prompts, Prompt)
         best_of = self.best_of if best_of is None else best_of
         check_numbers(seed, best_of, len(requested))
-        check_ranking(best_of, rank)
+        check_rank(rank)
         resolved, context = self.resolve_sampling(sampling), context or AudioConditions()
         conditionings, generators, lengths = [], [], []
         prefix = self._prefix(context)

@@ -60,14 +60,8 @@ DETECTED_ATTRIBUTES = ("tempo", "tonality", "lead")
 """Attributes that candidates are ranked by where the prompt requests them."""
 
 
-def check_ranking(best_of: int, rank: str) -> None:
-    """Checks the parameters of a ranking.
-
-    Raises:
-        MelismaError: `best_of` is below 1, or `rank` is not one of `RANKS`.
-    """
-    if best_of < 1:
-        raise MelismaError(f"best-of is at least 1, not {best_of}")
+def check_rank(rank: str) -> None:
+    """Raises `MelismaError` unless candidates can be ranked by this, one of `RANKS`."""
     if rank not in RANKS:
         raise MelismaError(f'no ranking "{rank}": known are {", ".join(RANKS)}')
 

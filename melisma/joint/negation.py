@@ -125,8 +125,8 @@ _FILLERS = word_set(
     "has had hear hearing use used using add added adding include included including want wanted "
     "wanting like need needed play played playing put feature featuring contain containing see "
     "there kind kinds sort sorts type types form forms piece song music tune sound sounds sounding "
-    "let of trace hint presence instrument instruments other real really please ever at all key own "
-    "too so very overly quite exactly particularly especially terribly super"
+    "let of trace hint presence instrument instruments other real really please ever at all key "
+    "own too so very overly quite exactly particularly especially terribly super"
 )
 """Words that may stand between a cue and what it excludes."""
 _ARTICLES = word_set("a an the my your our this these those")

@@ -33,7 +33,7 @@ from melisma.sound.mastering import (
     TARGET_LUFS,
     check_targets,
     fade_shape,
-    leveling_gains,
+    levelling_gains,
     limit,
     master,
 )
@@ -167,7 +167,7 @@ def _levelled(sound: StoredSound) -> StoredSound:
     for start in range(0, count * hop, size):
         part = sound.read(start, min(start + size, count * hop)).astype(np.float64)
         powers.append(np.square(part).mean(axis=0).reshape(-1, hop).mean(axis=1))
-    gain_db = leveling_gains(np.concatenate(powers))
+    gain_db = levelling_gains(np.concatenate(powers))
     centres = (np.arange(count) + 0.5) * hop
 
     def blocks() -> Iterator[np.ndarray]:

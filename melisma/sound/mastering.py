@@ -208,13 +208,13 @@ def level(waveform: Waveform) -> Waveform:
     if count < 2:
         return waveform
     power = np.square(samples[:, : count * hop]).mean(axis=0).reshape(count, hop).mean(axis=1)
-    gain_db = leveling_gains(power)
+    gain_db = levelling_gains(power)
     centres = (np.arange(count) + 0.5) * hop
     gains = 10 ** (np.interp(np.arange(samples.shape[1]), centres, gain_db) / 20)
     return Waveform(samples=(samples * gains).astype(np.float32), rate_hz=waveform.rate_hz)
 
 
-def leveling_gains(power: np.ndarray) -> np.ndarray:
+def levelling_gains(power: np.ndarray) -> np.ndarray:
     """Mean squares float64 [hop] of 20 ms each -> gains in decibels, float64 [hop]."""
     near = gaussian_filter1d(power, DETECTOR_SECONDS / HOP_SECONDS)
     level_db = 10 * np.log10(near + _SILENCE)

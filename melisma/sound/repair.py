@@ -19,6 +19,8 @@ _OFFSET_SHARE = 0.05
 and generated pieces none has .006)."""
 _LEAST_OFFSET = 1e-4
 """A smaller offset (-80 dB) is nothing."""
+_SHORTEST_SECONDS = 0.005
+"""The mean of less sound is no offset (chosen: part of a period of a low tone)."""
 _HIGH_PASS_HZ = 20.0
 """An offset that changes is removed by a high-pass at the lower limit of hearing."""
 _MOST_PEAK = 2.0
@@ -106,6 +108,8 @@ class RecordingMeter:
         if len(counts) > 1 and counts[-1] < 0.5 * self._rate_hz:
             # The mean of a few samples is no offset: they belong to the second before.
             counts, sums, squares = _last_joined(counts), _last_joined(sums), _last_joined(squares)
+        if counts.sum() < _SHORTEST_SECONDS * self._rate_hz:
+            sums = np.zeros_like(sums)
         means = sums[:, :-1] / counts[:, None]
         shares = counts / counts.sum()
         overall = shares @ means

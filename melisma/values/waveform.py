@@ -15,7 +15,7 @@ LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 1_000, 384_000
 """Plausible sample rates (chosen: below and at what recorders have)."""
 _CANCELLED_DB = 12.0
 """Two sides cancel where their mean is this much weaker than they are: unrelated sides, or one that
-is silent, lose 3 dB."""
+is silent, lose 3 dB. Of more channels the mean loses as much more as it does of unrelated ones."""
 _CANCELLED_SHARE = 0.2
 """Share of the energy in seconds where they do from which one side alone is taken (chosen)."""
 
@@ -61,7 +61,7 @@ class Waveform:
 
 
 def mix_to_mono(samples: np.ndarray, rate_hz: int) -> np.ndarray:
-    """Mean of the channels; the louder one where two cancel each other (antiphase).
+    """Mean of the channels; the loudest one where they cancel each other (antiphase).
 
     Args:
         samples: float32 [channel, sample].
@@ -71,23 +71,24 @@ def mix_to_mono(samples: np.ndarray, rate_hz: int) -> np.ndarray:
         float32 [sample].
     """
     mean = samples.mean(axis=0)
-    if samples.shape[0] != 2 or samples.shape[1] == 0:
+    if samples.shape[0] < 2 or samples.shape[1] == 0:
         return mean
     starts = np.arange(0, samples.shape[1], rate_hz)
     # Products of float32 do not overflow as float64.
     powers = [np.add.reduceat(np.square(row, dtype=np.float64), starts) for row in (*samples, mean)]
-    if not sides_cancel(np.stack(powers[:2]), powers[2]):
+    if not sides_cancel(np.stack(powers[:-1]), powers[-1]):
         return mean
-    return samples[int(powers[1].sum() > powers[0].sum())].copy()
+    return samples[int(np.argmax([one.sum() for one in powers[:-1]]))].copy()
 
 
 def sides_cancel(sides: np.ndarray, mean: np.ndarray) -> bool:
-    """Whether two channels cancel each other when they are mixed.
+    """Whether channels cancel each other when they are mixed.
 
     Args:
-        sides: Energy of both channels in each second, float64 [2, second].
+        sides: Energy of each channel in each second, float64 [channel, second].
         mean: Energy of their mean, float64 [second].
     """
     energy = sides.mean(axis=0)
-    cancelled = mean < energy * 10.0 ** (-_CANCELLED_DB / 10.0)
+    unrelated = 2.0 / len(sides)  # the energy of the mean of unrelated channels, 1 for two
+    cancelled = mean < energy * unrelated * 10.0 ** (-_CANCELLED_DB / 10.0)
     return bool(energy[cancelled].sum() > _CANCELLED_SHARE * energy.sum())

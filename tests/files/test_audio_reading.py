@@ -250,6 +250,34 @@ def test_more_than_two_channels_are_mixed_with_a_remark(tmp_path: Path) -> None:
     assert found.remarks == ("the 6 channels of surround.wav were mixed to one",)
 
 
+@pytest.mark.parametrize(
+    "sides",
+    [(1, 1, -2), (1, -1, 1, -1), (0.5, -0.5, 0.1, -0.1, 0, 0), (1, -1, 0.9, -0.9, 0.2, -0.2)],
+)
+def test_several_channels_that_cancel_each_other_are_not_lost(
+    tmp_path: Path, sides: tuple[float, ...]
+) -> None:
+    path, sound = tmp_path / "surround.wav", 0.2 * signal()
+    offset = np.arange(len(sides)) / 50  # a DC offset must not hide it
+    soundfile.write(path, sound * sides + offset, RATE_HZ, subtype="FLOAT")
+    found = read_recording(path)
+    [loudest] = found.waveform.samples
+    assert np.std(loudest) == pytest.approx(max(map(abs, sides)) * np.std(sound), rel=0.01)
+    assert "cancel each other" in " ".join(found.remarks)
+
+
+@pytest.mark.parametrize("channels", [3, 6, 16, 64])
+def test_one_loud_or_unrelated_channels_are_mixed(tmp_path: Path, channels: int) -> None:
+    path, rng = tmp_path / "surround.wav", np.random.default_rng(0)
+    for sound in (
+        0.1 * rng.standard_normal((RATE_HZ, channels)),
+        np.pad(0.2 * signal(), [(0, 0), (0, channels - 1)]),
+    ):
+        soundfile.write(path, sound, RATE_HZ, subtype="FLOAT")
+        found = read_recording(path)
+        np.testing.assert_allclose(found.waveform.samples[0], sound.mean(axis=1), atol=1e-6)
+
+
 @pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
 def test_amplitudes_that_are_no_numbers_are_refused(tmp_path: Path, wrong: float) -> None:
     path, sound = tmp_path / "x.wav", signal()

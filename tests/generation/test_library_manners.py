@@ -12,7 +12,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -86,6 +86,29 @@ def torch_defaults(dtype: torch.dtype | None, device: str | None) -> Iterator[No
     finally:
         torch.set_default_dtype(before)
         torch.set_default_device(None)
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["before-loading", "after-loading"])
+@pytest.mark.parametrize(
+    "mode",
+    [torch.inference_mode, torch.no_grad, torch.enable_grad],
+    ids=["inference", "no-grad", "grad"],
+)
+def test_modes_of_torch_change_no_sample(
+    folder: Path,
+    expected: list[np.ndarray],
+    mode: Callable[[], AbstractContextManager[object]],
+    *,
+    late: bool,
+) -> None:
+    pipeline = melisma.load(folder)
+    if late:
+        music(pipeline)
+    with mode():
+        inside = music(pipeline)
+    for found in (inside, music(pipeline)):
+        for one, other in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize("late", [False, True], ids=["before-loading", "after-loading"])
@@ -326,6 +349,9 @@ WRONG: list[tuple[str, dict[str, object]]] = [
     ("generate", {"key": 5}),
     ("generate", {"metre": 3}),
     ("generate", {"rank": 5}),
+    ("generate", {"without": 5}),
+    ("generate", {"without": None}),
+    ("compose", {"without": 5}),
     ("generate", {"sampling": {"temperature": 1.0}}),
     ("generate", {"melody": 5}),
     ("generate", {"continue_from": [0.0, 0.1]}),

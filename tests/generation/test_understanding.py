@@ -12,10 +12,13 @@ from melisma.generation.conditioning.prompt import condition_on_prompt, understa
 from melisma.generation.conditioning.understanding import (
     ARTIST,
     CHANGE,
+    CONTRADICTED,
     FOR_SCORES,
+    LENGTH,
     NO_KNOWN_WORD,
     NO_TEXT,
     OTHER_SCRIPT,
+    OUT_OF_RANGE,
     PICTURE,
     UNUSED,
     Understanding,
@@ -80,7 +83,12 @@ def test_settings_are_understood_as_words_are() -> None:
         ("flute, crescendo towards the end", "crescendo towards the end", CHANGE),
         (" ?! ", "?!", NO_TEXT),
         ("12345", "12345", NO_KNOWN_WORD),
-        ("piano, 99999 bpm", "99999 bpm", UNUSED),
+        ("piano, 99999 bpm", "99999 bpm", OUT_OF_RANGE),
+        ("organ drone, 12 bpm", "12 bpm", OUT_OF_RANGE),
+        ("eight bars of flute", "eight bars", LENGTH),
+        ("a 16-bar loop for piano", "16-bar", LENGTH),
+        ("piano, 1 minute long", "1 minute long", LENGTH),
+        ("harp in G minor, but not in a minor key", "minor", CONTRADICTED),
     ],
 )
 def test_what_is_not_understood_is_named(words: str, text: str, reason: str) -> None:
@@ -104,6 +112,15 @@ def test_known_composers_are_no_foreign_artists() -> None:
 def test_a_metre_that_is_not_used_is_named() -> None:
     assert "17/16" in [one.text for one in of_score("a tune in 17/16").not_understood]
     assert "metre" not in of_score("a tune in 17/16").understood
+
+
+@pytest.mark.parametrize(
+    "words", ["twelve bar blues, 60 beats per minute", "piano, not in a minor key", "two violins"]
+)
+def test_what_is_no_length_and_no_contradiction_is_not_named_as_one(words: str) -> None:
+    for found in (of_sound, of_score):
+        reasons = {one.reason for one in found(words).not_understood}
+        assert not reasons & {LENGTH, CONTRADICTED}
 
 
 def test_filling_words_are_not_named() -> None:

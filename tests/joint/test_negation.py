@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from melisma.joint.instrument_words import families_of_names, read_mentions
@@ -193,17 +193,19 @@ _WORDS = st.lists(
 ).map(" ".join)
 
 
+@settings(deadline=None)
 @given(st.one_of(_WORDS, st.text(max_size=60)))
 def test_any_text_is_read(text: str) -> None:
     found = read_mentions(text)
     spans = [(one.first, one.stop) for one in found.mentions]
     assert spans == sorted(spans)
     assert all(0 <= first < stop <= len(text) for first, stop in (*spans, *found.phrases))
-    settings = read_settings(text)
-    assert not set(settings.families) & set(settings.absent_families)
-    assert len(settings.kept) <= max(len(text), len("music"))
+    read = read_settings(text)
+    assert not set(read.families) & set(read.absent_families)
+    assert len(read.kept) <= max(len(text), len("music"))
 
 
+@settings(deadline=None)
 @given(st.sampled_from(PHRASINGS), st.sampled_from(["calm. ", "sad, ", "In D minor: "]))
 def test_what_stands_before_changes_nothing(row: tuple[str, str, str], before: str) -> None:
     text = before + row[0]

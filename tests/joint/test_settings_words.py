@@ -1,7 +1,7 @@
 """Exact settings are read where they are stated, and only there."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from melisma.joint.instrument_words import instrument_families, named_families
@@ -153,16 +153,19 @@ def test_every_name_belongs_to_a_known_family() -> None:
         assert named_families(f"a piece with {name}")[0] == (family,), name
 
 
+@settings(deadline=None)
 @given(st.sampled_from(TONALITIES), st.sampled_from(["in {}", "{}, harp", "the key of {}", "{}"]))
 def test_every_tonality_is_read_back(tonality: str, template: str) -> None:
     assert read_tonality(template.format(tonality)) == tonality
 
 
+@settings(deadline=None)
 @given(st.integers(30, 300), st.sampled_from(["{} bpm", "tempo {}", "at {} beats per minute"]))
 def test_every_tempo_is_read_back(tempo: int, template: str) -> None:
     assert read_tempo(f"a tune, {template.format(tempo)}, for lute") == tempo
 
 
+@settings(deadline=None)
 @given(st.text(max_size=200))
 def test_any_text_is_read_without_complaint(words: str) -> None:
     settings = read_settings(words)
@@ -172,6 +175,7 @@ def test_any_text_is_read_without_complaint(words: str) -> None:
     assert not set(settings.families) & set(settings.absent_families)
 
 
+@settings(deadline=None)
 @given(st.sampled_from(PITCH_NAMES))
 def test_a_bare_letter_is_major_after_key_of(name: str) -> None:
     assert read_tonality(f"key of {name}") == f"{name} major"

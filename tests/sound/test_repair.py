@@ -51,6 +51,14 @@ def test_a_constant_offset_is_removed(
         assert remarks == ()
 
 
+@pytest.mark.parametrize("count", [1, 2, 7, 50])
+def test_a_few_samples_have_no_offset(count: int) -> None:
+    short = wave(tone()[None, 100 : 100 + count])
+    again, remarks = repaired(short)
+    assert again is short
+    assert not remarks
+
+
 def test_an_offset_that_drifts_is_removed() -> None:
     time = np.arange(20 * RATE_HZ) / RATE_HZ
     found, remarks = repaired(wave(tone(20.0) + 0.2 * np.sin(2 * np.pi * 0.05 * time)), "x.wav")

@@ -289,7 +289,7 @@ def check_combination(
         melody: A file whose melody is accompanied.
         settings: The options of `TASKS_OF` by their names in Python; None: not given.
     """
-    from melisma.generation.requests.abilities import check_task
+    from melisma.generation.requests.abilities import check_task, task_of
 
     if settings["bars"] is not None and settings["duration"] is not None:
         raise MelismaError("--bars and --duration both set the length: give one of them")
@@ -297,12 +297,7 @@ def check_combination(
         raise MelismaError("--infill rewrites bars of a given piece: add --continue-from")
     if melody is not None and continue_from is not None:
         raise MelismaError("--melody and --continue-from exclude each other: give one of them")
-    if melody is not None:
-        check_task("melody", settings)
-    elif infill is not None:
-        check_task("infill", settings)
-    elif continue_from is not None:
-        check_task("continue", settings)
+    check_task(task_of(melody, continue_from, infill), settings)
     for path in (melody, continue_from):
         if path is not None and not path.exists():
             raise MelismaError(f"there is no file {path}: check the name")

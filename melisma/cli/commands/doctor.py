@@ -39,10 +39,7 @@ _LONG_SECONDS = 60.0
 """A run that takes longer gets a warning (chosen: a minute of waiting)."""
 _COLUMNS = 80
 """Width of the text output."""
-_EXTRAS = {
-    "hub": ("huggingface_hub",),
-    "train": ("tensorboard", "zstandard", "wordfreq"),
-}
+_EXTRAS = {"hub": ("huggingface_hub",), "train": ("tensorboard", "zstandard", "wordfreq")}
 """Optional dependencies -> the packages that show whether they are installed."""
 
 

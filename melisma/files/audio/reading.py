@@ -28,7 +28,7 @@ from melisma.files.audio.formats import HEAD_BYTES, FileFormat, format_of, missi
 from melisma.files.audio.mending import mended_file
 from melisma.files.names import expect_file
 from melisma.values.errors import MelismaError
-from melisma.values.waveform import HIGHEST_RATE_HZ, LOWEST_RATE_HZ, Waveform
+from melisma.values.waveform import HIGHEST_RATE_HZ, LOWEST_RATE_HZ, Waveform, sides_cancel
 
 _BLOCK_VALUES = 131_072
 """Amplitudes of all channels that are decoded at a time (chosen: half a megabyte)."""
@@ -39,6 +39,8 @@ _LEAD_SECONDS = 1.0
 what they would have decoded there (Opus: 80 ms, RFC 7845, section 4.6)."""
 _TOLERANCE_SECONDS = 0.1
 """Headers of whole MP3 files are off by a frame or two."""
+_COMPARED_SECONDS = 600
+"""How much of a recording of several channels is searched for channels that cancel (chosen)."""
 _TAIL_BYTES = 66_000
 """More than the largest Ogg page (RFC 3533, section 6)."""
 _PAGE_HEADER_BYTES = 27
@@ -116,6 +118,8 @@ class AudioReader:
         self.read_samples = 0
         """How many were read so far, or passed over."""
         self._damaged = self._ended = False
+        self._loudest: int | None = None
+        """See `_loudest_if_cancelling`; None before it was asked."""
         self._incomplete = (
             self._stream.cut_short
             or missing_bytes(head, self._stream.size) > 0
@@ -193,7 +197,11 @@ class AudioReader:
                 f"{self.path} holds amplitudes that are not finite numbers: export it again, with "
                 "16 or 24 bits"
             )
-        return np.ascontiguousarray(block) if self.channels <= 2 else _mixed(block)
+        if self.channels <= 2:
+            return np.ascontiguousarray(block)
+        if self._loudest is None:
+            self._loudest = _loudest_if_cancelling(self.path)
+        return _mixed(block) if self._loudest < 0 else block[self._loudest, None].copy()
 
     def _read(self, samples: int) -> np.ndarray:
         """The next samples, float32 [sample, channel], up to the first damage."""
@@ -243,7 +251,13 @@ class AudioReader:
         """What is amiss with the file, after its end was read."""
         remarks = [self._stream.remark] if self._stream.remark else []
         if self.channels > 2:
-            remarks.append(f"the {self.channels} channels of {self.path.name} were mixed to one")
+            channels = f"the {self.channels} channels of {self.path.name}"
+            if self._loudest is None or self._loudest < 0:
+                remarks.append(f"{channels} were mixed to one")
+            else:
+                remarks.append(
+                    f"{channels} cancel each other when they are mixed: the loudest one was taken"
+                )
         if self._ended and not self.whole:
             stated = self.stated_samples or 0
             of = f" of {stated / self.rate_hz:.2f}" if stated > self.read_samples else ""
@@ -263,6 +277,24 @@ class AudioReader:
 def _mixed(block: np.ndarray) -> np.ndarray:
     """The mean of all channels, float32 [1, sample]; float32 alone might overflow."""
     return block.mean(axis=0, keepdims=True, dtype=np.float64).astype(np.float32)
+
+
+def _loudest_if_cancelling(path: Path) -> int:
+    """Index of the loudest of several channels if they cancel each other when they are mixed, as
+    far as the beginning shows; -1 where they do not."""
+    energies: list[np.ndarray] = []
+    with AudioReader(path) as reader, np.errstate(all="ignore"):  # what is not finite is refused
+        for _ in range(_COMPARED_SECONDS):
+            block = reader._read(reader.rate_hz).T.astype(np.float64)
+            rows = np.concatenate([block, block.mean(axis=0, keepdims=True)])
+            if rows.shape[1] == 0:
+                break
+            energies.append(np.square(rows - rows.mean(axis=1, keepdims=True)).sum(axis=1))
+        if not energies:
+            return -1
+        sides = np.stack(energies, axis=1)
+        loudest = int(sides[:-1].sum(axis=1).argmax())
+        return loudest if sides_cancel(sides[:-1], sides[-1]) else -1
 
 
 def _unreadable(path: Path, found: FileFormat | None) -> str:

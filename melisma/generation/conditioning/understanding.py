@@ -16,7 +16,14 @@ from dataclasses import dataclass, field
 
 from melisma.joint.instrument_words import Mentions, NamedClass, NamedInstrument, read_mentions
 from melisma.joint.negation import Place, trimmed, word_set
-from melisma.joint.settings_words import StatedSettings, read_settings, setting_places
+from melisma.joint.settings_words import (
+    HIGHEST_BPM,
+    LOWEST_BPM,
+    StatedSettings,
+    read_settings,
+    read_tempo,
+    setting_places,
+)
 from melisma.values.attributes import FAST_BPM, SLOW_BPM
 
 NO_KNOWN_WORD = "no word that this model knows"
@@ -27,6 +34,9 @@ ARTIST = "artists are not imitated; known are composers out of copyright, by nam
 CHANGE = "changes within a piece are not planned"
 NEGATED = "nothing known is excluded"
 UNUSED = "known, but without effect here"
+OUT_OF_RANGE = f"a tempo lies between {LOWEST_BPM:.0f} and {HIGHEST_BPM:.0f} bpm"
+LENGTH = "--duration or --bars sets the length"
+CONTRADICTED = "other words of the prompt ask for it"
 FOR_SCORES = "only `melisma compose` knows it"
 """Reasons why a phrase was not understood."""
 
@@ -104,7 +114,8 @@ def understand(
         if name in used.stated:
             read.append((first, stop))
         elif name != "tonality" and any(one.isdigit() for one in words[first:stop]):
-            missed.append(((first, stop), UNUSED))
+            impossible = name == "tempo" and read_tempo(words[first:stop]) is None
+            missed.append(((first, stop), OUT_OF_RANGE if impossible else UNUSED))
     for one in mentions.mentions:
         place = (one.first, one.stop)
         if one.ruled_out or (isinstance(one, NamedInstrument) and used.plays(one)):
@@ -121,6 +132,7 @@ def understand(
         elif words[one.first : one.stop].lower() not in _FUNCTION_WORDS:
             missed.append((place, UNUSED))
     missed = [one for one in missed if not _is_inside(one[0], read)]
+    missed += [(place, CONTRADICTED) for place in _contradicted(mentions, settings, used)]
     _add_exclusions(understood, mentions, settings, used)
     known = [*read, *(place for place, _ in missed)]
     missed += [(place, reason) for place, reason in _others(words, known, mentions.unresolved)]
@@ -170,6 +182,20 @@ def _is_used(one: NamedClass, used: Used) -> bool:
     if one.attribute == "style" and used.attributes.get("tradition") == one.name:
         return True
     return used.attributes.get(one.attribute) == one.name
+
+
+def _contradicted(mentions: Mentions, settings: StatedSettings, used: Used) -> list[Place]:
+    """Places of classes that the words exclude and request, as in "G minor, not in minor"."""
+    return [
+        (one.first, one.stop)
+        for one in mentions.classes
+        if one.ruled_out
+        and _is_used(one, used)
+        and (
+            (one.attribute, one.name) not in settings.avoided
+            or (one.attribute == "tonality" and settings.tonality is not None)
+        )
+    ]
 
 
 def _add(understood: dict[str, str], one: NamedClass, used: Used) -> None:
@@ -242,6 +268,13 @@ _CHANGE = re.compile(
     re.IGNORECASE,
 )
 """A phrase about how a piece changes, up to the end of its clause."""
+_LENGTH = re.compile(
+    r"\b(?:\d+(?:\.\d+)?|one|two|three|four|five|six|eight|ten|twelve|sixteen|twenty|thirty|sixty)"
+    r"(?:[\s-]*(?:bars|measures|seconds|secs?|minutes?|mins?)|-second|[\s-]bar(?!\s+blues))"
+    r"\b(?:\s+long\b)?",
+    re.IGNORECASE,
+)
+"""How long a piece should be, in bars or in time."""
 _IMITATION = re.compile(
     r"\b(?:in\s+the\s+(?:style|manner|spirit|vein)\s+of|(?:sound(?:s|ing)?|something|songs?|"
     r"pieces?|tunes?|tracks?)\s+like|similar\s+to|[àa]\s+la|reminiscent\s+of|cover\s+of)\s+"
@@ -264,6 +297,10 @@ def _others(
     found: list[tuple[Place, str]] = [(place, NEGATED) for place in unresolved]
     for change in _CHANGE.finditer(words):
         found.append((trimmed(words, change.span()), CHANGE))
+    covered = [*known, *(place for place, _ in found)]
+    for length in _LENGTH.finditer(words):
+        if not any(first < length.end() and length.start() < stop for first, stop in covered):
+            found.append((length.span(), LENGTH))
     covered = [*known, *(place for place, _ in found)]
     names = [
         (one.start(1), one.end(2))

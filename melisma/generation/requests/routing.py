@@ -20,7 +20,7 @@ from melisma.joint.instrument_words import named_families
 from melisma.joint.settings_words import read_settings
 from melisma.values import Prompt
 from melisma.values.errors import MelismaError
-from melisma.values.score_prompt import ScorePrompt
+from melisma.values.score_prompt import ScorePrompt, parse_time_signature
 from melisma.values.traditions import named_composer, named_tradition
 
 _TEXTURE = re.compile(
@@ -96,7 +96,7 @@ def as_score_request(
                 duration_seconds=prompt.duration_seconds,
                 tempo_bpm=prompt.tempo_bpm,
                 tonality=prompt.tonality,
-                metre=None if prompt.metre is None else _metre(prompt.metre),
+                metre=None if prompt.metre is None else parse_time_signature(prompt.metre),
                 without=prompt.without,
             )
             for prompt in request.prompts
@@ -106,11 +106,6 @@ def as_score_request(
         receipt=request.receipt,
         original=request.original,
     )
-
-
-def _metre(name: str) -> tuple[int, int]:
-    numerator, denominator = name.split("/")
-    return int(numerator), int(denominator)
 
 
 def favoured_engine(words: str, exact: bool) -> tuple[str, str]:

@@ -157,11 +157,11 @@ def _remarks(file: MidiFile, tables: list[NoteTable]) -> list[str]:
         int(((track.status >> 4 == 0xA) | (track.status >> 4 == 0xD)).sum())
         for track in file.tracks
     )
-    left_out = (
+    left_out: tuple[tuple[int, str, str | None], ...] = (
         (sum(t.stray for t in tables), "note-off without a note", "note-offs without a note"),
-        (aftertouch, "aftertouch message"),
-        (sum(t.sysex for t in file.tracks), "system exclusive message"),
-        (sum(t.skipped for t in file.tracks), "unusable message"),
+        (aftertouch, "aftertouch message", None),
+        (sum(t.sysex for t in file.tracks), "system exclusive message", None),
+        (sum(t.skipped for t in file.tracks), "unusable message", None),
         (_other_metas(file), "meta event of another kind", "meta events of other kinds"),
     )
     found = [counted(*one) for one in left_out if one[0]]

@@ -25,7 +25,8 @@ _FEWEST_CAPITALS = 4
 """So many capitals in a row are taken for Cyrillic (chosen: Western words hardly have two that are
 no ASCII, and two usual Chinese characters are hardly ever four such bytes)."""
 _FEWEST_WIDE = 0.6
-"""Least share of ideographs in the words of a Japanese text that have one (chosen: quotes and letters of Windows-1252 and 1250 make ideographs of the letters that follow them, "don’t")."""
+"""Least share of ideographs in the words of a Japanese text that have one (chosen: quotes and
+letters of Windows-1252 and 1250 make ideographs of the letters that follow them, "don’t")."""
 _VOICED = re.compile("[\uff76-\uff84\uff8a-\uff8e][\uff9e\uff9f]")
 """A half-width kana that can be voiced, with its mark."""
 _SMALLEST_SHARE = 0.6
