@@ -20,12 +20,12 @@ import numpy as np
 from studies.mido_reading import NoteRow, mido_notes
 
 from melisma.data.sources.pieces import METADATA_NAME, read_sources
+from melisma.files.audio.formats import MIDI_ENDINGS
 from melisma.symbolic import read_midi
 from melisma.symbolic.midi.reading import MIN_NOTE_BEATS
 from melisma.values.errors import MelismaError
 
 MOST_NAMED = 5
-ENDINGS = (".mid", ".midi", ".kar", ".rmi")
 
 
 def files(folder: Path) -> Iterator[tuple[str, bytes]]:
@@ -35,7 +35,7 @@ def files(folder: Path) -> Iterator[tuple[str, bytes]]:
             yield source.identity, source.midi_bytes
         return
     for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in ENDINGS:
+        if path.suffix.lower() in MIDI_ENDINGS:
             yield str(path.relative_to(folder)), path.read_bytes()
 
 

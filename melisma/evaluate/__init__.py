@@ -1,6 +1,6 @@
 """Evaluation of generated music: models that judge, metrics with intervals, cards and reports.
 
-Floor 5: may import floors 0 to 4. Read `assess.py` first: it calls every section of a card.
+Floor 7: may import floors -1 to 6. Read `assess.py` first: it calls every section of a card.
 `measured.py` measures one piece, with `models/judge.py` (whose features are in
 `models/audio_features.py` and `models/text_features.py`), `models/embedding.py`,
 `models/embeddings.py` and floor 3; `references/audio.py` and `references/score.py` hold the same

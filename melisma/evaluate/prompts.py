@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from melisma.files import AUDIO_ENDINGS, read_provenance
+from melisma.files.audio.formats import MIDI_ENDINGS
 from melisma.files.provenance import provenance_from_fields
 from melisma.symbolic.midi import midi_bytes
 from melisma.symbolic.tags import read_midi_tags
@@ -30,7 +31,6 @@ from melisma.values.errors import MelismaError
 from melisma.values.prompt import clean_text, decode_text, split_lines
 
 SOUND_ENDINGS: tuple[str, ...] = AUDIO_ENDINGS
-MIDI_ENDINGS: tuple[str, ...] = (".mid", ".midi")
 LIST_NAMES: tuple[str, ...] = ("prompts.csv", "prompts.jsonl", "prompts.txt")
 """Lists that are looked up in the folder itself; the first that exists is taken."""
 MUSICCAPS_SUBSETS: Mapping[str, str | None] = {

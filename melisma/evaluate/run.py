@@ -433,7 +433,8 @@ def _judge_folder(
 ) -> Card:
     """Sound or MIDI, whichever the folder holds more of."""
     from melisma.evaluate.assess import assess_scores, assess_sound
-    from melisma.evaluate.prompts import MIDI_ENDINGS, pair_prompts
+    from melisma.evaluate.prompts import pair_prompts
+    from melisma.files.audio.formats import MIDI_ENDINGS
 
     pieces, remarks = pair_prompts(folder, request.prompts)
     request.problems.extend(remarks)

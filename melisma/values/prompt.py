@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from melisma.values.attributes import METRES, TONALITIES
@@ -117,12 +117,13 @@ def checked_names(names: Sequence[str] | str) -> tuple[str, ...]:
     Raises:
         MelismaError: Something else is in the list.
     """
-    if not isinstance(names, Iterable):
+    try:
+        given = re.split(r"[,;]", names) if isinstance(names, str) else list(names)
+    except TypeError as error:
         raise MelismaError(
             "instruments to leave out are a text with commas or a list of names, not a value of "
             f"type {type(names).__name__}"
-        )
-    given = re.split(r"[,;]", names) if isinstance(names, str) else list(names)
+        ) from error
     plain = [
         " ".join(clean_text(expect_text("an instrument", one)).lower().split()) for one in given
     ]

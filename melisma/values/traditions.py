@@ -63,8 +63,8 @@ _TRADITION_WORDS: tuple[tuple[str, str], ...] = (
     (r"nocturnes?\b", "nocturne"),
     (
         rf"[ée]tudes?\b|{_NO_VERB}(?<!\bfor )stud(?:y|ies)\b"
-        r"(?! (?:to|with|while|hard|room|time|session|music|beats?|playlist|vibes?|group|hall|break|"
-        r"hours?|mood|abroad|late|night)\b)",
+        r"(?! (?:to|with|while|hard|room|time|session|music|beats?|playlist|vibes?|group|hall|"
+        r"break|hours?|mood|abroad|late|night)\b)",
         "study",
     ),
     (r"string quartets?\b", "string quartet"),

@@ -39,6 +39,7 @@ BAD: dict[str, tuple[list[str], str]] = {
         'no model "nope": there is no such folder',
     ),
     "unknown ending": (["generate", "a", "-o", "x.aac"], "give one of .wav, .flac, .mp3, .ogg"),
+    "ending of a score": (["generate", "a", "-o", "x.mid"], "`melisma compose` writes MIDI files"),
     "unknown format": (
         ["generate", "a", "--format", "aac"],
         "choose one of wav, flac, mp3, ogg",

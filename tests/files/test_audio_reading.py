@@ -188,6 +188,28 @@ def test_mp3_needs_no_tag_no_first_frame_and_no_beginning(tmp_path: Path, mode: 
         assert abs(length - len(whole)) < 3 * 1152, name
 
 
+@pytest.mark.parametrize("coding", [0x00, 0x50, 0x161, 0x2000])
+def test_a_coding_that_cannot_be_decoded_is_no_damage(tmp_path: Path, coding: int) -> None:
+    path = tmp_path / "x.wav"
+    form = struct.pack("<HHIIHHH", coding, 2, 44_100, 16_000, 4, 16, 0)
+    body = b"WAVEfmt " + struct.pack("<I", len(form)) + form + b"data" + struct.pack("<I", 4_000)
+    path.write_bytes(b"RIFF" + struct.pack("<I", len(body) + 4_000) + body + bytes(4_000))
+    with pytest.raises(MelismaError, match="cannot be read here: convert it first"):
+        read_audio(path)
+
+
+def test_mp3_in_wav_prints_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "x.wav"
+    form = struct.pack("<HHIIHHHHIHHH", 0x55, 1, 24_000, 8_000, 1, 0, 12, 1, 2, 192, 1, 1_393)
+    sound = encoded("MP3", "MPEG_LAYER_III", signal(), tmp_path)[:3_000] + bytes(500)
+    body = b"WAVEfmt " + struct.pack("<I", len(form)) + form + b"data"
+    body += struct.pack("<I", len(sound)) + sound
+    path.write_bytes(b"RIFF" + struct.pack("<I", len(body)) + body)
+    with contextlib.suppress(MelismaError):
+        read_recording(path)
+    assert capfd.readouterr() == ("", "")
+
+
 def test_libraries_print_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     path, rng = tmp_path / "x", random.Random(3)
     for form, coding in (("MP3", "MPEG_LAYER_III"), ("CAF", "ALAC_16"), ("SDS", "PCM_16")):

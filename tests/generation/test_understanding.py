@@ -20,7 +20,6 @@ from melisma.generation.conditioning.understanding import (
     OTHER_SCRIPT,
     OUT_OF_RANGE,
     PICTURE,
-    UNUSED,
     Understanding,
     read_by_another_encoder,
 )
@@ -88,7 +87,7 @@ def test_settings_are_understood_as_words_are() -> None:
         ("eight bars of flute", "eight bars", LENGTH),
         ("a 16-bar loop for piano", "16-bar", LENGTH),
         ("piano, 1 minute long", "1 minute long", LENGTH),
-        ("harp in G minor, but not in a minor key", "minor", CONTRADICTED),
+        ("harp in G minor, but not in a minor key", "in a minor key", CONTRADICTED),
     ],
 )
 def test_what_is_not_understood_is_named(words: str, text: str, reason: str) -> None:

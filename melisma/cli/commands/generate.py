@@ -21,7 +21,14 @@ from melisma.cli.arguments import (
     make_prompts,
     named_model,
 )
-from melisma.cli.output_paths import PIPE, audio_paths, chooses_names, plot_paths, saved_at
+from melisma.cli.output_paths import (
+    PIPE,
+    audio_paths,
+    chooses_names,
+    is_folder,
+    plot_paths,
+    saved_at,
+)
 from melisma.cli.places import Targets, check_places
 from melisma.cli.process import leave_output
 from melisma.cli.progress import Progress, progress_bar
@@ -278,6 +285,11 @@ def sound_targets(
         check_pipe(form, as_json=as_json)
         paths = [PIPE] * len(texts)
     else:
+        if Path(output or "").suffix.lower() in (".mid", ".midi") and not is_folder(output):
+            raise MelismaError(
+                f"{Path(str(output)).name} is the name of a score: `melisma compose` writes MIDI "
+                "files, `melisma generate` audio"
+            )
         paths = audio_paths(output, form, texts, seed)
     plots = plot_paths(plot, len(texts), paths)
     places = {"--output": paths, "--plot": plots}
@@ -386,8 +398,10 @@ def check_engine(engine: str, sampling: Mapping[str, float | int], rank: str | N
         raise MelismaError(unknown_name("engine", engine, ENGINES))
     if engine == "score" and sampling:
         names = ", ".join("--" + name.replace("_", "-") for name in sampling)
+        single = len(sampling) == 1
         raise MelismaError(
-            f"{names} apply to the audio models only: leave them out, or use `melisma compose`, "
+            f"{names} {'applies' if single else 'apply'} to the audio models only: leave "
+            f"{'it' if single else 'them'} out, or use `melisma compose`, "
             "which has sampling options for scores"
         )
     if rank is not None and rank not in RANKS:

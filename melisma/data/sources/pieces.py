@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from melisma.data.sources.archive import read_archive
+from melisma.files.audio.formats import MIDI_ENDINGS
 from melisma.symbolic import read_midi
 from melisma.symbolic.midi.reading import MAX_BYTES, midi_bytes
 from melisma.values import Score
@@ -111,7 +112,7 @@ def read_midi_folder(folder: Path, report: Callable[[str], None] = print) -> lis
         MelismaError: If the folder has no readable MIDI file.
     """
     sources, skipped = [], []
-    for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in (".mid", ".midi")):
+    for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in MIDI_ENDINGS):
         name = path.relative_to(folder).as_posix()
         try:
             data = midi_bytes(path)

@@ -20,6 +20,7 @@ from melisma.data.sources.pieces import Source, read_score
 from melisma.evaluate.metrics.score_adherence import RequestedScoreAttributes
 from melisma.evaluate.models.tradition_classifier import class_of_source
 from melisma.symbolic.beats import beat_grid
+from melisma.symbolic.midi.conductor import DEFAULT_BPM
 from melisma.values import Score
 from melisma.values.attributes import PITCH_NAMES, program_family
 
@@ -29,8 +30,6 @@ FEWEST_NOTES = 40
 TRUSTED_TEMPI = (
     "openscore_lieder", "openscore_quartets", "openscore_orchestra", "piano_midi_de", "freedoom",
 )  # fmt: skip
-DEFAULT_BPM = 120.0
-"""The default tempo of MIDI files; where it is the only tempo, none is stated."""
 MOST_VARIATION = 0.15
 """Standard deviation of the beat's length over its median above which a tempo is rubato."""
 _TITLE = re.compile(r"\bin ([A-G])[ -]?(flat|sharp|b|#)?[ -]?(major|minor)\b", re.IGNORECASE)
@@ -72,6 +71,7 @@ def _tempo(source: Source, score: Score) -> float | None:
     """The perceived tempo of an excerpt; None where the corpus or the beat is not reliable."""
     if source.corpus not in TRUSTED_TEMPI or not len(score.tempo.bpm):
         return None
+    # The default tempo of MIDI files, alone: none is stated.
     if len(score.tempo.bpm) == 1 and score.tempo.bpm[0] == DEFAULT_BPM:
         return None
     return _steady_tempo(score)

@@ -17,9 +17,10 @@ import sys
 import threading
 import warnings
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
+from typing import Literal
 
 import numpy as np
 import soundfile
@@ -100,7 +101,9 @@ class AudioReader:
             raise MelismaError(what_to_do(self.path, self.format))
         name = "" if self.format is None else self.format.name
         self._is_mpeg = name.startswith("MP")
-        self._noisy = (2,) if self._is_mpeg else (1, 2) if name in _PRINTING else ()
+        self._coding = _wav_coding(head) if name == "WAV" else None
+        is_noisy = self._is_mpeg or self._coding == _MPEG_IN_WAV
+        self._noisy = (2,) if is_noisy else (1, 2) if name in _PRINTING else ()
         try:
             with _without_messages(self._noisy):
                 self._file = soundfile.SoundFile(self._stream.source, closefd=False)
@@ -130,8 +133,11 @@ class AudioReader:
         found = self.format
         if found is None:
             return what_to_do(self.path, None)
-        if getattr(error, "code", None) in _UNIMPLEMENTED and found.name in _CONTAINERS:
-            return what_to_do(self.path, found)
+        is_foreign = self._coding is not None and self._coding not in _WAV_CODINGS
+        if is_foreign or (
+            getattr(error, "code", None) in _UNIMPLEMENTED and found.name in _CONTAINERS
+        ):
+            return what_to_do(self.path, replace(found, name=f"{found.name} with a rare coding"))
         return _unreadable(self.path, found)
 
     def _ogg_without_end(self, head: bytes) -> bool:
@@ -303,6 +309,19 @@ def _unreadable(path: Path, found: FileFormat | None) -> str:
         f"{path} is damaged or cut short: nothing of this {name} file can be read; copy, download "
         "or export it again"
     )
+
+
+_MPEG_IN_WAV = 0x55
+_WAV_CODINGS = (0x01, 0x02, 0x03, 0x06, 0x07, 0x11, 0x31, _MPEG_IN_WAV, 0xFFFE)
+"""Codings of WAV that libsndfile decodes: PCM, ADPCM, floats, A-law, mu-law, IMA, GSM, MP3, and
+those that are named elsewhere (Multimedia Data Standards Update, Microsoft, 1994)."""
+
+
+def _wav_coding(head: bytes) -> int | None:
+    """The number of a WAV file's coding; None where it is not to be found."""
+    order: Literal["little", "big"] = "big" if head[:4] == b"RIFX" else "little"
+    at = head.find(b"fmt ")
+    return int.from_bytes(head[at + 8 : at + 10], order) if 0 < at <= len(head) - 10 else None
 
 
 _CONTAINERS = ("WAV", "RF64 (WAV)", "Wave64", "CAF", "AU", "AIFF", "OGG")
