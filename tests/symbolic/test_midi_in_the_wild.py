@@ -277,7 +277,8 @@ def test_smpte_time_is_read_in_seconds() -> None:
      ("ピアノ", "cp932"), ("第一バイオリン", "cp932"), ("钢琴独奏", "gbk"), ("Скрипка", "cp1251"),
      ("Größe", "latin-1"), ("Niño", "latin-1"), ("I don’t, you can’t", "cp1252"),
      ("Scène d’été", "cp1252"), ("第一楽章 Allegro", "cp932"), ("ﾋﾟｱﾉ", "cp932"),
-     ("КАЛИНКА", "cp1251"), ("МУЗЫКА", "cp1251"), ("ÄÖÜ", "latin-1"), ("Waltz", "utf-16"), ("Wälzer", "utf-8-sig")],
+     ("КАЛИНКА", "cp1251"), ("МУЗЫКА", "cp1251"), ("ÄÖÜ", "latin-1"),
+     ("Waltz", "utf-16"), ("Wälzer", "utf-8-sig")],
 )  # fmt: skip
 def test_names_of_all_encodings_are_read_and_written_as_utf8(name: str, encoding: str) -> None:
     raw = name.encode(encoding)
