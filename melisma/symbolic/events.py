@@ -144,12 +144,17 @@ def bars_of(score: Score) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _end_tick(score: Score) -> int:
-    """Tick at which the last note ends; 1 for a score without notes."""
+    """Tick at which the last note ends; 1 for a score without notes.
+
+    A duration counts as the shorter of what is given and its class, so that no empty bar is opened
+    by rounding alone; decoding truncates what its class has in excess.
+    """
     ends = [1]
     for track in score.tracks:
         if len(track.notes):
             start, length = _grid_times(track.notes)
-            ends.append(int((start + np.array(DURATION_TICKS)[duration_class(length)]).max()))
+            classes = np.array(DURATION_TICKS)[duration_class(length)]
+            ends.append(int((start + np.minimum(length, classes)).max()))
     return max(ends)
 
 

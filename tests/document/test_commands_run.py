@@ -52,7 +52,7 @@ def shell_commands(page: str) -> list[str]:
 
 PAGES = {
     "README.md": ("waltz.wav", "quartet.wav", "piece.mid", "dance.flac", "judged/card.json"),
-    "docs/usage.md": ("quartet.wav", "bossa.mid", "compared/comparison.json", "hymn.wav"),
+    "docs/usage.md": ("quartet.wav", "bossa.mid", "compared/comparison.html", "hymn.mid"),
     "docs/training.md": ("hymn.wav", "mazurka.mid"),
 }
 """Some of what the commands of each page write."""

@@ -169,6 +169,33 @@ def test_a_bar_cut_short_takes_the_metre_of_its_length() -> None:
     assert BAR_METRES[metres[0]] == (1, 4)
 
 
+@pytest.mark.parametrize(
+    ("start_ticks", "duration_ticks", "bars"),
+    [
+        (88, 104, 2),  # ends on the bar line, its class is 108
+        (88, 105, 3),  # one tick of it lies in the next bar
+        (143, 49, 2),  # ends on the bar line, its class is 48
+        (144, 49, 2),  # its class ends on the bar line
+    ],
+)
+def test_no_bar_is_opened_by_rounding_alone(
+    start_ticks: int, duration_ticks: int, bars: int
+) -> None:
+    notes = Notes(
+        start_beats=np.array([0.0, start_ticks / TICKS_PER_BEAT]),
+        duration_beats=np.array([1.0, duration_ticks / TICKS_PER_BEAT]),
+        pitch=np.array([60, 62]),
+        velocity=np.full(2, 82),
+    )
+    track = Track(notes=notes, program=0, is_drum=False)
+    score = Score(tracks=(track,), tempo=TempoMap(beats=np.zeros(1), bpm=np.full(1, 100.0)))
+    assert len(bars_of(score)[0]) == bars
+    rows = encode_score(score)
+    back = decode_score(rows)
+    assert len(bars_of(back)[0]) == bars
+    assert np.array_equal(encode_score(back), rows)
+
+
 def test_long_bars_are_split() -> None:
     notes = Notes(
         start_beats=np.array([0.0, 11.0]), duration_beats=np.ones(2),
