@@ -42,6 +42,7 @@ from melisma.values.attributes import (
     program_family,
 )
 from melisma.values.errors import MelismaError
+from melisma.values.events import BAR_METRES
 
 RELATED_TEMPI: dict[float, str] = {
     0.5: "half of what was requested",
@@ -78,13 +79,17 @@ class Finding:
     """0 to 1: calibrated accuracy, but for instruments of audio the probability of the caller's
     model; 0 if nothing was detected, 1 if the value is read off exactly."""
     agrees: bool | None
-    """Whether the measured value matches the requested one; None if nothing was requested."""
+    """Whether the measured value matches the requested one; None if nothing was requested, or
+    what the detector does not know."""
     ceiling: float | None
     """Accuracy of the detector on held-out data; None where it was not measured."""
 
     def line(self) -> str:
         """The finding as one line of text."""
         text = f"{_DISPLAY_NAMES.get(self.name, self.name)}: {self.measured or 'none'}"
+        if self.requested is not None and self.agrees is None:
+            known = f"{', '.join(METRES[:-1])} and {METRES[-1]}"
+            return f"metre: not measured, requested {self.requested} (the detector knows {known})"
         if self.requested is not None:
             text += f", requested {self.requested}: {'agrees' if self.agrees else 'does not agree'}"
         if self.confidence == 1.0 and self.ceiling in (None, 1.0):
@@ -148,9 +153,9 @@ class Receipt:
         return cls(findings=tuple(findings))
 
 
-def _check_vocabulary(requested: Facts) -> None:
+def _check_vocabulary(requested: Facts, metres: Sequence[str] = METRES) -> None:
     """Raises `MelismaError` for words outside the closed vocabularies."""
-    for name, known in (("tonality", TONALITIES), ("metre", METRES), ("density", DENSITIES)):
+    for name, known in (("tonality", TONALITIES), ("metre", metres), ("density", DENSITIES)):
         word = getattr(requested, name)
         if word is not None and word not in known:
             name = _DISPLAY_NAMES.get(name, name)
@@ -394,8 +399,9 @@ def receipt_of_sound(
 
 
 def _score_metre_finding(score: Score, requested: str | None) -> Finding:
-    """Metre of a score, compared by kind."""
-    kind, probability = likeliest_kind(score)
+    """Metre of a score, compared by kind; none where one outside `METRES` is requested."""
+    known = requested is None or requested in METRES
+    kind, probability = likeliest_kind(score) if known else (None, 0.0)
     names = [metre for metre in METRES if METRE_KINDS[metre] == kind]
     return Finding(
         name="metre",
@@ -403,7 +409,7 @@ def _score_metre_finding(score: Score, requested: str | None) -> Finding:
         measured=" or ".join(names) or None,
         value=None,
         confidence=0.0 if kind is None else calibrated("score metre", probability),
-        agrees=None if requested is None else kind == METRE_KINDS[requested],
+        agrees=None if requested not in METRES else kind == METRE_KINDS[requested],
         ceiling=CEILINGS["score metre"],
     )
 
@@ -477,7 +483,7 @@ def receipt_of_score(
     Raises:
         MelismaError: for a word outside the closed vocabularies.
     """
-    _check_vocabulary(requested)
+    _check_vocabulary(requested, [f"{above}/{below}" for above, below in BAR_METRES])
     onsets = notated_onsets(score)
     rate_hz = None if onsets is None else len(onsets.seconds) / max(score.seconds, 1e-6)
     return Receipt(

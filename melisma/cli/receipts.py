@@ -60,8 +60,8 @@ def replaced_words(row: Mapping[str, object], path: object = None) -> list[str]:
 
 
 def understanding_lines(row: Mapping[str, object]) -> list[str]:
-    """Three indented lines: what of the prompt was understood, what was not, and what was chosen
-    freely."""
+    """Indented lines: what of the prompt was understood, what was not, what was taken from a given
+    piece, if there is one, and what was chosen freely."""
     understood, missed, chosen = (
         row.get(name) for name in ("understood", "not_understood", "chosen_freely")
     )
@@ -72,8 +72,11 @@ def understanding_lines(row: Mapping[str, object]) -> list[str]:
     parts = {
         "understood": named_values(understood),
         "not understood": [NotUnderstood(**one).line() for one in missed],
-        "chosen freely": named_values(chosen),
     }
+    taken = row.get("from_given_piece")
+    if isinstance(taken, dict) and taken:
+        parts["taken from the given piece"] = named_values(taken)
+    parts["chosen freely"] = named_values(chosen)
     return [f"  {name}: {', '.join(part) or 'nothing'}" for name, part in parts.items()]
 
 
@@ -87,7 +90,7 @@ def other_conditions(row: Mapping[str, object]) -> list[str]:
     conditions = row.get("conditions")
     assert isinstance(conditions, dict)
     said = {"instruments", "without"}
-    for name in ("understood", "chosen_freely"):
+    for name in ("understood", "from_given_piece", "chosen_freely"):
         part = row.get(name)
         said |= set(part) if isinstance(part, dict) else set()
     said = said if "understood" in row else set()

@@ -184,7 +184,7 @@ class Facts:
     tonality: str | None = None
     """One of `TONALITIES`."""
     metre: str | None = None
-    """One of `METRES`."""
+    """One of `METRES`; what a score is requested in may be any other, such as "7/8"."""
     families: tuple[str, ...] = ()
     """Those of `FAMILIES` that play, the most prominent first."""
     instruments: tuple[str, ...] = ()

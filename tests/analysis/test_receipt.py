@@ -286,13 +286,24 @@ def test_a_receipt_survives_json_and_has_lines() -> None:
 
 @pytest.mark.parametrize(
     "requested",
-    [Facts(tonality="H dur"), Facts(metre="5/4"), Facts(density="full"), Facts(families=("lute",))],
+    [Facts(tonality="H dur"), Facts(metre="5/5"), Facts(density="full"), Facts(families=("lute",))],
 )
 def test_words_that_no_detector_knows_are_refused(requested: Facts) -> None:
     with pytest.raises(MelismaError, match="not"):
         receipt_of_sound(silence(), requested)
     with pytest.raises(MelismaError, match="not"):
         receipt_of_score(song(100.0), requested)
+
+
+def test_a_metre_that_the_detector_does_not_know_is_said_to_be_requested() -> None:
+    with pytest.raises(MelismaError, match="not 7/8"):
+        receipt_of_sound(silence(), Facts(metre="7/8"))
+    receipt = receipt_of_score(song(100.0), Facts(metre="7/8"))
+    [finding] = [one for one in receipt.findings if one.name == "metre"]
+    assert (finding.requested, finding.measured, finding.agrees) == ("7/8", None, None)
+    assert receipt.agreement == 0.0
+    words = "metre: not measured, requested 7/8 (the detector knows 2/4, 3/4, 4/4 and 6/8)"
+    assert words in Receipt.of_json(receipt.as_json()).lines()
 
 
 def test_predicted_instruments_must_be_probabilities_of_families() -> None:

@@ -59,6 +59,18 @@ def melody_file(path: Path) -> Path:
     return path
 
 
+def test_stems_beside_other_files_are_remarked_on(here: Path, model: Path, capsys) -> None:
+    (here / "parts").mkdir()
+    for name in ("07-old.wav", "07-old.mid", ".hidden"):
+        (here / "parts" / name).write_bytes(b"x")
+    words = ["compose", "a waltz", "--bars", "2", "--best-of", "1", "--output", "w.mid"]
+    assert call(model, *words, "--stems", "parts") == 0
+    said = capsys.readouterr().out
+    remark = "2 other files were in the folder parts already and stay: they are no stems of this"
+    assert said.count(f"  note: {remark} piece") == 1
+    assert (here / "parts" / "07-old.wav").read_bytes() == b"x"
+
+
 def test_all_files_are_written_with_their_provenance(here: Path, model: Path, capsys) -> None:
     code = call(
         model, "compose", "a waltz", "--instruments", "flute, cello, drums", "--bpm", "93.7",
@@ -90,6 +102,7 @@ def test_all_files_are_written_with_their_provenance(here: Path, model: Path, ca
     )
     assert one is not None
     assert (here / "w.png").read_bytes()[:4] == b"\x89PNG"
+    assert piece["remarks"] == []
     assert piece["bars"] <= 4
     assert set(piece["measured"]) >= {"tempo_bpm", "tonality", "instruments_f1", "total"}
 

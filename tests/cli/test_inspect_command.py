@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,9 @@ from melisma.cli.program import program
 from melisma.evaluate.report.card import write_card
 from melisma.files import write_audio, write_tokens
 from melisma.files.checkpoint import Checkpoint, write_checkpoint
-from melisma.symbolic import write_midi
+from melisma.symbolic import read_midi, write_midi
 from melisma.values import Metre, Notes, Score, TempoMap, TokenGrid, Track, Waveform
+from melisma.values.score import KeySignature
 
 NAMES = ("piece.mid", "song.kar", "x.wav", "x.mlt", "noending", "x.safetensors", "x.json", "x.rmi")
 
@@ -128,6 +130,40 @@ def test_a_tempo_is_one_number_of_one_beat(
     lines = capsys.readouterr().out.splitlines()
     (line,) = [line for line in lines if line.startswith("tempo ")]
     assert line.split(maxsplit=1)[1] == shown
+
+
+def test_all_tempi_metres_and_keys_of_a_piece_are_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "one.mid").write_bytes(midi())
+    assert facts_of(tmp_path / "one.mid", capsys)["metres"] == ["6/8"]
+    assert run(program, ["inspect", "one.mid"]) == 0
+    assert "tempi" not in capsys.readouterr().out
+    score = replace(
+        read_midi(midi((4, 4), 60.0)),
+        tempo=TempoMap(
+            beats=np.array([0.0, 4.0, 8.0, 12.0, 16.0]), bpm=np.array([60, 160, 50, 60, 90.0])
+        ),
+        metres=(
+            Metre(beat=0.0, numerator=4, denominator=4),
+            Metre(beat=8.0, numerator=3, denominator=4),
+        ),
+        keys=(
+            KeySignature(beat=0.0, sharps=1, is_minor=False),
+            KeySignature(beat=8.0, sharps=-1, is_minor=True),
+        ),
+    )
+    (tmp_path / "several.mid").write_bytes(write_midi(score))
+    facts = facts_of(tmp_path / "several.mid", capsys)
+    assert facts["tempi_bpm"] == [60.0, 160.0, 50.0, 90.0]
+    assert (facts["metres"], facts["keys"]) == (["4/4", "3/4"], ["G major", "D minor"])
+    assert (facts["tempo_bpm"], facts["metre"]) == (60.0, "4/4")
+    assert run(program, ["inspect", str(tmp_path / "several.mid")]) == 0
+    lines = dict(line.split("  ", 1) for line in capsys.readouterr().out.splitlines())
+    assert lines["tempi"].strip() == "4 tempi, 50 to 160 bpm"
+    assert lines["metres"].strip() == "4/4, 3/4"
+    assert lines["keys"].strip() == "G major, D minor"
 
 
 def test_json_is_json_where_the_encoding_lacks_letters(

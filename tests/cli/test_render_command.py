@@ -251,6 +251,9 @@ def test_stems_that_are_replaced_are_named(melisma: Command, tmp_path: Path) -> 
     (tmp_path / "stems" / "mine.txt").write_text("precious")
     again = melisma("render", "trio.mid", "--stems", "stems", "-o", "x.wav")
     assert "stems  (3 stems, as audio and as MIDI, replaced)\n" in again.out
+    kept_file = "note: 1 other file was in the folder stems already and stays: it is no stem of"
+    assert kept_file in again.out
+    assert kept_file not in first.out
     receipt = json.loads(
         melisma("render", "trio.mid", "--stems", "stems", "-o", "y.wav", "--json").out
     )

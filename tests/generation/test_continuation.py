@@ -29,7 +29,7 @@ from melisma.generation.conditioning.seam import (
 from melisma.generation.ranking import _continuity
 from melisma.generation.requests.facade import MelismaPipeline
 from melisma.generation.requests.given import audio_context
-from melisma.sound.loudness import integrated_lufs
+from melisma.sound.loudness import integrated_lufs, true_peak_db
 from melisma.sound.stored import StoredSound
 from melisma.values.errors import MelismaError
 from melisma.values.waveform import Waveform
@@ -81,11 +81,11 @@ def test_silence_after_the_music_is_left_out(
     recording = recording_of(given_sound, 1.0)
     assert recording.beginning.seconds == pytest.approx(1.0, abs=1e-3)
     assert (recording.beginning.rate_hz, len(recording.beginning.samples)) == (rate_hz, channels)
-    assert "of silence at the end of the recording were left out" in recording.remarks[-1]
+    assert "of silence at the end of the recording were left out" in str(recording.remarks)
 
 
 def test_a_recording_that_ends_in_music_is_kept_as_it_is() -> None:
-    sound = beats(5.0, 44_100, 2)
+    sound = beats(5.0, 44_100, 2, level=0.2)
     recording = recording_of(sound, 2.0, whole=True)
     assert recording.remarks == ()
     assert recording.before is not None
@@ -280,6 +280,79 @@ def test_the_whole_recording_comes_first() -> None:
     np.testing.assert_allclose(sound.samples[:, :last], recording.samples[:, :last], atol=1e-6)
 
 
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_piece_above_full_scale_is_scaled_down_as_a_whole(whole: bool, streamed: bool) -> None:
+    quiet = beats(20.0, 44_100, 2, level=0.2)
+    factor = np.float32(1.45 / np.abs(quiet.samples).max())
+    loud = Waveform(samples=quiet.samples * factor, rate_hz=44_100)
+    context = audio_context(None, loud, 4.0, whole=whole)
+    (remark,) = context.remarks
+    assert "the recording exceeds full scale, by " in remark
+    assert f"the whole piece is scaled down by {-context.gain_db:.1f} dB" in remark
+    decoded, start = decoded_piece(0.0, 0.3)
+    sound, _ = joined(context, decoded, start, 6.0, streamed)
+    assert -1.5 < true_peak_db(sound) <= -0.94
+    gain = 10 ** (context.gain_db / 20)
+    kept = loud.samples if whole else loud.samples[:, -4 * 44_100 :]
+    first, last = 500, kept.shape[1] - 2_000
+    np.testing.assert_allclose(sound.samples[:, first:last], gain * kept[:, first:last], atol=1e-5)
+
+
+def test_what_exceeds_full_scale_before_the_kept_part_counts_where_it_is_played() -> None:
+    sound = beats(20.0, 44_100, 1, level=0.2)
+    sound.samples[:, 44_100:44_200] = 1.4
+    assert audio_context(None, sound, 4.0).gain_db == 0
+    assert audio_context(None, sound, 4.0).remarks == ()
+    assert audio_context(None, sound, 4.0, whole=True).gain_db < -3
+
+
+def test_a_loud_cross_fade_scales_the_piece_down() -> None:
+    rate_hz = 44_100
+    tone = 0.99 * np.sin(2 * np.pi * 330 * np.arange(8 * rate_hz) / rate_hz)[None]
+    recording = Waveform(samples=tone.astype(np.float32), rate_hz=rate_hz)
+    new = 0.5 * np.sin(2 * np.pi * 330 * np.arange(16 * 24_000) / 24_000)[None]
+    decoded = StoredSound.of(Waveform(samples=new.astype(np.float32), rate_hz=24_000))
+    context = audio_context(None, recording, 4.0)
+    assert context.gain_db == 0
+    sound, seam = joined(context, decoded, 4 * 24_000, 6.0, streamed=False)
+    assert seam is not None
+    assert seam.scaled_db < 0
+    assert seam.as_json()["scaled_db"] == pytest.approx(seam.scaled_db, abs=0.01)
+    assert true_peak_db(sound) == pytest.approx(-1.0, abs=0.05)
+
+
+def faded(seconds: float, lowest_db: float) -> Waveform:
+    """Music that fades out steadily over its last seconds."""
+    sound = beats(20.0, 44_100, 1, level=0.2)
+    times = np.arange(sound.samples.shape[1]) / 44_100 - (20.0 - seconds)
+    gains = 10.0 ** (np.clip(times / seconds, 0.0, 1.0) * lowest_db / 20.0)
+    return Waveform(samples=(sound.samples * gains).astype(np.float32), rate_hz=44_100)
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_music_after_a_fade_is_as_loud_as_before_it(streamed: bool) -> None:
+    context = audio_context(None, faded(6.0, -35.0), 8.0)
+    assert context.beginning is not None
+    assert "the new music is as loud as the loudest kept second" in context.remarks[-1]
+    decoded, start = decoded_piece(0.0, 0.3)
+    sound, _ = joined(context, decoded, start, 8.0, streamed)
+    before, after = (
+        integrated_lufs(Waveform(samples=sound.samples[:, part], rate_hz=44_100))
+        for part in (slice(0, 2 * 44_100), slice(8 * 44_100 + 4_410, 12 * 44_100))
+    )
+    assert before is not None
+    assert after is not None
+    assert abs(before - after) < 3.0
+
+
+def test_a_kept_end_that_is_inaudible_is_remarked_on() -> None:
+    found = recording_of(faded(12.0, -42.0), 2.0)
+    assert "is hardly audible (-" in found.remarks[-1]
+    assert "keep more of the recording (--keep-seconds), or cut the fade off" in found.remarks[-1]
+    assert recording_of(faded(12.0, -10.0), 2.0).remarks == ()
+
+
 def test_a_pulse_is_found_where_there_is_one() -> None:
     grid = beat_grid(audio_context(None, beats(20.0, 44_100, 2), 8.0))
     assert grid is not None
@@ -340,6 +413,22 @@ def test_a_stream_has_them_too(pipeline: MelismaPipeline, tmp_path: Path) -> Non
     assert np.abs(recording.samples).max() > 0.95
     last = round(5.9 * 44_100)
     np.testing.assert_allclose(found.samples[:, :last], recording.samples[:, :last], atol=1e-4)
+
+
+def test_files_of_a_recording_above_full_scale_do_not_clip(
+    pipeline: MelismaPipeline, tmp_path: Path
+) -> None:
+    recording, path = beats(6.0, 44_100, 2, level=0.2), tmp_path / "loud.wav"
+    loud = recording.samples * (1.45 / np.abs(recording.samples).max())
+    soundfile.write(path, loud.T, 44_100, subtype="FLOAT")
+    result = pipeline.generate(
+        "a waltz", duration=2, best_of=1, continue_from=path, keep_seconds=2, whole=True
+    )
+    for name in ("out.wav", "out.ogg"):
+        row = result.save(tmp_path / name)
+        assert "loud.wav exceeds full scale, by " in str(row["remarks"])
+        assert row["true_peak_db"] == pytest.approx(-1.0, abs=0.06)
+        assert true_peak_db(read_audio(tmp_path / name)) < 0
 
 
 def test_what_a_format_lacks_is_refused_before_anything_is_sampled(

@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
 from small_corpus import line, score
 from small_score_model import small_score_composer
 
-from melisma.generation.score.given_piece import restored_controls
+from melisma.generation.score import pipeline as score_pipeline
+from melisma.generation.score.given_piece import GivenPiece, restored_controls
 from melisma.generation.score.pipeline import ScoreContext
+from melisma.generation.score.tasks import (
+    ScoreTask,
+    compared_notes,
+    infilling_task,
+    nearly_empty_penalty,
+    nearly_empty_remarks,
+)
+from melisma.lm.score.rows import is_note
 from melisma.symbolic import read_midi, write_midi
 from melisma.symbolic.events import group_parts, join_parts
 from melisma.values import ChordMark, Score
+from melisma.values.events import TICKS_PER_BEAT
 from melisma.values.score import PITCH_BEND, Controls, KeySignature, ScoreText
 from melisma.values.score_prompt import ScorePrompt
 
@@ -112,3 +124,63 @@ def test_joined_parts_are_those_of_the_groups() -> None:
     for group, track in zip(groups, joined.tracks, strict=True):
         assert track.name == piece.tracks[group[0]].name
         assert len(track.notes) == sum(len(piece.tracks[i].notes) for i in group)
+
+
+def test_a_continuation_follows_a_long_last_note_without_a_gap() -> None:
+    """The last note ends on the bar line, but its duration class, 108 ticks, does not."""
+    last = line([60, 62, 64, 65, 67], 0)
+    notes = replace(
+        last.notes,
+        start_beats=np.array([0.0, 1.0, 2.0, 3.0, 88 / TICKS_PER_BEAT]),
+        duration_beats=np.array([1.0, 1.0, 1.0, 0.5, 104 / TICKS_PER_BEAT]),
+    )
+    piece = score(replace(last, notes=notes))
+    encoded = GivenPiece(piece)
+    assert encoded.bars == 2
+    assert encoded.starts.tolist() == [0, 96, 192]
+
+
+def test_new_bars_are_compared_with_their_neighbours() -> None:
+    piece = score(line([60] * 32, 0), line([48] * 16, 40, step=2.0))
+    encoded = GivenPiece(piece)
+    compare = partial(compared_notes, encoded, first=2, stop=4)
+    assert compare(piece, silent=frozenset()) == (12, 12.0)
+    assert compare(piece, silent=frozenset((1,))) == (8, 8.0)
+    assert compared_notes(encoded, piece, 0, 8, frozenset()) == (48, 0.0)
+    notes = piece.tracks[0].notes
+    kept = (notes.start_beats < 8) | (notes.start_beats >= 15)
+    rest = type(notes)(**{name: column[kept] for name, column in vars(notes).items()})
+    emptied = replace(piece, tracks=(replace(piece.tracks[0], notes=rest), piece.tracks[1]))
+    assert compare(emptied, silent=frozenset((1,))) == (1, 8.0)
+
+
+def test_nearly_empty_bars_rank_last_and_are_remarked_on() -> None:
+    assert nearly_empty_penalty(3, 12.0) == 0.0
+    assert nearly_empty_penalty(0, 0.0) == 0.0
+    assert nearly_empty_penalty(0, 12.0) > nearly_empty_penalty(2, 12.0) > 10.0
+    assert nearly_empty_remarks(3, 12.0) == nearly_empty_remarks(5, 0.0) == []
+    (remark,) = nearly_empty_remarks(1, 212.4)
+    assert "1 note, their neighbours about 212" in remark
+
+
+def test_the_fuller_candidate_fills_the_gap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The candidates but the third lose the notes of their new bars."""
+    made: list[Score] = []
+
+    def thinned(*arguments: Any) -> ScoreTask:
+        task = infilling_task(*arguments)
+
+        def finish(rows: np.ndarray) -> Score:
+            made.append(task.finish(rows if len(made) == 2 else rows[~is_note(rows)]))
+            return made[-1]
+
+        return replace(task, finish=finish)
+
+    monkeypatch.setattr(score_pipeline, "infilling_task", thinned)
+    context = ScoreContext(continue_from=given(), infill_bars=(2, 3))
+    (piece,) = small_score_composer().generate_pieces("more", context=context, seed=1, best_of=4)
+    assert np.argmax(piece.candidates) == 2
+    counts = [sum(len(track.notes) for track in one.tracks) for one in made]
+    assert sum(len(track.notes) for track in piece.score.tracks) == counts[2] > counts[0]
+    assert piece.score.remarks == made[2].remarks == ()
+    assert "no notes" in made[0].remarks[-1]

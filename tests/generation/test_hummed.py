@@ -15,6 +15,7 @@ from melisma.melody import Tune, TuneNote
 from melisma.symbolic import write_midi
 from melisma.values import Metre, Notes, Score, TempoMap, Track, Waveform
 from melisma.values.errors import MelismaError
+from melisma.values.events import DRUM_PROGRAM
 
 RATE_HZ = 24_000
 RHYTHMS = {
@@ -152,6 +153,38 @@ def test_a_recording_is_written_down_and_a_file_is_what_its_bytes_say(tmp_path: 
     (tmp_path / "text.mid").write_text("words")
     with pytest.raises(MelismaError, match="no MIDI file"):
         melody_for_score(tmp_path / "text.mid")
+
+
+@pytest.mark.parametrize(
+    ("words", "programs", "without", "player"),
+    [
+        ("a hymn", (), (), 0),
+        ("a hymn for cello and flute", (), (), 42),
+        ("a hymn for tuba and clarinet", (), (), 71),  # too high for a tuba
+        ("a flute with a string quartet", (), (), 73),
+        ("a string quartet", (), (), 40),
+        ("no flute, an oboe", (), (), 68),
+        ("flute and clarinet", (), ("flute",), 71),
+        ("flute and clarinet", (DRUM_PROGRAM, 56), (), 56),  # settings override the words
+        ("a march for drums and timpani", (), (), 0),
+    ],
+)
+def test_a_hum_goes_to_the_first_requested_instrument_that_can_play_it(
+    words: str, programs: tuple[int, ...], without: tuple[str, ...], player: int
+) -> None:
+    sound = hum([65, 67, 69, 70, 72, 70, 69, 67, 65], 0.5)
+    score, found = melody_for_score(sound, words=words, programs=programs, without=without)
+    assert score is not None
+    assert found is not None
+    assert (score.tracks[0].program, found.remarks) == (player, ())
+
+
+def test_a_hum_that_nobody_requested_can_play_stays_with_the_piano() -> None:
+    score, found = melody_for_score(hum([65, 67, 69, 70, 72], 0.5), words="a tuba")
+    assert score is not None
+    assert found is not None
+    assert score.tracks[0].program == 0
+    assert found.remarks == ("the tune lies outside the range of tuba: a piano plays it",)
 
 
 def test_a_given_melody_may_be_slower_or_in_another_metre() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -27,7 +30,8 @@ from melisma.generation.score.prompt_conditioning import (
     condition_on_score_prompt,
     understanding_of_score,
 )
-from melisma.values import Prompt
+from melisma.generation.score.tasks import ScoreTask, accompaniment_task, continuation_task
+from melisma.values import Metre, Notes, Prompt, Score, TempoMap, Track
 from melisma.values.score_prompt import ScorePrompt
 
 
@@ -113,6 +117,47 @@ def test_a_metre_that_is_not_used_is_named() -> None:
     assert "metre" not in of_score("a tune in 17/16").understood
 
 
+def with_given(words: str, make: Callable[..., ScoreTask], **exact: object) -> Understanding:
+    """Of a continuation or an accompaniment of four bars for flute in C major at 90 bpm."""
+    notes = Notes(
+        start_beats=np.arange(16.0), duration_beats=np.ones(16),
+        pitch=np.array([60, 64, 67, 72, 65, 69, 72, 69, 67, 71, 74, 71, 64, 67, 72, 72]),
+        velocity=np.full(16, 80),
+    )  # fmt: skip
+    score = Score(
+        tracks=(Track(notes=notes, program=73, is_drum=False),),
+        tempo=TempoMap(beats=np.zeros(1), bpm=np.array([90.0])),
+        metres=(Metre(beat=0.0, numerator=4, denominator=4),),
+    )
+    prompt = ScorePrompt(words=words, has_prefix=True, **exact)  # type: ignore[arg-type] # any type
+    generator = torch.Generator().manual_seed(0)
+    found = condition_on_score_prompt(small_score_composer().joint, prompt, generator)
+    return understanding_of_score(make(found, score).conditioning)
+
+
+def test_what_a_given_piece_decides_is_not_chosen_freely() -> None:
+    parts = with_given("by Chopin, in 3/4", continuation_task)
+    taken = dict(parts.from_given_piece)
+    assert (taken["tempo"], taken["metre"], taken["instruments"]) == ("90 bpm", "4/4", "flute")
+    assert not set(taken) & {*parts.understood, *parts.chosen_freely}
+    assert parts.understood["composer"] == "Chopin"
+    assert "3/4" in [one.text for one in parts.not_understood]
+    parts = with_given("", accompaniment_task, tonality="D minor", style="ragtime")
+    assert parts.understood.items() >= {"tonality": "D minor"}.items()
+    assert not {"tonality", "style", "tradition"} & set(parts.from_given_piece)
+    assert parts.from_given_piece["instruments"] == "flutes"
+    assert of_score("a waltz").from_given_piece == {}
+
+
+def test_a_metre_in_digits_is_requested_though_no_detector_knows_it() -> None:
+    prompt = ScorePrompt(words="in 7/8 time, a dance for violin")
+    generator = torch.Generator().manual_seed(0)
+    found = condition_on_score_prompt(small_score_composer().joint, prompt, generator)
+    assert (found.stated.metre, found.metre) == ("7/8", (7, 8))
+    assert "metre" not in found.attributes
+    assert understanding_of_score(found).understood["metre"] == "7/8"
+
+
 @pytest.mark.parametrize(
     "words", ["twelve bar blues, 60 beats per minute", "piano, not in a minor key", "two violins"]
 )
@@ -138,5 +183,7 @@ def test_another_text_encoder_reads_every_word_in_latin_script() -> None:
 def test_any_prompt_has_three_parts_fit_for_json(words: str) -> None:
     prompt = Prompt(words=f"tune {words}")
     found = of_sound(prompt.words)
-    assert set(found.as_json()) == {"understood", "not_understood", "chosen_freely"}
+    assert set(found.as_json()) == {
+        "understood", "not_understood", "from_given_piece", "chosen_freely",
+    }  # fmt: skip
     assert all(one.text in prompt.words for one in found.not_understood)

@@ -120,7 +120,7 @@ def compose(
     check_model(reference, "score", {})
 
     from melisma.generation.requests.facade import MelismaPipeline
-    from melisma.generation.requests.given import melody_for_score, notes_of
+    from melisma.generation.requests.given import melody_for_prompt, notes_of
     from melisma.generation.requests.score import ScoreRequest, run_score
     from melisma.generation.score.instrumentation import programs_of
 
@@ -128,7 +128,7 @@ def compose(
     pieces = tuple(
         make_prompt(words=text, programs=programs, has_prefix=has_prefix) for text in texts
     )
-    tune, hummed = melody_for_score(melody, words=texts[0], tempo_bpm=bpm, metre=pieces[0].metre)
+    tune, hummed = melody_for_prompt(melody, pieces[0])
     remarks = () if hummed is None else hummed.remarks
     print_remarks(remarks, quiet=quiet)
     request = ScoreRequest(

@@ -472,4 +472,7 @@ def piece_line(receipt: dict[str, object]) -> str:
     line = f"{receipt['path']}  ({', '.join(facts)})"
     if "engine_reason" in receipt:
         line += f"\n  engine {receipt['engine']}: {receipt['engine_reason']}"
+    seam, remarks = receipt.get("seam"), receipt.get("remarks")
+    if isinstance(seam, dict) and "scaled_db" in seam and isinstance(remarks, list):
+        line += f"\n  note: {remarks[-1]}"  # the others were printed before
     return "\n".join([line, *understanding_lines(receipt), *receipt_lines(receipt)])

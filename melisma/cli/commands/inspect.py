@@ -44,7 +44,11 @@ def inspect(
     if as_json:
         print_json(facts)
         return
-    shown = [name for name, value in facts.items() if name != "beat" and value != []]
+    shown = [
+        name
+        for name, value in facts.items()
+        if name != "beat" and value != [] and not (name in _CHANGES and len(_list(value)) < 2)
+    ]
     lines = {_LABELS.get(name, name.replace("_", " ")): name for name in shown}
     width = max(map(len, lines))
     for label, name in lines.items():
@@ -55,6 +59,7 @@ _LABELS = {
     "tonality": "key",
     "melisma": "made by Melisma",
     "tempo_bpm": "tempo",
+    "tempi_bpm": "tempi",
     "written_tempo_bpm": "written tempo",
     "felt_tempo_bpm": "measured tempo",
     "metre": "time signature",
@@ -63,6 +68,8 @@ _LABELS = {
     "rate_hz": "sample rate",
 }
 """Names of facts for people, where they are not those of the JSON."""
+_CHANGES = ("tempi_bpm", "metres", "keys")
+"""Facts of a piece that are shown to people where it has several of them."""
 _UNITS = {"loudness_lufs": "LUFS", "true_peak_db": "dB", "rate_hz": "Hz", "seconds": "s"}
 
 
@@ -168,8 +175,34 @@ def _score_facts(file: Path) -> dict[str, object]:
         "felt_tempo_bpm": None if felt_bpm is None else round(felt_bpm, 1),
         "metre": f"{metre[0]}/{metre[1]}",
         "tonality": measure_score_tonality(score).tonality,
+        **_changes(score),
         **_score_texts(score),
     } | _provenance_facts(None if tags is None else provenance_from_fields(tags))
+
+
+def _changes(score: Score) -> dict[str, object]:
+    """All tempi in felt beats, metres and key signatures of a score, each once, in the order in
+    which they come first."""
+    from melisma.values.attributes import PITCH_NAMES
+    from melisma.values.score_prompt import felt_beat
+
+    tempi = list[float]()
+    for beat, bpm in zip(score.tempo.beats, score.tempo.bpm, strict=True):
+        metre = [one for one in score.metres if one.beat <= beat or one is score.metres[0]][-1]
+        tempi.append(round(float(bpm) / felt_beat((metre.numerator, metre.denominator)), 2))
+    keys = [
+        f"{PITCH_NAMES[(7 * key.sharps - 3 * key.is_minor) % 12]} "
+        f"{'minor' if key.is_minor else 'major'}"
+        for key in score.keys
+    ]
+    metres = [f"{one.numerator}/{one.denominator}" for one in score.metres]
+    found = {"tempi_bpm": tempi, "metres": metres, "keys": keys}
+    return {name: list(dict.fromkeys(values)) for name, values in found.items()}
+
+
+def _list(value: object) -> list[object]:
+    assert isinstance(value, list)
+    return value
 
 
 def _score_texts(score: Score) -> dict[str, object]:
@@ -234,6 +267,9 @@ def _formatted(name: str, facts: Mapping[str, object]) -> str:
         return f"{value:g} bpm{beat}"
     if name == "written_tempo_bpm":
         return f"{value:g} quarter notes a minute"
+    if name == "tempi_bpm":
+        tempi = [float(str(one)) for one in _list(value)]
+        return f"{len(tempi)} tempi, {min(tempi):g} to {max(tempi):g} bpm"
     if name == "felt_tempo_bpm" and value is not None:
         return f"{value:g} bpm, by the notes"
     if name == "melisma" and value is False:

@@ -43,6 +43,8 @@ class AudioConditions:
     """What precedes the beginning in its recording, as far as it was read."""
     whole: bool = False
     """Whether the piece begins with all of the recording, `before` included."""
+    gain_db: float = 0.0
+    """Gain of the whole piece, below 0 where the recording exceeds full scale."""
     remarks: tuple[str, ...] = ()
     """Sentences about the recordings, for the person whose they are."""
 

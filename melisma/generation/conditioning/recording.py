@@ -15,6 +15,8 @@ import numpy as np
 
 from melisma.files.audio import AudioReader
 from melisma.recordings import read_and_repair, store_and_repair
+from melisma.sound.loudness import TruePeakMeter, integrated_lufs
+from melisma.sound.mastering import CEILING_DB
 from melisma.sound.repair import repaired
 from melisma.sound.stored import StoredSound
 from melisma.values.errors import MelismaError
@@ -41,6 +43,14 @@ _STEADY_DB = 2.0
 _NOISE_SECONDS = 0.5
 _SHORTEST_SILENCE_SECONDS = 0.25
 """A shorter silence may be a rest, and is kept."""
+_INAUDIBLE_DB = -45.0
+"""Root mean square of the last second, relative to full scale, that is remarked on (chosen)."""
+_SOFTER_DB = 10.0
+"""Only an end this far below the loudest second is remarked on: a soft recording has no fade."""
+_FADED_DB = 20.0
+"""An end this far below the loudest kept second is a fade, and gives no level (chosen)."""
+_END_SECONDS = 4.0
+"""So much of the end of a recording has the level that new music begins with."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +64,8 @@ class KeptRecording:
     None for nothing."""
     remarks: tuple[str, ...]
     """Sentences for the person whose recording it is."""
+    gain_db: float = 0.0
+    """Below 0 where it exceeds full scale: with this gain its true peak is at the ceiling."""
 
 
 def recording_of(
@@ -90,8 +102,93 @@ def recording_of(
     sound.cut(end)
     first = max(end - max(1, round(min(keep_seconds, sound.seconds) * sound.rate_hz)), 0)
     kept = Waveform(samples=sound.read(first, end), rate_hz=sound.rate_hz)
+    gain_db = fitting_gain_db(sound, 0 if whole else first)
     sound.cut(first)
-    return KeptRecording(beginning=kept, before=sound if first else None, remarks=remarks)
+    if gain_db < 0:
+        over_db = CEILING_DB - gain_db
+        remarks += (
+            f"{name} exceeds full scale, by {over_db:.1f} dB: the whole piece is scaled down by "
+            f"{-gain_db:.1f} dB",
+        )
+    return KeptRecording(
+        beginning=kept,
+        before=sound if first else None,
+        remarks=(*remarks, *_fade_remarks(sound, kept, name)),
+        gain_db=gain_db,
+    )
+
+
+def fitting_gain_db(sound: StoredSound, first: int = 0, most: float = 1.0) -> float:
+    """The gain with which the true peak of a sound is at most at the ceiling of mastering.
+
+    Args:
+        sound: Of any length.
+        first: The sample from which it is played.
+        most: Amplitude that samples may have.
+
+    Returns:
+        0 for sound of which no sample exceeds it, which stays as it is.
+    """
+    if all(np.abs(block.samples).max(initial=0.0) <= most for block in sound.blocks(first)):
+        return 0.0
+    meter = TruePeakMeter()
+    for block in sound.blocks(first):
+        meter.add(block.samples)
+    return min(CEILING_DB - meter.peak_db(), 0.0)
+
+
+def _fade_remarks(before: StoredSound, kept: Waveform, name: str) -> tuple[str, ...]:
+    """A sentence about a kept end that has faded out until it is hardly audible, if it has.
+
+    Args:
+        before: What was read of the recording before the kept part.
+        kept: The kept part.
+        name: What the sentence calls the recording.
+    """
+    levels = _second_levels(kept)
+    if levels[-1] >= _INAUDIBLE_DB:
+        return ()
+    loudest = max([levels.max(), *(_second_levels(one).max() for one in before.blocks())])
+    if loudest - levels[-1] < _SOFTER_DB:
+        return ()
+    what = f"the last second that is kept of {name} is hardly audible ({levels[-1]:.0f} dB)"
+    if levels.max() - levels[-1] > _FADED_DB:
+        return (
+            f"{what}: the new music is as loud as the loudest kept second; cut the fade off to "
+            "continue without a gap",
+        )
+    return (
+        f"{what}, and the new music is as soft: keep more of the recording (--keep-seconds), or "
+        "cut the fade off",
+    )
+
+
+def _second_levels(sound: Waveform) -> np.ndarray:
+    """Level of every whole second up to the end, or of all of a shorter sound, in dB relative to
+    full scale, float64 [second]."""
+    hop = min(sound.rate_hz, sound.samples.shape[1])
+    count = sound.samples.shape[1] // hop * hop
+    return 10 * np.log10(hop_powers(sound.samples[:, -count:], hop) + 1e-12)
+
+
+def levels_of(kept: Waveform) -> tuple[float | None, float | None]:
+    """The loudness that the music after a recording is brought to: in the long run and at first.
+
+    Args:
+        kept: What the piece begins with.
+
+    Returns:
+        LUFS of all of it and of its end, None for silence; where the end has faded out, twice that
+        of the loudest second.
+    """
+    levels = _second_levels(kept)
+    if levels.max() - levels[-1] > _FADED_DB:
+        behind = (len(levels) - 1 - int(levels.argmax())) * kept.rate_hz
+        stop = kept.samples.shape[1] - behind
+        loudest = kept.samples[:, stop - kept.rate_hz : stop]
+        lufs = integrated_lufs(Waveform(samples=loudest, rate_hz=kept.rate_hz))
+        return lufs, lufs
+    return integrated_lufs(kept), integrated_lufs(last_of(None, kept, _END_SECONDS))
 
 
 def _read_end(path: Path, keep_seconds: float) -> tuple[StoredSound, tuple[str, ...], int]:

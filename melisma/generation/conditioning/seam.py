@@ -12,15 +12,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from melisma.generation.conditioning.audio import AudioConditions
-from melisma.generation.conditioning.recording import hop_powers, last_of
+from melisma.generation.conditioning.recording import (
+    fitting_gain_db,
+    hop_powers,
+    last_of,
+    levels_of,
+)
 from melisma.sound.limiter import StreamLimiter
-from melisma.sound.long_mastering import master_stored
+from melisma.sound.long_mastering import master_stored, scaled
 from melisma.sound.loudness import integrated_lufs
+from melisma.sound.mastering import CEILING_DB
 from melisma.sound.resample import resample
 from melisma.sound.stored import StoredSound, resampled_blocks
 from melisma.values.waveform import Waveform
@@ -33,7 +39,7 @@ OPENING_SECONDS = 6.0
 _BEAT_SECONDS = 20.0
 """Of the recording, so much is looked at for its beat."""
 _LEVEL_SECONDS = 4.0
-"""On each side of the seam, so much is measured for the level."""
+"""Of the new music, so much is measured for the level at the seam."""
 _MOST_DB = 6.0
 """Limit of a difference between the level at the seam and that of the whole side (chosen)."""
 _SETTLING_SECONDS = 3.0, 9.0
@@ -48,6 +54,8 @@ _REST_DB = -30.0
 _LEAST_REST_SECONDS, MOST_REST_SECONDS = 0.15, 2.0
 """A rest that is shorter stays; of a longer one so much is left out."""
 _REST_HOP_SECONDS = 0.01
+_LEAST_SCALING_DB = -0.05
+"""A smaller gain is the rounding of an earlier one."""
 _FADE_SECONDS = 0.03
 """Fade at the end of the piece."""
 _FADE_IN_SECONDS = 0.005
@@ -77,15 +85,19 @@ class Seam:
     """Gain from nine seconds after it on."""
     period_seconds: float | None = None
     """Of the recording's beats, where it has any."""
+    scaled_db: float = 0.0
+    """Gain of the whole piece, below 0 where the cross-fade was too loud."""
 
     def as_json(self) -> dict[str, object]:
         """For receipts."""
         period = self.period_seconds
+        scaled_down = {"scaled_db": round(self.scaled_db, 2)} if self.scaled_db else {}
         return {
             "beats_moved_seconds": round(-self.late_seconds, 3),
             "rest_left_out_seconds": round(self.rest_seconds, 3),
             "gain_at_seam_db": round(self.seam_gain_db, 2),
             "beat_seconds": None if period is None else round(period, 4),
+            **scaled_down,
         }
 
 
@@ -196,11 +208,8 @@ def fitted(context: AudioConditions, opening: Waveform, mastered: bool) -> Seam:
     passed = round(rest * opening.rate_hz)
     opening = Waveform(samples=opening.samples[:, passed:], rate_hz=opening.rate_hz)
     opening = resample(opening, opening.rate_hz, kept.samples.shape[0])
-    whole_lufs = integrated_lufs(kept)
-    end_lufs, start_lufs = (
-        integrated_lufs(part)
-        for part in (last_of(None, kept, _LEVEL_SECONDS), _first(opening, _LEVEL_SECONDS))
-    )
+    whole_lufs, end_lufs = levels_of(kept)
+    start_lufs = integrated_lufs(_first(opening, _LEVEL_SECONDS))
     gain_db = seam_gain_db = 0.0
     if whole_lufs is not None and end_lufs is not None and start_lufs is not None:
         wanted_lufs = float(np.clip(end_lufs, whole_lufs - _MOST_DB, whole_lufs + _MOST_DB))
@@ -240,7 +249,7 @@ def joined_sound(
     assert context.beginning is not None
     lead = round(CROSSFADE_SECONDS * decoded.rate_hz)
     new = StoredSound.of_blocks(decoded.blocks(max(start - lead, 0)))
-    lufs = integrated_lufs(context.beginning)
+    lufs, _ = levels_of(context.beginning)
     if lufs is not None:
         # Loudness adds up over channels: a mono sound is 3 dB louder on two.
         lufs -= 10.0 * math.log10(context.beginning.samples.shape[0] / new.channels)
@@ -249,7 +258,14 @@ def joined_sound(
     seam = fitted(context, Waveform(samples=opening, rate_hz=new.rate_hz), mastered=True)
     count = round(seconds * context.beginning.rate_hz)
     blocks = joined_blocks(context, lambda: (seam, new.blocks()), count)
-    return StoredSound.of_blocks(blocks), seam
+    sound = StoredSound.of_blocks(blocks)
+    # The recording has been scaled down where it had to be; a cross-fade may be louder than both.
+    most = 10.0 ** (CEILING_DB / 20.0) if context.gain_db < 0 else 1.0
+    scaled_db = fitting_gain_db(sound, most=most)
+    if scaled_db > _LEAST_SCALING_DB:
+        return sound, seam
+    sound = scaled(sound, 10.0 ** (scaled_db / 20.0))
+    return sound, replace(seam, scaled_db=scaled_db)
 
 
 def joined_stream(
@@ -294,7 +310,8 @@ def joined_blocks(
     prepared: Callable[[], tuple[Seam, Iterator[Waveform]]],
     count: int,
 ) -> Iterator[Waveform]:
-    """Yields the recording and the new music, at the recording's rate and with its channels.
+    """Yields the recording and the new music, at the recording's rate and with its channels, and
+    with the gain of the context.
 
     Args:
         context: With the recording.
@@ -302,6 +319,17 @@ def joined_blocks(
             before the seam; called after the recording was yielded.
         count: Samples of the new music, at the recording's rate.
     """
+    gain = np.float32(10.0 ** (context.gain_db / 20.0))
+    for block in _joined_blocks(context, prepared, count):
+        yield block if gain == 1.0 else replace(block, samples=block.samples * gain)
+
+
+def _joined_blocks(
+    context: AudioConditions,
+    prepared: Callable[[], tuple[Seam, Iterator[Waveform]]],
+    count: int,
+) -> Iterator[Waveform]:
+    """As `joined_blocks`, before the gain."""
     assert context.beginning is not None
     rate_hz, kept = context.beginning.rate_hz, context.beginning.samples
     fade = min(round(CROSSFADE_SECONDS * rate_hz), kept.shape[1])

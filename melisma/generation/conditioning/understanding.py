@@ -1,4 +1,5 @@
-"""What of a prompt was understood, what was not, and what the model chose freely.
+"""What of a prompt was understood, what was not, what a given piece decided and what the model
+chose freely.
 
 Input: a prompt's text and the attributes that a piece was conditioned on. Output: an
 `Understanding`. A mention counts as understood only where the piece was conditioned on it, so that
@@ -63,12 +64,15 @@ class Understanding:
     """Phrases of the prompt, in order."""
     chosen_freely: Mapping[str, str] = field(default_factory=dict[str, str])
     """What the piece was conditioned on though nobody requested it, by attribute."""
+    from_given_piece: Mapping[str, str] = field(default_factory=dict[str, str])
+    """What was taken from the score that is continued, filled in or accompanied, by attribute."""
 
     def as_json(self) -> dict[str, object]:
-        """The three parts as JSON values."""
+        """The four parts as JSON values."""
         return {
             "understood": dict(self.understood),
             "not_understood": [vars(one) for one in self.not_understood],
+            "from_given_piece": dict(self.from_given_piece),
             "chosen_freely": dict(self.chosen_freely),
         }
 
@@ -92,6 +96,8 @@ class Used:
     """Names of what does not play."""
     has_traditions: bool = False
     """Whether the model knows composers and traditions."""
+    from_given_piece: Mapping[str, str] = field(default_factory=dict[str, str])
+    """What was taken from a given score, in words, by attribute."""
 
 
 def understand(
@@ -142,7 +148,14 @@ def understand(
             NotUnderstood(text=words[first:stop], reason=reason)
             for (first, stop), reason in sorted(missed)
         ),
-        chosen_freely={k: v for k, v in used.shown.items() if k not in understood},
+        chosen_freely={
+            name: value
+            for name, value in used.shown.items()
+            if name not in understood and used.from_given_piece.get(name) != value
+        },
+        from_given_piece={
+            name: value for name, value in used.from_given_piece.items() if name not in understood
+        },
     )
 
 

@@ -25,6 +25,7 @@ AudioRequest = GenerationRequest[Prompt, AudioConditions]
 
 _CODING_ROUNDS = 6
 """Attempts to keep a lossy file below the ceiling; each lowers it by what exceeded it before."""
+_SCALED_DOWN = "the cross-fade was too loud: the whole piece was scaled down by {:.1f} dB"
 
 
 class AudioResult(Result[AudioPiece]):
@@ -160,7 +161,7 @@ class AudioResult(Result[AudioPiece]):
             "true_peak_db": round(peak_db, 2) if lufs is not None else None,
         }
         if self._request.context is not None:
-            row["remarks"] = list(self._request.context.remarks)
+            row["remarks"] = _remarks(self._request.context, seam)
         if seam is not None:
             row["seam"] = seam.as_json()
         row |= piece.understanding.as_json()
@@ -178,6 +179,13 @@ class AudioResult(Result[AudioPiece]):
         if continues or ending.lower() not in LOSSY_ENDINGS:
             return self.finished
         return mastered_for(self.piece.sound, ending), None
+
+
+def _remarks(context: AudioConditions, seam: Seam | None) -> list[str]:
+    """Sentences about the recordings that were given, and about how one was fitted."""
+    if seam is None or not seam.scaled_db:
+        return list(context.remarks)
+    return [*context.remarks, _SCALED_DOWN.format(-seam.scaled_db)]
 
 
 def run_audio(

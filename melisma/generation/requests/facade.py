@@ -38,7 +38,7 @@ from melisma.generation.requests.checks import (
 )
 from melisma.generation.requests.given import (
     audio_context,
-    melody_for_score,
+    melody_for_prompt,
     metre_name,
     notes_of,
     score_of,
@@ -343,8 +343,6 @@ class MelismaPipeline:
         options |= {"time_signature": time_signature, "instruments": instruments}
         check_task(task_of(melody, continue_from, infill), options)
         metre = checked_metre(time_signature)
-        first = prompts if isinstance(prompts, str) else ""
-        tune, hummed = melody_for_score(melody, words=first, tempo_bpm=bpm, metre=metre)
         constraints: dict[str, Any] = {
             "bars": bars,
             "duration_seconds": 30.0 if duration is None else plain_number(duration),
@@ -357,6 +355,7 @@ class MelismaPipeline:
         }
         given = score_prompts(prompts, instruments, constraints)
         seed, best_of = check_call(len(given), seed=seed, best_of=best_of, sampling=sampling)
+        tune, hummed = melody_for_prompt(melody, given[0])
         request = ScoreRequest(
             prompts=given,
             seed=seed,

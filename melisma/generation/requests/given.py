@@ -6,6 +6,7 @@ for audio and for scores alike.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from melisma.generation.score.hummed import (
     tune_of_score,
     with_tempo_and_metre,
 )
+from melisma.generation.score.instrumentation import requested_programs
 from melisma.joint.settings_words import read_bar_metre, read_metre, read_tempo
 from melisma.melody import Tune, extract_tune
 from melisma.recordings import read_and_repair, repaired_audio
@@ -28,7 +30,7 @@ from melisma.values import Score, Waveform
 from melisma.values.errors import MelismaError
 from melisma.values.events import BAR_METRES
 from melisma.values.prompt import CONTINUED_SECONDS, MAX_SECONDS
-from melisma.values.score_prompt import parse_time_signature
+from melisma.values.score_prompt import ScorePrompt, parse_time_signature
 
 
 def file_format(path: Path) -> FileFormat | None:
@@ -124,14 +126,19 @@ def melody_for_score(
     words: str = "",
     tempo_bpm: float | None = None,
     metre: tuple[int, int] | None = None,
+    programs: Sequence[int] = (),
+    without: Sequence[str] = (),
 ) -> tuple[Score | None, HummedMelody | None]:
     """The melody that a score accompanies: that of a score, or of a recording, written down.
 
     Args:
         melody: A score, a MIDI file or a recording.
-        words: Of the prompt, whose tempo and metre a recording is written down in.
+        words: Of the prompt, whose tempo and metre a recording is written down in, and whose first
+            instrument that has the range gets its tune.
         tempo_bpm: Felt beats per minute; overrides the words and the file.
         metre: Time signature; overrides the words and the file.
+        programs: Instruments for the tune of a recording; override the words.
+        without: Names of instruments that do not play.
 
     Returns:
         The score, and what was found in the recording, if it is one.
@@ -155,9 +162,26 @@ def melody_for_score(
         if melody.seconds >= MAX_SECONDS:
             remarks += (f"of {path.name} the first {MAX_SECONDS:g} s are taken",)
     notated = score_of_tune(
-        _tune_of(melody), tempo_bpm=tempo_bpm or read_tempo(words), metre=metre or _metre_of(words)
+        _tune_of(melody),
+        tempo_bpm=tempo_bpm or read_tempo(words),
+        metre=metre or _metre_of(words),
+        programs=requested_programs(words, programs, without),
     )
-    return notated.score, replace(notated, remarks=remarks)
+    return notated.score, replace(notated, remarks=(*remarks, *notated.remarks))
+
+
+def melody_for_prompt(
+    melody: Waveform | Score | Path | str | None, prompt: ScorePrompt
+) -> tuple[Score | None, HummedMelody | None]:
+    """As `melody_for_score`, for a prompt with its settings."""
+    return melody_for_score(
+        melody,
+        words=prompt.words,
+        tempo_bpm=prompt.tempo_bpm,
+        metre=prompt.metre,
+        programs=prompt.programs,
+        without=prompt.without,
+    )
 
 
 def _tune_of(sound: Waveform) -> Tune:
@@ -216,6 +240,7 @@ def audio_context(
         beginning=recording.beginning,
         before=recording.before,
         whole=whole,
+        gain_db=recording.gain_db,
         remarks=(*remarks, *recording.remarks),
     )
 

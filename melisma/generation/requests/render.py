@@ -99,7 +99,28 @@ def run_render(request: RenderRequest, progress: Progress | None = None) -> dict
         mixer.close()
     files = [str((request.stems or Path()) / name) for name in stems]
     replaced += [file for file, name in zip(files, stems, strict=True) if name in former]
-    return _facts(request, mixer, mix) | {"replaced": replaced, "stems": files}
+    facts = _facts(request, mixer, mix)
+    remarks, kept = facts["remarks"], kept_remarks(request.stems, former - set(stems))
+    assert isinstance(remarks, list)
+    facts["remarks"] = [*remarks, *kept]
+    return facts | {"replaced": replaced, "stems": files, "stems_remarks": kept}
+
+
+def kept_remarks(folder: Path | None, names: set[str]) -> list[str]:
+    """A sentence about files in the folder of the stems that are none of them, if there are any.
+
+    Args:
+        folder: Of the stems.
+        names: The other files; hidden ones are not counted.
+    """
+    count = sum(not name.startswith(".") for name in names)
+    if count == 0:
+        return []
+    if count == 1:
+        what = "1 other file was", "stays: it is no stem"
+    else:
+        what = f"{count} other files were", "stay: they are no stems"
+    return [f"{what[0]} in the folder {folder} already and {what[1]} of this piece"]
 
 
 def _names_in(folder: Path | None) -> set[str]:

@@ -148,7 +148,12 @@ class ScoreResult(Result[ScorePiece]):
             "replaced": replaced,
             "plot": None if plot is None else str(plot),
         }
-        return places | self._facts() | {"sound": sound} | self._extra_facts()
+        facts = self._facts()
+        if sound is not None:
+            kept = sound["stems_remarks"]
+            assert isinstance(kept, list)
+            facts["remarks"] = [*score.remarks, *kept]
+        return places | facts | {"sound": sound} | self._extra_facts()
 
     def _facts(self) -> dict[str, object]:
         """What the receipt says about the piece."""

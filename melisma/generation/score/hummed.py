@@ -8,14 +8,16 @@ down or hurries loses no beat. Where tempo or metre are given, they are taken.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from melisma.generation.score.tasks import extract_melody
 from melisma.melody import Tune, TuneNote
+from melisma.symbolic.instruments import INSTRUMENTS, RANGES
 from melisma.values import Metre, Notes, Score, TempoMap, Track
-from melisma.values.attributes import PITCH_NAMES
+from melisma.values.attributes import PITCH_NAMES, program_family
 from melisma.values.errors import MelismaError
 from melisma.values.score_prompt import felt_beat
 
@@ -40,6 +42,9 @@ _UPBEAT = 2.0
 _NO_STEP_COST = 2.0
 """Of two notes in one place, of which one goes (chosen)."""
 _VELOCITY = 84
+_PIANO, _FIRST_EFFECT = 0, 112
+"""The program of a tune that no requested instrument can play; programs from the second one on are
+percussion and effects, which play no tune."""
 TRACK_RATE_HZ = 100.0
 """Frames per second of the pitch track of a tune that is made of notes."""
 
@@ -67,7 +72,11 @@ class HummedMelody:
 
 
 def score_of_tune(
-    tune: Tune, *, tempo_bpm: float | None = None, metre: tuple[int, int] | None = None
+    tune: Tune,
+    *,
+    tempo_bpm: float | None = None,
+    metre: tuple[int, int] | None = None,
+    programs: Sequence[int] = (),
 ) -> HummedMelody:
     """Notates a tune: one track on the grid of its beat, from the first bar on.
 
@@ -75,6 +84,8 @@ def score_of_tune(
         tune: With one note or more.
         tempo_bpm: Felt beats per minute; measured where None.
         metre: Time signature (numerator, denominator); 4/4 where None.
+        programs: Programs that are requested; the first that can play every note gets the tune, a
+            piano where there is none.
 
     Raises:
         MelismaError: The tune has no note.
@@ -103,15 +114,38 @@ def score_of_tune(
         velocity=np.full(len(starts), _VELOCITY, np.int64),
     )
     bpm = tempo_bpm or pulse_bpm
+    program = _program_of(notes.pitch, programs)
     return HummedMelody(
         score=Score(
-            tracks=(Track(notes=notes, program=0, is_drum=False, name="melody"),),
+            tracks=(Track(notes=notes, program=program or _PIANO, is_drum=False, name="melody"),),
             tempo=TempoMap(beats=np.zeros(1), bpm=np.array([bpm * beat])),
             metres=(Metre(beat=0.0, numerator=metre[0], denominator=metre[1]),),
         ),
         tempo_bpm=float(bpm),
         tempo_measured=tempo_bpm is None,
+        remarks=_unplayable(programs) if program is None else (),
     )
+
+
+def _program_of(pitches: np.ndarray, programs: Sequence[int]) -> int | None:
+    """The first of some programs that can play all pitches, int64 [note]; None without one."""
+    for program in programs:
+        low, high = RANGES.get(program, (0, 127))
+        if _plays_tunes(program) and low <= pitches.min() and pitches.max() <= high:
+            return program
+    return None
+
+
+def _plays_tunes(program: int) -> bool:
+    return program < _FIRST_EFFECT and program_family(program, is_drum=False) != "drums"
+
+
+def _unplayable(programs: Sequence[int]) -> tuple[str, ...]:
+    """A sentence on why no requested instrument has the tune, if one was requested."""
+    names = [INSTRUMENTS[program] for program in programs if _plays_tunes(program)]
+    if not names:
+        return ()
+    return (f"the tune lies outside the range of {' and of '.join(names)}: a piano plays it",)
 
 
 def _tempo_of(onsets_seconds: np.ndarray, parts: int, near_bpm: float | None) -> float:

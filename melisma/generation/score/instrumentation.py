@@ -190,6 +190,33 @@ def instruments_in(words: str) -> tuple[tuple[int, ...], tuple[Choice, ...]]:
     return tuple(fixed), tuple(_choice(program, count) for program, count in choices.items())
 
 
+def requested_programs(
+    words: str, programs: Sequence[int] = (), without: Sequence[str] = ()
+) -> tuple[int, ...]:
+    """Programs that a prompt requests, in its order: those listed, else those that it names.
+
+    Args:
+        words: Of the prompt.
+        programs: Requested by a setting; overrides the words.
+        without: Names of what does not play.
+
+    >>> requested_programs("a flute and a harp, no piano")
+    (73, 46)
+    """
+    if programs:
+        return tuple(dict.fromkeys(programs))
+    silent = frozenset().union(*excluded_programs(words, without).values())
+    fixed, choices = instruments_in(words)
+    chosen = [program for choice in choices for program in sorted(choice.programs)]
+    single = [one.first for one in named_instruments(words) if program_of_name(one.name) in chosen]
+    ensembles = [first for first, _ in ensemble_places(words)]
+    if single and ensembles and min(single) < min(ensembles):
+        named = [*chosen, *fixed]
+    else:
+        named = [*fixed, *chosen]
+    return tuple(program for program in dict.fromkeys(named) if program not in silent)
+
+
 def solo_parts(program: int) -> tuple[tuple[int, ...], tuple[Choice, ...]]:
     """Parts of a solo instrument: (programs of fixed parts, choices of the model).
 

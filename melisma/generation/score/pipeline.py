@@ -67,7 +67,7 @@ class ScorePiece:
     adherence: AdherenceScore
     """Adherence to the prompt, measured from the notes."""
     candidates: list[float]
-    """Total adherence of every candidate; the highest was selected."""
+    """Total adherence of every candidate, less any penalty of its task; the best was selected."""
     conditions: dict[str, str]
     """What the model was conditioned on, in words."""
     stated: Facts
@@ -171,7 +171,8 @@ class ScorePipeline(Pipeline[ScorePrompt, ScoreContext, ScorePiece]):
     ) -> list[ScorePiece]:
         """Composes a score for each prompt, see `Pipeline`.
 
-        Candidates are always ranked by how their notes adhere to the prompt.
+        Candidates are always ranked by how their notes adhere to the prompt; those whose new bars
+        in a given piece are nearly empty beside their neighbours rank last.
 
         Raises:
             MelismaError: There is no prompt, `best_of` is below 1, or `rank` is not "words".
@@ -204,7 +205,10 @@ class ScorePipeline(Pipeline[ScorePrompt, ScoreContext, ScorePiece]):
         measured = [
             score_adherence(s, task.conditioning) for s, task in zip(scores, tasks, strict=True)
         ]
-        totals = [one.total for one in measured]
+        totals = [
+            one.total - task.penalty(s)
+            for one, s, task in zip(measured, scores, tasks, strict=True)
+        ]
         return [
             _piece(
                 tasks[best],
@@ -213,7 +217,6 @@ class ScorePipeline(Pipeline[ScorePrompt, ScoreContext, ScorePiece]):
                 requested[i],
                 seed + i,
                 candidates,
-                is_given=context != ScoreContext(),
             )
             for i, (best, candidates) in enumerate(best_candidates(totals, best_of))
         ]
@@ -226,8 +229,6 @@ def _piece(
     prompt: ScorePrompt,
     seed: int,
     candidates: list[float],
-    *,
-    is_given: bool,
 ) -> ScorePiece:
     """The selected candidate, with a title, a key and named tracks."""
     titled = replace(
@@ -243,7 +244,7 @@ def _piece(
         candidates=candidates,
         conditions=task.conditioning.shown(),
         stated=task.conditioning.stated,
-        understanding=understanding_of_score(task.conditioning, is_given=is_given),
+        understanding=understanding_of_score(task.conditioning),
         absent=task.conditioning.excluded,
     )
 

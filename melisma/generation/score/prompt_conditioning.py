@@ -97,6 +97,8 @@ class ScoreConditioning:
     """Requested moods."""
     stated: Facts
     """What words and settings state explicitly, instruments by name, for the receipt."""
+    from_given_piece: Mapping[str, str] = field(default_factory=dict[str, str])
+    """What was taken from a given score, in words, by attribute."""
 
     @property
     def excluded_programs(self) -> frozenset[int]:
@@ -175,14 +177,14 @@ def condition_on_score_prompt(
     stated = Facts(
         tempo_bpm=prompt.tempo_bpm or reading.stated.tempo_bpm,
         tonality=prompt.tonality or reading.stated.tonality,
-        metre=f"{metre[0]}/{metre[1]}" if f"{metre[0]}/{metre[1]}" in METRES else None,
+        metre=f"{metre[0]}/{metre[1]}",
     )
     tonality, mode = _tonality(stated.tonality, reading, generator, bool(words))
     tempo_bpm = stated.tempo_bpm or sampled_tempo_bpm(reading, generator)
     attributes = _attributes(prompt, reading, kept)
     if tonality is not None:
         attributes["tonality"] = tonality
-    if stated.metre is not None:
+    if stated.metre in METRES:
         attributes["metre"] = stated.metre
     excluded = excluded_programs(words, prompt.without)
     programs, choices, named = _instrumentation(prompt, reading, words, excluded)
@@ -191,6 +193,7 @@ def condition_on_score_prompt(
     )
     if attributes.get("lead") not in (*families, None):
         del attributes["lead"]
+    is_stated = prompt.metre or reading.stated.metre or read_bar_metre(words) == metre
     return ScoreConditioning(
         prompt=prompt,
         words=joint.embed_text([kept or NO_WORDS])[0] if words else np.zeros(128, np.float32),
@@ -207,7 +210,7 @@ def condition_on_score_prompt(
         moods=reading.classes_above("moods", MOOD_THRESHOLD) if words else (),
         stated=dataclasses.replace(
             stated,
-            metre=stated.metre if prompt.metre or reading.stated.metre else None,
+            metre=stated.metre if is_stated else None,
             instruments=tuple(_program_name(program) for program in named),
         ),
     )
@@ -360,24 +363,22 @@ def _family(program: int) -> str:
     return program_family(0 if drum else program, drum)
 
 
-def understanding_of_score(
-    conditioning: ScoreConditioning, *, is_given: bool = False
-) -> Understanding:
+def understanding_of_score(conditioning: ScoreConditioning) -> Understanding:
     """What of a prompt was understood.
 
     Args:
         conditioning: Of the task, completed from the score that was given.
-        is_given: Whether a score was given.
     """
     prompt = conditioning.prompt
     words = prompt.words.strip()
-    said, facts = read_settings(words), conditioning.stated
-    values = {"tempo": prompt.tempo_bpm, "tonality": prompt.tonality, "metre": prompt.metre}
-    if not is_given:  # a given piece keeps its own tempo, key and metre whatever the words say
-        values = {"tempo": facts.tempo_bpm, "tonality": facts.tonality, "metre": facts.metre}
-        in_digits = read_bar_metre(words) == conditioning.metre
-        values["metre"] = facts.metre or prompt.metre or (in_digits or None)
-        values |= {name: conditioning.attributes.get(name) for name in ("composer", "tradition")}
+    said, facts, taken = read_settings(words), conditioning.stated, conditioning.from_given_piece
+    values = {"tempo": facts.tempo_bpm, "tonality": facts.tonality, "metre": facts.metre}
+    own = {"tempo": "" if facts.tempo_bpm is None else f"{facts.tempo_bpm:.0f} bpm"}
+    # A given piece keeps its own tempo, key and metre whatever the words say.
+    for name in taken.keys() & values.keys():
+        if taken[name] != own.get(name, values[name]):
+            values[name] = None
+    values |= {name: conditioning.attributes.get(name) for name in ("composer", "tradition")}
     stated = {name for name, value in values.items() if value is not None}
     names = tuple(_program_name(program) for program in conditioning.named)
     if names and facts.instruments == names:
@@ -385,10 +386,10 @@ def understanding_of_score(
     if prompt.style is not None:
         stated |= {n for n in _STYLE_ATTRIBUTES if conditioning.attributes.get(n) == prompt.style}
     shown = {name: one for name, one in conditioning.shown().items() if name != "without"}
-    if conditioning.families and "instruments" not in shown:
-        shown["instruments"] = ", ".join(conditioning.families)
-    if is_given:
-        shown = {k: v if k in stated else f"{v} (of the given piece)" for k, v in shown.items()}
+    if "instruments" not in shown:
+        theirs = taken.get("instruments", "").split(", ")
+        own_families = [one for one in conditioning.families if one not in theirs]
+        shown |= {"instruments": ", ".join(own_families)} if own_families else {}
 
     def plays(one: NamedInstrument) -> bool:
         return program_of_name(one.name) in conditioning.named or bool(
@@ -406,6 +407,7 @@ def understanding_of_score(
         plays=plays,
         excluded=tuple(dict.fromkeys([*conditioning.excluded, *listed])),
         has_traditions=True,
+        from_given_piece=taken,
     )
     return understand(words, said, used, ensemble_places(words))
 

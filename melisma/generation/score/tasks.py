@@ -53,7 +53,18 @@ VOICES: dict[int, int] = {
 } | {DRUM_PROGRAM: _FAMILY_VOICES["drums"]}
 """Most notes that start together in one part, by program, as hands and breath allow (chosen; .2 %
 of the 462,474 notes of 300 real pieces exceed it)."""
+NEIGHBOURING_BARS = 8
+"""Bars before and after new ones that these are compared with."""
+LEAST_SHARE = 0.25
+"""Share of their neighbours' notes below which new bars count as nearly empty (chosen)."""
+NEARLY_EMPTY_PENALTY = 20.0
+"""Penalty of nearly empty new bars, up to twice as much where they are silent (chosen: more than
+adherences differ, so that such candidates rank last, the fullest first)."""
 _MELODY_NAME = re.compile(r"melod|voice|vocal|lead|sopran|tune|solo|canto|cantus", re.IGNORECASE)
+
+
+def _no_penalty(_score: Score) -> float:
+    return 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +76,8 @@ class ScoreTask:
     plan: ScorePlan
     finish: Callable[[np.ndarray], Score]
     """Turns the sampled events int [event, 5] into the complete score."""
+    penalty: Callable[[Score], float] = _no_penalty
+    """What a complete score loses in the ranking of candidates, apart from its adherence."""
 
 
 def new_piece_task(conditioning: ScoreConditioning) -> ScoreTask:
@@ -151,7 +164,7 @@ def infilling_task(
     completed = _completed_by(
         conditioning, encoded, max(first - 8, 0), min(stop + 8, encoded.bars), _key_of(score)
     )
-    shift = completed.home_shift
+    shift, silent = completed.home_shift, _silent_parts(encoded, conditioning)
     plan = ScorePlan(
         pitch_ranges=shifted_ranges(shift),
         polyphony=VOICES,
@@ -161,7 +174,7 @@ def infilling_task(
         tempi=tuple(encoded.tempi[first:stop]),
         before=transposed(encoded.before(first), shift),
         later=transposed(encoded.later(stop), shift),
-        silent_parts=_silent_parts(encoded, conditioning),
+        silent_parts=silent,
         bars_done=encoded.first_bar_read(first),
     )
 
@@ -169,9 +182,55 @@ def infilling_task(
         sampled = _sampled_bars(transposed(events, -shift), plan)
         edges = encoded.starts / TICKS_PER_BEAT
         first_beat, stop_beat = float(edges[first]), float(edges[stop])
-        return join_bars(encoded, sampled, first_beat, stop_beat, appended=False)
+        joined = join_bars(encoded, sampled, first_beat, stop_beat, appended=False)
+        remarks = nearly_empty_remarks(*compared_notes(encoded, joined, first, stop, silent))
+        return replace(joined, remarks=(*joined.remarks, *remarks))
 
-    return ScoreTask(conditioning=completed, plan=plan, finish=finish)
+    def penalty(joined: Score) -> float:
+        return nearly_empty_penalty(*compared_notes(encoded, joined, first, stop, silent))
+
+    return ScoreTask(conditioning=completed, plan=plan, finish=finish, penalty=penalty)
+
+
+def compared_notes(
+    encoded: GivenPiece, joined: Score, first: int, stop: int, silent: frozenset[int]
+) -> tuple[int, float]:
+    """Counts the notes of new bars and of `NEIGHBOURING_BARS` bars on either side.
+
+    Args:
+        encoded: The given score.
+        joined: The given score with new bars in it.
+        first: First new bar, counted from 0.
+        stop: Bar after the last new one.
+        silent: Numbers of the parts that do not play in the new bars; they are not counted.
+
+    Returns:
+        (notes of the new bars, notes of their neighbours in as many beats).
+    """
+    playing = [group for number, group in enumerate(encoded.groups) if number not in silent]
+    starts = [joined.tracks[index].notes.start_beats for group in playing for index in group]
+    reach = (max(first - NEIGHBOURING_BARS, 0), min(stop + NEIGHBOURING_BARS, encoded.bars))
+    edges = encoded.starts[[reach[0], first, stop, reach[1]]] / TICKS_PER_BEAT
+    before, new, after = np.diff(np.searchsorted(np.sort(np.concatenate(starts)), edges - 1e-6))
+    beats = np.diff(edges)
+    return int(new), float((before + after) * beats[1] / max(beats[0] + beats[2], 1e-6))
+
+
+def nearly_empty_penalty(new: int, neighbours: float) -> float:
+    """Penalty of new bars by the two numbers of `compared_notes`; 0 where they are full enough."""
+    least = LEAST_SHARE * neighbours
+    return NEARLY_EMPTY_PENALTY * (2.0 - new / least) if new < least else 0.0
+
+
+def nearly_empty_remarks(new: int, neighbours: float) -> list[str]:
+    """A sentence about new bars that are nearly empty, if they are; see `nearly_empty_penalty`."""
+    if new >= LEAST_SHARE * neighbours:
+        return []
+    notes = {0: "no notes", 1: "1 note"}.get(new, f"{new} notes")
+    return [
+        f"the new bars are nearly empty: they have {notes}, their neighbours about "
+        f"{max(round(neighbours), 1)} in the same time; try another seed, or fill in fewer bars"
+    ]
 
 
 def accompaniment_task(conditioning: ScoreConditioning, score: Score) -> ScoreTask:
@@ -298,24 +357,31 @@ def _completed_by(
     """
     facts = encoded.facts(first, stop)
     prompt, attributes = conditioning.prompt, dict(conditioning.attributes)
+    taken = {"metre"} if prompt.metre is None else set[str]()
     for name in ("style", "density", "dynamics", "register", "articulation", "lead"):
         value = getattr(facts, name)
         if value is not None and name not in attributes:
             attributes[name] = value
+            taken.add(name)
     tonality, mode = conditioning.tonality, conditioning.mode
     key = facts.tonality or key
     if prompt.tonality is None and key is not None:
         tonality, mode = key, key.split()[1]
         attributes["tonality"] = tonality
+        taken.add("tonality")
     metre = conditioning.metre if prompt.metre else BAR_METRES[int(encoded.metres[stop - 1])]
     name = f"{metre[0]}/{metre[1]}"
     attributes["metre"] = name
     tempo_bpm = prompt.tempo_bpm or facts.tempo_bpm or conditioning.tempo_bpm
+    if prompt.tempo_bpm is None and facts.tempo_bpm is not None:
+        taken.add("tempo")
     named, families = encoded.programs, facts.families
     if keep_instruments:
         named = conditioning.named
         families = (*families, *conditioning.families)
-    return dataclasses.replace(
+    else:
+        taken.add("instruments")
+    completed = dataclasses.replace(
         conditioning,
         tempo_bpm=tempo_bpm,
         metre=metre,
@@ -325,6 +391,10 @@ def _completed_by(
         families=tuple(dict.fromkeys(families)),
         named=tuple(dict.fromkeys(named)),
     )
+    found = {name: value for name, value in completed.shown().items() if name in taken}
+    if keep_instruments and facts.families:
+        found["instruments"] = ", ".join(facts.families)
+    return dataclasses.replace(completed, from_given_piece=found)
 
 
 def _sampled_bars(events: np.ndarray, plan: ScorePlan) -> Score:
