@@ -10,6 +10,7 @@ Decisions where English is ambiguous:
 - "no drums and bass": both are excluded; "no drums and a bass", "no drums, bass": the drums alone.
 - "without drums, bass and guitar": all three; after "no" a comma ends the scope unless the list
   ends with "or" or "nor".
+- "no drums/bass": both; "no drums / bass", a list of tags: the drums alone.
 - "not too many drums", "not only drums": nothing is excluded.
 """
 
@@ -147,15 +148,18 @@ _MOST_WORDS = {"wide": 5, "no": 3, "not": 0, "only": 1, "minus": 0}
 _NOT_FILLERS_OF_NO = word_set("to it me us be have there please want like need see")
 
 _OR = re.compile(
-    r"\s*,?\s*(?:or|nor|and/or|/)\s*(?:any\s+|a\s+|an\s+|the\s+|no\s+)?"
+    r"(?:/|\s*,?\s*(?:or|nor|and/or)\s*)(?:any\s+|a\s+|an\s+|the\s+|no\s+)?"
     r"(?:(?:other\s+)?(?:kind|sort|type|form)s?\s+of\s+)?",
     re.IGNORECASE,
 )
 _AND = re.compile(r"\s*,?\s*(?:and|&|\+)\s+(?:any\s+|no\s+)?", re.IGNORECASE)
 _COMMA = re.compile(r"\s*,\s*(?:any\s+|no\s+)?", re.IGNORECASE)
 _SPACE = re.compile(r"\s+")
+_WHOLE = re.compile(r"(?:[^\Ws]s|\b(?:percussion|drumming))$", re.IGNORECASE)
+"""A plural, or a noun without one, ends a phrase: "no rock guitar" excludes the guitar, "no drums
+acoustic piano" the drums alone."""
 _AFTER = re.compile(
-    r"-?less\b|[- ]free\b(?!\s+(?:jazz|improv\w*|form|flowing|style|\w+ing))|"
+    r"-?less\b|[- ]free\b(?!\s+(?:jazz|reeds?|improv\w*|form|flowing|style|\w+ing))|"
     r"\s*[:=]\s*(?:no|none|off|0|false)\b(?!\s*\w)|\s*[?:,.–—-]+\s*no,?\s+thank(?:s|\s+you)\b|"
     r"\s+(?:turned\s+|switched\s+)?off\b(?=\s*(?:$|[,.;:!?)]|and\b|please\b))|"
     r"\s+(?:(?:is|are|was|were|be|get|gets)\s+(?:left\s+out|excluded|removed|muted|banned|absent|"
@@ -266,7 +270,8 @@ def _scope(masked: str, mentions: Sequence[Place], cue: re.Match[str], kind: str
     while scope[-1] + 1 < len(mentions):
         following = scope[-1] + 1
         between = masked[mentions[scope[-1]][1] : mentions[following][0]]
-        adjective = kind in ("no", "wide", "only") and not hyphenated and _SPACE.fullmatch(between)
+        ended = hyphenated or _WHOLE.search(masked[: mentions[scope[-1]][1]])
+        adjective = kind in ("no", "wide", "only") and not ended and _SPACE.fullmatch(between)
         if (
             adjective
             or _OR.fullmatch(between)

@@ -62,7 +62,9 @@ class CaptionState:
         return bool(self.rng.random() < probability)
 
     def pick(self, options: tuple[str, ...] | list[str]) -> str:
-        """Choose one of the options, all equally likely."""
+        """Choose one of the options, all equally likely; nothing with voices is instrumental."""
+        if "choir" in self.facts.families:
+            options = [one for one in options if "instrumental" not in one] or options
         return choose(self.rng, options)
 
     def unmentioned(self, attribute: str) -> bool:
