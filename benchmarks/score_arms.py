@@ -176,7 +176,7 @@ def remi_tokenizer() -> Any:
 
 def remi_tokens(tokenizer: Any, corpus: ScoreCorpus, window: int) -> np.ndarray:
     """Token ids of a window."""
-    import symusic
+    import symusic  # pyright: ignore[reportMissingImports]
 
     from melisma.symbolic.events import decode_score
     from melisma.symbolic.midi import write_midi
