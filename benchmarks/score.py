@@ -1,6 +1,6 @@
 """Adherence, form and originality of generated scores.
 
-Run: `python benchmarks/score.py --real CORPORA --makers FILE [--made FOLDER] [--label NAME]`.
+Run: `python benchmarks/score.py --real CORPORA --traditions FILE [--made FOLDER] [--label NAME]`.
 Prompts: `melisma/evaluate/score_prompts.jsonl`; `FOLDER` holds 000.mid, 001.mid ... in their
 order (missing files are left out and reported), and beside them optionally 000.wav (or .flac, .ogg,
 .mp3), from which the tempo is measured as well. `--made` without `--real` gives no ceilings and no
@@ -130,7 +130,7 @@ def main() -> None:
     parser.add_argument("--real", type=Path, help="folder of corpora, for ceilings and copies")
     parser.add_argument("--made", type=Path, help="folder of generated MIDI files")
     parser.add_argument("--prompts", type=Path, default=score_prompts_file())
-    parser.add_argument("--makers", type=Path, help="file of the classifier of traditions")
+    parser.add_argument("--traditions", type=Path, help="file of the classifier of traditions")
     parser.add_argument("--splits", type=Path, help="file that remembers which works are held out")
     parser.add_argument("--count", type=int, default=400, help="held-out pieces, at most")
     parser.add_argument("--arranged", type=int, default=100, help="arrangements of held-out songs")
@@ -156,14 +156,14 @@ def main() -> None:
         others = [source for source in sources if splits[source.identity] != "held"]
         index = MelodyIndex(scores_of([s for s in others if splits[s.identity] == "train"]))
         nearest = index.longest_run
-        judge = tradition_classifier(given.makers, others, given.seed)
+        judge = tradition_classifier(given.traditions, others, given.seed)
         rng = np.random.default_rng(given.seed)
         pieces = real_excerpts(held, rng, given.count) + arranged_songs(held, rng, given.arranged)
         truth = [(prompt, measure_score(score, prompt, judge, nearest)) for prompt, score in pieces]
         figures += score_figures(truth, [], command_line(), "real held-out pieces")
         print(f"{len(pieces)} real pieces, {time.monotonic() - began:.0f} s", flush=True)
-    elif given.makers is not None and given.makers.is_file():
-        judge = TraditionClassifier.read(given.makers)
+    elif given.traditions is not None and given.traditions.is_file():
+        judge = TraditionClassifier.read(given.traditions)
     if given.made is not None:
         pairs = made_pairs(given.made, read_score_requests(given.prompts), judge, nearest)
         figures += score_figures(pairs, truth, command_line(), given.label)

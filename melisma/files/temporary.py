@@ -68,8 +68,7 @@ class TemporaryFile:
         mode = os.fstat(handle).st_mode if replaced is None else replaced.st_mode
         self._mode = stat.S_IMODE(mode) & 0o777
         _lock(handle)
-        with suppress(PermissionError, NotImplementedError):  # file systems without permissions
-            self.path.chmod(0o600)
+        _set_mode(self.path, 0o600)
 
     def open(self) -> BinaryIO:
         """The file, open for reading and writing; the caller closes it."""
@@ -84,8 +83,7 @@ class TemporaryFile:
         """
         if self._replaced is not None:
             _keep_owner(self.path, target, self._replaced)
-        with suppress(PermissionError, NotImplementedError):
-            self.path.chmod(self._mode)
+        _set_mode(self.path, self._mode)
         with self.path.open("rb") as stream:
             os.fsync(stream.fileno())
         if replace:
@@ -163,12 +161,21 @@ def temporary_folder(parent: Path) -> Iterator[Path]:
         _forget(path)
 
 
+def _set_mode(path: Path, mode: int) -> None:
+    """Sets the permissions of a file, where its file system has any."""
+    try:
+        path.chmod(mode)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.ENOSYS):
+            raise
+
+
 def move_file(source: Path, path: Path) -> None:
     """Moves a finished file in one step to a path of the same file system. A file that is there is
     replaced, where a link leads to too, and its permissions are kept."""
     target = destination(path)
-    with suppress(FileNotFoundError, PermissionError, NotImplementedError):
-        source.chmod(stat.S_IMODE(target.stat().st_mode) & 0o777)
+    with suppress(FileNotFoundError):
+        _set_mode(source, stat.S_IMODE(target.stat().st_mode) & 0o777)
     os.replace(source, target)
 
 

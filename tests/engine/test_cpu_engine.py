@@ -83,10 +83,10 @@ def test_the_likeliest_tokens_are_those_of_the_whole_model(kind: str) -> None:
         drawing = StageSampling(temperature=0, guidance=guidance)
         grid = sample(NativeEngine(model), asked, FRAMES, drawing, [])
         with torch.no_grad():
-            told = model(grid, asked)
-            # Nothing told has as many places before the piece as the text has.
-            told = model(grid, asked.unconditional()) * (1 - guidance) + told * guidance
-        assert torch.equal(told.argmax(dim=-1), grid)
+            logits = model(grid, asked)
+            # Without conditions there are as many places before the piece as the text has.
+            logits = model(grid, asked.unconditional()) * (1 - guidance) + logits * guidance
+        assert torch.equal(logits.argmax(dim=-1), grid)
 
 
 def test_pieces_of_different_lengths_are_those_drawn_alone() -> None:

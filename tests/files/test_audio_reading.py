@@ -50,7 +50,7 @@ def encoded(form: str, coding: str, sound: np.ndarray, folder: Path) -> bytes:
 
 
 def decoded(data: bytes, form: str, folder: Path) -> np.ndarray:
-    """What soundfile reads when it is told the format by the name, float32 [channel, sample]."""
+    """What soundfile reads when the name gives the format, float32 [channel, sample]."""
     path = folder / f"known.{form.lower()}"
     path.write_bytes(data)
     return soundfile.read(path, dtype="float32", always_2d=True)[0].T

@@ -80,8 +80,8 @@ def test_what_is_loaded_in_float32_computes_in_it(monkeypatch: pytest.MonkeyPatc
     assert not torch.equal(other.semantic.encode_states(sound).middle, exact)
     set_compute_precision("float32")
     torch.testing.assert_close(other.semantic.encode_states(sound).middle, exact)
-    for ears in (one, other):
-        assert ears.codec.precision == ears.semantic.precision
+    for tokenizers in (one, other):
+        assert tokenizers.codec.precision == tokenizers.semantic.precision
 
 
 def test_every_choice_but_auto_is_a_type() -> None:

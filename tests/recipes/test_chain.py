@@ -23,6 +23,7 @@ from melisma.evaluate.references.audio import read_reference
 from melisma.evaluate.references.score import FILE_NAME as SCORE_REFERENCE_NAME
 from melisma.evaluate.references.score import read_score_reference
 from melisma.files.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from melisma.files.legacy_names import TOKENIZERS_KEY
 from melisma.files.shards import ShardReader
 from melisma.generation.loading import load
 from melisma.generation.resolve import model_folder
@@ -264,7 +265,7 @@ def test_audio_shards_become_token_rows(chain: Path, tmp_path: Path) -> None:
     frozen = AudioTokenizers.read(TokenizerPaths.of(chain / "run" / "model"))
     encode_clips(tmp_path, clips, frozen)
     rows = list(ShardReader(tmp_path))
-    assert [row.key for row in rows] == [f"ears-{i:07d}" for i in range(len(clips))]
+    assert [row.key for row in rows] == [f"{TOKENIZERS_KEY}-{i:07d}" for i in range(len(clips))]
     sound = torch.from_numpy(clips.sound[0][:4].astype(np.float32) / 32768)
     assert np.array_equal(rows[0].arrays["acoustic"], frozen.codec.encode_sound(sound)[0].numpy())
     assert rows[0].arrays["rhythm"].shape == (250, 2)

@@ -45,7 +45,7 @@ def write_shards(folder: Path, works: int, seed: int) -> Path:
 def test_a_clip_has_the_name_of_its_corpus_and_its_work() -> None:
     facts = {"identity": "mutopia/midi/a.mid", "group": "Bach/BWV 1"}
     assert clip_name("3-0000001", facts) == "mutopia/Bach/BWV 1/3-0000001"
-    assert clip_name("ears-1", {}) == "ears-1"
+    assert clip_name("tokens-1", {}) == "tokens-1"
     assert clip_name("1", {"group": "two\nlines"}) == "two lines/1"
 
 

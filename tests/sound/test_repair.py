@@ -140,4 +140,12 @@ def test_the_true_peak_of_blocks_is_that_of_the_whole(size: int) -> None:
     for first in range(0, samples.shape[1], size):
         meter.add(samples[:, first : first + size])
     assert meter.peak_db() == pytest.approx(true_peak_db(wave(samples)), abs=1e-9)
-    assert TruePeakMeter().peak_db() == -np.inf
+
+
+def test_the_true_peak_of_silence_is_below_every_level() -> None:
+    meter = TruePeakMeter()
+    assert meter.peak_db() == -np.inf
+    meter.add(np.zeros((2, 500), np.float32))
+    assert meter.peak_db() == -np.inf
+    meter.add(np.full((2, 500), 0.5, np.float32))
+    assert meter.peak_db() > -6.1

@@ -1,4 +1,4 @@
-"""Rooms die away in their time, and answer differently to both ears."""
+"""Rooms die away in their time, and differ between the two channels."""
 
 from __future__ import annotations
 

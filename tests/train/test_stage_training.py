@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from melisma.files import Row, ShardWriter
 from melisma.files.checkpoint import read_checkpoint
+from melisma.files.legacy_names import TOKENIZERS_KEY
 from melisma.generation.loading import read_stage
 from melisma.joint.attributes import BLOCKS, ROW_WIDTH
 from melisma.lm import ConditioningSettings, TokenModelSettings
@@ -36,7 +37,7 @@ CLIPS, FRAMES, VOCABULARY = 6, 24, 12
 FINGERPRINTS = {"codec": "c0", "semantic": "s0", "joint": "j0"}
 
 
-def write_shards(folder: Path, ears: dict[str, str] | None = None) -> torch.Tensor:
+def write_shards(folder: Path, tokenizers: dict[str, str] | None = None) -> torch.Tensor:
     """Rows as the corpus writes them; a clip's tokens count up from its number, so they can be
     learned. Returns the style codes."""
     rng = np.random.default_rng(0)
@@ -54,12 +55,12 @@ def write_shards(folder: Path, ears: dict[str, str] | None = None) -> torch.Tens
                 "rhythm": rhythm,
                 "melody": rng.integers(0, 13, FRAMES).astype(np.uint8),
             }
-            facts = {} if ears is None else {"ears": ears}
+            facts = {} if tokenizers is None else {TOKENIZERS_KEY: tokenizers}
             writer.write(Row(key=f"clip-{clip}", arrays=arrays, facts=facts))
     return torch.randn(2, 8, 128, generator=torch.Generator().manual_seed(0))
 
 
-def test_tokens_of_other_ears_are_refused(tmp_path: Path) -> None:
+def test_tokens_of_other_tokenizers_are_refused(tmp_path: Path) -> None:
     codes = write_shards(tmp_path, {"codec": "c0", "joint": "j0"})
     assert len(read_corpus(tmp_path, codes, FINGERPRINTS)) == CLIPS
     with pytest.raises(

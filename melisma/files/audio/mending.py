@@ -69,6 +69,12 @@ class _Replaced(io.RawIOBase):
         self._file, self._beginning, self._replaced = file, beginning, replaced_bytes
         self._place = 0
 
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         size = self._file.size + len(self._beginning) - self._replaced
         origin = {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: size}[whence]
@@ -84,9 +90,6 @@ class _Replaced(io.RawIOBase):
         buffer[: len(found)] = found
         self._place += len(found)
         return len(found)
-
-    def read(self, size: int = -1) -> bytes:
-        raise NotImplementedError  # soundfile takes `readinto`, and asks whether there is `read`
 
 
 def _replaced(file: AudioBytes, beginning: bytes, replaced_bytes: int) -> BinaryIO:
