@@ -4,34 +4,21 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
+from command_line import Command, Outcome, command_of
 from stand_ins import Composer, seat
 
-from melisma.cli.errors import run
-from melisma.cli.program import program
 from melisma.files import AUDIO_ENDINGS, read_audio, read_provenance, write_audio
 from melisma.files.checkpoint import Checkpoint, write_checkpoint
 from melisma.generation.requests.audio import mastered_for
 from melisma.sound.loudness import integrated_lufs, true_peak_db
 from melisma.sound.stored import StoredSound
 from melisma.values import Prompt, Waveform
-
-
-@dataclass(frozen=True)
-class Outcome:
-    code: int
-    out: str
-    err: str
-
-
-Command = Callable[..., Outcome]
 
 
 @pytest.fixture
@@ -45,13 +32,7 @@ def melisma(
 ) -> Command:
     """Run the program in an empty folder."""
     monkeypatch.chdir(tmp_path)
-
-    def command(*words: object) -> Outcome:
-        code = run(program, [str(word) for word in words])
-        captured = capsys.readouterr()
-        return Outcome(code, captured.out, captured.err)
-
-    return command
+    return command_of(capsys)
 
 
 @pytest.mark.parametrize("ending", AUDIO_ENDINGS)

@@ -6,7 +6,6 @@ import json
 import os
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from command_line import Command, Outcome, command_of
 from stand_ins import Composer, seat
 
 from melisma.cli.errors import run
@@ -26,15 +26,6 @@ from melisma.symbolic.soundfont.discovery import VARIABLE, packaged_soundfont
 from melisma.values import Metre, Notes, Score, TempoMap, Track, Waveform
 from melisma.values.errors import MelismaError
 
-
-@dataclass(frozen=True)
-class Outcome:
-    code: int
-    out: str
-    err: str
-
-
-Command = Callable[..., Outcome]
 WALTZ = ("generate", "a waltz", "--duration", "1", "--seed", "7")
 
 
@@ -49,13 +40,7 @@ def composer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Composer:
 def melisma(capsys: pytest.CaptureFixture[str], composer: Composer) -> Command:
     """Runs the program in an empty folder."""
     del composer
-
-    def command(*words: object) -> Outcome:
-        code = run(program, [str(word) for word in words])
-        captured = capsys.readouterr()
-        return Outcome(code, captured.out, captured.err)
-
-    return command
+    return command_of(capsys)
 
 
 @pytest.fixture

@@ -5,34 +5,21 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
+from command_line import Command, command_of
 from small_soundfont import Sound, write_soundfont
 
 from melisma import files
-from melisma.cli.errors import run
-from melisma.cli.program import program
 from melisma.files import AUDIO_ENDINGS, Provenance, read_audio, read_provenance, write_audio
 from melisma.sound.loudness import integrated_lufs, true_peak_db
 from melisma.symbolic import read_midi, write_midi
 from melisma.symbolic.soundfont.discovery import VARIABLE, packaged_soundfont
 from melisma.values import Metre, Notes, Score, TempoMap, Track, Waveform
-
-
-@dataclass(frozen=True)
-class Outcome:
-    code: int
-    out: str
-    err: str
-
-
-Command = Callable[..., Outcome]
 
 
 @pytest.fixture
@@ -42,13 +29,7 @@ def melisma(
     """Run the program in an empty folder, with the soundfont of the dependencies."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv(VARIABLE, str(packaged_soundfont()))
-
-    def command(*words: object) -> Outcome:
-        code = run(program, [str(word) for word in words])
-        captured = capsys.readouterr()
-        return Outcome(code, captured.out, captured.err)
-
-    return command
+    return command_of(capsys)
 
 
 def track(program: int, pitches: list[int], *, is_drum: bool = False, name: str = "") -> Track:

@@ -7,6 +7,7 @@ import io
 import mido
 import numpy as np
 import pytest
+from midi_bytes import END, Event, number
 from studies.mido_reading import mido_notes
 
 from melisma.symbolic import read_midi, write_midi
@@ -14,16 +15,7 @@ from melisma.symbolic.tags import read_midi_tags, write_midi_tags
 from melisma.values import Notes, Score, TempoMap, Track
 from melisma.values.score import PITCH_BEND, Controls, KeySignature, ScoreText
 
-END = (0, b"\xff\x2f\0")
-Event = tuple[int, bytes]
 ROUNDS = 60
-
-
-def number(value: int) -> bytes:
-    groups = [value & 0x7F]
-    while value := value >> 7:
-        groups.insert(0, value & 0x7F | 0x80)
-    return bytes(groups)
 
 
 def chunk(*events: Event, extra: int = 0) -> bytes:

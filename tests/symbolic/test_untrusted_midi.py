@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from midi_bytes import END, number
 
 from melisma.symbolic import read_midi, write_midi
 from melisma.symbolic.midi import midi_bytes, reading
@@ -15,18 +16,9 @@ from melisma.symbolic.midi.reading import MAX_NOTE_BEATS
 from melisma.values import Metre, Notes, Score, TempoMap, Track
 from melisma.values.errors import MelismaError
 
-END = (0, b"\xff\x2f\0")
 ON, OFF = b"\x90\x3c\x50", b"\x80\x3c\0"
 FAR = 0x0FFFFFFF
 """The longest time that one number of a MIDI file can hold."""
-
-
-def number(value: int) -> bytes:
-    """A variable-length number."""
-    groups = [value & 0x7F]
-    while value := value >> 7:
-        groups.insert(0, value & 0x7F | 0x80)
-    return bytes(groups)
 
 
 def file(*events: tuple[int, bytes], kind: int = 1, tracks: int = 1, ticks: int = 480) -> bytes:
