@@ -79,20 +79,12 @@ def score_files(place: Path) -> tuple[Path, ...]:
 def model_folder(place: Path) -> Path:
     """A whole small model of sound and scores, its stages as int8 and float32."""
     from small_model import write_model
-
-    from melisma.files.checkpoint import Checkpoint, write_checkpoint
-    from melisma.lm.score.model import ScoreModel, ScoreModelSettings
+    from small_score_model import write_score_model
 
     place.mkdir(parents=True, exist_ok=True)
     with torch.random.fork_rng(devices=[]):
         write_model(place)
-        settings = ScoreModelSettings(width=40, layers=1, heads=2, window_events=60)
-        checkpoint = Checkpoint(
-            kind="score_lm",
-            settings=dataclasses.asdict(settings),
-            tensors=ScoreModel(settings).state_dict(),
-        )
-    write_checkpoint(place / "score_lm.safetensors", checkpoint, precision="int8")
+        write_score_model(place, 60)
     return place
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import dataclasses
 import logging
 import os
 import random
@@ -20,11 +19,10 @@ import pytest
 import small_musicgen
 import torch
 from small_model import write_model
+from small_score_model import write_score_model
 
 import melisma
-from melisma.files.checkpoint import Checkpoint, write_checkpoint
 from melisma.generation.requests.facade import MelismaPipeline
-from melisma.lm.score.model import ScoreModel, ScoreModelSettings
 from melisma.values import Prompt, Waveform
 from melisma.values.errors import MelismaError
 from melisma.values.score_prompt import ScorePrompt
@@ -38,13 +36,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("manners")
     write_model(folder)
     torch.manual_seed(1)
-    settings = ScoreModelSettings(width=40, layers=1, heads=2, window_events=200)
-    checkpoint = Checkpoint(
-        kind="score_lm",
-        settings=dataclasses.asdict(settings),
-        tensors=ScoreModel(settings).state_dict(),
-    )
-    write_checkpoint(folder / "score_lm.safetensors", checkpoint, precision="int8")
+    write_score_model(folder, 200)
     return folder
 
 
