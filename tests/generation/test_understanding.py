@@ -17,12 +17,14 @@ from melisma.generation.conditioning.understanding import (
     CHANGE,
     CONTRADICTED,
     FOR_SCORES,
+    GIVEN,
     LENGTH,
     NO_KNOWN_WORD,
     NO_TEXT,
     OTHER_SCRIPT,
     OUT_OF_RANGE,
     PICTURE,
+    WITHOUT,
     Understanding,
     read_by_another_encoder,
 )
@@ -141,7 +143,11 @@ def test_what_a_given_piece_decides_is_not_chosen_freely() -> None:
     assert (taken["tempo"], taken["metre"], taken["instruments"]) == ("90 bpm", "4/4", "flute")
     assert not set(taken) & {*parts.understood, *parts.chosen_freely}
     assert parts.understood["composer"] == "Chopin"
-    assert "3/4" in [one.text for one in parts.not_understood]
+    assert ("3/4", GIVEN) in [(one.text, one.reason) for one in parts.not_understood]
+    parts = with_given("a duet in G major", continuation_task)
+    assert ("G major", GIVEN) in [(one.text, one.reason) for one in parts.not_understood]
+    assert parts.from_given_piece["tonality"] == "C major"
+    assert not {"mode", "tonality"} & set(parts.understood)
     parts = with_given("", accompaniment_task, tonality="D minor", style="ragtime")
     assert parts.understood.items() >= {"tonality": "D minor"}.items()
     assert not {"tonality", "style", "tradition"} & set(parts.from_given_piece)
@@ -187,3 +193,8 @@ def test_any_prompt_has_three_parts_fit_for_json(words: str) -> None:
         "understood", "not_understood", "from_given_piece", "chosen_freely",
     }  # fmt: skip
     assert all(one.text in prompt.words for one in found.not_understood)
+
+
+def test_what_without_excludes_is_said_of_the_words_that_ask_for_it() -> None:
+    missed = of_score("a piano piece", without=("piano",)).not_understood
+    assert ("piano", WITHOUT) in [(one.text, one.reason) for one in missed]

@@ -38,6 +38,8 @@ UNUSED = "known, but without effect here"
 OUT_OF_RANGE = f"a tempo lies between {LOWEST_BPM:.0f} and {HIGHEST_BPM:.0f} bpm"
 LENGTH = "--duration or --bars sets the length"
 CONTRADICTED = "other words of the prompt ask for it"
+GIVEN = "the given piece decides it"
+WITHOUT = "--without excludes it"
 FOR_SCORES = "only `melisma compose` knows it"
 """Reasons why a phrase was not understood."""
 
@@ -117,18 +119,22 @@ def understand(
     read: list[Place] = [*ensembles, *mentions.phrases]
     missed: list[tuple[Place, str]] = []
     for name, first, stop in setting_places(words):
-        if name in used.stated:
+        same_key = settings.tonality is not None and settings.tonality == used.tonality
+        if name in used.stated or (name == "tonality" and same_key):
             read.append((first, stop))
+        elif name in used.from_given_piece:
+            missed.append(((first, stop), GIVEN))
         elif name != "tonality" and any(one.isdigit() for one in words[first:stop]):
             impossible = name == "tempo" and read_tempo(words[first:stop]) is None
             missed.append(((first, stop), OUT_OF_RANGE if impossible else UNUSED))
+    decided = [*changes, *(place for place, reason in missed if reason == GIVEN)]
     for one in mentions.mentions:
         place = (one.first, one.stop)
         if one.ruled_out or (isinstance(one, NamedInstrument) and used.plays(one)):
             read.append(place)
         elif isinstance(one, NamedInstrument):
-            missed.append((place, UNUSED))
-        elif _is_inside(place, changes):
+            missed.append((place, WITHOUT if one.name in used.excluded else UNUSED))
+        elif _is_inside(place, decided):
             continue
         elif _is_used(one, used):
             read.append(place)
