@@ -23,6 +23,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from melisma.files.atomic import atomic_write
 from melisma.files.legacy_names import (
@@ -320,6 +321,24 @@ def tensor_of(
     return tensor
 
 
+class _WithoutInitialization(TorchFunctionMode):
+    """Leaves out random initialization: there is nothing to fill, and on "meta" the first random
+    number would load torch's symbolic shapes, a second of every start."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: object,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Calls a function of torch."""
+        given = kwargs or {}
+        if func in (Tensor.normal_, Tensor.uniform_, nn.init.normal_, nn.init.uniform_):
+            return args[0] if args else given["tensor"]
+        return func(*args, **given)
+
+
 def _on_meta(
     checkpoint: Checkpoint,
     settings: type[SettingsT],
@@ -332,7 +351,7 @@ def _on_meta(
         checked = typed(tree, settings, part)
         expect_sizes(tree)
         _expect_widths(checked)
-        with torch.device("meta"):
+        with torch.device("meta"), _WithoutInitialization():
             return make(checked)
     except KeyError as error:
         raise _misfit(checkpoint, f"its settings have no {part}") from error

@@ -24,9 +24,8 @@ class CausalDepthwise(nn.Module):
         super().__init__()
         self.width = width
         self.kernel_frames = kernel_frames
-        self.weight = nn.Parameter(
-            torch.randn(width, 1, kernel_frames, dtype=torch.float32) * kernel_frames**-0.5
-        )
+        self.weight = nn.Parameter(torch.empty(width, 1, kernel_frames, dtype=torch.float32))
+        nn.init.normal_(self.weight, std=kernel_frames**-0.5)
         self.bias = nn.Parameter(torch.zeros(width, dtype=torch.float32))
 
     def initial_state(self, batch: int) -> Tensor:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import resource
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -301,3 +303,18 @@ def test_tensors_that_do_not_fit_are_named(change: str, score_checkpoint: Checkp
     checkpoint = dataclasses.replace(score_checkpoint, tensors=tensors)
     with pytest.raises(MelismaError, match="other.weight" if change == "unknown" else first):
         build_model(checkpoint, ScoreModelSettings, ScoreModel)
+
+
+def test_reading_a_model_does_not_load_symbolic_shapes() -> None:
+    """They take a second, and the first random number on the device "meta" asks for them."""
+    program = """
+import sys, torch
+before = set(sys.modules)
+from melisma.generation.loading import load, load_scores
+load("default"), load_scores("default")
+print(sorted({"sympy", "torch._refs"} & (set(sys.modules) - before)))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "[]\n"
